@@ -1,0 +1,43 @@
+{
+  # blas: 'shared' links the system's OpenBLAS; 'static' folds it in, for prebuilds that need nothing installed.
+  'variables': {
+    'blas%': 'shared',
+    'sanitize%': '',
+  },
+  'targets': [{
+    'target_name': 'sigmatune',
+    'sources': [
+      '<!@(ls native/addon/*.cc native/recipes/*.cc native/cpu/*.cc)',
+    ],
+    'include_dirs': [
+      'native',
+      '<!(node -p "require(\'node-addon-api\').include_dir")',
+    ],
+    'defines': [
+      'NAPI_VERSION=8',
+      'NODE_ADDON_API_CPP_EXCEPTIONS',
+      'NODE_ADDON_API_DISABLE_DEPRECATED',
+    ],
+    'cflags!': ['-fno-exceptions'],
+    'cflags_cc!': ['-fno-exceptions', '-fno-rtti', '-std=gnu++17', '-std=gnu++20'],
+    'cflags_cc': [
+      '-std=c++20', '-O3', '-fvisibility=hidden', '-fno-math-errno', '-fno-trapping-math',
+      '-Wall', '-Wextra', '-Wpedantic', '-Wshadow', '-Wconversion', '-Wno-sign-conversion', '-Werror',
+    ],
+    'ldflags': ['-Wl,-z,now', '-Wl,--exclude-libs,ALL', '-Wl,--gc-sections'],
+    'conditions': [
+      ['blas=="static"', {
+        'libraries': [
+          '-l:libopenblas.a', '-l:libgfortran.a', '-lm', '-lpthread',
+        ],
+        'ldflags': ['-static-libstdc++', '-static-libgcc'],
+      }, {
+        'libraries': ['-lopenblas', '-lpthread'],
+      }],
+      ['sanitize!=""', {
+        'cflags_cc': ['-fsanitize=<(sanitize)', '-fno-omit-frame-pointer', '-g', '-O1'],
+        'ldflags': ['-fsanitize=<(sanitize)'],
+      }],
+    ],
+  }],
+}
