@@ -1,0 +1,14 @@
+// One function per area; each exports its operations under the names of lib/native.ts.
+#pragma once
+
+#include <napi.h>
+
+namespace sigma {
+
+void bind_system(Napi::Object exports);
+void bind_linalg(Napi::Object exports);
+void bind_sparse(Napi::Object exports);
+void bind_adapter(Napi::Object exports);
+void bind_optim(Napi::Object exports);
+
+}  // namespace sigma

@@ -1,0 +1,124 @@
+// The adapter recipes. Every function takes the layer as its first arguments, in this order:
+//   0 in, 1 out, 2 rank, 3 base | null, 4 u, 5 vt, 6 diagonal | null, 7 pattern | null, 8 values | null,
+//   9 gate | null, 10 bias | null
+#include "args.h"
+#include "bind.h"
+#include "recipes/adapter.h"
+
+namespace sigma {
+namespace {
+
+constexpr size_t kLayerArguments = 11;
+
+AdapterLayer layer_of(Args& args) {
+  AdapterLayer layer{};
+  layer.in = args.integer(0, "in", 1);
+  layer.out = args.integer(1, "out", 1);
+  layer.rank = args.integer(2, "rank", 1);
+  layer.base = args.optional_real(3, "base", product(layer.out, layer.in));
+  layer.u = args.real(4, "u", product(layer.out, layer.rank));
+  layer.vt = args.real(5, "vt", product(layer.rank, layer.in));
+  layer.core.size = layer.rank;
+  layer.core.diagonal = args.optional_real(6, "diagonal", layer.rank);
+  layer.core.pattern = args.optional_pattern(7, "pattern");
+  if (layer.core.pattern != nullptr) {
+    if (layer.core.pattern->size != layer.rank) throw ArgumentError("pattern: expected the size of the core");
+    layer.core.values = args.real(8, "values", layer.core.pattern->entries);
+    layer.core.gate = args.optional_real(9, "gate", 1);
+  }
+  layer.bias = args.optional_real(10, "bias", layer.out);
+  return layer;
+}
+
+// Four arrays to add to: ddiagonal | null, dvalues | null, dgate | null, dbias | null
+AdapterGradients gradients_of(Args& args, const AdapterLayer& layer, size_t first) {
+  AdapterGradients gradients;
+  gradients.diagonal = args.optional_real(first, "ddiagonal", layer.rank);
+  if (layer.core.pattern != nullptr) {
+    gradients.values = args.optional_real(first + 1, "dvalues", layer.core.pattern->entries);
+    gradients.gate = args.optional_real(first + 2, "dgate", 1);
+  }
+  gradients.bias = args.optional_real(first + 3, "dbias", layer.out);
+  return gradients;
+}
+
+// adapterSavedLength(rank, tokens): number
+Napi::Value adapter_saved_length(Args& args) {
+  const int64_t rank = args.integer(0, "rank", 1);
+  const int64_t tokens = args.integer(1, "tokens", 1);
+  return Napi::Number::New(args.env(), static_cast<double>(sigma::adapter_saved_length(rank, tokens)));
+}
+
+// adapterForward(…layer, x, y, saved | null, tokens)
+Napi::Value adapter_forward(Args& args) {
+  const AdapterLayer layer = layer_of(args);
+  const int64_t tokens = args.integer(kLayerArguments + 3, "tokens", 1);
+  const void* const x = args.real(kLayerArguments, "x", product(tokens, layer.in));
+  void* const y = args.real(kLayerArguments + 1, "y", product(tokens, layer.out));
+  void* const saved =
+      args.optional_real(kLayerArguments + 2, "saved", sigma::adapter_saved_length(layer.rank, tokens));
+  sigma::adapter_forward(args.engine(), layer, tokens, x, y, saved);
+  return args.env().Undefined();
+}
+
+// adapterBackward(…layer, saved | null, dy, dx | null, …gradients, tokens)
+Napi::Value adapter_backward(Args& args) {
+  const AdapterLayer layer = layer_of(args);
+  const int64_t tokens = args.integer(kLayerArguments + 7, "tokens", 1);
+  const void* const saved =
+      args.optional_real(kLayerArguments, "saved", sigma::adapter_saved_length(layer.rank, tokens));
+  const void* const dy = args.real(kLayerArguments + 1, "dy", product(tokens, layer.out));
+  void* const dx = args.optional_real(kLayerArguments + 2, "dx", product(tokens, layer.in));
+  const AdapterGradients gradients = gradients_of(args, layer, kLayerArguments + 3);
+  if (saved == nullptr && gradients.wants_core()) throw ArgumentError("saved: expected the forward's activation");
+  sigma::adapter_backward(args.engine(), layer, tokens, saved, dy, dx, gradients);
+  return args.env().Undefined();
+}
+
+// adapterMerge(…layer, merged)
+Napi::Value adapter_merge(Args& args) {
+  const AdapterLayer layer = layer_of(args);
+  void* const merged = args.real(kLayerArguments, "merged", product(layer.out, layer.in));
+  sigma::adapter_merge(args.engine(), layer, merged);
+  return args.env().Undefined();
+}
+
+// adapterMergedForward(merged, bias | null, x, y, tokens, in, out): y (N, out) = x mergedᵀ + bias
+Napi::Value adapter_merged_forward(Args& args) {
+  const int64_t tokens = args.integer(4, "tokens", 1);
+  const int64_t in = args.integer(5, "in", 1);
+  const int64_t out = args.integer(6, "out", 1);
+  const sigma_matrix merged{args.real(0, "merged", product(out, in)), out, in, in};
+  const void* const bias = args.optional_real(1, "bias", out);
+  const sigma_matrix x{args.real(2, "x", product(tokens, in)), tokens, in, in};
+  const sigma_matrix y{args.real(3, "y", product(tokens, out)), tokens, out, out};
+  const Engine e = args.engine();
+  e.check(e.backend->gemm(e.context, e.dtype, false, true, &x, &merged, false, bias, &y));
+  return args.env().Undefined();
+}
+
+// adapterMergedBackward(…layer, merged, x, dy, dx | null, …gradients, tokens)
+Napi::Value adapter_merged_backward(Args& args) {
+  const AdapterLayer layer = layer_of(args);
+  const int64_t tokens = args.integer(kLayerArguments + 8, "tokens", 1);
+  const void* const merged = args.real(kLayerArguments, "merged", product(layer.out, layer.in));
+  const void* const x = args.real(kLayerArguments + 1, "x", product(tokens, layer.in));
+  const void* const dy = args.real(kLayerArguments + 2, "dy", product(tokens, layer.out));
+  void* const dx = args.optional_real(kLayerArguments + 3, "dx", product(tokens, layer.in));
+  const AdapterGradients gradients = gradients_of(args, layer, kLayerArguments + 4);
+  sigma::adapter_merged_backward(args.engine(), layer, merged, tokens, x, dy, dx, gradients);
+  return args.env().Undefined();
+}
+
+}  // namespace
+
+void bind_adapter(Napi::Object exports) {
+  export_function<adapter_saved_length>(exports, "adapterSavedLength");
+  export_function<adapter_forward>(exports, "adapterForward");
+  export_function<adapter_backward>(exports, "adapterBackward");
+  export_function<adapter_merge>(exports, "adapterMerge");
+  export_function<adapter_merged_forward>(exports, "adapterMergedForward");
+  export_function<adapter_merged_backward>(exports, "adapterMergedBackward");
+}
+
+}  // namespace sigma

@@ -1,0 +1,133 @@
+// gemm, on the spot, and svd, off the event loop.
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "args.h"
+#include "bind.h"
+
+namespace sigma {
+namespace {
+
+// gemm(a, b, c, m, n, k, transposeA, transposeB): c (m, n) = op(a) op(b)
+Napi::Value gemm(Args& args) {
+  const int64_t m = args.integer(3, "m", 1);
+  const int64_t n = args.integer(4, "n", 1);
+  const int64_t k = args.integer(5, "k", 1);
+  const bool transpose_a = args.flag(6);
+  const bool transpose_b = args.flag(7);
+  void* const a_data = args.real(0, "a", product(m, k));
+  void* const b_data = args.real(1, "b", product(k, n));
+  void* const c_data = args.real(2, "c", product(m, n));
+  const sigma_matrix a = transpose_a ? sigma_matrix{a_data, k, m, m} : sigma_matrix{a_data, m, k, k};
+  const sigma_matrix b = transpose_b ? sigma_matrix{b_data, n, k, k} : sigma_matrix{b_data, k, n, n};
+  const sigma_matrix c{c_data, m, n, n};
+  const Engine e = args.engine();
+  e.check(e.backend->gemm(e.context, e.dtype, transpose_a, transpose_b, &a, &b, false, nullptr, &c));
+  return args.env().Undefined();
+}
+
+// One asynchronous svd call. The inputs are copied before it starts: their buffers may be written, transferred or
+// dropped while it runs. The outputs are arrays that nobody else has yet, kept alive by a reference.
+class SvdTask : public Napi::AsyncWorker {
+ public:
+  SvdTask(Args& args, sigma_svd_driver driver)
+      : Napi::AsyncWorker(args.env(), "sigmatune.svd"),
+        backend_(args.backend()),
+        driver_(driver),
+        deferred_(Napi::Promise::Deferred::New(args.env())) {}
+
+  // One more matrix: a (m, n) to u (m, r), s (r), vt (r, n).
+  void add(Napi::Object problem) {
+    const int64_t m = size_of(problem, "rows");
+    const int64_t n = size_of(problem, "columns");
+    const int64_t r = std::min(m, n);
+    const View a = array_of(problem, "a", product(m, n));
+    const size_t bytes = static_cast<size_t>(a.length) * (a.dtype == SIGMA_FLOAT64 ? sizeof(double) : sizeof(float));
+    auto copy = std::make_unique_for_overwrite<std::byte[]>(bytes);
+    std::copy_n(static_cast<const std::byte*>(a.data), bytes, copy.get());
+    problems_.push_back({copy.get(), array_of(problem, "u", product(m, r)).data, array_of(problem, "s", r).data,
+                         array_of(problem, "vt", product(r, n)).data, m, n});
+    inputs_.push_back(std::move(copy));
+  }
+
+  Napi::Promise start(Napi::Array problems) {
+    Receiver().Set("problems", problems);
+    Queue();
+    return deferred_.Promise();
+  }
+
+ protected:
+  void Execute() override {
+    const auto count = static_cast<int64_t>(problems_.size());
+    status_ = backend_.svd(dtype_, driver_, problems_.data(), count, &failed_);
+    if (status_ != SIGMA_OK) message_ = backend_.last_error();
+    inputs_.clear();
+  }
+
+  void OnOK() override {
+    if (status_ == SIGMA_OK) return deferred_.Resolve(Env().Undefined());
+    const Napi::Value index = Napi::Number::New(Env(), static_cast<double>(failed_));
+    deferred_.Reject(sigma_error(Env(), error_code(status_), "svd", message_, index).Value());
+  }
+
+  // Only if Execute itself threw, which takes a failed allocation of the message.
+  void OnError(const Napi::Error& error) override {
+    deferred_.Reject(sigma_error(Env(), "NATIVE", "svd", error.Message(), Env().Undefined()).Value());
+  }
+
+ private:
+  int64_t size_of(Napi::Object problem, const char* name) const {
+    const Napi::Value value = problem.Get(name);
+    const double size = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 0;
+    if (!(size >= 1 && size <= 2147483647.0)) throw ArgumentError(std::string(name) + ": expected a positive integer");
+    return static_cast<int64_t>(size);
+  }
+
+  View array_of(Napi::Object problem, const char* name, int64_t length) {
+    const View view = real_view(problem.Get(name), name);
+    if (!typed_) dtype_ = view.dtype;
+    typed_ = true;
+    if (view.length != length || view.dtype != dtype_) {
+      throw ArgumentError(std::string(name) + ": expected " + std::to_string(length) + " numbers of one type, got " +
+                          std::to_string(view.length));
+    }
+    return view;
+  }
+
+  const sigma_backend& backend_;
+  sigma_svd_driver driver_;
+  Napi::Promise::Deferred deferred_;
+  sigma_dtype dtype_ = SIGMA_FLOAT32;
+  bool typed_ = false;
+  std::vector<std::unique_ptr<std::byte[]>> inputs_;
+  std::vector<sigma_svd_problem> problems_;
+  sigma_status status_ = SIGMA_OK;
+  std::string message_;
+  int64_t failed_ = 0;
+};
+
+// svd(driver, problems): Promise<void>; problems is a list of { a, u, s, vt, rows, columns }
+Napi::Value svd(Args& args) {
+  const int64_t driver = args.integer(0, "driver");
+  if (driver > SIGMA_SVD_GRAM64) throw ArgumentError("driver: expected a known driver");
+  if (!args.value(1).IsArray()) throw ArgumentError("problems: expected an array");
+  const auto problems = args.value(1).As<Napi::Array>();
+  auto task = std::make_unique<SvdTask>(args, static_cast<sigma_svd_driver>(driver));
+  for (uint32_t i = 0; i < problems.Length(); ++i) {
+    const Napi::Value problem = problems[i];
+    if (!problem.IsObject()) throw ArgumentError("problems: expected objects");
+    task->add(problem.As<Napi::Object>());
+  }
+  return task.release()->start(problems);
+}
+
+}  // namespace
+
+void bind_linalg(Napi::Object exports) {
+  export_function<gemm>(exports, "gemm");
+  export_function<svd>(exports, "svd");
+}
+
+}  // namespace sigma

@@ -1,0 +1,51 @@
+// Sparsity patterns and their two products.
+#include "args.h"
+#include "bind.h"
+#include "pattern.h"
+
+namespace sigma {
+namespace {
+
+// pattern(rowPointers, columnIndices): a handle
+Napi::Value pattern(Args& args) {
+  const Int32View rows = int32_view(args.value(0), "rowPointers");
+  const Int32View columns = int32_view(args.value(1), "columnIndices");
+  if (rows.length < 2) throw ArgumentError("rowPointers: expected at least two numbers");
+  return make_pattern(args.env(), rows.data, rows.length - 1, columns.data, columns.length);
+}
+
+// spmm(pattern, values, dense, out, tokens, transpose): out (r, N) = M dense, or Mᵀ dense
+Napi::Value spmm(Args& args) {
+  const sigma_pattern& structure = args.pattern(0, "pattern");
+  const int64_t tokens = args.integer(4, "tokens", 1);
+  const int64_t length = product(structure.size, tokens);
+  const sigma_core core{structure.size, nullptr, &structure, args.real(1, "values", structure.entries), nullptr};
+  const sigma_matrix dense{args.real(2, "dense", length), structure.size, tokens, tokens};
+  const sigma_matrix out{args.real(3, "out", length), structure.size, tokens, tokens};
+  const Engine e = args.engine();
+  e.check(e.backend->spmm(e.context, e.dtype, &core, args.flag(5), &dense, &out));
+  return args.env().Undefined();
+}
+
+// sddmm(pattern, a, b, out, tokens): out[p] = Σ_t a[i_p, t] b[j_p, t]
+Napi::Value sddmm(Args& args) {
+  const sigma_pattern& structure = args.pattern(0, "pattern");
+  const int64_t tokens = args.integer(4, "tokens", 1);
+  const int64_t length = product(structure.size, tokens);
+  const sigma_matrix a{args.real(1, "a", length), structure.size, tokens, tokens};
+  const sigma_matrix b{args.real(2, "b", length), structure.size, tokens, tokens};
+  void* const out = args.real(3, "out", structure.entries);
+  const Engine e = args.engine();
+  e.check(e.backend->sddmm(e.context, e.dtype, &structure, &a, &b, out));
+  return args.env().Undefined();
+}
+
+}  // namespace
+
+void bind_sparse(Napi::Object exports) {
+  export_function<pattern>(exports, "pattern");
+  export_function<spmm>(exports, "spmm");
+  export_function<sddmm>(exports, "sddmm");
+}
+
+}  // namespace sigma

@@ -1,0 +1,99 @@
+#include "pattern.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "environment.h"
+
+namespace sigma {
+namespace {
+
+constexpr napi_type_tag kPatternTag = {0x5e1f7c5a2b9d4d11, 0x8a4e6f30c7d2b605};
+
+struct PatternStorage {
+  std::vector<int32_t> row_pointers, column_indices;
+  std::vector<int32_t> transposed_row_pointers, transposed_indices, transposed_slots;
+  sigma_pattern view{};
+
+  int64_t bytes() const {
+    const size_t numbers = 2 * row_pointers.size() + 3 * column_indices.size();
+    return static_cast<int64_t>(numbers * sizeof(int32_t));
+  }
+};
+
+void check_structure(const int32_t* row_pointers, int64_t size, const int32_t* column_indices, int64_t entries) {
+  bool valid = row_pointers[0] == 0 && row_pointers[size] == entries;
+  for (int64_t i = 0; valid && i < size; ++i) valid = row_pointers[i] <= row_pointers[i + 1];
+  if (!valid) throw ArgumentError("rowPointers: expected them to rise from 0 to the number of entries");
+  for (int64_t p = 0; p < entries; ++p) {
+    if (column_indices[p] < 0 || column_indices[p] >= size) {
+      throw ArgumentError("columnIndices: expected indices below " + std::to_string(size) + ", got " +
+                          std::to_string(column_indices[p]));
+    }
+  }
+}
+
+// A counting sort by column; rows stay in order within one.
+void transpose(PatternStorage& p, int64_t size) {
+  p.transposed_row_pointers.assign(static_cast<size_t>(size) + 1, 0);
+  p.transposed_indices.resize(p.column_indices.size());
+  p.transposed_slots.resize(p.column_indices.size());
+  for (const int32_t column : p.column_indices) ++p.transposed_row_pointers[static_cast<size_t>(column) + 1];
+  for (size_t j = 0; j < static_cast<size_t>(size); ++j) {
+    p.transposed_row_pointers[j + 1] += p.transposed_row_pointers[j];
+  }
+  std::vector<int32_t> next(p.transposed_row_pointers.begin(), p.transposed_row_pointers.end() - 1);
+  for (int32_t row = 0; row < size; ++row) {
+    for (int32_t slot = p.row_pointers[static_cast<size_t>(row)]; slot < p.row_pointers[static_cast<size_t>(row) + 1];
+         ++slot) {
+      const int32_t at = next[static_cast<size_t>(p.column_indices[static_cast<size_t>(slot)])]++;
+      p.transposed_indices[static_cast<size_t>(at)] = row;
+      p.transposed_slots[static_cast<size_t>(at)] = slot;
+    }
+  }
+}
+
+}  // namespace
+
+Napi::Object make_pattern(Napi::Env env, const int32_t* row_pointers, int64_t size, const int32_t* column_indices,
+                          int64_t entries) {
+  auto storage = std::make_unique<PatternStorage>();
+  storage->row_pointers.assign(row_pointers, row_pointers + size + 1);
+  storage->column_indices.assign(column_indices, column_indices + entries);
+  // The copy is what is checked: another thread may write to a shared buffer at any moment.
+  check_structure(storage->row_pointers.data(), size, storage->column_indices.data(), entries);
+  transpose(*storage, size);
+  storage->view = {size,
+                   entries,
+                   storage->row_pointers.data(),
+                   storage->column_indices.data(),
+                   storage->transposed_row_pointers.data(),
+                   storage->transposed_indices.data(),
+                   storage->transposed_slots.data()};
+
+  const Napi::Object handle = Napi::Object::New(env);
+  const auto release = [](napi_env released_env, void* data, void*) {
+    const auto* const released = static_cast<PatternStorage*>(data);
+    int64_t total = 0;
+    napi_adjust_external_memory(released_env, -released->bytes(), &total);
+    delete released;
+  };
+  if (napi_wrap(env, handle, storage.get(), release, nullptr, nullptr) != napi_ok) throw Napi::Error::New(env);
+  Napi::MemoryManagement::AdjustExternalMemory(env, storage->bytes());
+  storage.release();
+  if (napi_type_tag_object(env, handle, &kPatternTag) != napi_ok) throw Napi::Error::New(env);
+  return handle;
+}
+
+const sigma_pattern& pattern_of(Napi::Value handle, const char* name) {
+  bool tagged = false;
+  void* data = nullptr;
+  const bool found = handle.IsObject() &&
+                     napi_check_object_type_tag(handle.Env(), handle, &kPatternTag, &tagged) == napi_ok && tagged &&
+                     napi_unwrap(handle.Env(), handle, &data) == napi_ok;
+  if (!found) throw ArgumentError(std::string(name) + ": expected the handle of a sparsity pattern");
+  return static_cast<const PatternStorage*>(data)->view;
+}
+
+}  // namespace sigma

@@ -1,0 +1,168 @@
+// The CPU's table: each entry turns exceptions into a status and picks the type.
+#include "backend.h"
+
+#include <cblas.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "guard.h"
+#include "ops.h"
+#include "pool.h"
+#include "simd.h"
+
+// Scratch memory that only grows; freed with the environment.
+struct sigma_context {
+  void* memory = nullptr;
+  size_t bytes = 0;
+
+  ~sigma_context() { std::free(memory); }
+};
+
+namespace sigma::cpu {
+namespace {
+
+thread_local char error_text[512] = "";
+
+const char* last_error() { return error_text; }
+
+const char* blas_text() { return openblas_get_config(); }
+
+// OpenBLAS's own threads would fight the pool's; they are held to one before its first use.
+const sigma_backend* initialised(const sigma_backend* table) {
+  openblas_set_num_threads(1);
+  return table;
+}
+
+sigma_status create_context(sigma_context** context) {
+  return guarded([&] { *context = new sigma_context; });
+}
+
+void destroy_context(sigma_context* context) { delete context; }
+
+sigma_status set_thread_count(int32_t count) {
+  return guarded([&] {
+    if (count < 1) throw Failure(SIGMA_INVALID_ARGUMENT, "at least one thread is needed");
+    set_threads(count);
+  });
+}
+
+sigma_status reserve(sigma_context* context, size_t bytes, void** memory) {
+  return guarded([&] {
+    if (bytes > context->bytes) {
+      constexpr size_t kAlignment = 64;
+      std::free(context->memory);
+      context->bytes = 0;
+      const size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+      context->memory = std::aligned_alloc(kAlignment, rounded);
+      if (context->memory == nullptr) throw std::bad_alloc();
+      context->bytes = rounded;
+    }
+    *memory = context->memory;
+  });
+}
+
+sigma_status copy(sigma_context*, void* to, const void* from, size_t bytes) {
+  std::memcpy(to, from, bytes);
+  return SIGMA_OK;
+}
+
+sigma_status table_gemm(sigma_context*, sigma_dtype dtype, int32_t transpose_a, int32_t transpose_b,
+                        const sigma_matrix* a, const sigma_matrix* b, int32_t accumulate, const void* bias,
+                        const sigma_matrix* c) {
+  return guarded([&] {
+    with_type(dtype, [&]<class T>() {
+      gemm<T>(transpose_a != 0, transpose_b != 0, *a, *b, accumulate != 0, static_cast<const T*>(bias), *c);
+    });
+  });
+}
+
+sigma_status table_spmm(sigma_context*, sigma_dtype dtype, const sigma_core* core, int32_t transpose,
+                        const sigma_matrix* dense, const sigma_matrix* out) {
+  return guarded([&] { with_type(dtype, [&]<class T>() { spmm<T>(*core, transpose != 0, *dense, *out); }); });
+}
+
+sigma_status table_sddmm(sigma_context*, sigma_dtype dtype, const sigma_pattern* pattern, const sigma_matrix* a,
+                         const sigma_matrix* b, void* samples) {
+  return guarded([&] { with_type(dtype, [&]<class T>() { sddmm<T>(*pattern, *a, *b, static_cast<T*>(samples)); }); });
+}
+
+sigma_status table_core_gradient(sigma_context*, sigma_dtype dtype, const sigma_core* core, const void* samples,
+                                 void* dvalues, void* dgate) {
+  return guarded([&] {
+    with_type(dtype, [&]<class T>() {
+      core_gradient<T>(*core, static_cast<const T*>(samples), static_cast<T*>(dvalues), static_cast<T*>(dgate));
+    });
+  });
+}
+
+sigma_status table_row_dots(sigma_context*, sigma_dtype dtype, const sigma_matrix* a, const sigma_matrix* b,
+                            void* sums) {
+  return guarded([&] { with_type(dtype, [&]<class T>() { row_dots<T>(*a, *b, static_cast<T*>(sums)); }); });
+}
+
+sigma_status table_column_sums(sigma_context*, sigma_dtype dtype, const sigma_matrix* a, void* sums) {
+  return guarded([&] { with_type(dtype, [&]<class T>() { column_sums<T>(*a, static_cast<T*>(sums)); }); });
+}
+
+sigma_status table_adamw(sigma_context*, sigma_dtype dtype, const sigma_adamw* options, int64_t count,
+                         void* parameter, const void* gradient, void* m, void* v) {
+  return guarded([&] {
+    with_type(dtype, [&]<class T>() {
+      adamw<T>(*options, count, static_cast<T*>(parameter), static_cast<const T*>(gradient), static_cast<T*>(m),
+               static_cast<T*>(v));
+    });
+  });
+}
+
+sigma_status table_sgd(sigma_context*, sigma_dtype dtype, const sigma_sgd* options, int64_t count, void* parameter,
+                       const void* gradient, void* momentum_buffer) {
+  return guarded([&] {
+    with_type(dtype, [&]<class T>() {
+      sgd<T>(*options, count, static_cast<T*>(parameter), static_cast<const T*>(gradient),
+             static_cast<T*>(momentum_buffer));
+    });
+  });
+}
+
+sigma_status table_svd(sigma_dtype dtype, sigma_svd_driver driver, const sigma_svd_problem* problems, int64_t count,
+                       int64_t* failed) {
+  return guarded([&] { with_type(dtype, [&]<class T>() { svd<T>(driver, problems, count, failed); }); });
+}
+
+constexpr sigma_backend kTable = {
+    .abi_version = SIGMA_ABI_VERSION,
+    .struct_size = sizeof(sigma_backend),
+    .name = "cpu",
+    .last_error = last_error,
+    .blas = blas_text,
+    .simd = simd_level,
+    .create_context = create_context,
+    .destroy_context = destroy_context,
+    .set_threads = set_thread_count,
+    .threads = threads,
+    .reserve = reserve,
+    .copy = copy,
+    .gemm = table_gemm,
+    .spmm = table_spmm,
+    .sddmm = table_sddmm,
+    .core_gradient = table_core_gradient,
+    .row_dots = table_row_dots,
+    .column_sums = table_column_sums,
+    .adamw = table_adamw,
+    .sgd = table_sgd,
+    .svd = table_svd,
+};
+
+}  // namespace
+
+void remember_error(const char* message) noexcept {
+  std::strncpy(error_text, message, sizeof(error_text) - 1);
+}
+
+}  // namespace sigma::cpu
+
+const sigma_backend* sigma_cpu_backend(void) {
+  static const sigma_backend* const table = sigma::cpu::initialised(&sigma::cpu::kTable);
+  return table;
+}

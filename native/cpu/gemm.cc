@@ -1,0 +1,67 @@
+// C (m, n) = op(A) op(B) [+ C] [+ bias (n) on every row].
+//
+// BLAS runs on one thread; the pool takes tiles of C. Tiles are fixed by the shape alone, never by the number of
+// threads, so that results repeat bit for bit.
+#include <algorithm>
+
+#include "blas.h"
+#include "guard.h"
+#include "ops.h"
+#include "pool.h"
+
+namespace sigma::cpu {
+namespace {
+
+// Below this many multiply-adds waking a thread costs more than it brings.
+constexpr int64_t kParallelFrom = int64_t{1} << 19;
+
+// Rows (or columns) of a tile: large enough for BLAS to run at its rate, small enough to share the work.
+int64_t tile_of(int64_t length) { return length >= 1024 ? 256 : length >= 256 ? 128 : 64; }
+
+}  // namespace
+
+template <class T>
+void gemm(bool transpose_a, bool transpose_b, const sigma_matrix& a, const sigma_matrix& b, bool accumulate,
+          const T* bias, const sigma_matrix& c) {
+  const int64_t m = c.rows;
+  const int64_t n = c.columns;
+  const int64_t k = transpose_a ? a.rows : a.columns;
+  for (const int64_t size : {m, n, k, a.stride, b.stride, c.stride}) blas_int(size);
+
+  const auto tile = [&](int64_t row, int64_t rows, int64_t column, int64_t columns) {
+    T* const out = static_cast<T*>(c.data) + row * c.stride + column;
+    if (bias != nullptr) {
+      for (int64_t i = 0; i < rows; ++i) {
+        T* const line = out + i * c.stride;
+        for (int64_t j = 0; j < columns; ++j) line[j] = bias[column + j] + (accumulate ? line[j] : T{0});
+      }
+    }
+    const T* const left = static_cast<const T*>(a.data) + (transpose_a ? row : row * a.stride);
+    const T* const right = static_cast<const T*>(b.data) + (transpose_b ? column * b.stride : column);
+    blas_gemm(transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans,
+              static_cast<int>(rows), static_cast<int>(columns), static_cast<int>(k), left,
+              static_cast<int>(a.stride), right, static_cast<int>(b.stride),
+              accumulate || bias != nullptr ? T{1} : T{0}, out, static_cast<int>(c.stride));
+  };
+
+  if (m * n * k < kParallelFrom) return tile(0, m, 0, n);
+  const bool by_rows = m >= n;
+  const int64_t length = by_rows ? m : n;
+  const int64_t step = tile_of(length);
+  parallel_for((length + step - 1) / step, [&](int64_t index) {
+    const int64_t begin = index * step;
+    const int64_t size = std::min(step, length - begin);
+    if (by_rows) {
+      tile(begin, size, 0, n);
+    } else {
+      tile(0, m, begin, size);
+    }
+  });
+}
+
+template void gemm<float>(bool, bool, const sigma_matrix&, const sigma_matrix&, bool, const float*,
+                          const sigma_matrix&);
+template void gemm<double>(bool, bool, const sigma_matrix&, const sigma_matrix&, bool, const double*,
+                           const sigma_matrix&);
+
+}  // namespace sigma::cpu

@@ -1,0 +1,17 @@
+// The package's own threads. BLAS runs on one thread inside; parallelism comes from here alone, so that several
+// callers (worker threads, SVDs off the event loop) share one set of threads instead of fighting.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace sigma::cpu {
+
+void set_threads(int count);
+int threads() noexcept;
+
+// Runs task(0) … task(count - 1), on the caller and on idle threads of the pool, and returns when all are done. The
+// first exception comes out here. Tasks must not depend on each other. Within a task it runs in order, on the spot.
+void parallel_for(int64_t count, const std::function<void(int64_t)>& task);
+
+}  // namespace sigma::cpu

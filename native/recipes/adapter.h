@@ -1,0 +1,76 @@
+// The one adapter operator, written once against the backend's table, for every family and every backend:
+//
+//   C = diag(d) + g·M,  g = sigmoid(γ)
+//   Y = [X W0ᵀ] + (X V) Cᵀ Uᵀ + b
+//
+// and its pull-back. Intermediates are held as (r, N), tokens contiguous; X and Y are (N, features) as callers hold
+// them. A family is a choice of which terms are there.
+#pragma once
+
+#include <stdexcept>
+
+#include "backend.h"
+
+namespace sigma {
+
+// A backend call that failed; what() is the backend's own sentence.
+class BackendError : public std::runtime_error {
+ public:
+  BackendError(sigma_status status, const char* message) : std::runtime_error(message), status_(status) {}
+  sigma_status status() const noexcept { return status_; }
+
+ private:
+  sigma_status status_;
+};
+
+// A backend with one environment's context and one dtype: what every recipe needs.
+struct Engine {
+  const sigma_backend* backend;
+  sigma_context* context;
+  sigma_dtype dtype;
+
+  void check(sigma_status status) const {
+    if (status != SIGMA_OK) throw BackendError(status, backend->last_error());
+  }
+};
+
+struct AdapterLayer {
+  int64_t in, out, rank;
+  const void* base;  // W0 (out, in), or null
+  const void* u;     // (out, r)
+  const void* vt;    // (r, in)
+  sigma_core core;   // r x r
+  const void* bias;  // (out), or null
+};
+
+// Where the pull-back adds; null: not wanted, and then not computed.
+struct AdapterGradients {
+  void* diagonal = nullptr;  // (r)
+  void* values = nullptr;    // (z)
+  void* gate = nullptr;      // (1)
+  void* bias = nullptr;      // (out)
+
+  bool wants_samples() const { return values != nullptr || gate != nullptr; }
+  bool wants_core() const { return diagonal != nullptr || wants_samples(); }
+};
+
+// Elements of the activation that forward leaves for backward: P = Vᵀ Xᵀ, (r, N) with padded rows.
+int64_t adapter_saved_length(int64_t rank, int64_t tokens);
+
+// Y (N, out) from X (N, in). `saved` takes P; null keeps nothing.
+void adapter_forward(const Engine& engine, const AdapterLayer& layer, int64_t tokens, const void* x, void* y,
+                     void* saved);
+
+// The pull-back of dY (N, out), given P. dX (N, in) is overwritten, gradients are added to. `dx` may be null.
+void adapter_backward(const Engine& engine, const AdapterLayer& layer, int64_t tokens, const void* saved,
+                      const void* dy, void* dx, const AdapterGradients& gradients);
+
+// W' (out, in) = [W0] + U C Vᵀ: where d is null this is W0 + U (gM) Vᵀ, which keeps W0's numbers where M is 0.
+void adapter_merge(const Engine& engine, const AdapterLayer& layer, void* merged);
+
+// The pull-back of Y = X W'ᵀ + b through W' itself: G = dYᵀ X, then the core's part of Uᵀ G V. It costs 3 GEMMs and a
+// projection, against the factored 2 + 2/ρ, and wins for many tokens on a square weight.
+void adapter_merged_backward(const Engine& engine, const AdapterLayer& layer, const void* merged, int64_t tokens,
+                             const void* x, const void* dy, void* dx, const AdapterGradients& gradients);
+
+}  // namespace sigma
