@@ -1,0 +1,45 @@
+import { checkBoolean, checkOptions, describe, fail } from '../check.js';
+import { native } from '../native.js';
+import type { Real } from '../tensor/dtype.js';
+import { checkReal, memoryOf, result } from '../tensor/operand.js';
+import type { OfRank } from '../tensor/typing.js';
+import type { MatrixShape, Shape, Tensor } from '../tensor/tensor.js';
+
+const op = 'matmul';
+
+export interface MatmulOptions {
+  transposeA?: boolean;
+  transposeB?: boolean;
+}
+
+/**
+ * op(a) · op(b), where op transposes on request: [m, k] · [k, n] → [m, n].
+ *
+ * @throws SigmaError SHAPE_MISMATCH, DTYPE_MISMATCH, DISPOSED
+ * @example
+ * const gradient = matmul(dy, x, { transposeA: true }); // dyᵀ x
+ */
+export function matmul<D extends Real, A extends Shape = Shape, B extends Shape = Shape>(
+  a: Tensor<D, A> & OfRank<A, 2>,
+  b: Tensor<NoInfer<D>, B> & OfRank<B, 2>,
+  options?: MatmulOptions,
+): Tensor<D, MatrixShape> {
+  const given = checkOptions(op, 'options', options, ['transposeA', 'transposeB']);
+  const transposeA = checkBoolean(op, 'options.transposeA', given.transposeA ?? false);
+  const transposeB = checkBoolean(op, 'options.transposeB', given.transposeB ?? false);
+  const left = checkReal<D>(op, 'a', a, { shape: [null, null] });
+  const right = checkReal<D>(op, 'b', b, { shape: [null, null], dtype: left.dtype, device: left.device });
+  const [m, k] = oriented(left, transposeA);
+  const [rows, n] = oriented(right, transposeB);
+  if (rows !== k) {
+    fail('SHAPE_MISMATCH', op, 'b', `${k} rows to meet the columns of a`, `${rows}, in ${describe([...right.shape])}`);
+  }
+  const [c, memory] = result(op, left.dtype, [m, n] as const);
+  native.gemm(memoryOf(op, 'a', left), memoryOf(op, 'b', right), memory, m, n, k, transposeA, transposeB);
+  return c;
+}
+
+function oriented(matrix: Tensor, transpose: boolean): MatrixShape {
+  const [rows, columns] = matrix.shape as MatrixShape;
+  return transpose ? [columns, rows] : [rows, columns];
+}

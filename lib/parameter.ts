@@ -1,0 +1,70 @@
+import type { RealArray } from './native.js';
+import { type Real } from './tensor/dtype.js';
+import { checkReal, memoryOf, result } from './tensor/operand.js';
+import { keep } from './tensor/scope.js';
+import type { Tensor } from './tensor/tensor.js';
+
+/** A trainable tensor: what a layer exposes and an optimiser steps. Any object of this form will do. */
+export interface Parameter {
+  /** 'm', 'gate' [1], 'sigma', 'bias', 's'; after a layer's name and a dot where it has one. */
+  readonly name: string;
+  /** May be written through dataSync() at any time; whatever is derived from it notices. */
+  readonly value: Tensor;
+  /** Summed over every backward since zeroGrad(); a framework may assign its own. */
+  grad: Tensor | null;
+  /** false: no gradient is computed, the optimiser skips it wholly. */
+  trainable: boolean;
+}
+
+/** Where one pull-back may add, and how to make what it added count. */
+export interface Accumulator {
+  readonly array: RealArray;
+  commit(): void;
+}
+
+/** A layer's own parameter: it knows whether its gradient may be added to in place. */
+export class LayerParameter implements Parameter {
+  readonly name: string;
+  readonly value: Tensor<Real>;
+  trainable = true;
+  #grad: Tensor | null = null;
+  /** A gradient that a framework assigned is borrowed, so it is never written. */
+  #owned = false;
+
+  constructor(name: string, value: Tensor<Real>) {
+    this.name = name;
+    this.value = keep(value);
+  }
+
+  get grad(): Tensor | null {
+    return this.#grad;
+  }
+
+  set grad(grad: Tensor | null) {
+    if (grad !== null) checkReal('Parameter', `${this.name}.grad`, grad, this.value);
+    this.#grad = grad;
+    this.#owned = false;
+  }
+
+  /** The gradient so far, to be added to. Until `commit` a failed pull-back leaves `grad` as it was. */
+  accumulator(op: string): Accumulator {
+    const current = this.#grad?.disposed ? null : this.#grad;
+    if (current !== null && this.#owned) {
+      return { array: memoryOf(op, `${this.name}.grad`, current), commit: () => undefined };
+    }
+    const [grad, array] = result(op, this.value.dtype, this.value.shape);
+    keep(grad);
+    if (current !== null) array.set(memoryOf(op, `${this.name}.grad`, current));
+    const commit = () => {
+      this.#grad = grad;
+      this.#owned = true;
+    };
+    return { array, commit };
+  }
+
+  dispose(): void {
+    this.value.dispose();
+    this.#grad?.dispose();
+    this.#grad = null;
+  }
+}

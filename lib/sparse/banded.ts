@@ -1,0 +1,25 @@
+import type { Cells } from './coordinates.js';
+
+/** The entries of a band of d off-diagonals on either side: r(2d + 1) − d(d + 1), with d cut to r − 1. */
+export function bandedEntries(r: number, offDiagonals: number): number {
+  const d = Math.min(offDiagonals, r - 1);
+  return r * (2 * d + 1) - d * (d + 1);
+}
+
+export function diagonalCells(r: number): Cells {
+  return bandedCells(r, 0, 0);
+}
+
+/** All (i, j) with −lower ≤ j − i ≤ upper; both are below r. */
+export function bandedCells(r: number, lower: number, upper: number): Cells {
+  const entries = r * (lower + upper + 1) - (lower * (lower + 1)) / 2 - (upper * (upper + 1)) / 2;
+  const rowPointers = new Int32Array(r + 1);
+  const columnIndices = new Int32Array(entries);
+  let slot = 0;
+  for (let i = 0; i < r; i++) {
+    const last = Math.min(r - 1, i + upper);
+    for (let j = Math.max(0, i - lower); j <= last; j++) columnIndices[slot++] = j;
+    rowPointers[i + 1] = slot;
+  }
+  return { rowPointers, columnIndices };
+}

@@ -1,0 +1,125 @@
+import { checkInteger, describe, fail, reject } from '../check.js';
+import { native, type PatternHandle } from '../native.js';
+import type { MatrixShape, Tensor } from '../tensor/tensor.js';
+import { alignments, largest } from './alignment.js';
+import { type Cells, coordinateCells } from './coordinates.js';
+import { bandedCells, bandedEntries, diagonalCells } from './banded.js';
+import { type RandomOptions, randomCells } from './random-cells.js';
+
+/** How many entries: directly, or as many as a band of so many off-diagonals on either side has. */
+export type PatternSize = { offDiagonals: number } | { entries: number };
+
+/** Where M may be non-zero: an immutable CSR structure on the r x r core. */
+export class SparsityPattern {
+  readonly kind: 'diagonal' | 'banded' | 'csr';
+  readonly shape: MatrixShape;
+  readonly entries: number;
+  /** (r + 1) */
+  readonly rowPointers: Int32Array;
+  /** (entries), ascending within a row */
+  readonly columnIndices: Int32Array;
+  /** For given coordinates: slots[p] is the CSR slot of the p-th. */
+  readonly slots?: Int32Array;
+  readonly #handle: PatternHandle;
+
+  private constructor(kind: 'diagonal' | 'banded' | 'csr', r: number, cells: Cells) {
+    this.kind = kind;
+    this.shape = Object.freeze([r, r] as const);
+    this.entries = cells.columnIndices.length;
+    this.rowPointers = cells.rowPointers;
+    this.columnIndices = cells.columnIndices;
+    if (cells.slots !== undefined) this.slots = cells.slots;
+    // The native side keeps its own checked copy: no later write to the arrays above can reach a kernel.
+    this.#handle = native.pattern(cells.rowPointers, cells.columnIndices);
+  }
+
+  /** @internal */
+  get handle(): PatternHandle {
+    return this.#handle;
+  }
+
+  /**
+   * The entries (i, i): SVFT "plain".
+   *
+   * @example
+   * SparsityPattern.diagonal(768).entries; // 768
+   */
+  static diagonal(r: number): SparsityPattern {
+    checkInteger('SparsityPattern.diagonal', 'r', r, 1);
+    return new SparsityPattern('diagonal', r, diagonalCells(r));
+  }
+
+  /** The entries with −lower ≤ j − i ≤ upper; a number stands for both. Bands wider than the core are cut to it. */
+  static banded(r: number, offDiagonals: number | { lower: number; upper: number }): SparsityPattern {
+    const op = 'SparsityPattern.banded';
+    checkInteger(op, 'r', r, 1);
+    const given = typeof offDiagonals === 'number' ? { lower: offDiagonals, upper: offDiagonals } : offDiagonals;
+    if (typeof given !== 'object' || given === null) reject(op, 'offDiagonals', 'a number or { lower, upper }', given);
+    const lower = Math.min(checkInteger(op, 'offDiagonals.lower', given.lower, 0), r - 1);
+    const upper = Math.min(checkInteger(op, 'offDiagonals.upper', given.upper, 0), r - 1);
+    return new SparsityPattern('banded', r, bandedCells(r, lower, upper));
+  }
+
+  /**
+   * Entries drawn at random, the same on every platform for one seed. Without replacement (the default) they are
+   * distinct; with it each is drawn on its own, and a cell drawn twice has two parameters, as in the SVFT reference
+   * code. `offDiagonals: d` gives as many entries as banded(r, d).
+   */
+  static random(r: number, size: PatternSize, options: RandomOptions): SparsityPattern {
+    const op = 'SparsityPattern.random';
+    checkInteger(op, 'r', r, 1);
+    const { rows, columns } = randomCells(op, r, readSize(op, r, size), options);
+    return new SparsityPattern('csr', r, withoutSlots(coordinateCells(op, rows, columns, r)));
+  }
+
+  /**
+   * The entries (i, j) whose singular directions u_i and v_j are most aligned, by |u_iᵀ v_j| (or its signed value, with
+   * `absolute: false`): SVFT's Top-k. u [n, r] and vt [r, n] must come from a square weight.
+   *
+   * @throws SigmaError SHAPE_MISMATCH for a rectangular weight, where u_iᵀ v_j has no meaning
+   */
+  static topK(u: Tensor, vt: Tensor, size: PatternSize, options?: { absolute?: boolean }): SparsityPattern {
+    const op = 'SparsityPattern.topK';
+    const { r, scores, absolute } = alignments(op, u, vt, options);
+    return SparsityPattern.ofLargest(op, scores, r, readSize(op, r, size), absolute);
+  }
+
+  /** @internal The `count` cells with the largest scores (r, r); of equals the first. */
+  static ofLargest(op: string, scores: ArrayLike<number>, r: number, count: number, absolute: boolean): SparsityPattern {
+    if (count > r * r) reject(op, 'size', `at most ${r * r} entries`, count);
+    const cells = largest(scores, count, absolute);
+    const rows = cells.map((cell) => Math.floor(cell / r));
+    const columns = cells.map((cell) => cell % r);
+    return new SparsityPattern('csr', r, withoutSlots(coordinateCells(op, rows, columns, r)));
+  }
+
+  /**
+   * Given coordinates. Duplicates keep a slot (a parameter) each and sum in the product, as in the reference code.
+   * `slots` is a permutation: slots[p] is the CSR slot of the p-th coordinate.
+   *
+   * @throws SigmaError INVALID_ARGUMENT for an index outside 0 to r − 1, SHAPE_MISMATCH for lists of two lengths
+   */
+  static fromCoordinates(rows: ArrayLike<number>, columns: ArrayLike<number>, r: number): SparsityPattern {
+    const op = 'SparsityPattern.fromCoordinates';
+    checkInteger(op, 'r', r, 1);
+    if (typeof rows !== 'object' || rows === null) reject(op, 'rows', 'an array of integers', rows);
+    if (typeof columns !== 'object' || columns === null) reject(op, 'columns', 'an array of integers', columns);
+    if (rows.length !== columns.length) {
+      fail('SHAPE_MISMATCH', op, 'columns', `${describe(rows.length)} indices, as rows has`, describe(columns.length));
+    }
+    return new SparsityPattern('csr', r, coordinateCells(op, rows, columns, r));
+  }
+}
+
+function withoutSlots({ rowPointers, columnIndices }: Cells): Cells {
+  return { rowPointers, columnIndices };
+}
+
+function readSize(op: string, r: number, size: PatternSize): number {
+  if (typeof size !== 'object' || size === null) reject(op, 'size', '{ offDiagonals } or { entries }', size);
+  if ('entries' in size) {
+    if ('offDiagonals' in size) reject(op, 'size', 'either offDiagonals or entries', Object.keys(size));
+    return checkInteger(op, 'size.entries', size.entries, 1);
+  }
+  return bandedEntries(r, checkInteger(op, 'size.offDiagonals', size.offDiagonals, 0));
+}

@@ -1,0 +1,58 @@
+import { checkBoolean, checkOptions, reject } from '../check.js';
+import { native } from '../native.js';
+import { checkReal, memoryOf, result } from '../tensor/operand.js';
+import type { OfRank, SameDType } from '../tensor/typing.js';
+import type { MatrixShape, Shape, Tensor, VectorShape } from '../tensor/tensor.js';
+import type { DType, Real } from '../tensor/dtype.js';
+import { SparsityPattern } from './pattern.js';
+
+function checkPattern(op: string, pattern: unknown): SparsityPattern {
+  if (!(pattern instanceof SparsityPattern)) reject(op, 'pattern', 'a SparsityPattern', pattern);
+  return pattern;
+}
+
+/**
+ * M · dense, or Mᵀ · dense, for the M that has `values` [entries] on the pattern, in CSR order; dense is [r, N].
+ *
+ * @throws SigmaError SHAPE_MISMATCH, DTYPE_MISMATCH, DISPOSED
+ * @example
+ * const pattern = SparsityPattern.banded(3, 1);
+ * const y = spmm(pattern, zeros([pattern.entries]), zeros([3, 8])); // [3, 8]
+ */
+export function spmm<D extends DType, E extends DType, V extends Shape = Shape, S extends Shape = Shape>(
+  pattern: SparsityPattern,
+  values: Tensor<D, V> & OfRank<V, 1>,
+  dense: Tensor<E, S> & OfRank<S, 2> & SameDType<D, E>,
+  options?: { transpose?: boolean },
+): Tensor<D & Real, MatrixShape> {
+  const op = 'spmm';
+  const { entries, shape, handle } = checkPattern(op, pattern);
+  const given = checkOptions(op, 'options', options, ['transpose']);
+  const transpose = checkBoolean(op, 'options.transpose', given.transpose ?? false);
+  const m = checkReal(op, 'values', values, { shape: [entries] });
+  const x = checkReal(op, 'dense', dense, { shape: [shape[0], null], dtype: m.dtype, device: m.device });
+  const [y, memory] = result(op, m.dtype, x.shape as MatrixShape);
+  native.spmm(handle, memoryOf(op, 'values', m), memoryOf(op, 'dense', x), memory, y.shape[1], transpose);
+  return y as Tensor<D & Real, MatrixShape>;
+}
+
+/**
+ * values[p] = Σ_t a[i_p, t] · b[j_p, t] for every entry p of the pattern, in CSR order; a and b are [r, N]. With
+ * a = dY and b = X this is the gradient of `spmm` by its values. Summed in a fixed order, whatever the threads.
+ *
+ * @throws SigmaError SHAPE_MISMATCH, DTYPE_MISMATCH, DISPOSED
+ */
+export function sddmm<D extends DType, E extends DType, A extends Shape = Shape, B extends Shape = Shape>(
+  pattern: SparsityPattern,
+  a: Tensor<D, A> & OfRank<A, 2>,
+  b: Tensor<E, B> & OfRank<B, 2> & SameDType<D, E>,
+): Tensor<D & Real, VectorShape> {
+  const op = 'sddmm';
+  const { entries, shape, handle } = checkPattern(op, pattern);
+  const left = checkReal(op, 'a', a, { shape: [shape[0], null] });
+  const tokens = left.shape[1] as number;
+  const right = checkReal(op, 'b', b, { shape: [shape[0], tokens], dtype: left.dtype, device: left.device });
+  const [values, memory] = result(op, left.dtype, [entries] as const);
+  native.sddmm(handle, memoryOf(op, 'a', left), memoryOf(op, 'b', right), memory, tokens);
+  return values as Tensor<D & Real, VectorShape>;
+}

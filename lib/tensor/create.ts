@@ -1,0 +1,92 @@
+import { checkChoice, checkOptions, describe, fail, reject } from '../check.js';
+import { type Device, resolveDevice } from '../device.js';
+import { convert } from './convert.js';
+import { allocate, type DType, dtypeOf, dtypes } from './dtype.js';
+import { type Shape, sizeOf, Tensor } from './tensor.js';
+
+export interface TensorOptions<D extends DType = DType> {
+  dtype?: D;
+  device?: Device;
+}
+
+function readOptions(op: string, options: TensorOptions | undefined): TensorOptions {
+  const given = checkOptions(op, 'options', options, ['dtype', 'device']);
+  if (given.dtype !== undefined) checkChoice(op, 'options.dtype', given.dtype, dtypes);
+  resolveDevice(op, given.device);
+  return given;
+}
+
+function isNumericArray(data: unknown): data is ArrayLike<number> & NodeJS.TypedArray {
+  return ArrayBuffer.isView(data) && !(data instanceof DataView) && !(data instanceof BigInt64Array) && !(data instanceof BigUint64Array);
+}
+
+/** The shape of nested arrays, whose numbers are appended to `out` in row-major order. */
+function flatten(data: readonly unknown[], out: number[], path: string): number[] {
+  if (data.length === 0) reject('tensor', path, 'at least one element', data);
+  let inner: number[] | undefined;
+  for (const [i, element] of data.entries()) {
+    let shape: number[] = [];
+    if (Array.isArray(element)) shape = flatten(element, out, `${path}[${i}]`);
+    else if (typeof element === 'number') out.push(element);
+    else reject('tensor', `${path}[${i}]`, 'a number or an array', element);
+    if (inner !== undefined && String(shape) !== String(inner)) {
+      reject('tensor', `${path}[${i}]`, `the shape of its neighbours, ${describe(inner)}`, shape);
+    }
+    inner = shape;
+  }
+  return [data.length, ...(inner ?? [])];
+}
+
+/**
+ * A tensor with a copy of the data. Nested arrays give the shape; a flat or typed array takes it from `shape`, else it
+ * is a vector. The dtype follows a Float32Array, Float64Array or Int32Array, else it is float32. A Uint16Array given
+ * as bfloat16 is bits, anything else is rounded to it.
+ *
+ * @throws SigmaError INVALID_ARGUMENT for what is not numbers or has a dimension of 0, SHAPE_MISMATCH where the data
+ * does not fill the shape
+ * @example
+ * tensor([[1, 2, 3], [4, 5, 6]]).shape; // [2, 3]
+ * tensor(new Float64Array(6), [2, 3]).dtype; // 'float64'
+ */
+export function tensor<D extends DType = 'float32', const S extends Shape = Shape>(
+  data: ArrayLike<number> | readonly unknown[],
+  shape?: S,
+  options?: TensorOptions<D>,
+): Tensor<D, S> {
+  const { dtype } = readOptions('tensor', options);
+  const bits = dtype === 'bfloat16' && data instanceof Uint16Array;
+  const type = dtype ?? dtypeOf(data) ?? 'float32';
+  let numbers: ArrayLike<number>;
+  let found: Shape;
+  if (isNumericArray(data)) {
+    numbers = data;
+    found = [data.length];
+  } else {
+    const list = Array.isArray(data) ? data : arrayFrom(data);
+    const flat: number[] = [];
+    found = flatten(list, flat, 'data');
+    numbers = flat;
+  }
+  const wanted = shape ?? found;
+  const size = sizeOf('tensor', wanted);
+  const fits = found.length === 1 ? found[0] === size : String(found) === String(wanted);
+  if (!fits) fail('SHAPE_MISMATCH', 'tensor', 'shape', `that of the data, ${describe(found)}`, describe(wanted));
+  const source: DType = bits ? 'bfloat16' : 'float64';
+  return Tensor.make('tensor', type, convert('tensor', numbers, source, type), wanted) as Tensor<D, S>;
+}
+
+function arrayFrom(data: unknown): unknown[] {
+  const length = typeof data === 'object' && data !== null ? (data as ArrayLike<number>).length : undefined;
+  if (!Number.isInteger(length)) reject('tensor', 'data', 'an array of numbers', data);
+  return Array.from(data as ArrayLike<unknown>);
+}
+
+/** A tensor of zeros, float32 by default. */
+export function zeros<D extends DType = 'float32', const S extends Shape = Shape>(
+  shape: S,
+  options?: TensorOptions<D>,
+): Tensor<D, S> {
+  const { dtype } = readOptions('zeros', options);
+  const type = (dtype ?? 'float32') as D;
+  return Tensor.make('zeros', type, allocate('zeros', type, sizeOf('zeros', shape)), shape);
+}

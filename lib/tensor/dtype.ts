@@ -1,0 +1,41 @@
+import { allocationFailed } from './memory.js';
+
+/** bfloat16 is held as its 16 bits. */
+export type DType = 'float32' | 'float64' | 'bfloat16' | 'int32';
+/** What the arithmetic runs in. */
+export type Real = 'float32' | 'float64';
+
+/** bfloat16 is held as its 16 bits, so that Node 20 can carry it. */
+export type TypedArrayOf<D extends DType> = D extends 'float32'
+  ? Float32Array
+  : D extends 'float64'
+    ? Float64Array
+    : D extends 'bfloat16'
+      ? Uint16Array
+      : Int32Array;
+
+export const dtypes = ['float32', 'float64', 'bfloat16', 'int32'] as const;
+
+const constructors = {
+  float32: Float32Array,
+  float64: Float64Array,
+  bfloat16: Uint16Array,
+  int32: Int32Array,
+} as const;
+
+/** Zeros of a type; OUT_OF_MEMORY where the engine has no room for them. */
+export function allocate<D extends DType>(op: string, dtype: D, size: number): TypedArrayOf<D> {
+  try {
+    return new constructors[dtype](size) as TypedArrayOf<D>;
+  } catch (cause) {
+    return allocationFailed(op, size * constructors[dtype].BYTES_PER_ELEMENT, cause);
+  }
+}
+
+/** The type that a typed array carries of itself; undefined for an array that has none here. */
+export function dtypeOf(array: unknown): DType | undefined {
+  if (array instanceof Float32Array) return 'float32';
+  if (array instanceof Float64Array) return 'float64';
+  if (array instanceof Int32Array) return 'int32';
+  return undefined;
+}

@@ -1,0 +1,56 @@
+import { describe, fail, reject } from '../check.js';
+import type { Device } from '../device.js';
+import type { RealArray } from '../native.js';
+import { allocate, type Real } from './dtype.js';
+import { type Shape, Tensor } from './tensor.js';
+
+/** What an operation asks of an operand; `null` in a shape stands for any size. */
+export interface Expected {
+  readonly shape?: readonly (number | null)[];
+  readonly dtype?: Real;
+  readonly device?: Device;
+}
+
+/** A live tensor, or INVALID_ARGUMENT or DISPOSED. */
+export function checkTensor(op: string, argument: string, value: unknown): Tensor {
+  if (!(value instanceof Tensor)) reject(op, argument, 'a Tensor', value);
+  value.read(op, argument);
+  return value;
+}
+
+function pattern(shape: readonly (number | null)[]): string {
+  return `[${shape.map((n) => n ?? '*').join(', ')}]`;
+}
+
+/** A live float32 or float64 tensor that meets what is expected. */
+export function checkReal<D extends Real = Real>(
+  op: string,
+  argument: string,
+  value: unknown,
+  expected: Expected = {},
+): Tensor<D> {
+  const tensor = checkTensor(op, argument, value);
+  const { dtype, shape, device } = expected;
+  if (dtype === undefined ? tensor.dtype !== 'float32' && tensor.dtype !== 'float64' : tensor.dtype !== dtype) {
+    fail('DTYPE_MISMATCH', op, argument, dtype ?? 'float32 or float64', tensor.dtype);
+  }
+  if (device !== undefined && tensor.device !== device) {
+    fail('DEVICE_MISMATCH', op, argument, `a tensor on ${device}`, `one on ${tensor.device}`);
+  }
+  if (shape !== undefined) {
+    const fits = tensor.shape.length === shape.length && shape.every((n, i) => n === null || n === tensor.shape[i]);
+    if (!fits) fail('SHAPE_MISMATCH', op, argument, `shape ${pattern(shape)}`, describe([...tensor.shape]));
+  }
+  return tensor as Tensor<D>;
+}
+
+/** The memory of a tensor that was checked before. */
+export function memoryOf(op: string, argument: string, tensor: Tensor): RealArray {
+  return tensor.read(op, argument) as RealArray;
+}
+
+/** A new tensor of zeros for an operation's result, and its memory. */
+export function result<D extends Real, S extends Shape>(op: string, dtype: D, shape: S): [Tensor<D, S>, RealArray] {
+  const array = allocate(op, dtype, shape.reduce((product, n) => product * n, 1));
+  return [Tensor.make(op, dtype, array, shape), array as RealArray];
+}

@@ -1,0 +1,59 @@
+import { reject } from '../check.js';
+import { SigmaError } from '../errors.js';
+
+/** What a scope may dispose: a tensor, or a pass that holds some. */
+export interface Scoped {
+  dispose(): void;
+}
+
+const scopes: Set<Scoped>[] = [];
+
+/** Hands a new object to the innermost tidy, if there is one. */
+export function track(scoped: Scoped): void {
+  scopes.at(-1)?.add(scoped);
+}
+
+/** Takes an object out of every tidy: its owner disposes it. */
+export function keep<T extends Scoped>(scoped: T): T {
+  for (const scope of scopes) scope.delete(scoped);
+  return scoped;
+}
+
+/** Everything that can be reached from a value, each object once. */
+function reachable(value: unknown, found: Set<unknown> = new Set()): Set<unknown> {
+  if (typeof value !== 'object' || value === null || found.has(value) || ArrayBuffer.isView(value)) return found;
+  found.add(value);
+  const children = value instanceof Map || value instanceof Set ? [...value].flat() : Object.values(value);
+  for (const child of children) reachable(child, found);
+  return found;
+}
+
+/**
+ * Disposes every tensor made inside `body` that it does not return (alone, or anywhere inside arrays, maps and
+ * objects). Gradients and other tensors that layers keep survive. `body` must be synchronous.
+ *
+ * @throws SigmaError INVALID_ARGUMENT where `body` is no function or returns a promise
+ * @example
+ * const loss = tidy(() => meanSquare(layer.apply(x), target));
+ */
+export function tidy<T>(body: () => T): T {
+  if (typeof body !== 'function') reject('tidy', 'body', 'a function', body);
+  const scope = new Set<Scoped>();
+  scopes.push(scope);
+  let survivors: Set<unknown> = new Set();
+  try {
+    const result = body();
+    if (result instanceof Promise) {
+      result.catch(() => undefined);
+      throw new SigmaError('INVALID_ARGUMENT', 'tidy', 'body: expected a synchronous function, got one that returns a promise');
+    }
+    survivors = reachable(result);
+    return result;
+  } finally {
+    scopes.pop();
+    for (const scoped of scope) {
+      if (survivors.has(scoped)) track(scoped);
+      else scoped.dispose();
+    }
+  }
+}

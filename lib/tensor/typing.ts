@@ -1,0 +1,26 @@
+import type { DType } from './dtype.js';
+import type { Shape } from './tensor.js';
+
+/** What the compiler shows where a tensor of another rank was given. */
+export interface RankMismatch<R extends number> {
+  readonly expectedRank: R;
+}
+
+/** Intersect with a parameter's type to refuse a shape whose rank is known and not R; an unknown rank passes. */
+export type OfRank<S extends Shape, R extends number> = number extends S['length']
+  ? unknown
+  : S['length'] extends R
+    ? unknown
+    : RankMismatch<R>;
+
+/** What the compiler shows where two tensors are known to have different dtypes. */
+export interface DTypeMismatch<D extends DType> {
+  readonly expectedDType: D;
+}
+
+/** Intersect with a parameter's type to refuse a dtype E that is known not to be D; a union passes to the run-time check. */
+export type SameDType<D extends DType, E extends DType> = [E] extends [D]
+  ? unknown
+  : [D] extends [E]
+    ? unknown
+    : DTypeMismatch<D>;
