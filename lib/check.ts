@@ -56,7 +56,12 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 /** Options must be an object without unknown keys: a misspelt option is never ignored. Returns {} for undefined. */
-export function checkOptions<T extends object>(op: string, argument: string, value: T | undefined, known: readonly string[]): T {
+export function checkOptions<T extends object>(
+  op: string,
+  argument: string,
+  value: T | undefined,
+  known: readonly string[],
+): T {
   if (value === undefined) return {} as T;
   if (!isRecord(value)) reject(op, argument, 'an object', value);
   for (const key of Object.keys(value)) {

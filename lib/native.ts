@@ -96,7 +96,7 @@ export interface Native {
     ...call: [
       ...LayerArguments,
       merged: RealArray,
-      x: RealArray,
+      x: RealArray | null,
       dy: RealArray,
       dx: RealArray | null,
       ...GradientArguments,

@@ -1,6 +1,6 @@
 import type { RealArray } from './native.js';
-import { type Real } from './tensor/dtype.js';
-import { checkReal, memoryOf, result } from './tensor/operand.js';
+import type { Real } from './tensor/dtype.js';
+import { checkReal, memoryOf, output } from './tensor/operand.js';
 import { keep } from './tensor/scope.js';
 import type { Tensor } from './tensor/tensor.js';
 
@@ -52,11 +52,10 @@ export class LayerParameter implements Parameter {
     if (current !== null && this.#owned) {
       return { array: memoryOf(op, `${this.name}.grad`, current), commit: () => undefined };
     }
-    const [grad, array] = result(op, this.value.dtype, this.value.shape);
-    keep(grad);
+    const { array, tensor } = output(op, this.value.dtype, this.value.shape);
     if (current !== null) array.set(memoryOf(op, `${this.name}.grad`, current));
     const commit = () => {
-      this.#grad = grad;
+      this.#grad = keep(tensor());
       this.#owned = true;
     };
     return { array, commit };
@@ -64,7 +63,7 @@ export class LayerParameter implements Parameter {
 
   dispose(): void {
     this.value.dispose();
-    this.#grad?.dispose();
+    if (this.#owned) this.#grad?.dispose();
     this.#grad = null;
   }
 }

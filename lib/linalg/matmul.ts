@@ -1,9 +1,9 @@
 import { checkBoolean, checkOptions, describe, fail } from '../check.js';
 import { native } from '../native.js';
 import type { Real } from '../tensor/dtype.js';
-import { checkReal, memoryOf, result } from '../tensor/operand.js';
-import type { OfRank } from '../tensor/typing.js';
+import { checkReal, memoryOf, output } from '../tensor/operand.js';
 import type { MatrixShape, Shape, Tensor } from '../tensor/tensor.js';
+import type { OfRank } from '../tensor/typing.js';
 
 const op = 'matmul';
 
@@ -34,9 +34,9 @@ export function matmul<D extends Real, A extends Shape = Shape, B extends Shape 
   if (rows !== k) {
     fail('SHAPE_MISMATCH', op, 'b', `${k} rows to meet the columns of a`, `${rows}, in ${describe([...right.shape])}`);
   }
-  const [c, memory] = result(op, left.dtype, [m, n] as const);
-  native.gemm(memoryOf(op, 'a', left), memoryOf(op, 'b', right), memory, m, n, k, transposeA, transposeB);
-  return c;
+  const c = output(op, left.dtype, [m, n]);
+  native.gemm(memoryOf(op, 'a', left), memoryOf(op, 'b', right), c.array, m, n, k, transposeA, transposeB);
+  return c.tensor();
 }
 
 function oriented(matrix: Tensor, transpose: boolean): MatrixShape {

@@ -59,14 +59,20 @@ export async function svd(a: Tensor<Real> | readonly Tensor<Real>[], options?: S
   const given = checkOptions(op, 'options', options, ['driver', 'rank', 'signal', 'onProgress']);
   const driver = drivers.indexOf(checkChoice(op, 'options.driver', given.driver ?? 'auto', drivers));
   const { onProgress } = given;
-  if (onProgress !== undefined && typeof onProgress !== 'function') reject(op, 'options.onProgress', 'a function', onProgress);
+  if (onProgress !== undefined && typeof onProgress !== 'function')
+    reject(op, 'options.onProgress', 'a function', onProgress);
   checkSignal(op, given.signal);
 
   if (Array.isArray(a)) {
     const inputs = a.map((each, i) => checkReal(op, `a[${i}]`, each, { shape: [null, null] }));
-    for (const [i, input] of inputs.entries()) checkReal(op, `a[${i}]`, input, { dtype: (inputs[0] as Tensor<Real>).dtype });
+    for (const [i, input] of inputs.entries())
+      checkReal(op, `a[${i}]`, input, { dtype: (inputs[0] as Tensor<Real>).dtype });
     const batches = inputs.map((input, i) => new Batch(`a[${i}]`, input, given.rank));
-    await run(driver, batches.flatMap((batch) => batch.jobs), given);
+    await run(
+      driver,
+      batches.flatMap((batch) => batch.jobs),
+      given,
+    );
     return batches.map((batch) => batch.result());
   }
   const input = checkReal(op, 'a', a);

@@ -1,6 +1,6 @@
 import { checkBoolean, checkOptions, describe, fail } from '../check.js';
-import { allocate } from '../tensor/dtype.js';
 import { native, type RealArray } from '../native.js';
+import { allocate } from '../tensor/dtype.js';
 import { checkReal, memoryOf } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 

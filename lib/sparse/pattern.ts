@@ -2,8 +2,8 @@ import { checkInteger, describe, fail, reject } from '../check.js';
 import { native, type PatternHandle } from '../native.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { alignments, largest } from './alignment.js';
-import { type Cells, coordinateCells } from './coordinates.js';
 import { bandedCells, bandedEntries, diagonalCells } from './banded.js';
+import { type Cells, coordinateCells } from './coordinates.js';
 import { type RandomOptions, randomCells } from './random-cells.js';
 
 /** How many entries: directly, or as many as a band of so many off-diagonals on either side has. */
@@ -85,7 +85,13 @@ export class SparsityPattern {
   }
 
   /** @internal The `count` cells with the largest scores (r, r); of equals the first. */
-  static ofLargest(op: string, scores: ArrayLike<number>, r: number, count: number, absolute: boolean): SparsityPattern {
+  static ofLargest(
+    op: string,
+    scores: ArrayLike<number>,
+    r: number,
+    count: number,
+    absolute: boolean,
+  ): SparsityPattern {
     if (count > r * r) reject(op, 'size', `at most ${r * r} entries`, count);
     const cells = largest(scores, count, absolute);
     const rows = cells.map((cell) => Math.floor(cell / r));

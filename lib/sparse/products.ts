@@ -1,9 +1,9 @@
 import { checkBoolean, checkOptions, reject } from '../check.js';
 import { native } from '../native.js';
-import { checkReal, memoryOf, result } from '../tensor/operand.js';
-import type { OfRank, SameDType } from '../tensor/typing.js';
-import type { MatrixShape, Shape, Tensor, VectorShape } from '../tensor/tensor.js';
 import type { DType, Real } from '../tensor/dtype.js';
+import { checkReal, memoryOf, output } from '../tensor/operand.js';
+import type { MatrixShape, Shape, Tensor, VectorShape } from '../tensor/tensor.js';
+import type { OfRank, SameDType } from '../tensor/typing.js';
 import { SparsityPattern } from './pattern.js';
 
 function checkPattern(op: string, pattern: unknown): SparsityPattern {
@@ -31,9 +31,9 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
   const transpose = checkBoolean(op, 'options.transpose', given.transpose ?? false);
   const m = checkReal(op, 'values', values, { shape: [entries] });
   const x = checkReal(op, 'dense', dense, { shape: [shape[0], null], dtype: m.dtype, device: m.device });
-  const [y, memory] = result(op, m.dtype, x.shape as MatrixShape);
-  native.spmm(handle, memoryOf(op, 'values', m), memoryOf(op, 'dense', x), memory, y.shape[1], transpose);
-  return y as Tensor<D & Real, MatrixShape>;
+  const y = output(op, m.dtype, x.shape as MatrixShape);
+  native.spmm(handle, memoryOf(op, 'values', m), memoryOf(op, 'dense', x), y.array, x.shape[1] as number, transpose);
+  return y.tensor() as Tensor<D & Real, MatrixShape>;
 }
 
 /**
@@ -52,7 +52,7 @@ export function sddmm<D extends DType, E extends DType, A extends Shape = Shape,
   const left = checkReal(op, 'a', a, { shape: [shape[0], null] });
   const tokens = left.shape[1] as number;
   const right = checkReal(op, 'b', b, { shape: [shape[0], tokens], dtype: left.dtype, device: left.device });
-  const [values, memory] = result(op, left.dtype, [entries] as const);
-  native.sddmm(handle, memoryOf(op, 'a', left), memoryOf(op, 'b', right), memory, tokens);
-  return values as Tensor<D & Real, VectorShape>;
+  const values = output(op, left.dtype, [entries]);
+  native.sddmm(handle, memoryOf(op, 'a', left), memoryOf(op, 'b', right), values.array, tokens);
+  return values.tensor() as Tensor<D & Real, VectorShape>;
 }

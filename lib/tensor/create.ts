@@ -17,7 +17,12 @@ function readOptions(op: string, options: TensorOptions | undefined): TensorOpti
 }
 
 function isNumericArray(data: unknown): data is ArrayLike<number> & NodeJS.TypedArray {
-  return ArrayBuffer.isView(data) && !(data instanceof DataView) && !(data instanceof BigInt64Array) && !(data instanceof BigUint64Array);
+  return (
+    ArrayBuffer.isView(data) &&
+    !(data instanceof DataView) &&
+    !(data instanceof BigInt64Array) &&
+    !(data instanceof BigUint64Array)
+  );
 }
 
 /** The shape of nested arrays, whose numbers are appended to `out` in row-major order. */

@@ -49,8 +49,28 @@ export function memoryOf(op: string, argument: string, tensor: Tensor): RealArra
   return tensor.read(op, argument) as RealArray;
 }
 
-/** A new tensor of zeros for an operation's result, and its memory. */
-export function result<D extends Real, S extends Shape>(op: string, dtype: D, shape: S): [Tensor<D, S>, RealArray] {
-  const array = allocate(op, dtype, shape.reduce((product, n) => product * n, 1));
-  return [Tensor.make(op, dtype, array, shape), array as RealArray];
+/** Memory for an operation's result, which becomes a tensor only when the operation has succeeded. */
+export interface Output<D extends Real, S extends Shape> {
+  readonly array: RealArray;
+  tensor(): Tensor<D, S>;
+}
+
+export function output<D extends Real, const S extends Shape>(op: string, dtype: D, shape: S): Output<D, S> {
+  const array = allocate(
+    op,
+    dtype,
+    shape.reduce((product, n) => product * n, 1),
+  );
+  return { array: array as RealArray, tensor: () => Tensor.make(op, dtype, array, shape) };
+}
+
+/** A new tensor of its own with the same numbers. */
+export function copyOf<D extends Real, S extends Shape>(
+  op: string,
+  argument: string,
+  tensor: Tensor<D, S>,
+): Tensor<D, S> {
+  const copy = output(op, tensor.dtype, tensor.shape);
+  copy.array.set(memoryOf(op, argument, tensor));
+  return copy.tensor();
 }

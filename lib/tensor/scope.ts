@@ -45,7 +45,11 @@ export function tidy<T>(body: () => T): T {
     const result = body();
     if (result instanceof Promise) {
       result.catch(() => undefined);
-      throw new SigmaError('INVALID_ARGUMENT', 'tidy', 'body: expected a synchronous function, got one that returns a promise');
+      throw new SigmaError(
+        'INVALID_ARGUMENT',
+        'tidy',
+        'body: expected a synchronous function, got one that returns a promise',
+      );
     }
     survivors = reachable(result);
     return result;

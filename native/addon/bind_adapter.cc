@@ -97,15 +97,16 @@ Napi::Value adapter_merged_forward(Args& args) {
   return args.env().Undefined();
 }
 
-// adapterMergedBackward(…layer, merged, x, dy, dx | null, …gradients, tokens)
+// adapterMergedBackward(…layer, merged, x | null, dy, dx | null, …gradients, tokens)
 Napi::Value adapter_merged_backward(Args& args) {
   const AdapterLayer layer = layer_of(args);
   const int64_t tokens = args.integer(kLayerArguments + 8, "tokens", 1);
   const void* const merged = args.real(kLayerArguments, "merged", product(layer.out, layer.in));
-  const void* const x = args.real(kLayerArguments + 1, "x", product(tokens, layer.in));
+  const void* const x = args.optional_real(kLayerArguments + 1, "x", product(tokens, layer.in));
   const void* const dy = args.real(kLayerArguments + 2, "dy", product(tokens, layer.out));
   void* const dx = args.optional_real(kLayerArguments + 3, "dx", product(tokens, layer.in));
   const AdapterGradients gradients = gradients_of(args, layer, kLayerArguments + 4);
+  if (x == nullptr && gradients.wants_core()) throw ArgumentError("x: expected the forward's input");
   sigma::adapter_merged_backward(args.engine(), layer, merged, tokens, x, dy, dx, gradients);
   return args.env().Undefined();
 }

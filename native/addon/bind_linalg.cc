@@ -53,7 +53,7 @@ class SvdTask : public Napi::AsyncWorker {
   }
 
   Napi::Promise start(Napi::Array problems) {
-    Receiver().Set("problems", problems);
+    outputs_ = Napi::Persistent(problems.As<Napi::Object>());
     Queue();
     return deferred_.Promise();
   }
@@ -99,6 +99,7 @@ class SvdTask : public Napi::AsyncWorker {
   const sigma_backend& backend_;
   sigma_svd_driver driver_;
   Napi::Promise::Deferred deferred_;
+  Napi::ObjectReference outputs_;
   sigma_dtype dtype_ = SIGMA_FLOAT32;
   bool typed_ = false;
   std::vector<std::unique_ptr<std::byte[]>> inputs_;

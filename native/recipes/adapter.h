@@ -61,7 +61,8 @@ int64_t adapter_saved_length(int64_t rank, int64_t tokens);
 void adapter_forward(const Engine& engine, const AdapterLayer& layer, int64_t tokens, const void* x, void* y,
                      void* saved);
 
-// The pull-back of dY (N, out), given P. dX (N, in) is overwritten, gradients are added to. `dx` may be null.
+// The pull-back of dY (N, out), given P. dX (N, in) is overwritten, gradients are added to. `dx` may be null, and so may
+// `saved` where no gradient of the core is wanted.
 void adapter_backward(const Engine& engine, const AdapterLayer& layer, int64_t tokens, const void* saved,
                       const void* dy, void* dx, const AdapterGradients& gradients);
 
@@ -69,7 +70,8 @@ void adapter_backward(const Engine& engine, const AdapterLayer& layer, int64_t t
 void adapter_merge(const Engine& engine, const AdapterLayer& layer, void* merged);
 
 // The pull-back of Y = X W'ᵀ + b through W' itself: G = dYᵀ X, then the core's part of Uᵀ G V. It costs 3 GEMMs and a
-// projection, against the factored 2 + 2/ρ, and wins for many tokens on a square weight.
+// projection, against the factored 2 + 2/ρ, and wins for many tokens on a square weight. `x` may be null where no
+// gradient of the core is wanted.
 void adapter_merged_backward(const Engine& engine, const AdapterLayer& layer, const void* merged, int64_t tokens,
                              const void* x, const void* dy, void* dx, const AdapterGradients& gradients);
 

@@ -1,0 +1,155 @@
+import { checkInteger } from '../check.js';
+import { SigmaError } from '../errors.js';
+import type { Svd } from '../linalg/svd.js';
+import { native } from '../native.js';
+import { LayerParameter } from '../parameter.js';
+import type { Real } from '../tensor/dtype.js';
+import { checkReal, copyOf, memoryOf, output } from '../tensor/operand.js';
+import { keep, type Scoped } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { mergeTerms } from './merged.js';
+import type { Term, Terms } from './operator.js';
+import { AdapterPass } from './pass.js';
+import { type Plan, plan, type Strategy } from './planner.js';
+import { type Batch, FactoredRoute, MergedRoute, type Route } from './route.js';
+import type { AdaptedLinear, Pass } from './types.js';
+
+/** What a family makes of a weight: everything that the layer computes with. */
+export interface Blueprint {
+  readonly factors: Svd;
+  readonly rank: number;
+  /** The core's parameters; a trained bias comes after them. */
+  readonly parameters: readonly LayerParameter[];
+  readonly bias: Term | undefined;
+  /** The terms of the strategies that work on the factors: at least one. */
+  readonly factored?: Terms | undefined;
+  readonly lowrank?: Terms | undefined;
+  /** The terms that W' is built from, asked for at each build. */
+  readonly merge: () => Terms;
+  /** What the planner may choose from. */
+  readonly choices: readonly Strategy[];
+  /** What the layer owns beside its factors and parameters. */
+  readonly owned: readonly Scoped[];
+}
+
+/** The one layer of all families. */
+export class Adapter implements AdaptedLinear {
+  readonly family: string;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly rank: number;
+  readonly factors: Svd;
+  readonly parameters: readonly LayerParameter[];
+  readonly parameterCount: number;
+  readonly #blueprint: Blueprint;
+  readonly #routes: Readonly<Record<Strategy, Route | undefined>>;
+  #disposed = false;
+
+  constructor(family: string, blueprint: Blueprint) {
+    const { factors, bias, factored, lowrank } = blueprint;
+    this.family = family;
+    this.outFeatures = factors.u.shape[0] as number;
+    this.inFeatures = factors.vt.shape[1] as number;
+    this.rank = blueprint.rank;
+    this.factors = factors;
+    this.parameters = Object.freeze([
+      ...blueprint.parameters,
+      ...(bias instanceof LayerParameter ? [bias] : []),
+    ]);
+    this.parameterCount = this.parameters.reduce((sum, { value }) => sum + value.size, 0);
+    this.#blueprint = blueprint;
+    this.#routes = {
+      factored: factored && new FactoredRoute(factored, bias),
+      lowrank: lowrank && new FactoredRoute(lowrank, bias),
+      merged: new MergedRoute(blueprint.merge, bias),
+    };
+    for (const tensor of this.#owned()) keep(tensor);
+  }
+
+  apply(x: Tensor): Tensor {
+    const op = `${this.family}.apply`;
+    const { input, batch, y } = this.#batch(op, x);
+    this.#route(input.shape[0] as number, false).apply(batch);
+    return y.tensor();
+  }
+
+  forward(x: Tensor): Pass {
+    const op = `${this.family}.forward`;
+    const { batch, y } = this.#batch(op, x);
+    const wanted = new Set(this.parameters.filter(({ trainable }) => trainable));
+    const { saved, pullBack } = this.#route(batch.tokens, true).record(batch, wanted);
+    return new AdapterPass(this.family, y.tensor(), this.inFeatures, saved, (backwardOp, dy, dx) => {
+      this.#checkAlive(backwardOp);
+      pullBack(backwardOp, dy, dx);
+    });
+  }
+
+  mergedWeight(): Tensor {
+    const op = `${this.family}.mergedWeight`;
+    this.#checkAlive(op);
+    return mergeTerms(op, this.#blueprint.merge());
+  }
+
+  mergedBias(): Tensor | undefined {
+    const op = `${this.family}.mergedBias`;
+    this.#checkAlive(op);
+    const { bias } = this.#blueprint;
+    return bias && copyOf(op, 'bias', bias instanceof LayerParameter ? bias.value : bias);
+  }
+
+  explain(tokens: number): { strategy: string; gemms: number; savedBytes: number; why: string } {
+    const op = `${this.family}.explain`;
+    this.#checkAlive(op);
+    checkInteger(op, 'tokens', tokens, 1);
+    const { strategy, gemms, why } = this.#plan(tokens, true);
+    const terms = this.#blueprint[strategy === 'lowrank' ? 'lowrank' : 'factored'];
+    const saved =
+      strategy === 'merged' || terms === undefined
+        ? tokens * this.inFeatures
+        : native.adapterSavedLength(terms.vt.shape[0] as number, tokens);
+    return { strategy, gemms, savedBytes: saved * (this.factors.u.dtype === 'float64' ? 8 : 4), why };
+  }
+
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    for (const route of Object.values(this.#routes)) route?.dispose();
+    for (const parameter of this.parameters) parameter.dispose();
+    for (const tensor of this.#owned()) tensor.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #owned(): Scoped[] {
+    const { factors, bias, owned } = this.#blueprint;
+    return [factors.u, factors.s, factors.vt, ...(bias === undefined || bias instanceof LayerParameter ? [] : [bias]), ...owned];
+  }
+
+  #checkAlive(op: string): void {
+    if (this.#disposed) {
+      throw new SigmaError('DISPOSED', op, 'this layer: expected a live one, got one that was disposed');
+    }
+  }
+
+  #batch(op: string, x: Tensor): { input: Tensor<Real>; batch: Batch; y: { tensor(): Tensor<Real> } } {
+    this.#checkAlive(op);
+    const { dtype, device } = this.factors.u;
+    const input = checkReal(op, 'x', x, { shape: [null, this.inFeatures], dtype, device });
+    const tokens = input.shape[0] as number;
+    const y = output(op, dtype, [tokens, this.outFeatures]);
+    return { input, batch: { op, tokens, x: memoryOf(op, 'x', input), y: y.array }, y };
+  }
+
+  #plan(tokens: number, training: boolean): Plan {
+    const { inFeatures, outFeatures } = this;
+    const { choices, factored, lowrank } = this.#blueprint;
+    const rank = (factored ?? lowrank)?.vt.shape[0] ?? this.rank;
+    return plan({ inFeatures, outFeatures, rank, tokens, training, choices });
+  }
+
+  #route(tokens: number, training: boolean): Route {
+    return this.#routes[this.#plan(tokens, training).strategy] as Route;
+  }
+}

@@ -1,0 +1,79 @@
+import { checkBoolean, checkChoice, checkInteger, checkOptions, isRecord, reject } from '../check.js';
+import { bandedEntries } from '../sparse/banded.js';
+
+const op = 'parameterCount';
+
+/** A method and its settings, as its paper counts them. */
+export type CountedMethod =
+  | { name: 'svft'; pattern: 'plain' | 'banded' | 'random' | 'topk'; offDiagonals?: number; gate?: boolean; rank?: number }
+  | { name: 'vectorfit'; sigma?: boolean; bias?: boolean }
+  | { name: 'lora' | 'dora' | 'vera'; r: number }
+  | { name: 'boft'; m: number; b: number };
+
+/** A linear layer's features, and how often it occurs. */
+export interface CountedModule {
+  out: number;
+  in: number;
+  count?: number;
+}
+
+type Formula = (out: number, inFeatures: number) => number;
+
+function formulaOf(method: CountedMethod): Formula {
+  const names = ['svft', 'vectorfit', 'lora', 'dora', 'vera', 'boft'] as const;
+  const name = checkChoice(op, 'method.name', method.name, names);
+  switch (method.name) {
+    case 'svft':
+      return svftFormula(method);
+    case 'vectorfit': {
+      checkOptions(op, 'method', method, ['name', 'sigma', 'bias']);
+      const sigma = checkBoolean(op, 'method.sigma', method.sigma ?? true);
+      const bias = checkBoolean(op, 'method.bias', method.bias ?? true);
+      return (out, inFeatures) => (sigma ? Math.min(out, inFeatures) : 0) + (bias ? out : 0);
+    }
+    case 'boft': {
+      checkOptions(op, 'method', method, ['name', 'm', 'b']);
+      const m = checkInteger(op, 'method.m', method.m, 1);
+      const b = checkInteger(op, 'method.b', method.b, 1);
+      return (out, inFeatures) => m * inFeatures * b + out;
+    }
+    default: {
+      checkOptions(op, 'method', method, ['name', 'r']);
+      const r = checkInteger(op, 'method.r', method.r, 1);
+      if (name === 'vera') return (out) => r + out;
+      return (out, inFeatures) => r * (out + inFeatures) + (name === 'dora' ? out : 0);
+    }
+  }
+}
+
+function svftFormula(method: Extract<CountedMethod, { name: 'svft' }>): Formula {
+  checkOptions(op, 'method', method, ['name', 'pattern', 'offDiagonals', 'gate', 'rank']);
+  const pattern = checkChoice(op, 'method.pattern', method.pattern, ['plain', 'banded', 'random', 'topk']);
+  if (pattern === 'plain' && method.offDiagonals !== undefined && method.offDiagonals !== 0) {
+    reject(op, 'method.offDiagonals', `no value, since 'plain' has no off-diagonals`, method.offDiagonals);
+  }
+  const d = pattern === 'plain' ? 0 : checkInteger(op, 'method.offDiagonals', method.offDiagonals ?? 1, 0);
+  const gate = checkBoolean(op, 'method.gate', method.gate ?? true);
+  const rank = checkInteger(op, 'method.rank', method.rank ?? 2 ** 31 - 1, 1);
+  return (out, inFeatures) => bandedEntries(Math.min(out, inFeatures, rank), d) + (gate ? 1 : 0);
+}
+
+/**
+ * Exact trainable-parameter count over linear layers, with no weights needed.
+ *
+ * @throws SigmaError INVALID_ARGUMENT
+ * @example
+ * parameterCount({ name: 'lora', r: 8 }, [{ out: 768, in: 768, count: 24 }]); // 294912
+ */
+export function parameterCount(method: CountedMethod, modules: readonly CountedModule[]): number {
+  if (!isRecord(method)) reject(op, 'method', 'an object with a name', method);
+  if (!Array.isArray(modules)) reject(op, 'modules', 'an array of { out, in, count? }', modules);
+  const formula = formulaOf(method);
+  return modules.reduce((sum: number, module: CountedModule, i) => {
+    if (!isRecord(module)) reject(op, `modules[${i}]`, 'an object { out, in, count? }', module);
+    const out = checkInteger(op, `modules[${i}].out`, module.out, 1);
+    const inFeatures = checkInteger(op, `modules[${i}].in`, module.in, 1);
+    const count = checkInteger(op, `modules[${i}].count`, module.count ?? 1, 0);
+    return sum + count * formula(out, inFeatures);
+  }, 0);
+}

@@ -1,0 +1,90 @@
+import type { GradientArguments, LayerArguments, RealArray } from '../native.js';
+import { type Accumulator, LayerParameter } from '../parameter.js';
+import type { SparsityPattern } from '../sparse/pattern.js';
+import type { Real } from '../tensor/dtype.js';
+import { memoryOf } from '../tensor/operand.js';
+import type { Tensor } from '../tensor/tensor.js';
+
+/** A term is either fixed, or a parameter, whose gradient then has somewhere to go. */
+export type Term = Tensor<Real> | LayerParameter;
+
+/**
+ * The terms of the one operator that every family is a choice of:
+ *
+ *   C = diag(diagonal) + sigmoid(gate) · M(values),   Y = [X baseᵀ] + (X V) Cᵀ Uᵀ + bias
+ */
+export interface Terms {
+  /** (out, in) */
+  readonly base?: Tensor<Real> | undefined;
+  /** (out, r) */
+  readonly u: Tensor<Real>;
+  /** (r, in) */
+  readonly vt: Tensor<Real>;
+  /** (r) */
+  readonly diagonal?: Term | undefined;
+  readonly core?: { readonly pattern: SparsityPattern; readonly values: Term; readonly gate?: Term | undefined };
+}
+
+function tensorOf(term: Term): Tensor<Real> {
+  return term instanceof LayerParameter ? term.value : term;
+}
+
+function memory(op: string, argument: string, term: Term | undefined): RealArray | null {
+  return term === undefined ? null : memoryOf(op, argument, tensorOf(term));
+}
+
+/** What the native side takes for these terms, with today's values. */
+export function layerArguments(
+  op: string,
+  { base, u, vt, diagonal, core }: Terms,
+  bias: Term | undefined,
+): LayerArguments {
+  const [rank, inFeatures] = vt.shape as readonly [number, number];
+  return [
+    inFeatures,
+    u.shape[0] as number,
+    rank,
+    memory(op, 'weight', base),
+    memoryOf(op, 'factors.u', u),
+    memoryOf(op, 'factors.vt', vt),
+    memory(op, 'sigma', diagonal),
+    core?.pattern.handle ?? null,
+    memory(op, 'm', core?.values),
+    memory(op, 'gate', core?.gate),
+    memory(op, 'bias', bias),
+  ];
+}
+
+/** The same with copies of what training may change, so that a later write does not reach a pull-back. */
+export function frozenArguments(args: LayerArguments): LayerArguments {
+  const [inFeatures, out, rank, base, u, vt, diagonal, pattern, values, gate] = args;
+  const copy = (array: RealArray | null) => array?.slice() ?? null;
+  return [inFeatures, out, rank, base, u, vt, copy(diagonal), pattern, copy(values), copy(gate), null];
+}
+
+/** The parameters among the core's terms. */
+export function coreParameters({ diagonal, core }: Terms): LayerParameter[] {
+  return [diagonal, core?.values, core?.gate].filter((term) => term instanceof LayerParameter);
+}
+
+/** Where a pull-back adds the gradient of every parameter that `wanted` names. */
+export function gradientTargets(
+  op: string,
+  { diagonal, core }: Terms,
+  bias: Term | undefined,
+  wanted: ReadonlySet<LayerParameter>,
+): { arguments: GradientArguments; commit(): void } {
+  const accumulators: Accumulator[] = [];
+  const target = (term: Term | undefined): RealArray | null => {
+    if (!(term instanceof LayerParameter && wanted.has(term))) return null;
+    const accumulator = term.accumulator(op);
+    accumulators.push(accumulator);
+    return accumulator.array;
+  };
+  return {
+    arguments: [target(diagonal), target(core?.values), target(core?.gate), target(bias)],
+    commit: () => {
+      for (const accumulator of accumulators) accumulator.commit();
+    },
+  };
+}

@@ -1,0 +1,67 @@
+import { checkBoolean, checkOptions } from '../check.js';
+import { SigmaError } from '../errors.js';
+import type { RealArray } from '../native.js';
+import type { Real } from '../tensor/dtype.js';
+import { checkReal, memoryOf, output } from '../tensor/operand.js';
+import { keep, track } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { Pass } from './types.js';
+
+/** Adds the gradients and writes dx, where it is wanted. Throws before it has changed anything, or not at all. */
+export type PullBack = (op: string, dy: RealArray, dx: RealArray | null) => void;
+
+/** A pull-back that can be called once, and the tensors it keeps alive until then. */
+export class AdapterPass implements Pass {
+  readonly y: Tensor<Real>;
+  readonly #op: string;
+  readonly #inFeatures: number;
+  readonly #saved: readonly Tensor[];
+  #pullBack: PullBack | null;
+  #state: 'open' | 'consumed' | 'disposed' = 'open';
+
+  constructor(family: string, y: Tensor<Real>, inFeatures: number, saved: readonly Tensor[], pullBack: PullBack) {
+    this.y = y;
+    this.#op = `${family}.backward`;
+    this.#inFeatures = inFeatures;
+    this.#saved = saved.map((tensor) => keep(tensor));
+    this.#pullBack = pullBack;
+    track(this);
+  }
+
+  backward(dy: Tensor): Tensor;
+  backward(dy: Tensor, options: { inputGrad: false }): undefined;
+  backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor | undefined;
+  backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor | undefined {
+    const op = this.#op;
+    if (this.#pullBack === null) {
+      if (this.#state === 'consumed')
+        throw new SigmaError('CONSUMED', op, 'this pass: expected one backward, got a second');
+      throw new SigmaError('DISPOSED', op, 'this pass: expected a live one, got one that was disposed');
+    }
+    const given = checkOptions(op, 'options', options, ['inputGrad']);
+    const inputGrad = checkBoolean(op, 'options.inputGrad', given.inputGrad ?? true);
+    const { shape, dtype, device } = this.y;
+    const gradient = memoryOf(op, 'dy', checkReal(op, 'dy', dy, { shape, dtype, device }));
+    const dx = inputGrad ? output(op, dtype, [shape[0] as number, this.#inFeatures]) : null;
+    this.#pullBack(op, gradient, dx?.array ?? null);
+    this.#state = 'consumed';
+    this.#release();
+    return dx?.tensor();
+  }
+
+  dispose(): void {
+    if (this.#state !== 'open') return;
+    this.#state = 'disposed';
+    this.#release();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #release(): void {
+    this.#pullBack = null;
+    keep(this);
+    for (const tensor of this.#saved) tensor.dispose();
+  }
+}

@@ -1,0 +1,61 @@
+import { describe, fail } from '../check.js';
+import { matmul } from '../linalg/matmul.js';
+import type { Svd } from '../linalg/svd.js';
+import type { RealArray } from '../native.js';
+import { bandedEntries } from '../sparse/banded.js';
+import { SparsityPattern } from '../sparse/pattern.js';
+import type { MatrixShape, Tensor } from '../tensor/tensor.js';
+
+export const patternNames = ['plain', 'banded', 'random', 'topk'] as const;
+export type PatternName = (typeof patternNames)[number];
+
+export interface PatternChoice {
+  readonly pattern: PatternName | SparsityPattern;
+  readonly offDiagonals: number;
+  readonly seed: number;
+  readonly absolute: boolean;
+  readonly parity: boolean;
+}
+
+/** The structure that SVFT's options name, on the r x r core of these factors. */
+export function patternOf(op: string, choice: PatternChoice, { u, s, vt }: Svd, truncated: boolean): SparsityPattern {
+  const { pattern, offDiagonals, seed, absolute, parity } = choice;
+  const r = s.size;
+  if (pattern instanceof SparsityPattern) {
+    if (pattern.shape[0] !== r) {
+      fail('SHAPE_MISMATCH', op, 'options.pattern', `a pattern of the ${r} x ${r} core`, describe([...pattern.shape]));
+    }
+    return pattern;
+  }
+  switch (pattern) {
+    case 'plain':
+      return SparsityPattern.diagonal(r);
+    case 'banded':
+      return SparsityPattern.banded(r, offDiagonals);
+    case 'random':
+      return SparsityPattern.random(r, { offDiagonals }, { seed, replacement: parity });
+    case 'topk':
+      return parity
+        ? SparsityPattern.ofLargest(op, referenceScores(op, u, vt, truncated), r, bandedEntries(r, offDiagonals), absolute)
+        : SparsityPattern.topK(u, vt, { offDiagonals }, { absolute });
+  }
+}
+
+/**
+ * The scores of the public reference code: U · V by rows, where the paper has Uᵀ V, and for a rectangular weight the
+ * square one of its thin factors as it stands. Under truncation that code fails on shape.
+ */
+function referenceScores(op: string, u: Tensor, vt: Tensor, truncated: boolean): RealArray {
+  const [out, r] = u.shape as MatrixShape;
+  const columns = vt.shape[1] as number;
+  if (truncated) {
+    fail('SHAPE_MISMATCH', op, 'options.pattern', `another than 'topk' where parity 'svft-ref' meets a truncated rank`, `'topk'`);
+  }
+  if (out > columns) return vt.dataSync() as RealArray;
+  if (out < columns) return u.dataSync() as RealArray;
+  const scores = matmul(u as Tensor<'float64', MatrixShape>, vt as Tensor<'float64', MatrixShape>, { transposeB: true });
+  const copy = scores.dataSync();
+  scores.dispose();
+  if (copy.length !== r * r) fail('SHAPE_MISMATCH', op, 'options.pattern', `${r} x ${r} scores`, describe(copy.length));
+  return copy;
+}

@@ -1,0 +1,156 @@
+import { checkBoolean, checkChoice, checkInteger, checkNumber, describe, fail, isRecord, reject } from '../check.js';
+import type { Svd } from '../linalg/svd.js';
+import { random } from '../random.js';
+import { SparsityPattern } from '../sparse/pattern.js';
+import { output } from '../tensor/operand.js';
+import type { Blueprint } from './adapter.js';
+import { chooseFrom, family, type Site } from './construct.js';
+import type { Terms } from './operator.js';
+import type { Strategy } from './planner.js';
+import { completed } from './svft-residual.js';
+import { type PatternName, patternNames, patternOf } from './svft-pattern.js';
+import type { AdapterOptions } from './types.js';
+
+export interface SvftOptions extends AdapterOptions {
+  /** 'plain' (default), 'banded', 'random', 'topk', or a structure of your own. */
+  pattern?: PatternName | SparsityPattern;
+  /** Width of the band on either side; 'random' and 'topk' get as many entries as such a band. Default 1. */
+  offDiagonals?: number;
+  /** For the random pattern, the Kaiming init and the orthonormal residual. Default 0. */
+  seed?: number;
+  /** Keep only so many singular directions. */
+  rank?: number;
+  /** Trainable scalar γ, sigmoid(γ) scales M; γ starts at 0. Default true. */
+  gate?: boolean;
+  /** M at the start: zeros (default), N(0, 2/z), or given numbers in CSR order. */
+  init?: 'zeros' | 'kaiming' | { m: ArrayLike<number>; gate?: number };
+  /** top-k: rank alignments by magnitude (default) or by signed value. Rectangular weights: SHAPE_MISMATCH. */
+  absolute?: boolean;
+  /** What happens to the singular directions beyond `rank`: default 'keep'. */
+  residual?: 'drop' | 'keep' | 'orthonormal';
+  /** Behave as the public reference code where it departs from the paper. */
+  parity?: 'svft-ref';
+}
+
+/** The options with their defaults, checked. */
+function settings(op: string, thin: number, options: SvftOptions) {
+  const { pattern = 'plain', init, rank = thin } = options;
+  const parity = options.parity !== undefined;
+  if (parity) checkChoice(op, 'options.parity', options.parity, ['svft-ref']);
+  if (!(pattern instanceof SparsityPattern)) checkChoice(op, 'options.pattern', pattern, patternNames);
+  const named = typeof pattern === 'string' && pattern !== 'plain';
+  if (options.offDiagonals !== undefined && !named) {
+    reject(op, 'options.offDiagonals', `no value, since it belongs to the patterns 'banded', 'random' and 'topk'`, options.offDiagonals);
+  }
+  return {
+    pattern,
+    parity,
+    offDiagonals: checkInteger(op, 'options.offDiagonals', options.offDiagonals ?? 1, 0),
+    seed: checkInteger(op, 'options.seed', options.seed ?? 0, -(2 ** 31)),
+    rank: checkInteger(op, 'options.rank', rank, 1, thin),
+    gate: checkBoolean(op, 'options.gate', options.gate ?? true),
+    init: isRecord(init) ? init : checkChoice(op, 'options.init', init ?? (parity ? 'kaiming' : 'zeros'), ['zeros', 'kaiming']),
+    absolute: checkBoolean(op, 'options.absolute', options.absolute ?? !parity),
+    residual: checkChoice(op, 'options.residual', options.residual ?? (parity ? 'drop' : 'keep'), [
+      'drop',
+      'keep',
+      'orthonormal',
+    ]),
+  };
+}
+
+type Settings = ReturnType<typeof settings>;
+
+/**
+ * SVFT (Lingam et al. 2024): y = x (U (Σ + sigmoid(γ) M) Vᵀ)ᵀ + b with a sparse trainable M beside the frozen singular
+ * values. The parameters are 'm' [entries] in CSR order and, unless `gate: false`, 'gate' [1]. The weight is borrowed
+ * for the life of the layer: it may be disposed, but must not be written.
+ *
+ * @param weight W0 [out, in], float32 or float64
+ * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, NON_FINITE, UNSUPPORTED,
+ * ABORTED, DEVICE_UNAVAILABLE
+ * @example
+ * const layer = await svft(weight, { pattern: 'banded', offDiagonals: 2 });
+ * const pass = layer.forward(x);
+ * const dx = pass.backward(dy);
+ */
+export const svft = family<SvftOptions>(
+  'svft',
+  ['pattern', 'offDiagonals', 'seed', 'rank', 'gate', 'init', 'absolute', 'residual', 'parity'],
+  async (site, options) => {
+    const chosen = settings(site.op, site.thin, options);
+    const found = await site.decompose(options.rank);
+    const truncated = found.s.size < site.thin;
+    const whole = !truncated || chosen.residual !== 'keep';
+    const factors =
+      truncated && chosen.residual === 'orthonormal'
+        ? await completed(site, found, random(chosen.seed), chosen.parity)
+        : found;
+    const core = coreOf(site, chosen, factors, truncated);
+    return blueprint(site, factors, core, whole, truncated);
+  },
+);
+
+function coreOf(site: Site, chosen: Settings, factors: Svd, truncated: boolean): NonNullable<Terms['core']> {
+  const { op } = site;
+  const r = factors.s.size;
+  const pattern = patternOf(op, chosen, factors, truncated);
+  const { init, gate } = chosen;
+  const m = output(op, factors.u.dtype, [pattern.entries]);
+  const gamma = output(op, factors.u.dtype, [1]);
+  if (isRecord(init)) {
+    const { m: given, gate: start } = init as { m: ArrayLike<number>; gate?: number };
+    const length = typeof given === 'object' && given !== null ? given.length : undefined;
+    if (length !== pattern.entries) {
+      fail('SHAPE_MISMATCH', op, 'options.init.m', `${pattern.entries} numbers, one for each entry of the ${r} x ${r} core`, describe(length ?? given));
+    }
+    for (let p = 0; p < pattern.entries; p++) m.array[p] = checkNumber(op, `options.init.m[${p}]`, given[p], -Infinity);
+    if (start !== undefined) {
+      if (!gate) reject(op, 'options.init.gate', 'no value, since `gate` is false', start);
+      gamma.array[0] = checkNumber(op, 'options.init.gate', start, -Infinity);
+    }
+  } else if (init === 'kaiming') {
+    // kaiming_normal_ on M's values as one row: variance 2 / fan_in, fan_in = z.
+    const generator = random(chosen.seed);
+    const deviation = Math.sqrt(2 / pattern.entries);
+    for (let p = 0; p < pattern.entries; p++) m.array[p] = deviation * generator.normal();
+  }
+  const values = site.parameter('m', m.tensor());
+  return gate ? { pattern, values, gate: site.parameter('gate', gamma.tensor()) } : { pattern, values };
+}
+
+/** `whole`: U C Vᵀ is all of W', as it is unless a residual was kept. */
+function blueprint(
+  site: Site,
+  factors: Svd,
+  core: NonNullable<Terms['core']>,
+  whole: boolean,
+  truncated: boolean,
+): Blueprint {
+  const { u, s, vt } = factors;
+  const available: Strategy[] = whole ? ['factored', 'merged'] : ['lowrank', 'merged'];
+  // At full rank the base can carry diag(σ) as well, at a higher price: only for those who ask.
+  if (!truncated && site.strategy === 'lowrank') available.push('lowrank');
+  const refusal = whole
+    ? 'the weight beyond `rank` is not kept, so there is no base to add to'
+    : 'the directions beyond `rank` are not decomposed';
+  const choices = chooseFrom(site, available, refusal);
+  const factored: Terms | undefined = whole ? { u, vt, diagonal: s, core } : undefined;
+  const keepsBase = !whole || choices.includes('lowrank');
+  const lowrank: Terms | undefined = keepsBase ? { base: site.weight, u, vt, core } : undefined;
+  return {
+    factors,
+    rank: s.size,
+    parameters: core.gate === undefined ? [core.values as never] : [core.values as never, core.gate as never],
+    bias: site.bias,
+    factored,
+    lowrank,
+    merge: () => {
+      const base = truncated ? undefined : site.borrowedWeight();
+      // W0 + U (gM) Vᵀ keeps W0's own numbers where M is zero; U C Vᵀ is the same to rounding, without W0.
+      return lowrank ?? (base ? { base, u, vt, core } : (factored as Terms));
+    },
+    choices,
+    owned: keepsBase ? [site.weight] : [],
+  };
+}

@@ -1,0 +1,71 @@
+import type { Device } from '../device.js';
+import type { Svd } from '../linalg/svd.js';
+import type { Parameter } from '../parameter.js';
+import type { Tensor } from '../tensor/tensor.js';
+
+/** One forward pass and what its pull-back needs. Dispose it where no backward follows. */
+export interface Pass extends Disposable {
+  /** [N, out]; the caller's. */
+  readonly y: Tensor;
+  /**
+   * The pull-back of dy [N, out]: returns dx [N, in] and adds to each trainable parameter's grad. It uses the values of
+   * the forward pass, whatever was written since. Once only.
+   *
+   * @throws SigmaError CONSUMED at a second call, DISPOSED after dispose, SHAPE_MISMATCH or DTYPE_MISMATCH
+   */
+  backward(dy: Tensor): Tensor;
+  /** The same without dx, for a first layer. */
+  backward(dy: Tensor, options: { inputGrad: false }): undefined;
+  backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor | undefined;
+  /** Drops what the pull-back needs; `y` stays. */
+  dispose(): void;
+}
+
+/** A linear layer y = x · W'ᵀ + b whose weight W' is adapted by a few trainable numbers. */
+export interface AdaptedLinear extends Disposable {
+  /** 'svft', 'siva', 'vectorfit', … */
+  readonly family: string;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  /** Columns of U in use: r, or the truncated rank; SiVA: k. */
+  readonly rank: number;
+  /** The factors that the layer computes with; it owns these handles. */
+  readonly factors: Svd;
+  /** What was trainable at construction. */
+  readonly parameters: readonly Parameter[];
+  /** Their sizes summed; freezing later does not change it. */
+  readonly parameterCount: number;
+  /** x [N, in] → y [N, out], keeping nothing. */
+  apply(x: Tensor): Tensor;
+  /** x [N, in] → y [N, out], and the pull-back. A parameter that is frozen now gets no gradient from it. */
+  forward(x: Tensor): Pass;
+  /** A new tensor W' [out, in], with which x · W'ᵀ + b' equals apply(x). The base weight is never written. */
+  mergedWeight(): Tensor;
+  /** A new tensor b' [out], where the layer has a bias. */
+  mergedBias(): Tensor | undefined;
+  /** How a batch of N tokens would be trained on, and what that costs. */
+  explain(tokens: number): {
+    readonly strategy: string;
+    /** Forward and backward, in units of 2 · N · in · out flops. */
+    readonly gemms: number;
+    /** What a pass holds from forward to backward. */
+    readonly savedBytes: number;
+    readonly why: string;
+  };
+  dispose(): void;
+}
+
+/** Options of every family. */
+export interface AdapterOptions {
+  /** Goes before every parameter's name, so that names stay unique across layers. */
+  name?: string;
+  /** [out]. Borrowed. A trained bias or σ is a copy. */
+  bias?: Tensor;
+  /** Precomputed factors, borrowed; a smaller `rank` slices them. */
+  factors?: Svd;
+  device?: Device;
+  /** Stops before and after the decomposition. */
+  signal?: AbortSignal;
+  /** A strategy that a layer cannot use is UNSUPPORTED; results never depend on it beyond rounding. */
+  strategy?: 'auto' | 'factored' | 'merged' | 'lowrank';
+}

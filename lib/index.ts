@@ -1,0 +1,28 @@
+/** sigmatune's public surface, and nothing else. */
+export { type CountedMethod, type CountedModule, parameterCount } from './adapters/count.js';
+export * from './adapters/registry.js';
+export type { SivaOptions } from './adapters/siva.js';
+export type { SvftOptions } from './adapters/svft.js';
+export type { AdaptedLinear, AdapterOptions, Pass } from './adapters/types.js';
+export type { VectorFitOptions } from './adapters/vectorfit.js';
+export { cudaStatus, type Device, type DeviceStatus, setThreads, systemInfo, threads } from './device.js';
+export { type ErrorCode, SigmaError } from './errors.js';
+export { effectiveRank } from './linalg/effective-rank.js';
+export { type MatmulOptions, matmul } from './linalg/matmul.js';
+export { type Svd, type SvdOptions, svd } from './linalg/svd.js';
+export { AdamW, type AdamWOptions } from './optim/adamw.js';
+export { AdaptiveVectorFreezing, type FreezingOptions } from './optim/adaptive-vector-freezing.js';
+export { clipGradNorm } from './optim/clip.js';
+export type { ParameterGroup } from './optim/groups.js';
+export type { Optimizer } from './optim/optimizer.js';
+export { cosineSchedule, linearSchedule, type ScheduleOptions } from './optim/schedule.js';
+export { Sgd, type SgdOptions } from './optim/sgd.js';
+export type { Parameter } from './parameter.js';
+export { type PatternSize, SparsityPattern } from './sparse/pattern.js';
+export { sddmm, spmm } from './sparse/products.js';
+export type { RandomOptions } from './sparse/random-cells.js';
+export { type TensorOptions, tensor, zeros } from './tensor/create.js';
+export type { DType, Real, TypedArrayOf } from './tensor/dtype.js';
+export { memory } from './tensor/memory.js';
+export { tidy } from './tensor/scope.js';
+export { type MatrixShape, type Shape, type StackShape, Tensor, type VectorShape } from './tensor/tensor.js';

@@ -1,0 +1,31 @@
+import { checkNumber } from '../check.js';
+import type { Parameter } from '../parameter.js';
+import { memoryOf } from '../tensor/operand.js';
+import { checkGrad, checkParameters } from './groups.js';
+
+/**
+ * Scales gradients down to a global L2 norm, as PyTorch does: by maximum / (norm + 1e-6) where that is below 1. Null
+ * gradients and frozen parameters are skipped.
+ *
+ * @returns the norm before
+ * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH, DISPOSED
+ * @example
+ * clipGradNorm(layer.parameters, 1);
+ */
+export function clipGradNorm(parameters: readonly Parameter[], maximum: number): number {
+  const op = 'clipGradNorm';
+  checkNumber(op, 'maximum', maximum, 0);
+  const gradients = checkParameters(op, 'parameters', parameters)
+    .filter(({ trainable, grad }) => trainable && grad !== null)
+    .map((parameter) => memoryOf(op, `${parameter.name}.grad`, checkGrad(op, parameter)));
+  let squares = 0;
+  for (const gradient of gradients) for (const value of gradient) squares += value * value;
+  const norm = Math.sqrt(squares);
+  const scale = maximum / (norm + 1e-6);
+  if (scale < 1) {
+    for (const gradient of gradients) {
+      for (let i = 0; i < gradient.length; i++) gradient[i] = (gradient[i] as number) * scale;
+    }
+  }
+  return norm;
+}

@@ -1,0 +1,83 @@
+import { checkNumber, checkOptions, isRecord, reject } from '../check.js';
+import { SigmaError } from '../errors.js';
+import type { RealArray } from '../native.js';
+import type { Parameter } from '../parameter.js';
+import type { Real } from '../tensor/dtype.js';
+import { checkReal, memoryOf } from '../tensor/operand.js';
+import type { Tensor } from '../tensor/tensor.js';
+
+/** Parameters that share settings; what a group leaves out it takes from the optimiser. */
+export interface ParameterGroup {
+  parameters: readonly Parameter[];
+  lr?: number;
+  weightDecay?: number;
+}
+
+/** One parameter with its group's settings. */
+export interface Slot {
+  readonly parameter: Parameter;
+  readonly lr: number | undefined;
+  readonly weightDecay: number | undefined;
+}
+
+/** A parameter that is ready to be stepped: checked memory of one type. */
+export interface Ready {
+  readonly index: number;
+  readonly slot: Slot;
+  readonly value: RealArray;
+  readonly grad: RealArray;
+}
+
+/** Anything of the form of a Parameter: frameworks bring their own. */
+export function checkParameter(op: string, argument: string, value: unknown): Parameter {
+  if (!isRecord(value) || !('value' in value)) reject(op, argument, 'a Parameter', value);
+  if (typeof value['name'] !== 'string') reject(op, `${argument}.name`, 'a string', value['name']);
+  checkReal(op, `${argument}.value`, value['value']);
+  return value as unknown as Parameter;
+}
+
+export function checkParameters(op: string, argument: string, value: unknown): readonly Parameter[] {
+  if (!Array.isArray(value)) reject(op, argument, 'an array of parameters', value);
+  return value.map((each, i) => checkParameter(op, `${argument}[${i}]`, each));
+}
+
+/** A flat list of all groups' parameters, each of which may occur once. */
+export function readGroups(op: string, given: readonly Parameter[] | readonly ParameterGroup[]): readonly Slot[] {
+  if (!Array.isArray(given) || given.length === 0) {
+    reject(op, 'parameters', 'a non-empty array of parameters, or of groups of them', given);
+  }
+  const grouped = given.some((each) => isRecord(each) && 'parameters' in each);
+  const groups: readonly ParameterGroup[] = grouped ? given : [{ parameters: given }];
+  const slots = groups.flatMap((group, g) => {
+    const path = grouped ? `parameters[${g}]` : 'parameters';
+    const { parameters, lr, weightDecay } = checkOptions(op, path, group, ['parameters', 'lr', 'weightDecay']);
+    if (lr !== undefined) checkNumber(op, `${path}.lr`, lr, 0);
+    if (weightDecay !== undefined) checkNumber(op, `${path}.weightDecay`, weightDecay, 0);
+    const list = checkParameters(op, grouped ? `${path}.parameters` : path, parameters);
+    return list.map((parameter) => ({ parameter, lr, weightDecay }));
+  });
+  const seen = new Set<Parameter>();
+  for (const { parameter } of slots) {
+    if (seen.has(parameter)) {
+      throw new SigmaError('INVALID_ARGUMENT', op, `parameters: expected each parameter once, got '${parameter.name}' twice`);
+    }
+    seen.add(parameter);
+  }
+  return slots;
+}
+
+/** A live gradient of the parameter's shape, type and device. */
+export function checkGrad(op: string, { name, value, grad }: Parameter): Tensor<Real> {
+  return checkReal(op, `${name}.grad`, grad, { shape: value.shape, dtype: value.dtype as Real, device: value.device });
+}
+
+/** The trainable parameters that have a gradient. All are checked before any is returned: a step is whole or not at all. */
+export function readySlots(op: string, slots: readonly Slot[]): readonly Ready[] {
+  return slots.flatMap((slot, index) => {
+    const { parameter } = slot;
+    if (!parameter.trainable || parameter.grad === null) return [];
+    const value = memoryOf(op, `${parameter.name}.value`, checkReal(op, `${parameter.name}.value`, parameter.value));
+    const grad = memoryOf(op, `${parameter.name}.grad`, checkGrad(op, parameter));
+    return [{ index, slot, value, grad }];
+  });
+}
