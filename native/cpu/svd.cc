@@ -33,11 +33,16 @@ struct Problem {
   T* vt;       // (r, n)
 };
 
+// As JavaScript writes it.
+const char* non_finite_name(double value) {
+  return std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
+}
+
 template <class T>
 void require_finite(const Problem<T>& p) {
   for (int64_t i = 0; i < p.size(); ++i) {
     if (!std::isfinite(p.a[i])) {
-      throw Failure(SIGMA_NON_FINITE, "expected finite numbers, got " + std::to_string(p.a[i]) + " at row " +
+      throw Failure(SIGMA_NON_FINITE, std::string("expected finite numbers, got ") + non_finite_name(static_cast<double>(p.a[i])) + " at row " +
                                           std::to_string(i / p.n) + ", column " + std::to_string(i % p.n));
     }
   }

@@ -1,0 +1,78 @@
+// The recipes: all ways through the operator against dense float64 products.
+#include <array>
+
+#include "harness.h"
+#include "recipes/adapter.h"
+
+namespace check {
+namespace {
+
+template <class T>
+void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_base) {
+  const sigma_backend* const backend = sigma_cpu_backend();
+  sigma_context* context = nullptr;
+  backend->create_context(&context);
+  const sigma::Engine engine{backend, context, dtype_of<T>};
+
+  const int64_t entries = 3 * rank;
+  const Pattern pattern(rank, entries, 20);
+  const auto base = random_numbers<T>(out * in, 21), u = random_numbers<T>(out * rank, 22);
+  const auto vt = random_numbers<T>(rank * in, 23), diagonal = random_numbers<T>(rank, 24);
+  const auto values = random_numbers<T>(entries, 25), bias = random_numbers<T>(out, 26);
+  const auto x = random_numbers<T>(tokens * in, 27), dy = random_numbers<T>(tokens * out, 28);
+  const T gate = static_cast<T>(-0.4);
+  const sigma::AdapterLayer layer{in, out, rank, with_base ? base.data() : nullptr, u.data(), vt.data(),
+                                  {rank, diagonal.data(), &pattern.view, values.data(), &gate}, bias.data()};
+
+  const std::vector<double> u64(u.begin(), u.end()), vt64(vt.begin(), vt.end()), x64(x.begin(), x.end());
+  const std::vector<double> dy64(dy.begin(), dy.end());
+  const auto c = dense_core(pattern, values, diagonal.data(), 1 / (1 + std::exp(0.4)));
+  auto merged64 = product(product(u64, false, c, false, out, rank, rank), false, vt64, false, out, in, rank);
+  if (with_base) {
+    for (size_t i = 0; i < merged64.size(); ++i) merged64[i] += static_cast<double>(base[i]);
+  }
+  auto y64 = product(x64, false, merged64, true, tokens, out, in);
+  for (size_t i = 0; i < y64.size(); ++i) y64[i] += static_cast<double>(bias[i % static_cast<size_t>(out)]);
+
+  std::vector<T> y(static_cast<size_t>(tokens * out)), merged(static_cast<size_t>(out * in));
+  std::vector<T> saved(static_cast<size_t>(sigma::adapter_saved_length(rank, tokens)));
+  sigma::adapter_forward(engine, layer, tokens, x.data(), y.data(), nullptr);
+  expect_close(y, y64, "adapter_forward that keeps nothing");
+  sigma::adapter_forward(engine, layer, tokens, x.data(), y.data(), saved.data());
+  expect_close(y, y64, "adapter_forward");
+  sigma::adapter_merge(engine, layer, merged.data());
+  expect_close(merged, merged64, "adapter_merge");
+
+  const auto dx64 = product(dy64, false, merged64, false, tokens, in, out);
+  const auto g = product(dy64, true, x64, false, out, in, tokens);
+  const auto k = product(product(u64, true, g, false, rank, in, out), false, vt64, true, rank, rank, in);
+  std::vector<double> ddiagonal64;
+  for (int64_t i = 0; i < rank; ++i) ddiagonal64.push_back(k[static_cast<size_t>(i * rank + i)]);
+  for (const bool through_merged : {false, true}) {
+    std::vector<T> dx(static_cast<size_t>(tokens * in)), ddiagonal(static_cast<size_t>(rank));
+    std::vector<T> dvalues(static_cast<size_t>(entries)), dgate(1), dbias(static_cast<size_t>(out));
+    const sigma::AdapterGradients gradients{ddiagonal.data(), dvalues.data(), dgate.data(), dbias.data()};
+    if (through_merged) {
+      sigma::adapter_merged_backward(engine, layer, merged.data(), tokens, x.data(), dy.data(), dx.data(), gradients);
+    } else {
+      sigma::adapter_backward(engine, layer, tokens, saved.data(), dy.data(), dx.data(), gradients);
+    }
+    expect_close(dx, dx64, through_merged ? "merged dx" : "dx");
+    expect_close(ddiagonal, ddiagonal64, through_merged ? "merged ddiagonal" : "ddiagonal");
+  }
+  backend->destroy_context(context);
+}
+
+}  // namespace
+
+void adapters() {
+  for (const auto& [out, in, rank, tokens] :
+       std::vector<std::array<int64_t, 4>>{{1, 1, 1, 1}, {9, 7, 7, 5}, {64, 130, 50, 300}}) {
+    for (const bool with_base : {false, true}) {
+      adapter<float>(out, in, rank, tokens, with_base);
+      adapter<double>(out, in, rank, tokens, with_base);
+    }
+  }
+}
+
+}  // namespace check

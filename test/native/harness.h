@@ -1,0 +1,98 @@
+// A small harness for the sanitizers: the backend's table and the recipes against float64 loops, without Node.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <vector>
+
+#include "backend.h"
+
+namespace check {
+
+inline int failures = 0;
+inline int passes = 0;
+
+inline void expect(bool condition, const char* what) {
+  ++(condition ? passes : failures);
+  if (!condition) std::fprintf(stderr, "FAILED: %s\n", what);
+}
+
+template <class T>
+constexpr sigma_dtype dtype_of = sizeof(T) == 8 ? SIGMA_FLOAT64 : SIGMA_FLOAT32;
+
+template <class T>
+constexpr double tolerance = sizeof(T) == 8 ? 1e-10 : 2e-4;
+
+template <class T>
+std::vector<T> random_numbers(int64_t count, unsigned seed) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<double> normal;
+  std::vector<T> numbers(static_cast<size_t>(count));
+  for (T& number : numbers) number = static_cast<T>(normal(generator));
+  return numbers;
+}
+
+template <class T>
+void expect_close(const std::vector<T>& got, const std::vector<double>& want, const char* what) {
+  double worst = got.size() == want.size() ? 0 : 1e300;
+  for (size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
+    const double difference = std::abs(static_cast<double>(got[i]) - want[i]) / (1 + std::abs(want[i]));
+    worst = difference <= worst ? worst : difference;  // a NaN becomes the worst
+  }
+  expect(worst <= tolerance<T>, what);
+}
+
+template <class T>
+sigma_matrix view(const std::vector<T>& numbers, int64_t rows, int64_t columns) {
+  return {const_cast<T*>(numbers.data()), rows, columns, columns};
+}
+
+// op(A) (m, k) op(B) (k, n) as float64 loops
+template <class T>
+std::vector<double> product(const std::vector<T>& a, bool ta, const std::vector<T>& b, bool tb, int64_t m, int64_t n,
+                            int64_t k) {
+  std::vector<double> c(static_cast<size_t>(m * n));
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = 0;
+      for (int64_t q = 0; q < k; ++q) {
+        sum += static_cast<double>(a[static_cast<size_t>(ta ? q * m + i : i * k + q)]) *
+               static_cast<double>(b[static_cast<size_t>(tb ? j * k + q : q * n + j)]);
+      }
+      c[static_cast<size_t>(i * n + j)] = sum;
+    }
+  }
+  return c;
+}
+
+// A random CSR structure with duplicates and empty rows, and its transpose, owned together.
+struct Pattern {
+  std::vector<int32_t> rows, columns, transposed_rows, transposed_columns, slots;
+  sigma_pattern view{};
+  Pattern(int64_t size, int64_t entries, unsigned seed);
+};
+
+// The float64 matrix (r, r) of a core.
+template <class T>
+std::vector<double> dense_core(const Pattern& pattern, const std::vector<T>& values, const T* diagonal, double g) {
+  const int64_t r = pattern.view.size;
+  std::vector<double> c(static_cast<size_t>(r * r));
+  for (int64_t i = 0; i < r; ++i) {
+    if (diagonal != nullptr) c[static_cast<size_t>(i * r + i)] += static_cast<double>(diagonal[i]);
+    for (int32_t p = pattern.rows[static_cast<size_t>(i)]; p < pattern.rows[static_cast<size_t>(i) + 1]; ++p) {
+      c[static_cast<size_t>(i * r + pattern.columns[static_cast<size_t>(p)])] +=
+          g * static_cast<double>(values[static_cast<size_t>(p)]);
+    }
+  }
+  return c;
+}
+
+void operations();
+void adapters();
+void concurrency();
+
+}  // namespace check

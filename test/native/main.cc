@@ -1,0 +1,46 @@
+#include <map>
+
+#include "harness.h"
+
+namespace check {
+
+Pattern::Pattern(int64_t size, int64_t entries, unsigned seed) {
+  std::mt19937 generator(seed);
+  std::multimap<std::pair<int32_t, int32_t>, int> cells;
+  const auto limit = static_cast<unsigned>(size);
+  for (int64_t p = 0; p < entries; ++p) {
+    const auto row = static_cast<int32_t>(generator() % limit);
+    cells.insert({{row, static_cast<int32_t>(generator() % limit)}, 0});
+  }
+  std::multimap<std::pair<int32_t, int32_t>, int32_t> by_column;
+  rows.assign(static_cast<size_t>(size) + 1, 0);
+  transposed_rows = rows;
+  for (const auto& [cell, unused] : cells) {
+    by_column.insert({{cell.second, cell.first}, static_cast<int32_t>(columns.size())});
+    columns.push_back(cell.second);
+    ++rows[static_cast<size_t>(cell.first) + 1];
+    ++transposed_rows[static_cast<size_t>(cell.second) + 1];
+  }
+  for (const auto& [cell, slot] : by_column) {
+    transposed_columns.push_back(cell.second);
+    slots.push_back(slot);
+  }
+  for (size_t i = 0; i < static_cast<size_t>(size); ++i) {
+    rows[i + 1] += rows[i];
+    transposed_rows[i + 1] += transposed_rows[i];
+  }
+  view = {size,           entries,
+          rows.data(),    columns.data(),
+          transposed_rows.data(), transposed_columns.data(),
+          slots.data()};
+}
+
+}  // namespace check
+
+int main() {
+  check::operations();
+  check::adapters();
+  check::concurrency();
+  std::printf("%d passed, %d failed\n", check::passes, check::failures);
+  return check::failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,154 @@
+// Every entry of the backend's table, at odd sizes and at one.
+#include <array>
+#include <limits>
+
+#include "harness.h"
+
+namespace check {
+namespace {
+
+const sigma_backend& backend() { return *sigma_cpu_backend(); }
+
+template <class T>
+void gemm(sigma_context* context) {
+  for (const auto& [m, n, k] : std::vector<std::array<int64_t, 3>>{{1, 1, 1}, {3, 5, 7}, {300, 65, 40}, {33, 530, 61}}) {
+    const auto a = random_numbers<T>(m * k, 1);
+    const auto b = random_numbers<T>(k * n, 2);
+    const auto bias = random_numbers<T>(n, 3);
+    const auto start = random_numbers<T>(m * n, 4);
+    for (int variant = 0; variant < 16; ++variant) {
+      const bool ta = variant & 1, tb = variant & 2, accumulate = variant & 4, with_bias = variant & 8;
+      auto want = product(a, ta, b, tb, m, n, k);
+      for (size_t i = 0; i < want.size(); ++i) {
+        if (accumulate) want[i] += static_cast<double>(start[i]);
+        if (with_bias) want[i] += static_cast<double>(bias[i % static_cast<size_t>(n)]);
+      }
+      auto c = start;
+      if (!accumulate) std::fill(c.begin(), c.end(), std::numeric_limits<T>::quiet_NaN());
+      const sigma_matrix left = ta ? view(a, k, m) : view(a, m, k);
+      const sigma_matrix right = tb ? view(b, n, k) : view(b, k, n);
+      const sigma_matrix out = view(c, m, n);
+      const auto status = backend().gemm(context, dtype_of<T>, ta, tb, &left, &right, accumulate,
+                                         with_bias ? bias.data() : nullptr, &out);
+      expect(status == SIGMA_OK, "gemm's status");
+      expect_close(c, want, "gemm");
+    }
+  }
+}
+
+template <class T>
+void sparse(sigma_context* context) {
+  for (const auto& [r, entries, tokens] :
+       std::vector<std::array<int64_t, 3>>{{1, 1, 1}, {7, 20, 3}, {150, 900, 300}, {40, 5, 64}}) {
+    const Pattern pattern(r, entries, 5);
+    const auto values = random_numbers<T>(entries, 6);
+    const auto diagonal = random_numbers<T>(r, 7);
+    const auto x = random_numbers<T>(r * tokens, 8);
+    const auto y = random_numbers<T>(r * tokens, 9);
+    const T gate = static_cast<T>(0.3);
+    const double g = 1 / (1 + std::exp(-static_cast<double>(gate)));
+    const sigma_core core{r, diagonal.data(), &pattern.view, values.data(), &gate};
+    const auto c = dense_core(pattern, values, diagonal.data(), g);
+    const std::vector<double> dense(x.begin(), x.end());
+    const sigma_matrix in = view(x, r, tokens), other = view(y, r, tokens);
+
+    for (const bool transpose : {false, true}) {
+      std::vector<T> out(static_cast<size_t>(r * tokens), std::numeric_limits<T>::quiet_NaN());
+      const sigma_matrix target = view(out, r, tokens);
+      expect(backend().spmm(context, dtype_of<T>, &core, transpose, &in, &target) == SIGMA_OK, "spmm's status");
+      expect_close(out, product(c, transpose, dense, false, r, tokens, r), "spmm");
+    }
+
+    const std::vector<double> left(y.begin(), y.end());
+    const auto k = product(left, false, dense, true, r, r, tokens);
+    std::vector<double> want, want_rows, sums(static_cast<size_t>(tokens));
+    double dgate = 1;
+    for (int64_t i = 0; i < r; ++i) {
+      want_rows.push_back(2 + k[static_cast<size_t>(i * r + i)]);
+      for (int32_t p = pattern.rows[static_cast<size_t>(i)]; p < pattern.rows[static_cast<size_t>(i) + 1]; ++p) {
+        want.push_back(k[static_cast<size_t>(i * r + pattern.columns[static_cast<size_t>(p)])]);
+        dgate += g * (1 - g) * static_cast<double>(values[static_cast<size_t>(p)]) * want.back();
+      }
+      for (int64_t t = 0; t < tokens; ++t) sums[static_cast<size_t>(t)] += dense[static_cast<size_t>(i * tokens + t)];
+    }
+    std::vector<T> samples(static_cast<size_t>(entries)), dvalues(static_cast<size_t>(entries), T{0});
+    std::vector<T> gate_sum{T{1}}, rows(static_cast<size_t>(r), T{2}), columns(static_cast<size_t>(tokens), T{0});
+    expect(backend().sddmm(context, dtype_of<T>, &pattern.view, &other, &in, samples.data()) == SIGMA_OK, "sddmm's status");
+    expect_close(samples, want, "sddmm");
+    backend().core_gradient(context, dtype_of<T>, &core, samples.data(), dvalues.data(), gate_sum.data());
+    for (double& number : want) number *= g;
+    expect_close(dvalues, want, "core_gradient: values");
+    expect_close(gate_sum, {dgate}, "core_gradient: gate");
+    backend().row_dots(context, dtype_of<T>, &other, &in, rows.data());
+    expect_close(rows, want_rows, "row_dots adds");
+    backend().column_sums(context, dtype_of<T>, &in, columns.data());
+    expect_close(columns, sums, "column_sums");
+  }
+}
+
+template <class T>
+void optimisers(sigma_context* context) {
+  for (const int64_t count : {1, 37, 70000}) {
+    auto parameter = random_numbers<T>(count, 10);
+    const auto gradient = random_numbers<T>(count, 11);
+    std::vector<T> m(static_cast<size_t>(count)), v(static_cast<size_t>(count));
+    std::vector<double> want(parameter.begin(), parameter.end());
+    const sigma_adamw options{.lr = 0.1, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.1, .step = 1};
+    for (size_t i = 0; i < want.size(); ++i) {
+      const auto g = static_cast<double>(gradient[i]);
+      want[i] = want[i] * (1 - 0.01) - 0.1 * g / (std::abs(g) + 1e-8);
+    }
+    backend().adamw(context, dtype_of<T>, &options, count, parameter.data(), gradient.data(), m.data(), v.data());
+    expect_close(parameter, want, "adamw's first step is a signed one");
+
+    const sigma_sgd plain{.lr = 0.5, .momentum = 0, .weight_decay = 0, .first = 1};
+    for (size_t i = 0; i < want.size(); ++i) want[i] = static_cast<double>(parameter[i]) - 0.5 * static_cast<double>(gradient[i]);
+    backend().sgd(context, dtype_of<T>, &plain, count, parameter.data(), gradient.data(), nullptr);
+    expect_close(parameter, want, "sgd");
+  }
+}
+
+template <class T>
+void svd() {
+  for (const auto& [rows, columns] : std::vector<std::array<int64_t, 2>>{{1, 1}, {1, 9}, {9, 1}, {20, 12}, {12, 20}, {33, 33}}) {
+    for (const auto driver : {SIGMA_SVD_AUTO, SIGMA_SVD_GESDD, SIGMA_SVD_GESVD}) {
+      const int64_t r = std::min(rows, columns);
+      const auto a = random_numbers<T>(rows * columns, 12);
+      std::vector<T> u(static_cast<size_t>(rows * r)), s(static_cast<size_t>(r)), vt(static_cast<size_t>(r * columns));
+      const sigma_svd_problem problem{a.data(), u.data(), s.data(), vt.data(), rows, columns};
+      int64_t failed = -1;
+      expect(backend().svd(dtype_of<T>, driver, &problem, 1, &failed) == SIGMA_OK, "svd's status");
+      auto scaled = u;
+      for (size_t i = 0; i < scaled.size(); ++i) scaled[i] *= s[i % static_cast<size_t>(r)];
+      expect_close(a, product(scaled, false, vt, false, rows, columns, r), "svd: A = U diag(s) Vt");
+    }
+  }
+  const std::vector<T> bad{T{1}, std::numeric_limits<T>::infinity()};
+  std::vector<T> u(1), s(1), vt(2);
+  const sigma_svd_problem problem{bad.data(), u.data(), s.data(), vt.data(), 1, 2};
+  int64_t failed = -1;
+  expect(backend().svd(dtype_of<T>, SIGMA_SVD_AUTO, &problem, 1, &failed) == SIGMA_NON_FINITE && failed == 0,
+         "svd refuses Infinity");
+  expect(backend().svd(dtype_of<T>, SIGMA_SVD_GRAM64, &problem, 1, &failed) == SIGMA_UNSUPPORTED,
+         "svd refuses a driver it has not");
+}
+
+template <class T>
+void all() {
+  sigma_context* context = nullptr;
+  expect(backend().create_context(&context) == SIGMA_OK, "create_context");
+  gemm<T>(context);
+  sparse<T>(context);
+  optimisers<T>(context);
+  svd<T>();
+  backend().destroy_context(context);
+}
+
+}  // namespace
+
+void operations() {
+  all<float>();
+  all<double>();
+}
+
+}  // namespace check
