@@ -9,8 +9,9 @@ export interface Random {
   normal(): number;
 }
 
-export function random(seed: number): Random {
-  const generator = xoroshiro128plus(seed);
+/** One `stream` for each use of a seed, so that a pattern and an initialisation are not drawn from the same numbers. */
+export function random(seed: number, stream = 0): Random {
+  const generator = xoroshiro128plus((seed + Math.imul(stream, 0x9e3779b9)) | 0);
   const unit = () => (uniformInt(generator, 0, 2 ** 53 - 2) + 1) / 2 ** 53;
   return {
     below: (limit) => uniformInt(generator, 0, limit - 1),

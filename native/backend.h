@@ -56,8 +56,8 @@ typedef struct sigma_matrix {
  * products that gather. Entry q of column j stands in slot transposed_slots[q] of the values.
  */
 typedef struct sigma_pattern {
-  int64_t size;    /* r */
-  int64_t entries; /* z */
+  int64_t size;                           /* r */
+  int64_t entries;                        /* z */
   const int32_t* row_pointers;            /* (r + 1) */
   const int32_t* column_indices;          /* (z) */
   const int32_t* transposed_row_pointers; /* (r + 1) */
@@ -123,12 +123,12 @@ typedef struct sigma_backend {
   sigma_status (*spmm)(sigma_context* context, sigma_dtype dtype, const sigma_core* core, int32_t transpose,
                        const sigma_matrix* dense, const sigma_matrix* out);
   /* samples[p] = Σ_t a[i_p, t] b[j_p, t]; a and b (r, N). The same bits for any number of threads. */
-  sigma_status (*sddmm)(sigma_context* context, sigma_dtype dtype, const sigma_pattern* pattern,
-                        const sigma_matrix* a, const sigma_matrix* b, void* samples);
+  sigma_status (*sddmm)(sigma_context* context, sigma_dtype dtype, const sigma_pattern* pattern, const sigma_matrix* a,
+                        const sigma_matrix* b, void* samples);
   /* The rest of M's pull-back, where g = sigmoid(gate). Adds: dvalues[p] += g samples[p] and
    * dgate += g (1 - g) Σ_p values[p] samples[p]. Either may be null. */
-  sigma_status (*core_gradient)(sigma_context* context, sigma_dtype dtype, const sigma_core* core,
-                                const void* samples, void* dvalues, void* dgate);
+  sigma_status (*core_gradient)(sigma_context* context, sigma_dtype dtype, const sigma_core* core, const void* samples,
+                                void* dvalues, void* dgate);
   /* Adds: sums[i] += Σ_t a[i, t] b[i, t]; a and b (r, N). */
   sigma_status (*row_dots)(sigma_context* context, sigma_dtype dtype, const sigma_matrix* a, const sigma_matrix* b,
                            void* sums);

@@ -8,7 +8,7 @@ import { checkReal, copyOf, memoryOf, output } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { mergeTerms } from './merged.js';
-import type { Term, Terms } from './operator.js';
+import { coreParameters, type Term, type Terms } from './operator.js';
 import { AdapterPass } from './pass.js';
 import { type Plan, plan, type Strategy } from './planner.js';
 import { type Batch, FactoredRoute, MergedRoute, type Route } from './route.js';
@@ -18,8 +18,6 @@ import type { AdaptedLinear, Pass } from './types.js';
 export interface Blueprint {
   readonly factors: Svd;
   readonly rank: number;
-  /** The core's parameters; a trained bias comes after them. */
-  readonly parameters: readonly LayerParameter[];
   readonly bias: Term | undefined;
   /** The terms of the strategies that work on the factors: at least one. */
   readonly factored?: Terms | undefined;
@@ -52,10 +50,8 @@ export class Adapter implements AdaptedLinear {
     this.inFeatures = factors.vt.shape[1] as number;
     this.rank = blueprint.rank;
     this.factors = factors;
-    this.parameters = Object.freeze([
-      ...blueprint.parameters,
-      ...(bias instanceof LayerParameter ? [bias] : []),
-    ]);
+    const core = coreParameters((factored ?? lowrank) as Terms);
+    this.parameters = Object.freeze(bias instanceof LayerParameter ? [...core, bias] : core);
     this.parameterCount = this.parameters.reduce((sum, { value }) => sum + value.size, 0);
     this.#blueprint = blueprint;
     this.#routes = {
@@ -124,7 +120,13 @@ export class Adapter implements AdaptedLinear {
 
   #owned(): Scoped[] {
     const { factors, bias, owned } = this.#blueprint;
-    return [factors.u, factors.s, factors.vt, ...(bias === undefined || bias instanceof LayerParameter ? [] : [bias]), ...owned];
+    return [
+      factors.u,
+      factors.s,
+      factors.vt,
+      ...(bias === undefined || bias instanceof LayerParameter ? [] : [bias]),
+      ...owned,
+    ];
   }
 
   #checkAlive(op: string): void {

@@ -73,7 +73,8 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
   const thin = Math.min(outFeatures, inFeatures);
   const { dtype } = base;
   const { name, signal } = options;
-  if (name !== undefined && (typeof name !== 'string' || name === '')) reject(op, 'options.name', 'a non-empty string', name);
+  if (name !== undefined && (typeof name !== 'string' || name === ''))
+    reject(op, 'options.name', 'a non-empty string', name);
   checkSignal(op, signal);
   const strategy = checkChoice(op, 'options.strategy', options.strategy ?? 'auto', strategies);
   const bias =
@@ -94,7 +95,9 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     bias: bias && own(bias.share()),
     strategy,
     decompose: async (rank) => {
-      const found = factors ? slice(op, factors, rank) : await svd(kept, { ...(rank && { rank }), ...(signal && { signal }) });
+      const found = factors
+        ? slice(op, factors, rank)
+        : await svd(kept, { ...(rank && { rank }), ...(signal && { signal }) });
       for (const tensor of [found.u, found.s, found.vt]) own(tensor);
       checkSignal(op, signal);
       return found;
@@ -149,7 +152,11 @@ export function chooseFrom(site: Site, available: readonly Strategy[], refusal: 
   if (strategy === 'auto') return available;
   if (!available.includes(strategy)) {
     const offered = available.map((each) => `'${each}'`).join(', ');
-    throw new SigmaError('UNSUPPORTED', op, `options.strategy: expected one of ${offered}, got '${strategy}' (${refusal})`);
+    throw new SigmaError(
+      'UNSUPPORTED',
+      op,
+      `options.strategy: expected one of ${offered}, got '${strategy}' (${refusal})`,
+    );
   }
   return [strategy];
 }

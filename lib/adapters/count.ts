@@ -5,7 +5,13 @@ const op = 'parameterCount';
 
 /** A method and its settings, as its paper counts them. */
 export type CountedMethod =
-  | { name: 'svft'; pattern: 'plain' | 'banded' | 'random' | 'topk'; offDiagonals?: number; gate?: boolean; rank?: number }
+  | {
+      name: 'svft';
+      pattern: 'plain' | 'banded' | 'random' | 'topk';
+      offDiagonals?: number;
+      gate?: boolean;
+      rank?: number;
+    }
   | { name: 'vectorfit'; sigma?: boolean; bias?: boolean }
   | { name: 'lora' | 'dora' | 'vera'; r: number }
   | { name: 'boft'; m: number; b: number };

@@ -2,8 +2,8 @@ import { matmul } from '../linalg/matmul.js';
 import { svd } from '../linalg/svd.js';
 import type { Random } from '../random.js';
 import type { Real } from '../tensor/dtype.js';
-import { keep } from '../tensor/scope.js';
 import { output } from '../tensor/operand.js';
+import { keep } from '../tensor/scope.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 
 function gaussian(op: string, dtype: Real, rows: number, columns: number, random: Random): Tensor<Real, MatrixShape> {

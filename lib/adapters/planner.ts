@@ -3,8 +3,8 @@ export type Strategy = 'factored' | 'merged' | 'lowrank';
 
 export const strategies = ['auto', 'factored', 'merged', 'lowrank'] as const;
 
-/** What the planner looks at. */
-export interface PlanInput {
+/** One batch through one layer, as far as its cost goes. */
+export interface Load {
   readonly inFeatures: number;
   readonly outFeatures: number;
   /** Columns of U in use. */
@@ -12,6 +12,10 @@ export interface PlanInput {
   readonly tokens: number;
   /** forward and backward, or a forward that keeps nothing */
   readonly training: boolean;
+}
+
+/** What the planner looks at. */
+export interface PlanInput extends Load {
   /** What may be chosen from, in order of preference among equals. */
   readonly choices: readonly Strategy[];
 }
@@ -27,7 +31,7 @@ export interface Plan {
  * The cost of one strategy in GEMMs. Factored: 2 + 2/ρ at full rank, where ρ is the ratio of the weight's sides.
  * Merged: W' is built once and its gradient projected once, for all tokens. Low-rank: the base and two thin products.
  */
-export function costOf(strategy: Strategy, { inFeatures, outFeatures, rank, tokens, training }: PlanInput): number {
+export function costOf(strategy: Strategy, { inFeatures, outFeatures, rank, tokens, training }: Load): number {
   const thin = (rank * (inFeatures + outFeatures)) / (inFeatures * outFeatures);
   const passes = training ? 2 : 1;
   switch (strategy) {

@@ -3,14 +3,7 @@ import type { LayerParameter } from '../parameter.js';
 import { output } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { MergedWeight } from './merged.js';
-import {
-  coreParameters,
-  frozenArguments,
-  gradientTargets,
-  layerArguments,
-  type Term,
-  type Terms,
-} from './operator.js';
+import { coreParameters, frozenArguments, gradientTargets, layerArguments, type Term, type Terms } from './operator.js';
 import type { PullBack } from './pass.js';
 
 /** One batch on its way: X (N, in) and where Y (N, out) goes. */

@@ -4,9 +4,9 @@ import { random } from '../random.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { memoryOf, output } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
-import { chooseFrom, family, selectTriples, type Site } from './construct.js';
-import { orthonormalColumns, transposed } from './orthonormal.js';
+import { chooseFrom, family, type Site, selectTriples } from './construct.js';
 import type { Terms } from './operator.js';
+import { orthonormalColumns, transposed } from './orthonormal.js';
 import { costOf, type Strategy } from './planner.js';
 import type { AdapterOptions } from './types.js';
 
@@ -83,7 +83,7 @@ export const siva = family<SivaOptions>(
     const s = site.parameter('s', output(op, full.u.dtype, [k]).tensor());
     const offered: Strategy[] = chosen.basis === 'random' ? ['lowrank', 'merged'] : ['lowrank', 'factored', 'merged'];
     const choices = chooseFrom(site, offered, 'a random basis does not diagonalise the weight');
-    const common = { rank: k, parameters: [s], bias: site.bias };
+    const common = { rank: k, bias: site.bias };
 
     if (chosen.basis === 'weight' && wantsFactored(site, k)) {
       const { u, vt } = full;
@@ -98,7 +98,8 @@ export const siva = family<SivaOptions>(
       return { ...common, factors: full, factored, merge, choices: rest, owned: [] };
     }
 
-    const factors = chosen.basis === 'weight' ? selectTriples(op, full, first, k) : await randomBasis(site, full, chosen, k);
+    const factors =
+      chosen.basis === 'weight' ? selectTriples(op, full, first, k) : await randomBasis(site, full, chosen, k);
     for (const tensor of [full.u, full.s, full.vt]) tensor.dispose();
     for (const tensor of [factors.u, factors.s, factors.vt]) site.own(tensor);
     const lowrank: Terms = { base: site.weight, u: factors.u, vt: factors.vt, diagonal: s };
@@ -110,8 +111,8 @@ export const siva = family<SivaOptions>(
 /** Whether U and V whole serve better than the base and two thin products: from k > r² / (out + in) on. */
 function wantsFactored({ strategy, inFeatures, outFeatures, thin }: Site, k: number): boolean {
   if (strategy !== 'auto') return strategy === 'factored';
-  const shape = { inFeatures, outFeatures, tokens: 1, training: true, choices: [] };
-  return costOf('factored', { ...shape, rank: thin }) < costOf('lowrank', { ...shape, rank: k });
+  const load = { inFeatures, outFeatures, tokens: 1, training: true };
+  return costOf('factored', { ...load, rank: thin }) < costOf('lowrank', { ...load, rank: k });
 }
 
 async function randomBasis(site: Site, full: Svd, { seed }: { seed: number }, k: number): Promise<Svd> {
@@ -125,4 +126,3 @@ async function randomBasis(site: Site, full: Svd, { seed }: { seed: number }, k:
   // These directions have no singular values.
   return { u, s: keep(output(op, dtype, [k]).tensor()), vt };
 }
-

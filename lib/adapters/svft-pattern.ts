@@ -36,7 +36,13 @@ export function patternOf(op: string, choice: PatternChoice, { u, s, vt }: Svd, 
       return SparsityPattern.random(r, { offDiagonals }, { seed, replacement: parity });
     case 'topk':
       return parity
-        ? SparsityPattern.ofLargest(op, referenceScores(op, u, vt, truncated), r, bandedEntries(r, offDiagonals), absolute)
+        ? SparsityPattern.ofLargest(
+            op,
+            referenceScores(op, u, vt, truncated),
+            r,
+            bandedEntries(r, offDiagonals),
+            absolute,
+          )
         : SparsityPattern.topK(u, vt, { offDiagonals }, { absolute });
   }
 }
@@ -49,11 +55,19 @@ function referenceScores(op: string, u: Tensor, vt: Tensor, truncated: boolean):
   const [out, r] = u.shape as MatrixShape;
   const columns = vt.shape[1] as number;
   if (truncated) {
-    fail('SHAPE_MISMATCH', op, 'options.pattern', `another than 'topk' where parity 'svft-ref' meets a truncated rank`, `'topk'`);
+    fail(
+      'SHAPE_MISMATCH',
+      op,
+      'options.pattern',
+      `another than 'topk' where parity 'svft-ref' meets a truncated rank`,
+      `'topk'`,
+    );
   }
   if (out > columns) return vt.dataSync() as RealArray;
   if (out < columns) return u.dataSync() as RealArray;
-  const scores = matmul(u as Tensor<'float64', MatrixShape>, vt as Tensor<'float64', MatrixShape>, { transposeB: true });
+  const scores = matmul(u as Tensor<'float64', MatrixShape>, vt as Tensor<'float64', MatrixShape>, {
+    transposeB: true,
+  });
   const copy = scores.dataSync();
   scores.dispose();
   if (copy.length !== r * r) fail('SHAPE_MISMATCH', op, 'options.pattern', `${r} x ${r} scores`, describe(copy.length));

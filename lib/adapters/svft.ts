@@ -1,5 +1,16 @@
-import { checkBoolean, checkChoice, checkInteger, checkNumber, describe, fail, isRecord, reject } from '../check.js';
+import {
+  checkBoolean,
+  checkChoice,
+  checkInteger,
+  checkNumber,
+  checkOptions,
+  describe,
+  fail,
+  isRecord,
+  reject,
+} from '../check.js';
 import type { Svd } from '../linalg/svd.js';
+import type { RealArray } from '../native.js';
 import { random } from '../random.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { output } from '../tensor/operand.js';
@@ -7,8 +18,8 @@ import type { Blueprint } from './adapter.js';
 import { chooseFrom, family, type Site } from './construct.js';
 import type { Terms } from './operator.js';
 import type { Strategy } from './planner.js';
-import { completed } from './svft-residual.js';
 import { type PatternName, patternNames, patternOf } from './svft-pattern.js';
+import { completed } from './svft-residual.js';
 import type { AdapterOptions } from './types.js';
 
 export interface SvftOptions extends AdapterOptions {
@@ -40,7 +51,12 @@ function settings(op: string, thin: number, options: SvftOptions) {
   if (!(pattern instanceof SparsityPattern)) checkChoice(op, 'options.pattern', pattern, patternNames);
   const named = typeof pattern === 'string' && pattern !== 'plain';
   if (options.offDiagonals !== undefined && !named) {
-    reject(op, 'options.offDiagonals', `no value, since it belongs to the patterns 'banded', 'random' and 'topk'`, options.offDiagonals);
+    reject(
+      op,
+      'options.offDiagonals',
+      `no value, since it belongs to the patterns 'banded', 'random' and 'topk'`,
+      options.offDiagonals,
+    );
   }
   return {
     pattern,
@@ -49,7 +65,9 @@ function settings(op: string, thin: number, options: SvftOptions) {
     seed: checkInteger(op, 'options.seed', options.seed ?? 0, -(2 ** 31)),
     rank: checkInteger(op, 'options.rank', rank, 1, thin),
     gate: checkBoolean(op, 'options.gate', options.gate ?? true),
-    init: isRecord(init) ? init : checkChoice(op, 'options.init', init ?? (parity ? 'kaiming' : 'zeros'), ['zeros', 'kaiming']),
+    init: isRecord(init)
+      ? init
+      : checkChoice(op, 'options.init', init ?? (parity ? 'kaiming' : 'zeros'), ['zeros', 'kaiming']),
     absolute: checkBoolean(op, 'options.absolute', options.absolute ?? !parity),
     residual: checkChoice(op, 'options.residual', options.residual ?? (parity ? 'drop' : 'keep'), [
       'drop',
@@ -60,6 +78,7 @@ function settings(op: string, thin: number, options: SvftOptions) {
 }
 
 type Settings = ReturnType<typeof settings>;
+type Core = NonNullable<Terms['core']>;
 
 /**
  * SVFT (Lingam et al. 2024): y = x (U (Σ + sigmoid(γ) M) Vᵀ)ᵀ + b with a sparse trainable M beside the frozen singular
@@ -84,49 +103,49 @@ export const svft = family<SvftOptions>(
     const whole = !truncated || chosen.residual !== 'keep';
     const factors =
       truncated && chosen.residual === 'orthonormal'
-        ? await completed(site, found, random(chosen.seed), chosen.parity)
+        ? await completed(site, found, random(chosen.seed, 2), chosen.parity)
         : found;
     const core = coreOf(site, chosen, factors, truncated);
     return blueprint(site, factors, core, whole, truncated);
   },
 );
 
-function coreOf(site: Site, chosen: Settings, factors: Svd, truncated: boolean): NonNullable<Terms['core']> {
+/** The trainable M and γ, at their start. */
+function coreOf(site: Site, chosen: Settings, factors: Svd, truncated: boolean): Core {
   const { op } = site;
-  const r = factors.s.size;
+  const { dtype } = factors.u;
   const pattern = patternOf(op, chosen, factors, truncated);
-  const { init, gate } = chosen;
-  const m = output(op, factors.u.dtype, [pattern.entries]);
-  const gamma = output(op, factors.u.dtype, [1]);
-  if (isRecord(init)) {
-    const { m: given, gate: start } = init as { m: ArrayLike<number>; gate?: number };
-    const length = typeof given === 'object' && given !== null ? given.length : undefined;
-    if (length !== pattern.entries) {
-      fail('SHAPE_MISMATCH', op, 'options.init.m', `${pattern.entries} numbers, one for each entry of the ${r} x ${r} core`, describe(length ?? given));
-    }
-    for (let p = 0; p < pattern.entries; p++) m.array[p] = checkNumber(op, `options.init.m[${p}]`, given[p], -Infinity);
-    if (start !== undefined) {
-      if (!gate) reject(op, 'options.init.gate', 'no value, since `gate` is false', start);
-      gamma.array[0] = checkNumber(op, 'options.init.gate', start, -Infinity);
-    }
-  } else if (init === 'kaiming') {
-    // kaiming_normal_ on M's values as one row: variance 2 / fan_in, fan_in = z.
-    const generator = random(chosen.seed);
-    const deviation = Math.sqrt(2 / pattern.entries);
-    for (let p = 0; p < pattern.entries; p++) m.array[p] = deviation * generator.normal();
-  }
+  const m = output(op, dtype, [pattern.entries]);
+  const gamma = output(op, dtype, [1]);
+  initialise(op, chosen, m.array, gamma.array);
   const values = site.parameter('m', m.tensor());
-  return gate ? { pattern, values, gate: site.parameter('gate', gamma.tensor()) } : { pattern, values };
+  return chosen.gate ? { pattern, values, gate: site.parameter('gate', gamma.tensor()) } : { pattern, values };
+}
+
+function initialise(op: string, { init, gate, seed }: Settings, m: RealArray, gamma: RealArray): void {
+  if (init === 'zeros') return;
+  if (init === 'kaiming') {
+    // kaiming_normal_ on M's values as one row: variance 2 / fan_in, fan_in = z.
+    const generator = random(seed, 1);
+    const deviation = Math.sqrt(2 / m.length);
+    for (let p = 0; p < m.length; p++) m[p] = deviation * generator.normal();
+    return;
+  }
+  const { m: given, gate: start } = checkOptions(op, 'options.init', init, ['m', 'gate']);
+  const length = typeof given === 'object' && given !== null ? given.length : undefined;
+  if (length !== m.length) {
+    const expected = `${m.length} numbers, one for each entry of the pattern`;
+    fail('SHAPE_MISMATCH', op, 'options.init.m', expected, describe(length ?? given));
+  }
+  for (let p = 0; p < m.length; p++) m[p] = checkNumber(op, `options.init.m[${p}]`, given[p], -Infinity);
+  if (start !== undefined) {
+    if (!gate) reject(op, 'options.init.gate', 'no value, since `gate` is false', start);
+    gamma[0] = checkNumber(op, 'options.init.gate', start, -Infinity);
+  }
 }
 
 /** `whole`: U C Vᵀ is all of W', as it is unless a residual was kept. */
-function blueprint(
-  site: Site,
-  factors: Svd,
-  core: NonNullable<Terms['core']>,
-  whole: boolean,
-  truncated: boolean,
-): Blueprint {
+function blueprint(site: Site, factors: Svd, core: Core, whole: boolean, truncated: boolean): Blueprint {
   const { u, s, vt } = factors;
   const available: Strategy[] = whole ? ['factored', 'merged'] : ['lowrank', 'merged'];
   // At full rank the base can carry diag(σ) as well, at a higher price: only for those who ask.
@@ -141,7 +160,6 @@ function blueprint(
   return {
     factors,
     rank: s.size,
-    parameters: core.gate === undefined ? [core.values as never] : [core.values as never, core.gate as never],
     bias: site.bias,
     factored,
     lowrank,

@@ -1,4 +1,4 @@
-import { checkBoolean, checkOptions, fail, describe, reject } from '../check.js';
+import { checkBoolean, checkOptions, describe, fail, reject } from '../check.js';
 import { copyOf } from '../tensor/operand.js';
 import { chooseFrom, family } from './construct.js';
 import type { Terms } from './operator.js';
@@ -28,7 +28,11 @@ export const vectorFit = family<VectorFitOptions>('vectorfit', ['train'], async 
   if (!trainsSigma && !trainsBias) {
     reject(op, 'options.train', 'something to train: sigma, or the bias of a layer that has one', train);
   }
-  const choices = chooseFrom(site, ['factored', 'merged'], 'σ fills every direction, so there is no base left to add to');
+  const choices = chooseFrom(
+    site,
+    ['factored', 'merged'],
+    'σ fills every direction, so there is no base left to add to',
+  );
   const factors = await site.decompose();
   const { u, s, vt } = factors;
   if (s.size < thin) fail('SHAPE_MISMATCH', op, 'options.factors', `all ${thin} singular triples`, describe(s.size));
@@ -40,7 +44,6 @@ export const vectorFit = family<VectorFitOptions>('vectorfit', ['train'], async 
   return {
     factors,
     rank: s.size,
-    parameters: sigma === s ? [] : [sigma as never],
     bias,
     factored: terms,
     merge: () => terms,

@@ -193,7 +193,8 @@ async function decompose(driver: number, group: readonly Job[]): Promise<void> {
 /** The native call writes all thin triples; where only some are kept it writes beside the result. */
 function problemOf(job: Job): SvdProblem {
   const { a, rows, columns, thin, rank } = job;
-  if (a.length !== rows * columns) reject(op, job.name, 'a buffer that stays attached', 'a detached one');
+  if (a.length !== rows * columns)
+    fail('INVALID_ARGUMENT', op, job.name, 'a buffer that stays attached', 'a detached one');
   if (rank === thin) return { a, u: job.u, s: job.s, vt: job.vt, rows, columns };
   const dtype = a instanceof Float64Array ? 'float64' : 'float32';
   const array = (size: number) => allocate(op, dtype, size);

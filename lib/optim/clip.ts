@@ -16,7 +16,7 @@ export function clipGradNorm(parameters: readonly Parameter[], maximum: number):
   const op = 'clipGradNorm';
   checkNumber(op, 'maximum', maximum, 0);
   const gradients = checkParameters(op, 'parameters', parameters)
-    .filter(({ trainable, grad }) => trainable && grad !== null)
+    .filter(({ trainable, grad }) => trainable && grad)
     .map((parameter) => memoryOf(op, `${parameter.name}.grad`, checkGrad(op, parameter)));
   let squares = 0;
   for (const gradient of gradients) for (const value of gradient) squares += value * value;

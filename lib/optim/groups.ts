@@ -59,7 +59,11 @@ export function readGroups(op: string, given: readonly Parameter[] | readonly Pa
   const seen = new Set<Parameter>();
   for (const { parameter } of slots) {
     if (seen.has(parameter)) {
-      throw new SigmaError('INVALID_ARGUMENT', op, `parameters: expected each parameter once, got '${parameter.name}' twice`);
+      throw new SigmaError(
+        'INVALID_ARGUMENT',
+        op,
+        `parameters: expected each parameter once, got '${parameter.name}' twice`,
+      );
     }
     seen.add(parameter);
   }
@@ -75,7 +79,7 @@ export function checkGrad(op: string, { name, value, grad }: Parameter): Tensor<
 export function readySlots(op: string, slots: readonly Slot[]): readonly Ready[] {
   return slots.flatMap((slot, index) => {
     const { parameter } = slot;
-    if (!parameter.trainable || parameter.grad === null) return [];
+    if (!parameter.trainable || !parameter.grad) return [];
     const value = memoryOf(op, `${parameter.name}.value`, checkReal(op, `${parameter.name}.value`, parameter.value));
     const grad = memoryOf(op, `${parameter.name}.grad`, checkGrad(op, parameter));
     return [{ index, slot, value, grad }];

@@ -131,7 +131,8 @@ export abstract class BaseOptimizer implements Optimizer {
   }
 
   #emptyMemory(value: RealArray): Memory {
-    const empty = () => (value instanceof Float64Array ? new Float64Array(value.length) : new Float32Array(value.length));
+    const empty = () =>
+      value instanceof Float64Array ? new Float64Array(value.length) : new Float32Array(value.length);
     return { step: 0, arrays: Object.fromEntries(this.#arrayNames.map((name) => [name, empty()])) };
   }
 }

@@ -33,5 +33,7 @@ export function linearSchedule(options: ScheduleOptions): (step: number) => numb
 
 /** The same with half a cosine for the fall, as Hugging Face computes it. */
 export function cosineSchedule(options: ScheduleOptions): (step: number) => number {
-  return schedule('cosineSchedule', options, (progress) => (progress >= 1 ? 0 : (1 + Math.cos(Math.PI * progress)) / 2));
+  return schedule('cosineSchedule', options, (progress) =>
+    progress >= 1 ? 0 : (1 + Math.cos(Math.PI * progress)) / 2,
+  );
 }

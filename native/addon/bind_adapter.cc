@@ -55,8 +55,7 @@ Napi::Value adapter_forward(Args& args) {
   const int64_t tokens = args.integer(kLayerArguments + 3, "tokens", 1);
   const void* const x = args.real(kLayerArguments, "x", product(tokens, layer.in));
   void* const y = args.real(kLayerArguments + 1, "y", product(tokens, layer.out));
-  void* const saved =
-      args.optional_real(kLayerArguments + 2, "saved", sigma::adapter_saved_length(layer.rank, tokens));
+  void* const saved = args.optional_real(kLayerArguments + 2, "saved", sigma::adapter_saved_length(layer.rank, tokens));
   sigma::adapter_forward(args.engine(), layer, tokens, x, y, saved);
   return args.env().Undefined();
 }

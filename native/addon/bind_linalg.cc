@@ -33,9 +33,7 @@ Napi::Value gemm(Args& args) {
 class SvdTask : public Napi::AsyncWorker {
  public:
   SvdTask(Args& args, sigma_svd_driver driver)
-      : Napi::AsyncWorker(args.env(), "sigmatune.svd"),
-        backend_(args.backend()),
-        driver_(driver),
+      : Napi::AsyncWorker(args.env(), "sigmatune.svd"), backend_(args.backend()), driver_(driver),
         deferred_(Napi::Promise::Deferred::New(args.env())) {}
 
   // One more matrix: a (m, n) to u (m, r), s (r), vt (r, n).

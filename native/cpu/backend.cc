@@ -105,8 +105,8 @@ sigma_status table_column_sums(sigma_context*, sigma_dtype dtype, const sigma_ma
   return guarded([&] { with_type(dtype, [&]<class T>() { column_sums<T>(*a, static_cast<T*>(sums)); }); });
 }
 
-sigma_status table_adamw(sigma_context*, sigma_dtype dtype, const sigma_adamw* options, int64_t count,
-                         void* parameter, const void* gradient, void* m, void* v) {
+sigma_status table_adamw(sigma_context*, sigma_dtype dtype, const sigma_adamw* options, int64_t count, void* parameter,
+                         const void* gradient, void* m, void* v) {
   return guarded([&] {
     with_type(dtype, [&]<class T>() {
       adamw<T>(*options, count, static_cast<T*>(parameter), static_cast<const T*>(gradient), static_cast<T*>(m),
@@ -156,9 +156,7 @@ constexpr sigma_backend kTable = {
 
 }  // namespace
 
-void remember_error(const char* message) noexcept {
-  std::strncpy(error_text, message, sizeof(error_text) - 1);
-}
+void remember_error(const char* message) noexcept { std::strncpy(error_text, message, sizeof(error_text) - 1); }
 
 }  // namespace sigma::cpu
 

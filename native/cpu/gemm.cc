@@ -38,10 +38,9 @@ void gemm(bool transpose_a, bool transpose_b, const sigma_matrix& a, const sigma
     }
     const T* const left = static_cast<const T*>(a.data) + (transpose_a ? row : row * a.stride);
     const T* const right = static_cast<const T*>(b.data) + (transpose_b ? column * b.stride : column);
-    blas_gemm(transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans,
-              static_cast<int>(rows), static_cast<int>(columns), static_cast<int>(k), left,
-              static_cast<int>(a.stride), right, static_cast<int>(b.stride),
-              accumulate || bias != nullptr ? T{1} : T{0}, out, static_cast<int>(c.stride));
+    blas_gemm(transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, static_cast<int>(rows),
+              static_cast<int>(columns), static_cast<int>(k), left, static_cast<int>(a.stride), right,
+              static_cast<int>(b.stride), accumulate || bias != nullptr ? T{1} : T{0}, out, static_cast<int>(c.stride));
   };
 
   if (m * n * k < kParallelFrom) return tile(0, m, 0, n);

@@ -48,7 +48,7 @@ class Pool {
     std::unique_lock lock(mutex_);
     const int64_t helpers = std::min<int64_t>(limit_, job.count) - 1;
     if (helpers > 0) {
-      grow();
+      grow(helpers);
       jobs_.push_back(&job);
       for (int64_t i = 0; i < helpers; ++i) work_.notify_one();
     }
@@ -61,9 +61,9 @@ class Pool {
   Pool() : limit_(std::max(1, static_cast<int>(std::thread::hardware_concurrency()))) {}
 
   // Threads are made on first need. Where the system refuses one, the callers do the work themselves.
-  void grow() {
+  void grow(int64_t wanted) {
     try {
-      while (static_cast<int>(made_) < limit_ - 1) {
+      while (made_ < wanted) {
         std::thread([this] { serve(); }).detach();
         ++made_;
       }

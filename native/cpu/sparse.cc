@@ -60,8 +60,9 @@ void spmm(const sigma_core& core, bool transpose, const sigma_matrix& dense, con
       kernels<T>().gather(tokens, diagonal != nullptr ? diagonal[i] : T{0},
                           diagonal != nullptr ? from + i * dense.stride + first_token : nullptr, g, end - begin,
                           gather.indices != nullptr ? gather.indices + begin : nullptr,
-                          in_order ? nullptr : gather.slots + begin, in_order && values != nullptr ? values + begin : values,
-                          from + first_token, dense.stride, to + i * out.stride + first_token);
+                          in_order ? nullptr : gather.slots + begin,
+                          in_order && values != nullptr ? values + begin : values, from + first_token, dense.stride,
+                          to + i * out.stride + first_token);
     }
   });
 }
@@ -95,7 +96,8 @@ void core_gradient(const sigma_core& core, const T* samples, T* dvalues, T* dgat
   if (dvalues != nullptr) {
     for (int64_t p = 0; p < entries; ++p) dvalues[p] += g * samples[p];
   }
-  if (dgate != nullptr) *dgate += g * (T{1} - g) * kernels<T>().dot(entries, static_cast<const T*>(core.values), samples);
+  if (dgate != nullptr)
+    *dgate += g * (T{1} - g) * kernels<T>().dot(entries, static_cast<const T*>(core.values), samples);
 }
 
 // sums[i] += Σ_t a[i, t] b[i, t]
@@ -124,11 +126,11 @@ void column_sums(const sigma_matrix& a, T* sums) {
   });
 }
 
-#define SIGMA_INSTANTIATE(T)                                                                           \
-  template void spmm<T>(const sigma_core&, bool, const sigma_matrix&, const sigma_matrix&);            \
-  template void sddmm<T>(const sigma_pattern&, const sigma_matrix&, const sigma_matrix&, T*);          \
-  template void core_gradient<T>(const sigma_core&, const T*, T*, T*);                                 \
-  template void row_dots<T>(const sigma_matrix&, const sigma_matrix&, T*);                             \
+#define SIGMA_INSTANTIATE(T)                                                                  \
+  template void spmm<T>(const sigma_core&, bool, const sigma_matrix&, const sigma_matrix&);   \
+  template void sddmm<T>(const sigma_pattern&, const sigma_matrix&, const sigma_matrix&, T*); \
+  template void core_gradient<T>(const sigma_core&, const T*, T*, T*);                        \
+  template void row_dots<T>(const sigma_matrix&, const sigma_matrix&, T*);                    \
   template void column_sums<T>(const sigma_matrix&, T*);
 SIGMA_INSTANTIATE(float)
 SIGMA_INSTANTIATE(double)

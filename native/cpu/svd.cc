@@ -2,8 +2,6 @@
 //
 // LAPACK counts in columns. Our row-major A is its Aᵀ, whose SVD is V diag(s) Uᵀ: LAPACK's "U" (n, r by columns) is
 // our Vt (r, n by rows), and its "VT" is our U. So nothing is ever transposed.
-#include "blas.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -12,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "blas.h"
 #include "guard.h"
 #include "ops.h"
 #include "pool.h"
@@ -34,15 +33,14 @@ struct Problem {
 };
 
 // As JavaScript writes it.
-const char* non_finite_name(double value) {
-  return std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
-}
+const char* non_finite_name(double value) { return std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity"; }
 
 template <class T>
 void require_finite(const Problem<T>& p) {
   for (int64_t i = 0; i < p.size(); ++i) {
     if (!std::isfinite(p.a[i])) {
-      throw Failure(SIGMA_NON_FINITE, std::string("expected finite numbers, got ") + non_finite_name(static_cast<double>(p.a[i])) + " at row " +
+      throw Failure(SIGMA_NON_FINITE, std::string("expected finite numbers, got ") +
+                                          non_finite_name(static_cast<double>(p.a[i])) + " at row " +
                                           std::to_string(i / p.n) + ", column " + std::to_string(i % p.n));
     }
   }

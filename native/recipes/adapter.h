@@ -61,8 +61,8 @@ int64_t adapter_saved_length(int64_t rank, int64_t tokens);
 void adapter_forward(const Engine& engine, const AdapterLayer& layer, int64_t tokens, const void* x, void* y,
                      void* saved);
 
-// The pull-back of dY (N, out), given P. dX (N, in) is overwritten, gradients are added to. `dx` may be null, and so may
-// `saved` where no gradient of the core is wanted.
+// The pull-back of dY (N, out), given P. dX (N, in) is overwritten, gradients are added to. `dx` may be null, and so
+// may `saved` where no gradient of the core is wanted.
 void adapter_backward(const Engine& engine, const AdapterLayer& layer, int64_t tokens, const void* saved,
                       const void* dy, void* dx, const AdapterGradients& gradients);
 
