@@ -21,8 +21,14 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
   const auto values = random_numbers<T>(entries, 25), bias = random_numbers<T>(out, 26);
   const auto x = random_numbers<T>(tokens * in, 27), dy = random_numbers<T>(tokens * out, 28);
   const T gate = static_cast<T>(-0.4);
-  const sigma::AdapterLayer layer{in, out, rank, with_base ? base.data() : nullptr, u.data(), vt.data(),
-                                  {rank, diagonal.data(), &pattern.view, values.data(), &gate}, bias.data()};
+  const sigma::AdapterLayer layer{in,
+                                  out,
+                                  rank,
+                                  with_base ? base.data() : nullptr,
+                                  u.data(),
+                                  vt.data(),
+                                  {rank, diagonal.data(), &pattern.view, values.data(), &gate},
+                                  bias.data()};
 
   const std::vector<double> u64(u.begin(), u.end()), vt64(vt.begin(), vt.end()), x64(x.begin(), x.end());
   const std::vector<double> dy64(dy.begin(), dy.end());

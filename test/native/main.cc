@@ -29,10 +29,7 @@ Pattern::Pattern(int64_t size, int64_t entries, unsigned seed) {
     rows[i + 1] += rows[i];
     transposed_rows[i + 1] += transposed_rows[i];
   }
-  view = {size,           entries,
-          rows.data(),    columns.data(),
-          transposed_rows.data(), transposed_columns.data(),
-          slots.data()};
+  view = {size, entries, rows.data(), columns.data(), transposed_rows.data(), transposed_columns.data(), slots.data()};
 }
 
 }  // namespace check

@@ -11,7 +11,8 @@ const sigma_backend& backend() { return *sigma_cpu_backend(); }
 
 template <class T>
 void gemm(sigma_context* context) {
-  for (const auto& [m, n, k] : std::vector<std::array<int64_t, 3>>{{1, 1, 1}, {3, 5, 7}, {300, 65, 40}, {33, 530, 61}}) {
+  for (const auto& [m, n, k] :
+       std::vector<std::array<int64_t, 3>>{{1, 1, 1}, {3, 5, 7}, {300, 65, 40}, {33, 530, 61}}) {
     const auto a = random_numbers<T>(m * k, 1);
     const auto b = random_numbers<T>(k * n, 2);
     const auto bias = random_numbers<T>(n, 3);
@@ -73,7 +74,8 @@ void sparse(sigma_context* context) {
     }
     std::vector<T> samples(static_cast<size_t>(entries)), dvalues(static_cast<size_t>(entries), T{0});
     std::vector<T> gate_sum{T{1}}, rows(static_cast<size_t>(r), T{2}), columns(static_cast<size_t>(tokens), T{0});
-    expect(backend().sddmm(context, dtype_of<T>, &pattern.view, &other, &in, samples.data()) == SIGMA_OK, "sddmm's status");
+    expect(backend().sddmm(context, dtype_of<T>, &pattern.view, &other, &in, samples.data()) == SIGMA_OK,
+           "sddmm's status");
     expect_close(samples, want, "sddmm");
     backend().core_gradient(context, dtype_of<T>, &core, samples.data(), dvalues.data(), gate_sum.data());
     for (double& number : want) number *= g;
@@ -102,7 +104,8 @@ void optimisers(sigma_context* context) {
     expect_close(parameter, want, "adamw's first step is a signed one");
 
     const sigma_sgd plain{.lr = 0.5, .momentum = 0, .weight_decay = 0, .first = 1};
-    for (size_t i = 0; i < want.size(); ++i) want[i] = static_cast<double>(parameter[i]) - 0.5 * static_cast<double>(gradient[i]);
+    for (size_t i = 0; i < want.size(); ++i)
+      want[i] = static_cast<double>(parameter[i]) - 0.5 * static_cast<double>(gradient[i]);
     backend().sgd(context, dtype_of<T>, &plain, count, parameter.data(), gradient.data(), nullptr);
     expect_close(parameter, want, "sgd");
   }
@@ -110,7 +113,8 @@ void optimisers(sigma_context* context) {
 
 template <class T>
 void svd() {
-  for (const auto& [rows, columns] : std::vector<std::array<int64_t, 2>>{{1, 1}, {1, 9}, {9, 1}, {20, 12}, {12, 20}, {33, 33}}) {
+  for (const auto& [rows, columns] :
+       std::vector<std::array<int64_t, 2>>{{1, 1}, {1, 9}, {9, 1}, {20, 12}, {12, 20}, {33, 33}}) {
     for (const auto driver : {SIGMA_SVD_AUTO, SIGMA_SVD_GESDD, SIGMA_SVD_GESVD}) {
       const int64_t r = std::min(rows, columns);
       const auto a = random_numbers<T>(rows * columns, 12);

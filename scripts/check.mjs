@@ -1,0 +1,36 @@
+#!/usr/bin/env node
+// Every check that reads the sources without running them. All run, whichever fail; the last line counts them.
+import { join } from 'node:path';
+import { must, root, SetupError, step } from './setup/run.mjs';
+import { nativeSources } from './setup/sources.mjs';
+import { main, setup } from './setup/steps.mjs';
+import { ensureSystem } from './setup/system.mjs';
+
+const bin = (name) => join(root, 'node_modules', '.bin', name);
+
+const checks = {
+  'form of TypeScript, JavaScript and JSON': [bin('biome'), 'check', '--error-on-warnings', '.'],
+  'form of C++': ['clang-format', '--dry-run', '-Werror', ...nativeSources()],
+  'types of the library and its tests': [bin('tsc'), '-p', 'tsconfig.test.json'],
+  'types of the examples': [bin('tsc'), '-p', 'examples'],
+  'layers: who imports whom': [process.execPath, join('scripts', 'layers.mjs')],
+  'package manifest': [bin('publint'), '--strict'],
+  'types as users resolve them': [bin('attw'), '--pack', '.', '--profile', 'esm-only'],
+};
+
+main(() => {
+  setup();
+  ensureSystem(['clang-format']);
+  const failures = Object.entries(checks).flatMap(([title, [command, ...args]]) => {
+    try {
+      step(title, () => must(command, args));
+      return [];
+    } catch (error) {
+      if (!(error instanceof SetupError)) throw error;
+      return [`\n── ${title} ──\n${error.message}`];
+    }
+  });
+  for (const failure of failures) console.error(failure);
+  console.log(`${Object.keys(checks).length - failures.length} passed, ${failures.length} failed`);
+  if (failures.length > 0) process.exitCode = 1;
+});

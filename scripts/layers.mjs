@@ -1,0 +1,123 @@
+#!/usr/bin/env node
+// Fails on an import or include that the design forbids: node scripts/layers.mjs [folder of a repository]
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import typescript from 'typescript';
+
+// ── the rules ────────────────────────────────────────────────────────────────────────────────────────────
+
+/** lib/, from the top down. A file imports its own module and the rows below it: nothing above, nothing beside. */
+const library = [
+  ['index.ts'],
+  ['adapters', 'optim'],
+  ['linalg', 'sparse'],
+  ['parameter.ts'],
+  ['tensor'],
+  ['device.ts'],
+  ['native.ts'],
+  ['check.ts'],
+  ['errors.ts', 'random.ts'],
+];
+
+/** These use the package as its users do, by its name: so it is the built package that they show, time and test. */
+const users = ['test', 'bench', 'examples'];
+
+/** native/: what a folder's files may include besides their own folder and the C++ library. The first match counts. */
+const native = [
+  { folder: 'native/backend.h', sees: [] },
+  { folder: 'native/addon', sees: ['native/backend.h', 'native/recipes', 'Node'] },
+  { folder: 'native/recipes', sees: ['native/backend.h'] },
+  { folder: 'native/cpu', sees: ['native/backend.h', 'BLAS'] },
+  { folder: 'native/cuda/kernels', sees: ['native/backend.h'] },
+  { folder: 'native/cuda', sees: ['native/backend.h', 'CUDA'] },
+];
+
+/** Headers from elsewhere that only some folders may see. Others, such as the C++ library's, are everyone's. */
+const foreign = {
+  Node: /^(napi|node_api|js_native_api|node|v8|uv)\b/,
+  BLAS: /^(cblas|lapack|lapacke|openblas|f77blas)\b/,
+  CUDA: /^(cuda|cublas|cusolver|cusparse|curand|nccl|cub\/|thrust\/|device_launch|math_constants)/,
+};
+
+// ── the check ────────────────────────────────────────────────────────────────────────────────────────────
+
+/** One line for each import or include that a rule forbids. */
+export function violations(root) {
+  return [
+    ...filesBelow(root, 'lib', /\.ts$/).flatMap((file) => libraryViolations(root, file)),
+    ...users.flatMap((user) => filesBelow(root, user, /\.(ts|js|mjs)$/)).flatMap((file) => userViolations(root, file)),
+    ...filesBelow(root, 'native', /\.(h|cc|inc|cu|cuh)$/).flatMap((file) => nativeViolations(root, file)),
+  ];
+}
+
+function libraryViolations(root, file) {
+  const from = moduleOf(file);
+  if (rowOf(from) < 0) return [`${file}: lib/${from} has no row in scripts/layers.mjs`];
+  return relativeImports(root, file).flatMap((target) => {
+    const to = moduleOf(target);
+    const allowed = target.startsWith('lib/') && (to === from || rowOf(to) > rowOf(from));
+    return allowed ? [] : [`${file}: ${from} must not import ${target}`];
+  });
+}
+
+/** The module of lib/ that a file belongs to: the folder, or the file itself. */
+function moduleOf(file) {
+  return file.split('/')[1];
+}
+
+function rowOf(module) {
+  return library.findIndex((row) => row.includes(module));
+}
+
+function userViolations(root, file) {
+  return relativeImports(root, file)
+    .filter((target) => target.startsWith('lib/') || target.startsWith('dist/'))
+    .map((target) => `${file}: import the package by its name, not ${target}`);
+}
+
+/** The files of the repository that a file names in import, export and import(), types included. */
+function relativeImports(root, file) {
+  const { importedFiles } = typescript.preProcessFile(readFileSync(join(root, file), 'utf8'), true, true);
+  return importedFiles
+    .map(({ fileName }) => fileName)
+    .filter((name) => name.startsWith('.'))
+    .map((name) => join(dirname(file), name).replace(/^(lib\/.*)\.js$/, '$1.ts'));
+}
+
+function nativeViolations(root, file) {
+  const rule = native.find(({ folder }) => isIn(file, folder));
+  if (!rule) return [`${file}: no row of scripts/layers.mjs covers it`];
+  return includes(root, file).flatMap((name) => {
+    const own = [join(dirname(file), name), join('native', name)].find((path) => existsSync(join(root, path)));
+    const kind = Object.keys(foreign).find((kind) => foreign[kind].test(name));
+    const allowed = own
+      ? isIn(own, rule.folder) || rule.sees.some((seen) => isIn(own, seen))
+      : kind === undefined || rule.sees.includes(kind);
+    return allowed ? [] : [`${file}: ${rule.folder} must not include ${own ?? name}`];
+  });
+}
+
+function includes(root, file) {
+  return [...readFileSync(join(root, file), 'utf8').matchAll(/^[ \t]*#[ \t]*include[ \t]*[<"]([^>"]+)[>"]/gm)].map(
+    (match) => match[1],
+  );
+}
+
+function isIn(file, folder) {
+  return file === folder || file.startsWith(`${folder}/`);
+}
+
+function filesBelow(root, folder, pattern) {
+  if (!existsSync(join(root, folder))) return [];
+  return readdirSync(join(root, folder)).flatMap((name) => {
+    const path = join(folder, name);
+    if (statSync(join(root, path)).isDirectory()) return name === 'node_modules' ? [] : filesBelow(root, path, pattern);
+    return pattern.test(name) ? [path] : [];
+  });
+}
+
+const here = join(dirname(fileURLToPath(import.meta.url)), '..');
+const found = violations(process.argv[2] ?? here);
+for (const line of found) console.error(line);
+if (found.length > 0) process.exitCode = 1;

@@ -1,0 +1,258 @@
+/** Bad input: a SigmaError with its code, before native memory is touched, and every tensor as it was. */
+import {
+  AdamW,
+  clipGradNorm,
+  effectiveRank,
+  matmul,
+  type Parameter,
+  SigmaError,
+  SparsityPattern,
+  type Svd,
+  sddmm,
+  siva,
+  spmm,
+  svd,
+  svft,
+  Tensor,
+  tensor,
+  vectorFit,
+  zeros,
+} from 'sigmatune';
+import t from 'tap';
+import {
+  assertSameBits,
+  disposeAll,
+  disposeSvd,
+  expectNoLeak,
+  gaussian,
+  rejectsSigma,
+  seeded,
+  snapshot,
+  throwsSigma,
+} from './helpers.js';
+
+t.test('the class', async (t) => {
+  let error: unknown;
+  try {
+    zeros([0]);
+  } catch (caught) {
+    error = caught;
+  }
+  if (!(error instanceof SigmaError)) throw new Error('a SigmaError');
+  t.ok(error instanceof Error);
+  t.equal(error.name, 'SigmaError');
+  t.match(error.stack, /errors\.test/, "the stack leads to the caller's line");
+  t.equal(error.code, 'INVALID_ARGUMENT');
+  t.match(error.op, /zeros/, 'the operation');
+});
+
+/** A tensor whose memory was taken away: its buffer was transferred. */
+function detached(shape: readonly number[]): Tensor {
+  const array = new Float32Array(shape.reduce((product, length) => product * length, 1));
+  const wrapped = Tensor.wrap(array, shape);
+  structuredClone(array.buffer, { transfer: [array.buffer] });
+  return wrapped;
+}
+
+function disposed(shape: readonly number[]): Tensor {
+  const gone = zeros(shape);
+  gone.dispose();
+  return gone;
+}
+
+const pattern = SparsityPattern.banded(4, 1);
+
+for (const [kind, make, code] of [
+  ['disposed', disposed, 'DISPOSED'],
+  ['detached', detached, ['INVALID_ARGUMENT', 'DISPOSED']],
+] as const) {
+  t.test(`a ${kind} tensor in every place`, async (t) => {
+    const good = gaussian(seeded(1), [4, 4], 'float32');
+    const vector = gaussian(seeded(1), [4], 'float32');
+    const values = gaussian(seeded(1), [pattern.entries], 'float32');
+    const factors = await svd(good as Tensor<'float32'>);
+    const bad = make([4, 4]);
+    const badVector = make([4]);
+    const badValues = make([pattern.entries]);
+    const before = [good, vector, values].map(snapshot);
+    const layer = await svft(good, { factors });
+    const pass = layer.forward(good);
+    const weight = good as Tensor<'float32'>;
+    const broken = bad as Tensor<'float32'>;
+
+    await expectNoLeak(t, 'failed calls', async () => {
+      throwsSigma(t, () => matmul(broken, weight), code, 'matmul', 'a');
+      throwsSigma(t, () => matmul(weight, broken), code, 'matmul', 'b');
+      throwsSigma(t, () => spmm(pattern, badValues, good), code, 'spmm', 'values');
+      throwsSigma(t, () => spmm(pattern, values, bad), code, 'spmm', 'dense');
+      throwsSigma(t, () => sddmm(pattern, bad, good), code, 'sddmm', 'a');
+      throwsSigma(t, () => sddmm(pattern, good, bad), code, 'sddmm', 'b');
+      throwsSigma(t, () => SparsityPattern.topK(bad, good, { entries: 2 }), code, 'topK', 'u');
+      throwsSigma(t, () => effectiveRank(badVector), code, 'effectiveRank', 's');
+      throwsSigma(t, () => layer.apply(bad), code, 'apply', 'x');
+      throwsSigma(t, () => layer.forward(bad), code, 'forward', 'x');
+      throwsSigma(t, () => pass.backward(bad), code, 'backward', 'dy');
+      await rejectsSigma(t, () => svd(broken), code, 'svd', 'a');
+      await rejectsSigma(t, () => svd([weight, broken]), code, 'svd of a list', 'a');
+      await rejectsSigma(t, () => svft(bad), code, 'svft', 'weight');
+      await rejectsSigma(t, () => svft(good, { bias: badVector }), code, 'svft', 'bias');
+      await rejectsSigma(t, () => svft(good, { factors: { ...factors, u: broken } }), code, 'svft', 'factors');
+      await rejectsSigma(t, () => siva(bad), code, 'siva', 'weight');
+      await rejectsSigma(t, () => vectorFit(bad), code, 'vectorFit', 'weight');
+      const parameter: Parameter = { name: 'p', value: vector, grad: badVector, trainable: true };
+      const optimizer = new AdamW([parameter]);
+      throwsSigma(t, () => optimizer.step(), code, 'step', 'p');
+      throwsSigma(t, () => new AdamW([{ ...parameter, value: badVector, grad: null }]), code, 'new AdamW', 'p');
+      throwsSigma(t, () => clipGradNorm([parameter], 1), code, 'clipGradNorm', 'p');
+    });
+    [good, vector, values].forEach((one, i) => {
+      assertSameBits(t, one, before[i] ?? [], 'every other tensor is as it was');
+    });
+    const dx = pass.backward(good);
+    t.equal(dx.size, 16, 'and the pass still works');
+    for (const { grad } of layer.parameters) grad?.dispose();
+    disposeAll(dx, pass.y, pass, layer, good, vector, values, bad, badVector, badValues);
+    disposeSvd(factors);
+  });
+}
+
+t.test('a weight, factors or parameter that is taken away from a living layer', async (t) => {
+  for (const take of ['dispose', 'detach'] as const) {
+    const array = Float32Array.from(seeded(2).normals(16));
+    const weight = Tensor.wrap(array, [4, 4]);
+    const x = gaussian(seeded(1), [2, 4], 'float32');
+    const factors: Svd = await svd(weight);
+    for (const strategy of ['factored', 'merged', 'lowrank'] as const) {
+      const layer = await svft(weight, { factors, strategy });
+      const [m] = layer.parameters;
+      if (take === 'dispose') m?.value.dispose();
+      else structuredClone(m?.value.dataSync().buffer, { transfer: [m?.value.dataSync().buffer as ArrayBuffer] });
+      throwsSigma(t, () => layer.apply(x), ['DISPOSED', 'INVALID_ARGUMENT'], `${take}, ${strategy}: m is gone`);
+      throwsSigma(
+        t,
+        () => layer.mergedWeight(),
+        ['DISPOSED', 'INVALID_ARGUMENT'],
+        `${take}, ${strategy}: m is gone, merged`,
+      );
+      layer.dispose();
+    }
+    const users = await Promise.all(
+      (['factored', 'merged', 'lowrank'] as const).map((strategy) => svft(weight, { factors, strategy })),
+    );
+    if (take === 'dispose') {
+      disposeSvd(factors);
+      weight.dispose();
+    } else {
+      structuredClone(array.buffer, { transfer: [array.buffer] });
+      for (const { buffer } of [factors.u, factors.s, factors.vt].map((factor) => factor.dataSync())) {
+        structuredClone(buffer, { transfer: [buffer as ArrayBuffer] });
+      }
+    }
+    for (const layer of users) {
+      // Borrowed memory that its owner took back: a clean error, or an answer from a copy, never a crash.
+      try {
+        const y = layer.apply(x);
+        t.ok(snapshot(y).every(Number.isFinite), `${take}: an answer from a copy`);
+        y.dispose();
+      } catch (error) {
+        t.match(error, { name: 'SigmaError', code: /DISPOSED|INVALID_ARGUMENT/ }, `${take}: a clean error`);
+      }
+      layer.dispose();
+    }
+    disposeAll(x, weight);
+    disposeSvd(factors);
+  }
+});
+
+t.test('a resized buffer', async (t) => {
+  // A resizable ArrayBuffer can shrink under its view: reading past its end must not happen.
+  const Resizable = ArrayBuffer as unknown as new (
+    length: number,
+    options: { maxByteLength: number },
+  ) => ArrayBuffer & { resize(length: number): void };
+  const buffer = new Resizable(64, { maxByteLength: 64 });
+  if (typeof buffer.resize !== 'function') {
+    t.comment('no resizable buffers here');
+    return;
+  }
+  let wrapped: Tensor<'float32'> | undefined;
+  try {
+    wrapped = Tensor.wrap(new Float32Array(buffer), [4, 4]);
+  } catch (error) {
+    t.match(error, { name: 'SigmaError', code: 'INVALID_ARGUMENT' }, 'refused at once');
+    return;
+  }
+  buffer.resize(16);
+  const own = wrapped;
+  throwsSigma(t, () => matmul(own, own), ['INVALID_ARGUMENT', 'SHAPE_MISMATCH', 'DISPOSED'], 'a shrunk buffer');
+  await rejectsSigma(t, () => svd(own), ['INVALID_ARGUMENT', 'SHAPE_MISMATCH', 'DISPOSED'], 'a shrunk buffer');
+  own.dispose();
+});
+
+t.test('options that are no options', async (t) => {
+  const weight = gaussian(seeded(1), [3, 3], 'float32');
+  for (const bad of [5, 'fast', true, () => {}] as unknown as Record<string, never>[]) {
+    throwsSigma(t, () => matmul(weight, weight, bad), 'INVALID_ARGUMENT', `matmul, ${String(bad)}`, 'options');
+    await rejectsSigma(t, () => svd(weight, bad), 'INVALID_ARGUMENT', `svd, ${String(bad)}`, 'options');
+    await rejectsSigma(t, () => svft(weight, bad), 'INVALID_ARGUMENT', `svft, ${String(bad)}`, 'options');
+    await rejectsSigma(t, () => siva(weight, bad), 'INVALID_ARGUMENT', `siva, ${String(bad)}`, 'options');
+    await rejectsSigma(t, () => vectorFit(weight, bad), 'INVALID_ARGUMENT', `vectorFit, ${String(bad)}`, 'options');
+  }
+  const loose = weight as Tensor<'float32'>;
+  await rejectsSigma(t, () => svd(loose, { signal: {} as AbortSignal }), 'INVALID_ARGUMENT', 'no signal', 'signal');
+  await rejectsSigma(
+    t,
+    () => svd(loose, { onProgress: 5 as unknown as () => void }),
+    'INVALID_ARGUMENT',
+    'no function',
+    'onProgress',
+  );
+  await rejectsSigma(
+    t,
+    () => svft(loose, { gate: 'yes' as unknown as boolean }),
+    'INVALID_ARGUMENT',
+    'no boolean',
+    'gate',
+    'yes',
+  );
+  await rejectsSigma(
+    t,
+    () => svft(loose, { name: 5 as unknown as string }),
+    'INVALID_ARGUMENT',
+    'no string',
+    'name',
+    '5',
+  );
+  throwsSigma(
+    t,
+    () => matmul(loose, loose, { transposeA: 1 as unknown as boolean }),
+    'INVALID_ARGUMENT',
+    'no boolean',
+    'transposeA',
+    '1',
+  );
+  weight.dispose();
+});
+
+t.test('a look-alike is no tensor', async (t) => {
+  const fake = {
+    dtype: 'float32',
+    shape: [2, 2],
+    size: 4,
+    device: 'cpu',
+    disposed: false,
+    dataSync: () => new Float32Array(4),
+  };
+  const forged = Object.create(Tensor.prototype) as Tensor<'float32'>;
+  for (const bad of [fake as unknown as Tensor<'float32'>, forged]) {
+    throwsSigma(t, () => matmul(bad, bad), 'INVALID_ARGUMENT', 'matmul', 'a');
+    await rejectsSigma(t, () => svd(bad), 'INVALID_ARGUMENT', 'svd', 'a');
+  }
+  const real = tensor([1, 2, 3, 4], [2, 2]);
+  const stretched = Object.create(real, {
+    shape: { value: [2000, 2000] },
+    size: { value: 4_000_000 },
+  }) as Tensor<'float32'>;
+  throwsSigma(t, () => matmul(stretched, stretched), ['INVALID_ARGUMENT', 'SHAPE_MISMATCH'], 'a shape that lies');
+  real.dispose();
+});

@@ -1,0 +1,266 @@
+import { inspect, isDeepStrictEqual } from 'node:util';
+import { uniformFloat64 } from 'pure-rand/distribution/uniformFloat64';
+import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
+import { type ErrorCode, memory, type Real, SigmaError, type Svd, type Tensor, tensor } from 'sigmatune';
+
+/** The little of tap that the helpers need. */
+export interface Check {
+  ok(value: unknown, message: string): unknown;
+  equal(found: unknown, wanted: unknown, message: string): unknown;
+  same(found: unknown, wanted: unknown, message: string): unknown;
+}
+
+/** Collects what fails, so that a case of many comparisons is one assertion. */
+export class Findings implements Check {
+  readonly failures: string[] = [];
+
+  ok(value: unknown, message: string): void {
+    if (!value) this.failures.push(message);
+  }
+
+  equal(found: unknown, wanted: unknown, message: string): void {
+    this.ok(Object.is(found, wanted), `${message} (${found} for ${wanted})`);
+  }
+
+  same(found: unknown, wanted: unknown, message: string): void {
+    this.ok(isDeepStrictEqual(found, wanted), `${message} (${inspect(found)} for ${inspect(wanted)})`);
+  }
+}
+
+export type Values = ArrayLike<number> | Tensor;
+
+export function values(source: Values): ArrayLike<number> {
+  return 'dataSync' in source ? source.dataSync() : source;
+}
+
+// ── seeded data ──────────────────────────────────────────────────────────────────────────────────────────
+
+export interface Random {
+  uniform(): number;
+  normal(): number;
+  integer(below: number): number;
+  normals(count: number, scale?: number): Float64Array;
+}
+
+export function seeded(seed: number): Random {
+  const generator = xoroshiro128plus(seed);
+  const uniform = (): number => uniformFloat64(generator);
+  // Box and Muller's transform; 1 − u keeps the logarithm away from 0.
+  const normal = (): number => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+  return {
+    uniform,
+    normal,
+    integer: (below) => Math.floor(uniform() * below),
+    normals: (count, scale = 1) => Float64Array.from({ length: count }, () => scale * normal()),
+  };
+}
+
+export function real<D extends Real>(data: ArrayLike<number>, shape: readonly number[], dtype: D): Tensor<D> {
+  return tensor<D, readonly number[]>(data, shape, { dtype });
+}
+
+export function gaussian<D extends Real>(random: Random, shape: readonly number[], dtype: D, scale = 1): Tensor<D> {
+  const count = shape.reduce((product, length) => product * length, 1);
+  return real(random.normals(count, scale), shape, dtype);
+}
+
+/** Orthonormal columns [rows, columns], row-major: Gram and Schmidt twice over Gaussian columns. */
+export function orthonormal(random: Random, rows: number, columns: number): Float64Array {
+  const basis: Float64Array[] = [];
+  while (basis.length < columns) {
+    const vector = random.normals(rows);
+    for (let pass = 0; pass < 2; pass++) {
+      for (const other of basis) {
+        let dot = 0;
+        for (let i = 0; i < rows; i++) dot += at(other, i) * at(vector, i);
+        for (let i = 0; i < rows; i++) vector[i] = at(vector, i) - dot * at(other, i);
+      }
+    }
+    const norm = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0));
+    basis.push(vector.map((value) => value / norm));
+  }
+  return Float64Array.from({ length: rows * columns }, (_, i) => at(basis[i % columns] ?? [], Math.floor(i / columns)));
+}
+
+/** A matrix [rows, columns] with the given singular values, row-major. */
+export function withSpectrum(random: Random, rows: number, columns: number, spectrum: ArrayLike<number>): Float64Array {
+  const r = spectrum.length;
+  const u = orthonormal(random, rows, r);
+  const v = orthonormal(random, columns, r);
+  const out = new Float64Array(rows * columns);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) {
+      let sum = 0;
+      for (let k = 0; k < r; k++) sum += at(u, i * r + k) * at(spectrum, k) * at(v, j * r + k);
+      out[i * columns + j] = sum;
+    }
+  }
+  return out;
+}
+
+/** An entry that must exist: reading past the end is a bug of the test. */
+export function at(data: ArrayLike<number>, index: number): number {
+  const value = data[index];
+  if (value === undefined) throw new RangeError(`index ${index} of ${data.length}`);
+  return value;
+}
+
+export function item<T>(list: readonly T[], index: number): T {
+  const value = list[index];
+  if (value === undefined) throw new RangeError(`index ${index} of ${list.length}`);
+  return value;
+}
+
+export function disposeAll(...things: readonly (Disposable | null | undefined)[]): void {
+  for (const thing of things) thing?.[Symbol.dispose]();
+}
+
+export function disposeSvd(...results: readonly Svd[]): void {
+  for (const { u, s, vt } of results) disposeAll(u, s, vt);
+}
+
+// ── comparisons ──────────────────────────────────────────────────────────────────────────────────────────
+
+export interface Tolerance {
+  /** Times the largest magnitude of the reference, so that one number serves every scale of data. */
+  readonly atol: number;
+  /** Times the entry's own magnitude. */
+  readonly rtol: number;
+}
+
+/** |actual − expected| ≤ atol · max|expected| + rtol · |expected| for every entry; reports the worst one. */
+export function assertClose(t: Check, actual: Values, expected: Values, tolerance: Tolerance, label: string): void {
+  const found = values(actual);
+  const wanted = values(expected);
+  if (found.length !== wanted.length) {
+    t.equal(found.length, wanted.length, `${label}: as many entries`);
+    return;
+  }
+  let scale = 0;
+  for (let i = 0; i < wanted.length; i++) scale = Math.max(scale, Math.abs(at(wanted, i)));
+  let worst = 0;
+  let where = -1;
+  for (let i = 0; i < wanted.length; i++) {
+    const allowed = tolerance.atol * scale + tolerance.rtol * Math.abs(at(wanted, i));
+    const error = Math.abs(at(found, i) - at(wanted, i));
+    // A NaN on either side, or a miss where nothing is allowed, is the worst there can be.
+    const ratio = error === 0 ? 0 : Number.isNaN(error) || allowed === 0 ? Infinity : error / allowed;
+    if (ratio > worst) {
+      worst = ratio;
+      where = i;
+    }
+  }
+  const detail =
+    where < 0 ? '' : ` (worst at ${where}: ${at(found, where)} for ${at(wanted, where)}, ${worst} × allowed)`;
+  t.ok(worst <= 1, label + (worst <= 1 ? '' : detail));
+}
+
+/** The same bits, entry by entry: 0 and −0 differ, NaN equals itself. */
+export function assertSameBits(t: Check, actual: Values, expected: Values, label: string): void {
+  const found = values(actual);
+  const wanted = values(expected);
+  if (found.length !== wanted.length) {
+    t.equal(found.length, wanted.length, `${label}: as many entries`);
+    return;
+  }
+  let first = -1;
+  for (let i = 0; i < wanted.length && first < 0; i++) if (!Object.is(found[i], wanted[i])) first = i;
+  t.ok(first < 0, label + (first < 0 ? '' : ` (at ${first}: ${found[first]} for ${wanted[first]})`));
+}
+
+/** A copy of a tensor's numbers, to compare with later. */
+export function snapshot(source: Values): Float64Array {
+  return Float64Array.from(values(source));
+}
+
+// ── errors ───────────────────────────────────────────────────────────────────────────────────────────────
+
+function checkError(
+  t: Check,
+  error: unknown,
+  code: ErrorCode | readonly ErrorCode[],
+  parts: Parts,
+  label: string,
+): void {
+  if (!(error instanceof SigmaError)) {
+    t.ok(
+      false,
+      `${label}: a SigmaError, not ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
+    return;
+  }
+  const codes = typeof code === 'string' ? [code] : code;
+  t.ok(codes.includes(error.code), `${label}: ${codes.join(' or ')} (came ${error.code}: ${error.message})`);
+  t.ok(typeof error.op === 'string' && error.op.length > 0, `${label}: says which operation`);
+  // Shapes may be written with or without blanks.
+  const message = error.message.replace(/\s/g, '').toLowerCase();
+  for (const part of parts) {
+    const found =
+      part instanceof RegExp ? part.test(error.message) : message.includes(part.replace(/\s/g, '').toLowerCase());
+    t.ok(found, `${label}: the message has ${part} ("${error.message}")`);
+  }
+}
+
+export type Parts = readonly (string | RegExp)[];
+
+/** `body` throws a SigmaError at once. */
+export function throwsSigma(
+  t: Check,
+  body: () => unknown,
+  code: ErrorCode | readonly ErrorCode[],
+  label: string,
+  ...parts: Parts
+): void {
+  let error: unknown;
+  try {
+    const result = body();
+    // A promise from a synchronous function would go unhandled.
+    if (result instanceof Promise) result.catch(() => {});
+    t.ok(false, `${label}: ${String(code)} is thrown, but the call returned`);
+    return;
+  } catch (caught) {
+    error = caught;
+  }
+  checkError(t, error, code, parts, label);
+}
+
+/** `body` returns a promise, never throws, and the promise rejects with a SigmaError. */
+export async function rejectsSigma(
+  t: Check,
+  body: () => Promise<unknown>,
+  code: ErrorCode | readonly ErrorCode[],
+  label: string,
+  ...parts: Parts
+): Promise<void> {
+  let promise: Promise<unknown>;
+  try {
+    promise = body();
+  } catch (error) {
+    t.ok(false, `${label}: rejects, but it threw ${String(error)}`);
+    return;
+  }
+  if (!(promise instanceof Promise)) {
+    t.ok(false, `${label}: a promise, not ${String(promise)}`);
+    return;
+  }
+  try {
+    await promise;
+    t.ok(false, `${label}: ${String(code)}, but the promise was fulfilled`);
+  } catch (error) {
+    checkError(t, error, code, parts, label);
+  }
+}
+
+// ── memory ───────────────────────────────────────────────────────────────────────────────────────────────
+
+function census(): { tensors: number; bytes: Record<string, number> } {
+  const { tensors, bytes } = memory();
+  return { tensors, bytes: Object.fromEntries(Object.entries(bytes).filter(([, count]) => count !== 0)) };
+}
+
+/** memory() is after `body` what it was before. */
+export async function expectNoLeak(t: Check, label: string, body: () => unknown): Promise<void> {
+  const before = census();
+  await body();
+  t.same(census(), before, `${label}: memory() is back at its baseline`);
+}

@@ -1,0 +1,115 @@
+/** What the tests of adapters share: a case made into a layer, its data, and its reference. */
+import { type AdaptedLinear, type Parameter, type Real, type Svd, svd, type Tensor } from 'sigmatune';
+import type { FamilyCase, LayerOptions, LayerShape, Strategy } from './cases.js';
+import { disposeAll, disposeSvd, gaussian, type Random, seeded, snapshot } from './helpers.js';
+import { type Gradients, type Matrix, matrix } from './reference.js';
+
+/** Everything one shape and one type need; the factors are shared by all its layers. */
+export interface Bench extends Disposable {
+  readonly random: Random;
+  readonly shape: LayerShape;
+  readonly dtype: Real;
+  readonly weight: Tensor;
+  readonly bias: Tensor;
+  readonly factors: Svd;
+  readonly x: Tensor;
+  readonly dy: Tensor;
+}
+
+export async function bench(shape: LayerShape, dtype: Real, seed = 1): Promise<Bench> {
+  const random = seeded(seed * 7919 + shape.out * 101 + shape.in);
+  // Entries of size 1/√in keep y near 1, whatever the shape.
+  const weight = gaussian(random, [shape.out, shape.in], dtype, 1 / Math.sqrt(shape.in));
+  const bias = gaussian(random, [shape.out], dtype);
+  const x = gaussian(random, [shape.tokens, shape.in], dtype);
+  const dy = gaussian(random, [shape.tokens, shape.out], dtype);
+  const factors = await svd(weight as Tensor<Real>);
+  return {
+    random,
+    shape,
+    dtype,
+    weight,
+    bias,
+    factors,
+    x,
+    dy,
+    [Symbol.dispose]() {
+      disposeAll(weight, bias, x, dy);
+      disposeSvd(factors);
+    },
+  };
+}
+
+export function makeLayer(
+  family: FamilyCase,
+  on: Bench,
+  strategy: Strategy,
+  more: LayerOptions = {},
+): Promise<AdaptedLinear> {
+  return family.make(on.weight, { strategy, bias: on.bias, factors: on.factors, ...more });
+}
+
+/** Moves every parameter off its start, through the very memory the layer reads; the same for the same seed. */
+export function perturb(layer: AdaptedLinear, seed = 5): void {
+  for (const { name, value } of layer.parameters) {
+    const random = seeded(seed + name.length);
+    const data = value.dataSync();
+    for (let i = 0; i < data.length; i++) data[i] = (data[i] ?? 0) + 0.3 * random.normal();
+  }
+}
+
+export function parameter(layer: AdaptedLinear, name: string): Parameter {
+  const found = layer.parameters.find((entry) => entry.name === name || entry.name.endsWith(`.${name}`));
+  if (!found) throw new Error(`no parameter ${name} among ${layer.parameters.map((entry) => entry.name)}`);
+  return found;
+}
+
+export function write(tensor: Tensor, source: ArrayLike<number>): void {
+  tensor.dataSync().set(source);
+}
+
+export function dense(tensor: Tensor): Matrix {
+  const [rows = 1, columns = 1] = tensor.shape;
+  return matrix(rows, columns, snapshot(tensor));
+}
+
+/** Ends a layer as a user would: gradients first. */
+export function disposeLayer(layer: AdaptedLinear): void {
+  clearGradients(layer);
+  layer.dispose();
+}
+
+export function clearGradients(layer: AdaptedLinear): void {
+  for (const entry of layer.parameters) {
+    entry.grad?.dispose();
+    entry.grad = null;
+  }
+}
+
+/** A copy of every gradient, in parameter order; empty where there is none. */
+export function gradientsOf(layer: AdaptedLinear): Float64Array[] {
+  return layer.parameters.map(({ grad }) => (grad ? snapshot(grad) : new Float64Array()));
+}
+
+/** What the reference says about one parameter's gradient. */
+export function expectedGradient(
+  family: FamilyCase,
+  layer: AdaptedLinear,
+  entry: Parameter,
+  gradients: Gradients,
+): Float64Array {
+  const start = family.diagonalStart?.(layer) ?? 0;
+  switch (entry.name.split('.').at(-1)) {
+    case 'm':
+      return gradients.m;
+    case 'gate':
+      return Float64Array.of(gradients.gate);
+    case 'bias':
+      return gradients.bias;
+    case 'sigma':
+    case 's':
+      return gradients.sigma.slice(start, start + entry.value.size);
+    default:
+      throw new Error(`no reference for ${entry.name}`);
+  }
+}

@@ -1,0 +1,251 @@
+/** A layer as an object: names, counts, plans, lifetime, what it refuses. */
+import { svft, type Tensor, vectorFit } from 'sigmatune';
+import t from 'tap';
+import { families, layerShapes, oneOfEach, strategies, tolerances } from './cases.js';
+import {
+  assertClose,
+  assertSameBits,
+  disposeAll,
+  expectNoLeak,
+  gaussian,
+  item,
+  rejectsSigma,
+  snapshot,
+  throwsSigma,
+} from './helpers.js';
+import { bench, dense, disposeLayer, makeLayer, parameter, perturb } from './layer.js';
+import * as reference from './reference.js';
+
+const square = item(layerShapes, 0);
+const tall = item(layerShapes, 1);
+
+t.test('writing a parameter through its memory is noticed', async (t) => {
+  using on = await bench(square, 'float64');
+  for (const family of oneOfEach) {
+    for (const strategy of family.strategies) {
+      const layer = await makeLayer(family, on, strategy);
+      // Derived state is built and used first, so that a stale copy would show.
+      disposeAll(layer.apply(on.x), layer.mergedWeight());
+      const warm = layer.forward(on.x);
+      disposeAll(warm.backward(on.dy), warm.y, warm);
+      for (const { name, value } of layer.parameters) {
+        const data = value.dataSync();
+        data[data.length - 1] = (data[data.length - 1] ?? 0) + 0.5;
+        const expected = reference.forward(family.operator(layer, dense(on.weight), snapshot(on.bias)), dense(on.x));
+        const y = layer.apply(on.x);
+        const pass = layer.forward(on.x);
+        assertClose(t, y, expected.data, tolerances.float64, `${family.name}, ${strategy}: apply sees ${name}`);
+        assertClose(t, pass.y, expected.data, tolerances.float64, `${family.name}, ${strategy}: forward sees ${name}`);
+        disposeAll(y, pass.y, pass);
+      }
+      disposeLayer(layer);
+    }
+  }
+});
+
+t.test('what layers do not take', async (t) => {
+  using on = await bench(tall, 'float32');
+  const layer = await makeLayer(item(oneOfEach, 0), on, 'auto');
+  const narrow = gaussian(on.random, [3, tall.in + 1], 'float32');
+  const flat = gaussian(on.random, [tall.in], 'float32');
+  const double = gaussian(on.random, [3, tall.in], 'float64');
+  const half = on.x.cast('bfloat16');
+  const gone = gaussian(on.random, [3, tall.in], 'float32');
+  gone.dispose();
+  await expectNoLeak(t, 'failed calls', () => {
+    for (const call of ['apply', 'forward'] as const) {
+      throwsSigma(
+        t,
+        () => layer[call](narrow),
+        'SHAPE_MISMATCH',
+        `${call}: features`,
+        'x',
+        `[3,${tall.in + 1}]`,
+        String(tall.in),
+      );
+      throwsSigma(t, () => layer[call](flat), 'SHAPE_MISMATCH', `${call}: a vector`, 'x', `[${tall.in}]`);
+      throwsSigma(t, () => layer[call](double), 'DTYPE_MISMATCH', `${call}: type`, 'x', 'float32', 'float64');
+      throwsSigma(t, () => layer[call](half), 'DTYPE_MISMATCH', `${call}: bfloat16`, 'x', 'bfloat16');
+      throwsSigma(t, () => layer[call](gone), 'DISPOSED', `${call}: disposed`, 'x');
+      throwsSigma(t, () => layer[call](undefined as unknown as Tensor), 'INVALID_ARGUMENT', `${call}: nothing`, 'x');
+    }
+  });
+  const pass = layer.forward(on.x);
+  const shorter = gaussian(on.random, [tall.tokens - 1, tall.out], 'float32');
+  const wide = on.dy.cast('float64');
+  throwsSigma(
+    t,
+    () => pass.backward(shorter),
+    'SHAPE_MISMATCH',
+    'dy with other tokens',
+    'dy',
+    `[${tall.tokens},${tall.out}]`,
+    `[${tall.tokens - 1},${tall.out}]`,
+  );
+  throwsSigma(t, () => pass.backward(wide), 'DTYPE_MISMATCH', 'dy of another type', 'dy', 'float32', 'float64');
+  throwsSigma(t, () => pass.backward({} as Tensor), 'INVALID_ARGUMENT', 'dy is no tensor', 'dy');
+  t.ok(
+    layer.parameters.every(({ grad }) => grad === null),
+    'a failed backward leaves the gradients alone',
+  );
+  disposeAll(pass.y, pass, narrow, flat, double, half, shorter, wide);
+  disposeLayer(layer);
+  for (const [name, use] of [
+    ['apply', () => layer.apply(on.x)],
+    ['forward', () => layer.forward(on.x)],
+    ['mergedWeight', () => layer.mergedWeight()],
+  ] as const) {
+    throwsSigma(t, use, 'DISPOSED', `${name} of a disposed layer`);
+  }
+  layer.dispose();
+});
+
+t.test('strategies that a layer cannot use', async (t) => {
+  using on = await bench(square, 'float32');
+  await expectNoLeak(t, 'refused layers', async () => {
+    for (const family of families) {
+      for (const strategy of strategies) {
+        if (family.strategies.includes(strategy)) continue;
+        await rejectsSigma(
+          t,
+          () => makeLayer(family, on, strategy),
+          'UNSUPPORTED',
+          `${family.name}, ${strategy}`,
+          strategy,
+        );
+      }
+    }
+  });
+  const unknown = { strategy: 'fast' } as unknown as { strategy: 'auto' };
+  await rejectsSigma(
+    t,
+    () => vectorFit(on.weight, unknown),
+    'INVALID_ARGUMENT',
+    'an unknown strategy',
+    'strategy',
+    'fast',
+    'factored',
+  );
+});
+
+t.test('explain', async (t) => {
+  using on = await bench(tall, 'float32');
+  for (const family of families) {
+    for (const strategy of family.strategies) {
+      const layer = await makeLayer(family, on, strategy);
+      for (const tokens of [1, 64, 100_000]) {
+        const plan = layer.explain(tokens);
+        t.ok(
+          ['factored', 'merged', 'lowrank'].includes(plan.strategy),
+          `${family.name}, ${strategy}: ${plan.strategy}`,
+        );
+        if (strategy !== 'auto') t.equal(plan.strategy, strategy, `${family.name}: does as told`);
+        else t.ok(family.strategies.includes(plan.strategy as 'merged'), `${family.name}: auto chooses what it may`);
+        t.ok(Number.isFinite(plan.gemms) && plan.gemms > 0, `${family.name}, ${strategy}: ${plan.gemms} GEMMs`);
+        t.ok(
+          Number.isInteger(plan.savedBytes) && plan.savedBytes > 0,
+          `${family.name}, ${strategy}: ${plan.savedBytes} bytes`,
+        );
+        t.ok(plan.why.length > 0, `${family.name}, ${strategy}: says why`);
+      }
+      for (const tokens of [0, -1, 1.5, Number.NaN])
+        throwsSigma(t, () => layer.explain(tokens), 'INVALID_ARGUMENT', `${tokens} tokens`, 'tokens');
+      disposeLayer(layer);
+    }
+  }
+});
+
+t.test('explain follows the cost model', async (t) => {
+  // spec.md 3: factored costs 2 + 2/ρ, merged 3 + 2r/N; for a square weight merged wins above N = 2d.
+  using on = await bench({ name: 'square', out: 64, in: 64, tokens: 1 }, 'float32');
+  const layer = await svft(on.weight, { factors: on.factors });
+  const few = layer.explain(32);
+  const many = layer.explain(64 * 50);
+  t.equal(few.strategy, 'factored', 'few tokens');
+  t.equal(many.strategy, 'merged', 'many tokens');
+  t.ok(Math.abs(few.gemms - 4) < 0.1, `factored, square: ${few.gemms} GEMMs, about 4`);
+  t.ok(Math.abs(many.gemms - 3.04) < 0.1, `merged, N = 50 d: ${many.gemms} GEMMs, about 3.04`);
+  disposeLayer(layer);
+  using long = await bench({ name: 'tall', out: 128, in: 32, tokens: 1 }, 'float32');
+  const factored = await svft(long.weight, { factors: long.factors });
+  t.equal(factored.explain(100_000).strategy, 'factored', 'ρ ≥ 2: always factored');
+  t.ok(Math.abs(factored.explain(100_000).gemms - 2.5) < 0.1, 'ρ = 4: about 2.5 GEMMs');
+  disposeLayer(factored);
+});
+
+t.test('layers share factors', async (t) => {
+  await expectNoLeak(t, 'shared factors', async () => {
+    using on = await bench(square, 'float64');
+    const layers = await Promise.all(oneOfEach.map((family) => makeLayer(family, on, 'auto')));
+    for (const layer of layers) perturb(layer);
+    const first = item(layers, 0);
+    const before = first.apply(on.x);
+    disposeLayer(item(layers, 1));
+    disposeLayer(item(layers, 2));
+    const after = first.apply(on.x);
+    assertSameBits(t, after, before, 'disposing other layers leaves this one working');
+    t.ok(
+      !on.factors.u.disposed && !on.factors.s.disposed && !on.factors.vt.disposed,
+      'borrowed factors are not disposed',
+    );
+    disposeAll(before, after);
+    disposeLayer(first);
+    t.ok(!on.weight.disposed && !on.bias.disposed, 'the weight and the bias are borrowed');
+  });
+});
+
+t.test('a layer without a bias, a layer that factors by itself', async (t) => {
+  await expectNoLeak(t, 'own factors', async () => {
+    using on = await bench(tall, 'float64');
+    for (const family of oneOfEach) {
+      const own = await family.make(on.weight, {});
+      perturb(own);
+      const operator = family.operator(own, dense(on.weight), undefined);
+      const y = own.apply(on.x);
+      assertClose(t, y, reference.forward(operator, dense(on.x)).data, tolerances.float64, `${family.name}: no bias`);
+      t.equal(own.mergedBias(), undefined, `${family.name}: no merged bias`);
+      t.same([own.family, own.inFeatures, own.outFeatures], [family.family, tall.in, tall.out], family.name);
+      const { u, s, vt } = own.factors;
+      const width = s.size;
+      t.same(
+        [u.shape, s.shape, vt.shape],
+        [[tall.out, width], [width], [width, tall.in]],
+        `${family.name}: factors that fit`,
+      );
+      // SiVA's factored form keeps all directions, of which `rank` are trained.
+      t.ok(
+        width === own.rank || (own.family === 'siva' && width === tall.in),
+        `${family.name}: ${width} columns, rank ${own.rank}`,
+      );
+      y.dispose();
+      disposeLayer(own);
+    }
+  });
+});
+
+t.test('names and counts', async (t) => {
+  using on = await bench(square, 'float32');
+  for (const family of families) {
+    const plain = await makeLayer(family, on, 'auto');
+    const named = await makeLayer(family, on, 'auto', { name: 'block.3.q' });
+    const names = plain.parameters.map(({ name }) => name);
+    t.same(
+      named.parameters.map(({ name }) => name),
+      names.map((name) => `block.3.q.${name}`),
+      `${family.name}: the name goes before`,
+    );
+    t.equal(
+      plain.parameterCount,
+      plain.parameters.reduce((sum, { value }) => sum + value.size, 0),
+      `${family.name}: counts its numbers`,
+    );
+    t.ok(
+      plain.parameters.every(({ trainable, grad }) => trainable && grad === null),
+      `${family.name}: trainable, without gradients`,
+    );
+    if (names.includes('gate'))
+      t.same([...parameter(plain, 'gate').value.dataSync()], [0], `${family.name}: γ starts at 0`);
+    disposeLayer(plain);
+    disposeLayer(named);
+  }
+});

@@ -1,0 +1,416 @@
+import {
+  AdamW,
+  clipGradNorm,
+  cosineSchedule,
+  linearSchedule,
+  type Optimizer,
+  type Parameter,
+  type Real,
+  Sgd,
+  type Tensor,
+} from 'sigmatune';
+import t from 'tap';
+import { dtypes } from './cases.js';
+import {
+  assertClose,
+  assertSameBits,
+  at,
+  type Check,
+  disposeAll,
+  expectNoLeak,
+  gaussian,
+  item,
+  real,
+  seeded,
+  snapshot,
+  type Tolerance,
+  throwsSigma,
+} from './helpers.js';
+import * as reference from './reference-optim.js';
+
+interface Mutable extends Parameter {
+  readonly value: Tensor<Real>;
+}
+
+function makeParameter(name: string, data: ArrayLike<number>, dtype: Real): Mutable {
+  return { name, value: real(data, [data.length], dtype), grad: null, trainable: true };
+}
+
+function assign(parameter: Parameter, gradient: ArrayLike<number>): void {
+  parameter.grad?.dispose();
+  parameter.grad = real(gradient, [gradient.length], parameter.value.dtype as Real);
+}
+
+function disposeParameters(parameters: readonly Parameter[]): void {
+  for (const { value, grad } of parameters) disposeAll(value, grad);
+}
+
+/** 300 steps of float32 rounding; PyTorch's own trace to 1e-12 in float64. */
+const traceTolerance: Readonly<Record<Real, Tolerance>> = {
+  float32: { atol: 2e-6, rtol: 2e-6 },
+  float64: { atol: 1e-13, rtol: 1e-12 },
+};
+
+interface Stepper {
+  readonly value: Float64Array;
+  step(gradient: ArrayLike<number>, lrScale?: number): void;
+}
+
+/** Two vectors over a long trace; the second is frozen from step 100 to 180, the rate follows a schedule. */
+function trace(
+  t: Check,
+  dtype: Real,
+  label: string,
+  make: (parameters: readonly Parameter[]) => Optimizer,
+  model: (start: ArrayLike<number>) => Stepper,
+): void {
+  const random = seeded(3);
+  const parameters = [makeParameter('a', random.normals(7), dtype), makeParameter('b', random.normals(33), dtype)];
+  const models = parameters.map(({ value }) => model(snapshot(value)));
+  const optimizer = make(parameters);
+  let same = true;
+  for (let step = 1; step <= 300; step++) {
+    const second = item(parameters, 1);
+    second.trainable = step < 100 || step > 180;
+    const lrScale = 1 / Math.sqrt(step);
+    optimizer.lrScale = lrScale;
+    parameters.forEach((parameter, i) => {
+      const gradient = random.normals(parameter.value.size, 1 + i);
+      assign(parameter, gradient);
+      if (parameter.trainable) item(models, i).step(snapshot(parameter.grad ?? []), lrScale);
+    });
+    const frozen = second.trainable ? undefined : snapshot(second.value);
+    optimizer.step();
+    if (frozen) same &&= frozen.every((value, i) => Object.is(value, at(second.value.dataSync(), i)));
+  }
+  t.ok(same, `${label}: a frozen vector does not move`);
+  parameters.forEach(({ value, name }, i) => {
+    assertClose(t, value, item(models, i).value, traceTolerance[dtype], `${label}: ${name} after 300 steps`);
+  });
+  disposeParameters(parameters);
+}
+
+const adamSettings: readonly Partial<reference.AdamWSettings>[] = [
+  {},
+  { lr: 0.05 },
+  { lr: 0.01, weightDecay: 0 },
+  { lr: 0.02, betas: [0.8, 0.95], eps: 1e-4, weightDecay: 0.3 },
+  { lr: 0.01, betas: [0, 0] },
+];
+const sgdSettings = [
+  {},
+  { lr: 0.05 },
+  { lr: 0.01, momentum: 0.9 },
+  { lr: 0.02, momentum: 0.5, weightDecay: 0.1 },
+  { lr: 0.02, weightDecay: 0.1 },
+];
+
+for (const dtype of dtypes) {
+  t.test(`AdamW as PyTorch, ${dtype}`, async (t) => {
+    await expectNoLeak(t, 'AdamW', () => {
+      for (const settings of adamSettings) {
+        trace(
+          t,
+          dtype,
+          JSON.stringify(settings),
+          (p) => new AdamW(p, settings),
+          (start) => new reference.ReferenceAdamW(start, settings),
+        );
+      }
+    });
+  });
+
+  t.test(`SGD as PyTorch, ${dtype}`, async (t) => {
+    await expectNoLeak(t, 'SGD', () => {
+      for (const settings of sgdSettings) {
+        trace(
+          t,
+          dtype,
+          JSON.stringify(settings),
+          (p) => new Sgd(p, settings),
+          (start) => new reference.ReferenceSgd(start, settings),
+        );
+      }
+    });
+  });
+}
+
+t.test('the first step of AdamW, by hand', async (t) => {
+  // m̂ / √v̂ is the gradient's sign, so the step is lr · (sign + wd · p).
+  const parameter = makeParameter('p', [1, -2], 'float64');
+  assign(parameter, [0.5, -3]);
+  const optimizer = new AdamW([parameter], { lr: 0.1, weightDecay: 0.01, eps: 0 });
+  optimizer.step();
+  assertClose(t, parameter.value, [1 - 0.1 * (1 + 0.01), -2 - 0.1 * (-1 - 0.02)], { atol: 1e-15, rtol: 0 }, 'one step');
+  optimizer.zeroGrad();
+  disposeParameters([parameter]);
+});
+
+type Groups = readonly { parameters: readonly Parameter[]; lr?: number; weightDecay?: number }[];
+
+interface Kind {
+  readonly name: string;
+  readonly make: (groups: Groups) => Optimizer;
+  /** One that has something to remember. */
+  readonly stateful: (groups: Groups) => Optimizer;
+  readonly model: (start: ArrayLike<number>, settings: { lr: number; weightDecay: number }) => Stepper;
+}
+
+const kinds: readonly Kind[] = [
+  {
+    name: 'AdamW',
+    make: (groups) => new AdamW(groups, { lr: 0.01, weightDecay: 0.1 }),
+    stateful: (groups) => new AdamW(groups, { lr: 0.01, weightDecay: 0.1 }),
+    model: (start, settings) => new reference.ReferenceAdamW(start, settings),
+  },
+  {
+    name: 'Sgd',
+    make: (groups) => new Sgd(groups, { lr: 0.01, weightDecay: 0.1 }),
+    stateful: (groups) => new Sgd(groups, { lr: 0.01, momentum: 0.9 }),
+    model: (start, settings) => new reference.ReferenceSgd(start, settings),
+  },
+];
+
+for (const { name, make, stateful, model } of kinds) {
+  t.test(`groups of ${name}`, async (t) => {
+    const start = seeded(1).normals(5);
+    const parameters = ['a', 'b', 'c'].map((label) => makeParameter(label, start, 'float64'));
+    const [a, b, c] = [item(parameters, 0), item(parameters, 1), item(parameters, 2)];
+    const optimizer = make([{ parameters: [a] }, { parameters: [b], lr: 0.3 }, { parameters: [c], weightDecay: 0 }]);
+    t.equal(optimizer.lr, 0.01, 'the shared learning rate');
+    t.equal(optimizer.lrScale, 1, 'lrScale is 1 at first');
+    const models = [
+      model(start, { lr: 0.01, weightDecay: 0.1 }),
+      model(start, { lr: 0.3, weightDecay: 0.1 }),
+      model(start, { lr: 0.01, weightDecay: 0 }),
+    ];
+    for (let step = 1; step <= 5; step++) {
+      const gradient = seeded(step).normals(5);
+      optimizer.lrScale = 1 / step;
+      parameters.forEach((parameter, i) => {
+        assign(parameter, gradient);
+        item(models, i).step(gradient, 1 / step);
+      });
+      optimizer.step();
+    }
+    parameters.forEach(({ value, name: label }, i) => {
+      assertClose(t, value, item(models, i).value, traceTolerance.float64, `group ${label}`);
+    });
+
+    optimizer.lrScale = 1;
+    optimizer.lr = 0;
+    const before = parameters.map(({ value }) => snapshot(value));
+    optimizer.step();
+    assertSameBits(t, a.value, before[0] ?? [], 'lr = 0 stops the groups that have none of their own');
+    t.notSame(snapshot(b.value), before[1], 'a group with its own learning rate goes on');
+    optimizer.zeroGrad();
+    t.ok(
+      parameters.every(({ grad }) => grad === null),
+      'zeroGrad sets every gradient to null',
+    );
+    disposeParameters(parameters);
+  });
+
+  t.test(`parameters without a gradient, ${name}`, async (t) => {
+    const start = seeded(2).normals(4);
+    const parameters = [makeParameter('a', start, 'float64'), makeParameter('b', start, 'float64')];
+    const [a, b] = [item(parameters, 0), item(parameters, 1)];
+    const optimizer = make([{ parameters }]);
+    assign(a, [1, 1, 1, 1]);
+    optimizer.step();
+    assertSameBits(t, b.value, start, 'no gradient, no step, no decay');
+    assign(b, [1, 1, 1, 1]);
+    a.grad?.dispose();
+    a.grad = null;
+    optimizer.step();
+    assertSameBits(t, b.value, a.value, 'the step counts are apart');
+    optimizer.zeroGrad();
+    disposeParameters(parameters);
+  });
+
+  t.test(`${name} resumes bit for bit`, async (t) => {
+    for (const dtype of dtypes) {
+      const start = [seeded(5).normals(6), seeded(6).normals(3)];
+      const gradients = Array.from({ length: 40 }, (_, step) =>
+        start.map((data, i) => seeded(100 * step + i).normals(data.length)),
+      );
+      const run = (parameters: readonly Parameter[], optimizer: Optimizer, from: number, to: number): void => {
+        for (let step = from; step < to; step++) {
+          for (const [i, parameter] of parameters.entries()) assign(parameter, item(item(gradients, step), i));
+          // The second is frozen for a while, also across the point of saving.
+          item(parameters, 1).trainable = step < 15 || step > 24;
+          optimizer.step();
+        }
+      };
+      const make2 = (data: readonly ArrayLike<number>[]): Mutable[] =>
+        data.map((values, i) => makeParameter(`p${i}`, values, dtype));
+      const unbroken = make2(start);
+      const optimizer = stateful([{ parameters: unbroken }]);
+      run(unbroken, optimizer, 0, 20);
+      const values = unbroken.map(({ value }) => snapshot(value));
+      const state = optimizer.state();
+      const clone = structuredClone(state);
+      run(unbroken, optimizer, 20, 40);
+
+      for (const [label, saved] of [
+        ['the snapshot', state],
+        ['its structured clone', clone],
+      ] as const) {
+        const resumed = make2(values);
+        const again = stateful([{ parameters: resumed }]);
+        again.loadState(saved);
+        run(resumed, again, 20, 40);
+        resumed.forEach(({ value }, i) => {
+          assertSameBits(t, value, item(unbroken, i).value, `${dtype}, ${label}: parameter ${i}`);
+        });
+        disposeParameters(resumed);
+      }
+      const fresh = make2(values);
+      const without = stateful([{ parameters: fresh }]);
+      run(fresh, without, 20, 40);
+      t.notSame(snapshot(item(fresh, 0).value), snapshot(item(unbroken, 0).value), 'without its state the run differs');
+      disposeParameters(fresh);
+      disposeParameters(unbroken);
+    }
+  });
+
+  t.test(`states that ${name} does not take`, async (t) => {
+    const parameters = [makeParameter('a', [1, 2, 3], 'float64')];
+    const optimizer = stateful([{ parameters }]);
+    assign(item(parameters, 0), [1, 2, 3]);
+    optimizer.step();
+    const other = [makeParameter('a', [1, 2, 3, 4], 'float64')];
+    const foreign = stateful([{ parameters: other }]);
+    assign(item(other, 0), [1, 2, 3, 4]);
+    foreign.step();
+    const two = [makeParameter('a', [1, 2, 3], 'float64'), makeParameter('b', [1], 'float64')];
+    const more = stateful([{ parameters: two }]);
+    for (const parameter of two) assign(parameter, snapshot(parameter.value));
+    more.step();
+    const before = JSON.stringify(optimizer.state());
+    for (const [label, bad] of [
+      ['null', null],
+      ['undefined', undefined],
+      ['a number', 7],
+      ['an empty object', {}],
+      ['an array', []],
+      ['the state of a longer vector', foreign.state()],
+      ['the state of more parameters', more.state()],
+    ] as const) {
+      throwsSigma(t, () => optimizer.loadState(bad), ['INVALID_ARGUMENT', 'SHAPE_MISMATCH'], label, 'state');
+      t.equal(JSON.stringify(optimizer.state()), before, `${label}: the state stays`);
+    }
+    for (const list of [parameters, other, two]) disposeParameters(list);
+  });
+}
+
+t.test('what optimisers do not take', async (t) => {
+  const parameter = makeParameter('a', [1, 2], 'float32');
+  for (const options of [
+    { lr: -1 },
+    { lr: Number.NaN },
+    { eps: -1 },
+    { weightDecay: -0.1 },
+    { betas: [1, 0.9] as const },
+    { betas: [0.9, -0.1] as const },
+  ]) {
+    const [name = ''] = Object.keys(options);
+    throwsSigma(t, () => new AdamW([parameter], options), 'INVALID_ARGUMENT', JSON.stringify(options), name);
+  }
+  for (const options of [{ lr: -1 }, { momentum: -0.5 }, { weightDecay: Number.NaN }]) {
+    const [name = ''] = Object.keys(options);
+    throwsSigma(t, () => new Sgd([parameter], options), 'INVALID_ARGUMENT', JSON.stringify(options), name);
+  }
+  throwsSigma(t, () => new AdamW(7 as unknown as Parameter[]), 'INVALID_ARGUMENT', 'no list', 'parameters');
+  throwsSigma(t, () => new AdamW([{} as Parameter]), 'INVALID_ARGUMENT', 'no parameter', 'parameters');
+  throwsSigma(t, () => new AdamW([parameter, parameter]), 'INVALID_ARGUMENT', 'one parameter twice', 'parameters');
+  const optimizer = new AdamW([parameter], { lr: 0.1 });
+  const before = snapshot(parameter.value);
+  parameter.grad = gaussian(seeded(1), [3], 'float32');
+  throwsSigma(t, () => optimizer.step(), 'SHAPE_MISMATCH', 'a gradient of another shape', 'a', '3', '2');
+  assertSameBits(t, parameter.value, before, 'the value is left alone');
+  parameter.grad.dispose();
+  parameter.grad = gaussian(seeded(1), [2], 'float64');
+  throwsSigma(t, () => optimizer.step(), 'DTYPE_MISMATCH', 'a gradient of another type', 'float64', 'float32');
+  parameter.grad.dispose();
+  throwsSigma(t, () => optimizer.step(), 'DISPOSED', 'a disposed gradient');
+  parameter.grad = null;
+  disposeParameters([parameter]);
+});
+
+t.test('a failed step moves nothing', async (t) => {
+  const parameters = [makeParameter('a', [1, 2], 'float64'), makeParameter('b', [1, 2], 'float64')];
+  for (const make of [() => new AdamW(parameters), () => new Sgd(parameters, { lr: 0.1, momentum: 0.9 })]) {
+    const optimizer = make();
+    assign(item(parameters, 0), [1, 1]);
+    assign(item(parameters, 1), [1, 1, 1]);
+    const before = parameters.map(({ value }) => snapshot(value));
+    throwsSigma(t, () => optimizer.step(), 'SHAPE_MISMATCH', 'the second gradient is wrong');
+    parameters.forEach(({ value }, i) => {
+      assertSameBits(t, value, before[i] ?? [], `parameter ${i} stays`);
+    });
+    optimizer.zeroGrad();
+  }
+  disposeParameters(parameters);
+});
+
+t.test('clipGradNorm', async (t) => {
+  await expectNoLeak(t, 'clipGradNorm', () => {
+    for (const dtype of dtypes) {
+      const parameters = ['a', 'b', 'c', 'd'].map((name) => makeParameter(name, [0, 0], dtype));
+      const [a, b, c, d] = parameters as [Mutable, Mutable, Mutable, Mutable];
+      assign(a, [3, 0]);
+      assign(b, [0, -4]);
+      assign(d, [100, 100]);
+      d.trainable = false;
+      t.equal(clipGradNorm(parameters, 10), 5, 'the norm before, over what is trained and has a gradient');
+      assertSameBits(t, a.grad ?? [], [3, 0], 'below the maximum nothing changes');
+      t.equal(clipGradNorm(parameters, 2.5), 5, 'the norm before');
+      const loose: Tolerance = { atol: 1e-6, rtol: 0 };
+      assertClose(t, a.grad ?? [], [1.5, 0], loose, `${dtype}: scaled down`);
+      assertClose(t, b.grad ?? [], [0, -2], loose, `${dtype}: by the global norm`);
+      assertSameBits(t, d.grad ?? [], [100, 100], 'a frozen gradient is left alone');
+      t.equal(c.grad, null, 'a missing gradient stays missing');
+      t.ok(Math.abs(clipGradNorm(parameters, 100) - 2.5) < 1e-5, 'the norm is now the maximum');
+      for (const maximum of [-1, Number.NaN, 'x' as unknown as number]) {
+        throwsSigma(t, () => clipGradNorm(parameters, maximum), 'INVALID_ARGUMENT', `maximum ${maximum}`, 'maximum');
+      }
+      assign(a, [0, 0]);
+      assign(b, [0, 0]);
+      t.equal(clipGradNorm(parameters, 1), 0, 'zero gradients');
+      assertSameBits(t, a.grad ?? [], [0, 0], 'zero stays zero, not NaN');
+      disposeParameters(parameters);
+    }
+    t.equal(clipGradNorm([], 1), 0, 'nothing to clip');
+  });
+});
+
+t.test('schedules as Hugging Face computes them', async (t) => {
+  for (const [warmup, total] of [
+    [0, 10],
+    [3, 10],
+    [1, 1],
+    [10, 10],
+    [100, 1000],
+    [0, 1],
+  ] as const) {
+    const [line, wave] = [linearSchedule({ warmup, total }), cosineSchedule({ warmup, total })];
+    for (let step = 0; step <= total; step++) {
+      const close = (found: number, wanted: number): boolean => Math.abs(found - wanted) <= 1e-15;
+      t.ok(close(line(step), reference.linear(step, warmup, total)), `linear, ${warmup} of ${total}, step ${step}`);
+      t.ok(close(wave(step), reference.cosine(step, warmup, total)), `cosine, ${warmup} of ${total}, step ${step}`);
+    }
+    t.equal(line(total + 5), 0, 'linear stays at 0');
+  }
+  // Worked by hand from get_linear_schedule_with_warmup and get_cosine_schedule_with_warmup.
+  const line = linearSchedule({ warmup: 2, total: 6 });
+  t.same([0, 1, 2, 3, 4, 5, 6].map(line), [0, 0.5, 1, 0.75, 0.5, 0.25, 0], 'linear, 2 of 6');
+  const wave = cosineSchedule({ warmup: 2, total: 6 });
+  [0, 0.5, 1, 0.5 + Math.SQRT1_2 / 2, 0.5, 0.5 - Math.SQRT1_2 / 2, 0].forEach((wanted, step) => {
+    t.ok(Math.abs(wave(step) - wanted) < 1e-15, `cosine, 2 of 6, step ${step}`);
+  });
+  for (const schedule of [linearSchedule, cosineSchedule]) {
+    throwsSigma(t, () => schedule({ warmup: -1, total: 10 }), 'INVALID_ARGUMENT', 'a negative warm-up', 'warmup', '-1');
+    throwsSigma(t, () => schedule({ warmup: 0, total: Number.NaN }), 'INVALID_ARGUMENT', 'no total', 'total');
+  }
+});

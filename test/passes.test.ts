@@ -1,0 +1,231 @@
+/** Forward passes and their pull-backs: what they add, what they keep, how often they can be used. */
+import t from 'tap';
+import { layerShapes, oneOfEach, tolerances } from './cases.js';
+import {
+  assertClose,
+  assertSameBits,
+  at,
+  disposeAll,
+  expectNoLeak,
+  gaussian,
+  item,
+  snapshot,
+  throwsSigma,
+} from './helpers.js';
+import { bench, clearGradients, disposeLayer, gradientsOf, makeLayer, perturb, write } from './layer.js';
+
+const square = item(layerShapes, 0);
+const tall = item(layerShapes, 1);
+
+t.test('gradients add up until they are cleared', async (t) => {
+  await expectNoLeak(t, 'accumulation', async () => {
+    using on = await bench(tall, 'float64');
+    for (const family of oneOfEach) {
+      for (const strategy of family.strategies) {
+        const label = `${family.name}, ${strategy}`;
+        const layer = await makeLayer(family, on, strategy);
+        perturb(layer);
+        const once = layer.forward(on.x);
+        disposeAll(once.backward(on.dy), once.y, once);
+        const single = gradientsOf(layer);
+        const [first, second] = [layer.forward(on.x), layer.forward(on.x)];
+        disposeAll(second.backward(on.dy), first.backward(on.dy), first.y, second.y, first, second);
+        layer.parameters.forEach(({ name, grad }, i) => {
+          assertClose(
+            t,
+            grad ?? [],
+            (single[i] ?? new Float64Array()).map((value) => 3 * value),
+            tolerances.float64,
+            `${label}: ${name} thrice`,
+          );
+        });
+
+        for (const entry of layer.parameters) {
+          entry.grad?.dispose();
+          entry.grad = gaussian(on.random, entry.value.shape, 'float64');
+        }
+        const assigned = layer.parameters.map(({ grad }) => grad);
+        const before = assigned.map((grad) => (grad ? snapshot(grad) : new Float64Array()));
+        const third = layer.forward(on.x);
+        disposeAll(third.backward(on.dy), third.y, third);
+        layer.parameters.forEach(({ name, grad }, i) => {
+          const given = before[i] ?? new Float64Array();
+          const sum = given.map((value, j) => value + at(single[i] ?? [], j));
+          assertClose(t, grad ?? [], sum, tolerances.float64, `${label}: ${name} adds to what a framework assigned`);
+          const own = assigned[i];
+          if (own && !own.disposed) {
+            assertSameBits(t, own, given, `${label}: and does not write into it`);
+            if (own !== grad) own.dispose();
+          } else t.fail(`${label}: a framework's gradient of ${name} is not disposed from under it`);
+        });
+        disposeLayer(layer);
+      }
+    }
+  });
+});
+
+t.test('a frozen parameter gets no gradient', async (t) => {
+  await expectNoLeak(t, 'frozen', async () => {
+    using on = await bench(square, 'float64');
+    for (const family of oneOfEach) {
+      for (const strategy of family.strategies) {
+        const layer = await makeLayer(family, on, strategy);
+        perturb(layer);
+        const full = layer.forward(on.x);
+        const dx = full.backward(on.dy);
+        const gradients = new Map(layer.parameters.map(({ name, grad }) => [name, grad ? snapshot(grad) : undefined]));
+        disposeAll(full.y, full);
+        for (const frozen of layer.parameters) {
+          for (const entry of layer.parameters) {
+            entry.grad?.dispose();
+            entry.grad = null;
+            entry.trainable = entry !== frozen;
+          }
+          const pass = layer.forward(on.x);
+          const partial = pass.backward(on.dy);
+          assertClose(
+            t,
+            partial,
+            dx,
+            tolerances.float64,
+            `${family.name}, ${strategy}, ${frozen.name} frozen: dx is the same`,
+          );
+          for (const { name, grad } of layer.parameters) {
+            if (name === frozen.name)
+              t.equal(grad, null, `${family.name}, ${strategy}: ${name} stays without a gradient`);
+            else
+              assertClose(
+                t,
+                grad ?? [],
+                gradients.get(name) ?? [],
+                tolerances.float64,
+                `${family.name}, ${strategy}: ${name} still has one`,
+              );
+          }
+          disposeAll(pass.y, partial, pass);
+        }
+        for (const entry of layer.parameters) entry.trainable = false;
+        const count = layer.parameterCount;
+        clearGradients(layer);
+        const pass = layer.forward(on.x);
+        disposeAll(pass.backward(on.dy), pass.y, pass, dx);
+        t.ok(
+          layer.parameters.every(({ grad }) => grad === null),
+          `${family.name}, ${strategy}: all frozen, no gradient at all`,
+        );
+        t.equal(layer.parameterCount, count, `${family.name}: freezing does not change the count`);
+        disposeLayer(layer);
+      }
+    }
+  });
+});
+
+t.test('the gradient of the input can be left out', async (t) => {
+  await expectNoLeak(t, 'inputGrad: false', async () => {
+    using on = await bench(tall, 'float64');
+    for (const family of oneOfEach) {
+      for (const strategy of family.strategies) {
+        const layer = await makeLayer(family, on, strategy);
+        perturb(layer);
+        const whole = layer.forward(on.x);
+        disposeAll(whole.backward(on.dy), whole.y, whole);
+        const expected = gradientsOf(layer);
+        clearGradients(layer);
+        const pass = layer.forward(on.x);
+        t.equal(pass.backward(on.dy, { inputGrad: false }), undefined, `${family.name}, ${strategy}: gives nothing`);
+        layer.parameters.forEach(({ name, grad }, i) => {
+          assertClose(
+            t,
+            grad ?? [],
+            expected[i] ?? [],
+            tolerances.float64,
+            `${family.name}, ${strategy}: ${name} is as with dx`,
+          );
+        });
+        disposeAll(pass.y, pass);
+        disposeLayer(layer);
+      }
+    }
+  });
+});
+
+t.test('a pass keeps what it needs', async (t) => {
+  using on = await bench(tall, 'float64');
+  for (const family of oneOfEach) {
+    for (const strategy of family.strategies) {
+      const label = `${family.name}, ${strategy}`;
+      const layer = await makeLayer(family, on, strategy);
+      perturb(layer);
+      const plain = layer.forward(on.x);
+      const dx = plain.backward(on.dy);
+      const expected = gradientsOf(layer);
+      clearGradients(layer);
+      const x = gaussian(on.random, on.x.shape, 'float64');
+      write(x, snapshot(on.x));
+      const pass = layer.forward(x);
+      x.dataSync().fill(99);
+      x.dispose();
+      for (const { value } of layer.parameters) value.dataSync().fill(-3);
+      pass.y.dataSync().fill(5);
+      pass.y.dispose();
+      const late = pass.backward(on.dy);
+      assertClose(t, late, dx, tolerances.float64, `${label}: dx after x and the parameters were overwritten`);
+      layer.parameters.forEach(({ name, grad }, i) => {
+        assertClose(
+          t,
+          grad ?? [],
+          expected[i] ?? [],
+          tolerances.float64,
+          `${label}: ${name} after they were overwritten`,
+        );
+      });
+      disposeAll(plain.y, plain, dx, late, pass);
+      disposeLayer(layer);
+    }
+  }
+});
+
+t.test('a pass is used once', async (t) => {
+  await expectNoLeak(t, 'passes', async () => {
+    using on = await bench(square, 'float32');
+    for (const family of oneOfEach) {
+      const layer = await makeLayer(family, on, 'auto');
+      const pass = layer.forward(on.x);
+      const dx = pass.backward(on.dy);
+      const before = gradientsOf(layer);
+      throwsSigma(t, () => pass.backward(on.dy), 'CONSUMED', `${family.name}: backward twice`);
+      throwsSigma(
+        t,
+        () => pass.backward(on.dy, { inputGrad: false }),
+        'CONSUMED',
+        `${family.name}: backward twice, without dx`,
+      );
+      for (const [i, { grad }] of layer.parameters.entries()) {
+        assertSameBits(t, grad ?? [], before[i] ?? [], 'no gradient was added');
+      }
+      disposeAll(pass, pass, pass.y, dx);
+
+      const unused = layer.forward(on.x);
+      unused.dispose();
+      unused.dispose();
+      throwsSigma(t, () => unused.backward(on.dy), ['DISPOSED', 'CONSUMED'], `${family.name}: backward after dispose`);
+      if (!unused.y.disposed) {
+        t.equal(unused.y.dataSync().length, unused.y.size, 'y outlives its pass, or is disposed with it');
+        unused.y.dispose();
+      }
+
+      const failed = layer.forward(on.x);
+      throwsSigma(
+        t,
+        () => failed.backward(on.x.reshape([on.x.size])),
+        'SHAPE_MISMATCH',
+        `${family.name}: dy of a wrong shape`,
+        'dy',
+      );
+      const recovered = failed.backward(on.dy);
+      t.equal(recovered.size, on.x.size, `${family.name}: a failed backward can be tried again`);
+      disposeAll(failed.y, recovered, failed);
+      disposeLayer(layer);
+    }
+  });
+});

@@ -1,0 +1,381 @@
+import { getEventListeners } from 'node:events';
+import { type Real, type Svd, type SvdOptions, svd, type Tensor } from 'sigmatune';
+import t from 'tap';
+import { dtypes, svdAccuracy, tolerances } from './cases.js';
+import {
+  assertClose,
+  assertSameBits,
+  at,
+  type Check,
+  disposeAll,
+  disposeSvd,
+  expectNoLeak,
+  gaussian,
+  item,
+  real,
+  rejectsSigma,
+  seeded,
+  snapshot,
+  withSpectrum,
+} from './helpers.js';
+import {
+  build,
+  diagonal,
+  identity,
+  largest,
+  type Matrix,
+  matmul,
+  matrix,
+  norm,
+  singularValues,
+  subtract,
+  transpose,
+} from './reference.js';
+
+/** Every promise of `svd` about one result: by invariants, for singular vectors are only unique up to rotations. */
+function checkSvd(
+  t: Check,
+  a: Matrix,
+  result: { u: Matrix; s: Float64Array; vt: Matrix },
+  dtype: Real,
+  label: string,
+): void {
+  const accuracy = svdAccuracy[dtype];
+  const { u, s, vt } = result;
+  // A power of two brings every scale to about 1 without rounding, so that no check overflows.
+  const top = largest(a);
+  const scale = top === 0 ? 1 : 2 ** -Math.floor(Math.log2(top));
+  const scaled = build(a.rows, a.columns, (i, j) => at(a.data, i * a.columns + j) * scale);
+  const sigma = s.map((value) => value * scale);
+  const residual = norm(subtract(scaled, matmul(matmul(u, diagonal(sigma)), vt)));
+  t.ok(
+    residual <= accuracy.residual * (norm(scaled) || 1),
+    `${label}: ‖A − U S Vᵀ‖/‖A‖ is ${residual / (norm(scaled) || 1)}`,
+  );
+  const unit = identity(s.length);
+  const inU = largest(subtract(matmul(transpose(u), u), unit));
+  const inV = largest(subtract(matmul(vt, transpose(vt)), unit));
+  t.ok(inU <= accuracy.orthogonality, `${label}: max|UᵀU − I| is ${inU}`);
+  t.ok(inV <= accuracy.orthogonality, `${label}: max|VᵀV − I| is ${inV}`);
+  t.ok(
+    sigma.every((value, i) => value >= 0 && (i === 0 || value <= at(sigma, i - 1))),
+    `${label}: s is descending and not negative`,
+  );
+  t.ok(obeysSignRule(u), `${label}: the largest entry of each column of u is positive`);
+  const truth = singularValues(scaled).slice(0, s.length);
+  const error = truth.reduce((most, value, i) => Math.max(most, Math.abs(value - at(sigma, i))), 0);
+  t.ok(error <= accuracy.sigma * (at(truth, 0) || 1), `${label}: σ is off by ${error / (at(truth, 0) || 1)} · σ₁`);
+}
+
+function obeysSignRule(u: Matrix): boolean {
+  for (let j = 0; j < u.columns; j++) {
+    let best = at(u.data, j);
+    for (let i = 1; i < u.rows; i++) {
+      const value = at(u.data, i * u.columns + j);
+      if (Math.abs(value) > Math.abs(best)) best = value;
+    }
+    if (!(best > 0)) return false;
+  }
+  return true;
+}
+
+/** The b-th matrix of a result, stacked or not. */
+function slice({ u, s, vt }: Svd, rows: number, columns: number, b = 0): { u: Matrix; s: Float64Array; vt: Matrix } {
+  const r = s.shape.at(-1) ?? 0;
+  const part = (tensor: Tensor, length: number): Float64Array =>
+    snapshot(tensor).subarray(b * length, (b + 1) * length);
+  return {
+    u: matrix(rows, r, part(u, rows * r)),
+    s: part(s, r),
+    vt: matrix(r, columns, part(vt, r * columns)),
+  };
+}
+
+interface Input {
+  readonly name: string;
+  readonly rows: number;
+  readonly columns: number;
+  make(dtype: Real): ArrayLike<number>;
+}
+
+const spectrum = (length: number, condition: number): Float64Array =>
+  Float64Array.from({ length }, (_, i) => condition ** (-i / Math.max(1, length - 1)));
+
+const gauss = (name: string, rows: number, columns: number, scale: (dtype: Real) => number = () => 1): Input => ({
+  name,
+  rows,
+  columns,
+  make: (dtype) => seeded(rows * 1000 + columns).normals(rows * columns, scale(dtype)),
+});
+
+const inputs: readonly Input[] = [
+  gauss('square', 48, 48),
+  gauss('odd square', 67, 67),
+  gauss('tall', 90, 31),
+  gauss('very tall', 300, 5),
+  gauss('wide', 31, 90),
+  gauss('very wide', 5, 300),
+  gauss('1 × n', 1, 37),
+  gauss('n × 1', 37, 1),
+  gauss('1 × 1', 1, 1),
+  gauss('2 × 2', 2, 2),
+  gauss('larger', 150, 130),
+  gauss('huge entries', 20, 24, (dtype) => (dtype === 'float32' ? 1e30 : 1e290)),
+  gauss('tiny entries', 24, 20, (dtype) => (dtype === 'float32' ? 1e-30 : 1e-290)),
+  { name: 'κ = 1e6', rows: 50, columns: 50, make: () => withSpectrum(seeded(1), 50, 50, spectrum(50, 1e6)) },
+  { name: 'κ = 1e6, tall', rows: 80, columns: 24, make: () => withSpectrum(seeded(2), 80, 24, spectrum(24, 1e6)) },
+  { name: 'rank 5', rows: 40, columns: 30, make: () => withSpectrum(seeded(3), 40, 30, spectrum(5, 10)) },
+  { name: 'zero', rows: 12, columns: 17, make: () => new Float64Array(12 * 17) },
+  { name: 'identity', rows: 15, columns: 15, make: () => identity(15).data },
+  { name: 'all ones', rows: 9, columns: 14, make: () => new Float64Array(9 * 14).fill(1) },
+  { name: 'a negative number', rows: 1, columns: 1, make: () => [-2.5] },
+  {
+    name: 'one entry',
+    rows: 6,
+    columns: 5,
+    make: () => Float64Array.from({ length: 30 }, (_, i) => (i === 13 ? -3 : 0)),
+  },
+];
+
+for (const dtype of dtypes) {
+  t.test(`one matrix, ${dtype}`, async (t) => {
+    for (const { name, rows, columns, make } of inputs) {
+      await expectNoLeak(t, name, async () => {
+        const a = real(make(dtype), [rows, columns], dtype);
+        const before = snapshot(a);
+        const result = await svd(a);
+        const r = Math.min(rows, columns);
+        t.same(
+          [result.u.shape, result.s.shape, result.vt.shape],
+          [[rows, r], [r], [r, columns]],
+          `${name}: thin shapes`,
+        );
+        t.same([result.u.dtype, result.s.dtype, result.vt.dtype], [dtype, dtype, dtype], `${name}: keeps its type`);
+        checkSvd(t, matrix(rows, columns, before), slice(result, rows, columns), dtype, name);
+        assertSameBits(t, a, before, `${name}: the input is left alone`);
+        disposeAll(a);
+        disposeSvd(result);
+      });
+    }
+  });
+
+  t.test(`a stack, ${dtype}`, async (t) => {
+    await expectNoLeak(t, 'stack', async () => {
+      for (const [b, m, n] of [
+        [1, 6, 4],
+        [5, 18, 23],
+        [7, 23, 18],
+        [9, 1, 1],
+      ] as const) {
+        const a = gaussian(seeded(b), [b, m, n], dtype);
+        const result = await svd(a);
+        const r = Math.min(m, n);
+        t.same(
+          [result.u.shape, result.s.shape, result.vt.shape],
+          [
+            [b, m, r],
+            [b, r],
+            [b, r, n],
+          ],
+          'the batch axis comes first',
+        );
+        const all = snapshot(a);
+        for (let i = 0; i < b; i++) {
+          const one = matrix(m, n, all.subarray(i * m * n, (i + 1) * m * n));
+          checkSvd(t, one, slice(result, m, n, i), dtype, `stack [${b}, ${m}, ${n}], matrix ${i}`);
+        }
+        disposeAll(a);
+        disposeSvd(result);
+      }
+    });
+  });
+
+  t.test(`a ragged list, ${dtype}`, async (t) => {
+    await expectNoLeak(t, 'list', async () => {
+      const shapes = [
+        [3, 40],
+        [1, 1],
+        [25, 25],
+        [60, 2],
+        [25, 25],
+      ] as const;
+      const list = shapes.map((shape, i) => gaussian(seeded(i), shape, dtype));
+      const results = await svd(list);
+      t.equal(results.length, shapes.length);
+      shapes.forEach(([m, n], i) => {
+        const result = item(results, i);
+        t.same(
+          [result.u.shape, result.vt.shape],
+          [
+            [m, Math.min(m, n)],
+            [Math.min(m, n), n],
+          ],
+          `list entry ${i} has its own shape`,
+        );
+        checkSvd(t, matrix(m, n, snapshot(item(list, i))), slice(result, m, n), dtype, `list entry ${i}`);
+      });
+      disposeAll(...list);
+      disposeSvd(...results);
+    });
+  });
+
+  t.test(`rank, ${dtype}`, async (t) => {
+    await expectNoLeak(t, 'rank', async () => {
+      const a = gaussian(seeded(4), [14, 10], dtype);
+      const full = await svd(a);
+      for (const rank of [1, 4, 10]) {
+        const part = await svd(a, { rank });
+        t.same([part.u.shape, part.s.shape, part.vt.shape], [[14, rank], [rank], [rank, 10]], `rank ${rank}: shapes`);
+        const whole = slice(full, 14, 10);
+        const leading = build(14, rank, (i, j) => at(whole.u.data, i * 10 + j));
+        assertClose(t, part.u, leading.data, tolerances[dtype], `rank ${rank}: the leading columns of u`);
+        assertClose(t, part.s, whole.s.subarray(0, rank), tolerances[dtype], `rank ${rank}: the largest σ`);
+        assertClose(
+          t,
+          part.vt,
+          whole.vt.data.subarray(0, rank * 10),
+          tolerances[dtype],
+          `rank ${rank}: the leading rows of vt`,
+        );
+        disposeSvd(part);
+      }
+      for (const rank of [0, -1, 11, 2.5, Number.NaN]) {
+        await rejectsSigma(
+          t,
+          () => svd(a, { rank }),
+          ['INVALID_ARGUMENT', 'SHAPE_MISMATCH'],
+          `rank ${rank}`,
+          'rank',
+          String(rank),
+        );
+      }
+      disposeAll(a);
+      disposeSvd(full);
+    });
+  });
+
+  t.test(`NaN and Infinity, ${dtype}`, async (t) => {
+    for (const bad of [Number.NaN, Infinity, -Infinity]) {
+      for (const where of [0, 13, 29]) {
+        await expectNoLeak(t, `${bad} at ${where}`, async () => {
+          const data = seeded(6).normals(30);
+          data[where] = bad;
+          const a = real(data, [5, 6], dtype);
+          const before = snapshot(a);
+          await rejectsSigma(t, () => svd(a), 'NON_FINITE', `${bad} at ${where}`);
+          assertSameBits(t, a, before, 'the input is left alone');
+          const good = gaussian(seeded(7), [4, 4], dtype);
+          await rejectsSigma(t, () => svd([good, a]), 'NON_FINITE', `${bad} in a list`);
+          disposeAll(a, good);
+        });
+      }
+    }
+  });
+}
+
+t.test('drivers on the CPU', async (t) => {
+  const a = gaussian(seeded(8), [22, 17], 'float32');
+  for (const driver of ['auto', 'gesdd', 'gesvd'] as const) {
+    const result = await svd(a, { driver });
+    checkSvd(t, matrix(22, 17, snapshot(a)), slice(result, 22, 17), 'float32', driver);
+    disposeSvd(result);
+  }
+  for (const driver of ['gesvdj', 'gesvdp', 'gram64'] as const) {
+    await rejectsSigma(t, () => svd(a, { driver }), 'UNSUPPORTED', driver, driver);
+  }
+  const unknown = { driver: 'qr' } as unknown as SvdOptions;
+  await rejectsSigma(t, () => svd(a, unknown), 'INVALID_ARGUMENT', 'an unknown driver', 'driver', 'qr', 'gesdd');
+  disposeAll(a);
+});
+
+t.test('progress', async (t) => {
+  for (const count of [1, 2, 9]) {
+    const list = Array.from({ length: count }, (_, i) => gaussian(seeded(i), [20, 20], 'float32'));
+    const calls: [number, number][] = [];
+    const results = await svd(list, { onProgress: (done, total) => calls.push([done, total]) });
+    t.ok(calls.length > 0, `${count} matrices: reports`);
+    t.ok(
+      calls.every(([, total]) => total === item(calls, 0)[1]),
+      'the total stays',
+    );
+    t.equal(item(calls, 0)[1], count, 'the total is the number of matrices');
+    t.ok(
+      calls.every(([done], i) => i === 0 || done > item(calls, i - 1)[0]),
+      'done grows',
+    );
+    t.same(calls.at(-1), [count, count], 'ends at the total, before the promise is fulfilled');
+    disposeAll(...list);
+    disposeSvd(...results);
+  }
+  const stack = gaussian(seeded(1), [6, 8, 8], 'float64');
+  let last: [number, number] | undefined;
+  const result = await svd(stack, {
+    onProgress: (done, total) => {
+      last = [done, total];
+    },
+  });
+  t.same(last, [6, 6], 'a stack counts its matrices');
+  disposeAll(stack);
+  disposeSvd(result);
+});
+
+t.test('abort', async (t) => {
+  await expectNoLeak(t, 'abort', async () => {
+    const list = Array.from({ length: 24 }, (_, i) => gaussian(seeded(i), [150, 150], 'float64'));
+    const one = item(list, 0);
+    await rejectsSigma(t, () => svd(one, { signal: AbortSignal.abort() }), 'ABORTED', 'already aborted');
+    await rejectsSigma(t, () => svd(list, { signal: AbortSignal.abort() }), 'ABORTED', 'already aborted, a list');
+
+    const atOnce = new AbortController();
+    const promise = svd(list, { signal: atOnce.signal });
+    atOnce.abort();
+    await rejectsSigma(t, () => promise, 'ABORTED', 'aborted right after the call');
+
+    const between = new AbortController();
+    let reports = 0;
+    const onProgress = (): void => {
+      reports++;
+      between.abort();
+    };
+    await rejectsSigma(
+      t,
+      () => svd(list, { signal: between.signal, onProgress }),
+      'ABORTED',
+      'aborted between matrices',
+    );
+    t.ok(reports < list.length, 'the remaining matrices are not computed');
+
+    const never = new AbortController();
+    const result = await svd(one, { signal: never.signal });
+    checkSvd(t, matrix(150, 150, snapshot(one)), slice(result, 150, 150), 'float64', 'after aborted calls');
+    t.equal(getEventListeners(never.signal, 'abort').length, 0, 'no listener stays on the signal');
+    t.equal(getEventListeners(between.signal, 'abort').length, 0, 'no listener stays on an aborted signal');
+    never.abort();
+    disposeAll(...list);
+    disposeSvd(result);
+  });
+});
+
+t.test('what svd does not take', async (t) => {
+  const vector = gaussian(seeded(1), [6], 'float32');
+  const cube = gaussian(seeded(1), [2, 2, 2, 2], 'float32');
+  const single = gaussian(seeded(1), [3, 3], 'float32');
+  const double = gaussian(seeded(1), [3, 3], 'float64');
+  await rejectsSigma(t, () => svd(vector), 'SHAPE_MISMATCH', 'a vector', '[6]');
+  await rejectsSigma(t, () => svd(cube), 'SHAPE_MISMATCH', 'four axes', '[2,2,2,2]');
+  await rejectsSigma(t, () => svd([single, vector]), 'SHAPE_MISMATCH', 'a vector in a list', '[6]');
+  await rejectsSigma(
+    t,
+    () => svd([single, double] as unknown as Tensor<Real>[]),
+    'DTYPE_MISMATCH',
+    'mixed types',
+    'float32',
+    'float64',
+  );
+  for (const dtype of ['bfloat16', 'int32'] as const) {
+    const other = single.cast(dtype) as unknown as Tensor<'float32'>;
+    await rejectsSigma(t, () => svd(other), 'DTYPE_MISMATCH', dtype, dtype, 'float32', 'float64');
+    disposeAll(other);
+  }
+  disposeAll(vector, cube, single, double);
+});

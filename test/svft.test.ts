@@ -1,0 +1,377 @@
+/** SVFT's own options: patterns by name, initialisation, truncation, and the public reference's departures. */
+import { type AdaptedLinear, SparsityPattern, type Svd, type SvftOptions, svd, svft, type Tensor } from 'sigmatune';
+import t from 'tap';
+import { tolerances } from './cases.js';
+import {
+  assertClose,
+  assertSameBits,
+  at,
+  disposeAll,
+  disposeSvd,
+  expectNoLeak,
+  gaussian,
+  real,
+  rejectsSigma,
+  seeded,
+  snapshot,
+  values,
+} from './helpers.js';
+import { dense, disposeLayer, parameter } from './layer.js';
+import * as reference from './reference.js';
+
+async function weightAndFactors(rows: number, columns: number, seed = 1): Promise<{ weight: Tensor; factors: Svd }> {
+  const weight = gaussian(seeded(seed), [rows, columns], 'float64', 1 / Math.sqrt(columns));
+  return { weight, factors: await svd(weight) };
+}
+
+/** The cells of M that a layer trains, read off its merged weight: M = (Uᵀ W' V − diag σ) / g with every value 1. */
+function cellsOf(layer: AdaptedLinear): string[] {
+  const m = parameter(layer, 'm').value.dataSync();
+  m.fill(1);
+  const gate = layer.parameters.find(({ name }) => name === 'gate');
+  const g = gate ? reference.sigmoid(at(values(gate.value), 0)) : 1;
+  const merged = layer.mergedWeight();
+  const { u, s, vt } = layer.factors;
+  const core = reference.matmul(
+    reference.matmul(reference.transpose(dense(u)), dense(merged)),
+    reference.transpose(dense(vt)),
+  );
+  merged.dispose();
+  const cells: string[] = [];
+  const sigma = snapshot(s);
+  for (let i = 0; i < core.rows; i++) {
+    for (let j = 0; j < core.columns; j++) {
+      const value = (reference.entry(core, i, j) - (i === j ? at(sigma, i) : 0)) / g;
+      // Duplicates sum, so a cell counts as often as it was drawn.
+      for (let k = 0; k < Math.round(value); k++) cells.push(`${i},${j}`);
+    }
+  }
+  return cells;
+}
+
+const cells = (pattern: SparsityPattern): string[] =>
+  reference.coordinates(pattern).map(({ row, column }) => `${row},${column}`);
+
+t.test('patterns by name', async (t) => {
+  const { weight, factors } = await weightAndFactors(14, 14);
+  const named: [SvftOptions, SparsityPattern][] = [
+    [{}, SparsityPattern.diagonal(14)],
+    [{ pattern: 'plain' }, SparsityPattern.diagonal(14)],
+    [{ pattern: 'banded', offDiagonals: 3 }, SparsityPattern.banded(14, 3)],
+    [{ pattern: 'banded', offDiagonals: 0 }, SparsityPattern.diagonal(14)],
+    [{ pattern: 'random', offDiagonals: 2, seed: 7 }, SparsityPattern.random(14, { offDiagonals: 2 }, { seed: 7 })],
+    [{ pattern: 'topk', offDiagonals: 2 }, SparsityPattern.topK(factors.u, factors.vt, { offDiagonals: 2 })],
+    [
+      { pattern: 'topk', offDiagonals: 2, absolute: false },
+      SparsityPattern.topK(factors.u, factors.vt, { offDiagonals: 2 }, { absolute: false }),
+    ],
+    [
+      { pattern: SparsityPattern.fromCoordinates([3, 3, 0], [1, 1, 13], 14) },
+      SparsityPattern.fromCoordinates([3, 3, 0], [1, 1, 13], 14),
+    ],
+  ];
+  for (const [options, pattern] of named) {
+    const label = `${typeof options.pattern === 'string' ? options.pattern : options.pattern?.kind}, d ${options.offDiagonals}`;
+    const layer = await svft(weight, { factors, ...options });
+    t.same(cellsOf(layer), cells(pattern), label);
+    t.equal(layer.parameterCount, pattern.entries + 1, `${label}: its entries and the gate`);
+    disposeLayer(layer);
+    const gateless = await svft(weight, { factors, ...options, gate: false });
+    t.same(
+      gateless.parameters.map(({ name }) => name),
+      ['m'],
+      `${label}: no gate`,
+    );
+    t.same(cellsOf(gateless), cells(pattern), `${label}, no gate: M is not scaled`);
+    disposeLayer(gateless);
+  }
+  const wrong = SparsityPattern.banded(13, 1);
+  await rejectsSigma(
+    t,
+    () => svft(weight, { factors, pattern: wrong }),
+    'SHAPE_MISMATCH',
+    'a pattern of another r',
+    'pattern',
+    '13',
+    '14',
+  );
+  const unknown = { pattern: 'dense' } as unknown as SvftOptions;
+  await rejectsSigma(
+    t,
+    () => svft(weight, unknown),
+    'INVALID_ARGUMENT',
+    'an unknown pattern',
+    'pattern',
+    'dense',
+    'banded',
+  );
+  for (const offDiagonals of [-1, 0.5, Number.NaN]) {
+    await rejectsSigma(
+      t,
+      () => svft(weight, { pattern: 'banded', offDiagonals }),
+      'INVALID_ARGUMENT',
+      `${offDiagonals}`,
+      'offDiagonals',
+    );
+  }
+  const tall = gaussian(seeded(2), [9, 4], 'float64');
+  await rejectsSigma(
+    t,
+    () => svft(tall, { pattern: 'topk', offDiagonals: 1 }),
+    'SHAPE_MISMATCH',
+    'top-k on a rectangle',
+    '9',
+    '4',
+  );
+  disposeAll(weight, tall);
+  disposeSvd(factors);
+});
+
+t.test('initialisation', async (t) => {
+  const { weight, factors } = await weightAndFactors(64, 64);
+  const plain = await svft(weight, { factors, pattern: 'banded', offDiagonals: 8 });
+  t.ok(
+    values(parameter(plain, 'm').value)[0] === 0 && snapshot(parameter(plain, 'm').value).every((m) => m === 0),
+    'zeros by default',
+  );
+  disposeLayer(plain);
+
+  const kaiming = await svft(weight, { factors, pattern: 'banded', offDiagonals: 8, init: 'kaiming', seed: 1 });
+  const m = snapshot(parameter(kaiming, 'm').value);
+  const z = m.length;
+  const mean = m.reduce((sum, value) => sum + value, 0) / z;
+  const variance = m.reduce((sum, value) => sum + value * value, 0) / z;
+  t.ok(Math.abs(mean) < 5 * Math.sqrt(2 / z / z), `Kaiming: mean ${mean} about 0`);
+  t.ok(Math.abs(variance / (2 / z) - 1) < 0.25, `Kaiming: variance ${variance} about 2/z = ${2 / z}`);
+  const merged = kaiming.mergedWeight();
+  const update = reference.norm(reference.subtract(dense(merged), dense(weight)));
+  t.ok(Math.abs(update - Math.SQRT1_2) < 0.1, `Kaiming: ‖ΔW₀‖ is ${update}, about 0.71`);
+  const same = await svft(weight, { factors, pattern: 'banded', offDiagonals: 8, init: 'kaiming', seed: 1 });
+  const other = await svft(weight, { factors, pattern: 'banded', offDiagonals: 8, init: 'kaiming', seed: 2 });
+  assertSameBits(t, parameter(same, 'm').value, m, 'Kaiming: the same for the same seed');
+  t.notSame(snapshot(parameter(other, 'm').value), m, 'Kaiming: other numbers for another seed');
+  merged.dispose();
+  for (const layer of [kaiming, same, other]) disposeLayer(layer);
+
+  const given = Float64Array.from({ length: 64 }, (_, i) => i / 10);
+  const own = await svft(weight, { factors, init: { m: given, gate: -1.5 } });
+  assertSameBits(t, parameter(own, 'm').value, given, 'given values');
+  assertSameBits(t, parameter(own, 'gate').value, [-1.5], 'a given gate');
+  given.fill(0);
+  t.equal(at(values(parameter(own, 'm').value), 63), 6.3, 'given values are copied');
+  disposeLayer(own);
+  const ungated = await svft(weight, { factors, init: { m: new Array(64).fill(0.25) } });
+  assertSameBits(t, parameter(ungated, 'gate').value, [0], 'no gate given: γ is 0');
+  disposeLayer(ungated);
+  await rejectsSigma(
+    t,
+    () => svft(weight, { factors, init: { m: [1, 2, 3] } }),
+    ['SHAPE_MISMATCH', 'INVALID_ARGUMENT'],
+    'too few values',
+    'init',
+    '3',
+    '64',
+  );
+  const unknown = { factors, init: 'ones' } as unknown as SvftOptions;
+  await rejectsSigma(t, () => svft(weight, unknown), 'INVALID_ARGUMENT', 'an unknown initialisation', 'init', 'ones');
+  disposeAll(weight);
+  disposeSvd(factors);
+});
+
+t.test('truncation', async (t) => {
+  await expectNoLeak(t, 'truncation', async () => {
+    for (const [rows, columns] of [
+      [12, 12],
+      [18, 9],
+      [9, 18],
+    ] as const) {
+      const { weight, factors } = await weightAndFactors(rows, columns);
+      const r = Math.min(rows, columns);
+      const rank = 4;
+      const [u, s, vt] = [dense(factors.u), snapshot(factors.s), dense(factors.vt)];
+      const kept = s.map((value, i) => (i < rank ? value : 0));
+      const head = reference.matmul(reference.matmul(u, reference.diagonal(kept)), vt);
+      const wanted = { drop: head, keep: dense(weight), orthonormal: head, default: dense(weight) };
+      for (const residual of ['drop', 'keep', 'orthonormal', undefined] as const) {
+        const label = `${rows} × ${columns}, ${residual ?? 'default'}`;
+        const layer = await svft(weight, {
+          rank,
+          pattern: 'banded',
+          offDiagonals: 1,
+          seed: 3,
+          ...(residual && { residual }),
+        });
+        const merged = layer.mergedWeight();
+        assertClose(t, merged, wanted[residual ?? 'default'].data, tolerances.float64, `${label}: step 0`);
+        t.equal(layer.rank, residual === 'orthonormal' ? r : rank, `${label}: rank`);
+        const { shape } = layer.factors.u;
+        t.same(shape, [rows, layer.rank], `${label}: factors of that rank`);
+        t.equal(
+          parameter(layer, 'm').value.size,
+          SparsityPattern.banded(layer.rank, 1).entries,
+          `${label}: M is rank × rank`,
+        );
+        const [lu, lvt] = [dense(layer.factors.u), dense(layer.factors.vt)];
+        const unit = reference.identity(layer.rank);
+        const close = (a: reference.Matrix): boolean => reference.largest(reference.subtract(a, unit)) < 1e-12;
+        t.ok(close(reference.matmul(reference.transpose(lu), lu)), `${label}: UᵀU = I`);
+        t.ok(close(reference.matmul(lvt, reference.transpose(lvt))), `${label}: VᵀV = I`);
+        const expected = Float64Array.from({ length: layer.rank }, (_, i) => at(kept, i));
+        assertClose(t, layer.factors.s, expected, tolerances.float64, `${label}: the largest σ, then zeros`);
+        merged.dispose();
+        disposeLayer(layer);
+      }
+      const whole = await svft(weight, { factors, rank: r });
+      t.equal(whole.rank, r, 'the full rank is no truncation');
+      disposeLayer(whole);
+      const sliced = await svft(weight, { factors, rank, residual: 'drop' });
+      t.same([sliced.rank, sliced.factors.u.shape], [rank, [rows, rank]], 'a smaller rank slices given factors');
+      disposeLayer(sliced);
+      for (const bad of [0, -1, 1.5, r + 1]) {
+        await rejectsSigma(
+          t,
+          () => svft(weight, { factors, rank: bad }),
+          ['INVALID_ARGUMENT', 'SHAPE_MISMATCH'],
+          `rank ${bad}`,
+          'rank',
+          String(bad),
+        );
+      }
+      disposeAll(weight);
+      disposeSvd(factors);
+    }
+  });
+});
+
+t.test('the orthonormal fill is seeded', async (t) => {
+  const { weight, factors } = await weightAndFactors(10, 8);
+  const make = (seed: number): Promise<AdaptedLinear> =>
+    svft(weight, { factors, rank: 3, residual: 'orthonormal', seed });
+  const [first, same, other] = [await make(1), await make(1), await make(2)];
+  assertSameBits(t, same.factors.u, first.factors.u, 'the same for the same seed');
+  t.notSame(snapshot(other.factors.u), snapshot(first.factors.u), 'another basis for another seed');
+  for (const layer of [first, same, other]) disposeLayer(layer);
+  disposeAll(weight);
+  disposeSvd(factors);
+});
+
+// ── parity: 'svft-ref' (spec.md 1.2) ─────────────────────────────────────────────────────────────────────
+
+t.test('parity: Kaiming and the dropped tail are the defaults', async (t) => {
+  const { weight, factors } = await weightAndFactors(40, 40);
+  const layer = await svft(weight, { factors, pattern: 'banded', offDiagonals: 10, parity: 'svft-ref', seed: 1 });
+  const m = snapshot(parameter(layer, 'm').value);
+  const variance = m.reduce((sum, value) => sum + value * value, 0) / m.length;
+  t.ok(Math.abs(variance / (2 / m.length) - 1) < 0.3, `variance ${variance} about ${2 / m.length}`);
+  t.same([...(values(parameter(layer, 'gate').value) as Float64Array)], [0], 'γ = 0');
+  disposeLayer(layer);
+  const dropped = await svft(weight, { factors, rank: 6, parity: 'svft-ref', init: 'zeros' });
+  const merged = dropped.mergedWeight();
+  const kept = snapshot(factors.s).map((value, i) => (i < 6 ? value : 0));
+  const head = reference.matmul(reference.matmul(dense(factors.u), reference.diagonal(kept)), dense(factors.vt));
+  assertClose(t, merged, head.data, tolerances.float64, 'the tail is dropped, and an explicit init is obeyed');
+  merged.dispose();
+  disposeLayer(dropped);
+  disposeAll(weight);
+  disposeSvd(factors);
+});
+
+t.test('parity: random draws with replacement', async (t) => {
+  const { weight, factors } = await weightAndFactors(48, 48);
+  const options = { factors, pattern: 'random', offDiagonals: 8, seed: 5 } as const;
+  const parity = await svft(weight, { ...options, parity: 'svft-ref' });
+  const expected = SparsityPattern.random(48, { offDiagonals: 8 }, { seed: 5, replacement: true });
+  t.same(cellsOf(parity), cells(expected), 'the cells of replacement: true');
+  t.ok(new Set(cells(expected)).size < expected.entries, 'some of them twice');
+  disposeLayer(parity);
+  const byDefault = await svft(weight, options);
+  t.equal(new Set(cellsOf(byDefault)).size, expected.entries, 'each cell once by default');
+  disposeLayer(byDefault);
+  disposeAll(weight);
+  disposeSvd(factors);
+});
+
+/** The cells of the largest scores [r, r], signed. */
+function largestCells(scores: reference.Matrix, count: number): Set<string> {
+  const order = Array.from(scores.data, (score, i) => ({
+    score,
+    key: `${Math.floor(i / scores.columns)},${i % scores.columns}`,
+  }));
+  order.sort((a, b) => b.score - a.score);
+  return new Set(order.slice(0, count).map(({ key }) => key));
+}
+
+t.test('parity: top-k scores are U · V, signed; the square factor where the weight is a rectangle', async (t) => {
+  for (const [rows, columns] of [
+    [11, 11],
+    [15, 8],
+    [8, 15],
+  ] as const) {
+    const { weight, factors } = await weightAndFactors(rows, columns);
+    const [u, vt] = [dense(factors.u), dense(factors.vt)];
+    const scores = rows === columns ? reference.matmul(u, reference.transpose(vt)) : rows > columns ? vt : u;
+    const layer = await svft(weight, { factors, pattern: 'topk', offDiagonals: 2, parity: 'svft-ref' });
+    const count = SparsityPattern.banded(Math.min(rows, columns), 2).entries;
+    t.same(new Set(cellsOf(layer)), largestCells(scores, count), `${rows} × ${columns}`);
+    disposeLayer(layer);
+    disposeAll(weight);
+    disposeSvd(factors);
+  }
+});
+
+t.test('what svft does not take', async (t) => {
+  const weight = gaussian(seeded(1), [6, 5], 'float32');
+  const factors = await svd(weight);
+  const foreign = await svd(gaussian(seeded(2), [6, 4], 'float32'));
+  const vector = gaussian(seeded(1), [6], 'float32');
+  const shortBias = gaussian(seeded(1), [5], 'float32');
+  const doubleBias = gaussian(seeded(1), [6], 'float64');
+  const broken = real([1, 2, Number.NaN, 4], [2, 2], 'float32');
+  await rejectsSigma(t, () => svft(vector), 'SHAPE_MISMATCH', 'a vector', 'weight', '[6]');
+  await rejectsSigma(t, () => svft(broken), 'NON_FINITE', 'NaN in the weight');
+  await rejectsSigma(
+    t,
+    () => svft(weight, { bias: shortBias }),
+    'SHAPE_MISMATCH',
+    'a bias of the wrong length',
+    'bias',
+    '[5]',
+    '6',
+  );
+  await rejectsSigma(
+    t,
+    () => svft(weight, { bias: doubleBias }),
+    'DTYPE_MISMATCH',
+    'a bias of another type',
+    'bias',
+    'float64',
+    'float32',
+  );
+  await rejectsSigma(
+    t,
+    () => svft(weight, { factors: foreign }),
+    'SHAPE_MISMATCH',
+    'factors of another weight',
+    'factors',
+  );
+  await rejectsSigma(t, () => svft(weight, { signal: AbortSignal.abort() }), 'ABORTED', 'aborted');
+  await rejectsSigma(
+    t,
+    () => svft(weight, { parity: 'other' } as unknown as SvftOptions),
+    'INVALID_ARGUMENT',
+    'an unknown parity',
+    'parity',
+    'other',
+  );
+  await rejectsSigma(
+    t,
+    () => svft(weight, { residual: 'some' } as unknown as SvftOptions),
+    'INVALID_ARGUMENT',
+    'an unknown residual',
+    'residual',
+    'some',
+  );
+  await rejectsSigma(t, () => svft(undefined as unknown as Tensor), 'INVALID_ARGUMENT', 'no weight', 'weight');
+  disposeAll(weight, vector, shortBias, doubleBias, broken);
+  disposeSvd(factors, foreign);
+});

@@ -1,0 +1,184 @@
+import { matmul, type Tensor, tensor, tidy, zeros } from 'sigmatune';
+import t from 'tap';
+import { layerShapes, oneOfEach } from './cases.js';
+import { disposeAll, expectNoLeak, item, throwsSigma } from './helpers.js';
+import { bench, disposeLayer, makeLayer } from './layer.js';
+
+t.test('disposes what is not returned', async (t) => {
+  await expectNoLeak(t, 'tidy', () => {
+    const inside: Tensor[] = [];
+    const kept = tidy(() => {
+      const a = tensor([1, 2, 3, 4], [2, 2]);
+      const b = matmul(a, a);
+      inside.push(a, b);
+      return matmul(b, a);
+    });
+    t.ok(
+      inside.every(({ disposed }) => disposed),
+      'the steps on the way are gone',
+    );
+    t.same([...kept.dataSync()], [37, 54, 81, 118], 'the result is not');
+    kept.dispose();
+  });
+});
+
+t.test('returns structures', async (t) => {
+  await expectNoLeak(t, 'structures', () => {
+    const made: Tensor[] = [];
+    const fresh = (): Tensor => {
+      const one = zeros([1]);
+      made.push(one);
+      return one;
+    };
+    const result = tidy(() => {
+      fresh();
+      return {
+        one: fresh(),
+        list: [fresh(), [fresh()]],
+        map: new Map([['key', fresh()]]),
+        set: new Set([fresh()]),
+        number: 5,
+        nothing: null,
+      };
+    });
+    t.same(
+      made.map(({ disposed }) => disposed),
+      [true, false, false, false, false, false],
+      'objects, arrays, maps and sets keep theirs',
+    );
+    t.equal(result.number, 5);
+    disposeAll(...made);
+    t.equal(
+      tidy(() => 'plain'),
+      'plain',
+    );
+    t.equal(
+      tidy(() => undefined),
+      undefined,
+    );
+    const cyclic: { self?: unknown } = {};
+    cyclic.self = cyclic;
+    t.equal(
+      tidy(() => cyclic),
+      cyclic,
+      'a structure that contains itself',
+    );
+  });
+});
+
+t.test('nests', async (t) => {
+  await expectNoLeak(t, 'nested', () => {
+    let inner: Tensor | undefined;
+    let escaped: Tensor | undefined;
+    const outer = tidy(() => {
+      const before = zeros([1]);
+      inner = tidy(() => {
+        zeros([3]);
+        return zeros([2]);
+      });
+      t.ok(!inner.disposed && !before.disposed, 'the inner result belongs to the outer scope');
+      escaped = tidy(() => before);
+      return zeros([4]);
+    });
+    t.ok(inner?.disposed, 'and ends with it, unless returned again');
+    t.ok(escaped?.disposed, 'a tensor of the outer scope passes through the inner one');
+    t.equal(outer.disposed, false);
+    outer.dispose();
+  });
+});
+
+t.test('tensors from outside are left alone', async (t) => {
+  await expectNoLeak(t, 'outside', () => {
+    const outside = zeros([2, 2]);
+    const result = tidy(() => matmul(outside, outside));
+    t.equal(outside.disposed, false);
+    const same = tidy(() => outside);
+    t.ok(same === outside && !outside.disposed, 'also when returned');
+    disposeAll(outside, result);
+  });
+});
+
+t.test('a body that throws', async (t) => {
+  await expectNoLeak(t, 'throwing', () => {
+    const failure = new Error('mine');
+    let inside: Tensor | undefined;
+    try {
+      tidy(() => {
+        inside = zeros([1]);
+        throw failure;
+      });
+      t.fail('the error passes through');
+    } catch (error) {
+      t.equal(error, failure, 'the error passes through');
+    }
+    t.ok(inside?.disposed, 'what it made is disposed');
+    const after = tidy(() => zeros([1]));
+    t.equal(after.disposed, false, 'the next scope works');
+    after.dispose();
+  });
+});
+
+t.test('a body that returns a promise', async (t) => {
+  await expectNoLeak(t, 'promise', () => {
+    let inside: Tensor | undefined;
+    throwsSigma(
+      t,
+      () =>
+        tidy(async () => {
+          inside = zeros([1]);
+          return inside;
+        }),
+      'INVALID_ARGUMENT',
+      'a promise',
+      'body',
+      'promise',
+    );
+    t.ok(inside?.disposed, 'what it made is disposed');
+    throwsSigma(t, () => tidy(5 as unknown as () => void), 'INVALID_ARGUMENT', 'no function', 'body', '5');
+  });
+});
+
+t.test('gradients that layers keep survive', async (t) => {
+  await expectNoLeak(t, 'gradients', async () => {
+    using on = await bench(item(layerShapes, 0), 'float32');
+    for (const family of oneOfEach) {
+      for (const strategy of family.strategies) {
+        const layer = await makeLayer(family, on, strategy);
+        for (let round = 0; round < 2; round++) {
+          tidy(() => {
+            const pass = layer.forward(on.x);
+            pass.backward(on.dy);
+            layer.apply(on.x);
+            layer.mergedWeight();
+          });
+          for (const { name, grad } of layer.parameters) {
+            t.ok(
+              grad && !grad.disposed && grad.dataSync().length === grad.size,
+              `${family.name}, ${strategy}, round ${round}: ${name}`,
+            );
+          }
+        }
+        const y = layer.apply(on.x);
+        t.equal(y.disposed, false, 'and the layer still works');
+        y.dispose();
+        disposeLayer(layer);
+      }
+    }
+  });
+});
+
+t.test('a pass made in a scope', async (t) => {
+  await expectNoLeak(t, 'pass', async () => {
+    using on = await bench(item(layerShapes, 0), 'float32');
+    const layer = await makeLayer(item(oneOfEach, 0), on, 'auto');
+    const pass = tidy(() => layer.forward(on.x));
+    t.equal(pass.y.disposed, false, 'y goes with the pass that is returned');
+    const dx = pass.backward(on.dy);
+    t.equal(dx.size, on.x.size, 'and what the pass needs as well');
+    disposeAll(dx, pass.y, pass);
+    tidy(() => {
+      layer.forward(on.x);
+    });
+    disposeLayer(layer);
+  });
+});
