@@ -49,8 +49,8 @@ function settings(op: string, thin: number, options: SvftOptions) {
   const parity = options.parity !== undefined;
   if (parity) checkChoice(op, 'options.parity', options.parity, ['svft-ref']);
   if (!(pattern instanceof SparsityPattern)) checkChoice(op, 'options.pattern', pattern, patternNames);
-  const named = typeof pattern === 'string' && pattern !== 'plain';
-  if (options.offDiagonals !== undefined && !named) {
+  const takesWidth = typeof pattern === 'string' && (pattern !== 'plain' || options.offDiagonals === 0);
+  if (options.offDiagonals !== undefined && !takesWidth) {
     reject(
       op,
       'options.offDiagonals',

@@ -10,7 +10,7 @@ import { Tensor } from '../tensor/tensor.js';
  * effectiveRank([1, 1, 1, 0]); // 3
  */
 export function effectiveRank(s: Tensor | ArrayLike<number>): number {
-  const values = s instanceof Tensor ? memoryOf('effectiveRank', 's', checkReal('effectiveRank', 's', s)) : s;
+  const values = Tensor.is(s) ? memoryOf('effectiveRank', 's', checkReal('effectiveRank', 's', s)) : s;
   if (typeof values !== 'object' || values === null || !Number.isInteger(values.length) || values.length < 1) {
     reject('effectiveRank', 's', 'a Tensor or an array of at least one number', s);
   }

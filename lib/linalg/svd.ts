@@ -185,7 +185,7 @@ async function decompose(driver: number, group: readonly Job[]): Promise<void> {
   try {
     await native.svd(driver, problems);
   } catch (error) {
-    throw named(error, group);
+    throw named(error, driver, group);
   }
   for (const [i, job] of group.entries()) keepRank(job, problems[i] as SvdProblem);
 }
@@ -209,9 +209,10 @@ function keepRank({ rows, columns, thin, rank, ...to }: Job, from: SvdProblem): 
 }
 
 /** The native side counts within its call; the caller knows the matrix by name. */
-function named(error: unknown, group: readonly Job[]): unknown {
+function named(error: unknown, driver: number, group: readonly Job[]): unknown {
   if (!(error instanceof SigmaError) || typeof error.detail !== 'number') return error;
   const message = error.message.slice(`${error.op}: `.length);
-  if (error.code === 'UNSUPPORTED') return new SigmaError(error.code, op, `options.driver: ${message}`);
+  if (error.code === 'UNSUPPORTED')
+    return new SigmaError(error.code, op, `options.driver: ${message}, got '${drivers[driver]}'`);
   return new SigmaError(error.code, op, `${group[error.detail]?.name}: ${message}`);
 }

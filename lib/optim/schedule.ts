@@ -7,15 +7,18 @@ export interface ScheduleOptions {
   total: number;
 }
 
-function schedule(op: string, options: ScheduleOptions, decay: (progress: number) => number): (step: number) => number {
+function schedule(
+  op: string,
+  options: ScheduleOptions,
+  fall: (step: number, span: number) => number,
+): (step: number) => number {
   const { warmup, total } = checkOptions(op, 'options', options, ['warmup', 'total']);
   checkInteger(op, 'options.warmup', warmup, 0);
   checkInteger(op, 'options.total', total, 1);
   if (warmup > total) fail('INVALID_ARGUMENT', op, 'options.warmup', `at most total, ${total}`, String(warmup));
   return (step) => {
     checkNumber(op, 'step', step, 0);
-    if (step < warmup) return step / warmup;
-    return decay((step - warmup) / Math.max(1, total - warmup));
+    return step < warmup ? step / warmup : fall(step, Math.max(1, total - warmup));
   };
 }
 
@@ -28,12 +31,13 @@ function schedule(op: string, options: ScheduleOptions, decay: (progress: number
  * optimizer.lrScale = schedule(step);
  */
 export function linearSchedule(options: ScheduleOptions): (step: number) => number {
-  return schedule('linearSchedule', options, (progress) => Math.max(0, 1 - progress));
+  return schedule('linearSchedule', options, (step, span) => Math.max(0, options.total - step) / span);
 }
 
 /** The same with half a cosine for the fall, as Hugging Face computes it. */
 export function cosineSchedule(options: ScheduleOptions): (step: number) => number {
-  return schedule('cosineSchedule', options, (progress) =>
-    progress >= 1 ? 0 : (1 + Math.cos(Math.PI * progress)) / 2,
-  );
+  // Past the end it stays at 0, where Hugging Face's cosine would rise again.
+  return schedule('cosineSchedule', options, (step, span) => {
+    return (1 + Math.cos(Math.PI * Math.min(1, (step - options.warmup) / span))) / 2;
+  });
 }

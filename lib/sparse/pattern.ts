@@ -31,6 +31,7 @@ export class SparsityPattern {
     if (cells.slots !== undefined) this.slots = cells.slots;
     // The native side keeps its own checked copy: no later write to the arrays above can reach a kernel.
     this.#handle = native.pattern(cells.rowPointers, cells.columnIndices);
+    Object.freeze(this);
   }
 
   /** @internal */

@@ -31,7 +31,7 @@ function flatten(data: readonly unknown[], out: number[], path: string): number[
   let inner: number[] | undefined;
   for (const [i, element] of data.entries()) {
     let shape: number[] = [];
-    if (Array.isArray(element)) shape = flatten(element, out, `${path}[${i}]`);
+    if (Array.isArray(element) || isNumericArray(element)) shape = flatten(Array.from(element), out, `${path}[${i}]`);
     else if (typeof element === 'number') out.push(element);
     else reject('tensor', `${path}[${i}]`, 'a number or an array', element);
     if (inner !== undefined && String(shape) !== String(inner)) {

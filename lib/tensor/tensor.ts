@@ -69,6 +69,11 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     return Tensor.make('Tensor.wrap', dtype, memory, shape) as never;
   }
 
+  /** @internal A tensor made here, and not an object that merely inherits from one. */
+  static is(value: unknown): value is Tensor {
+    return typeof value === 'object' && value !== null && #storage in value;
+  }
+
   /** @internal A tensor on memory of its type. */
   static make<D extends DType, S extends Shape>(op: string, dtype: D, array: TypedArrayOf<D>, shape: S): Tensor<D, S> {
     const size = sizeOf(op, shape);

@@ -6,6 +6,7 @@
 
 #include "args.h"
 #include "bind.h"
+#include "task.h"
 
 namespace sigma {
 namespace {
@@ -29,12 +30,10 @@ Napi::Value gemm(Args& args) {
 }
 
 // One asynchronous svd call. The inputs are copied before it starts: their buffers may be written, transferred or
-// dropped while it runs. The outputs are arrays that nobody else has yet, kept alive by a reference.
-class SvdTask : public Napi::AsyncWorker {
+// dropped while it runs. The outputs are arrays that nobody else has yet.
+class SvdTask : public Task {
  public:
-  SvdTask(Args& args, sigma_svd_driver driver)
-      : Napi::AsyncWorker(args.env(), "sigmatune.svd"), backend_(args.backend()), driver_(driver),
-        deferred_(Napi::Promise::Deferred::New(args.env())) {}
+  SvdTask(const sigma_backend& backend, sigma_svd_driver driver) : backend_(backend), driver_(driver) {}
 
   // One more matrix: a (m, n) to u (m, r), s (r), vt (r, n).
   void add(Napi::Object problem) {
@@ -50,33 +49,17 @@ class SvdTask : public Napi::AsyncWorker {
     inputs_.push_back(std::move(copy));
   }
 
-  Napi::Promise start(Napi::Array problems) {
-    outputs_ = Napi::Persistent(problems.As<Napi::Object>());
-    Queue();
-    return deferred_.Promise();
-  }
-
  protected:
-  void Execute() override {
+  Outcome run() override {
+    Outcome outcome;
     const auto count = static_cast<int64_t>(problems_.size());
-    status_ = backend_.svd(dtype_, driver_, problems_.data(), count, &failed_);
-    if (status_ != SIGMA_OK) message_ = backend_.last_error();
-    inputs_.clear();
-  }
-
-  void OnOK() override {
-    if (status_ == SIGMA_OK) return deferred_.Resolve(Env().Undefined());
-    const Napi::Value index = Napi::Number::New(Env(), static_cast<double>(failed_));
-    deferred_.Reject(sigma_error(Env(), error_code(status_), "svd", message_, index).Value());
-  }
-
-  // Only if Execute itself threw, which takes a failed allocation of the message.
-  void OnError(const Napi::Error& error) override {
-    deferred_.Reject(sigma_error(Env(), "NATIVE", "svd", error.Message(), Env().Undefined()).Value());
+    outcome.status = backend_.svd(dtype_, driver_, problems_.data(), count, &outcome.failed);
+    if (outcome.status != SIGMA_OK) outcome.message = backend_.last_error();
+    return outcome;
   }
 
  private:
-  int64_t size_of(Napi::Object problem, const char* name) const {
+  static int64_t size_of(Napi::Object problem, const char* name) {
     const Napi::Value value = problem.Get(name);
     const double size = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 0;
     if (!(size >= 1 && size <= 2147483647.0)) throw ArgumentError(std::string(name) + ": expected a positive integer");
@@ -96,15 +79,10 @@ class SvdTask : public Napi::AsyncWorker {
 
   const sigma_backend& backend_;
   sigma_svd_driver driver_;
-  Napi::Promise::Deferred deferred_;
-  Napi::ObjectReference outputs_;
   sigma_dtype dtype_ = SIGMA_FLOAT32;
   bool typed_ = false;
   std::vector<std::unique_ptr<std::byte[]>> inputs_;
   std::vector<sigma_svd_problem> problems_;
-  sigma_status status_ = SIGMA_OK;
-  std::string message_;
-  int64_t failed_ = 0;
 };
 
 // svd(driver, problems): Promise<void>; problems is a list of { a, u, s, vt, rows, columns }
@@ -113,13 +91,13 @@ Napi::Value svd(Args& args) {
   if (driver > SIGMA_SVD_GRAM64) throw ArgumentError("driver: expected a known driver");
   if (!args.value(1).IsArray()) throw ArgumentError("problems: expected an array");
   const auto problems = args.value(1).As<Napi::Array>();
-  auto task = std::make_unique<SvdTask>(args, static_cast<sigma_svd_driver>(driver));
+  auto task = std::make_unique<SvdTask>(args.backend(), static_cast<sigma_svd_driver>(driver));
   for (uint32_t i = 0; i < problems.Length(); ++i) {
     const Napi::Value problem = problems[i];
     if (!problem.IsObject()) throw ArgumentError("problems: expected objects");
     task->add(problem.As<Napi::Object>());
   }
-  return task.release()->start(problems);
+  return Task::start(args.env(), "svd", std::move(task), problems);
 }
 
 }  // namespace

@@ -8,7 +8,10 @@ namespace {
 // initialize(SigmaError): the class that every failure is thrown as.
 Napi::Value initialize(Args& args) {
   if (!args.value(0).IsFunction()) throw ArgumentError("errorClass: expected a constructor");
-  args.environment().error_class = Napi::Persistent(args.value(0).As<Napi::Function>());
+  napi_ref& error_class = args.environment().error_class;
+  if (error_class != nullptr) napi_delete_reference(args.env(), error_class);
+  error_class = nullptr;
+  if (napi_create_reference(args.env(), args.value(0), 1, &error_class) != napi_ok) throw Napi::Error::New(args.env());
   return args.env().Undefined();
 }
 

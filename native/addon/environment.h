@@ -14,7 +14,7 @@ namespace sigma {
 struct Environment {
   const sigma_backend* backend = nullptr;
   sigma_context* context = nullptr;
-  Napi::FunctionReference error_class;  // lib/errors.ts's SigmaError
+  napi_ref error_class = nullptr;  // lib/errors.ts's SigmaError; released with the environment
 
   Environment() = default;
   Environment(const Environment&) = delete;
@@ -32,9 +32,9 @@ class ArgumentError : public std::runtime_error {
 
 const char* error_code(sigma_status status);
 
-// new SigmaError(code, op, message, detail)
-Napi::Error sigma_error(Napi::Env env, const char* code, const char* op, const std::string& message,
-                        Napi::Value detail);
+// new SigmaError(code, op, message, detail); `detail` may be null
+napi_status make_error(napi_env env, const char* code, const char* op, const char* message, napi_value detail,
+                       napi_value* error) noexcept;
 
 // The exception in flight, as a SigmaError of operation `op`. To be called from within a catch block.
 Napi::Error current_error(Napi::Env env, const char* op);

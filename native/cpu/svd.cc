@@ -118,7 +118,7 @@ void solve(sigma_svd_driver driver, const Problem<T>& p) {
 template <class T>
 void svd(sigma_svd_driver driver, const sigma_svd_problem* problems, int64_t count, int64_t* failed) {
   if (driver != SIGMA_SVD_AUTO && driver != SIGMA_SVD_GESDD && driver != SIGMA_SVD_GESVD) {
-    throw Failure(SIGMA_UNSUPPORTED, "the CPU has the drivers 'auto', 'gesdd' and 'gesvd'");
+    throw Failure(SIGMA_UNSUPPORTED, "expected 'auto', 'gesdd' or 'gesvd', which the CPU has");
   }
   // One slot a problem, so that the first failure is named whatever the order in which threads met it.
   std::vector<std::exception_ptr> errors(static_cast<size_t>(count));
