@@ -10,7 +10,7 @@ export interface ScheduleOptions {
 function schedule(
   op: string,
   options: ScheduleOptions,
-  fall: (step: number, span: number) => number,
+  fall: (step: number, span: number, options: ScheduleOptions) => number,
 ): (step: number) => number {
   const { warmup, total } = checkOptions(op, 'options', options, ['warmup', 'total']);
   checkInteger(op, 'options.warmup', warmup, 0);
@@ -18,7 +18,7 @@ function schedule(
   if (warmup > total) fail('INVALID_ARGUMENT', op, 'options.warmup', `at most total, ${total}`, String(warmup));
   return (step) => {
     checkNumber(op, 'step', step, 0);
-    return step < warmup ? step / warmup : fall(step, Math.max(1, total - warmup));
+    return step < warmup ? step / warmup : fall(step, Math.max(1, total - warmup), { warmup, total });
   };
 }
 
@@ -31,13 +31,13 @@ function schedule(
  * optimizer.lrScale = schedule(step);
  */
 export function linearSchedule(options: ScheduleOptions): (step: number) => number {
-  return schedule('linearSchedule', options, (step, span) => Math.max(0, options.total - step) / span);
+  return schedule('linearSchedule', options, (step, span, { total }) => Math.max(0, total - step) / span);
 }
 
 /** The same with half a cosine for the fall, as Hugging Face computes it. */
 export function cosineSchedule(options: ScheduleOptions): (step: number) => number {
   // Past the end it stays at 0, where Hugging Face's cosine would rise again.
-  return schedule('cosineSchedule', options, (step, span) => {
-    return (1 + Math.cos(Math.PI * Math.min(1, (step - options.warmup) / span))) / 2;
+  return schedule('cosineSchedule', options, (step, span, { warmup }) => {
+    return (1 + Math.cos(Math.PI * Math.min(1, (step - warmup) / span))) / 2;
   });
 }

@@ -9,7 +9,7 @@ export interface TensorOptions<D extends DType = DType> {
   device?: Device;
 }
 
-function readOptions(op: string, options: TensorOptions | undefined): TensorOptions {
+function readOptions<O extends { dtype?: DType | undefined; device?: Device }>(op: string, options: O | undefined): O {
   const given = checkOptions(op, 'options', options, ['dtype', 'device']);
   if (given.dtype !== undefined) checkChoice(op, 'options.dtype', given.dtype, dtypes);
   resolveDevice(op, given.device);
@@ -53,11 +53,26 @@ function flatten(data: readonly unknown[], out: number[], path: string): number[
  * tensor([[1, 2, 3], [4, 5, 6]]).shape; // [2, 3]
  * tensor(new Float64Array(6), [2, 3]).dtype; // 'float64'
  */
+export function tensor<const S extends Shape = Shape>(
+  data: Float64Array,
+  shape?: S,
+  options?: { dtype?: undefined; device?: Device },
+): Tensor<'float64', S>;
+export function tensor<const S extends Shape = Shape>(
+  data: Int32Array,
+  shape?: S,
+  options?: { dtype?: undefined; device?: Device },
+): Tensor<'int32', S>;
 export function tensor<D extends DType = 'float32', const S extends Shape = Shape>(
   data: ArrayLike<number> | readonly unknown[],
   shape?: S,
   options?: TensorOptions<D>,
-): Tensor<D, S> {
+): Tensor<D, S>;
+export function tensor(
+  data: ArrayLike<number> | readonly unknown[],
+  shape?: Shape,
+  options?: { dtype?: DType | undefined; device?: Device },
+): Tensor {
   const { dtype } = readOptions('tensor', options);
   const bits = dtype === 'bfloat16' && data instanceof Uint16Array;
   const type = dtype ?? dtypeOf(data) ?? 'float32';
@@ -77,7 +92,7 @@ export function tensor<D extends DType = 'float32', const S extends Shape = Shap
   const fits = found.length === 1 ? found[0] === size : String(found) === String(wanted);
   if (!fits) fail('SHAPE_MISMATCH', 'tensor', 'shape', `that of the data, ${describe(found)}`, describe(wanted));
   const source: DType = bits ? 'bfloat16' : 'float64';
-  return Tensor.make('tensor', type, convert('tensor', numbers, source, type), wanted) as Tensor<D, S>;
+  return Tensor.make('tensor', type, convert('tensor', numbers, source, type), wanted);
 }
 
 function arrayFrom(data: unknown): unknown[] {
