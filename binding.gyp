@@ -14,6 +14,8 @@
       'NAPI_VERSION=8',
       'NODE_ADDON_API_CPP_EXCEPTIONS',
       'NODE_ADDON_API_DISABLE_DEPRECATED',
+      # A worker that is being terminated refuses every exception: drop it there, instead of aborting the process.
+      'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS',
     ],
     'cflags!': ['-fno-exceptions'],
     'cflags_cc!': ['-fno-exceptions', '-fno-rtti', '-std=gnu++17', '-std=gnu++20'],
@@ -23,7 +25,8 @@
       '-std=c++20', '-O3', '-fvisibility=hidden', '-ffp-contract=fast', '-fno-math-errno', '-fno-trapping-math',
       '-Wall', '-Wextra', '-Wpedantic', '-Wshadow', '-Wconversion', '-Wno-sign-conversion', '-Werror',
     ],
-    'ldflags': ['-Wl,-z,now', '-Wl,--exclude-libs,ALL', '-Wl,--gc-sections'],
+    # nodelete: the pool's threads outlive the last environment that loaded the addon, so its code must stay mapped.
+    'ldflags': ['-Wl,-z,now', '-Wl,-z,nodelete', '-Wl,--exclude-libs,ALL', '-Wl,--gc-sections'],
     'conditions': [
       ['blas=="static"', {
         'libraries': [

@@ -1,6 +1,6 @@
 /** Work off the event loop: promises always settle, whatever happens to their inputs and callbacks meanwhile. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Real, SigmaError, type Svd, svd, svft, Tensor, tensor } from 'sigmatune';
+import { type Real, SigmaError, type Svd, setThreads, svd, svft, Tensor, tensor, threads } from 'sigmatune';
 import t from 'tap';
 import { svdAccuracy } from './cases.js';
 import { type Check, disposeAll, disposeSvd, expectNoLeak, gaussian, seeded, snapshot } from './helpers.js';
@@ -219,4 +219,38 @@ t.test('results nobody waits for', async (t) => {
   t.equal(result.s.size, 10, 'do not hold up the others');
   disposeSvd(result);
   disposeAll(a);
+});
+
+t.test('the number of threads changes meanwhile', async (t) => {
+  const before = threads();
+  const list = Array.from({ length: 20 }, (_, i) => gaussian(seeded(i), [60, 60], 'float32'));
+  const promise = svd(list);
+  for (const count of [1, 4, 2, 8, 1, 3]) {
+    setThreads(count);
+    const more = await svd(list.slice(0, 3));
+    disposeSvd(...more);
+  }
+  const results = await promise;
+  results.forEach((result, i) => {
+    const a = list[i];
+    if (a) t.ok(residual(snapshot(a), 60, 60, result) <= svdAccuracy.float32.residual, `matrix ${i}`);
+  });
+  setThreads(before);
+  disposeSvd(...results);
+  disposeAll(...list);
+});
+
+t.test('memory shared with other threads', async (t) => {
+  // Another thread may write it at any time, so it may be refused; what is taken must be computed right.
+  const shared = new Float32Array(new SharedArrayBuffer(36 * 4));
+  shared.set(seeded(1).normals(36));
+  let a: Tensor<'float32'>;
+  try {
+    a = Tensor.wrap(shared, [6, 6]);
+  } catch (error) {
+    t.match(error, { name: 'SigmaError', code: 'INVALID_ARGUMENT' }, 'refused');
+    return;
+  }
+  await settles(t, svd(a), shared, 6, 'shared memory');
+  a.dispose();
 });

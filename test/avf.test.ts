@@ -1,7 +1,9 @@
 /** VectorFit's Adaptive Vector Freezing: Equations 4 and 5, as spec.md 1.4 fixes them. */
-import { AdamW, AdaptiveVectorFreezing, type Parameter } from 'sigmatune';
+import { AdamW, AdaptiveVectorFreezing, type Parameter, vectorFit } from 'sigmatune';
 import t from 'tap';
+import { layerShapes } from './cases.js';
 import { assertSameBits, at, disposeAll, expectNoLeak, item, real, seeded, snapshot, throwsSigma } from './helpers.js';
+import { bench, disposeLayer, parameter } from './layer.js';
 import { ReferenceFreezing } from './reference-optim.js';
 
 function makeParameters(lengths: readonly number[], dtype: 'float32' | 'float64' = 'float64'): Parameter[] {
@@ -127,6 +129,23 @@ t.test('with an optimiser', async (t) => {
   assertSameBits(t, a.value, before, 'the frozen vector is skipped wholly');
   optimizer.zeroGrad();
   disposeParameters(parameters);
+});
+
+t.test('on a layer', async (t) => {
+  await expectNoLeak(t, 'layer', async () => {
+    using on = await bench(item(layerShapes, 0), 'float64');
+    const layer = await vectorFit(on.weight, { bias: on.bias, factors: on.factors, name: 'q' });
+    const freezing = new AdaptiveVectorFreezing(layer.parameters, { start: 1, every: 1, count: 2, freeze: 1 });
+    const sigma = parameter(layer, 'sigma').value.dataSync();
+    sigma[0] = at(sigma, 0) + 1;
+    freezing.step(1);
+    t.same([...freezing.frozen], ['q.sigma']);
+    const pass = layer.forward(on.x);
+    disposeAll(pass.backward(on.dy), pass.y, pass);
+    t.equal(parameter(layer, 'sigma').grad, null, 'no gradient is computed for the frozen vector');
+    t.ok(parameter(layer, 'bias').grad, 'but for the other');
+    disposeLayer(layer);
+  });
 });
 
 t.test('what it does not take', async (t) => {

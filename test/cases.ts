@@ -50,7 +50,7 @@ export const layerShapes: readonly LayerShape[] = [
   { name: 'one output', out: 1, in: 11, tokens: 4 },
   { name: 'one input', out: 11, in: 1, tokens: 4 },
   { name: 'one by one', out: 1, in: 1, tokens: 3 },
-  { name: 'many tokens', out: 33, in: 35, tokens: 1037 },
+  { name: 'many tokens', out: 19, in: 23, tokens: 1037 },
   { name: 'many features', out: 515, in: 70, tokens: 9 },
 ];
 

@@ -164,6 +164,34 @@ t.test('a weight, factors or parameter that is taken away from a living layer', 
   }
 });
 
+t.test('types that no layer computes in', async (t) => {
+  const single = gaussian(seeded(1), [4, 4], 'float32');
+  for (const dtype of ['bfloat16', 'int32'] as const) {
+    const weight = single.cast(dtype);
+    for (const [name, make] of [
+      ['svft', svft],
+      ['siva', siva],
+      ['vectorFit', vectorFit],
+    ] as const) {
+      await rejectsSigma(t, () => make(weight), 'DTYPE_MISMATCH', `${name} of ${dtype}`, 'weight', dtype, 'float32');
+    }
+    weight.dispose();
+  }
+  const double = gaussian(seeded(1), [4, 4], 'float64');
+  const factors = await svd(double);
+  await rejectsSigma(
+    t,
+    () => svft(single, { factors }),
+    'DTYPE_MISMATCH',
+    'factors of another type',
+    'factors',
+    'float64',
+    'float32',
+  );
+  disposeAll(single, double);
+  disposeSvd(factors);
+});
+
 t.test('a resized buffer', async (t) => {
   // A resizable ArrayBuffer can shrink under its view: reading past its end must not happen.
   const Resizable = ArrayBuffer as unknown as new (

@@ -1,11 +1,12 @@
 /** A layer as an object: names, counts, plans, lifetime, what it refuses. */
-import { svft, type Tensor, vectorFit } from 'sigmatune';
+import { siva, svd, svft, type Tensor, vectorFit } from 'sigmatune';
 import t from 'tap';
 import { families, layerShapes, oneOfEach, strategies, tolerances } from './cases.js';
 import {
   assertClose,
   assertSameBits,
   disposeAll,
+  disposeSvd,
   expectNoLeak,
   gaussian,
   item,
@@ -248,4 +249,29 @@ t.test('names and counts', async (t) => {
     disposeLayer(plain);
     disposeLayer(named);
   }
+});
+
+t.test('factors that were truncated beforehand', async (t) => {
+  await expectNoLeak(t, 'truncated factors', async () => {
+    using on = await bench(square, 'float64');
+    const factors = await svd(on.weight as Tensor<'float64'>, { rank: 4 });
+    const options = { pattern: 'banded', offDiagonals: 1 } as const;
+    for (const residual of ['keep', 'drop'] as const) {
+      const sliced = await svft(on.weight, { ...options, residual, factors: on.factors, rank: 4 });
+      const given = await svft(on.weight, { ...options, residual, factors });
+      perturb(sliced);
+      perturb(given);
+      const [one, two] = [sliced.apply(on.x), given.apply(on.x)];
+      t.equal(given.rank, 4, `svft, ${residual}: their rank is the layer's`);
+      assertClose(t, two, one, tolerances.float64, `svft, ${residual}: as if sliced here`);
+      disposeAll(one, two);
+      disposeLayer(sliced);
+      disposeLayer(given);
+    }
+    const truncatedCodes = ['SHAPE_MISMATCH', 'INVALID_ARGUMENT'] as const;
+    // Without the tail these two would silently be other layers.
+    await rejectsSigma(t, () => vectorFit(on.weight, { factors }), truncatedCodes, 'vectorFit', 'factors');
+    await rejectsSigma(t, () => siva(on.weight, { factors, count: 2 }), truncatedCodes, 'siva', 'factors');
+    disposeSvd(factors);
+  });
 });

@@ -215,17 +215,72 @@ t.test('a pass is used once', async (t) => {
       }
 
       const failed = layer.forward(on.x);
-      throwsSigma(
-        t,
-        () => failed.backward(on.x.reshape([on.x.size])),
-        'SHAPE_MISMATCH',
-        `${family.name}: dy of a wrong shape`,
-        'dy',
-      );
+      const flat = on.dy.reshape([on.dy.size]);
+      throwsSigma(t, () => failed.backward(flat), 'SHAPE_MISMATCH', `${family.name}: dy of a wrong shape`, 'dy');
+      flat.dispose();
       const recovered = failed.backward(on.dy);
       t.equal(recovered.size, on.x.size, `${family.name}: a failed backward can be tried again`);
       disposeAll(failed.y, recovered, failed);
       disposeLayer(layer);
     }
   });
+});
+
+t.test('what is frozen between forward and backward', async (t) => {
+  await expectNoLeak(t, 'frozen meanwhile', async () => {
+    using on = await bench(square, 'float64');
+    for (const family of oneOfEach) {
+      for (const strategy of family.strategies) {
+        const layer = await makeLayer(family, on, strategy);
+        const pass = layer.forward(on.x);
+        for (const entry of layer.parameters) entry.trainable = false;
+        disposeAll(pass.backward(on.dy), pass.y, pass);
+        t.ok(
+          layer.parameters.every(({ grad }) => grad === null),
+          `${family.name}, ${strategy}: gets no gradient`,
+        );
+        disposeLayer(layer);
+      }
+    }
+  });
+});
+
+t.test('a layer that is disposed between forward and backward', async (t) => {
+  await expectNoLeak(t, 'disposed meanwhile', async () => {
+    using on = await bench(square, 'float64');
+    for (const family of oneOfEach) {
+      for (const strategy of family.strategies) {
+        const layer = await makeLayer(family, on, strategy);
+        const pass = layer.forward(on.x);
+        layer.dispose();
+        try {
+          disposeAll(pass.backward(on.dy));
+          t.pass(`${family.name}, ${strategy}: the pass works on`);
+        } catch (error) {
+          t.match(error, { name: 'SigmaError', code: 'DISPOSED' }, `${family.name}, ${strategy}: a clean error`);
+        }
+        disposeAll(pass.y, pass);
+        clearGradients(layer);
+      }
+    }
+  });
+});
+
+t.test('y as its own gradient', async (t) => {
+  using on = await bench(tall, 'float64');
+  for (const family of oneOfEach) {
+    for (const strategy of family.strategies) {
+      const layer = await makeLayer(family, on, strategy);
+      perturb(layer);
+      const pass = layer.forward(on.x);
+      const copy = pass.y.cast('float64');
+      const own = pass.backward(pass.y);
+      assertSameBits(t, pass.y, copy, `${family.name}, ${strategy}: y is not written`);
+      const other = layer.forward(on.x);
+      const dx = other.backward(copy);
+      assertSameBits(t, own, dx, `${family.name}, ${strategy}: the same dx`);
+      disposeAll(pass.y, pass, copy, own, other.y, other, dx);
+      disposeLayer(layer);
+    }
+  }
 });

@@ -39,11 +39,12 @@ export function matmul(a: Matrix, b: Matrix): Matrix {
   if (a.columns !== b.rows) throw new RangeError(`${a.rows} × ${a.columns} by ${b.rows} × ${b.columns}`);
   const data = new Float64Array(a.rows * b.columns);
   for (let i = 0; i < a.rows; i++) {
+    const sums = data.subarray(i * b.columns, (i + 1) * b.columns);
     for (let k = 0; k < a.columns; k++) {
       const factor = at(a.data, i * a.columns + k);
-      for (let j = 0; j < b.columns; j++) {
-        data[i * b.columns + j] = at(data, i * b.columns + j) + factor * at(b.data, k * b.columns + j);
-      }
+      const row = b.data.subarray(k * b.columns, (k + 1) * b.columns);
+      // The innermost loop of this suite: `?? 0` is never taken, but costs less than a check.
+      for (let j = 0; j < row.length; j++) sums[j] = (sums[j] ?? 0) + factor * (row[j] ?? 0);
     }
   }
   return { rows: a.rows, columns: b.columns, data };

@@ -1,5 +1,5 @@
 /** SVFT's own options: patterns by name, initialisation, truncation, and the public reference's departures. */
-import { type AdaptedLinear, SparsityPattern, type Svd, type SvftOptions, svd, svft, type Tensor } from 'sigmatune';
+import { type AdaptedLinear, SparsityPattern, type SvftOptions, svd, svft, type Tensor } from 'sigmatune';
 import t from 'tap';
 import { tolerances } from './cases.js';
 import {
@@ -18,39 +18,7 @@ import {
 } from './helpers.js';
 import { dense, disposeLayer, parameter } from './layer.js';
 import * as reference from './reference.js';
-
-async function weightAndFactors(rows: number, columns: number, seed = 1): Promise<{ weight: Tensor; factors: Svd }> {
-  const weight = gaussian(seeded(seed), [rows, columns], 'float64', 1 / Math.sqrt(columns));
-  return { weight, factors: await svd(weight) };
-}
-
-/** The cells of M that a layer trains, read off its merged weight: M = (Uᵀ W' V − diag σ) / g with every value 1. */
-function cellsOf(layer: AdaptedLinear): string[] {
-  const m = parameter(layer, 'm').value.dataSync();
-  m.fill(1);
-  const gate = layer.parameters.find(({ name }) => name === 'gate');
-  const g = gate ? reference.sigmoid(at(values(gate.value), 0)) : 1;
-  const merged = layer.mergedWeight();
-  const { u, s, vt } = layer.factors;
-  const core = reference.matmul(
-    reference.matmul(reference.transpose(dense(u)), dense(merged)),
-    reference.transpose(dense(vt)),
-  );
-  merged.dispose();
-  const cells: string[] = [];
-  const sigma = snapshot(s);
-  for (let i = 0; i < core.rows; i++) {
-    for (let j = 0; j < core.columns; j++) {
-      const value = (reference.entry(core, i, j) - (i === j ? at(sigma, i) : 0)) / g;
-      // Duplicates sum, so a cell counts as often as it was drawn.
-      for (let k = 0; k < Math.round(value); k++) cells.push(`${i},${j}`);
-    }
-  }
-  return cells;
-}
-
-const cells = (pattern: SparsityPattern): string[] =>
-  reference.coordinates(pattern).map(({ row, column }) => `${row},${column}`);
+import { cells, cellsOf, weightAndFactors } from './svft-core.js';
 
 t.test('patterns by name', async (t) => {
   const { weight, factors } = await weightAndFactors(14, 14);
@@ -253,70 +221,6 @@ t.test('the orthonormal fill is seeded', async (t) => {
   for (const layer of [first, same, other]) disposeLayer(layer);
   disposeAll(weight);
   disposeSvd(factors);
-});
-
-// ── parity: 'svft-ref' (spec.md 1.2) ─────────────────────────────────────────────────────────────────────
-
-t.test('parity: Kaiming and the dropped tail are the defaults', async (t) => {
-  const { weight, factors } = await weightAndFactors(40, 40);
-  const layer = await svft(weight, { factors, pattern: 'banded', offDiagonals: 10, parity: 'svft-ref', seed: 1 });
-  const m = snapshot(parameter(layer, 'm').value);
-  const variance = m.reduce((sum, value) => sum + value * value, 0) / m.length;
-  t.ok(Math.abs(variance / (2 / m.length) - 1) < 0.3, `variance ${variance} about ${2 / m.length}`);
-  t.same([...(values(parameter(layer, 'gate').value) as Float64Array)], [0], 'γ = 0');
-  disposeLayer(layer);
-  const dropped = await svft(weight, { factors, rank: 6, parity: 'svft-ref', init: 'zeros' });
-  const merged = dropped.mergedWeight();
-  const kept = snapshot(factors.s).map((value, i) => (i < 6 ? value : 0));
-  const head = reference.matmul(reference.matmul(dense(factors.u), reference.diagonal(kept)), dense(factors.vt));
-  assertClose(t, merged, head.data, tolerances.float64, 'the tail is dropped, and an explicit init is obeyed');
-  merged.dispose();
-  disposeLayer(dropped);
-  disposeAll(weight);
-  disposeSvd(factors);
-});
-
-t.test('parity: random draws with replacement', async (t) => {
-  const { weight, factors } = await weightAndFactors(48, 48);
-  const options = { factors, pattern: 'random', offDiagonals: 8, seed: 5 } as const;
-  const parity = await svft(weight, { ...options, parity: 'svft-ref' });
-  const expected = SparsityPattern.random(48, { offDiagonals: 8 }, { seed: 5, replacement: true });
-  t.same(cellsOf(parity), cells(expected), 'the cells of replacement: true');
-  t.ok(new Set(cells(expected)).size < expected.entries, 'some of them twice');
-  disposeLayer(parity);
-  const byDefault = await svft(weight, options);
-  t.equal(new Set(cellsOf(byDefault)).size, expected.entries, 'each cell once by default');
-  disposeLayer(byDefault);
-  disposeAll(weight);
-  disposeSvd(factors);
-});
-
-/** The cells of the largest scores [r, r], signed. */
-function largestCells(scores: reference.Matrix, count: number): Set<string> {
-  const order = Array.from(scores.data, (score, i) => ({
-    score,
-    key: `${Math.floor(i / scores.columns)},${i % scores.columns}`,
-  }));
-  order.sort((a, b) => b.score - a.score);
-  return new Set(order.slice(0, count).map(({ key }) => key));
-}
-
-t.test('parity: top-k scores are U · V, signed; the square factor where the weight is a rectangle', async (t) => {
-  for (const [rows, columns] of [
-    [11, 11],
-    [15, 8],
-    [8, 15],
-  ] as const) {
-    const { weight, factors } = await weightAndFactors(rows, columns);
-    const [u, vt] = [dense(factors.u), dense(factors.vt)];
-    const scores = rows === columns ? reference.matmul(u, reference.transpose(vt)) : rows > columns ? vt : u;
-    const layer = await svft(weight, { factors, pattern: 'topk', offDiagonals: 2, parity: 'svft-ref' });
-    const count = SparsityPattern.banded(Math.min(rows, columns), 2).entries;
-    t.same(new Set(cellsOf(layer)), largestCells(scores, count), `${rows} × ${columns}`);
-    disposeLayer(layer);
-    disposeAll(weight);
-    disposeSvd(factors);
-  }
 });
 
 t.test('what svft does not take', async (t) => {

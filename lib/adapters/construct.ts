@@ -106,6 +106,16 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
   };
 }
 
+/** All thin triples; SHAPE_MISMATCH where the factors that were given are fewer. */
+export async function decomposeWhole(site: Site): Promise<Svd> {
+  const factors = await site.decompose();
+  const { size } = factors.s;
+  if (size < site.thin) {
+    fail('SHAPE_MISMATCH', site.op, 'options.factors', `all ${site.thin} singular triples`, describe(size));
+  }
+  return factors;
+}
+
 /** Given factors: u [out, q], s [q], vt [q, in] with q ≤ min(out, in), of the weight's type. */
 function checkFactors(op: string, factors: unknown, weight: Tensor<Real>): Svd {
   if (!isRecord(factors)) reject(op, 'options.factors', 'an object { u, s, vt }', factors);

@@ -4,7 +4,7 @@ import { random } from '../random.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { memoryOf, output } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
-import { chooseFrom, family, type Site, selectTriples } from './construct.js';
+import { chooseFrom, decomposeWhole, family, type Site, selectTriples } from './construct.js';
 import type { Terms } from './operator.js';
 import { orthonormalColumns, transposed } from './orthonormal.js';
 import { costOf, type Strategy } from './planner.js';
@@ -74,10 +74,7 @@ export const siva = family<SivaOptions>(
   async (site, options) => {
     const chosen = settings(site, options);
     const { op, thin } = site;
-    const full = await site.decompose();
-    if (full.s.size < thin) {
-      reject(op, 'options.factors', `all ${thin} singular triples, to choose among`, full.s.size);
-    }
+    const full = await decomposeWhole(site);
     const k = chosen.count ?? varianceCount(memoryOf(op, 'factors.s', full.s), chosen.perc, chosen.spectrum);
     const first = chosen.select === 'top' ? 0 : thin - k;
     const s = site.parameter('s', output(op, full.u.dtype, [k]).tensor());

@@ -1,6 +1,6 @@
 import { checkBoolean, checkOptions, describe, fail, reject } from '../check.js';
 import { copyOf } from '../tensor/operand.js';
-import { chooseFrom, family } from './construct.js';
+import { chooseFrom, decomposeWhole, family } from './construct.js';
 import type { Terms } from './operator.js';
 import type { AdapterOptions } from './types.js';
 
@@ -21,7 +21,7 @@ export interface VectorFitOptions extends AdapterOptions {
  * layer.parameters.map(({ name }) => name); // ['blocks.0.q.sigma', 'blocks.0.q.bias']
  */
 export const vectorFit = family<VectorFitOptions>('vectorfit', ['train'], async (site, options) => {
-  const { op, thin } = site;
+  const { op } = site;
   const train = checkOptions(op, 'options.train', options.train, ['sigma', 'bias']);
   const trainsSigma = checkBoolean(op, 'options.train.sigma', train.sigma ?? true);
   const trainsBias = checkBoolean(op, 'options.train.bias', train.bias ?? true) && site.bias !== undefined;
@@ -33,9 +33,8 @@ export const vectorFit = family<VectorFitOptions>('vectorfit', ['train'], async 
     ['factored', 'merged'],
     'σ fills every direction, so there is no base left to add to',
   );
-  const factors = await site.decompose();
+  const factors = await decomposeWhole(site);
   const { u, s, vt } = factors;
-  if (s.size < thin) fail('SHAPE_MISMATCH', op, 'options.factors', `all ${thin} singular triples`, describe(s.size));
 
   const sigma = trainsSigma ? site.parameter('sigma', copyOf(op, 'factors.s', s)) : s;
   const bias = trainsBias && site.bias ? site.parameter('bias', copyOf(op, 'options.bias', site.bias)) : site.bias;

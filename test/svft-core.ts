@@ -1,0 +1,42 @@
+/** What the tests of SVFT's patterns share: a weight with its factors, and the cells that a layer really trains. */
+import { type AdaptedLinear, type SparsityPattern, type Svd, svd, type Tensor } from 'sigmatune';
+import { at, gaussian, seeded, snapshot, values } from './helpers.js';
+import { dense, parameter } from './layer.js';
+import * as reference from './reference.js';
+
+export async function weightAndFactors(
+  rows: number,
+  columns: number,
+  seed = 1,
+): Promise<{ weight: Tensor; factors: Svd }> {
+  const weight = gaussian(seeded(seed), [rows, columns], 'float64', 1 / Math.sqrt(columns));
+  return { weight, factors: await svd(weight) };
+}
+
+/** The cells of M that a layer trains, read off its merged weight: M = (Uᵀ W' V − diag σ) / g with every value 1. */
+export function cellsOf(layer: AdaptedLinear): string[] {
+  const m = parameter(layer, 'm').value.dataSync();
+  m.fill(1);
+  const gate = layer.parameters.find(({ name }) => name === 'gate');
+  const g = gate ? reference.sigmoid(at(values(gate.value), 0)) : 1;
+  const merged = layer.mergedWeight();
+  const { u, s, vt } = layer.factors;
+  const core = reference.matmul(
+    reference.matmul(reference.transpose(dense(u)), dense(merged)),
+    reference.transpose(dense(vt)),
+  );
+  merged.dispose();
+  const cells: string[] = [];
+  const sigma = snapshot(s);
+  for (let i = 0; i < core.rows; i++) {
+    for (let j = 0; j < core.columns; j++) {
+      const value = (reference.entry(core, i, j) - (i === j ? at(sigma, i) : 0)) / g;
+      // Duplicates sum, so a cell counts as often as it was drawn.
+      for (let k = 0; k < Math.round(value); k++) cells.push(`${i},${j}`);
+    }
+  }
+  return cells;
+}
+
+export const cells = (pattern: SparsityPattern): string[] =>
+  reference.coordinates(pattern).map(({ row, column }) => `${row},${column}`);
