@@ -1,4 +1,4 @@
-import { checkBoolean, checkOptions, describe, fail, reject } from '../check.js';
+import { checkBoolean, checkOptions, reject } from '../check.js';
 import { copyOf } from '../tensor/operand.js';
 import { chooseFrom, decomposeWhole, family } from './construct.js';
 import type { Terms } from './operator.js';
