@@ -177,3 +177,24 @@ t.test('what it does not take', async (t) => {
     throwsSigma(t, () => freezing.step(step), 'INVALID_ARGUMENT', `step ${step}`, 't');
   disposeParameters(parameters);
 });
+
+t.test('a parameter that is frozen from the start is left alone', async (t) => {
+  const parameters = makeParameters([2, 2, 2]);
+  const [a, b] = [item(parameters, 0), item(parameters, 1)];
+  a.trainable = false;
+  const freezing = new AdaptiveVectorFreezing(parameters, { start: 1, every: 1, count: 1, freeze: 1 });
+  b.value.dataSync()[0] = 10;
+  freezing.step(1);
+  t.same([...freezing.strengths.keys()], ['v1', 'v2'], 'it has no strength');
+  t.same([...freezing.frozen], ['v1']);
+  t.equal(a.trainable, false, 'and is not released');
+  throwsSigma(
+    t,
+    () => new AdaptiveVectorFreezing([a, item(parameters, 2)], { start: 1, every: 1, count: 1, freeze: 2 }),
+    'INVALID_ARGUMENT',
+    'more to freeze than there are',
+    'freeze',
+    '2',
+  );
+  disposeParameters(parameters);
+});

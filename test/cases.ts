@@ -41,7 +41,10 @@ export interface LayerShape {
   readonly tokens: number;
 }
 
-/** r = 1, N = 1, tall, wide, square; the last two cross every tile of tokens or of features. */
+/**
+ * r = 1, N = 1, tall, wide, square; the last two cross every tile of tokens or of features, with the 2¹⁹ multiply-adds
+ * from which a product is cut into tiles.
+ */
 export const layerShapes: readonly LayerShape[] = [
   { name: 'square', out: 12, in: 12, tokens: 7 },
   { name: 'tall', out: 20, in: 6, tokens: 5 },
@@ -50,8 +53,8 @@ export const layerShapes: readonly LayerShape[] = [
   { name: 'one output', out: 1, in: 11, tokens: 4 },
   { name: 'one input', out: 11, in: 1, tokens: 4 },
   { name: 'one by one', out: 1, in: 1, tokens: 3 },
-  { name: 'many tokens', out: 19, in: 23, tokens: 1037 },
-  { name: 'many features', out: 515, in: 70, tokens: 9 },
+  { name: 'many tokens', out: 19, in: 31, tokens: 1037 },
+  { name: 'many features', out: 515, in: 70, tokens: 20 },
 ];
 
 export interface PatternCase {
@@ -97,6 +100,7 @@ export interface MatmulCase {
   readonly flops: number;
 }
 
+/** The last two are cut into tiles, by rows and by columns, with a smaller one at the end. */
 const matmulShapes = [
   [1, 1, 1],
   [4, 3, 5],
@@ -105,6 +109,8 @@ const matmulShapes = [
   [8, 9, 1],
   [33, 64, 31],
   [600, 12, 10],
+  [600, 40, 30],
+  [40, 90, 300],
 ] as const;
 
 export const matmulCases: readonly MatmulCase[] = matmulShapes.flatMap(([m, k, n]) =>
@@ -140,6 +146,7 @@ export interface SparseCase {
   readonly flops: number;
 }
 
+/** The last two take more than one task: by columns, and by rows of the core. */
 const sparseShapes = [
   [1, 1],
   [1, 9],
@@ -147,6 +154,7 @@ const sparseShapes = [
   [7, 1],
   [16, 33],
   [40, 300],
+  [150, 6],
 ] as const;
 
 export const sparseCases: readonly SparseCase[] = (['spmm', 'spmmᵀ', 'sddmm'] as const).flatMap((op) =>

@@ -153,6 +153,14 @@ t.test('what parameterCount does not take', async (t) => {
   const loose = parameterCount as (method: unknown, modules: unknown) => number;
   throwsSigma(
     t,
+    () => parameterCount({ name: 'svft', pattern: 'plain', offDiagonals: 2 }, modules),
+    'INVALID_ARGUMENT',
+    'a width for the diagonal',
+    'offDiagonals',
+    '2',
+  );
+  throwsSigma(
+    t,
     () => loose({ name: 'fourierft', n: 10 }, modules),
     'INVALID_ARGUMENT',
     'an unknown method',

@@ -12,7 +12,18 @@ import {
   zeros,
 } from 'sigmatune';
 import t from 'tap';
-import { type Check, disposeAll, expectNoLeak, gaussian, rejectsSigma, seeded, throwsSigma } from './helpers.js';
+import { tolerances } from './cases.js';
+import {
+  assertClose,
+  type Check,
+  disposeAll,
+  expectNoLeak,
+  gaussian,
+  rejectsSigma,
+  seeded,
+  throwsSigma,
+} from './helpers.js';
+import { runScript } from './process.js';
 
 const codes = [
   'NOT_BUILT',
@@ -110,5 +121,24 @@ t.test('systemInfo', async (t) => {
   t.same(JSON.parse(text), info, 'plain data, fit for a bug report');
   for (const word of ['blas', 'threads', 'cuda', 'simd', process.versions.node]) {
     t.ok(text.toLowerCase().includes(word), `tells about ${word}`);
+  }
+});
+
+t.test('every SIMD level of this machine gives the same answers', { timeout: 60_000 }, async (t) => {
+  // SIGMATUNE_SIMD asks for less than the machine has.
+  const run = async (level: string): Promise<{ simd: string; numbers: number[] }> => {
+    process.env['SIGMATUNE_SIMD'] = level;
+    const { code, out, err } = await runScript('simd.mjs');
+    delete process.env['SIGMATUNE_SIMD'];
+    t.same([code, err], [0, ''], level);
+    return JSON.parse(out);
+  };
+  const levels = ['baseline', 'avx2', 'avx512'];
+  const best = levels.indexOf(String(systemInfo()['simd']));
+  const baseline = await run('baseline');
+  for (const [i, level] of levels.entries()) {
+    const { simd, numbers } = await run(level);
+    t.equal(simd, levels[Math.min(i, best)], `${level} is what it says, or all that there is`);
+    assertClose(t, numbers, baseline.numbers, tolerances.float32, `${level}: as the baseline, to rounding`);
   }
 });

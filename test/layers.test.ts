@@ -1,5 +1,5 @@
 /** A layer as an object: names, counts, plans, lifetime, what it refuses. */
-import { siva, svd, svft, type Tensor, vectorFit } from 'sigmatune';
+import { memory, siva, svd, svft, type Tensor, vectorFit } from 'sigmatune';
 import t from 'tap';
 import { families, layerShapes, oneOfEach, strategies, tolerances } from './cases.js';
 import {
@@ -274,4 +274,122 @@ t.test('factors that were truncated beforehand', async (t) => {
     await rejectsSigma(t, () => siva(on.weight, { factors, count: 2 }), truncatedCodes, 'siva', 'factors');
     disposeSvd(factors);
   });
+});
+
+t.test('gradients that do not fit are refused when they are assigned', async (t) => {
+  using on = await bench(square, 'float32');
+  const layer = await makeLayer(item(oneOfEach, 0), on, 'auto');
+  const m = parameter(layer, 'm');
+  const long = gaussian(on.random, [m.value.size + 1], 'float32');
+  const double = gaussian(on.random, m.value.shape, 'float64');
+  const assign = (grad: Tensor) => () => {
+    m.grad = grad;
+  };
+  throwsSigma(t, assign(long), 'SHAPE_MISMATCH', 'another length', 'm.grad', String(m.value.size));
+  throwsSigma(t, assign(double), 'DTYPE_MISMATCH', 'another type', 'm.grad', 'float64', 'float32');
+  throwsSigma(t, assign({} as Tensor), 'INVALID_ARGUMENT', 'no tensor', 'm.grad');
+  t.equal(m.grad, null, 'and are not kept');
+  disposeAll(long, double);
+  disposeLayer(layer);
+});
+
+t.test('what a plan costs in memory', async (t) => {
+  for (const dtype of ['float32', 'float64'] as const) {
+    using on = await bench(tall, dtype);
+    const size = dtype === 'float32' ? 4 : 8;
+    for (const family of oneOfEach) {
+      for (const strategy of family.strategies) {
+        const layer = await makeLayer(family, on, strategy);
+        const plan = layer.explain(tall.tokens);
+        const before = memory().bytes['cpu'] ?? 0;
+        const warm = layer.forward(on.x);
+        disposeAll(warm.y, warm);
+        // W' is built by now: what a further pass adds is y, and what it keeps.
+        const between = memory().bytes['cpu'] ?? 0;
+        const pass = layer.forward(on.x);
+        const kept = (memory().bytes['cpu'] ?? 0) - between - pass.y.size * size;
+        t.equal(plan.savedBytes, kept, `${family.name}, ${strategy}, ${dtype}: as explained`);
+        const merged = plan.strategy === 'merged' ? tall.out * tall.in * size : 0;
+        t.equal(between - before, merged, `${family.name}, ${strategy}, ${dtype}: one W' where it is merged`);
+        disposeAll(pass.y, pass);
+        for (let round = 0; round < 3; round++) {
+          perturb(layer, round);
+          layer.apply(on.x).dispose();
+        }
+        const after = memory().bytes['cpu'] ?? 0;
+        t.equal(
+          after,
+          between,
+          `${family.name}, ${strategy}, ${dtype}: and the old one goes when a parameter is written`,
+        );
+        disposeLayer(layer);
+      }
+    }
+  }
+});
+
+t.test('where the cheapest plan changes', async (t) => {
+  // Square, r = d: training factored 4, merged 3 + 2d/N; applying 2 against 1 + d/N. Of equals the first.
+  using on = await bench({ name: 'square', out: 64, in: 64, tokens: 1 }, 'float32');
+  const layer = await svft(on.weight, { factors: on.factors });
+  t.equal(layer.explain(128).strategy, 'factored', 'equal costs');
+  t.equal(layer.explain(129).strategy, 'merged', 'one token more');
+  for (const [tokens, merged] of [
+    [64, false],
+    [65, true],
+  ] as const) {
+    const x = gaussian(on.random, [tokens, 64], 'float32');
+    const before = memory().bytes['cpu'] ?? 0;
+    layer.apply(x).dispose();
+    t.equal(
+      (memory().bytes['cpu'] ?? 0) > before,
+      merged,
+      `apply, ${tokens} tokens: W' is ${merged ? '' : 'not '}built`,
+    );
+    disposeAll(x);
+  }
+  disposeLayer(layer);
+});
+
+t.test('what construction refuses of names and factors', async (t) => {
+  await expectNoLeak(t, 'refused', async () => {
+    using on = await bench(tall, 'float32');
+    await rejectsSigma(t, () => svft(on.weight, { name: '' }), 'INVALID_ARGUMENT', 'an empty name', 'name');
+    const wide = gaussian(on.random, [tall.out, tall.in + 1], 'float32');
+    const s = gaussian(on.random, [tall.in + 1], 'float32');
+    const vt = gaussian(on.random, [tall.in + 1, tall.in], 'float32');
+    await rejectsSigma(
+      t,
+      () => svft(on.weight, { factors: { u: wide, s, vt } }),
+      'SHAPE_MISMATCH',
+      'more triples than a weight has',
+      'factors',
+      String(tall.in),
+      String(tall.in + 1),
+    );
+    disposeAll(wide, s, vt);
+  });
+});
+
+t.test('a weight that is disposed under its layer', async (t) => {
+  using on = await bench(square, 'float64');
+  for (const [name, strategy, make] of [
+    ['svft', 'factored', svft],
+    ['siva', 'factored', siva],
+    ['siva', 'lowrank', siva],
+    ['svft', 'merged', svft],
+  ] as const) {
+    const weight = on.weight.cast('float64');
+    const layer = await make(weight, { factors: on.factors, strategy });
+    weight.dispose();
+    const merged = layer.mergedWeight();
+    assertClose(t, merged, on.weight, tolerances.float64, `${name}, ${strategy}: merges without it`);
+    const y = layer.apply(on.x);
+    const expected = reference.linear(dense(on.x), dense(on.weight));
+    assertClose(t, y, expected.data, tolerances.float64, `${name}, ${strategy}: and is applied`);
+    disposeAll(merged, y);
+    disposeLayer(layer);
+    throwsSigma(t, () => layer.mergedBias(), 'DISPOSED', `${name}, ${strategy}: mergedBias of a disposed layer`);
+    throwsSigma(t, () => layer.explain(1), 'DISPOSED', `${name}, ${strategy}: explain of a disposed layer`);
+  }
 });

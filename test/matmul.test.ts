@@ -111,5 +111,6 @@ t.test('effective rank', async (t) => {
     }
   }
   t.equal(effectiveRank([0, 0, 0]), 0, 'all zeros');
+  t.ok(Number.isNaN(effectiveRank([1, Number.NaN, 2])), 'NaN stays NaN');
   t.ok(Math.abs(effectiveRank(new Float32Array([2, 2])) - 2) < 1e-12, 'a typed array');
 });

@@ -340,3 +340,63 @@ t.test('a failed step moves nothing', async (t) => {
   }
   disposeParameters(parameters);
 });
+
+t.test('a vector of more than one block', async (t) => {
+  // Blocks of 32,768 numbers: the second must meet its own moments.
+  const random = seeded(8);
+  const start = random.normals(40_000);
+  const adamw = makeParameter('a', start, 'float64');
+  const sgd = makeParameter('b', start, 'float64');
+  const optimizers = [new AdamW([adamw]), new Sgd([sgd], { lr: 0.1, momentum: 0.9 })];
+  const models = [new reference.ReferenceAdamW(start), new reference.ReferenceSgd(start, { lr: 0.1, momentum: 0.9 })];
+  for (let step = 0; step < 3; step++) {
+    const gradient = random.normals(start.length);
+    for (const parameter of [adamw, sgd]) assign(parameter, gradient);
+    for (const each of optimizers) each.step();
+    for (const each of models) each.step(gradient);
+  }
+  assertClose(t, adamw.value, item(models, 0).value, traceTolerance.float64, 'AdamW');
+  assertClose(t, sgd.value, item(models, 1).value, traceTolerance.float64, 'SGD');
+  disposeParameters([adamw, sgd]);
+});
+
+for (const { name, stateful } of kinds) {
+  t.test(`what ${name} takes from a state`, async (t) => {
+    const parameters = [makeParameter('a', [1, 2, 3], 'float64')];
+    const optimizer = stateful([{ parameters }]);
+    optimizer.lr = 0.25;
+    optimizer.lrScale = 0.5;
+    assign(item(parameters, 0), [1, 2, 3]);
+    optimizer.step();
+    const state = optimizer.state() as { lr: number; parameters: { step: number }[] };
+    const saved = structuredClone(state);
+    const again = stateful([{ parameters }]);
+    again.loadState(state);
+    t.same([again.lr, again.lrScale], [0.25, 0.5], 'the rate and its scale');
+    again.step();
+    t.same(state, saved, 'later steps do not write into the snapshot');
+
+    const single = [makeParameter('a', [1, 2, 3], 'float32')];
+    const narrow = stateful([{ parameters: single }]);
+    const before = narrow.state();
+    throwsSigma(t, () => narrow.loadState(state), 'INVALID_ARGUMENT', 'moments of another type', 'Float32Array');
+    for (const step of [-1, 0.5, Number.NaN]) {
+      const bad = { ...state, parameters: [{ ...item(state.parameters, 0), step }] };
+      throwsSigma(t, () => optimizer.loadState(bad), 'INVALID_ARGUMENT', `step ${step}`, 'step', String(step));
+    }
+    throwsSigma(t, () => optimizer.loadState({ ...state, lr: -1 }), 'INVALID_ARGUMENT', 'a negative rate', 'lr');
+    t.same(narrow.state(), before, 'a refused state leaves the rate alone as well');
+    for (const scale of [-1, Number.NaN]) {
+      throwsSigma(
+        t,
+        () => {
+          optimizer.lrScale = scale;
+        },
+        'INVALID_ARGUMENT',
+        `a scale of ${scale}`,
+        'lrScale',
+      );
+    }
+    for (const list of [parameters, single]) disposeParameters(list);
+  });
+}

@@ -40,7 +40,7 @@ const svd = `const a = tensor([[0, 2], [3, 0]], undefined, { dtype: 'float64' })
 t.test('the packed package works with nothing but Node', { timeout: ten }, async (t) => {
   const prebuilds = node([join(root, 'scripts', 'prebuilds.mjs')], root);
   if (prebuilds.status === 2 && !process.env['CI']) {
-    t.skip(`no prebuilt addon can be made here: ${prebuilds.stderr}`);
+    t.pass('the addon is prebuilt', { skip: prebuilds.stderr.trim() });
     return;
   }
   if (!t.equal(prebuilds.status, 0, 'the addon is prebuilt', prebuilds)) return;

@@ -284,3 +284,53 @@ t.test('y as its own gradient', async (t) => {
     }
   }
 });
+
+t.test('gradients that others dispose, or keep', async (t) => {
+  await expectNoLeak(t, 'gradients', async () => {
+    using on = await bench(square, 'float64');
+    const layer = await makeLayer(item(oneOfEach, 0), on, 'auto');
+    perturb(layer);
+    const backward = (): void => {
+      const pass = layer.forward(on.x);
+      disposeAll(pass.backward(on.dy), pass.y, pass);
+    };
+    backward();
+    const once = gradientsOf(layer);
+    for (const { grad } of layer.parameters) grad?.dispose();
+    backward();
+    layer.parameters.forEach(({ name, grad }, i) => {
+      assertSameBits(t, grad ?? [], once[i] ?? [], `${name}: a disposed gradient counts as none`);
+    });
+    clearGradients(layer);
+    const assigned = layer.parameters.map((entry) => {
+      const own = gaussian(on.random, entry.value.shape, 'float64');
+      entry.grad = own;
+      return own;
+    });
+    layer.dispose();
+    t.ok(
+      assigned.every(({ disposed }) => !disposed),
+      "disposing the layer leaves a framework's gradients to the framework",
+    );
+    disposeAll(...assigned);
+  });
+});
+
+t.test('what is released between forward and backward', async (t) => {
+  // What was frozen at the forward pass was not recorded, so that nothing is kept for it.
+  using on = await bench(square, 'float64');
+  for (const family of oneOfEach) {
+    for (const strategy of family.strategies) {
+      const layer = await makeLayer(family, on, strategy);
+      for (const entry of layer.parameters) entry.trainable = false;
+      const pass = layer.forward(on.x);
+      for (const entry of layer.parameters) entry.trainable = true;
+      disposeAll(pass.backward(on.dy), pass.y, pass);
+      t.ok(
+        layer.parameters.every(({ grad }) => grad === null),
+        `${family.name}, ${strategy}: gets no gradient from that pass`,
+      );
+      disposeLayer(layer);
+    }
+  }
+});

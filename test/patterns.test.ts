@@ -163,6 +163,10 @@ t.test('random with replacement', async (t) => {
   t.ok(duplicates > 380 && duplicates < 600, `${duplicates} duplicates, about 489 are expected`);
   const more = SparsityPattern.random(2, { entries: 50 }, { seed: 6, replacement: true });
   t.equal(more.entries, 50, 'more entries than cells');
+  const diagonal = SparsityPattern.random(5, { entries: 60 }, { seed: 6, replacement: true, includeDiagonal: true });
+  checkCsr(t, diagonal, 5, 'with replacement, and the diagonal');
+  const drawn = new Set(keys(diagonal));
+  t.same([diagonal.entries, drawn.has('0,0'), drawn.has('4,4')], [60, true, true], 'the diagonal is there as well');
 });
 
 t.test('a seed gives the same pattern on every platform and in every version', async (t) => {
@@ -219,6 +223,11 @@ t.test('top-k', async (t) => {
       disposeAll(u, vt);
     }
   }
+  // The alignments of the identity with itself are all 0 or 1.
+  const unit = real([1, 0, 0, 0, 1, 0, 0, 0, 1], [3, 3], 'float64');
+  t.same(keys(SparsityPattern.topK(unit, unit, { entries: 2 })), ['0,0', '1,1'], 'of equals the first');
+  t.same(keys(SparsityPattern.topK(unit, unit, { entries: 5 })), ['0,0', '0,1', '0,2', '1,1', '2,2'], 'also of zeros');
+  disposeAll(unit);
   const tall = gaussian(seeded(1), [6, 4], 'float32');
   const square = gaussian(seeded(1), [4, 4], 'float32');
   throwsSigma(

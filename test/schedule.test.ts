@@ -22,6 +22,7 @@ t.test('schedules as Hugging Face computes them', async (t) => {
       t.ok(close(wave(step), reference.cosine(step, warmup, total)), `cosine, ${warmup} of ${total}, step ${step}`);
     }
     t.equal(line(total + 5), 0, 'linear stays at 0');
+    t.equal(wave(total + 5), 0, 'cosine stays at 0, and does not rise again');
   }
   // Worked by hand from get_linear_schedule_with_warmup and get_cosine_schedule_with_warmup.
   const line = linearSchedule({ warmup: 2, total: 6 });
@@ -32,6 +33,8 @@ t.test('schedules as Hugging Face computes them', async (t) => {
   });
   for (const schedule of [linearSchedule, cosineSchedule]) {
     throwsSigma(t, () => schedule({ warmup: -1, total: 10 }), 'INVALID_ARGUMENT', 'a negative warm-up', 'warmup', '-1');
+    throwsSigma(t, () => schedule({ warmup: 11, total: 10 }), 'INVALID_ARGUMENT', 'too long a warm-up', 'warmup', '11');
+    throwsSigma(t, () => schedule({ warmup: 0, total: 10 })(-1), 'INVALID_ARGUMENT', 'a negative step', 'step', '-1');
     throwsSigma(t, () => schedule({ warmup: 0, total: Number.NaN }), 'INVALID_ARGUMENT', 'no total', 'total');
   }
 });
@@ -61,6 +64,10 @@ t.test('clipGradNorm', async (t) => {
       assign(b, [0, 0]);
       t.equal(clipGradNorm(parameters, 1), 0, 'zero gradients');
       assertSameBits(t, a.grad ?? [], [0, 0], 'zero stays zero, not NaN');
+      // PyTorch divides by the norm + 1e-6, which shows where the norm is as small.
+      assign(a, [1e-6, 0]);
+      clipGradNorm(parameters, 1e-6);
+      assertClose(t, a.grad ?? [], [0.5e-6, 0], { atol: 1e-6, rtol: 0 }, `${dtype}: a tiny norm`);
       disposeParameters(parameters);
     }
     t.equal(clipGradNorm([], 1), 0, 'nothing to clip');

@@ -184,7 +184,7 @@ t.test('orthonormal factors stay as given', async (t) => {
 
 t.test('what siva does not take', async (t) => {
   const weight = gaussian(seeded(1), [6, 5], 'float32');
-  for (const perc of [-0.1, 1.1, Number.NaN]) {
+  for (const perc of [-0.1, 0, 1.1, Number.NaN]) {
     await rejectsSigma(t, () => siva(weight, { perc }), 'INVALID_ARGUMENT', `perc ${perc}`, 'perc', String(perc));
   }
   for (const count of [0, 6, -1, 1.5]) {
@@ -204,6 +204,54 @@ t.test('what siva does not take', async (t) => {
   ] as const) {
     const options = { [name]: value } as unknown as SivaOptions;
     await rejectsSigma(t, () => siva(weight, options), 'INVALID_ARGUMENT', `${name}: ${value}`, name, value);
+  }
+  disposeAll(weight);
+});
+
+t.test('k is named in one way only', async (t) => {
+  const weight = gaussian(seeded(1), [6, 5], 'float32');
+  await rejectsSigma(t, () => siva(weight, { count: 2, perc: 0.9 }), 'INVALID_ARGUMENT', 'perc beside count', 'perc');
+  await rejectsSigma(
+    t,
+    () => siva(weight, { count: 2, spectrum: 'squared' }),
+    'INVALID_ARGUMENT',
+    'spectrum beside count',
+    'spectrum',
+  );
+  disposeAll(weight);
+});
+
+t.test('a weight of zeros', async (t) => {
+  const weight = real(new Float64Array(12), [4, 3], 'float64');
+  const layer = await siva(weight);
+  t.equal(layer.rank, 1, 'carries no share of anything: one is trained, as always');
+  disposeLayer(layer);
+  disposeAll(weight);
+});
+
+t.test('the factored form of merging keeps the bits of the base', async (t) => {
+  const weight = gaussian(seeded(9), [10, 10], 'float32');
+  const layer = await siva(weight, { count: 4, strategy: 'factored' });
+  const merged = layer.mergedWeight();
+  assertSameBits(t, merged, weight, 'where nothing was trained');
+  disposeAll(merged, weight);
+  disposeLayer(layer);
+});
+
+t.test('which form serves a layer best', async (t) => {
+  // Factored 4 GEMMs on a square weight, low rank 2 + 4k/r: they meet at k = r / 2.
+  const weight = gaussian(seeded(9), [16, 16], 'float32');
+  for (const [count, strategy] of [
+    [7, 'lowrank'],
+    [8, 'lowrank'],
+    [9, 'factored'],
+  ] as const) {
+    const layer = await siva(weight, { count });
+    const plan = layer.explain(1);
+    t.equal(plan.strategy, strategy, `k = ${count}`);
+    const cost = strategy === 'factored' ? 4 : 2 + (4 * count) / 16;
+    t.ok(Math.abs(plan.gemms - cost) < 1e-12, `k = ${count}: ${plan.gemms} GEMMs for ${cost}`);
+    disposeLayer(layer);
   }
   disposeAll(weight);
 });

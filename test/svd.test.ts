@@ -1,5 +1,5 @@
 import { getEventListeners } from 'node:events';
-import { type Real, type Svd, type SvdOptions, svd, type Tensor } from 'sigmatune';
+import { type Real, type Svd, type SvdOptions, setThreads, svd, type Tensor, threads } from 'sigmatune';
 import t from 'tap';
 import { dtypes, svdAccuracy, tolerances } from './cases.js';
 import {
@@ -129,6 +129,10 @@ const inputs: readonly Input[] = [
   { name: 'identity', rows: 15, columns: 15, make: () => identity(15).data },
   { name: 'all ones', rows: 9, columns: 14, make: () => new Float64Array(9 * 14).fill(1) },
   { name: 'a negative number', rows: 1, columns: 1, make: () => [-2.5] },
+  // The first of equals is the positive one.
+  { name: 'equal magnitudes', rows: 2, columns: 1, make: () => [1, -1] },
+  { name: 'equal magnitudes, the first negative', rows: 4, columns: 1, make: () => [-1, 1, 1, -1] },
+  { name: 'equal magnitudes, 2 × 2', rows: 2, columns: 2, make: () => [1, 1, -1, 1] },
   {
     name: 'one entry',
     rows: 6,
@@ -378,4 +382,46 @@ t.test('what svd does not take', async (t) => {
     disposeAll(other);
   }
   disposeAll(vector, cube, single, double);
+});
+
+t.test('which matrix has the NaN', async (t) => {
+  const [good, bad, worse] = [0, 1, 2].map((i) => gaussian(seeded(i), [5, 6], 'float32')) as [
+    Tensor<'float32'>,
+    Tensor<'float32'>,
+    Tensor<'float32'>,
+  ];
+  bad.dataSync()[13] = Number.NaN;
+  worse.dataSync()[0] = Infinity;
+  await rejectsSigma(t, () => svd([good, bad, worse]), 'NON_FINITE', 'a list', 'a[1]', 'NaN at row 2, column 1');
+  await rejectsSigma(t, () => svd([good, good, worse]), 'NON_FINITE', 'a list', 'a[2]', 'Infinity at row 0, column 0');
+  const stack = real([...snapshot(good), ...snapshot(bad)], [2, 5, 6], 'float32');
+  await rejectsSigma(t, () => svd(stack), 'NON_FINITE', 'a stack', 'a[1]', 'NaN');
+  disposeAll(good, bad, worse, stack);
+});
+
+t.test('aborted during the last matrix', async (t) => {
+  const a = gaussian(seeded(1), [40, 40], 'float64');
+  const controller = new AbortController();
+  const promise = svd(a, { signal: controller.signal });
+  controller.abort('enough');
+  await rejectsSigma(t, () => promise, 'ABORTED', 'no result comes after an abort');
+  disposeAll(a);
+});
+
+t.test('no report comes after a failure', async (t) => {
+  const before = threads();
+  // Two calls at once, of a matrix each: the second ends when the first has failed.
+  setThreads(2);
+  const list = Array.from({ length: 6 }, (_, i) => gaussian(seeded(i), [120, 120], 'float64'));
+  let reports = 0;
+  const failure = new Error('of the caller');
+  const onProgress = (): void => {
+    reports++;
+    throw failure;
+  };
+  const outcome = await svd(list, { onProgress }).catch((error: unknown) => error);
+  setThreads(before);
+  t.equal(outcome, failure);
+  t.equal(reports, 1);
+  disposeAll(...list);
 });

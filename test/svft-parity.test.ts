@@ -2,7 +2,7 @@
 import { SparsityPattern, svft } from 'sigmatune';
 import t from 'tap';
 import { tolerances } from './cases.js';
-import { assertClose, disposeAll, disposeSvd, snapshot, values } from './helpers.js';
+import { assertClose, disposeAll, disposeSvd, rejectsSigma, snapshot, values } from './helpers.js';
 import { dense, disposeLayer, parameter } from './layer.js';
 import * as reference from './reference.js';
 import { cells, cellsOf, weightAndFactors } from './svft-core.js';
@@ -64,6 +64,46 @@ t.test('parity: top-k scores are U · V, signed; the square factor where the wei
     const count = SparsityPattern.banded(Math.min(rows, columns), 2).entries;
     t.same(new Set(cellsOf(layer)), largestCells(scores, count), `${rows} × ${columns}`);
     disposeLayer(layer);
+    disposeAll(weight);
+    disposeSvd(factors);
+  }
+});
+
+t.test('parity: the residual is not made orthogonal to what is kept', async (t) => {
+  const { weight, factors } = await weightAndFactors(10, 8);
+  const overlap = async (options: { parity?: 'svft-ref' }): Promise<number> => {
+    const layer = await svft(weight, { factors, rank: 3, residual: 'orthonormal', seed: 1, ...options });
+    const u = dense(layer.factors.u);
+    const vt = dense(layer.factors.vt);
+    const off = (gram: reference.Matrix): number =>
+      reference.largest(reference.subtract(gram, reference.identity(layer.rank)));
+    const least = Math.min(
+      off(reference.matmul(reference.transpose(u), u)),
+      off(reference.matmul(vt, reference.transpose(vt))),
+    );
+    disposeLayer(layer);
+    return least;
+  };
+  t.ok((await overlap({})) < 1e-13, 'by default it is');
+  t.ok((await overlap({ parity: 'svft-ref' })) > 1e-3, 'the reference code leaves that out, of U and of V');
+  disposeAll(weight);
+  disposeSvd(factors);
+});
+
+t.test('parity: top-k of truncated factors fails, as it does there', async (t) => {
+  for (const [rows, columns] of [
+    [9, 9],
+    [12, 7],
+  ] as const) {
+    const { weight, factors } = await weightAndFactors(rows, columns);
+    await rejectsSigma(
+      t,
+      () => svft(weight, { factors, rank: 4, pattern: 'topk', parity: 'svft-ref' }),
+      'SHAPE_MISMATCH',
+      `${rows} × ${columns}`,
+      'pattern',
+      'topk',
+    );
     disposeAll(weight);
     disposeSvd(factors);
   }

@@ -279,3 +279,39 @@ t.test('what svft does not take', async (t) => {
   disposeAll(weight, vector, shortBias, doubleBias, broken);
   disposeSvd(factors, foreign);
 });
+
+t.test('options that do not go together', async (t) => {
+  const { weight, factors } = await weightAndFactors(6, 6);
+  const refused: [SvftOptions, string][] = [
+    [{ offDiagonals: 2 }, 'offDiagonals'],
+    [{ pattern: 'plain', offDiagonals: 1 }, 'offDiagonals'],
+    [{ pattern: SparsityPattern.diagonal(6), offDiagonals: 1 }, 'offDiagonals'],
+    [{ gate: false, init: { m: new Float64Array(6), gate: 1 } }, 'gate'],
+    [{ init: { m: [0, 0, Number.NaN, 0, 0, 0] } }, 'init.m[2]'],
+    [{ init: { m: new Float64Array(6), gate: Infinity } }, 'init.gate'],
+  ];
+  for (const [options, part] of refused) {
+    await rejectsSigma(t, () => svft(weight, { factors, ...options }), 'INVALID_ARGUMENT', part, part);
+  }
+  disposeAll(weight);
+  disposeSvd(factors);
+});
+
+t.test('a seed gives the same start on every platform and in every version', async (t) => {
+  // The pattern, the start and the residual are drawn from streams of their own.
+  const { weight, factors } = await weightAndFactors(6, 6);
+  const layer = await svft(weight, { factors, init: 'kaiming', seed: 42 });
+  assertClose(
+    t,
+    parameter(layer, 'm').value,
+    [
+      -0.30215554035698033, 0.3476984025150477, 0.44308347840674733, -0.08309843047718977, 1.0120062768068032,
+      -0.20811496706242724,
+    ],
+    { atol: 1e-13, rtol: 0 },
+    'Kaiming, seed 42',
+  );
+  disposeLayer(layer);
+  disposeAll(weight);
+  disposeSvd(factors);
+});

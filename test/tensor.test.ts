@@ -229,7 +229,16 @@ t.test('what tensors are not made of', async (t) => {
     throwsSigma(t, () => loose([]), 'INVALID_ARGUMENT', 'an empty list');
     throwsSigma(t, () => loose([1, 'two', 3]), 'INVALID_ARGUMENT', 'a string', 'data', 'two');
     throwsSigma(t, () => loose([1, undefined]), 'INVALID_ARGUMENT', 'a hole', 'data');
-    for (const bad of [undefined, null, 5, 'abc', {}, () => 1]) {
+    for (const bad of [
+      undefined,
+      null,
+      5,
+      'abc',
+      {},
+      () => 1,
+      new BigInt64Array(1),
+      new DataView(new ArrayBuffer(4)),
+    ]) {
       throwsSigma(t, () => loose(bad, [1]), 'INVALID_ARGUMENT', `data ${String(bad)}`, 'data');
     }
     for (const bad of [

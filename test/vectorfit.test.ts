@@ -3,7 +3,8 @@ import { type VectorFitOptions, vectorFit } from 'sigmatune';
 import t from 'tap';
 import { layerShapes, tolerances } from './cases.js';
 import { assertClose, assertSameBits, at, disposeAll, expectNoLeak, item, rejectsSigma, snapshot } from './helpers.js';
-import { bench, disposeLayer, parameter } from './layer.js';
+import { bench, dense, disposeLayer, parameter } from './layer.js';
+import * as reference from './reference.js';
 
 const tall = item(layerShapes, 1);
 
@@ -111,4 +112,17 @@ t.test('what vectorFit does not take', async (t) => {
   await rejectsSigma(t, () => vectorFit(on.weight, { strategy: 'lowrank' }), 'UNSUPPORTED', 'low rank', 'lowrank');
   const yes = { train: { sigma: 'yes' } } as unknown as VectorFitOptions;
   await rejectsSigma(t, () => vectorFit(on.weight, yes), 'INVALID_ARGUMENT', 'not a boolean', 'sigma');
+});
+
+t.test('more directions than one task takes', async (t) => {
+  using on = await bench({ name: 'many directions', out: 150, in: 140, tokens: 3 }, 'float64');
+  const layer = await vectorFit(on.weight, { factors: on.factors, strategy: 'factored' });
+  const pass = layer.forward(on.x);
+  const dx = pass.backward(on.dy);
+  const operator = { u: dense(on.factors.u), vt: dense(on.factors.vt), sigma: snapshot(on.factors.s) };
+  const expected = reference.backward(operator, dense(on.x), dense(on.dy));
+  assertClose(t, parameter(layer, 'sigma').grad ?? [], expected.sigma, tolerances.float64, 'the gradient of σ');
+  assertClose(t, dx, expected.dx.data, tolerances.float64, 'dx');
+  disposeAll(pass.y, pass, dx);
+  disposeLayer(layer);
 });

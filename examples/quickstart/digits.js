@@ -1,5 +1,5 @@
 // @ts-check
-import { PIXELS, SIDE } from './mnist.js';
+import { CLASSES, PIXELS, SIDE } from './mnist.js';
 import { greyPng } from './png.js';
 
 /** @typedef {import('./mnist.js').Digits} Digits */
@@ -8,7 +8,7 @@ import { greyPng } from './png.js';
  * The first image of each digit, 0 to 9.
  * @param {Digits} digits
  */
-export const firstOfEach = ({ labels }) => Int32Array.from({ length: 10 }, (_, digit) => labels.indexOf(digit));
+export const firstOfEach = ({ labels }) => Int32Array.from({ length: CLASSES }, (_, digit) => labels.indexOf(digit));
 
 /**
  * The chosen images side by side, dark ink on white.

@@ -57,37 +57,54 @@ export async function chooseRate(method, base, task, { recipe, seed, progress })
 const best = (tried) => tried.reduce((top, next) => (next.accuracy > top.accuracy ? next : top));
 
 /**
- * The runs that are reported: one per seed, judged on the test images after every epoch of the first and at the end.
- * @param {Method} method
+ * One run that counts: its accuracy on the test images, on the way at `curveEpochs` and at the end.
+ * @param {Network} network
+ * @param {Task} task
+ * @param {{ recipe: Recipe; lr: number; seed: number; curveEpochs: readonly number[]; onStep: () => void }} options
+ */
+function runOnce(network, task, { recipe, lr, seed, curveEpochs, onStep }) {
+  const stepsPerEpoch = countSteps({ ...recipe, data: task.train, epochs: 1 });
+  /** @type {{ step: number; accuracy: number }[]} */
+  const curve = [];
+  const onEpoch = (/** @type {number} */ epoch) => {
+    if (curveEpochs.includes(epoch)) {
+      curve.push({ step: epoch * stepsPerEpoch, accuracy: accuracy(network, task.test) });
+    }
+  };
+  const seconds = train(network, { ...recipe, data: task.train, lr, seed, onStep, onEpoch });
+  return { accuracy: accuracy(network, task.test), curve, seconds };
+}
+
+/**
+ * The runs that are reported, one per method and seed; the first seed's give the training curves. The methods take
+ * turns, so that whatever else the machine is doing meets all of them and their times compare.
+ * @param {readonly { method: Method; lr: number }[]} choices
  * @param {readonly BaseLayer[]} base
  * @param {Task} task
- * @param {{ recipe: Recipe; lr: number; seeds: readonly number[]; start: number; progress: Progress }} options
+ * @param {{ recipe: Recipe; seeds: readonly number[]; curveEpochs: readonly number[]; progress: Progress }} options
  */
-export async function measure(method, base, task, { recipe, lr, seeds, start, progress }) {
-  const stepsPerEpoch = countSteps({ ...recipe, data: task.train, epochs: 1 });
-  const curve = [{ step: 0, accuracy: start }];
-  const accuracies = [];
-  const seconds = [];
-  let parameters = 0;
+export async function measure(choices, base, task, { recipe, seeds, curveEpochs, progress }) {
+  const results = choices.map(() => ({
+    accuracies: /** @type {number[]} */ ([]),
+    curve: /** @type {{ step: number; accuracy: number }[]} */ ([]),
+    seconds: /** @type {number[]} */ ([]),
+    parameters: 0,
+  }));
   for (const seed of seeds) {
-    const network = await build(method, base, seed);
-    const record = (/** @type {number} */ epoch) =>
-      curve.push({ step: epoch * stepsPerEpoch, accuracy: accuracy(network, task.test) });
-    seconds.push(
-      ...train(network, {
-        ...recipe,
-        data: task.train,
-        lr,
-        seed,
-        onStep: () => progress.tick(method.name),
-        ...(seed === seeds[0] && { onEpoch: record }),
-      }),
-    );
-    accuracies.push(seed === seeds[0] ? curve[curve.length - 1].accuracy : accuracy(network, task.test));
-    parameters = network.parameterCount;
-    network.dispose();
+    for (const [index, { method, lr }] of choices.entries()) {
+      const network = await build(method, base, seed);
+      const onStep = () => progress.tick(method.name);
+      const first = seed === seeds[0];
+      const run = runOnce(network, task, { recipe, lr, seed, curveEpochs: first ? curveEpochs : [], onStep });
+      const result = results[index];
+      result.accuracies.push(run.accuracy);
+      result.seconds.push(...run.seconds);
+      result.curve.push(...run.curve);
+      result.parameters = network.parameterCount;
+      network.dispose();
+    }
   }
-  return { accuracies, curve, parameters, msPerStep: 1000 * median(seconds) };
+  return results.map(({ seconds, ...result }) => ({ ...result, msPerStep: 1000 * median(seconds) }));
 }
 
 /** @param {number[]} values */

@@ -6,7 +6,7 @@ import { memory, svd } from 'sigmatune';
 import { firstOfEach, strip } from './digits.js';
 import { chooseRate, measure } from './experiment.js';
 import { count, duration, percent } from './format.js';
-import { methods } from './methods.js';
+import { full, methods } from './methods.js';
 import { createLayers, Network } from './network.js';
 import { startProgress } from './progress.js';
 import { seeded } from './random.js';
@@ -21,12 +21,12 @@ import { accuracy, countSteps, train } from './train.js';
 
 const started = performance.now();
 const baseline = memory();
-const { adapt, base: pretraining, reportedSeeds, seed, shift, tuningSeed, widths } = settings;
+const { adapt, base: pretraining, curveEpochs, reportedSeeds, seed, shift, tuningSeed, widths } = settings;
 
 const { upright, rotated } = await loadTask(shift, seed);
 console.log(
-  `MNIST: ${count(upright.train.labels.length)} upright digits to learn first, then ${count(shift.labelled)} labelled ` +
-    `digits rotated by ${shift.degrees}°.\n`,
+  `MNIST: ${count(upright.train.labels.length)} upright digits to learn first, then ${count(shift.labelled)} ` +
+    `labelled digits rotated by ${shift.degrees}°.\n`,
 );
 
 // 1. The pretrained network that every method starts from.
@@ -69,15 +69,16 @@ rateProgress.done();
 
 // 4. The runs that count, judged on the test images.
 const runProgress = startProgress('Adapting', methods.length * reportedSeeds.length * stepsPerRun);
-const runs = [];
-for (const { method, lr, tried } of choices) {
-  const options = { recipe: adapt, lr, seeds: reportedSeeds, start: unadapted, progress: runProgress };
-  runs.push({ method, lr, tried, ...(await measure(method, base, rotated, options)) });
-}
+const runs = await measure(choices, base, rotated, {
+  recipe: adapt,
+  seeds: reportedSeeds,
+  curveEpochs,
+  progress: runProgress,
+});
 runProgress.done();
 
 // 5. The table and the report.
-const gainOfFull = mean(runs[0].accuracies) - unadapted;
+const gainOfFull = mean(runs[methods.indexOf(full)].accuracies) - unadapted;
 /** @type {Row[]} */
 const rows = [
   {
@@ -92,12 +93,15 @@ const rows = [
     tried: [],
     curve: [],
   },
-  ...runs.map(({ method, ...run }) => ({
+  ...choices.map(({ method, lr, tried }, index) => ({
+    ...runs[index],
     name: method.name,
     family: method.family,
-    recovered: (mean(run.accuracies) - unadapted) / gainOfFull,
+    recovered: (mean(runs[index].accuracies) - unadapted) / gainOfFull,
     svdSeconds: method.family === 'control' ? null : svdSeconds,
-    ...run,
+    lr,
+    tried,
+    curve: [{ step: 0, accuracy: unadapted }, ...runs[index].curve],
   })),
 ];
 const headline = headlineOf(rows, { uprightAccuracy, degrees: shift.degrees });

@@ -6,6 +6,8 @@ import { dirname, join } from 'node:path';
 /** Pixels per side of an image, and per image. */
 export const SIDE = 28;
 export const PIXELS = SIDE * SIDE;
+/** The digits 0 to 9. */
+export const CLASSES = 10;
 
 /**
  * Images as rows of `PIXELS` numbers from 0 to 1, one label (0 to 9) each.

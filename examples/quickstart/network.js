@@ -24,12 +24,12 @@ import { uniform } from './random.js';
  */
 
 /**
- * max(0, h), in place.
+ * max(0, h), in place: as a product, because a branch on random signs is mispredicted half of the time.
  * @param {Matrix} h
  */
 function relu(h) {
   const values = h.dataSync();
-  for (let i = 0; i < values.length; i++) if (values[i] < 0) values[i] = 0;
+  for (let i = 0; i < values.length; i++) values[i] *= Number(values[i] > 0);
 }
 
 /**
@@ -40,7 +40,7 @@ function relu(h) {
 function reluBackward(dh, h) {
   const gradient = dh.dataSync();
   const values = h.dataSync();
-  for (let i = 0; i < gradient.length; i++) if (values[i] === 0) gradient[i] = 0;
+  for (let i = 0; i < gradient.length; i++) gradient[i] *= Number(values[i] > 0);
 }
 
 /** Layers with a ReLU between each two. It does not care which kind of layer they are. */

@@ -3,7 +3,7 @@ import cliProgress from 'cli-progress';
 import { duration } from './format.js';
 
 /**
- * A bar on a terminal; elsewhere (a log, a pipe) a line at each quarter. `done` ends it and returns the seconds it took.
+ * A bar on a terminal; elsewhere (a log, a pipe) a line at each quarter. `done` ends it and returns the seconds taken.
  * @param {string} label
  * @param {number} total
  */

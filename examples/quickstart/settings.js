@@ -13,5 +13,7 @@ export const settings = {
   /** Orders of the training data: one for choosing learning rates, others for the runs that are reported. */
   tuningSeed: 100,
   reportedSeeds: [201, 202, 203],
+  /** When the first of them is judged for its training curve; the last epoch is the result. */
+  curveEpochs: [1, 2, 3, 4, 6, 8, 10],
   reportFile: 'quickstart-report.html',
 };

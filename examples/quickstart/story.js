@@ -8,7 +8,7 @@ const familyNames = { svft: 'SVFT', siva: 'SiVA', vectorfit: 'VectorFit' };
 
 /**
  * What came of it, from the numbers themselves: for each family the variant that recovers most.
- * @param {readonly Row[]} rows
+ * @param {readonly Row[]} rows no adaptation, full fine-tuning, then the others
  * @param {{ uprightAccuracy: number; degrees: number }} task
  */
 export function headlineOf(rows, { uprightAccuracy, degrees }) {
@@ -33,18 +33,20 @@ export function notesOf({ adapt, reportedSeeds, shift, widths }, steps) {
   const { labelled, heldOut, degrees } = shift;
   return [
     `The network is a ${widths.join('-')} perceptron with ReLU, trained on the 60,000 upright MNIST images.`,
-    `Every method then sees the same ${count(labelled)} images rotated by ${degrees}° (bilinear), for ${steps} steps of ` +
-      `AdamW: ${adapt.epochs} epochs, batches of ${adapt.batchSize}, a linear schedule with ${percent(adapt.warmup, 0)} ` +
-      'warm-up, no weight decay.',
-    `Each method’s learning rate is the best on ${count(heldOut)} other rotated training images, from a grid of the same ` +
-      'size for all, a whole run per rate; a grid whose last rate wins is widened. The test images choose nothing.',
-    `Accuracy is the mean over ${reportedSeeds.length} orders of the data, ± the standard deviation, on all 10,000 rotated ` +
-      'test images. Whiskers go from the worst run to the best; the curves are the first run’s.',
+    `Every method then sees the same ${count(labelled)} images rotated by ${degrees}° (bilinear), for ${steps} steps ` +
+      `of AdamW: ${adapt.epochs} epochs, batches of ${adapt.batchSize}, a linear schedule with ` +
+      `${percent(adapt.warmup, 0)} warm-up, no weight decay. All three layers are adapted.`,
+    `Each method’s learning rate is the best on ${count(heldOut)} other rotated training images, from a grid of ` +
+      'the same size for all, a run per rate; a grid is widened where its last rate wins. Test images choose nothing.',
+    `Accuracy is the mean over ${reportedSeeds.length} orders of the data, ± the standard deviation, on all 10,000 ` +
+      'rotated test images. Whiskers go from the worst run to the best; the curves are those of the first run.',
     'Gain recovered = (accuracy − no adaptation) / (full fine-tuning − no adaptation).',
-    'SVFT and SiVA leave the biases frozen, as LoRA does; VectorFit trains them beside the singular values; full ' +
-      'fine-tuning trains everything.',
-    'Milliseconds per step are the median of a whole training step: batch, forward, loss, backward, optimiser. The ' +
-      'adapters are single native calls; full fine-tuning and LoRA are put together from the package’s matmul in the ' +
-      'example, which costs them some passes over memory. The SVD is done once and shared.',
+    'SVFT and SiVA leave the biases frozen, as LoRA does. VectorFit trains them beside the singular values; its ' +
+      'vector freezing is off, as it begins later than this short training ends. Full fine-tuning trains everything.',
+    'SiVA trains only the smallest singular values (perc is the share of the variance it leaves alone): the fewest ' +
+      'parameters, and the smallest gain. A smaller perc trains more of them.',
+    'Milliseconds per step are the median of a whole training step: batch, forward, loss, backward, optimiser. An ' +
+      'adapter is one native call each way; full fine-tuning and LoRA are put together from matmul in the example. ' +
+      'The SVD is done once and shared.',
   ];
 }

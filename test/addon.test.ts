@@ -1,0 +1,150 @@
+/**
+ * The addon's own checks, called past lib/: a length or a type that is wrong must never reach a kernel, whatever the
+ * TypeScript in front of it does.
+ */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import 'sigmatune';
+import t from 'tap';
+import { rejectsSigma, throwsSigma } from './helpers.js';
+
+type Addon = Record<string, (...args: unknown[]) => unknown>;
+// The same object that the package holds: a module is loaded once.
+const override = process.env['SIGMATUNE_ADDON'];
+const load = createRequire(import.meta.url);
+const root = fileURLToPath(new URL('..', import.meta.url));
+const addon: Addon = override ? load(override) : load('node-gyp-build')(root);
+
+function call(name: string, ...args: unknown[]): unknown {
+  const method = addon[name];
+  if (!method) throw new Error(`no ${name}`);
+  return method(...args);
+}
+
+const single = (size: number): Float32Array => new Float32Array(size);
+const double = (size: number): Float64Array => new Float64Array(size);
+const pattern = call('pattern', Int32Array.of(0, 1, 2), Int32Array.of(0, 1));
+
+t.test('patterns', async (t) => {
+  const structures: [string, number[], number[]][] = [
+    ['columnIndices', [0, 1, 2], [0, 2]],
+    ['columnIndices', [0, 1, 2], [0, -1]],
+    ['rowPointers', [0, 3, 2], [0, 1]],
+    ['rowPointers', [0, -1, 2], [0, 1]],
+    ['rowPointers', [1, 1, 2], [0, 1]],
+    ['rowPointers', [0, 1, 1], [0, 1]],
+    ['rowPointers', [0], []],
+  ];
+  for (const [name, rows, columns] of structures) {
+    const make = (): unknown => call('pattern', Int32Array.from(rows), Int32Array.from(columns));
+    throwsSigma(t, make, 'INVALID_ARGUMENT', `[${rows}], [${columns}]`, name);
+  }
+  throwsSigma(t, () => call('pattern', [0, 1], [0]), 'INVALID_ARGUMENT', 'plain arrays', 'rowPointers');
+  const spmm = (handle: unknown, values: unknown, dense: unknown, out: unknown) => () =>
+    call('spmm', handle, values, dense, out, 3, false);
+  for (const bad of [{}, null, undefined, 5, single(2)]) {
+    throwsSigma(t, spmm(bad, single(2), single(6), single(6)), 'INVALID_ARGUMENT', 'no handle', 'pattern');
+  }
+  throwsSigma(t, spmm(pattern, single(1), single(6), single(6)), 'INVALID_ARGUMENT', 'values', 'values', '2', '1');
+  throwsSigma(t, spmm(pattern, single(2), single(5), single(6)), 'INVALID_ARGUMENT', 'dense', 'dense', '6', '5');
+  throwsSigma(t, spmm(pattern, single(2), single(6), single(7)), 'INVALID_ARGUMENT', 'out', 'out', '6', '7');
+  throwsSigma(t, spmm(pattern, single(2), double(6), single(6)), 'INVALID_ARGUMENT', 'types', 'dense', 'float64');
+});
+
+t.test('products and optimisers', async (t) => {
+  const gemm =
+    (a: unknown, b: unknown, c: unknown, m = 2, n = 3, k = 4) =>
+    () =>
+      call('gemm', a, b, c, m, n, k, false, false);
+  throwsSigma(t, gemm(single(7), single(12), single(6)), 'INVALID_ARGUMENT', 'a', 'a', '8', '7');
+  throwsSigma(t, gemm(single(8), single(11), single(6)), 'INVALID_ARGUMENT', 'b', 'b', '12', '11');
+  throwsSigma(t, gemm(single(8), single(12), single(5)), 'INVALID_ARGUMENT', 'c', 'c', '6', '5');
+  throwsSigma(t, gemm(single(8), single(12), double(6)), 'INVALID_ARGUMENT', 'types', 'c', 'float64');
+  throwsSigma(t, gemm(new Int32Array(8), single(12), single(6)), 'INVALID_ARGUMENT', 'integers', 'a', 'Float32Array');
+  for (const bad of [0, -1, 1.5, Number.NaN, '2']) {
+    throwsSigma(t, gemm(single(8), single(12), single(6), bad as number), 'INVALID_ARGUMENT', `m = ${bad}`, 'm');
+  }
+  throwsSigma(t, gemm(single(0), single(0), single(0), 2 ** 40, 2, 2 ** 40), 'INVALID_ARGUMENT', 'sizes', '2^53');
+  const adamw = (gradient: unknown, m: unknown, v: unknown) => () =>
+    call('adamw', single(4), gradient, m, v, 0.1, 0.9, 0.99, 1e-8, 0, 1);
+  throwsSigma(t, adamw(single(3), single(4), single(4)), 'INVALID_ARGUMENT', 'gradient', 'gradient', '4', '3');
+  throwsSigma(t, adamw(single(4), single(3), single(4)), 'INVALID_ARGUMENT', 'm', 'm', '4', '3');
+  throwsSigma(t, adamw(single(4), single(4), double(4)), 'INVALID_ARGUMENT', 'v', 'v', 'float64');
+});
+
+t.test('decompositions', async (t) => {
+  const svd = (problem: Record<string, unknown>) => async () =>
+    call('svd', 0, [{ a: single(6), u: single(4), s: single(2), vt: single(6), rows: 2, columns: 3, ...problem }]);
+  for (const [name, wrong] of [
+    ['a', single(5)],
+    ['u', single(3)],
+    ['s', single(3)],
+    ['vt', single(5)],
+    ['vt', double(6)],
+    ['rows', 0],
+    ['columns', 2 ** 31],
+  ] as const) {
+    await rejectsSigma(t, svd({ [name]: wrong }), 'INVALID_ARGUMENT', name, name);
+  }
+});
+
+t.test('adapters', async (t) => {
+  // in 3, out 4, rank 2, on 5 tokens
+  const terms = {
+    base: null,
+    u: single(8),
+    vt: single(6),
+    diagonal: single(2),
+    pattern,
+    values: single(2),
+    gate: null,
+  };
+  const layer = (more: object): unknown[] => [3, 4, 2, ...Object.values({ ...terms, bias: null, ...more })];
+  const saved = call('adapterSavedLength', 2, 5) as number;
+  const forward =
+    (more: object, x = single(15), y: unknown = single(20), kept: unknown = single(saved)) =>
+    () =>
+      call('adapterForward', ...layer(more), x, y, kept, 5);
+  forward({})();
+  const larger = call('pattern', Int32Array.of(0, 1, 2, 3), Int32Array.of(0, 1, 2));
+  for (const [name, wrong] of [
+    ['base', single(11)],
+    ['u', single(7)],
+    ['vt', single(7)],
+    ['vt', double(6)],
+    ['diagonal', single(1)],
+    ['pattern', {}],
+    ['values', single(3)],
+    ['gate', single(2)],
+    ['bias', single(3)],
+  ] as const) {
+    throwsSigma(t, forward({ [name]: wrong }), 'INVALID_ARGUMENT', name, name);
+  }
+  throwsSigma(t, forward({ pattern: larger, values: single(3) }), 'INVALID_ARGUMENT', 'a larger core', 'pattern');
+  throwsSigma(t, forward({}, single(14)), 'INVALID_ARGUMENT', 'x', 'x', '15', '14');
+  throwsSigma(t, forward({}, single(15), single(21)), 'INVALID_ARGUMENT', 'y', 'y', '20', '21');
+  throwsSigma(t, forward({}, single(15), single(20), single(saved - 1)), 'INVALID_ARGUMENT', 'saved', 'saved');
+
+  const none = [null, null, null, null];
+  const backward = (kept: unknown, dy: unknown, dx: unknown, gradients: unknown[]) => () =>
+    call('adapterBackward', ...layer({}), kept, dy, dx, ...gradients, 5);
+  backward(null, single(20), single(15), none)();
+  throwsSigma(t, backward(single(saved), single(19), null, none), 'INVALID_ARGUMENT', 'dy', 'dy', '20', '19');
+  throwsSigma(t, backward(single(saved), single(20), single(14), none), 'INVALID_ARGUMENT', 'dx', 'dx', '15', '14');
+  const merged = (x: unknown, gradients: unknown[]) => () =>
+    call('adapterMergedBackward', ...layer({}), single(12), x, single(20), null, ...gradients, 5);
+  merged(null, none)();
+  for (const gradients of [
+    [single(2), null, null, null],
+    [null, single(2), null, null],
+    [null, null, single(1), null],
+  ]) {
+    throwsSigma(t, backward(null, single(20), null, gradients), 'INVALID_ARGUMENT', 'nothing was kept', 'saved');
+    throwsSigma(t, merged(null, gradients), 'INVALID_ARGUMENT', 'x was not kept', 'x');
+  }
+  for (const [i, name] of ['ddiagonal', 'dvalues', 'dgate', 'dbias'].entries()) {
+    const wrong = none.map((_, j) => (i === j ? single(9) : null));
+    throwsSigma(t, backward(single(saved), single(20), null, wrong), 'INVALID_ARGUMENT', name, name);
+    throwsSigma(t, merged(single(15), wrong), 'INVALID_ARGUMENT', `merged, ${name}`, name);
+  }
+});
