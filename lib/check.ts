@@ -1,14 +1,18 @@
 import { type ErrorCode, SigmaError } from './errors.js';
 
 /** A value, short enough for a message. */
-export function describe(value: unknown): string {
+export function describe(value: unknown, depth = 0): string {
   if (typeof value === 'string') return value.length > 40 ? `'${value.slice(0, 40)}…'` : `'${value}'`;
   if (typeof value === 'function') return 'a function';
   if (typeof value === 'symbol' || typeof value === 'bigint') return String(value);
   if (Array.isArray(value)) {
-    return value.length <= 8 ? `[${value.map(describe).join(', ')}]` : `an array of ${value.length}`;
+    if (value.length > 8 || depth > 0) return `an array of ${value.length}`;
+    return `[${value.map((each) => describe(each, depth + 1)).join(', ')}]`;
   }
-  if (typeof value === 'object' && value !== null) return `a ${value.constructor?.name ?? 'null-prototype object'}`;
+  if (typeof value === 'object' && value !== null) {
+    const name = value.constructor?.name;
+    return name && name !== 'Object' ? `a ${name}` : 'an object';
+  }
   return String(value);
 }
 
@@ -24,10 +28,16 @@ export function reject(op: string, argument: string, expected: string, value: un
 
 export function checkInteger(op: string, argument: string, value: unknown, least: number, most = 2 ** 31 - 1): number {
   if (!Number.isInteger(value) || (value as number) < least || (value as number) > most) {
-    const range = most === 2 ** 31 - 1 ? `of at least ${least}` : `from ${least} to ${most}`;
+    const below = most === 2 ** 31 - 1 && !(Number.isInteger(value) && (value as number) > most);
+    const range = below ? `of at least ${least}` : `from ${least} to ${most}`;
     reject(op, argument, `an integer ${range}`, value);
   }
   return value as number;
+}
+
+/** A seed is any integer that a number holds exactly. */
+export function checkSeed(op: string, argument: string, value: unknown): number {
+  return checkInteger(op, argument, value, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
 }
 
 /** A finite number with least ≤ value, and value < below. */

@@ -10,7 +10,10 @@ export interface Parameter {
   readonly name: string;
   /** May be written through dataSync() at any time; whatever is derived from it notices. */
   readonly value: Tensor;
-  /** Summed over every backward since zeroGrad(); a framework may assign its own. */
+  /**
+   * Summed over every backward since zeroGrad(); a framework may assign its own. Whoever replaces a gradient disposes the
+   * one before; zeroGrad() disposes any.
+   */
   grad: Tensor | null;
   /** false: no gradient is computed, the optimiser skips it wholly. */
   trainable: boolean;
@@ -41,7 +44,8 @@ export class LayerParameter implements Parameter {
   }
 
   set grad(grad: Tensor | null) {
-    if (grad !== null) checkReal('Parameter', `${this.name}.grad`, grad, this.value);
+    if (grad === this.#grad) return;
+    if (grad !== null) keep(checkReal('Parameter', `${this.name}.grad`, grad, this.value));
     this.#grad = grad;
     this.#owned = false;
   }

@@ -11,7 +11,9 @@ export interface Random {
 
 /** One `stream` for each use of a seed, so that a pattern and an initialisation are not drawn from the same numbers. */
 export function random(seed: number, stream = 0): Random {
-  const generator = xoroshiro128plus((seed + Math.imul(stream, 0x9e3779b9)) | 0);
+  // The generator takes 32 bits; the higher ones of a large seed are folded in.
+  const high = Math.imul(Math.floor(seed / 2 ** 32), 0x85ebca6b);
+  const generator = xoroshiro128plus(((seed ^ high) + Math.imul(stream, 0x9e3779b9)) | 0);
   const unit = () => (uniformInt(generator, 0, 2 ** 53 - 2) + 1) / 2 ** 53;
   return {
     below: (limit) => uniformInt(generator, 0, limit - 1),

@@ -82,7 +82,7 @@ t.test('decompositions', async (t) => {
     ['vt', single(5)],
     ['vt', double(6)],
     ['rows', 0],
-    ['columns', 2 ** 31],
+    ['columns', 2.5],
   ] as const) {
     await rejectsSigma(t, svd({ [name]: wrong }), 'INVALID_ARGUMENT', name, name);
   }

@@ -284,3 +284,37 @@ t.test('a look-alike is no tensor', async (t) => {
   throwsSigma(t, () => matmul(stretched, stretched), ['INVALID_ARGUMENT', 'SHAPE_MISMATCH'], 'a shape that lies');
   real.dispose();
 });
+
+t.test('a misspelt option is never ignored', async (t) => {
+  const square = gaussian(seeded(1), [3, 3], 'float32') as Tensor<'float32'>;
+  const bad = { strategi: 'auto' } as unknown as Record<string, never>;
+  const values = gaussian(seeded(1), [SparsityPattern.banded(3, 1).entries], 'float32');
+  await expectNoLeak(t, 'refused options', async () => {
+    for (const [name, call] of [
+      ['zeros', () => zeros([1], bad)],
+      ['tensor', () => tensor([1], [1], bad)],
+      ['matmul', () => matmul(square, square, bad)],
+      ['spmm', () => spmm(SparsityPattern.banded(3, 1), values, square, bad)],
+      ['topK', () => SparsityPattern.topK(square, square, { entries: 1 }, bad)],
+      ['random', () => SparsityPattern.random(3, { entries: 1 }, { seed: 1, ...bad })],
+      ['AdamW', () => new AdamW([{ name: 'a', value: values, grad: null, trainable: true }], bad)],
+    ] as const) {
+      throwsSigma(t, call, 'INVALID_ARGUMENT', name, 'options', 'strategi');
+    }
+    for (const [name, call] of [
+      ['svd', () => svd(square, bad)],
+      ['svft', () => svft(square, bad)],
+      ['svft, a start', () => svft(square, { init: { m: [0, 0, 0], ...bad } })],
+      ['siva', () => siva(square, bad)],
+      ['vectorFit', () => vectorFit(square, bad)],
+      ['vectorFit, train', () => vectorFit(square, { train: bad })],
+    ] as const) {
+      await rejectsSigma(t, call, 'INVALID_ARGUMENT', name, 'options', 'strategi');
+    }
+    const layer = await svft(square);
+    const pass = layer.forward(square);
+    throwsSigma(t, () => pass.backward(square, bad), 'INVALID_ARGUMENT', 'backward', 'options', 'strategi');
+    disposeAll(pass.y, pass, layer);
+  });
+  disposeAll(square, values);
+});

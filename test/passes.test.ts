@@ -1,4 +1,5 @@
 /** Forward passes and their pull-backs: what they add, what they keep, how often they can be used. */
+import { memory } from 'sigmatune';
 import t from 'tap';
 import { layerShapes, oneOfEach, tolerances } from './cases.js';
 import {
@@ -330,6 +331,25 @@ t.test('what is released between forward and backward', async (t) => {
         layer.parameters.every(({ grad }) => grad === null),
         `${family.name}, ${strategy}: gets no gradient from that pass`,
       );
+      disposeLayer(layer);
+    }
+  }
+});
+
+t.test('a pass keeps nothing for parameters that are frozen', async (t) => {
+  using on = await bench(square, 'float64');
+  for (const family of oneOfEach) {
+    for (const strategy of family.strategies) {
+      const layer = await makeLayer(family, on, strategy);
+      for (const entry of layer.parameters) entry.trainable = false;
+      // Where a W' is needed it is built by now; it is the layer's, not the pass's.
+      layer.apply(on.x).dispose();
+      disposeAll(layer.forward(on.x).y);
+      const before = memory().bytes['cpu'] ?? 0;
+      const pass = layer.forward(on.x);
+      pass.y.dispose();
+      t.equal(memory().bytes['cpu'], before, `${family.name}, ${strategy}`);
+      pass.dispose();
       disposeLayer(layer);
     }
   }

@@ -129,10 +129,15 @@ const inputs: readonly Input[] = [
   { name: 'identity', rows: 15, columns: 15, make: () => identity(15).data },
   { name: 'all ones', rows: 9, columns: 14, make: () => new Float64Array(9 * 14).fill(1) },
   { name: 'a negative number', rows: 1, columns: 1, make: () => [-2.5] },
-  // The first of equals is the positive one.
-  { name: 'equal magnitudes', rows: 2, columns: 1, make: () => [1, -1] },
-  { name: 'equal magnitudes, the first negative', rows: 4, columns: 1, make: () => [-1, 1, 1, -1] },
-  { name: 'equal magnitudes, 2 × 2', rows: 2, columns: 2, make: () => [1, 1, -1, 1] },
+  // Entries of u that are equal to the last bit: the first of them is the positive one.
+  { name: 'equal entries, 3 × 1', rows: 3, columns: 1, make: () => [0, 1, -1] },
+  { name: 'equal entries, 2 × 2', rows: 2, columns: 2, make: () => [3, 0, -3, 0] },
+  {
+    name: 'equal entries, 8 × 2',
+    rows: 8,
+    columns: 2,
+    make: () => [1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1],
+  },
   {
     name: 'one entry',
     rows: 6,

@@ -283,9 +283,6 @@ t.test('what svft does not take', async (t) => {
 t.test('options that do not go together', async (t) => {
   const { weight, factors } = await weightAndFactors(6, 6);
   const refused: [SvftOptions, string][] = [
-    [{ offDiagonals: 2 }, 'offDiagonals'],
-    [{ pattern: 'plain', offDiagonals: 1 }, 'offDiagonals'],
-    [{ pattern: SparsityPattern.diagonal(6), offDiagonals: 1 }, 'offDiagonals'],
     [{ gate: false, init: { m: new Float64Array(6), gate: 1 } }, 'gate'],
     [{ init: { m: [0, 0, Number.NaN, 0, 0, 0] } }, 'init.m[2]'],
     [{ init: { m: new Float64Array(6), gate: Infinity } }, 'init.gate'],

@@ -8,15 +8,16 @@ import { checkReal, copyOf, memoryOf, output } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { mergeTerms } from './merged.js';
-import { coreParameters, type Term, type Terms } from './operator.js';
+import { coreParameters, type Term, type Terms, tensorOf } from './operator.js';
 import { AdapterPass } from './pass.js';
-import { type Plan, plan, type Strategy } from './planner.js';
+import { type PlanInput, plan, reason, type Strategy } from './planner.js';
 import { type Batch, FactoredRoute, MergedRoute, type Route } from './route.js';
 import type { AdaptedLinear, Pass } from './types.js';
 
 /** What a family makes of a weight: everything that the layer computes with. */
 export interface Blueprint {
-  readonly factors: Svd;
+  /** The `rank` singular triples in use, asked for once at most; the layer owns them. */
+  readonly factors: () => Svd;
   readonly rank: number;
   readonly bias: Term | undefined;
   /** The terms of the strategies that work on the factors: at least one. */
@@ -26,7 +27,7 @@ export interface Blueprint {
   readonly merge: () => Terms;
   /** What the planner may choose from. */
   readonly choices: readonly Strategy[];
-  /** What the layer owns beside its factors and parameters. */
+  /** What the layer disposes with itself, beside its parameters and bias. */
   readonly owned: readonly Scoped[];
 }
 
@@ -36,21 +37,24 @@ export class Adapter implements AdaptedLinear {
   readonly inFeatures: number;
   readonly outFeatures: number;
   readonly rank: number;
-  readonly factors: Svd;
   readonly parameters: readonly LayerParameter[];
   readonly parameterCount: number;
   readonly #blueprint: Blueprint;
+  /** The factors that the operator runs on. */
+  readonly #terms: Terms;
+  #factors: Svd | undefined;
   readonly #routes: Readonly<Record<Strategy, Route | undefined>>;
   #disposed = false;
 
   constructor(family: string, blueprint: Blueprint) {
-    const { factors, bias, factored, lowrank } = blueprint;
+    const { bias, factored, lowrank } = blueprint;
+    const terms = (factored ?? lowrank) as Terms;
     this.family = family;
-    this.outFeatures = factors.u.shape[0] as number;
-    this.inFeatures = factors.vt.shape[1] as number;
+    this.outFeatures = terms.u.shape[0] as number;
+    this.inFeatures = terms.vt.shape[1] as number;
     this.rank = blueprint.rank;
-    this.factors = factors;
-    const core = coreParameters((factored ?? lowrank) as Terms);
+    this.#terms = terms;
+    const core = coreParameters(terms);
     this.parameters = Object.freeze(bias instanceof LayerParameter ? [...core, bias] : core);
     this.parameterCount = this.parameters.reduce((sum, { value }) => sum + value.size, 0);
     this.#blueprint = blueprint;
@@ -59,7 +63,12 @@ export class Adapter implements AdaptedLinear {
       lowrank: lowrank && new FactoredRoute(lowrank, bias),
       merged: new MergedRoute(blueprint.merge, bias),
     };
-    for (const tensor of this.#owned()) keep(tensor);
+  }
+
+  get factors(): Svd {
+    this.#factors ??= this.#blueprint.factors();
+    for (const tensor of Object.values(this.#factors)) keep(tensor);
+    return this.#factors as Svd;
   }
 
   apply(x: Tensor): Tensor {
@@ -90,20 +99,18 @@ export class Adapter implements AdaptedLinear {
     const op = `${this.family}.mergedBias`;
     this.#checkAlive(op);
     const { bias } = this.#blueprint;
-    return bias && copyOf(op, 'bias', bias instanceof LayerParameter ? bias.value : bias);
+    return bias && copyOf(op, 'bias', tensorOf(bias));
   }
 
   explain(tokens: number): { strategy: string; gemms: number; savedBytes: number; why: string } {
     const op = `${this.family}.explain`;
     this.#checkAlive(op);
     checkInteger(op, 'tokens', tokens, 1);
-    const { strategy, gemms, why } = this.#plan(tokens, true);
-    const terms = this.#blueprint[strategy === 'lowrank' ? 'lowrank' : 'factored'];
-    const saved =
-      strategy === 'merged' || terms === undefined
-        ? tokens * this.inFeatures
-        : native.adapterSavedLength(terms.vt.shape[0] as number, tokens);
-    return { strategy, gemms, savedBytes: saved * (this.factors.u.dtype === 'float64' ? 8 : 4), why };
+    const load = this.#load(tokens, true);
+    const { strategy, gemms } = plan(load);
+    const numbers = strategy === 'merged' ? tokens * this.inFeatures : native.adapterSavedLength(load.rank, tokens);
+    const bytes = this.#terms.u.dtype === 'float64' ? 8 : 4;
+    return { strategy, gemms, savedBytes: load.trainsCore ? numbers * bytes : 0, why: reason(load) };
   }
 
   dispose(): void {
@@ -111,22 +118,12 @@ export class Adapter implements AdaptedLinear {
     this.#disposed = true;
     for (const route of Object.values(this.#routes)) route?.dispose();
     for (const parameter of this.parameters) parameter.dispose();
-    for (const tensor of this.#owned()) tensor.dispose();
+    const { bias, owned } = this.#blueprint;
+    for (const each of [...owned, ...Object.values(this.#factors ?? {}), bias && tensorOf(bias)]) each?.dispose();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
-  }
-
-  #owned(): Scoped[] {
-    const { factors, bias, owned } = this.#blueprint;
-    return [
-      factors.u,
-      factors.s,
-      factors.vt,
-      ...(bias === undefined || bias instanceof LayerParameter ? [] : [bias]),
-      ...owned,
-    ];
   }
 
   #checkAlive(op: string): void {
@@ -137,21 +134,21 @@ export class Adapter implements AdaptedLinear {
 
   #batch(op: string, x: Tensor): { input: Tensor<Real>; batch: Batch; y: { tensor(): Tensor<Real> } } {
     this.#checkAlive(op);
-    const { dtype, device } = this.factors.u;
+    const { dtype, device } = this.#terms.u;
     const input = checkReal(op, 'x', x, { shape: [null, this.inFeatures], dtype, device });
     const tokens = input.shape[0] as number;
     const y = output(op, dtype, [tokens, this.outFeatures]);
     return { input, batch: { op, tokens, x: memoryOf(op, 'x', input), y: y.array }, y };
   }
 
-  #plan(tokens: number, training: boolean): Plan {
+  #load(tokens: number, training: boolean): PlanInput {
     const { inFeatures, outFeatures } = this;
-    const { choices, factored, lowrank } = this.#blueprint;
-    const rank = (factored ?? lowrank)?.vt.shape[0] ?? this.rank;
-    return plan({ inFeatures, outFeatures, rank, tokens, training, choices });
+    const rank = this.#terms.vt.shape[0] as number;
+    const trainsCore = coreParameters(this.#terms).some(({ trainable }) => trainable);
+    return { inFeatures, outFeatures, rank, tokens, training, trainsCore, choices: this.#blueprint.choices };
   }
 
   #route(tokens: number, training: boolean): Route {
-    return this.#routes[this.#plan(tokens, training).strategy] as Route;
+    return this.#routes[plan(this.#load(tokens, training)).strategy] as Route;
   }
 }

@@ -1,14 +1,16 @@
 import { checkChoice, checkOptions, checkSignal, describe, fail, isRecord, reject } from '../check.js';
 import { resolveDevice } from '../device.js';
 import { SigmaError } from '../errors.js';
-import { type Svd, svd } from '../linalg/svd.js';
+import { matmul } from '../linalg/matmul.js';
+import { type Svd, thinSvd } from '../linalg/svd.js';
 import { LayerParameter } from '../parameter.js';
+import { random } from '../random.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, memoryOf, output } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { Adapter, type Blueprint } from './adapter.js';
-import { type Strategy, strategies } from './planner.js';
+import { type Strategy, type StrategyOption, strategies } from './planner.js';
 import type { AdaptedLinear, AdapterOptions } from './types.js';
 
 const commonOptions = ['name', 'bias', 'factors', 'device', 'signal', 'strategy'] as const;
@@ -26,7 +28,9 @@ export interface Site {
   readonly thin: number;
   /** The bias, as a handle of this layer's own. */
   readonly bias: Tensor<Real> | undefined;
-  readonly strategy: (typeof strategies)[number];
+  readonly strategy: StrategyOption;
+  readonly dtype: Real;
+  readonly signal: AbortSignal | undefined;
   /** Thin factors of the weight as handles of this layer's own: the `rank` largest triples. */
   decompose(rank?: number): Promise<Svd>;
   /** A trainable parameter, under the layer's name. */
@@ -53,6 +57,7 @@ export function family<O extends AdapterOptions>(
     try {
       const site = prepare(name, weight, given, made);
       const blueprint = await design(site, given);
+      checkSignal(name, given.signal);
       if (!blueprint.owned.includes(site.weight)) site.weight.dispose();
       return new Adapter(name, blueprint);
     } catch (error) {
@@ -92,14 +97,15 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     outFeatures,
     inFeatures,
     thin,
+    dtype,
+    signal,
     bias: bias && own(bias.share()),
     strategy,
     decompose: async (rank) => {
       const found = factors
         ? slice(op, factors, rank)
-        : await svd(kept, { ...(rank && { rank }), ...(signal && { signal }) });
+        : await thinSvd(op, 'weight', kept, { ...(rank && { rank }), ...(signal && { signal }) });
       for (const tensor of [found.u, found.s, found.vt]) own(tensor);
-      checkSignal(op, signal);
       return found;
     },
     parameter: (role, value) => own(new LayerParameter(name === undefined ? role : `${name}.${role}`, value)),
@@ -128,7 +134,45 @@ function checkFactors(op: string, factors: unknown, weight: Tensor<Real>): Svd {
   }
   const u = checkReal(op, 'options.factors.u', factors['u'], { shape: [outFeatures, q], dtype, device });
   const vt = checkReal(op, 'options.factors.vt', factors['vt'], { shape: [q, inFeatures], dtype, device });
+  checkBelongs(op, { u, s, vt }, weight);
   return { u, s, vt };
+}
+
+/** How far given factors may be from the weight's: loose enough for any real decomposition, far from any other weight. */
+const belonging = 1e-3;
+
+/**
+ * BASE_MISMATCH where the factors are those of another weight. One probe z tells, at the price of a few products with a
+ * vector: Uᵀ W z = diag(s) Vᵀ z holds for the singular triples of W, be they all or some.
+ */
+function checkBelongs(op: string, { u, s, vt }: Svd, weight: Tensor<Real>): void {
+  type Matrix = Tensor<Real, MatrixShape>;
+  const generator = random(0);
+  const probe = output(op, weight.dtype, [weight.shape[1] as number, 1]);
+  for (let i = 0; i < probe.array.length; i++) probe.array[i] = generator.normal();
+  const z = probe.tensor();
+  const wz = matmul(weight as Matrix, z);
+  const left = matmul(u as Matrix, wz, { transposeA: true });
+  const right = matmul(vt as Matrix, z);
+  const [a, b, sigma] = [left.dataSync(), right.dataSync(), memoryOf(op, 'options.factors.s', s)];
+  let difference = 0;
+  let size = 0;
+  for (let i = 0; i < sigma.length; i++) {
+    const want = (sigma[i] as number) * (b[i] as number);
+    difference += ((a[i] as number) - want) ** 2;
+    size += (a[i] as number) ** 2 + want ** 2;
+  }
+  for (const tensor of [z, wz, left, right]) tensor.dispose();
+  if (!(difference <= belonging ** 2 * size)) {
+    const off = Math.sqrt(difference / size).toPrecision(2);
+    fail(
+      'BASE_MISMATCH',
+      op,
+      'options.factors',
+      'the singular triples of the weight',
+      `others (off by ${off} of their size)`,
+    );
+  }
 }
 
 /** Own handles on given factors, or compact copies of their `rank` largest triples. */

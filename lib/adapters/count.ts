@@ -55,10 +55,8 @@ function formulaOf(method: CountedMethod): Formula {
 function svftFormula(method: Extract<CountedMethod, { name: 'svft' }>): Formula {
   checkOptions(op, 'method', method, ['name', 'pattern', 'offDiagonals', 'gate', 'rank']);
   const pattern = checkChoice(op, 'method.pattern', method.pattern, ['plain', 'banded', 'random', 'topk']);
-  if (pattern === 'plain' && method.offDiagonals !== undefined && method.offDiagonals !== 0) {
-    reject(op, 'method.offDiagonals', `no value, since 'plain' has no off-diagonals`, method.offDiagonals);
-  }
-  const d = pattern === 'plain' ? 0 : checkInteger(op, 'method.offDiagonals', method.offDiagonals ?? 1, 0);
+  const width = checkInteger(op, 'method.offDiagonals', method.offDiagonals ?? 1, 0);
+  const d = pattern === 'plain' ? 0 : width;
   const gate = checkBoolean(op, 'method.gate', method.gate ?? true);
   const rank = checkInteger(op, 'method.rank', method.rank ?? 2 ** 31 - 1, 1);
   return (out, inFeatures) => bandedEntries(Math.min(out, inFeatures, rank), d) + (gate ? 1 : 0);

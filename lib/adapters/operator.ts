@@ -25,11 +25,12 @@ export interface Terms {
   readonly core?: { readonly pattern: SparsityPattern; readonly values: Term; readonly gate?: Term | undefined };
 }
 
-function tensorOf(term: Term): Tensor<Real> {
+export function tensorOf(term: Term): Tensor<Real> {
   return term instanceof LayerParameter ? term.value : term;
 }
 
-function memory(op: string, argument: string, term: Term | undefined): RealArray | null {
+/** The memory of a term, or null where there is none. */
+export function termMemory(op: string, argument: string, term: Term | undefined): RealArray | null {
   return term === undefined ? null : memoryOf(op, argument, tensorOf(term));
 }
 
@@ -44,14 +45,14 @@ export function layerArguments(
     inFeatures,
     u.shape[0] as number,
     rank,
-    memory(op, 'weight', base),
+    termMemory(op, 'weight', base),
     memoryOf(op, 'factors.u', u),
     memoryOf(op, 'factors.vt', vt),
-    memory(op, 'sigma', diagonal),
+    termMemory(op, 'sigma', diagonal),
     core?.pattern.handle ?? null,
-    memory(op, 'm', core?.values),
-    memory(op, 'gate', core?.gate),
-    memory(op, 'bias', bias),
+    termMemory(op, 'm', core?.values),
+    termMemory(op, 'gate', core?.gate),
+    termMemory(op, 'bias', bias),
   ];
 }
 

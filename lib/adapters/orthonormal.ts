@@ -1,69 +1,67 @@
+import { checkSignal } from '../check.js';
 import { matmul } from '../linalg/matmul.js';
-import { svd } from '../linalg/svd.js';
+import { thinSvd } from '../linalg/svd.js';
 import type { Random } from '../random.js';
 import type { Real } from '../tensor/dtype.js';
-import { output } from '../tensor/operand.js';
-import { keep } from '../tensor/scope.js';
+import { memoryOf, output } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
+import type { Site } from './construct.js';
 
-function gaussian(op: string, dtype: Real, rows: number, columns: number, random: Random): Tensor<Real, MatrixShape> {
+type Matrix = Tensor<Real, MatrixShape>;
+
+function gaussian(op: string, dtype: Real, rows: number, columns: number, random: Random): Matrix {
   const { array, tensor } = output(op, dtype, [rows, columns]);
   for (let i = 0; i < array.length; i++) array[i] = random.normal();
-  return keep(tensor());
+  return tensor() as Matrix;
 }
 
-/** z − u(uᵀz), in place: takes the directions of u (rows, q) out of z (rows, columns). */
-function project(z: Tensor<Real, MatrixShape>, u: Tensor<Real>): void {
-  const matrix = u as Tensor<Real, MatrixShape>;
-  const inside = keep(matmul(matrix, z, { transposeA: true }));
-  const part = keep(matmul(matrix, inside));
-  const into = z.dataSync() as Float64Array;
-  const from = part.dataSync();
+/** z − (z basisᵀ) basis, in place: takes the rows of the basis (q, n) out of those of z (k, n). */
+function project(z: Matrix, basis: Matrix): void {
+  const inside = matmul(z, basis, { transposeB: true });
+  const part = matmul(inside, basis);
+  const [into, from] = [z.dataSync(), part.dataSync()];
   for (let i = 0; i < into.length; i++) into[i] = (into[i] as number) - (from[i] as number);
   inside.dispose();
   part.dispose();
 }
 
 /**
- * An orthonormal basis (rows, columns) of the span of seeded Gaussians, orthogonal to the columns of `against` where it
- * is given. The basis is that of an SVD, which spans the same space as a QR's.
+ * Orthonormal rows (count, n) that span seeded Gaussians, orthogonal to the rows of `against` (q, n) where it is given.
+ * They are those of an SVD, which spans the same space as a QR's.
  */
-export async function orthonormalColumns(
-  op: string,
-  dtype: Real,
-  rows: number,
-  columns: number,
+export async function orthonormalRows(
+  { op, dtype, signal }: Site,
+  count: number,
+  n: number,
   random: Random,
   against?: Tensor<Real>,
 ): Promise<Tensor<Real>> {
-  const z = gaussian(op, dtype, rows, columns, random);
+  const z = gaussian(op, dtype, count, n, random);
   // Twice is enough: the second round takes out what rounding left in the first (Giraud et al. 2005).
-  if (against !== undefined) for (let round = 0; round < 2; round++) project(z, against);
-  const { u, s, vt } = await svd(z);
-  for (const tensor of [z, s, vt]) tensor.dispose();
-  return u;
+  if (against !== undefined) for (let round = 0; round < 2; round++) project(z, against as Matrix);
+  checkSignal(op, signal);
+  const { u, s, vt } = await thinSvd(op, 'weight', z, signal && { signal }).finally(() => z.dispose());
+  u.dispose();
+  s.dispose();
+  return vt;
 }
 
-/** [a | b] by columns; both have the same rows. */
-export function concatColumns(op: string, a: Tensor<Real>, b: Tensor<Real>): Tensor<Real> {
-  const [rows, left] = a.shape as MatrixShape;
-  const right = b.shape[1] as number;
-  const { array, tensor } = output(op, a.dtype, [rows, left + right]);
-  const [from, more] = [a.dataSync(), b.dataSync()];
-  for (let i = 0; i < rows; i++) {
-    array.set(from.subarray(i * left, (i + 1) * left), i * (left + right));
-    array.set(more.subarray(i * right, (i + 1) * right), i * (left + right) + left);
-  }
-  return keep(tensor());
+/** Matrices of one width, one under the other. */
+export function stackRows(op: string, upper: Tensor<Real>, lower: Tensor<Real>): Tensor<Real> {
+  const [rows, columns] = upper.shape as MatrixShape;
+  const { array, tensor } = output(op, upper.dtype, [rows + (lower.shape[0] as number), columns]);
+  array.set(memoryOf(op, 'upper', upper));
+  array.set(memoryOf(op, 'lower', lower), upper.size);
+  return tensor();
 }
 
 /** The transpose of a matrix, as a new tensor. */
 export function transposed(op: string, a: Tensor<Real>): Tensor<Real> {
   const [rows, columns] = a.shape as MatrixShape;
   const { array, tensor } = output(op, a.dtype, [columns, rows]);
-  const from = a.dataSync();
+  const from = memoryOf(op, 'matrix', a);
   for (let i = 0; i < rows; i++) {
     for (let j = 0; j < columns; j++) array[j * rows + i] = from[i * columns + j] as number;
   }
-  return keep(tensor());
+  return tensor();
 }

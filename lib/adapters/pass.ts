@@ -16,7 +16,7 @@ export class AdapterPass implements Pass {
   readonly #op: string;
   readonly #inFeatures: number;
   readonly #saved: readonly Tensor[];
-  #pullBack: PullBack | null;
+  #pullBack: PullBack;
   #state: 'open' | 'consumed' | 'disposed' = 'open';
 
   constructor(family: string, y: Tensor<Real>, inFeatures: number, saved: readonly Tensor[], pullBack: PullBack) {
@@ -33,9 +33,10 @@ export class AdapterPass implements Pass {
   backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor | undefined;
   backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor | undefined {
     const op = this.#op;
-    if (this.#pullBack === null) {
-      if (this.#state === 'consumed')
-        throw new SigmaError('CONSUMED', op, 'this pass: expected one backward, got a second');
+    if (this.#state === 'consumed') {
+      throw new SigmaError('CONSUMED', op, 'this pass: expected one backward, got a second');
+    }
+    if (this.#state === 'disposed') {
       throw new SigmaError('DISPOSED', op, 'this pass: expected a live one, got one that was disposed');
     }
     const given = checkOptions(op, 'options', options, ['inputGrad']);
@@ -44,23 +45,22 @@ export class AdapterPass implements Pass {
     const gradient = memoryOf(op, 'dy', checkReal(op, 'dy', dy, { shape, dtype, device }));
     const dx = inputGrad ? output(op, dtype, [shape[0] as number, this.#inFeatures]) : null;
     this.#pullBack(op, gradient, dx?.array ?? null);
-    this.#state = 'consumed';
-    this.#release();
+    this.#release('consumed');
     return dx?.tensor();
   }
 
   dispose(): void {
-    if (this.#state !== 'open') return;
-    this.#state = 'disposed';
-    this.#release();
+    if (this.#state === 'open') this.#release('disposed');
   }
 
   [Symbol.dispose](): void {
     this.dispose();
   }
 
-  #release(): void {
-    this.#pullBack = null;
+  /** Lets go of all that the pull-back holds: its closure, and with it the arrays, and the tensors that count them. */
+  #release(state: 'consumed' | 'disposed'): void {
+    this.#state = state;
+    this.#pullBack = () => undefined;
     keep(this);
     for (const tensor of this.#saved) tensor.dispose();
   }

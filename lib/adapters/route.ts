@@ -3,7 +3,15 @@ import type { LayerParameter } from '../parameter.js';
 import { output } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { MergedWeight } from './merged.js';
-import { coreParameters, frozenArguments, gradientTargets, layerArguments, type Term, type Terms } from './operator.js';
+import {
+  coreParameters,
+  frozenArguments,
+  gradientTargets,
+  layerArguments,
+  type Term,
+  type Terms,
+  termMemory,
+} from './operator.js';
 import type { PullBack } from './pass.js';
 
 /** One batch on its way: X (N, in) and where Y (N, out) goes. */
@@ -85,7 +93,7 @@ export class MergedRoute implements Route {
 
   apply(batch: Batch): void {
     const terms = this.#terms();
-    this.#forward(batch, terms, this.#merged.current(batch.op, terms));
+    this.#forward(batch, this.#merged.current(batch.op, terms));
   }
 
   record(batch: Batch, wanted: ReadonlySet<LayerParameter>): Recorded {
@@ -94,7 +102,7 @@ export class MergedRoute implements Route {
     const merged = this.#merged.current(op, terms);
     const copy = trainsCore(terms, wanted) ? output(op, merged.dtype, [batch.x.length]) : null;
     copy?.array.set(batch.x);
-    this.#forward(batch, terms, merged);
+    this.#forward(batch, merged);
     const args = frozenArguments(layerArguments(op, terms, undefined));
     const weight = merged.read(op, 'merged') as RealArray;
     return {
@@ -108,9 +116,9 @@ export class MergedRoute implements Route {
     };
   }
 
-  #forward({ op, tokens, x, y }: Batch, terms: Terms, merged: Tensor): void {
+  #forward({ op, tokens, x, y }: Batch, merged: Tensor): void {
     const [outFeatures, inFeatures] = merged.shape as readonly [number, number];
-    const bias = layerArguments(op, terms, this.#bias)[10];
+    const bias = termMemory(op, 'bias', this.#bias);
     native.adapterMergedForward(merged.read(op, 'merged') as RealArray, bias, x, y, tokens, inFeatures, outFeatures);
   }
 

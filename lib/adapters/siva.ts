@@ -1,12 +1,11 @@
-import { checkChoice, checkInteger, checkNumber, reject } from '../check.js';
+import { checkChoice, checkInteger, checkNumber, checkSeed, reject } from '../check.js';
 import type { Svd } from '../linalg/svd.js';
-import { random } from '../random.js';
+import { type Random, random } from '../random.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { memoryOf, output } from '../tensor/operand.js';
-import { keep } from '../tensor/scope.js';
 import { chooseFrom, decomposeWhole, family, type Site, selectTriples } from './construct.js';
 import type { Terms } from './operator.js';
-import { orthonormalColumns, transposed } from './orthonormal.js';
+import { orthonormalRows, transposed } from './orthonormal.js';
 import { costOf, type Strategy } from './planner.js';
 import type { AdapterOptions } from './types.js';
 
@@ -42,9 +41,6 @@ function settings(site: Site, options: SivaOptions) {
   const { op, thin } = site;
   const { count, perc } = options;
   if (count !== undefined && perc !== undefined) reject(op, 'options.perc', 'no value beside `count`', perc);
-  if (count !== undefined && options.spectrum !== undefined) {
-    reject(op, 'options.spectrum', 'no value beside `count`', options.spectrum);
-  }
   const share = checkNumber(op, 'options.perc', perc ?? 0.95, 0);
   if (share === 0 || share > 1) reject(op, 'options.perc', 'a share above 0 and up to 1', perc);
   return {
@@ -53,7 +49,7 @@ function settings(site: Site, options: SivaOptions) {
     spectrum: checkChoice(op, 'options.spectrum', options.spectrum ?? 'squared', ['squared', 'linear']),
     select: checkChoice(op, 'options.select', options.select ?? 'lowest', ['lowest', 'top']),
     basis: checkChoice(op, 'options.basis', options.basis ?? 'weight', ['weight', 'random']),
-    seed: checkInteger(op, 'options.seed', options.seed ?? 0, -(2 ** 31)),
+    seed: checkSeed(op, 'options.seed', options.seed ?? 0),
   };
 }
 
@@ -80,46 +76,58 @@ export const siva = family<SivaOptions>(
     const s = site.parameter('s', output(op, full.u.dtype, [k]).tensor());
     const offered: Strategy[] = chosen.basis === 'random' ? ['lowrank', 'merged'] : ['lowrank', 'factored', 'merged'];
     const choices = chooseFrom(site, offered, 'a random basis does not diagonalise the weight');
-    const common = { rank: k, bias: site.bias };
 
     if (chosen.basis === 'weight' && wantsFactored(site, k)) {
       const { u, vt } = full;
       const indices = Array.from({ length: k }, (_, i) => first + i);
       const core = { pattern: SparsityPattern.fromCoordinates(indices, indices, thin), values: s };
       const factored: Terms = { u, vt, diagonal: full.s, core };
-      const merge = (): Terms => {
-        const base = site.borrowedWeight();
-        return base ? { base, u, vt, core } : factored;
+      return {
+        rank: k,
+        bias: site.bias,
+        // All triples are in use; those that train are copied only for a caller who asks.
+        factors: () => selectTriples(op, full, first, k),
+        factored,
+        merge: () => {
+          const base = site.borrowedWeight();
+          return base ? { base, u, vt, core } : factored;
+        },
+        choices: choices.filter((strategy) => strategy !== 'lowrank'),
+        owned: [full.u, full.s, full.vt],
       };
-      const rest = choices.filter((strategy) => strategy !== 'lowrank');
-      return { ...common, factors: full, factored, merge, choices: rest, owned: [] };
     }
 
     const factors =
-      chosen.basis === 'weight' ? selectTriples(op, full, first, k) : await randomBasis(site, full, chosen, k);
+      chosen.basis === 'weight' ? selectTriples(op, full, first, k) : await randomBasis(site, k, random(chosen.seed));
     for (const tensor of [full.u, full.s, full.vt]) tensor.dispose();
-    for (const tensor of [factors.u, factors.s, factors.vt]) site.own(tensor);
-    const lowrank: Terms = { base: site.weight, u: factors.u, vt: factors.vt, diagonal: s };
-    const rest = choices.filter((strategy) => strategy !== 'factored');
-    return { ...common, factors, lowrank, merge: () => lowrank, choices: rest, owned: [site.weight] };
+    const { u, vt } = factors;
+    for (const tensor of [u, factors.s, vt]) site.own(tensor);
+    const lowrank: Terms = { base: site.weight, u, vt, diagonal: s };
+    return {
+      rank: k,
+      bias: site.bias,
+      factors: () => factors,
+      lowrank,
+      merge: () => lowrank,
+      choices: choices.filter((strategy) => strategy !== 'factored'),
+      owned: [u, factors.s, vt, site.weight],
+    };
   },
 );
 
 /** Whether U and V whole serve better than the base and two thin products: from k > r² / (out + in) on. */
 function wantsFactored({ strategy, inFeatures, outFeatures, thin }: Site, k: number): boolean {
   if (strategy !== 'auto') return strategy === 'factored';
-  const load = { inFeatures, outFeatures, tokens: 1, training: true };
+  const load = { inFeatures, outFeatures, tokens: 1, training: true, trainsCore: true };
   return costOf('factored', { ...load, rank: thin }) < costOf('lowrank', { ...load, rank: k });
 }
 
-async function randomBasis(site: Site, full: Svd, { seed }: { seed: number }, k: number): Promise<Svd> {
-  const { op, outFeatures, inFeatures } = site;
-  const { dtype } = full.u;
-  const generator = random(seed);
-  const u = keep(await orthonormalColumns(op, dtype, outFeatures, k, generator));
-  const v = await orthonormalColumns(op, dtype, inFeatures, k, generator);
-  const vt = transposed(op, v);
-  v.dispose();
-  // These directions have no singular values.
-  return { u, s: keep(output(op, dtype, [k]).tensor()), vt };
+/** As many random orthonormal directions; they have no singular values. */
+async function randomBasis(site: Site, k: number, generator: Random): Promise<Svd> {
+  const { op, own, dtype, outFeatures, inFeatures } = site;
+  const ut = own(await orthonormalRows(site, k, outFeatures, generator));
+  const vt = own(await orthonormalRows(site, k, inFeatures, generator));
+  const u = own(transposed(op, ut));
+  ut.dispose();
+  return { u, s: output(op, dtype, [k]).tensor(), vt };
 }

@@ -1,26 +1,27 @@
 import type { Svd } from '../linalg/svd.js';
 import type { Random } from '../random.js';
 import { memoryOf, output } from '../tensor/operand.js';
-import { keep } from '../tensor/scope.js';
 import type { Site } from './construct.js';
-import { concatColumns, orthonormalColumns, transposed } from './orthonormal.js';
+import { orthonormalRows, stackRows, transposed } from './orthonormal.js';
 
 /**
  * Truncated factors, completed to full rank with random orthonormal directions of σ = 0. By default these are
  * orthogonal to U_R and V_R; `raw` leaves that out, as the reference code does.
  */
 export async function completed(site: Site, found: Svd, random: Random, raw: boolean): Promise<Svd> {
-  const { op, outFeatures, inFeatures, thin } = site;
-  const { dtype } = found.u;
+  const { op, own, outFeatures, inFeatures, thin } = site;
   const missing = thin - found.s.size;
-  const v = transposed(op, found.vt);
-  const moreU = await orthonormalColumns(op, dtype, outFeatures, missing, random, raw ? undefined : found.u);
-  const moreV = await orthonormalColumns(op, dtype, inFeatures, missing, random, raw ? undefined : v);
-  const allV = concatColumns(op, v, moreV);
-  const s = output(op, dtype, [thin]);
+  const ut = own(transposed(op, found.u));
+  const moreUt = own(await orthonormalRows(site, missing, outFeatures, random, raw ? undefined : ut));
+  const moreVt = own(await orthonormalRows(site, missing, inFeatures, random, raw ? undefined : found.vt));
+  const allUt = own(stackRows(op, ut, moreUt));
+  const s = output(op, found.s.dtype, [thin]);
   s.array.set(memoryOf(op, 'factors.s', found.s));
-  const result = { u: concatColumns(op, found.u, moreU), s: keep(s.tensor()), vt: transposed(op, allV) };
-  for (const tensor of [found.u, found.s, found.vt, v, moreU, moreV, allV]) tensor.dispose();
-  for (const tensor of [result.u, result.s, result.vt]) site.own(tensor);
+  const result = {
+    u: own(transposed(op, allUt)),
+    s: own(s.tensor()),
+    vt: own(stackRows(op, found.vt, moreVt)),
+  };
+  for (const tensor of [found.u, found.s, found.vt, ut, moreUt, moreVt, allUt]) tensor.dispose();
   return result;
 }

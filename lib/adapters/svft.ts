@@ -4,6 +4,7 @@ import {
   checkInteger,
   checkNumber,
   checkOptions,
+  checkSeed,
   describe,
   fail,
   isRecord,
@@ -25,7 +26,7 @@ import type { AdapterOptions } from './types.js';
 export interface SvftOptions extends AdapterOptions {
   /** 'plain' (default), 'banded', 'random', 'topk', or a structure of your own. */
   pattern?: PatternName | SparsityPattern;
-  /** Width of the band on either side; 'random' and 'topk' get as many entries as such a band. Default 1. */
+  /** Width of the band on either side; 'random' and 'topk' get as many entries as such a band. Default 1; 0 is 'plain'. */
   offDiagonals?: number;
   /** For the random pattern, the Kaiming init and the orthonormal residual. Default 0. */
   seed?: number;
@@ -45,25 +46,16 @@ export interface SvftOptions extends AdapterOptions {
 
 /** The options with their defaults, checked. */
 function settings(op: string, thin: number, options: SvftOptions) {
-  const { pattern = 'plain', init, rank = thin } = options;
+  const { pattern = 'plain', init, rank } = options;
   const parity = options.parity !== undefined;
   if (parity) checkChoice(op, 'options.parity', options.parity, ['svft-ref']);
   if (!(pattern instanceof SparsityPattern)) checkChoice(op, 'options.pattern', pattern, patternNames);
-  const takesWidth = typeof pattern === 'string' && (pattern !== 'plain' || options.offDiagonals === 0);
-  if (options.offDiagonals !== undefined && !takesWidth) {
-    reject(
-      op,
-      'options.offDiagonals',
-      `no value, since it belongs to the patterns 'banded', 'random' and 'topk'`,
-      options.offDiagonals,
-    );
-  }
   return {
     pattern,
     parity,
     offDiagonals: checkInteger(op, 'options.offDiagonals', options.offDiagonals ?? 1, 0),
-    seed: checkInteger(op, 'options.seed', options.seed ?? 0, -(2 ** 31)),
-    rank: checkInteger(op, 'options.rank', rank, 1, thin),
+    seed: checkSeed(op, 'options.seed', options.seed ?? 0),
+    rank: rank === undefined ? undefined : checkInteger(op, 'options.rank', rank, 1, thin),
     gate: checkBoolean(op, 'options.gate', options.gate ?? true),
     init: isRecord(init)
       ? init
@@ -98,7 +90,7 @@ export const svft = family<SvftOptions>(
   ['pattern', 'offDiagonals', 'seed', 'rank', 'gate', 'init', 'absolute', 'residual', 'parity'],
   async (site, options) => {
     const chosen = settings(site.op, site.thin, options);
-    const found = await site.decompose(options.rank);
+    const found = await site.decompose(chosen.rank);
     const truncated = found.s.size < site.thin;
     const whole = !truncated || chosen.residual !== 'keep';
     const factors =
@@ -158,7 +150,7 @@ function blueprint(site: Site, factors: Svd, core: Core, whole: boolean, truncat
   const keepsBase = !whole || choices.includes('lowrank');
   const lowrank: Terms | undefined = keepsBase ? { base: site.weight, u, vt, core } : undefined;
   return {
-    factors,
+    factors: () => factors,
     rank: s.size,
     bias: site.bias,
     factored,
@@ -169,6 +161,6 @@ function blueprint(site: Site, factors: Svd, core: Core, whole: boolean, truncat
       return lowrank ?? (base ? { base, u, vt, core } : (factored as Terms));
     },
     choices,
-    owned: keepsBase ? [site.weight] : [],
+    owned: keepsBase ? [u, s, vt, site.weight] : [u, s, vt],
   };
 }

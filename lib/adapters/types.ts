@@ -2,6 +2,7 @@ import type { Device } from '../device.js';
 import type { Svd } from '../linalg/svd.js';
 import type { Parameter } from '../parameter.js';
 import type { Tensor } from '../tensor/tensor.js';
+import type { StrategyOption } from './planner.js';
 
 /** One forward pass and what its pull-back needs. Dispose it where no backward follows. */
 export interface Pass extends Disposable {
@@ -29,7 +30,7 @@ export interface AdaptedLinear extends Disposable {
   readonly outFeatures: number;
   /** Columns of U in use: r, or the truncated rank; SiVA: k. */
   readonly rank: number;
-  /** The factors that the layer computes with; it owns these handles. */
+  /** The `rank` singular triples in use: u [out, rank], s [rank], vt [rank, in]. The layer owns these handles. */
   readonly factors: Svd;
   /** What was trainable at construction. */
   readonly parameters: readonly Parameter[];
@@ -61,11 +62,14 @@ export interface AdapterOptions {
   name?: string;
   /** [out]. Borrowed. A trained bias or σ is a copy. */
   bias?: Tensor;
-  /** Precomputed factors, borrowed; a smaller `rank` slices them. */
+  /**
+   * Precomputed factors of this weight, borrowed: their memory is shared, so it must not be written; a smaller `rank`
+   * slices them. Factors of another weight are BASE_MISMATCH.
+   */
   factors?: Svd;
   device?: Device;
   /** Stops before and after the decomposition. */
   signal?: AbortSignal;
   /** A strategy that a layer cannot use is UNSUPPORTED; results never depend on it beyond rounding. */
-  strategy?: 'auto' | 'factored' | 'merged' | 'lowrank';
+  strategy?: StrategyOption;
 }

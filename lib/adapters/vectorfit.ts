@@ -41,12 +41,12 @@ export const vectorFit = family<VectorFitOptions>('vectorfit', ['train'], async 
   if (trainsBias) site.bias?.dispose();
   const terms: Terms = { u, vt, diagonal: sigma };
   return {
-    factors,
+    factors: () => factors,
     rank: s.size,
     bias,
     factored: terms,
     merge: () => terms,
     choices,
-    owned: [],
+    owned: [u, s, vt],
   };
 });

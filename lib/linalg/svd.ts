@@ -5,8 +5,9 @@ import { native, type RealArray, type SvdProblem } from '../native.js';
 import { allocate, type Real } from '../tensor/dtype.js';
 import { checkReal, memoryOf } from '../tensor/operand.js';
 import { Tensor } from '../tensor/tensor.js';
+import { Lanes } from './lanes.js';
 
-const op = 'svd';
+const optionNames = ['driver', 'rank', 'signal', 'onProgress'] as const;
 
 /** In the order of native/backend.h. */
 const drivers = ['auto', 'gesdd', 'gesvd', 'gesvdj', 'gesvdp', 'gram64'] as const;
@@ -29,6 +30,12 @@ export interface SvdOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
+/**
+ * Native calls in flight at once, over all calls of svd: while one ends the other keeps the threads busy, and most of
+ * libuv's four threads stay free for the rest of the program.
+ */
+const lanes = new Lanes(2);
+
 /** One matrix to decompose, and where its results go. */
 interface Job {
   readonly name: string;
@@ -47,7 +54,8 @@ interface Job {
  * Thin SVD, s descending, u and vt orthonormal; in each pair of singular vectors the entry of u with the largest
  * magnitude (the first of equals) is positive, so devices agree. Takes one matrix [m, n] (u [m, r], s [r], vt [r, n]),
  * a stack [b, m, n] (each result with the batch axis first), or a list of matrices of any shapes (a list of results).
- * Runs off the event loop; the input is copied when its turn comes.
+ * Runs off the event loop. Each matrix is copied when its turn comes: until the promise settles a tensor may be disposed,
+ * but its numbers should stay as they are.
  *
  * @throws SigmaError (as a rejection) NON_FINITE, NOT_CONVERGED, ABORTED, UNSUPPORTED, SHAPE_MISMATCH, DTYPE_MISMATCH
  * @example
@@ -56,43 +64,58 @@ interface Job {
 export function svd<D extends Real>(a: Tensor<D>, options?: SvdOptions): Promise<Svd<D>>;
 export function svd<D extends Real>(a: readonly Tensor<D>[], options?: SvdOptions): Promise<Svd<D>[]>;
 export async function svd(a: Tensor<Real> | readonly Tensor<Real>[], options?: SvdOptions): Promise<Svd | Svd[]> {
-  const given = checkOptions(op, 'options', options, ['driver', 'rank', 'signal', 'onProgress']);
-  const driver = drivers.indexOf(checkChoice(op, 'options.driver', given.driver ?? 'auto', drivers));
-  const { onProgress } = given;
-  if (onProgress !== undefined && typeof onProgress !== 'function')
-    reject(op, 'options.onProgress', 'a function', onProgress);
-  checkSignal(op, given.signal);
+  const op = 'svd';
+  if (!Array.isArray(a)) return thinSvd(op, 'a', a as Tensor<Real>, options);
+  const plan = readOptions(op, options);
+  const inputs = a.map((each, i) => checkReal(op, `a[${i}]`, each, { shape: [null, null] }));
+  const dtype = inputs[0]?.dtype;
+  for (const [i, input] of inputs.entries()) checkReal(op, `a[${i}]`, input, dtype && { dtype });
+  const batches = inputs.map((input, i) => new Batch(op, `a[${i}]`, input, plan.rank));
+  const jobs = batches.flatMap((batch) => batch.jobs);
+  await run(op, jobs, plan);
+  return batches.map((batch) => batch.result());
+}
 
-  if (Array.isArray(a)) {
-    const inputs = a.map((each, i) => checkReal(op, `a[${i}]`, each, { shape: [null, null] }));
-    for (const [i, input] of inputs.entries())
-      checkReal(op, `a[${i}]`, input, { dtype: (inputs[0] as Tensor<Real>).dtype });
-    const batches = inputs.map((input, i) => new Batch(`a[${i}]`, input, given.rank));
-    await run(
-      driver,
-      batches.flatMap((batch) => batch.jobs),
-      given,
-    );
-    return batches.map((batch) => batch.result());
-  }
-  const input = checkReal(op, 'a', a);
+/** @internal `svd` of one matrix or stack for another function, whose name and argument its errors then carry. */
+export async function thinSvd(op: string, argument: string, a: Tensor<Real>, options?: SvdOptions): Promise<Svd> {
+  const plan = readOptions(op, options);
+  const input = checkReal(op, argument, a);
   if (input.shape.length !== 2 && input.shape.length !== 3) {
-    fail('SHAPE_MISMATCH', op, 'a', 'shape [m, n] or [b, m, n]', describe([...input.shape]));
+    fail('SHAPE_MISMATCH', op, argument, 'shape [m, n] or [b, m, n]', describe([...input.shape]));
   }
-  const batch = new Batch('a', input, given.rank);
-  await run(driver, batch.jobs, given);
+  const batch = new Batch(op, argument, input, plan.rank);
+  await run(op, batch.jobs, plan);
   return batch.result();
+}
+
+interface Plan {
+  readonly driver: number;
+  readonly rank: number | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: SvdOptions['onProgress'];
+}
+
+function readOptions(op: string, options: SvdOptions | undefined): Plan {
+  const { driver, rank, signal, onProgress } = checkOptions(op, 'options', options, optionNames);
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    reject(op, 'options.onProgress', 'a function', onProgress);
+  }
+  checkSignal(op, signal);
+  const chosen = checkChoice(op, 'options.driver', driver ?? 'auto', drivers);
+  return { driver: drivers.indexOf(chosen), rank, signal, onProgress };
 }
 
 /** A matrix or a stack: its jobs write into the arrays of its one result. */
 class Batch {
   readonly jobs: Job[] = [];
+  readonly #op: string;
   readonly #dtype: Real;
   readonly #leading: readonly number[];
   readonly #arrays: { u: RealArray; s: RealArray; vt: RealArray };
   readonly #shape: { m: number; n: number; r: number };
 
-  constructor(name: string, input: Tensor<Real>, wanted: number | undefined) {
+  constructor(op: string, name: string, input: Tensor<Real>, wanted: number | undefined) {
+    this.#op = op;
     const [n, m, count = 1] = input.shape.toReversed() as [number, number, number?];
     const thin = Math.min(m, n);
     const r = wanted === undefined ? thin : checkInteger(op, 'options.rank', wanted, 1, thin);
@@ -121,7 +144,7 @@ class Batch {
   result(): Svd {
     const { m, n, r } = this.#shape;
     const make = (array: RealArray, shape: readonly number[]) =>
-      Tensor.make(op, this.#dtype, array as never, [...this.#leading, ...shape]) as Tensor<Real>;
+      Tensor.make(this.#op, this.#dtype, array as never, [...this.#leading, ...shape]) as Tensor<Real>;
     return {
       u: make(this.#arrays.u, [m, r]),
       s: make(this.#arrays.s, [r]),
@@ -134,14 +157,12 @@ function part(array: RealArray, index: number, size: number): RealArray {
   return array.subarray(index * size, (index + 1) * size);
 }
 
-/** Calls in flight at once: while one ends the other keeps the threads busy. */
-const lanes = 2;
 /** A call should hold at least this much work, some milliseconds, so that small matrices share its cost. */
 const leastFlops = 2e7;
 
-/** Groups of consecutive jobs, each for one native call: enough to fill this lane's share of the threads. */
+/** Groups of consecutive jobs, each for one native call: enough to fill this call's share of the threads. */
 function* groups(jobs: readonly Job[]): Generator<readonly Job[]> {
-  const matrices = Math.max(1, Math.ceil(threads() / lanes));
+  const matrices = Math.max(1, Math.ceil(threads() / lanes.most));
   let start = 0;
   while (start < jobs.length) {
     let end = start;
@@ -156,42 +177,46 @@ function* groups(jobs: readonly Job[]): Generator<readonly Job[]> {
 }
 
 /** Runs every job, or rejects once nothing is in flight any more. */
-async function run(driver: number, jobs: readonly Job[], { signal, onProgress }: SvdOptions): Promise<void> {
+async function run(op: string, jobs: readonly Job[], { driver, signal, onProgress }: Plan): Promise<void> {
   const waiting = groups(jobs);
   let done = 0;
   let failed = false;
-  const lane = async () => {
+  const work = async () => {
     for (const group of waiting) {
-      if (failed) return;
-      checkSignal(op, signal);
-      await decompose(driver, group);
-      done += group.length;
-      if (!failed) onProgress?.(done, jobs.length);
+      const turn = lanes.enter();
+      if (turn !== undefined) await turn;
+      try {
+        if (failed) return;
+        checkSignal(op, signal);
+        await decompose(op, driver, group);
+        done += group.length;
+        if (!failed) onProgress?.(done, jobs.length);
+      } catch (error) {
+        failed = true;
+        throw error;
+      } finally {
+        lanes.leave();
+      }
     }
   };
-  const guarded = () =>
-    lane().catch((error: unknown) => {
-      failed = true;
-      throw error;
-    });
-  const settled = await Promise.allSettled(Array.from({ length: Math.min(lanes, threads()) }, guarded));
+  const settled = await Promise.allSettled(Array.from({ length: lanes.most }, work));
   const first = settled.find((outcome) => outcome.status === 'rejected');
   if (first !== undefined) throw first.reason;
   checkSignal(op, signal);
 }
 
-async function decompose(driver: number, group: readonly Job[]): Promise<void> {
-  const problems = group.map(problemOf);
+async function decompose(op: string, driver: number, group: readonly Job[]): Promise<void> {
+  const problems = group.map((job) => problemOf(op, job));
   try {
     await native.svd(driver, problems);
   } catch (error) {
-    throw named(error, driver, group);
+    throw named(error, op, driver, group);
   }
   for (const [i, job] of group.entries()) keepRank(job, problems[i] as SvdProblem);
 }
 
 /** The native call writes all thin triples; where only some are kept it writes beside the result. */
-function problemOf(job: Job): SvdProblem {
+function problemOf(op: string, job: Job): SvdProblem {
   const { a, rows, columns, thin, rank } = job;
   if (a.length !== rows * columns)
     fail('INVALID_ARGUMENT', op, job.name, 'a buffer that stays attached', 'a detached one');
@@ -209,7 +234,7 @@ function keepRank({ rows, columns, thin, rank, ...to }: Job, from: SvdProblem): 
 }
 
 /** The native side counts within its call; the caller knows the matrix by name. */
-function named(error: unknown, driver: number, group: readonly Job[]): unknown {
+function named(error: unknown, op: string, driver: number, group: readonly Job[]): unknown {
   if (!(error instanceof SigmaError) || typeof error.detail !== 'number') return error;
   const message = error.message.slice(`${error.op}: `.length);
   if (error.code === 'UNSUPPORTED')

@@ -47,7 +47,12 @@ export class AdaptiveVectorFreezing {
 
   constructor(parameters: readonly Parameter[], options: FreezingOptions) {
     const op = 'AdaptiveVectorFreezing';
-    const list = checkParameters(op, 'parameters', parameters).filter(({ trainable }) => trainable);
+    const all = checkParameters(op, 'parameters', parameters);
+    const twice = all.find(({ name }, i) => all.findIndex((other) => other.name === name) !== i);
+    if (twice !== undefined) {
+      throw new SigmaError('INVALID_ARGUMENT', op, `parameters: expected unique names, got '${twice.name}' twice`);
+    }
+    const list = all.filter(({ trainable }) => trainable);
     const given = checkOptions(op, 'options', options, ['start', 'every', 'count', 'freeze', 'beta']);
     this.#options = {
       start: checkInteger(op, 'options.start', given.start, 1),
@@ -56,12 +61,7 @@ export class AdaptiveVectorFreezing {
       freeze: checkInteger(op, 'options.freeze', given.freeze, 0, list.length),
       beta: checkNumber(op, 'options.beta', given.beta ?? 0.99, 0, 1),
     };
-    for (const { name } of list) {
-      if (this.#strengths.has(name)) {
-        throw new SigmaError('INVALID_ARGUMENT', op, `parameters: expected unique names, got '${name}' twice`);
-      }
-      this.#strengths.set(name, 0);
-    }
+    for (const { name } of list) this.#strengths.set(name, 0);
     this.#watched = list.map((parameter) => ({
       parameter,
       initial: memoryOf(op, `${parameter.name}.value`, parameter.value).slice(),

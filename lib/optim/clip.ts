@@ -19,7 +19,10 @@ export function clipGradNorm(parameters: readonly Parameter[], maximum: number):
     .filter(({ trainable, grad }) => trainable && grad)
     .map((parameter) => memoryOf(op, `${parameter.name}.grad`, checkGrad(op, parameter)));
   let squares = 0;
-  for (const gradient of gradients) for (const value of gradient) squares += value * value;
+  // By index: iterators make these loops an order of magnitude slower.
+  for (const gradient of gradients) {
+    for (let i = 0; i < gradient.length; i++) squares += (gradient[i] as number) ** 2;
+  }
   const norm = Math.sqrt(squares);
   const scale = maximum / (norm + 1e-6);
   if (scale < 1) {

@@ -1,4 +1,4 @@
-import { checkNumber, checkOptions, isRecord, reject } from '../check.js';
+import { checkBoolean, checkNumber, checkOptions, isRecord, reject } from '../check.js';
 import { SigmaError } from '../errors.js';
 import type { RealArray } from '../native.js';
 import type { Parameter } from '../parameter.js';
@@ -33,6 +33,7 @@ export function checkParameter(op: string, argument: string, value: unknown): Pa
   if (!isRecord(value) || !('value' in value)) reject(op, argument, 'a Parameter', value);
   if (typeof value['name'] !== 'string') reject(op, `${argument}.name`, 'a string', value['name']);
   checkReal(op, `${argument}.value`, value['value']);
+  checkBoolean(op, `${argument}.trainable`, value['trainable']);
   return value as unknown as Parameter;
 }
 

@@ -1,6 +1,7 @@
 import { checkInteger, checkNumber, isRecord, reject } from '../check.js';
 import type { RealArray } from '../native.js';
 import type { Parameter } from '../parameter.js';
+import { allocate } from '../tensor/dtype.js';
 import { type ParameterGroup, type Ready, readGroups, readySlots, type Slot } from './groups.js';
 
 export interface Optimizer {
@@ -119,6 +120,10 @@ export abstract class BaseOptimizer implements Optimizer {
     if (!isRecord(saved)) reject(op, path, 'an object or null', saved);
     const step = checkInteger(op, `${path}.step`, saved['step'], 0, Number.MAX_SAFE_INTEGER);
     const { value } = (this.#slots[index] as Slot).parameter;
+    const names = Object.keys(saved).filter((name) => name !== 'step');
+    if (String(names.toSorted()) !== String(this.#arrayNames.toSorted())) {
+      reject(op, path, `the arrays [${this.#arrayNames.join(', ')}]`, names);
+    }
     const type = value.dtype === 'float64' ? Float64Array : Float32Array;
     const arrays = this.#arrayNames.map((name) => {
       const array = saved[name];
@@ -131,8 +136,8 @@ export abstract class BaseOptimizer implements Optimizer {
   }
 
   #emptyMemory(value: RealArray): Memory {
-    const empty = () =>
-      value instanceof Float64Array ? new Float64Array(value.length) : new Float32Array(value.length);
+    const dtype = value instanceof Float64Array ? 'float64' : 'float32';
+    const empty = () => allocate(`${this.#name}.step`, dtype, value.length);
     return { step: 0, arrays: Object.fromEntries(this.#arrayNames.map((name) => [name, empty()])) };
   }
 }

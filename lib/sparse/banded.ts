@@ -1,3 +1,5 @@
+import { checkInteger } from '../check.js';
+import { allocate } from '../tensor/dtype.js';
 import type { Cells } from './coordinates.js';
 
 /** The entries of a band of d off-diagonals on either side: r(2d + 1) − d(d + 1), with d cut to r − 1. */
@@ -6,15 +8,12 @@ export function bandedEntries(r: number, offDiagonals: number): number {
   return r * (2 * d + 1) - d * (d + 1);
 }
 
-export function diagonalCells(r: number): Cells {
-  return bandedCells(r, 0, 0);
-}
-
 /** All (i, j) with −lower ≤ j − i ≤ upper; both are below r. */
-export function bandedCells(r: number, lower: number, upper: number): Cells {
+export function bandedCells(op: string, r: number, lower: number, upper: number): Cells {
   const entries = r * (lower + upper + 1) - (lower * (lower + 1)) / 2 - (upper * (upper + 1)) / 2;
-  const rowPointers = new Int32Array(r + 1);
-  const columnIndices = new Int32Array(entries);
+  checkInteger(op, 'entries of the band', entries, 1);
+  const rowPointers = allocate(op, 'int32', r + 1);
+  const columnIndices = allocate(op, 'int32', entries);
   let slot = 0;
   for (let i = 0; i < r; i++) {
     const last = Math.min(r - 1, i + upper);

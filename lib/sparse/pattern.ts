@@ -2,7 +2,7 @@ import { checkInteger, describe, fail, reject } from '../check.js';
 import { native, type PatternHandle } from '../native.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { alignments, largest } from './alignment.js';
-import { bandedCells, bandedEntries, diagonalCells } from './banded.js';
+import { bandedCells, bandedEntries } from './banded.js';
 import { type Cells, coordinateCells } from './coordinates.js';
 import { type RandomOptions, randomCells } from './random-cells.js';
 
@@ -46,8 +46,9 @@ export class SparsityPattern {
    * SparsityPattern.diagonal(768).entries; // 768
    */
   static diagonal(r: number): SparsityPattern {
-    checkInteger('SparsityPattern.diagonal', 'r', r, 1);
-    return new SparsityPattern('diagonal', r, diagonalCells(r));
+    const op = 'SparsityPattern.diagonal';
+    checkInteger(op, 'r', r, 1);
+    return new SparsityPattern('diagonal', r, bandedCells(op, r, 0, 0));
   }
 
   /** The entries with −lower ≤ j − i ≤ upper; a number stands for both. Bands wider than the core are cut to it. */
@@ -58,7 +59,7 @@ export class SparsityPattern {
     if (typeof given !== 'object' || given === null) reject(op, 'offDiagonals', 'a number or { lower, upper }', given);
     const lower = Math.min(checkInteger(op, 'offDiagonals.lower', given.lower, 0), r - 1);
     const upper = Math.min(checkInteger(op, 'offDiagonals.upper', given.upper, 0), r - 1);
-    return new SparsityPattern('banded', r, bandedCells(r, lower, upper));
+    return new SparsityPattern('banded', r, bandedCells(op, r, lower, upper));
   }
 
   /**

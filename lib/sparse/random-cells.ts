@@ -1,5 +1,6 @@
-import { checkBoolean, checkInteger, checkOptions, reject } from '../check.js';
+import { checkBoolean, checkOptions, checkSeed, reject } from '../check.js';
 import { type Random, random } from '../random.js';
+import { allocate } from '../tensor/dtype.js';
 
 export interface RandomOptions {
   seed: number;
@@ -10,13 +11,18 @@ export interface RandomOptions {
 }
 
 /** `count` distinct integers below `limit` (Floyd 1987). */
-function distinct(generator: Random, count: number, limit: number): number[] {
-  const drawn = new Set<number>();
+function distinct(op: string, generator: Random, count: number, limit: number): number[] {
+  const taken = allocate(op, 'int32', Math.ceil(limit / 32)); // a bit for each cell
+  const isTaken = (cell: number) => ((taken[Math.floor(cell / 32)] as number) >>> (cell % 32)) & 1;
+  const drawn: number[] = [];
   for (let j = limit - count; j < limit; j++) {
     const candidate = generator.below(j + 1);
-    drawn.add(drawn.has(candidate) ? j : candidate);
+    const cell = isTaken(candidate) ? j : candidate;
+    const word = Math.floor(cell / 32);
+    taken[word] = (taken[word] as number) | (1 << (cell % 32));
+    drawn.push(cell);
   }
-  return [...drawn];
+  return drawn;
 }
 
 /** Coordinates of `count` random cells of the r x r core. */
@@ -28,7 +34,7 @@ export function randomCells(
 ): { rows: number[]; columns: number[] } {
   if (options === undefined) reject(op, 'options', 'an object with a seed', options);
   const given = checkOptions(op, 'options', options, ['seed', 'replacement', 'includeDiagonal']);
-  const generator = random(checkInteger(op, 'options.seed', given.seed, -(2 ** 31)));
+  const generator = random(checkSeed(op, 'options.seed', given.seed));
   const replacement = checkBoolean(op, 'options.replacement', given.replacement ?? false);
   const diagonal = checkBoolean(op, 'options.includeDiagonal', given.includeDiagonal ?? false);
 
@@ -40,7 +46,7 @@ export function randomCells(
 
   const drawn = replacement
     ? Array.from({ length: wanted }, () => generator.below(r * r))
-    : distinct(generator, wanted, free);
+    : distinct(op, generator, wanted, free);
   // Numbering the cells off the diagonal: each run of r of them starts just after a diagonal cell.
   const cells = diagonal && !replacement ? drawn.map((k) => k + Math.floor(k / r) + 1) : drawn;
   const all = [...fixed, ...cells];

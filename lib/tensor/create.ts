@@ -25,21 +25,31 @@ function isNumericArray(data: unknown): data is ArrayLike<number> & NodeJS.Typed
   );
 }
 
+function isNested(element: unknown): boolean {
+  return Array.isArray(element) || isNumericArray(element);
+}
+
 /** The shape of nested arrays, whose numbers are appended to `out` in row-major order. */
 function flatten(data: readonly unknown[], out: number[], path: string): number[] {
   if (data.length === 0) reject('tensor', path, 'at least one element', data);
-  let inner: number[] | undefined;
-  for (const [i, element] of data.entries()) {
-    let shape: number[] = [];
-    if (Array.isArray(element) || isNumericArray(element)) shape = flatten(Array.from(element), out, `${path}[${i}]`);
-    else if (typeof element === 'number') out.push(element);
-    else reject('tensor', `${path}[${i}]`, 'a number or an array', element);
-    if (inner !== undefined && String(shape) !== String(inner)) {
+  const nested = isNested(data[0]);
+  let inner: number[] = [];
+  for (let i = 0; i < data.length; i++) {
+    const element = data[i];
+    if (nested !== isNested(element) || (!nested && typeof element !== 'number')) {
+      reject('tensor', `${path}[${i}]`, nested ? 'an array, as its neighbours are' : 'a number', element);
+    }
+    if (!nested) {
+      out.push(element as number);
+      continue;
+    }
+    const shape = flatten(Array.from(element as ArrayLike<unknown>), out, `${path}[${i}]`);
+    if (i > 0 && String(shape) !== String(inner)) {
       reject('tensor', `${path}[${i}]`, `the shape of its neighbours, ${describe(inner)}`, shape);
     }
     inner = shape;
   }
-  return [data.length, ...(inner ?? [])];
+  return [data.length, ...inner];
 }
 
 /**

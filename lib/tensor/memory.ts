@@ -4,7 +4,7 @@ const bytes: Record<string, number> = { cpu: 0 };
 let tensors = 0;
 
 /**
- * Tensors that are not disposed, and the bytes behind them by device. Tensors that share memory count once in bytes.
+ * Tensors that are not disposed, and the bytes behind them by device. What `reshape` and `to` share counts once in bytes.
  *
  * @example
  * const before = memory().tensors;

@@ -12,7 +12,7 @@ export interface Expected {
 }
 
 /** A live tensor, or INVALID_ARGUMENT or DISPOSED. */
-export function checkTensor(op: string, argument: string, value: unknown): Tensor {
+function checkTensor(op: string, argument: string, value: unknown): Tensor {
   if (!Tensor.is(value)) reject(op, argument, 'a Tensor', value);
   value.read(op, argument);
   return value;

@@ -20,11 +20,16 @@ export function keep<T extends Scoped>(scoped: T): T {
 }
 
 /** Everything that can be reached from a value, each object once. */
-function reachable(value: unknown, found: Set<unknown> = new Set()): Set<unknown> {
-  if (typeof value !== 'object' || value === null || found.has(value) || ArrayBuffer.isView(value)) return found;
-  found.add(value);
-  const children = value instanceof Map || value instanceof Set ? [...value].flat() : Object.values(value);
-  for (const child of children) reachable(child, found);
+function reachable(start: unknown): Set<unknown> {
+  const found = new Set<unknown>();
+  const waiting = [start];
+  while (waiting.length > 0) {
+    const value = waiting.pop();
+    if (typeof value !== 'object' || value === null || found.has(value) || ArrayBuffer.isView(value)) continue;
+    found.add(value);
+    const children = value instanceof Map || value instanceof Set ? [...value].flat() : Object.values(value);
+    for (const child of children) waiting.push(child);
+  }
   return found;
 }
 

@@ -13,7 +13,7 @@ export type StackShape = readonly [batch: number, rows: number, columns: number]
 
 /** The memory behind one or more tensors of one device. */
 interface Storage {
-  readonly array: Float32Array | Float64Array | Uint16Array | Int32Array;
+  array: Float32Array | Float64Array | Uint16Array | Int32Array;
   owners: number;
 }
 
@@ -146,7 +146,10 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     this.#disposed = true;
     countTensors(-1);
     this.#storage.owners -= 1;
-    if (this.#storage.owners === 0) countBytes(this.device, -this.size * this.#storage.array.BYTES_PER_ELEMENT);
+    if (this.#storage.owners > 0) return;
+    countBytes(this.device, -this.size * this.#storage.array.BYTES_PER_ELEMENT);
+    // A disposed tensor that somebody still holds must not hold the memory.
+    this.#storage.array = new Float32Array(0);
   }
 
   [Symbol.dispose](): void {

@@ -6,12 +6,8 @@ export interface RankMismatch<R extends number> {
   readonly expectedRank: R;
 }
 
-/** Intersect with a parameter's type to refuse a shape whose rank is known and not R; an unknown rank passes. */
-export type OfRank<S extends Shape, R extends number> = number extends S['length']
-  ? unknown
-  : S['length'] extends R
-    ? unknown
-    : RankMismatch<R>;
+/** Intersect with a parameter's type to refuse a shape whose rank is known not to be R; an unknown rank passes. */
+export type OfRank<S extends Shape, R extends number> = R extends S['length'] ? unknown : RankMismatch<R>;
 
 /** What the compiler shows where two tensors are known to have different dtypes. */
 export interface DTypeMismatch<D extends DType> {

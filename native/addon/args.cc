@@ -24,6 +24,11 @@ TypedArray typed_array(Napi::Value value) {
   return {type, data, static_cast<int64_t>(length)};
 }
 
+double number_of(Napi::Value value, const char* name) {
+  if (!value.IsNumber()) throw ArgumentError(std::string(name) + ": expected a number");
+  return value.As<Napi::Number>().DoubleValue();
+}
+
 const char* dtype_name(sigma_dtype dtype) { return dtype == SIGMA_FLOAT64 ? "float64" : "float32"; }
 
 }  // namespace
@@ -48,6 +53,15 @@ Int32View int32_view(Napi::Value value, const char* name) {
   const TypedArray array = typed_array(value);
   if (array.type != napi_int32_array) throw ArgumentError(std::string(name) + ": expected an Int32Array");
   return {static_cast<const int32_t*>(array.data), array.length};
+}
+
+int64_t integer_of(Napi::Value value, const char* name, int64_t least) {
+  const double number = number_of(value, name);
+  if (!(number >= static_cast<double>(least) && number <= kLargestInteger) || number != std::floor(number)) {
+    throw ArgumentError(std::string(name) + ": expected an integer of at least " + std::to_string(least) + ", got " +
+                        std::to_string(number));
+  }
+  return static_cast<int64_t>(number);
 }
 
 void Args::share_dtype(sigma_dtype dtype, const char* name) {
@@ -78,20 +92,7 @@ void* Args::optional_real(size_t index, const char* name, int64_t length) {
   return value.IsNull() || value.IsUndefined() ? nullptr : real(index, name, length);
 }
 
-double Args::number(size_t index, const char* name) const {
-  const Napi::Value value = info_[index];
-  if (!value.IsNumber()) throw ArgumentError(std::string(name) + ": expected a number");
-  return value.As<Napi::Number>().DoubleValue();
-}
-
-int64_t Args::integer(size_t index, const char* name, int64_t least) const {
-  const double value = number(index, name);
-  if (!(value >= static_cast<double>(least) && value <= kLargestInteger) || value != std::floor(value)) {
-    throw ArgumentError(std::string(name) + ": expected an integer of at least " + std::to_string(least) + ", got " +
-                        std::to_string(value));
-  }
-  return static_cast<int64_t>(value);
-}
+double Args::number(size_t index, const char* name) const { return number_of(info_[index], name); }
 
 const sigma_pattern* Args::optional_pattern(size_t index, const char* name) const {
   const Napi::Value value = info_[index];

@@ -28,6 +28,9 @@ struct Int32View {
 
 Int32View int32_view(Napi::Value value, const char* name);
 
+// An integer from `least` to 2^53.
+int64_t integer_of(Napi::Value value, const char* name, int64_t least);
+
 class Args {
  public:
   explicit Args(const Napi::CallbackInfo& info)
@@ -47,8 +50,9 @@ class Args {
   // An array of any length, which sets the type and gives the count.
   View any_real(size_t index, const char* name);
 
-  // An integer from `least` to 2^53.
-  int64_t integer(size_t index, const char* name, int64_t least = 0) const;
+  int64_t integer(size_t index, const char* name, int64_t least = 0) const {
+    return integer_of(info_[index], name, least);
+  }
   double number(size_t index, const char* name) const;
   bool flag(size_t index) const { return info_[index].ToBoolean(); }
   // A pattern's handle, or null for null and undefined.

@@ -25,7 +25,7 @@ Napi::Value gemm(Args& args) {
   const sigma_matrix b = transpose_b ? sigma_matrix{b_data, n, k, k} : sigma_matrix{b_data, k, n, n};
   const sigma_matrix c{c_data, m, n, n};
   const Engine e = args.engine();
-  e.check(e.backend->gemm(e.context, e.dtype, transpose_a, transpose_b, &a, &b, false, nullptr, &c));
+  e.call(e.backend->gemm, transpose_a, transpose_b, &a, &b, false, nullptr, &c);
   return args.env().Undefined();
 }
 
@@ -37,11 +37,11 @@ class SvdTask : public Task {
 
   // One more matrix: a (m, n) to u (m, r), s (r), vt (r, n).
   void add(Napi::Object problem) {
-    const int64_t m = size_of(problem, "rows");
-    const int64_t n = size_of(problem, "columns");
+    const int64_t m = integer_of(problem.Get("rows"), "rows", 1);
+    const int64_t n = integer_of(problem.Get("columns"), "columns", 1);
     const int64_t r = std::min(m, n);
     const View a = array_of(problem, "a", product(m, n));
-    const size_t bytes = static_cast<size_t>(a.length) * (a.dtype == SIGMA_FLOAT64 ? sizeof(double) : sizeof(float));
+    const size_t bytes = static_cast<size_t>(a.length) * element_size(a.dtype);
     auto copy = std::make_unique_for_overwrite<std::byte[]>(bytes);
     std::copy_n(static_cast<const std::byte*>(a.data), bytes, copy.get());
     problems_.push_back({copy.get(), array_of(problem, "u", product(m, r)).data, array_of(problem, "s", r).data,
@@ -59,13 +59,6 @@ class SvdTask : public Task {
   }
 
  private:
-  static int64_t size_of(Napi::Object problem, const char* name) {
-    const Napi::Value value = problem.Get(name);
-    const double size = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 0;
-    if (!(size >= 1 && size <= 2147483647.0)) throw ArgumentError(std::string(name) + ": expected a positive integer");
-    return static_cast<int64_t>(size);
-  }
-
   View array_of(Napi::Object problem, const char* name, int64_t length) {
     const View view = real_view(problem.Get(name), name);
     if (!typed_) dtype_ = view.dtype;

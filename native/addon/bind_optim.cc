@@ -14,7 +14,7 @@ Napi::Value adamw(Args& args) {
   const sigma_adamw options{args.number(4, "lr"),  args.number(5, "beta1"),       args.number(6, "beta2"),
                             args.number(7, "eps"), args.number(8, "weightDecay"), args.integer(9, "step", 1)};
   const Engine e = args.engine();
-  e.check(e.backend->adamw(e.context, e.dtype, &options, parameter.length, parameter.data, gradient, m, v));
+  e.call(e.backend->adamw, &options, parameter.length, parameter.data, gradient, m, v);
   return args.env().Undefined();
 }
 
@@ -26,7 +26,7 @@ Napi::Value sgd(Args& args) {
   const sigma_sgd options{args.number(3, "lr"), args.number(4, "momentum"), args.number(5, "weightDecay"),
                           args.flag(6) ? 1 : 0};
   const Engine e = args.engine();
-  e.check(e.backend->sgd(e.context, e.dtype, &options, parameter.length, parameter.data, gradient, momentum_buffer));
+  e.call(e.backend->sgd, &options, parameter.length, parameter.data, gradient, momentum_buffer);
   return args.env().Undefined();
 }
 

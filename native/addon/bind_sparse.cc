@@ -23,7 +23,7 @@ Napi::Value spmm(Args& args) {
   const sigma_matrix dense{args.real(2, "dense", length), structure.size, tokens, tokens};
   const sigma_matrix out{args.real(3, "out", length), structure.size, tokens, tokens};
   const Engine e = args.engine();
-  e.check(e.backend->spmm(e.context, e.dtype, &core, args.flag(5), &dense, &out));
+  e.call(e.backend->spmm, &core, args.flag(5), &dense, &out);
   return args.env().Undefined();
 }
 
@@ -36,7 +36,7 @@ Napi::Value sddmm(Args& args) {
   const sigma_matrix b{args.real(2, "b", length), structure.size, tokens, tokens};
   void* const out = args.real(3, "out", structure.entries);
   const Engine e = args.engine();
-  e.check(e.backend->sddmm(e.context, e.dtype, &structure, &a, &b, out));
+  e.call(e.backend->sddmm, &structure, &a, &b, out);
   return args.env().Undefined();
 }
 

@@ -47,7 +47,7 @@ void gemm(bool transpose_a, bool transpose_b, const sigma_matrix& a, const sigma
   const bool by_rows = m >= n;
   const int64_t length = by_rows ? m : n;
   const int64_t step = tile_of(length);
-  parallel_for((length + step - 1) / step, [&](int64_t index) {
+  parallel_for(blocks(length, step), [&](int64_t index) {
     const int64_t begin = index * step;
     const int64_t size = std::min(step, length - begin);
     if (by_rows) {

@@ -10,6 +10,9 @@ namespace sigma::cpu {
 void set_threads(int count);
 int threads() noexcept;
 
+// How many blocks of `size` cover `length`.
+constexpr int64_t blocks(int64_t length, int64_t size) { return (length + size - 1) / size; }
+
 // Runs task(0) … task(count - 1), on the caller and on idle threads of the pool, and returns when all are done. The
 // first exception comes out here. Tasks must not depend on each other. Within a task it runs in order, on the spot.
 void parallel_for(int64_t count, const std::function<void(int64_t)>& task);

@@ -14,8 +14,6 @@ namespace {
 constexpr int64_t kRows = 128;
 constexpr int64_t kTokens = 256;
 
-int64_t blocks(int64_t length, int64_t block) { return (length + block - 1) / block; }
-
 template <class T>
 T gate_factor(const sigma_core& core) {
   if (core.gate == nullptr) return T{1};

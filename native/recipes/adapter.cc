@@ -8,8 +8,6 @@ namespace {
 // Rows of an intermediate start a little off a power of two: else all rows of one token fall into the same cache sets.
 int64_t padded(int64_t tokens) { return (tokens + 15) / 16 * 16 + 16; }
 
-size_t element_size(sigma_dtype dtype) { return dtype == SIGMA_FLOAT64 ? sizeof(double) : sizeof(float); }
-
 // The backend never writes what a recipe passes as an input.
 sigma_matrix matrix(const void* data, int64_t rows, int64_t columns, int64_t stride) {
   return {const_cast<void*>(data), rows, columns, stride};
@@ -45,13 +43,13 @@ constexpr bool kOverwrite = false;
 // C = op(A) op(B) [+ C] [+ bias]
 void gemm(const Engine& e, bool transpose_a, const sigma_matrix& a, bool transpose_b, const sigma_matrix& b,
           bool accumulate, const void* bias, const sigma_matrix& c) {
-  e.check(e.backend->gemm(e.context, e.dtype, transpose_a, transpose_b, &a, &b, accumulate, bias, &c));
+  e.call(e.backend->gemm, transpose_a, transpose_b, &a, &b, accumulate, bias, &c);
 }
 
 // out = C dense, or Cᵀ dense
 void core_product(const Engine& e, const sigma_core& core, bool transpose, const sigma_matrix& dense_operand,
                   const sigma_matrix& out) {
-  e.check(e.backend->spmm(e.context, e.dtype, &core, transpose, &dense_operand, &out));
+  e.call(e.backend->spmm, &core, transpose, &dense_operand, &out);
 }
 
 int64_t sample_count(const AdapterLayer& layer, const AdapterGradients& gradients) {
@@ -62,16 +60,16 @@ int64_t sample_count(const AdapterLayer& layer, const AdapterGradients& gradient
 void core_pull_back(const Engine& e, const AdapterLayer& layer, const sigma_matrix& a, const sigma_matrix& b,
                     void* samples, const AdapterGradients& gradients) {
   if (gradients.diagonal != nullptr) {
-    e.check(e.backend->row_dots(e.context, e.dtype, &a, &b, gradients.diagonal));
+    e.call(e.backend->row_dots, &a, &b, gradients.diagonal);
   }
   if (gradients.wants_samples()) {
-    e.check(e.backend->sddmm(e.context, e.dtype, layer.core.pattern, &a, &b, samples));
-    e.check(e.backend->core_gradient(e.context, e.dtype, &layer.core, samples, gradients.values, gradients.gate));
+    e.call(e.backend->sddmm, layer.core.pattern, &a, &b, samples);
+    e.call(e.backend->core_gradient, &layer.core, samples, gradients.values, gradients.gate);
   }
 }
 
 void bias_pull_back(const Engine& e, const sigma_matrix& dy, const AdapterGradients& gradients) {
-  if (gradients.bias != nullptr) e.check(e.backend->column_sums(e.context, e.dtype, &dy, gradients.bias));
+  if (gradients.bias != nullptr) e.call(e.backend->column_sums, &dy, gradients.bias);
 }
 
 }  // namespace

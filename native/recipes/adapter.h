@@ -32,7 +32,16 @@ struct Engine {
   void check(sigma_status status) const {
     if (status != SIGMA_OK) throw BackendError(status, backend->last_error());
   }
+
+  // One entry of the table with this context and dtype; a backend may lack it.
+  template <class Entry, class... Arguments>
+  void call(Entry entry, Arguments... arguments) const {
+    if (entry == nullptr) throw BackendError(SIGMA_UNSUPPORTED, "this backend has no such operation");
+    check(entry(context, dtype, arguments...));
+  }
 };
+
+inline size_t element_size(sigma_dtype dtype) { return dtype == SIGMA_FLOAT64 ? sizeof(double) : sizeof(float); }
 
 struct AdapterLayer {
   int64_t in, out, rank;
