@@ -70,9 +70,9 @@ function nodeGyp({ folder, variables }) {
   });
 }
 
-/** binding.gyp's variables in the form gyp reads from the environment. */
+/** binding.gyp's variables in the form gyp reads from the environment. What is built here is built strictly. */
 export function gypDefines(variables) {
-  return Object.entries(variables)
+  return Object.entries({ strict: 1, ...variables })
     .map(([name, value]) => `${name}=${value}`)
     .join(' ');
 }
