@@ -30,19 +30,18 @@ function project(z: Matrix, basis: Matrix): void {
  * They are those of an SVD, which spans the same space as a QR's.
  */
 export async function orthonormalRows(
-  { op, dtype, signal }: Site,
+  { op, dtype, signal, own }: Site,
   count: number,
   n: number,
   random: Random,
   against?: Tensor<Real>,
 ): Promise<Tensor<Real>> {
-  const z = gaussian(op, dtype, count, n, random);
+  const z = own(gaussian(op, dtype, count, n, random));
   // Twice is enough: the second round takes out what rounding left in the first (Giraud et al. 2005).
   if (against !== undefined) for (let round = 0; round < 2; round++) project(z, against as Matrix);
   checkSignal(op, signal);
-  const { u, s, vt } = await thinSvd(op, 'weight', z, signal && { signal }).finally(() => z.dispose());
-  u.dispose();
-  s.dispose();
+  const { u, s, vt } = await thinSvd(op, 'weight', z, signal && { signal });
+  for (const tensor of [z, u, s]) tensor.dispose();
   return vt;
 }
 

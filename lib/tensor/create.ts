@@ -29,8 +29,12 @@ function isNested(element: unknown): boolean {
   return Array.isArray(element) || isNumericArray(element);
 }
 
+/** More dimensions than anyone means: an array that contains itself ends here. */
+const deepest = 32;
+
 /** The shape of nested arrays, whose numbers are appended to `out` in row-major order. */
-function flatten(data: readonly unknown[], out: number[], path: string): number[] {
+function flatten(data: readonly unknown[], out: number[], path: string, depth = 1): number[] {
+  if (depth > deepest) reject('tensor', 'data', `at most ${deepest} dimensions`, data);
   if (data.length === 0) reject('tensor', path, 'at least one element', data);
   const nested = isNested(data[0]);
   let inner: number[] = [];
@@ -43,7 +47,7 @@ function flatten(data: readonly unknown[], out: number[], path: string): number[
       out.push(element as number);
       continue;
     }
-    const shape = flatten(Array.from(element as ArrayLike<unknown>), out, `${path}[${i}]`);
+    const shape = flatten(Array.from(element as ArrayLike<unknown>), out, `${path}[${i}]`, depth + 1);
     if (i > 0 && String(shape) !== String(inner)) {
       reject('tensor', `${path}[${i}]`, `the shape of its neighbours, ${describe(inner)}`, shape);
     }
