@@ -2,18 +2,9 @@
  * The addon's own checks, called past lib/: a length or a type that is wrong must never reach a kernel, whatever the
  * TypeScript in front of it does.
  */
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
-import 'sigmatune';
 import t from 'tap';
+import { addon } from './addon.js';
 import { rejectsSigma, throwsSigma } from './helpers.js';
-
-type Addon = Record<string, (...args: unknown[]) => unknown>;
-// The same object that the package holds: a module is loaded once.
-const override = process.env['SIGMATUNE_ADDON'];
-const load = createRequire(import.meta.url);
-const root = fileURLToPath(new URL('..', import.meta.url));
-const addon: Addon = override ? load(override) : load('node-gyp-build')(root);
 
 function call(name: string, ...args: unknown[]): unknown {
   const method = addon[name];

@@ -1,9 +1,32 @@
 /** Work off the event loop: promises always settle, whatever happens to their inputs and callbacks meanwhile. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Real, SigmaError, type Svd, setThreads, svd, svft, Tensor, tensor, threads } from 'sigmatune';
+import {
+  memory,
+  type Real,
+  SigmaError,
+  type Svd,
+  setThreads,
+  siva,
+  svd,
+  svft,
+  Tensor,
+  tensor,
+  threads,
+} from 'sigmatune';
 import t from 'tap';
+import { watchSvd } from './addon.js';
 import { svdAccuracy } from './cases.js';
-import { type Check, disposeAll, disposeSvd, expectNoLeak, gaussian, seeded, snapshot } from './helpers.js';
+import {
+  type Check,
+  disposeAll,
+  disposeSvd,
+  expectNoLeak,
+  gaussian,
+  item,
+  rejectsSigma,
+  seeded,
+  snapshot,
+} from './helpers.js';
 import { dense, disposeLayer } from './layer.js';
 import { diagonal, matmul, matrix, norm, subtract } from './reference.js';
 
@@ -253,4 +276,122 @@ t.test('memory shared with other threads', async (t) => {
   }
   await settles(t, svd(a), shared, 6, 'shared memory');
   a.dispose();
+});
+
+t.test('two native calls at once, over all calls', async (t) => {
+  await expectNoLeak(t, 'lanes', async () => {
+    const list = Array.from({ length: 8 }, (_, i) => gaussian(seeded(i), [40, 30 + i], 'float32'));
+    await watchSvd(async (calls) => {
+      const results = await Promise.all(list.map((a) => svd(a)));
+      t.same([calls.begun, calls.most], [8, 2], 'svd');
+      results.forEach((result, i) => {
+        const error = residual(snapshot(item(list, i)), 40, 30 + i, result);
+        t.ok(error <= svdAccuracy.float32.residual, `matrix ${i}: its own result`);
+      });
+      disposeSvd(...results);
+    });
+    await watchSvd(async (calls) => {
+      const layers = await Promise.all(list.map((weight) => svft(weight)));
+      t.same([calls.begun, calls.most], [8, 2], 'svft');
+      for (const layer of layers) disposeLayer(layer);
+    });
+    await watchSvd(async (calls) => {
+      const [one, many, layer] = await Promise.all([svd(item(list, 0)), svd(list), siva(item(list, 1), { count: 2 })]);
+      t.equal(calls.most, 2, 'one, a list and a layer together');
+      disposeSvd(one, ...many);
+      disposeLayer(layer);
+    });
+    disposeAll(...list);
+  });
+});
+
+t.test('a call that fails lets the next one in', async (t) => {
+  const good = gaussian(seeded(1), [20, 20], 'float32');
+  const bad = gaussian(seeded(2), [20, 20], 'float32');
+  bad.dataSync()[3] = Number.NaN;
+  await watchSvd(async (calls) => {
+    const refused = Array.from({ length: 5 }, () => rejectsSigma(t, () => svd(bad), 'NON_FINITE', 'a NaN', 'a'));
+    const failure = new Error('of the caller');
+    const thrown = [1, 2, 3].map(() =>
+      svd(good, {
+        onProgress: () => {
+          throw failure;
+        },
+      }).catch((error: unknown) => error),
+    );
+    const last = svd(good);
+    await Promise.all(refused);
+    t.same(await Promise.all(thrown), [failure, failure, failure], "the caller's own error");
+    disposeSvd(await last);
+    t.same([calls.begun, calls.most], [9, 2], 'each had its turn');
+  });
+  disposeAll(good, bad);
+});
+
+t.test('many layers that are aborted while they are made', async (t) => {
+  await expectNoLeak(t, 'aborted layers', async () => {
+    const weights = Array.from({ length: 12 }, (_, i) => gaussian(seeded(i), [60, 60], 'float32'));
+    await watchSvd(async (calls) => {
+      const { signal, abort } = controllerOf();
+      const { tensors } = memory();
+      const promises = weights.map((weight) => svft(weight, { signal }));
+      abort();
+      await Promise.all(promises.map((promise, i) => rejectsSigma(t, () => promise, 'ABORTED', `layer ${i}`)));
+      t.equal(calls.begun, 2, 'those that waited for their turn never begin');
+      t.equal(memory().tensors, tensors, 'nothing is left of any');
+    });
+    const layers = await Promise.all(weights.map((weight) => svft(weight)));
+    t.equal(layers.length, 12, 'and later calls have their turn');
+    for (const layer of layers) disposeLayer(layer);
+    disposeAll(...weights);
+  });
+});
+
+function controllerOf(): { signal: AbortSignal; abort: () => void } {
+  const controller = new AbortController();
+  return { signal: controller.signal, abort: () => controller.abort() };
+}
+
+t.test('a layer that is aborted in any of its decompositions', async (t) => {
+  // The weight's own, and those of the random directions of U and of V.
+  const weight = gaussian(seeded(1), [20, 16], 'float64');
+  for (const [name, make] of [
+    ['svft, orthonormal', (signal: AbortSignal) => svft(weight, { rank: 5, residual: 'orthonormal', signal })],
+    ['siva, random basis', (signal: AbortSignal) => siva(weight, { count: 4, basis: 'random', signal })],
+  ] as const) {
+    for (const stage of [1, 2, 3]) {
+      await expectNoLeak(t, `${name}, stage ${stage}`, async () => {
+        const { signal, abort } = controllerOf();
+        await watchSvd(
+          async (calls) => {
+            await rejectsSigma(t, () => make(signal), 'ABORTED', `${name}, stage ${stage}`);
+            t.equal(calls.begun, stage, `${name}: no decomposition begins after the abort in stage ${stage}`);
+          },
+          (call) => {
+            if (call === stage) abort();
+          },
+        );
+      });
+    }
+  }
+  weight.dispose();
+});
+
+t.test('a layer that is aborted before its first decomposition', async (t) => {
+  // The factors are given, so that construction goes straight to the random directions of U.
+  const weight = gaussian(seeded(1), [20, 16], 'float64');
+  const factors = await svd(weight);
+  for (const [name, make] of [
+    ['svft, orthonormal', (signal: AbortSignal) => svft(weight, { factors, rank: 5, residual: 'orthonormal', signal })],
+    ['siva, random basis', (signal: AbortSignal) => siva(weight, { factors, count: 4, basis: 'random', signal })],
+  ] as const) {
+    await expectNoLeak(t, name, async () => {
+      const { signal, abort } = controllerOf();
+      const promise = make(signal);
+      abort();
+      await rejectsSigma(t, () => promise, 'ABORTED', name);
+    });
+  }
+  disposeAll(weight);
+  disposeSvd(factors);
 });

@@ -198,3 +198,21 @@ t.test('a parameter that is frozen from the start is left alone', async (t) => {
   );
   disposeParameters(parameters);
 });
+
+t.test('two parameters of one name, one of them frozen', async (t) => {
+  for (const frozen of [0, 1]) {
+    const parameters = makeParameters([2, 2, 2]).map((parameter, i) => ({
+      ...parameter,
+      name: i === 2 ? 'other' : 'same',
+      trainable: i !== frozen,
+    }));
+    throwsSigma(
+      t,
+      () => new AdaptiveVectorFreezing(parameters, { start: 1, every: 1, count: 1, freeze: 1 }),
+      'INVALID_ARGUMENT',
+      `number ${frozen} frozen`,
+      'same',
+    );
+    disposeParameters(parameters);
+  }
+});

@@ -318,3 +318,93 @@ t.test('a misspelt option is never ignored', async (t) => {
   });
   disposeAll(square, values);
 });
+
+t.test("errors go by the caller's function and argument", async (t) => {
+  const square = gaussian(seeded(1), [6, 6], 'float64');
+  const broken = gaussian(seeded(1), [6, 6], 'float64');
+  broken.dataSync()[8] = Number.NaN;
+  const tall = gaussian(seeded(1), [6, 4], 'float64');
+  const factors = await svd(tall);
+  await expectNoLeak(t, 'refused', async () => {
+    const nan = 'NaN at row 1, column 2';
+    await rejectsSigma(t, () => svft(broken), 'NON_FINITE', 'svft', /^svft: weight: /, nan);
+    await rejectsSigma(t, () => svft(broken, { rank: 2 }), 'NON_FINITE', 'svft, truncated', /^svft: weight: /, nan);
+    await rejectsSigma(t, () => siva(broken), 'NON_FINITE', 'siva', /^siva: weight: /, nan);
+    await rejectsSigma(t, () => vectorFit(broken), 'NON_FINITE', 'vectorFit', /^vectorfit: weight: /, nan);
+    for (const given of [undefined, factors]) {
+      await rejectsSigma(
+        t,
+        () => svft(tall, { pattern: 'topk', ...(given && { factors: given }) }),
+        'SHAPE_MISMATCH',
+        'top-k on a rectangle',
+        /^svft: options\.pattern: /,
+        'square',
+        '[6,4]',
+      );
+    }
+    await rejectsSigma(
+      t,
+      () => svft(square, { rank: 7 }),
+      'INVALID_ARGUMENT',
+      'a rank too large',
+      /^svft: options\.rank: /,
+      '6',
+      '7',
+    );
+  });
+  disposeAll(square, broken, tall);
+  disposeSvd(factors);
+});
+
+/** An array in itself, one nested deeper than the call stack, and one that would fill pages if it were written out. */
+function endless(): readonly (readonly [label: string, value: unknown[]])[] {
+  const cyclic: unknown[] = [];
+  cyclic.push(cyclic);
+  let deep: unknown[] = [];
+  for (let i = 0; i < 20_000; i++) deep = [deep];
+  let broad: unknown[] = [1];
+  for (let i = 0; i < 5; i++) broad = new Array(8).fill(broad);
+  return [
+    ['cyclic', cyclic],
+    ['deep', deep],
+    ['broad', broad],
+  ];
+}
+
+t.test('a message stays short, whatever came', async (t) => {
+  const weight = gaussian(seeded(1), [2, 2], 'float64');
+  const short = /^.{1,250}$/;
+  for (const [label, bad] of endless()) {
+    const [number, numbers, tensors, parameters] = [bad, bad, bad, bad] as unknown as [
+      number,
+      number[],
+      Tensor<'float64'>[],
+      Parameter[],
+    ];
+    for (const [name, call] of [
+      ['zeros', () => zeros(numbers)],
+      ['diagonal', () => SparsityPattern.diagonal(number)],
+      ['fromCoordinates', () => SparsityPattern.fromCoordinates(numbers, numbers, 3)],
+      ['effectiveRank', () => effectiveRank(numbers)],
+      ['matmul', () => matmul(weight, bad as unknown as Tensor<'float64'>)],
+      ['AdamW', () => new AdamW(parameters)],
+    ] as const) {
+      throwsSigma(t, call, 'INVALID_ARGUMENT', `${name}, ${label}`, short);
+    }
+    for (const [name, call] of [
+      ['svd', () => svd(tensors)],
+      ['svft', () => svft(weight, { rank: number })],
+      ['siva', () => siva(weight, { count: number })],
+    ] as const) {
+      await rejectsSigma(t, call, 'INVALID_ARGUMENT', `${name}, ${label}`, short);
+    }
+  }
+  weight.dispose();
+});
+
+t.test('a tensor of arrays that are nested without end', async (t) => {
+  for (const [label, bad] of endless()) {
+    if (label === 'broad') continue;
+    throwsSigma(t, () => tensor(bad as number[]), ['INVALID_ARGUMENT', 'SHAPE_MISMATCH'], label, 'data');
+  }
+});

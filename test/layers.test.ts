@@ -1,7 +1,7 @@
 /** A layer as an object: names, counts, plans, lifetime, what it refuses. */
-import { memory, siva, svd, svft, type Tensor, vectorFit } from 'sigmatune';
+import { memory, type Real, type Svd, siva, svd, svft, type Tensor, vectorFit } from 'sigmatune';
 import t from 'tap';
-import { families, layerShapes, oneOfEach, strategies, tolerances } from './cases.js';
+import { dtypes, families, layerShapes, oneOfEach, strategies, tolerances } from './cases.js';
 import {
   assertClose,
   assertSameBits,
@@ -10,11 +10,21 @@ import {
   expectNoLeak,
   gaussian,
   item,
+  real,
   rejectsSigma,
   snapshot,
   throwsSigma,
 } from './helpers.js';
-import { bench, dense, disposeLayer, makeLayer, parameter, perturb } from './layer.js';
+import {
+  bench,
+  clearGradients,
+  dense,
+  disposeLayer,
+  expectedGradient,
+  makeLayer,
+  parameter,
+  perturb,
+} from './layer.js';
 import * as reference from './reference.js';
 
 const square = item(layerShapes, 0);
@@ -213,11 +223,7 @@ t.test('a layer without a bias, a layer that factors by itself', async (t) => {
         [[tall.out, width], [width], [width, tall.in]],
         `${family.name}: factors that fit`,
       );
-      // SiVA's factored form keeps all directions, of which `rank` are trained.
-      t.ok(
-        width === own.rank || (own.family === 'siva' && width === tall.in),
-        `${family.name}: ${width} columns, rank ${own.rank}`,
-      );
+      t.equal(width, own.rank, `${family.name}: the triples in use`);
       y.dispose();
       disposeLayer(own);
     }
@@ -391,5 +397,167 @@ t.test('a weight that is disposed under its layer', async (t) => {
     disposeLayer(layer);
     throwsSigma(t, () => layer.mergedBias(), 'DISPOSED', `${name}, ${strategy}: mergedBias of a disposed layer`);
     throwsSigma(t, () => layer.explain(1), 'DISPOSED', `${name}, ${strategy}: explain of a disposed layer`);
+  }
+});
+
+/** Copies of factors in which each odd pair of singular vectors has the other sign. */
+function flipped({ u, s, vt }: Svd): Svd {
+  const [q] = s.shape as readonly [number];
+  const columns = vt.shape[1] ?? 1;
+  const sign = (j: number): number => (j % 2 ? -1 : 1);
+  return {
+    u: real(
+      snapshot(u).map((value, i) => sign(i % q) * value),
+      u.shape,
+      u.dtype,
+    ),
+    s: real(snapshot(s), s.shape, s.dtype),
+    vt: real(
+      snapshot(vt).map((value, i) => sign(Math.floor(i / columns)) * value),
+      vt.shape,
+      vt.dtype,
+    ),
+  };
+}
+
+t.test('factors of another weight', async (t) => {
+  for (const dtype of dtypes) {
+    for (const shape of [square, tall, item(layerShapes, 2)]) {
+      await expectNoLeak(t, 'foreign factors', async () => {
+        using on = await bench(shape, dtype);
+        using other = await bench(shape, dtype, 2);
+        const { u, s, vt } = on.factors;
+        const scaled = real(
+          snapshot(s).map((value) => 1.01 * value),
+          s.shape,
+          dtype,
+        );
+        const swapped = real(snapshot(s).reverse(), s.shape, dtype);
+        const nothing = real(new Float64Array(s.size), s.shape, dtype);
+        for (const family of oneOfEach) {
+          for (const [label, factors] of [
+            ['another weight', other.factors],
+            ['U of another', { u: other.factors.u, s, vt }],
+            ['Vᵀ of another', { u, s, vt: other.factors.vt }],
+            ['a hundredth more', { u, s: scaled, vt }],
+            ['σ in another order', { u, s: swapped, vt }],
+            ['σ of zero', { u, s: nothing, vt }],
+          ] as const) {
+            const make = () => family.make(on.weight, { factors });
+            await rejectsSigma(
+              t,
+              make,
+              'BASE_MISMATCH',
+              `${family.name}, ${shape.name}, ${dtype}: ${label}`,
+              'options.factors',
+            );
+          }
+        }
+        disposeAll(scaled, swapped, nothing);
+      });
+    }
+  }
+});
+
+t.test('factors of the weight, whatever their signs and however many', async (t) => {
+  await expectNoLeak(t, 'own factors', async () => {
+    for (const dtype of dtypes) {
+      using on = await bench(tall, dtype);
+      const mirrored = flipped(on.factors);
+      for (const family of oneOfEach) {
+        const layer = await family.make(on.weight, { factors: mirrored });
+        const y = layer.apply(on.x);
+        const expected = reference.linear(dense(on.x), dense(on.weight));
+        assertClose(t, y, expected.data, tolerances[dtype], `${family.name}, ${dtype}: flipped pairs`);
+        y.dispose();
+        disposeLayer(layer);
+      }
+      for (const rank of [1, 3, tall.in]) {
+        const truncated = await svd(on.weight as Tensor<Real>, { rank });
+        const mirroredToo = flipped(truncated);
+        for (const factors of [truncated, mirroredToo]) {
+          const layer = await svft(on.weight, { factors });
+          t.equal(layer.rank, rank, `${dtype}: ${rank} triples`);
+          disposeLayer(layer);
+        }
+        disposeSvd(truncated, mirroredToo);
+      }
+      disposeSvd(mirrored);
+
+      const zero = real(new Float64Array(12), [4, 3], dtype);
+      const factors = await svd(zero);
+      for (const family of oneOfEach) {
+        const layer = await family.make(zero, { factors });
+        t.ok(layer.rank > 0, `${family.name}, ${dtype}: a weight of zeros`);
+        disposeLayer(layer);
+      }
+      const one = real([1, 1, 1], [3], dtype);
+      const made = () => svft(zero, { factors: { ...factors, s: one } });
+      await rejectsSigma(t, made, 'BASE_MISMATCH', 'more than zeros for a weight of zeros', 'options.factors');
+      disposeAll(zero, one);
+      disposeSvd(factors);
+    }
+  });
+});
+
+t.test('a core that is frozen costs no gradient', async (t) => {
+  // Merged: forward and dx, and W' once for all tokens; no gradient of W' is there to project.
+  using on = await bench({ name: 'square', out: 64, in: 64, tokens: 1 }, 'float64');
+  for (const family of oneOfEach) {
+    const layer = await makeLayer(family, on, 'auto');
+    const { rank } = layer;
+    const core = layer.parameters.filter(({ name }) => name !== 'bias');
+    const counts = [1, 16, 32, 33, 64, 128, 129, 6400];
+    const before = counts.map((tokens) => layer.explain(tokens));
+    for (const entry of core) entry.trainable = false;
+    for (const tokens of counts) {
+      const label = `${family.name}, ${tokens} tokens`;
+      const plan = layer.explain(tokens);
+      // The thin products cost 4 at full rank; half of the directions beside the base cost as much.
+      const merged = 2 + rank / tokens;
+      t.equal(plan.strategy === 'merged', merged < 4, `${label}: ${plan.strategy}`);
+      t.ok(Math.abs(plan.gemms - Math.min(merged, 4)) < 1e-12, `${label}: ${plan.gemms} GEMMs`);
+      t.equal(plan.savedBytes, 0, `${label}: nothing is kept`);
+    }
+    item(core, 0).trainable = true;
+    t.same(
+      counts.map((tokens) => layer.explain(tokens)),
+      before,
+      `${family.name}: as before once anything of the core is released`,
+    );
+    disposeLayer(layer);
+  }
+});
+
+t.test('freezing the core changes no result', async (t) => {
+  // 9 tokens: factored while the core is trained, merged while it is frozen.
+  using on = await bench({ name: 'square', out: 12, in: 12, tokens: 9 }, 'float64');
+  for (const family of oneOfEach) {
+    const layer = await makeLayer(family, on, 'auto');
+    perturb(layer);
+    const core = layer.parameters.filter(({ name }) => name !== 'bias');
+    const operator = family.operator(layer, dense(on.weight), snapshot(on.bias));
+    const expected = reference.backward(operator, dense(on.x), dense(on.dy));
+    const plans = new Set<string>();
+    for (const trainable of [true, false, true]) {
+      const label = `${family.name}, ${trainable ? 'trained' : 'frozen'}`;
+      for (const entry of core) entry.trainable = trainable;
+      plans.add(layer.explain(on.shape.tokens).strategy);
+      const pass = layer.forward(on.x);
+      const dx = pass.backward(on.dy);
+      assertClose(t, pass.y, reference.forward(operator, dense(on.x)).data, tolerances.float64, `${label}: y`);
+      assertClose(t, dx, expected.dx.data, tolerances.float64, `${label}: dx`);
+      for (const entry of layer.parameters) {
+        if (!entry.trainable) t.equal(entry.grad, null, `${label}: ${entry.name} has no gradient`);
+        else {
+          const wanted = expectedGradient(family, layer, entry, expected);
+          assertClose(t, entry.grad ?? [], wanted, tolerances.float64, `${label}: ${entry.name}`);
+        }
+      }
+      clearGradients(layer);
+      disposeAll(pass.y, pass, dx);
+    }
+    t.equal(plans.size, 2, `${family.name}: by ${[...plans].join(' and ')}`);
+    disposeLayer(layer);
   }
 });

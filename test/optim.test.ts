@@ -1,4 +1,4 @@
-import { AdamW, type Optimizer, type Parameter, type Real, Sgd } from 'sigmatune';
+import { AdamW, AdaptiveVectorFreezing, clipGradNorm, type Optimizer, type Parameter, type Real, Sgd } from 'sigmatune';
 import t from 'tap';
 import { dtypes } from './cases.js';
 import {
@@ -400,3 +400,43 @@ for (const { name, stateful } of kinds) {
     for (const list of [parameters, single]) disposeParameters(list);
   });
 }
+
+t.test('a look-alike of a parameter must say whether it is trained', async (t) => {
+  const { trainable: _, ...rest } = makeParameter('a', [1, 2], 'float32');
+  const freezing = { start: 1, every: 1, count: 1, freeze: 0 };
+  for (const trainable of [undefined, null, 0, 1, 'yes']) {
+    const bad = { ...rest, ...(trainable !== undefined && { trainable }) } as unknown as Parameter;
+    for (const [name, call] of [
+      ['AdamW', () => new AdamW([bad])],
+      ['Sgd', () => new Sgd([{ parameters: [bad] }], { lr: 0.1 })],
+      ['AdaptiveVectorFreezing', () => new AdaptiveVectorFreezing([bad], freezing)],
+      ['clipGradNorm', () => clipGradNorm([bad], 1)],
+    ] as const) {
+      throwsSigma(t, call, 'INVALID_ARGUMENT', `${name}, ${String(trainable)}`, 'trainable', 'a boolean');
+    }
+  }
+  rest.value.dispose();
+});
+
+t.test('momentum is not lost or made up on the way', async (t) => {
+  const make = (momentum: number): { optimizer: Sgd; parameter: OwnParameter } => {
+    const parameter = makeParameter('a', [1, 2], 'float64');
+    const optimizer = new Sgd([parameter], { lr: 0.1, momentum });
+    assign(parameter, [1, -1]);
+    optimizer.step();
+    return { optimizer, parameter };
+  };
+  const [with1, without, with2] = [make(0.9), make(0), make(0.5)];
+  for (const [label, from, to] of [
+    ['a state with momentum', with1, without],
+    ['a state without', without, with1],
+  ] as const) {
+    const before = structuredClone(to.optimizer.state());
+    const load = () => to.optimizer.loadState(from.optimizer.state());
+    throwsSigma(t, load, 'INVALID_ARGUMENT', label, 'state', 'momentum', 'arrays');
+    t.same(to.optimizer.state(), before, `${label}: is not taken in part`);
+  }
+  with2.optimizer.loadState(with1.optimizer.state());
+  t.same(with2.optimizer.state(), with1.optimizer.state(), 'another momentum is no other form');
+  disposeParameters([with1.parameter, without.parameter, with2.parameter]);
+});

@@ -354,3 +354,31 @@ t.test('a pass keeps nothing for parameters that are frozen', async (t) => {
     }
   }
 });
+
+t.test('a gradient that is assigned to itself', async (t) => {
+  await expectNoLeak(t, 'self-assignment', async () => {
+    using on = await bench(square, 'float64');
+    for (const family of oneOfEach) {
+      const layer = await makeLayer(family, on, 'auto');
+      perturb(layer);
+      const backward = (): void => {
+        const pass = layer.forward(on.x);
+        disposeAll(pass.backward(on.dy), pass.y, pass);
+      };
+      backward();
+      const once = gradientsOf(layer);
+      const own = layer.parameters.map(({ grad }) => grad);
+      layer.parameters.forEach((entry, i) => {
+        entry.grad = own[i] ?? null;
+      });
+      backward();
+      layer.parameters.forEach(({ name, grad }, i) => {
+        t.equal(grad, own[i], `${family.name}: ${name} is still added to in place`);
+        const twice = (once[i] ?? new Float64Array()).map((value) => 2 * value);
+        assertClose(t, grad ?? [], twice, tolerances.float64, `${family.name}: ${name} twice`);
+      });
+      // The layer's own gradients go with it; were they taken for a framework's, they would be left.
+      layer.dispose();
+    }
+  });
+});

@@ -386,3 +386,56 @@ t.test('what patterns do not take', async (t) => {
   );
   throwsSigma(t, () => SparsityPattern.fromCoordinates([], [], 4), 'INVALID_ARGUMENT', 'no entries');
 });
+
+t.test('more entries than a pattern can hold', async (t) => {
+  const most = String(2 ** 31 - 1);
+  for (const [label, make] of [
+    ['a number', () => SparsityPattern.banded(200_000, 199_999)],
+    ['both sides', () => SparsityPattern.banded(200_000, { lower: 199_999, upper: 10 })],
+  ] as const) {
+    throwsSigma(t, make, 'INVALID_ARGUMENT', label, /^SparsityPattern\.banded: /, 'entries', most);
+  }
+});
+
+t.test('the bound that was crossed is the one that is told', async (t) => {
+  const most = String(2 ** 31 - 1);
+  const least = /an integer of at least 1, got/;
+  for (const r of [0, -1, 1.5]) {
+    throwsSigma(t, () => SparsityPattern.diagonal(r), 'INVALID_ARGUMENT', `r = ${r}`, least, String(r));
+  }
+  throwsSigma(t, () => SparsityPattern.diagonal(2 ** 31), 'INVALID_ARGUMENT', 'too large', 'from 1 to', most);
+  throwsSigma(
+    t,
+    () => SparsityPattern.banded(4, 2 ** 40),
+    'INVALID_ARGUMENT',
+    'a band too wide',
+    'offDiagonals',
+    'from 0 to',
+    most,
+  );
+});
+
+t.test('large seeds', async (t) => {
+  const largest = Number.MAX_SAFE_INTEGER;
+  const of = (seed: number): string => keys(SparsityPattern.random(30, { entries: 90 }, { seed })).join();
+  // Seeds that share their lowest 32 bits are seeds of their own.
+  const seeds = [
+    0,
+    5,
+    2 ** 31 - 1,
+    2 ** 31,
+    2 ** 32,
+    2 ** 32 + 5,
+    2 ** 33 + 5,
+    2 ** 40 + 5,
+    2 ** 52,
+    largest - 1,
+    largest,
+  ];
+  const all = [...seeds, -1, -(2 ** 40), -largest];
+  t.equal(new Set(all.map(of)).size, all.length, 'each gives a pattern of its own');
+  for (const seed of all) t.equal(of(seed), of(seed), `${seed}: the same every time`);
+  for (const seed of [largest + 1, -largest - 1]) {
+    throwsSigma(t, () => of(seed), 'INVALID_ARGUMENT', `${seed}`, 'seed', String(largest));
+  }
+});

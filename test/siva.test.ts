@@ -8,6 +8,7 @@ import {
   at,
   disposeAll,
   disposeSvd,
+  expectNoLeak,
   gaussian,
   orthonormal,
   real,
@@ -243,4 +244,34 @@ t.test('which form serves a layer best', async (t) => {
     disposeLayer(layer);
   }
   disposeAll(weight);
+});
+
+t.test('what count makes idle is ignored', async (t) => {
+  const weight = gaussian(seeded(1), [6, 5], 'float64');
+  const [layer, plain] = [await siva(weight, { count: 2, spectrum: 'linear' }), await siva(weight, { count: 2 })];
+  assertSameBits(t, layer.factors.u, plain.factors.u, 'the spectrum');
+  disposeLayer(layer);
+  disposeLayer(plain);
+  disposeAll(weight);
+});
+
+t.test('the factors are handed out once, and disposed with the layer', async (t) => {
+  const weight = gaussian(seeded(4), [10, 7], 'float64');
+  const factors = await svd(weight);
+  for (const strategy of ['auto', 'factored', 'merged', 'lowrank'] as const) {
+    await expectNoLeak(t, strategy, async () => {
+      const layer = await siva(weight, { factors, count: 5, strategy });
+      const { u, s, vt } = layer.factors;
+      t.same([u.shape, s.shape, vt.shape], [[10, 5], [5], [5, 7]], `${strategy}: k triples`);
+      t.ok(layer.factors.u === u && layer.factors.vt === vt, `${strategy}: the same handles every time`);
+      layer.dispose();
+      t.same([u.disposed, s.disposed, vt.disposed], [true, true, true], `${strategy}: are gone`);
+    });
+    await expectNoLeak(t, `${strategy}, never asked for`, async () => {
+      const layer = await siva(weight, { factors, count: 5, strategy });
+      layer.dispose();
+    });
+  }
+  disposeAll(weight);
+  disposeSvd(factors);
 });

@@ -312,3 +312,56 @@ t.test('a seed gives the same start on every platform and in every version', asy
   disposeAll(weight);
   disposeSvd(factors);
 });
+
+t.test('options of another pattern are ignored', async (t) => {
+  const { weight, factors } = await weightAndFactors(9, 9);
+  const x = gaussian(seeded(3), [4, 9], 'float64');
+  const own = SparsityPattern.fromCoordinates([3, 0], [1, 8], 9);
+  for (const [label, options, same] of [
+    ['a width for plain', { pattern: 'plain', offDiagonals: 2 }, { pattern: 'plain' }],
+    ['a width for the default', { offDiagonals: 3 }, {}],
+    ['a width for a structure', { pattern: own, offDiagonals: 3 }, { pattern: own }],
+    ['a seed for banded', { pattern: 'banded', seed: 7 }, { pattern: 'banded' }],
+    ['a sign for banded', { pattern: 'banded', absolute: false }, { pattern: 'banded' }],
+  ] as [string, SvftOptions, SvftOptions][]) {
+    const [layer, plain] = [
+      await svft(weight, { factors, ...options }),
+      await svft(weight, { factors, ...same }),
+    ] as const;
+    t.equal(layer.parameterCount, plain.parameterCount, `${label}: as many numbers`);
+    for (const each of [layer, plain]) {
+      const m = parameter(each, 'm').value.dataSync();
+      for (let p = 0; p < m.length; p++) m[p] = Math.sin(p + 1);
+    }
+    const [y, expected] = [layer.apply(x), plain.apply(x)];
+    assertSameBits(t, y, expected, `${label}: the same layer`);
+    disposeAll(y, expected);
+    disposeLayer(layer);
+    disposeLayer(plain);
+  }
+  await rejectsSigma(
+    t,
+    () => svft(weight, { factors, pattern: 'plain', offDiagonals: -1 }),
+    'INVALID_ARGUMENT',
+    'but not what no pattern would take',
+    'offDiagonals',
+    '-1',
+  );
+  disposeAll(weight, x);
+  disposeSvd(factors);
+});
+
+t.test('large seeds', async (t) => {
+  const { weight, factors } = await weightAndFactors(9, 9);
+  const options = { factors, pattern: 'random', init: 'kaiming' } as const;
+  const starts = new Set<string>();
+  const seeds = [5, 2 ** 32 + 5, 2 ** 45 + 5, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER];
+  for (const seed of seeds) {
+    const layer = await svft(weight, { ...options, seed });
+    starts.add(String(snapshot(parameter(layer, 'm').value)));
+    disposeLayer(layer);
+  }
+  t.equal(starts.size, seeds.length, 'each gives a start of its own');
+  disposeAll(weight);
+  disposeSvd(factors);
+});

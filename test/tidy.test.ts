@@ -1,7 +1,7 @@
-import { matmul, type Tensor, tensor, tidy, zeros } from 'sigmatune';
+import { AdamW, matmul, type Tensor, tensor, tidy, zeros } from 'sigmatune';
 import t from 'tap';
 import { layerShapes, oneOfEach } from './cases.js';
-import { disposeAll, expectNoLeak, item, throwsSigma } from './helpers.js';
+import { assertClose, disposeAll, expectNoLeak, item, snapshot, throwsSigma } from './helpers.js';
 import { bench, disposeLayer, makeLayer } from './layer.js';
 
 t.test('disposes what is not returned', async (t) => {
@@ -180,5 +180,82 @@ t.test('a pass made in a scope', async (t) => {
       layer.forward(on.x);
     });
     disposeLayer(layer);
+  });
+});
+
+t.test('gradients that a framework assigns', async (t) => {
+  await expectNoLeak(t, 'assigned gradients', async () => {
+    using on = await bench(item(layerShapes, 0), 'float32');
+    const layer = await makeLayer(item(oneOfEach, 0), on, 'auto');
+    const before = layer.parameters.map(({ value }) => snapshot(value));
+    const optimizer = new AdamW(layer.parameters, { lr: 0.1, weightDecay: 0 });
+    tidy(() => {
+      tidy(() => {
+        for (const entry of layer.parameters) {
+          const grad = zeros(entry.value.shape);
+          grad.dataSync().fill(1);
+          entry.grad = grad;
+        }
+      });
+    });
+    t.ok(
+      layer.parameters.every(({ grad }) => grad?.disposed === false),
+      'survive every scope',
+    );
+    optimizer.step();
+    layer.parameters.forEach(({ name, value }, i) => {
+      const expected = (before[i] ?? new Float64Array()).map((start) => start - 0.1);
+      assertClose(t, value, expected, { atol: 1e-6, rtol: 0 }, `${name}: and are stepped by`);
+    });
+    optimizer.zeroGrad();
+    disposeLayer(layer);
+  });
+});
+
+t.test('factors that are asked for in a scope', async (t) => {
+  await expectNoLeak(t, 'factors', async () => {
+    using on = await bench(item(layerShapes, 0), 'float32');
+    for (const family of oneOfEach) {
+      for (const strategy of family.strategies) {
+        const layer = await makeLayer(family, on, strategy);
+        const { u } = layer.factors;
+        const again = tidy(() => layer.factors.u === u);
+        t.ok(again && !u.disposed, `${family.name}, ${strategy}: belong to the layer`);
+        disposeLayer(layer);
+        t.ok(u.disposed, `${family.name}, ${strategy}: and go with it`);
+      }
+    }
+    const layer = await makeLayer(item(oneOfEach, 1), on, 'factored');
+    tidy(() => {
+      t.same(layer.factors.s.shape, [layer.rank], 'also where the scope is the first to ask');
+    });
+    t.equal(layer.factors.s.disposed, false);
+    disposeLayer(layer);
+  });
+});
+
+t.test('a structure nested deeper than the call stack', async (t) => {
+  await expectNoLeak(t, 'deep', () => {
+    interface Link {
+      next?: Link;
+      end?: Tensor;
+    }
+    const depth = 20_000;
+    const [deep, end] = tidy(() => {
+      const last = zeros([1]);
+      let link: Link = { end: last };
+      for (let i = 0; i < depth; i++) link = { next: link };
+      zeros([2]);
+      return [link, () => last] as const;
+    });
+    let link: Link = deep;
+    let steps = 0;
+    while (link.next) {
+      link = link.next;
+      steps++;
+    }
+    t.equal(steps, depth);
+    t.ok(link.end === end() && !link.end.disposed, 'a tensor at its very end is returned');
+    link.end?.dispose();
   });
 });

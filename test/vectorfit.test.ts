@@ -126,3 +126,35 @@ t.test('more directions than one task takes', async (t) => {
   disposeAll(pass.y, pass, dx);
   disposeLayer(layer);
 });
+
+t.test('a bias alone', async (t) => {
+  // σ is no parameter here: the core is frozen for good.
+  using on = await bench({ name: 'square', out: 12, in: 12, tokens: 7 }, 'float64');
+  const { out, tokens } = on.shape;
+  const layer = await vectorFit(on.weight, { bias: on.bias, factors: on.factors, train: { sigma: false } });
+  for (const [count, strategy, gemms] of [
+    [5, 'factored', 4],
+    [6, 'factored', 4],
+    [7, 'merged', 2 + 12 / 7],
+    [120, 'merged', 2.1],
+  ] as const) {
+    const plan = layer.explain(count);
+    t.same([plan.strategy, plan.savedBytes], [strategy, 0], `${count} tokens`);
+    t.ok(Math.abs(plan.gemms - gemms) < 1e-12, `${count} tokens: ${plan.gemms} GEMMs for ${gemms}`);
+  }
+  const pass = layer.forward(on.x);
+  const dx = pass.backward(on.dy);
+  const [x, dy, weight] = [dense(on.x), dense(on.dy), dense(on.weight)];
+  const bias = snapshot(on.bias);
+  const y = reference.linear(x, weight).data.map((value, i) => value + at(bias, i % out));
+  assertClose(t, pass.y, y, tolerances.float64, 'y');
+  assertClose(t, dx, reference.matmul(dy, weight).data, tolerances.float64, 'dx');
+  const sums = Float64Array.from({ length: out }, (_, j) => {
+    let sum = 0;
+    for (let i = 0; i < tokens; i++) sum += reference.entry(dy, i, j);
+    return sum;
+  });
+  assertClose(t, parameter(layer, 'bias').grad ?? [], sums, tolerances.float64, 'the gradient of the bias');
+  disposeAll(pass.y, pass, dx);
+  disposeLayer(layer);
+});
