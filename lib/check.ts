@@ -43,8 +43,8 @@ export function checkSeed(op: string, argument: string, value: unknown): number 
 /** A finite number with least ≤ value, and value < below. */
 export function checkNumber(op: string, argument: string, value: unknown, least: number, below = Infinity): number {
   if (typeof value !== 'number' || !Number.isFinite(value) || value < least || value >= below) {
-    const range = below === Infinity ? `of at least ${least}` : `from ${least} to below ${below}`;
-    reject(op, argument, `a finite number ${range}`, value);
+    const range = below === Infinity ? ` of at least ${least}` : ` from ${least} to below ${below}`;
+    reject(op, argument, `a finite number${least === -Infinity ? '' : range}`, value);
   }
   return value;
 }

@@ -195,8 +195,6 @@ export interface FamilyCase {
   /** y at step 0 is that of the base layer. */
   readonly startsAtBase: boolean;
   make(weight: Tensor, options: LayerOptions): Promise<AdaptedLinear>;
-  /** Where on the core's diagonal the trained entries begin; 0 where there is no telling. */
-  diagonalStart?(layer: AdaptedLinear): number;
   /** The layer as the reference's operator, from its factors and the present values of its parameters. */
   operator(layer: AdaptedLinear, weight: Matrix, bias: ArrayLike<number> | undefined): Operator;
 }
@@ -321,14 +319,10 @@ function sivaCase(
   options: { select?: 'lowest' | 'top'; basis?: 'weight' | 'random'; seed?: number },
   allowed: readonly Strategy[],
 ): FamilyCase {
-  // The factored form keeps every direction; the trained ones are its first or its last.
-  const diagonalStart = (layer: AdaptedLinear): number =>
-    options.select === 'top' ? 0 : (layer.factors.s.shape[0] ?? 0) - (parameterValue(layer, 's')?.length ?? 0);
   return {
     name: `siva, ${name}`,
     family: 'siva',
     strategies: allowed,
-    diagonalStart,
     startsAtBase: true,
     make: (weight, layerOptions) => {
       const count = truncated(Math.min(weight.shape[0] ?? 1, weight.shape[1] ?? 1));
@@ -336,10 +330,8 @@ function sivaCase(
     },
     operator: (layer, weight, bias) => {
       const s = parameterValue(layer, 's') ?? [];
-      const u = dense(layer.factors.u);
-      const skip = diagonalStart(layer);
-      const sigma = Float64Array.from({ length: u.columns }, (_, i) => s[i - skip] ?? 0);
-      return { base: weight, u, vt: dense(layer.factors.vt), sigma, bias };
+      const { u, vt } = layer.factors;
+      return { base: weight, u: dense(u), vt: dense(vt), sigma: Float64Array.from(s), bias };
     },
   };
 }

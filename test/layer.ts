@@ -92,13 +92,7 @@ export function gradientsOf(layer: AdaptedLinear): Float64Array[] {
 }
 
 /** What the reference says about one parameter's gradient. */
-export function expectedGradient(
-  family: FamilyCase,
-  layer: AdaptedLinear,
-  entry: Parameter,
-  gradients: Gradients,
-): Float64Array {
-  const start = family.diagonalStart?.(layer) ?? 0;
+export function expectedGradient(entry: Parameter, gradients: Gradients): Float64Array {
   switch (entry.name.split('.').at(-1)) {
     case 'm':
       return gradients.m;
@@ -108,7 +102,7 @@ export function expectedGradient(
       return gradients.bias;
     case 'sigma':
     case 's':
-      return gradients.sigma.slice(start, start + entry.value.size);
+      return gradients.sigma;
     default:
       throw new Error(`no reference for ${entry.name}`);
   }

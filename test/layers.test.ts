@@ -12,6 +12,7 @@ import {
   item,
   real,
   rejectsSigma,
+  seeded,
   snapshot,
   throwsSigma,
 } from './helpers.js';
@@ -550,7 +551,7 @@ t.test('freezing the core changes no result', async (t) => {
       for (const entry of layer.parameters) {
         if (!entry.trainable) t.equal(entry.grad, null, `${label}: ${entry.name} has no gradient`);
         else {
-          const wanted = expectedGradient(family, layer, entry, expected);
+          const wanted = expectedGradient(entry, expected);
           assertClose(t, entry.grad ?? [], wanted, tolerances.float64, `${label}: ${entry.name}`);
         }
       }
@@ -560,4 +561,37 @@ t.test('freezing the core changes no result', async (t) => {
     t.equal(plans.size, 2, `${family.name}: by ${[...plans].join(' and ')}`);
     disposeLayer(layer);
   }
+});
+
+t.test('factors and weights at the ends of the range', async (t) => {
+  for (const [scale, dtype] of [
+    [1e160, 'float64'],
+    [1e-165, 'float64'],
+    [1e30, 'float32'],
+    [1e-25, 'float32'],
+  ] as const) {
+    const scaled = (seed: number) => {
+      const numbers = snapshot(gaussian(seeded(seed), [24, 24], 'float64'));
+      return real(
+        numbers.map((value) => scale * value),
+        [24, 24],
+        dtype,
+      );
+    };
+    const [weight, other] = [scaled(1), scaled(2)];
+    const factors = await svd(weight);
+    const layer = await svft(weight, { factors });
+    t.equal(layer.rank, 24, `${scale}: its own factors`);
+    // Squares of these numbers are infinite or zero: that must not hide the difference.
+    await rejectsSigma(t, () => svft(other, { factors }), 'BASE_MISMATCH', `${scale}: another's`, 'options.factors');
+    disposeLayer(layer);
+    disposeSvd(factors);
+    disposeAll(weight, other);
+  }
+  const broken = real([1, Number.NaN, 3, 4], [2, 2], 'float64');
+  const whole = real([1, 2, 3, 4], [2, 2], 'float64');
+  const factors = await svd(whole);
+  await rejectsSigma(t, () => svft(broken, { factors }), 'NON_FINITE', 'a weight with NaN', 'weight');
+  disposeSvd(factors);
+  disposeAll(broken, whole);
 });

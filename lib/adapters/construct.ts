@@ -141,6 +141,18 @@ function checkFactors(op: string, factors: unknown, weight: Tensor<Real>): Svd {
 /** How far given factors may be from the weight's: loose enough for any real decomposition, far from any other weight. */
 const belonging = 1e-3;
 
+/** ‖a − b‖ / ‖(a, b)‖ of numbers whose largest magnitude is `scale`, without overflow on the way. */
+function relativeDistance(a: Float64Array, b: Float64Array, scale: number): number {
+  let difference = 0;
+  let size = 0;
+  for (let i = 0; i < a.length; i++) {
+    const [x, y] = [(a[i] as number) / scale, (b[i] as number) / scale];
+    difference += (x - y) ** 2;
+    size += x ** 2 + y ** 2;
+  }
+  return Math.sqrt(difference / size);
+}
+
 /**
  * BASE_MISMATCH where the factors are those of another weight. One probe z tells, at the price of a few products with a
  * vector: Uᵀ W z = diag(s) Vᵀ z holds for the singular triples of W, be they all or some.
@@ -154,23 +166,23 @@ function checkBelongs(op: string, { u, s, vt }: Svd, weight: Tensor<Real>): void
   const wz = matmul(weight as Matrix, z);
   const left = matmul(u as Matrix, wz, { transposeA: true });
   const right = matmul(vt as Matrix, z);
-  const [a, b, sigma] = [left.dataSync(), right.dataSync(), memoryOf(op, 'options.factors.s', s)];
-  let difference = 0;
-  let size = 0;
-  for (let i = 0; i < sigma.length; i++) {
-    const want = (sigma[i] as number) * (b[i] as number);
-    difference += ((a[i] as number) - want) ** 2;
-    size += (a[i] as number) ** 2 + want ** 2;
-  }
+  const sigma = memoryOf(op, 'options.factors.s', s);
+  const found = Float64Array.from(left.dataSync());
+  const wanted = Float64Array.from(right.dataSync(), (value, i) => value * (sigma[i] as number));
+  const finite = wz.dataSync().every(Number.isFinite);
   for (const tensor of [z, wz, left, right]) tensor.dispose();
-  if (!(difference <= belonging ** 2 * size)) {
-    const off = Math.sqrt(difference / size).toPrecision(2);
+  if (!finite) fail('NON_FINITE', op, 'weight', 'finite numbers, not too large to be summed', 'others');
+  const scale = [...found, ...wanted].reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const smallest = weight.dtype === 'float64' ? 1e-300 : 1e-32; // below it hardly a digit is left to compare
+  if (scale <= smallest) return;
+  const off = relativeDistance(found, wanted, scale);
+  if (!(off <= belonging)) {
     fail(
       'BASE_MISMATCH',
       op,
       'options.factors',
       'the singular triples of the weight',
-      `others (off by ${off} of their size)`,
+      `others (off by ${off.toPrecision(2)} of their size)`,
     );
   }
 }
