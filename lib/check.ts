@@ -11,7 +11,8 @@ export function describe(value: unknown, depth = 0): string {
   }
   if (typeof value === 'object' && value !== null) {
     const name = value.constructor?.name;
-    return name && name !== 'Object' ? `a ${name}` : 'an object';
+    if (name === 'Promise') return 'a Promise, which is still to be awaited';
+    return name && name !== 'Object' ? `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}` : 'an object';
   }
   return String(value);
 }
@@ -62,7 +63,7 @@ export function checkChoice<T extends string>(op: string, argument: string, valu
 }
 
 export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Promise);
 }
 
 /** Options must be an object without unknown keys: a misspelt option is never ignored. Returns {} for undefined. */

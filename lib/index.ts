@@ -1,10 +1,7 @@
 /** sigmatune's public surface, and nothing else. */
 export { type CountedMethod, type CountedModule, parameterCount } from './adapters/count.js';
 export * from './adapters/registry.js';
-export type { SivaOptions } from './adapters/siva.js';
-export type { SvftOptions } from './adapters/svft.js';
 export type { AdaptedLinear, AdapterOptions, Pass } from './adapters/types.js';
-export type { VectorFitOptions } from './adapters/vectorfit.js';
 export { cudaStatus, type Device, type DeviceStatus, setThreads, systemInfo, threads } from './device.js';
 export { type ErrorCode, SigmaError } from './errors.js';
 export { effectiveRank } from './linalg/effective-rank.js';

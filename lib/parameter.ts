@@ -1,3 +1,4 @@
+import { reject } from './check.js';
 import type { RealArray } from './native.js';
 import type { Real } from './tensor/dtype.js';
 import { checkReal, memoryOf, output } from './tensor/operand.js';
@@ -28,7 +29,7 @@ export interface Accumulator {
 /** A layer's own parameter: it knows whether its gradient may be added to in place. */
 export class LayerParameter implements Parameter {
   readonly name: string;
-  readonly value: Tensor<Real>;
+  readonly #value: Tensor<Real>;
   trainable = true;
   #grad: Tensor | null = null;
   /** A gradient that a framework assigned is borrowed, so it is never written. */
@@ -36,7 +37,15 @@ export class LayerParameter implements Parameter {
 
   constructor(name: string, value: Tensor<Real>) {
     this.name = name;
-    this.value = keep(value);
+    this.#value = keep(value);
+  }
+
+  get value(): Tensor<Real> {
+    return this.#value;
+  }
+
+  set value(value: unknown) {
+    reject('Parameter', `${this.name}.value`, 'to be written through value.dataSync(), not to be replaced', value);
   }
 
   get grad(): Tensor | null {
@@ -56,7 +65,7 @@ export class LayerParameter implements Parameter {
     if (current !== null && this.#owned) {
       return { array: memoryOf(op, `${this.name}.grad`, current), commit: () => undefined };
     }
-    const { array, tensor } = output(op, this.value.dtype, this.value.shape);
+    const { array, tensor } = output(op, this.#value.dtype, this.#value.shape);
     if (current !== null) array.set(memoryOf(op, `${this.name}.grad`, current));
     const commit = () => {
       this.#grad = keep(tensor());
@@ -66,7 +75,7 @@ export class LayerParameter implements Parameter {
   }
 
   dispose(): void {
-    this.value.dispose();
+    this.#value.dispose();
     if (this.#owned) this.#grad?.dispose();
     this.#grad = null;
   }

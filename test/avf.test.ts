@@ -1,4 +1,4 @@
-/** VectorFit's Adaptive Vector Freezing: Equations 4 and 5, as spec.md 1.4 fixes them. */
+/** VectorFit's Adaptive Vector Freezing: Equations 4 and 5. */
 import { AdamW, AdaptiveVectorFreezing, type Parameter, vectorFit } from 'sigmatune';
 import t from 'tap';
 import { layerShapes } from './cases.js';

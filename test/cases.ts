@@ -28,7 +28,7 @@ export const tolerances: Readonly<Record<Real, Tolerance>> = {
   float64: { atol: 1e-12, rtol: 1e-11 },
 };
 
-/** design.md, "SVD accuracy" for float32; the same contract scaled to float64's rounding. */
+/** The accuracy that svd promises in float32; the same scaled to float64's rounding. */
 export const svdAccuracy: Readonly<Record<Real, { residual: number; orthogonality: number; sigma: number }>> = {
   float32: { residual: 5e-6, orthogonality: 1e-5, sigma: 2e-6 },
   float64: { residual: 2e-14, orthogonality: 4e-14, sigma: 2e-14 },

@@ -408,3 +408,30 @@ t.test('a tensor of arrays that are nested without end', async (t) => {
     throwsSigma(t, () => tensor(bad as number[]), ['INVALID_ARGUMENT', 'SHAPE_MISMATCH'], label, 'data');
   }
 });
+
+t.test('messages say what to do next', async (t) => {
+  const weight = tensor([1, 2, 3, 4], [2, 2]);
+  const layer = await svft(weight);
+  const loose = <T>(value: unknown): T => value as T;
+  throwsSigma(t, () => layer.apply(loose(new Float32Array(2))), 'INVALID_ARGUMENT', 'an array', 'Tensor.wrap');
+  throwsSigma(t, () => new AdamW(loose([layer])), 'INVALID_ARGUMENT', 'a layer', 'layer.parameters');
+  throwsSigma(t, () => new AdamW(loose([layer.parameters])), 'INVALID_ARGUMENT', 'lists', 'layer.parameters');
+  await rejectsSigma(
+    t,
+    () => svft(weight, { factors: loose(svd(weight)) }),
+    'INVALID_ARGUMENT',
+    'a promise',
+    'options.factors',
+    'awaited',
+  );
+  const [m] = layer.parameters;
+  const replace = () => {
+    loose<{ value: unknown }>(m).value = weight;
+  };
+  throwsSigma(t, replace, 'INVALID_ARGUMENT', 'a replaced value', 'm.value', 'dataSync');
+  const construct = loose<new () => unknown>(Tensor);
+  throwsSigma(t, () => new construct(), 'INVALID_ARGUMENT', 'new Tensor', 'Tensor.wrap');
+  throwsSigma(t, () => tensor([1, 2, 3], [2, 2]), 'SHAPE_MISMATCH', 'too few', '3 elements', '4 in [2, 2]');
+  layer.dispose();
+  weight.dispose();
+});

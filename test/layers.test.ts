@@ -168,7 +168,7 @@ t.test('explain', async (t) => {
 });
 
 t.test('explain follows the cost model', async (t) => {
-  // spec.md 3: factored costs 2 + 2/ρ, merged 3 + 2r/N; for a square weight merged wins above N = 2d.
+  // Factored costs 2 + 2/ρ, merged 3 + 2r/N; for a square weight merged wins above N = 2d.
   using on = await bench({ name: 'square', out: 64, in: 64, tokens: 1 }, 'float32');
   const layer = await svft(on.weight, { factors: on.factors });
   const few = layer.explain(32);

@@ -155,7 +155,7 @@ t.test('random without replacement spreads evenly', async (t) => {
 });
 
 t.test('random with replacement', async (t) => {
-  // spec.md 1.2: r = 256, d = 16 gives 489 duplicates among 8,176 on average.
+  // r = 256, d = 16 gives 489 duplicates among 8,176 on average.
   const pattern = SparsityPattern.random(256, { offDiagonals: 16 }, { seed: 6, replacement: true });
   checkCsr(t, pattern, 256, 'with replacement');
   t.equal(pattern.entries, bandEntries(256, 16));

@@ -235,7 +235,7 @@ t.test('siva and vectorFit: the merged weight is the layer', async (t) => {
 });
 
 t.test('the singular values of the merged weight are those of the core', async (t) => {
-  // spec.md 1.1: a free test of M's place between U and Vᵀ; and ‖ΔW‖ = g‖M‖.
+  // A free test of M's place between U and Vᵀ; and ‖ΔW‖ = g‖M‖.
   const input = side.chain((r) => fc.tuple(fc.constant(r), patternOf(r), seedOf));
   await fc.assert(
     fc.asyncProperty(input, async ([r, pattern, seed]) => {

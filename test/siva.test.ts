@@ -30,7 +30,7 @@ function diagonalWeight(spectrum: readonly number[]): { weight: Tensor; factors:
   };
 }
 
-/** k = max(1, n − j*), j* = min{j : Σ_{i≤j} λ_i ≥ perc · Σ λ}: spec.md 1.3. */
+/** k = max(1, n − j*), j* = min{j : Σ_{i≤j} λ_i ≥ perc · Σ λ}. */
 const spectra: readonly { s: readonly number[]; options: SivaOptions; k: number; why: string }[] = [
   { s: [4, 2, 1, 1], options: {}, k: 1, why: 'σ² reach 0.727, 0.909, 0.954: the third passes 0.95' },
   { s: [4, 2, 1, 1], options: { perc: 0.9 }, k: 2, why: 'the second reaches 0.909' },

@@ -1,4 +1,4 @@
-/** parity: 'svft-ref': the public reference where it departs from the paper (spec.md 1.2). */
+/** parity: 'svft-ref': the public reference where it departs from the paper. */
 import { SparsityPattern, svft } from 'sigmatune';
 import t from 'tap';
 import { tolerances } from './cases.js';

@@ -283,6 +283,8 @@ t.test('what svft does not take', async (t) => {
 t.test('options that do not go together', async (t) => {
   const { weight, factors } = await weightAndFactors(6, 6);
   const refused: [SvftOptions, string][] = [
+    // Without a pattern a width most likely means that the pattern was forgotten.
+    [{ offDiagonals: 2 }, 'options.pattern'],
     [{ gate: false, init: { m: new Float64Array(6), gate: 1 } }, 'gate'],
     [{ init: { m: [0, 0, Number.NaN, 0, 0, 0] } }, 'init.m[2]'],
     [{ init: { m: new Float64Array(6), gate: Infinity } }, 'init.gate'],
@@ -319,7 +321,6 @@ t.test('options of another pattern are ignored', async (t) => {
   const own = SparsityPattern.fromCoordinates([3, 0], [1, 8], 9);
   for (const [label, options, same] of [
     ['a width for plain', { pattern: 'plain', offDiagonals: 2 }, { pattern: 'plain' }],
-    ['a width for the default', { offDiagonals: 3 }, {}],
     ['a width for a structure', { pattern: own, offDiagonals: 3 }, { pattern: own }],
     ['a seed for banded', { pattern: 'banded', seed: 7 }, { pattern: 'banded' }],
     ['a sign for banded', { pattern: 'banded', absolute: false }, { pattern: 'banded' }],

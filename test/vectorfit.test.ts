@@ -18,7 +18,7 @@ t.test('what is trained', async (t) => {
       [{ bias: false }, true, ['sigma']],
       [{ sigma: false }, true, ['bias']],
       [undefined, false, ['sigma']],
-      // spec.md 1.4: a layer without a bias is skipped, so that one option serves a whole model.
+      // A layer without a bias is skipped, so that one option serves a whole model.
       [{ sigma: true, bias: true }, false, ['sigma']],
     ];
     for (const [train, hasBias, names] of variants) {
@@ -86,7 +86,7 @@ t.test('negative σ are not clamped', async (t) => {
     merged,
     snapshot(on.weight).map((value) => -value),
     tolerances.float64,
-    'spec.md 1.4: no clamp on σ ≥ 0',
+    'no clamp on σ ≥ 0',
   );
   disposeAll(merged);
   disposeLayer(layer);

@@ -1,4 +1,4 @@
-/** The families: one line each. Tests run over whatever is exported here. */
-export { siva } from './siva.js';
-export { svft } from './svft.js';
-export { vectorFit } from './vectorfit.js';
+/** The families: one line each, exported from the package as they stand here. */
+export { type SivaOptions, siva } from './siva.js';
+export { type SvftOptions, svft } from './svft.js';
+export { type VectorFitOptions, vectorFit } from './vectorfit.js';

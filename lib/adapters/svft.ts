@@ -47,6 +47,9 @@ export interface SvftOptions extends AdapterOptions {
 /** The options with their defaults, checked. */
 function settings(op: string, thin: number, options: SvftOptions) {
   const { pattern = 'plain', init, rank } = options;
+  if (options.pattern === undefined && (options.offDiagonals ?? 0) !== 0) {
+    reject(op, 'options.pattern', `'banded', 'random' or 'topk' to go with offDiagonals`, options.pattern);
+  }
   const parity = options.parity !== undefined;
   if (parity) checkChoice(op, 'options.parity', options.parity, ['svft-ref']);
   if (!(pattern instanceof SparsityPattern)) checkChoice(op, 'options.pattern', pattern, patternNames);

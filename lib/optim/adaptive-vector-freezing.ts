@@ -29,7 +29,7 @@ interface Watched {
  * (`count` of them) a vector's strength moves towards its mean distance from where it began,
  * S' ← beta · S' + (1 − beta) · ‖v0 − v‖₁ / dim(v), and the `freeze` strongest are frozen until the next of these steps;
  * after the last they stay frozen. Of equals the earlier parameter goes first. A parameter that is not trainable at
- * construction is left alone.
+ * construction is left alone. Strengths and v0 are not part of an optimiser's state: a run that is resumed begins them anew.
  *
  * @throws SigmaError INVALID_ARGUMENT, also for two parameters of one name
  * @example

@@ -47,6 +47,9 @@ export function readGroups(op: string, given: readonly Parameter[] | readonly Pa
   if (!Array.isArray(given) || given.length === 0) {
     reject(op, 'parameters', 'a non-empty array of parameters, or of groups of them', given);
   }
+  if (given.some((each) => Array.isArray(each) || (isRecord(each) && 'forward' in each))) {
+    reject(op, 'parameters', 'layer.parameters, or [...a.parameters, ...b.parameters]', given);
+  }
   const grouped = given.some((each) => isRecord(each) && 'parameters' in each);
   const groups: readonly ParameterGroup[] = grouped ? given : [{ parameters: given }];
   const slots = groups.flatMap((group, g) => {

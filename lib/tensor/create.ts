@@ -104,7 +104,11 @@ export function tensor(
   const wanted = shape ?? found;
   const size = sizeOf('tensor', wanted);
   const fits = found.length === 1 ? found[0] === size : String(found) === String(wanted);
-  if (!fits) fail('SHAPE_MISMATCH', 'tensor', 'shape', `that of the data, ${describe(found)}`, describe(wanted));
+  if (!fits) {
+    const flat = found.length === 1;
+    const expected = flat ? `${found[0]} elements, as the data has` : `that of the data, ${describe(found)}`;
+    fail('SHAPE_MISMATCH', 'tensor', 'shape', expected, flat ? `${size} in ${describe(wanted)}` : describe(wanted));
+  }
   const source: DType = bits ? 'bfloat16' : 'float64';
   return Tensor.make('tensor', type, convert('tensor', numbers, source, type), wanted);
 }

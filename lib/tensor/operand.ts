@@ -13,7 +13,10 @@ export interface Expected {
 
 /** A live tensor, or INVALID_ARGUMENT or DISPOSED. */
 function checkTensor(op: string, argument: string, value: unknown): Tensor {
-  if (!Tensor.is(value)) reject(op, argument, 'a Tensor', value);
+  if (!Tensor.is(value)) {
+    const hint = ArrayBuffer.isView(value) ? ' (Tensor.wrap(array, shape) makes one)' : '';
+    reject(op, argument, `a Tensor${hint}`, value);
+  }
   value.read(op, argument);
   return value;
 }

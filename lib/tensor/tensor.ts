@@ -45,6 +45,8 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   #disposed = false;
 
   private constructor(dtype: D, shape: S, size: number, storage: Storage) {
+    if (typeof storage !== 'object')
+      reject('Tensor', 'new Tensor', 'tensor(…) or Tensor.wrap(…), which make tensors', dtype);
     this.dtype = dtype;
     this.shape = Object.freeze([...shape]) as unknown as S;
     this.size = size;
@@ -104,7 +106,13 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     }
     const { array } = this.#storage;
     if (array.length !== this.size) {
-      reject(op, argument, `a buffer of ${this.size} elements`, `${array.length}: it was detached or resized`);
+      fail(
+        'INVALID_ARGUMENT',
+        op,
+        argument,
+        `a buffer of ${this.size} elements`,
+        `${array.length}: it was detached or resized`,
+      );
     }
     return array as TypedArrayOf<D>;
   }
