@@ -343,7 +343,15 @@ function familyCase(name: string): FamilyCase {
 }
 
 /** One case of each family, for what does not depend on the pattern. */
-export const oneOfEach: readonly FamilyCase[] = ['svft, banded 1', 'siva, lowest', 'vectorfit'].map(familyCase);
+const usual = ['svft, banded 1', 'siva, lowest', 'vectorfit'].map(familyCase);
+export const oneOfEach: readonly FamilyCase[] = [
+  ...usual,
+  // A family that has no usual case yet stands for itself with its first.
+  ...families.filter(({ family }, i) => {
+    const first = families.findIndex((other) => other.family === family) === i;
+    return first && usual.every((other) => other.family !== family);
+  }),
+];
 
 export interface AdapterCase {
   readonly op: 'adapter';
