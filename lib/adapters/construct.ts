@@ -1,15 +1,14 @@
-import { checkChoice, checkOptions, checkSignal, describe, fail, isRecord, reject } from '../check.js';
+import { checkChoice, checkOptions, checkSignal, describe, fail, reject } from '../check.js';
 import { resolveDevice } from '../device.js';
 import { SigmaError } from '../errors.js';
-import { matmul } from '../linalg/matmul.js';
 import { type Svd, thinSvd } from '../linalg/svd.js';
 import { LayerParameter } from '../parameter.js';
-import { random } from '../random.js';
 import type { Real } from '../tensor/dtype.js';
-import { checkReal, memoryOf, output } from '../tensor/operand.js';
+import { checkReal } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { Adapter, type Blueprint } from './adapter.js';
+import { checkFactors, sliceFactors } from './factors.js';
 import { type Strategy, type StrategyOption, strategies } from './planner.js';
 import type { AdaptedLinear, AdapterOptions } from './types.js';
 
@@ -103,7 +102,7 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     strategy,
     decompose: async (rank) => {
       const found = factors
-        ? slice(op, factors, rank)
+        ? sliceFactors(op, factors, rank)
         : await thinSvd(op, 'weight', kept, { ...(rank && { rank }), ...(signal && { signal }) });
       for (const tensor of [found.u, found.s, found.vt]) own(tensor);
       return found;
@@ -120,96 +119,6 @@ export async function decomposeWhole(site: Site): Promise<Svd> {
     fail('SHAPE_MISMATCH', site.op, 'options.factors', `all ${site.thin} singular triples`, describe(size));
   }
   return factors;
-}
-
-/** Given factors: u [out, q], s [q], vt [q, in] with q ≤ min(out, in), of the weight's type. */
-function checkFactors(op: string, factors: unknown, weight: Tensor<Real>): Svd {
-  if (!isRecord(factors)) reject(op, 'options.factors', 'an object { u, s, vt }', factors);
-  const [outFeatures, inFeatures] = weight.shape as MatrixShape;
-  const { dtype, device } = weight;
-  const s = checkReal(op, 'options.factors.s', factors['s'], { shape: [null], dtype, device });
-  const q = s.shape[0] as number;
-  if (q > Math.min(outFeatures, inFeatures)) {
-    fail('SHAPE_MISMATCH', op, 'options.factors.s', `at most ${Math.min(outFeatures, inFeatures)} values`, describe(q));
-  }
-  const u = checkReal(op, 'options.factors.u', factors['u'], { shape: [outFeatures, q], dtype, device });
-  const vt = checkReal(op, 'options.factors.vt', factors['vt'], { shape: [q, inFeatures], dtype, device });
-  checkBelongs(op, { u, s, vt }, weight);
-  return { u, s, vt };
-}
-
-/** How far given factors may be from the weight's: loose enough for any real decomposition, far from any other weight. */
-const belonging = 1e-3;
-
-/** ‖a − b‖ / ‖(a, b)‖ of numbers whose largest magnitude is `scale`, without overflow on the way. */
-function relativeDistance(a: Float64Array, b: Float64Array, scale: number): number {
-  let difference = 0;
-  let size = 0;
-  for (let i = 0; i < a.length; i++) {
-    const [x, y] = [(a[i] as number) / scale, (b[i] as number) / scale];
-    difference += (x - y) ** 2;
-    size += x ** 2 + y ** 2;
-  }
-  return Math.sqrt(difference / size);
-}
-
-/**
- * BASE_MISMATCH where the factors are those of another weight. One probe z tells, at the price of a few products with a
- * vector: Uᵀ W z = diag(s) Vᵀ z holds for the singular triples of W, be they all or some.
- */
-function checkBelongs(op: string, { u, s, vt }: Svd, weight: Tensor<Real>): void {
-  type Matrix = Tensor<Real, MatrixShape>;
-  const generator = random(0);
-  const probe = output(op, weight.dtype, [weight.shape[1] as number, 1]);
-  for (let i = 0; i < probe.array.length; i++) probe.array[i] = generator.normal();
-  const z = probe.tensor();
-  const wz = matmul(weight as Matrix, z);
-  const left = matmul(u as Matrix, wz, { transposeA: true });
-  const right = matmul(vt as Matrix, z);
-  const sigma = memoryOf(op, 'options.factors.s', s);
-  const found = Float64Array.from(left.dataSync());
-  const wanted = Float64Array.from(right.dataSync(), (value, i) => value * (sigma[i] as number));
-  const finite = wz.dataSync().every(Number.isFinite);
-  for (const tensor of [z, wz, left, right]) tensor.dispose();
-  if (!finite) fail('NON_FINITE', op, 'weight', 'finite numbers, not too large to be summed', 'others');
-  const scale = [...found, ...wanted].reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  const smallest = weight.dtype === 'float64' ? 1e-300 : 1e-32; // below it hardly a digit is left to compare
-  if (scale <= smallest) return;
-  const off = relativeDistance(found, wanted, scale);
-  if (!(off <= belonging)) {
-    fail(
-      'BASE_MISMATCH',
-      op,
-      'options.factors',
-      'the singular triples of the weight',
-      `others (off by ${off.toPrecision(2)} of their size)`,
-    );
-  }
-}
-
-/** Own handles on given factors, or compact copies of their `rank` largest triples. */
-function slice(op: string, factors: Svd, rank: number | undefined): Svd {
-  const q = factors.s.size;
-  const wanted = rank ?? q;
-  if (wanted > q) {
-    fail('SHAPE_MISMATCH', op, 'options.factors', `at least ${wanted} singular triples`, describe(q));
-  }
-  if (wanted === q) return { u: factors.u.share(), s: factors.s.share(), vt: factors.vt.share() };
-  return selectTriples(op, factors, 0, wanted);
-}
-
-/** Copies of the triples first … first + count − 1. */
-export function selectTriples(op: string, { u, s, vt }: Svd, first: number, count: number): Svd {
-  const [rows, q] = u.shape as MatrixShape;
-  const columns = vt.shape[1] as number;
-  const left = output(op, u.dtype, [rows, count]);
-  const from = memoryOf(op, 'factors.u', u);
-  for (let i = 0; i < rows; i++) left.array.set(from.subarray(i * q + first, i * q + first + count), i * count);
-  const values = output(op, u.dtype, [count]);
-  values.array.set(memoryOf(op, 'factors.s', s).subarray(first, first + count));
-  const right = output(op, u.dtype, [count, columns]);
-  right.array.set(memoryOf(op, 'factors.vt', vt).subarray(first * columns, (first + count) * columns));
-  return { u: left.tensor(), s: values.tensor(), vt: right.tensor() };
 }
 
 /** The strategies to choose from, given those the layer has; UNSUPPORTED where the one asked for is not among them. */
