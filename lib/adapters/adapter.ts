@@ -66,15 +66,17 @@ export class Adapter implements AdaptedLinear {
   }
 
   get factors(): Svd {
-    this.#factors ??= this.#blueprint.factors();
-    for (const tensor of Object.values(this.#factors)) keep(tensor);
-    return this.#factors as Svd;
+    if (this.#factors === undefined) {
+      this.#factors = this.#blueprint.factors();
+      for (const tensor of Object.values(this.#factors)) keep(tensor);
+    }
+    return this.#factors;
   }
 
   apply(x: Tensor): Tensor {
     const op = `${this.family}.apply`;
-    const { input, batch, y } = this.#batch(op, x);
-    this.#route(input.shape[0] as number, false).apply(batch);
+    const { batch, y } = this.#batch(op, x);
+    this.#route(batch.tokens, false).apply(batch);
     return y.tensor();
   }
 
@@ -132,13 +134,13 @@ export class Adapter implements AdaptedLinear {
     }
   }
 
-  #batch(op: string, x: Tensor): { input: Tensor<Real>; batch: Batch; y: { tensor(): Tensor<Real> } } {
+  #batch(op: string, x: Tensor): { batch: Batch; y: { tensor(): Tensor<Real> } } {
     this.#checkAlive(op);
     const { dtype, device } = this.#terms.u;
     const input = checkReal(op, 'x', x, { shape: [null, this.inFeatures], dtype, device });
     const tokens = input.shape[0] as number;
     const y = output(op, dtype, [tokens, this.outFeatures]);
-    return { input, batch: { op, tokens, x: memoryOf(op, 'x', input), y: y.array }, y };
+    return { batch: { op, tokens, x: memoryOf(op, 'x', input), y: y.array }, y };
   }
 
   #load(tokens: number, training: boolean): PlanInput {

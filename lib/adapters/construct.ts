@@ -9,6 +9,7 @@ import { keep, type Scoped } from '../tensor/scope.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { Adapter, type Blueprint } from './adapter.js';
 import { checkFactors, sliceFactors } from './factors.js';
+import type { Terms } from './operator.js';
 import { type Strategy, type StrategyOption, strategies } from './planner.js';
 import type { AdaptedLinear, AdapterOptions } from './types.js';
 
@@ -119,6 +120,17 @@ export async function decomposeWhole(site: Site): Promise<Svd> {
     fail('SHAPE_MISMATCH', site.op, 'options.factors', `all ${site.thin} singular triples`, describe(size));
   }
   return factors;
+}
+
+/**
+ * The terms of W' where U C Vᵀ is all of it: W0 + U (gM) Vᵀ while the caller keeps W0, which leaves W0's own numbers where
+ * M is zero; U C Vᵀ afterwards, the same to rounding.
+ */
+export function mergeOnBase(site: Site, factored: Terms): () => Terms {
+  return () => {
+    const base = site.borrowedWeight();
+    return base ? { ...factored, base, diagonal: undefined } : factored;
+  };
 }
 
 /** The strategies to choose from, given those the layer has; UNSUPPORTED where the one asked for is not among them. */

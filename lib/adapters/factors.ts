@@ -1,6 +1,7 @@
 import { describe, fail, isRecord, reject } from '../check.js';
 import { matmul } from '../linalg/matmul.js';
 import type { Svd } from '../linalg/svd.js';
+import { copyTriples } from '../linalg/triples.js';
 import { random } from '../random.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, memoryOf, output } from '../tensor/operand.js';
@@ -84,14 +85,15 @@ export function sliceFactors(op: string, factors: Svd, rank: number | undefined)
 
 /** Copies of the triples first … first + count − 1. */
 export function selectTriples(op: string, { u, s, vt }: Svd, first: number, count: number): Svd {
-  const [rows, q] = u.shape as MatrixShape;
-  const columns = vt.shape[1] as number;
+  const [rows, columns] = [u.shape[0] as number, vt.shape[1] as number];
   const left = output(op, u.dtype, [rows, count]);
-  const from = memoryOf(op, 'factors.u', u);
-  for (let i = 0; i < rows; i++) left.array.set(from.subarray(i * q + first, i * q + first + count), i * count);
   const values = output(op, u.dtype, [count]);
-  values.array.set(memoryOf(op, 'factors.s', s).subarray(first, first + count));
   const right = output(op, u.dtype, [count, columns]);
-  right.array.set(memoryOf(op, 'factors.vt', vt).subarray(first * columns, (first + count) * columns));
+  const from = {
+    u: memoryOf(op, 'factors.u', u),
+    s: memoryOf(op, 'factors.s', s),
+    vt: memoryOf(op, 'factors.vt', vt),
+  };
+  copyTriples(from, { u: left.array, s: values.array, vt: right.array }, first);
   return { u: left.tensor(), s: values.tensor(), vt: right.tensor() };
 }

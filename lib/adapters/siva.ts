@@ -3,7 +3,7 @@ import type { Svd } from '../linalg/svd.js';
 import { type Random, random } from '../random.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { memoryOf, output } from '../tensor/operand.js';
-import { chooseFrom, decomposeWhole, family, type Site } from './construct.js';
+import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from './construct.js';
 import { selectTriples } from './factors.js';
 import type { Terms } from './operator.js';
 import { orthonormalRows, transposed } from './orthonormal.js';
@@ -89,10 +89,7 @@ export const siva = family<SivaOptions>(
         // All triples are in use; those that train are copied only for a caller who asks.
         factors: () => selectTriples(op, full, first, k),
         factored,
-        merge: () => {
-          const base = site.borrowedWeight();
-          return base ? { base, u, vt, core } : factored;
-        },
+        merge: mergeOnBase(site, factored),
         choices: choices.filter((strategy) => strategy !== 'lowrank'),
         owned: [full.u, full.s, full.vt],
       };

@@ -16,7 +16,7 @@ import { random } from '../random.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { output } from '../tensor/operand.js';
 import type { Blueprint } from './adapter.js';
-import { chooseFrom, family, type Site } from './construct.js';
+import { chooseFrom, family, mergeOnBase, type Site } from './construct.js';
 import type { Terms } from './operator.js';
 import type { Strategy } from './planner.js';
 import { type PatternName, patternNames, patternOf } from './svft-pattern.js';
@@ -149,21 +149,12 @@ function blueprint(site: Site, factors: Svd, core: Core, whole: boolean, truncat
     ? 'the weight beyond `rank` is not kept, so there is no base to add to'
     : 'the directions beyond `rank` are not decomposed';
   const choices = chooseFrom(site, available, refusal);
-  const factored: Terms | undefined = whole ? { u, vt, diagonal: s, core } : undefined;
-  const keepsBase = !whole || choices.includes('lowrank');
-  const lowrank: Terms | undefined = keepsBase ? { base: site.weight, u, vt, core } : undefined;
-  return {
-    factors: () => factors,
-    rank: s.size,
-    bias: site.bias,
-    factored,
-    lowrank,
-    merge: () => {
-      const base = truncated ? undefined : site.borrowedWeight();
-      // W0 + U (gM) Vᵀ keeps W0's own numbers where M is zero; U C Vᵀ is the same to rounding, without W0.
-      return lowrank ?? (base ? { base, u, vt, core } : (factored as Terms));
-    },
-    choices,
-    owned: keepsBase ? [u, s, vt, site.weight] : [u, s, vt],
-  };
+  const common = { factors: () => factors, rank: s.size, bias: site.bias, choices };
+  if (!whole || choices.includes('lowrank')) {
+    const lowrank: Terms = { base: site.weight, u, vt, core };
+    return { ...common, lowrank, merge: () => lowrank, owned: [u, s, vt, site.weight] };
+  }
+  const factored: Terms = { u, vt, diagonal: s, core };
+  const merge = truncated ? () => factored : mergeOnBase(site, factored);
+  return { ...common, factored, merge, owned: [u, s, vt] };
 }

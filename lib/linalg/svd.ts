@@ -2,10 +2,11 @@ import { checkChoice, checkInteger, checkOptions, checkSignal, describe, fail, r
 import { threads } from '../device.js';
 import { SigmaError } from '../errors.js';
 import { native, type RealArray, type SvdProblem } from '../native.js';
-import { allocate, type Real } from '../tensor/dtype.js';
+import { allocate, dtypeOf, type Real } from '../tensor/dtype.js';
 import { checkReal, memoryOf } from '../tensor/operand.js';
 import { Tensor } from '../tensor/tensor.js';
 import { Lanes } from './lanes.js';
+import { copyTriples } from './triples.js';
 
 const optionNames = ['driver', 'rank', 'signal', 'onProgress'] as const;
 
@@ -212,7 +213,9 @@ async function decompose(op: string, driver: number, group: readonly Job[]): Pro
   } catch (error) {
     throw named(error, op, driver, group);
   }
-  for (const [i, job] of group.entries()) keepRank(job, problems[i] as SvdProblem);
+  for (const [i, job] of group.entries()) {
+    if (job.rank < job.thin) copyTriples(problems[i] as SvdProblem, job, 0);
+  }
 }
 
 /** The native call writes all thin triples; where only some are kept it writes beside the result. */
@@ -221,16 +224,8 @@ function problemOf(op: string, job: Job): SvdProblem {
   if (a.length !== rows * columns)
     fail('INVALID_ARGUMENT', op, job.name, 'a buffer that stays attached', 'a detached one');
   if (rank === thin) return { a, u: job.u, s: job.s, vt: job.vt, rows, columns };
-  const dtype = a instanceof Float64Array ? 'float64' : 'float32';
-  const array = (size: number) => allocate(op, dtype, size);
+  const array = (size: number) => allocate(op, dtypeOf(a) as Real, size);
   return { a, u: array(rows * thin), s: array(thin), vt: array(thin * columns), rows, columns };
-}
-
-function keepRank({ rows, columns, thin, rank, ...to }: Job, from: SvdProblem): void {
-  if (rank === thin) return;
-  for (let i = 0; i < rows; i++) to.u.set(from.u.subarray(i * thin, i * thin + rank), i * rank);
-  to.s.set(from.s.subarray(0, rank));
-  to.vt.set(from.vt.subarray(0, rank * columns));
 }
 
 /** The native side counts within its call; the caller knows the matrix by name. */

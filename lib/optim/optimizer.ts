@@ -1,7 +1,7 @@
 import { checkInteger, checkNumber, isRecord, reject } from '../check.js';
 import type { RealArray } from '../native.js';
 import type { Parameter } from '../parameter.js';
-import { allocate } from '../tensor/dtype.js';
+import { allocate, dtypeOf, type Real } from '../tensor/dtype.js';
 import { type ParameterGroup, type Ready, readGroups, readySlots, type Slot } from './groups.js';
 
 export interface Optimizer {
@@ -136,8 +136,7 @@ export abstract class BaseOptimizer implements Optimizer {
   }
 
   #emptyMemory(value: RealArray): Memory {
-    const dtype = value instanceof Float64Array ? 'float64' : 'float32';
-    const empty = () => allocate(`${this.#name}.step`, dtype, value.length);
+    const empty = () => allocate(`${this.#name}.step`, dtypeOf(value) as Real, value.length) as RealArray;
     return { step: 0, arrays: Object.fromEntries(this.#arrayNames.map((name) => [name, empty()])) };
   }
 }

@@ -31,6 +31,15 @@ double number_of(Napi::Value value, const char* name) {
 
 const char* dtype_name(sigma_dtype dtype) { return dtype == SIGMA_FLOAT64 ? "float64" : "float32"; }
 
+// A Float32Array or Float64Array.
+View real_view(Napi::Value value, const char* name) {
+  const TypedArray array = typed_array(value);
+  if (array.type != napi_float32_array && array.type != napi_float64_array) {
+    throw ArgumentError(std::string(name) + ": expected a Float32Array or Float64Array");
+  }
+  return {array.data, array.length, array.type == napi_float64_array ? SIGMA_FLOAT64 : SIGMA_FLOAT32};
+}
+
 }  // namespace
 
 int64_t product(int64_t a, int64_t b) {
@@ -39,14 +48,6 @@ int64_t product(int64_t a, int64_t b) {
     throw ArgumentError("sizes: expected a product below 2^53, got " + std::to_string(a) + " x " + std::to_string(b));
   }
   return result;
-}
-
-View real_view(Napi::Value value, const char* name) {
-  const TypedArray array = typed_array(value);
-  if (array.type != napi_float32_array && array.type != napi_float64_array) {
-    throw ArgumentError(std::string(name) + ": expected a Float32Array or Float64Array");
-  }
-  return {array.data, array.length, array.type == napi_float64_array ? SIGMA_FLOAT64 : SIGMA_FLOAT32};
 }
 
 Int32View int32_view(Napi::Value value, const char* name) {
@@ -64,22 +65,18 @@ int64_t integer_of(Napi::Value value, const char* name, int64_t least) {
   return static_cast<int64_t>(number);
 }
 
-void Args::share_dtype(sigma_dtype dtype, const char* name) {
-  if (typed_ && dtype != dtype_) {
-    throw ArgumentError(std::string(name) + ": expected " + dtype_name(dtype_) + ", got " + dtype_name(dtype));
+View RealArrays::any(Napi::Value value, const char* name) {
+  const View view = real_view(value, name);
+  if (typed_ && view.dtype != dtype_) {
+    throw ArgumentError(std::string(name) + ": expected " + dtype_name(dtype_) + ", got " + dtype_name(view.dtype));
   }
   typed_ = true;
-  dtype_ = dtype;
-}
-
-View Args::any_real(size_t index, const char* name) {
-  const View view = real_view(info_[index], name);
-  share_dtype(view.dtype, name);
+  dtype_ = view.dtype;
   return view;
 }
 
-void* Args::real(size_t index, const char* name, int64_t length) {
-  const View view = any_real(index, name);
+void* RealArrays::exact(Napi::Value value, const char* name, int64_t length) {
+  const View view = any(value, name);
   if (view.length != length) {
     throw ArgumentError(std::string(name) + ": expected " + std::to_string(length) + " numbers, got " +
                         std::to_string(view.length));

@@ -18,9 +18,6 @@ struct View {
   sigma_dtype dtype = SIGMA_FLOAT32;
 };
 
-// A Float32Array or Float64Array.
-View real_view(Napi::Value value, const char* name);
-
 struct Int32View {
   const int32_t* data = nullptr;
   int64_t length = 0;
@@ -31,6 +28,20 @@ Int32View int32_view(Napi::Value value, const char* name);
 // An integer from `least` to 2^53.
 int64_t integer_of(Napi::Value value, const char* name, int64_t least);
 
+// Real arrays that must share one type: the first read sets it.
+class RealArrays {
+ public:
+  sigma_dtype dtype() const { return dtype_; }
+  // An array of any length.
+  View any(Napi::Value value, const char* name);
+  // An array of `length` numbers.
+  void* exact(Napi::Value value, const char* name, int64_t length);
+
+ private:
+  sigma_dtype dtype_ = SIGMA_FLOAT32;
+  bool typed_ = false;
+};
+
 class Args {
  public:
   explicit Args(const Napi::CallbackInfo& info)
@@ -39,16 +50,16 @@ class Args {
   Napi::Env env() const { return info_.Env(); }
   Napi::Value value(size_t index) const { return info_[index]; }
   // For the dtype that the arrays read so far have shared.
-  Engine engine() const { return {environment_.backend, environment_.context, dtype_}; }
+  Engine engine() const { return {environment_.backend, environment_.context, arrays_.dtype()}; }
   const sigma_backend& backend() const { return *environment_.backend; }
   Environment& environment() const { return environment_; }
 
   // An array of `length` numbers, of the same type as those read before it.
-  void* real(size_t index, const char* name, int64_t length);
+  void* real(size_t index, const char* name, int64_t length) { return arrays_.exact(info_[index], name, length); }
   // The same, or null for null and undefined.
   void* optional_real(size_t index, const char* name, int64_t length);
   // An array of any length, which sets the type and gives the count.
-  View any_real(size_t index, const char* name);
+  View any_real(size_t index, const char* name) { return arrays_.any(info_[index], name); }
 
   int64_t integer(size_t index, const char* name, int64_t least = 0) const {
     return integer_of(info_[index], name, least);
@@ -60,12 +71,9 @@ class Args {
   const sigma_pattern& pattern(size_t index, const char* name) const;
 
  private:
-  void share_dtype(sigma_dtype dtype, const char* name);
-
   const Napi::CallbackInfo& info_;
   Environment& environment_;
-  sigma_dtype dtype_ = SIGMA_FLOAT32;
-  bool typed_ = false;
+  RealArrays arrays_;
 };
 
 // a · b for sizes; throws where the product leaves the range of exact integers.

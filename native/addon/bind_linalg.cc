@@ -40,12 +40,14 @@ class SvdTask : public Task {
     const int64_t m = integer_of(problem.Get("rows"), "rows", 1);
     const int64_t n = integer_of(problem.Get("columns"), "columns", 1);
     const int64_t r = std::min(m, n);
-    const View a = array_of(problem, "a", product(m, n));
-    const size_t bytes = static_cast<size_t>(a.length) * element_size(a.dtype);
+    const int64_t size = product(m, n);
+    const void* const a = arrays_.exact(problem.Get("a"), "a", size);
+    const size_t bytes = static_cast<size_t>(size) * element_size(arrays_.dtype());
     auto copy = std::make_unique_for_overwrite<std::byte[]>(bytes);
-    std::copy_n(static_cast<const std::byte*>(a.data), bytes, copy.get());
-    problems_.push_back({copy.get(), array_of(problem, "u", product(m, r)).data, array_of(problem, "s", r).data,
-                         array_of(problem, "vt", product(r, n)).data, m, n});
+    std::copy_n(static_cast<const std::byte*>(a), bytes, copy.get());
+    problems_.push_back({copy.get(), arrays_.exact(problem.Get("u"), "u", product(m, r)),
+                         arrays_.exact(problem.Get("s"), "s", r), arrays_.exact(problem.Get("vt"), "vt", product(r, n)),
+                         m, n});
     inputs_.push_back(std::move(copy));
   }
 
@@ -53,27 +55,15 @@ class SvdTask : public Task {
   Outcome run() override {
     Outcome outcome;
     const auto count = static_cast<int64_t>(problems_.size());
-    outcome.status = backend_.svd(dtype_, driver_, problems_.data(), count, &outcome.failed);
+    outcome.status = backend_.svd(arrays_.dtype(), driver_, problems_.data(), count, &outcome.failed);
     if (outcome.status != SIGMA_OK) outcome.message = backend_.last_error();
     return outcome;
   }
 
  private:
-  View array_of(Napi::Object problem, const char* name, int64_t length) {
-    const View view = real_view(problem.Get(name), name);
-    if (!typed_) dtype_ = view.dtype;
-    typed_ = true;
-    if (view.length != length || view.dtype != dtype_) {
-      throw ArgumentError(std::string(name) + ": expected " + std::to_string(length) + " numbers of one type, got " +
-                          std::to_string(view.length));
-    }
-    return view;
-  }
-
   const sigma_backend& backend_;
   sigma_svd_driver driver_;
-  sigma_dtype dtype_ = SIGMA_FLOAT32;
-  bool typed_ = false;
+  RealArrays arrays_;
   std::vector<std::unique_ptr<std::byte[]>> inputs_;
   std::vector<sigma_svd_problem> problems_;
 };
