@@ -330,7 +330,7 @@ t.test("errors go by the caller's function and argument", async (t) => {
     await rejectsSigma(t, () => svft(broken), 'NON_FINITE', 'svft', /^svft: weight: /, nan);
     await rejectsSigma(t, () => svft(broken, { rank: 2 }), 'NON_FINITE', 'svft, truncated', /^svft: weight: /, nan);
     await rejectsSigma(t, () => siva(broken), 'NON_FINITE', 'siva', /^siva: weight: /, nan);
-    await rejectsSigma(t, () => vectorFit(broken), 'NON_FINITE', 'vectorFit', /^vectorfit: weight: /, nan);
+    await rejectsSigma(t, () => vectorFit(broken), 'NON_FINITE', 'vectorFit', /^vectorFit: weight: /, nan);
     for (const given of [undefined, factors]) {
       await rejectsSigma(
         t,

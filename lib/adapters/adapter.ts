@@ -1,17 +1,19 @@
-import { checkInteger } from '../check.js';
+import { checkBoolean, checkInteger, checkOptions, checkSignal } from '../check.js';
 import { SigmaError } from '../errors.js';
-import type { Svd } from '../linalg/svd.js';
+import { type Svd, thinSvd } from '../linalg/svd.js';
 import { native } from '../native.js';
 import { LayerParameter } from '../parameter.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, copyOf, memoryOf, output } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { type Base, BaseLayer } from './base.js';
 import { mergeTerms } from './merged.js';
 import { coreParameters, type Term, type Terms, tensorOf } from './operator.js';
 import { AdapterPass } from './pass.js';
 import { type PlanInput, plan, reason, type Strategy } from './planner.js';
 import { type Batch, FactoredRoute, MergedRoute, type Route } from './route.js';
+import { knownSpectrum, type Spectrum, type Telemetry, telemetryOf } from './telemetry.js';
 import type { AdaptedLinear, Pass } from './types.js';
 
 /** What a family makes of a weight: everything that the layer computes with. */
@@ -25,6 +27,9 @@ export interface Blueprint {
   readonly lowrank?: Terms | undefined;
   /** The terms that W' is built from, asked for at each build. */
   readonly merge: () => Terms;
+  /** The layer before it was adapted, and what is known of its singular values. */
+  readonly base: Base;
+  readonly spectrum: Spectrum;
   /** What the planner may choose from. */
   readonly choices: readonly Strategy[];
   /** What the layer disposes with itself, beside its parameters and bias. */
@@ -44,6 +49,8 @@ export class Adapter implements AdaptedLinear {
   readonly #terms: Terms;
   #factors: Svd | undefined;
   readonly #routes: Readonly<Record<Strategy, Route | undefined>>;
+  readonly #base: BaseLayer;
+  #enabled = true;
   #disposed = false;
 
   constructor(family: string, blueprint: Blueprint) {
@@ -63,6 +70,15 @@ export class Adapter implements AdaptedLinear {
       lowrank: lowrank && new FactoredRoute(lowrank, bias),
       merged: new MergedRoute(blueprint.merge, bias),
     };
+    this.#base = new BaseLayer(blueprint.base);
+  }
+
+  get enabled(): boolean {
+    return this.#enabled;
+  }
+
+  set enabled(enabled: boolean) {
+    this.#enabled = checkBoolean(this.family, 'enabled', enabled);
   }
 
   get factors(): Svd {
@@ -76,7 +92,7 @@ export class Adapter implements AdaptedLinear {
   apply(x: Tensor): Tensor {
     const op = `${this.family}.apply`;
     const { batch, y } = this.#batch(op, x);
-    this.#route(batch.tokens, false).apply(batch);
+    this.#route(op, batch.tokens, false).apply(batch);
     return y.tensor();
   }
 
@@ -84,7 +100,7 @@ export class Adapter implements AdaptedLinear {
     const op = `${this.family}.forward`;
     const { batch, y } = this.#batch(op, x);
     const wanted = new Set(this.parameters.filter(({ trainable }) => trainable));
-    const { saved, pullBack } = this.#route(batch.tokens, true).record(batch, wanted);
+    const { saved, pullBack } = this.#route(op, batch.tokens, true).record(batch, wanted);
     return new AdapterPass(this.family, y.tensor(), this.inFeatures, saved, (backwardOp, dy, dx) => {
       this.#checkAlive(backwardOp);
       pullBack(backwardOp, dy, dx);
@@ -94,13 +110,14 @@ export class Adapter implements AdaptedLinear {
   mergedWeight(): Tensor {
     const op = `${this.family}.mergedWeight`;
     this.#checkAlive(op);
-    return mergeTerms(op, this.#blueprint.merge());
+    return this.#enabled ? mergeTerms(op, this.#blueprint.merge()) : this.#base.weight(op);
   }
 
   mergedBias(): Tensor | undefined {
     const op = `${this.family}.mergedBias`;
     this.#checkAlive(op);
     const { bias } = this.#blueprint;
+    if (!this.#enabled) return this.#base.bias(op);
     return bias && copyOf(op, 'bias', tensorOf(bias));
   }
 
@@ -108,11 +125,44 @@ export class Adapter implements AdaptedLinear {
     const op = `${this.family}.explain`;
     this.#checkAlive(op);
     checkInteger(op, 'tokens', tokens, 1);
+    if (!this.#enabled) {
+      return { strategy: 'base', gemms: 2, savedBytes: 0, why: 'base 2.00 GEMMs: the layer is switched off' };
+    }
     const load = this.#load(tokens, true);
     const { strategy, gemms } = plan(load);
     const numbers = strategy === 'merged' ? tokens * this.inFeatures : native.adapterSavedLength(load.rank, tokens);
     const bytes = this.#terms.u.dtype === 'float64' ? 8 : 4;
     return { strategy, gemms, savedBytes: load.trainsCore ? numbers * bytes : 0, why: reason(load) };
+  }
+
+  telemetry(): Telemetry {
+    const op = `${this.family}.telemetry`;
+    this.#checkAlive(op);
+    const frozen = this.parameters.filter(({ trainable }) => !trainable).map(({ name }) => name);
+    return { ...telemetryOf(op, this.#terms, this.#blueprint.spectrum), frozen };
+  }
+
+  async spectrum(options?: { signal?: AbortSignal }): Promise<Tensor<Real>> {
+    const op = `${this.family}.spectrum`;
+    const { signal } = checkOptions(op, 'options', options, ['signal']);
+    checkSignal(op, signal);
+    this.#checkAlive(op);
+    const { dtype } = this.#terms.u;
+    const thin = Math.min(this.inFeatures, this.outFeatures);
+    const known = knownSpectrum(op, this.#terms, this.#blueprint.spectrum, thin);
+    if (known !== undefined) {
+      const { array, tensor } = output(op, dtype, [thin]);
+      array.set(known);
+      return keep(tensor());
+    }
+    const merged = keep(mergeTerms(op, this.#blueprint.merge()));
+    try {
+      const { u, s, vt } = await thinSvd(op, 'weight', merged, signal && { signal });
+      for (const tensor of [u, vt]) tensor.dispose();
+      return s;
+    } finally {
+      merged.dispose();
+    }
   }
 
   dispose(): void {
@@ -150,7 +200,8 @@ export class Adapter implements AdaptedLinear {
     return { inFeatures, outFeatures, rank, tokens, training, trainsCore, choices: this.#blueprint.choices };
   }
 
-  #route(tokens: number, training: boolean): Route {
+  #route(op: string, tokens: number, training: boolean): Route {
+    if (!this.#enabled) return this.#base.route(op);
     return this.#routes[plan(this.#load(tokens, training)).strategy] as Route;
   }
 }

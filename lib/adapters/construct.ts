@@ -8,7 +8,7 @@ import { checkReal } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { Adapter, type Blueprint } from './adapter.js';
-import { checkFactors, sliceFactors } from './factors.js';
+import { checkBelongs, readFactors, sliceFactors } from './factors.js';
 import type { Terms } from './operator.js';
 import { type Strategy, type StrategyOption, strategies } from './planner.js';
 import type { AdaptedLinear, AdapterOptions } from './types.js';
@@ -31,8 +31,11 @@ export interface Site {
   readonly strategy: StrategyOption;
   readonly dtype: Real;
   readonly signal: AbortSignal | undefined;
-  /** Thin factors of the weight as handles of this layer's own: the `rank` largest triples. */
-  decompose(rank?: number): Promise<Svd>;
+  /**
+   * Thin factors of the weight as handles of this layer's own: the `rank` largest triples. Given ones must be the
+   * weight's; with `filled` those of σ = 0 may be any.
+   */
+  decompose(rank?: number, filled?: boolean): Promise<Svd>;
   /** A trainable parameter, under the layer's name. */
   parameter(name: string, value: Tensor<Real>): LayerParameter;
   /** Takes care of a new tensor: it is disposed if the construction fails. */
@@ -43,7 +46,7 @@ export interface Site {
 export type Design<O extends AdapterOptions> = (site: Site, options: O) => Promise<Blueprint>;
 
 /**
- * A family as a function (weight [out, in], options) → layer. `known` names the family's own options, beside those that
+ * A family as a function (weight [out, in], options) → layer, by the function's name. `known` names the family's own options, beside those that
  * every family has. Whatever fails on the way leaves nothing behind.
  */
 export function family<O extends AdapterOptions>(
@@ -59,7 +62,7 @@ export function family<O extends AdapterOptions>(
       const blueprint = await design(site, given);
       checkSignal(name, given.signal);
       if (!blueprint.owned.includes(site.weight)) site.weight.dispose();
-      return new Adapter(name, blueprint);
+      return new Adapter(name.toLowerCase(), blueprint);
     } catch (error) {
       for (const each of made) each.dispose();
       throw error;
@@ -86,7 +89,7 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     options.bias === undefined
       ? undefined
       : checkReal(op, 'options.bias', options.bias, { shape: [outFeatures], dtype, device });
-  const factors = options.factors === undefined ? undefined : checkFactors(op, options.factors, base);
+  const factors = options.factors === undefined ? undefined : readFactors(op, options.factors, base);
   // The caller may dispose the weight while the decomposition runs; this handle keeps its memory until then.
   const kept = own(base.share());
   return {
@@ -101,7 +104,8 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     signal,
     bias: bias && own(bias.share()),
     strategy,
-    decompose: async (rank) => {
+    decompose: async (rank, filled = false) => {
+      if (factors) checkBelongs(op, factors, kept, !filled);
       const found = factors
         ? sliceFactors(op, factors, rank)
         : await thinSvd(op, 'weight', kept, { ...(rank && { rank }), ...(signal && { signal }) });

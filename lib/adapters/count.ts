@@ -1,5 +1,5 @@
 import { checkBoolean, checkChoice, checkInteger, checkOptions, isRecord, reject } from '../check.js';
-import { bandedEntries } from '../sparse/banded.js';
+import { type Band, bandedEntries, readBand } from '../sparse/banded.js';
 
 const op = 'parameterCount';
 
@@ -8,7 +8,7 @@ export type CountedMethod =
   | {
       name: 'svft';
       pattern: 'plain' | 'banded' | 'random' | 'topk';
-      offDiagonals?: number;
+      offDiagonals?: number | Band;
       gate?: boolean;
       rank?: number;
     }
@@ -55,11 +55,11 @@ function formulaOf(method: CountedMethod): Formula {
 function svftFormula(method: Extract<CountedMethod, { name: 'svft' }>): Formula {
   checkOptions(op, 'method', method, ['name', 'pattern', 'offDiagonals', 'gate', 'rank']);
   const pattern = checkChoice(op, 'method.pattern', method.pattern, ['plain', 'banded', 'random', 'topk']);
-  const width = checkInteger(op, 'method.offDiagonals', method.offDiagonals ?? 1, 0);
-  const d = pattern === 'plain' ? 0 : width;
+  const width = readBand(op, 'method.offDiagonals', method.offDiagonals ?? 1);
+  const band = pattern === 'plain' ? { lower: 0, upper: 0 } : width;
   const gate = checkBoolean(op, 'method.gate', method.gate ?? true);
   const rank = checkInteger(op, 'method.rank', method.rank ?? 2 ** 31 - 1, 1);
-  return (out, inFeatures) => bandedEntries(Math.min(out, inFeatures, rank), d) + (gate ? 1 : 0);
+  return (out, inFeatures) => bandedEntries(Math.min(out, inFeatures, rank), band) + (gate ? 1 : 0);
 }
 
 /**

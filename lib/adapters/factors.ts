@@ -8,7 +8,7 @@ import { checkReal, memoryOf, output } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 
 /** Given factors: u [out, q], s [q], vt [q, in] with q ≤ min(out, in), of the weight's type. */
-export function checkFactors(op: string, factors: unknown, weight: Tensor<Real>): Svd {
+export function readFactors(op: string, factors: unknown, weight: Tensor<Real>): Svd {
   if (!isRecord(factors)) reject(op, 'options.factors', 'an object { u, s, vt }', factors);
   const [outFeatures, inFeatures] = weight.shape as MatrixShape;
   const { dtype, device } = weight;
@@ -19,7 +19,6 @@ export function checkFactors(op: string, factors: unknown, weight: Tensor<Real>)
   }
   const u = checkReal(op, 'options.factors.u', factors['u'], { shape: [outFeatures, q], dtype, device });
   const vt = checkReal(op, 'options.factors.vt', factors['vt'], { shape: [q, inFeatures], dtype, device });
-  checkBelongs(op, { u, s, vt }, weight);
   return { u, s, vt };
 }
 
@@ -40,9 +39,10 @@ function relativeDistance(a: Float64Array, b: Float64Array, scale: number): numb
 
 /**
  * BASE_MISMATCH where the factors are those of another weight. One probe z tells, at the price of a few products with a
- * vector: Uᵀ W z = diag(s) Vᵀ z holds for the singular triples of W, be they all or some.
+ * vector: Uᵀ W z = diag(s) Vᵀ z holds for the singular triples of W, be they all or some. Triples of σ = 0 count only if
+ * `zeros`: directions that fill a truncated rank up are not those of the weight.
  */
-function checkBelongs(op: string, { u, s, vt }: Svd, weight: Tensor<Real>): void {
+export function checkBelongs(op: string, { u, s, vt }: Svd, weight: Tensor<Real>, zeros: boolean): void {
   type Matrix = Tensor<Real, MatrixShape>;
   const generator = random(0);
   const probe = output(op, weight.dtype, [weight.shape[1] as number, 1]);
@@ -52,8 +52,11 @@ function checkBelongs(op: string, { u, s, vt }: Svd, weight: Tensor<Real>): void
   const left = matmul(u as Matrix, wz, { transposeA: true });
   const right = matmul(vt as Matrix, z);
   const sigma = memoryOf(op, 'options.factors.s', s);
-  const found = Float64Array.from(left.dataSync());
-  const wanted = Float64Array.from(right.dataSync(), (value, i) => value * (sigma[i] as number));
+  const counts = (i: number) => zeros || sigma[i] !== 0;
+  const found = Float64Array.from(left.dataSync()).filter((_, i) => counts(i));
+  const wanted = Float64Array.from(right.dataSync(), (value, i) => value * (sigma[i] as number)).filter((_, i) =>
+    counts(i),
+  );
   const finite = wz.dataSync().every(Number.isFinite);
   for (const tensor of [z, wz, left, right]) tensor.dispose();
   if (!finite) fail('NON_FINITE', op, 'weight', 'finite numbers, not too large to be summed', 'others');

@@ -22,6 +22,8 @@ export interface Terms {
   readonly vt: Tensor<Real>;
   /** (r) */
   readonly diagonal?: Term | undefined;
+  /** max(0, diagonal) stands in the diagonal's place. */
+  readonly rectified?: boolean;
   readonly core?: { readonly pattern: SparsityPattern; readonly values: Term; readonly gate?: Term | undefined };
 }
 
@@ -34,12 +36,15 @@ export function termMemory(op: string, argument: string, term: Term | undefined)
   return term === undefined ? null : memoryOf(op, argument, tensorOf(term));
 }
 
+/** diag(C) beside M (r), with today's values. */
+export function diagonalOf(op: string, { diagonal, rectified }: Terms): RealArray | null {
+  const memory = termMemory(op, 'sigma', diagonal);
+  return rectified && memory !== null ? memory.map((value) => Math.max(0, value)) : memory;
+}
+
 /** What the native side takes for these terms, with today's values. */
-export function layerArguments(
-  op: string,
-  { base, u, vt, diagonal, core }: Terms,
-  bias: Term | undefined,
-): LayerArguments {
+export function layerArguments(op: string, terms: Terms, bias: Term | undefined): LayerArguments {
+  const { base, u, vt, core } = terms;
   const [rank, inFeatures] = vt.shape as readonly [number, number];
   return [
     inFeatures,
@@ -48,7 +53,7 @@ export function layerArguments(
     termMemory(op, 'weight', base),
     memoryOf(op, 'factors.u', u),
     memoryOf(op, 'factors.vt', vt),
-    termMemory(op, 'sigma', diagonal),
+    diagonalOf(op, terms),
     core?.pattern.handle ?? null,
     termMemory(op, 'm', core?.values),
     termMemory(op, 'gate', core?.gate),
@@ -68,24 +73,43 @@ export function coreParameters({ diagonal, core }: Terms): LayerParameter[] {
   return [diagonal, core?.values, core?.gate].filter((term) => term instanceof LayerParameter);
 }
 
-/** Where a pull-back adds the gradient of every parameter that `wanted` names. */
+/**
+ * Where a pull-back adds the gradient of every parameter that `wanted` names. `args` are those of the forward pass: what
+ * was rectified there to 0 has no slope.
+ */
 export function gradientTargets(
   op: string,
-  { diagonal, core }: Terms,
+  { diagonal, rectified, core }: Terms,
   bias: Term | undefined,
   wanted: ReadonlySet<LayerParameter>,
+  args: LayerArguments,
 ): { arguments: GradientArguments; commit(): void } {
   const accumulators: Accumulator[] = [];
-  const target = (term: Term | undefined): RealArray | null => {
+  const target = (term: Term | undefined, slope?: RealArray | null): RealArray | null => {
     if (!(term instanceof LayerParameter && wanted.has(term))) return null;
-    const accumulator = term.accumulator(op);
+    const accumulator = slope ? whereSloped(term.accumulator(op), slope) : term.accumulator(op);
     accumulators.push(accumulator);
     return accumulator.array;
   };
+  const sigma = target(diagonal, rectified ? args[6] : undefined);
   return {
-    arguments: [target(diagonal), target(core?.values), target(core?.gate), target(bias)],
+    arguments: [sigma, target(core?.values), target(core?.gate), target(bias)],
     commit: () => {
       for (const accumulator of accumulators) accumulator.commit();
+    },
+  };
+}
+
+/** An accumulator that takes only what arrives where the slope is positive. */
+function whereSloped({ array, commit }: Accumulator, slope: RealArray): Accumulator {
+  const arrived = array.map(() => 0);
+  return {
+    array: arrived,
+    commit: () => {
+      for (let i = 0; i < array.length; i++) {
+        if ((slope[i] as number) > 0) array[i] = (array[i] as number) + (arrived[i] as number);
+      }
+      commit();
     },
   };
 }

@@ -1,6 +1,7 @@
 import { native, type RealArray } from '../native.js';
 import type { LayerParameter } from '../parameter.js';
-import { output } from '../tensor/operand.js';
+import type { Real } from '../tensor/dtype.js';
+import { memoryOf, output } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { MergedWeight } from './merged.js';
 import {
@@ -70,9 +71,47 @@ export class FactoredRoute implements Route {
     return {
       saved: p === null ? [] : [p.tensor()],
       pullBack: (backwardOp, dy, dx) => {
-        const gradients = gradientTargets(backwardOp, terms, this.#bias, stillTrainable(wanted));
+        const gradients = gradientTargets(backwardOp, terms, this.#bias, stillTrainable(wanted), frozen);
         native.adapterBackward(...frozen, p?.array ?? null, dy, dx, ...gradients.arguments, tokens);
         gradients.commit();
+      },
+    };
+  }
+
+  dispose(): void {}
+}
+
+/** Y = X Wᵀ + b. */
+function throughWeight({ op, tokens, x, y }: Batch, weight: Tensor<Real>, bias: Term | undefined): void {
+  const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
+  const memory = memoryOf(op, 'weight', weight);
+  native.adapterMergedForward(memory, termMemory(op, 'bias', bias), x, y, tokens, inFeatures, outFeatures);
+}
+
+/** Through a weight in which nothing is trained: dX = dY W. */
+export class FixedRoute implements Route {
+  readonly #weight: Tensor<Real>;
+  readonly #bias: Term | undefined;
+
+  constructor(weight: Tensor<Real>, bias: Term | undefined) {
+    this.#weight = weight;
+    this.#bias = bias;
+  }
+
+  apply(batch: Batch): void {
+    throughWeight(batch, this.#weight, this.#bias);
+  }
+
+  record(batch: Batch): Recorded {
+    const weight = this.#weight.share();
+    throughWeight(batch, weight, this.#bias);
+    const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
+    return {
+      saved: [weight],
+      pullBack: (op, dy, dx) => {
+        if (dx === null) return;
+        const memory = memoryOf(op, 'weight', weight);
+        native.gemm(dy, memory, dx, batch.tokens, inFeatures, outFeatures, false, false);
       },
     };
   }
@@ -93,7 +132,7 @@ export class MergedRoute implements Route {
 
   apply(batch: Batch): void {
     const terms = this.#terms();
-    this.#forward(batch, this.#merged.current(batch.op, terms));
+    throughWeight(batch, this.#merged.current(batch.op, terms), this.#bias);
   }
 
   record(batch: Batch, wanted: ReadonlySet<LayerParameter>): Recorded {
@@ -102,24 +141,18 @@ export class MergedRoute implements Route {
     const merged = this.#merged.current(op, terms);
     const copy = trainsCore(terms, wanted) ? output(op, merged.dtype, [batch.x.length]) : null;
     copy?.array.set(batch.x);
-    this.#forward(batch, merged);
+    throughWeight(batch, merged, this.#bias);
     const args = frozenArguments(layerArguments(op, terms, undefined));
     const weight = merged.read(op, 'merged') as RealArray;
     return {
       saved: copy === null ? [merged.share()] : [merged.share(), copy.tensor()],
       pullBack: (backwardOp, dy, dx) => {
-        const gradients = gradientTargets(backwardOp, terms, this.#bias, stillTrainable(wanted));
+        const gradients = gradientTargets(backwardOp, terms, this.#bias, stillTrainable(wanted), args);
         const x = copy?.array ?? null;
         native.adapterMergedBackward(...args, weight, x, dy, dx, ...gradients.arguments, tokens);
         gradients.commit();
       },
     };
-  }
-
-  #forward({ op, tokens, x, y }: Batch, merged: Tensor): void {
-    const [outFeatures, inFeatures] = merged.shape as readonly [number, number];
-    const bias = termMemory(op, 'bias', this.#bias);
-    native.adapterMergedForward(merged.read(op, 'merged') as RealArray, bias, x, y, tokens, inFeatures, outFeatures);
   }
 
   dispose(): void {

@@ -1,13 +1,16 @@
-import { checkChoice, checkInteger, checkNumber, checkSeed, reject } from '../check.js';
+import { checkChoice, checkInteger, checkNumber, checkOptions, checkSeed, isRecord, reject } from '../check.js';
 import type { Svd } from '../linalg/svd.js';
+import type { LayerParameter } from '../parameter.js';
 import { type Random, random } from '../random.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { memoryOf, output } from '../tensor/operand.js';
+import type { Blueprint } from './adapter.js';
 import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from './construct.js';
 import { selectTriples } from './factors.js';
 import type { Terms } from './operator.js';
 import { orthonormalRows, transposed } from './orthonormal.js';
 import { costOf, type Strategy } from './planner.js';
+import { entropyPerturbation } from './siva-init.js';
 import type { AdapterOptions } from './types.js';
 
 /** k = `count`, or by the variance rule with `perc` (default 0.95); s[0] belongs to the largest of the chosen σ. */
@@ -24,6 +27,11 @@ export interface SivaOptions extends AdapterOptions {
   basis?: 'weight' | 'random';
   /** For the random basis. Default 0. */
   seed?: number;
+  /**
+   * s at the start: zeros (default), or Theorem 1's perturbation with Σ s² = energy, which raises the entropy of the
+   * spectrum most; W' then differs from W0 by ‖ΔW‖_F = √energy at once.
+   */
+  init?: 'zeros' | { energy: number };
 }
 
 /** k = max(1, n − j*), where the first j* values are the fewest that carry a share `perc` of the spectrum. */
@@ -51,7 +59,22 @@ function settings(site: Site, options: SivaOptions) {
     select: checkChoice(op, 'options.select', options.select ?? 'lowest', ['lowest', 'top']),
     basis: checkChoice(op, 'options.basis', options.basis ?? 'weight', ['weight', 'random']),
     seed: checkSeed(op, 'options.seed', options.seed ?? 0),
+    energy: readEnergy(op, options),
   };
+}
+
+/** Σ s² at the start; undefined for zeros. */
+function readEnergy(op: string, { init = 'zeros', basis }: SivaOptions): number | undefined {
+  if (!isRecord(init)) {
+    if (init !== 'zeros') reject(op, 'options.init', `'zeros' or { energy }`, init);
+    return undefined;
+  }
+  if (basis === 'random') reject(op, 'options.init', `'zeros' with a random basis, which has no singular values`, init);
+  const { energy } = checkOptions(op, 'options.init', init, ['energy']);
+  if (checkNumber(op, 'options.init.energy', energy, 0) === 0) {
+    reject(op, 'options.init.energy', 'a number above 0', energy);
+  }
+  return energy;
 }
 
 /**
@@ -67,51 +90,75 @@ function settings(site: Site, options: SivaOptions) {
  */
 export const siva = family<SivaOptions>(
   'siva',
-  ['perc', 'spectrum', 'count', 'select', 'basis', 'seed'],
+  ['perc', 'spectrum', 'count', 'select', 'basis', 'seed', 'init'],
   async (site, options) => {
     const chosen = settings(site, options);
     const { op, thin } = site;
     const full = await decomposeWhole(site);
-    const k = chosen.count ?? varianceCount(memoryOf(op, 'factors.s', full.s), chosen.perc, chosen.spectrum);
+    const sigma = memoryOf(op, 'factors.s', full.s);
+    const k = chosen.count ?? varianceCount(sigma, chosen.perc, chosen.spectrum);
     const first = chosen.select === 'top' ? 0 : thin - k;
-    const s = site.parameter('s', output(op, full.u.dtype, [k]).tensor());
-    const offered: Strategy[] = chosen.basis === 'random' ? ['lowrank', 'merged'] : ['lowrank', 'factored', 'merged'];
+    const start = output(op, full.u.dtype, [k]);
+    if (chosen.energy !== undefined) start.array.set(entropyPerturbation(sigma, first, k, chosen.energy));
+    const s = site.parameter('s', start.tensor());
+
+    const ownBasis = chosen.basis === 'weight';
+    const offered: Strategy[] = ownBasis ? ['lowrank', 'factored', 'merged'] : ['lowrank', 'merged'];
     const choices = chooseFrom(site, offered, 'a random basis does not diagonalise the weight');
-
-    if (chosen.basis === 'weight' && wantsFactored(site, k)) {
-      const { u, vt } = full;
-      const indices = Array.from({ length: k }, (_, i) => first + i);
-      const core = { pattern: SparsityPattern.fromCoordinates(indices, indices, thin), values: s };
-      const factored: Terms = { u, vt, diagonal: full.s, core };
-      return {
-        rank: k,
-        bias: site.bias,
-        // All triples are in use; those that train are copied only for a caller who asks.
-        factors: () => selectTriples(op, full, first, k),
-        factored,
-        merge: mergeOnBase(site, factored),
-        choices: choices.filter((strategy) => strategy !== 'lowrank'),
-        owned: [full.u, full.s, full.vt],
-      };
-    }
-
-    const factors =
-      chosen.basis === 'weight' ? selectTriples(op, full, first, k) : await randomBasis(site, k, random(chosen.seed));
-    for (const tensor of [full.u, full.s, full.vt]) tensor.dispose();
-    const { u, vt } = factors;
-    for (const tensor of [u, factors.s, vt]) site.own(tensor);
-    const lowrank: Terms = { base: site.weight, u, vt, diagonal: s };
-    return {
-      rank: k,
-      bias: site.bias,
-      factors: () => factors,
-      lowrank,
-      merge: () => lowrank,
-      choices: choices.filter((strategy) => strategy !== 'factored'),
-      owned: [u, factors.s, vt, site.weight],
-    };
+    if (ownBasis && wantsFactored(site, k)) return factoredBlueprint(site, full, { first, s, choices });
+    const factors = ownBasis ? selectTriples(op, full, first, k) : await randomBasis(site, k, random(chosen.seed));
+    return lowrankBlueprint(site, full, factors, { first: ownBasis ? first : undefined, s, choices });
   },
 );
+
+interface Trained {
+  /** Which of the weight's directions is the first that trains; undefined for other directions. */
+  readonly first: number | undefined;
+  readonly s: LayerParameter;
+  readonly choices: readonly Strategy[];
+}
+
+/** U and V whole, with s beside σ in the core. */
+function factoredBlueprint(site: Site, full: Svd, { first = 0, s, choices }: Trained): Blueprint {
+  const { op, thin, bias } = site;
+  const { u, vt } = full;
+  const rank = s.value.size;
+  const indices = Array.from({ length: rank }, (_, i) => first + i);
+  const core = { pattern: SparsityPattern.fromCoordinates(indices, indices, thin), values: s };
+  const original: Terms = { u, vt, diagonal: full.s };
+  const factored: Terms = { ...original, core };
+  return {
+    rank,
+    bias,
+    base: { weight: site.borrowedWeight, original, bias },
+    spectrum: { initial: full.s, first: 0 },
+    // All triples are in use; those that train are copied only for a caller who asks.
+    factors: () => selectTriples(op, full, first, rank),
+    factored,
+    merge: mergeOnBase(site, factored),
+    choices: choices.filter((strategy) => strategy !== 'lowrank'),
+    owned: [full.u, full.s, full.vt],
+  };
+}
+
+/** The base, and the k directions alone. */
+function lowrankBlueprint(site: Site, full: Svd, factors: Svd, { first, s, choices }: Trained): Blueprint {
+  const { bias, weight } = site;
+  for (const tensor of [full.u, full.vt]) tensor.dispose();
+  for (const tensor of Object.values(factors)) site.own(tensor);
+  const lowrank: Terms = { base: weight, u: factors.u, vt: factors.vt, diagonal: s };
+  return {
+    rank: s.value.size,
+    bias,
+    base: { weight: () => weight, bias },
+    spectrum: { initial: full.s, first },
+    factors: () => factors,
+    lowrank,
+    merge: () => lowrank,
+    choices: choices.filter((strategy) => strategy !== 'factored'),
+    owned: [...Object.values(factors), full.s, weight],
+  };
+}
 
 /** Whether U and V whole serve better than the base and two thin products: from k > r² / (out + in) on. */
 function wantsFactored({ strategy, inFeatures, outFeatures, thin }: Site, k: number): boolean {

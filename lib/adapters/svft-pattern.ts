@@ -2,7 +2,7 @@ import { describe, fail } from '../check.js';
 import { matmul } from '../linalg/matmul.js';
 import type { Svd } from '../linalg/svd.js';
 import type { RealArray } from '../native.js';
-import { bandedEntries } from '../sparse/banded.js';
+import { type Band, bandedEntries } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 
@@ -11,15 +11,17 @@ export type PatternName = (typeof patternNames)[number];
 
 export interface PatternChoice {
   readonly pattern: PatternName | SparsityPattern;
-  readonly offDiagonals: number;
+  readonly offDiagonals: Band;
   readonly seed: number;
+  readonly replacement: boolean;
+  readonly includeDiagonal: boolean;
   readonly absolute: boolean;
   readonly parity: boolean;
 }
 
 /** The structure that SVFT's options name, on the r x r core of these factors. */
-export function patternOf(op: string, choice: PatternChoice, { u, s, vt }: Svd, truncated: boolean): SparsityPattern {
-  const { pattern, offDiagonals, seed, absolute, parity } = choice;
+export function patternOf(op: string, choice: PatternChoice, { u, s, vt }: Svd): SparsityPattern {
+  const { pattern, offDiagonals, seed, replacement, includeDiagonal, absolute, parity } = choice;
   const r = s.size;
   if (pattern instanceof SparsityPattern) {
     if (pattern.shape[0] !== r) {
@@ -33,16 +35,10 @@ export function patternOf(op: string, choice: PatternChoice, { u, s, vt }: Svd, 
     case 'banded':
       return SparsityPattern.banded(r, offDiagonals);
     case 'random':
-      return SparsityPattern.random(r, { offDiagonals }, { seed, replacement: parity });
+      return SparsityPattern.random(r, { offDiagonals }, { seed, replacement, includeDiagonal });
     case 'topk':
       return parity
-        ? SparsityPattern.ofLargest(
-            op,
-            referenceScores(op, u, vt, truncated),
-            r,
-            bandedEntries(r, offDiagonals),
-            absolute,
-          )
+        ? SparsityPattern.ofLargest(op, referenceScores(op, u, vt), r, bandedEntries(r, offDiagonals), absolute)
         : aligned(op, choice, u, vt);
   }
 }
@@ -59,10 +55,10 @@ function aligned(op: string, { offDiagonals, absolute }: PatternChoice, u: Tenso
  * The scores of the public reference code: U · V by rows, where the paper has Uᵀ V, and for a rectangular weight the
  * square one of its thin factors as it stands. Under truncation that code fails on shape.
  */
-function referenceScores(op: string, u: Tensor, vt: Tensor, truncated: boolean): RealArray {
-  const [out] = u.shape as MatrixShape;
+function referenceScores(op: string, u: Tensor, vt: Tensor): RealArray {
+  const [out, r] = u.shape as MatrixShape;
   const columns = vt.shape[1] as number;
-  if (truncated) {
+  if (r < Math.min(out, columns)) {
     fail(
       'SHAPE_MISMATCH',
       op,

@@ -13,6 +13,7 @@ import {
 import type { Svd } from '../linalg/svd.js';
 import type { RealArray } from '../native.js';
 import { random } from '../random.js';
+import { type Band, readBand } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { output } from '../tensor/operand.js';
 import type { Blueprint } from './adapter.js';
@@ -26,8 +27,15 @@ import type { AdapterOptions } from './types.js';
 export interface SvftOptions extends AdapterOptions {
   /** 'plain' (default), 'banded', 'random', 'topk', or a structure of your own. */
   pattern?: PatternName | SparsityPattern;
-  /** Width of the band on either side; 'random' and 'topk' get as many entries as such a band. Default 1; 0 is 'plain'. */
-  offDiagonals?: number;
+  /**
+   * Width of the band, on either side or on each; 'random' and 'topk' get as many entries as such a band. Default 1; 0 is
+   * 'plain'.
+   */
+  offDiagonals?: number | Band;
+  /** random: draw every entry on its own, so that cells repeat. Default false; true in `parity`. */
+  replacement?: boolean;
+  /** random: begin with the whole diagonal. Default false. */
+  includeDiagonal?: boolean;
   /** For the random pattern, the Kaiming init and the orthonormal residual. Default 0. */
   seed?: number;
   /** Keep only so many singular directions. */
@@ -38,16 +46,24 @@ export interface SvftOptions extends AdapterOptions {
   init?: 'zeros' | 'kaiming' | { m: ArrayLike<number>; gate?: number };
   /** top-k: rank alignments by magnitude (default) or by signed value. Rectangular weights: SHAPE_MISMATCH. */
   absolute?: boolean;
-  /** What happens to the singular directions beyond `rank`: default 'keep'. */
+  /**
+   * What happens to the singular directions beyond `rank`: they stay as they are ('keep', default), are left out of W'
+   * ('drop'), or make way for random orthonormal ones of σ = 0 ('orthonormal').
+   */
   residual?: 'drop' | 'keep' | 'orthonormal';
-  /** Behave as the public reference code where it departs from the paper. */
+  /**
+   * Behave as the public reference code where it departs from the paper: M starts from N(0, 2/z), what lies beyond `rank`
+   * is dropped, 'random' draws with replacement, 'topk' takes the largest signed entries of U · V by rows, 'orthonormal'
+   * directions are not made orthogonal to those kept. An option that is given overrules it.
+   */
   parity?: 'svft-ref';
 }
 
 /** The options with their defaults, checked. */
 function settings(op: string, thin: number, options: SvftOptions) {
   const { pattern = 'plain', init, rank } = options;
-  if (options.pattern === undefined && (options.offDiagonals ?? 0) !== 0) {
+  const { offDiagonals } = options;
+  if (options.pattern === undefined && offDiagonals !== undefined && offDiagonals !== 0) {
     reject(op, 'options.pattern', `'banded', 'random' or 'topk' to go with offDiagonals`, options.pattern);
   }
   const parity = options.parity !== undefined;
@@ -56,7 +72,9 @@ function settings(op: string, thin: number, options: SvftOptions) {
   return {
     pattern,
     parity,
-    offDiagonals: checkInteger(op, 'options.offDiagonals', options.offDiagonals ?? 1, 0),
+    offDiagonals: readBand(op, 'options.offDiagonals', offDiagonals ?? 1),
+    replacement: checkBoolean(op, 'options.replacement', options.replacement ?? parity),
+    includeDiagonal: checkBoolean(op, 'options.includeDiagonal', options.includeDiagonal ?? false),
     seed: checkSeed(op, 'options.seed', options.seed ?? 0),
     rank: rank === undefined ? undefined : checkInteger(op, 'options.rank', rank, 1, thin),
     gate: checkBoolean(op, 'options.gate', options.gate ?? true),
@@ -90,26 +108,33 @@ type Core = NonNullable<Terms['core']>;
  */
 export const svft = family<SvftOptions>(
   'svft',
-  ['pattern', 'offDiagonals', 'seed', 'rank', 'gate', 'init', 'absolute', 'residual', 'parity'],
+  [
+    'pattern',
+    'offDiagonals',
+    'replacement',
+    'includeDiagonal',
+    'seed',
+    'rank',
+    'gate',
+    'init',
+    'absolute',
+    'residual',
+    'parity',
+  ],
   async (site, options) => {
     const chosen = settings(site.op, site.thin, options);
-    const found = await site.decompose(chosen.rank);
-    const truncated = found.s.size < site.thin;
-    const whole = !truncated || chosen.residual !== 'keep';
-    const factors =
-      truncated && chosen.residual === 'orthonormal'
-        ? await completed(site, found, random(chosen.seed, 2), chosen.parity)
-        : found;
-    const core = coreOf(site, chosen, factors, truncated);
-    return blueprint(site, factors, core, whole, truncated);
+    const found = await site.decompose(chosen.rank, chosen.residual !== 'keep');
+    const fill = chosen.residual === 'orthonormal' && found.s.size < site.thin;
+    const factors = fill ? await completed(site, found, random(chosen.seed, 2), chosen.parity) : found;
+    return blueprint(site, factors, coreOf(site, chosen, factors), chosen.residual);
   },
 );
 
 /** The trainable M and γ, at their start. */
-function coreOf(site: Site, chosen: Settings, factors: Svd, truncated: boolean): Core {
+function coreOf(site: Site, chosen: Settings, factors: Svd): Core {
   const { op } = site;
   const { dtype } = factors.u;
-  const pattern = patternOf(op, chosen, factors, truncated);
+  const pattern = patternOf(op, chosen, factors);
   const m = output(op, dtype, [pattern.entries]);
   const gamma = output(op, dtype, [1]);
   initialise(op, chosen, m.array, gamma.array);
@@ -139,22 +164,29 @@ function initialise(op: string, { init, gate, seed }: Settings, m: RealArray, ga
   }
 }
 
-/** `whole`: U C Vᵀ is all of W', as it is unless a residual was kept. */
-function blueprint(site: Site, factors: Svd, core: Core, whole: boolean, truncated: boolean): Blueprint {
+function blueprint(site: Site, factors: Svd, core: Core, residual: Settings['residual']): Blueprint {
   const { u, s, vt } = factors;
+  const keeps = residual === 'keep';
+  const truncated = s.size < site.thin;
+  // U C Vᵀ is all of W', unless a residual is kept beside it.
+  const whole = !(keeps && truncated);
   const available: Strategy[] = whole ? ['factored', 'merged'] : ['lowrank', 'merged'];
   // At full rank the base can carry diag(σ) as well, at a higher price: only for those who ask.
-  if (!truncated && site.strategy === 'lowrank') available.push('lowrank');
+  if (keeps && !truncated && site.strategy === 'lowrank') available.push('lowrank');
   const refusal = whole
     ? 'the weight beyond `rank` is not kept, so there is no base to add to'
     : 'the directions beyond `rank` are not decomposed';
   const choices = chooseFrom(site, available, refusal);
-  const common = { factors: () => factors, rank: s.size, bias: site.bias, choices };
+  const spectrum = { initial: s, first: 0 };
+  const common = { factors: () => factors, rank: s.size, bias: site.bias, spectrum, choices };
   if (!whole || choices.includes('lowrank')) {
     const lowrank: Terms = { base: site.weight, u, vt, core };
-    return { ...common, lowrank, merge: () => lowrank, owned: [u, s, vt, site.weight] };
+    const base = { weight: () => site.weight, bias: site.bias };
+    return { ...common, base, lowrank, merge: () => lowrank, owned: [u, s, vt, site.weight] };
   }
   const factored: Terms = { u, vt, diagonal: s, core };
-  const merge = truncated ? () => factored : mergeOnBase(site, factored);
-  return { ...common, factored, merge, owned: [u, s, vt] };
+  // Where the tail may be gone, the factors do not make up W0, nor does W0 belong into W'.
+  const base = { weight: site.borrowedWeight, bias: site.bias, ...(keeps && { original: { u, vt, diagonal: s } }) };
+  const merge = keeps ? mergeOnBase(site, factored) : () => factored;
+  return { ...common, base, factored, merge, owned: [u, s, vt] };
 }

@@ -3,6 +3,7 @@ import type { Svd } from '../linalg/svd.js';
 import type { Parameter } from '../parameter.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { StrategyOption } from './planner.js';
+import type { Telemetry } from './telemetry.js';
 
 /** One forward pass and what its pull-back needs. Dispose it where no backward follows. */
 export interface Pass extends Disposable {
@@ -36,6 +37,12 @@ export interface AdaptedLinear extends Disposable {
   readonly parameters: readonly Parameter[];
   /** Their sizes summed; freezing later does not change it. */
   readonly parameterCount: number;
+  /**
+   * true at first. Switched off, the layer is the pretrained one, y = x · W0ᵀ + b0: no parameter gets a gradient,
+   * `mergedWeight` and `mergedBias` give back W0 and b0. That takes W0's own bits while the caller keeps the weight, and
+   * U diag(σ) Vᵀ afterwards. Layers on one set of factors are switched one by one.
+   */
+  enabled: boolean;
   /** x [N, in] → y [N, out], keeping nothing. */
   apply(x: Tensor): Tensor;
   /** x [N, in] → y [N, out], and the pull-back. A parameter that is frozen now gets no gradient from it. */
@@ -44,6 +51,20 @@ export interface AdaptedLinear extends Disposable {
   mergedWeight(): Tensor;
   /** A new tensor b' [out], where the layer has a bias. */
   mergedBias(): Tensor | undefined;
+  /**
+   * What training has done so far: effective rank before and after, how far σ and the weight have moved, the gate, who is
+   * frozen. Takes no decomposition, so that it can be read at every step.
+   *
+   * @throws SigmaError DISPOSED
+   */
+  telemetry(): Telemetry;
+  /**
+   * The singular values of W' [min(out, in)], descending: at once where the core is diagonal, else through an SVD, off
+   * the event loop. A new tensor.
+   *
+   * @throws SigmaError (as a rejection) DISPOSED, ABORTED, NON_FINITE
+   */
+  spectrum(options?: { signal?: AbortSignal }): Promise<Tensor>;
   /** How a batch of N tokens would be trained on, and what that costs. */
   explain(tokens: number): {
     readonly strategy: string;

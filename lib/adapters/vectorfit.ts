@@ -1,12 +1,18 @@
 import { checkBoolean, checkOptions, reject } from '../check.js';
-import { copyOf } from '../tensor/operand.js';
-import { chooseFrom, decomposeWhole, family } from './construct.js';
+import type { Real } from '../tensor/dtype.js';
+import { copyOf, output } from '../tensor/operand.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { chooseFrom, decomposeWhole, family, type Site } from './construct.js';
 import type { Terms } from './operator.js';
 import type { AdapterOptions } from './types.js';
 
 export interface VectorFitOptions extends AdapterOptions {
-  /** What trains: both by default. A layer without a bias trains none. */
+  /** What trains: both by default. A layer without a bias trains none, unless `createBias`. */
   train?: { sigma?: boolean; bias?: boolean };
+  /** Gives a layer that has no bias one of zeros to train. Default false, as the paper leaves such layers without. */
+  createBias?: boolean;
+  /** max(0, σ) in the place of σ, as SVDiff has it: a σ below 0 counts as 0 and gets no gradient. Default false. */
+  nonnegative?: boolean;
 }
 
 /**
@@ -20,33 +26,54 @@ export interface VectorFitOptions extends AdapterOptions {
  * const layer = await vectorFit(weight, { bias, name: 'blocks.0.q' });
  * layer.parameters.map(({ name }) => name); // ['blocks.0.q.sigma', 'blocks.0.q.bias']
  */
-export const vectorFit = family<VectorFitOptions>('vectorfit', ['train'], async (site, options) => {
-  const { op } = site;
+export const vectorFit = family<VectorFitOptions>(
+  'vectorFit',
+  ['train', 'createBias', 'nonnegative'],
+  async (site, options) => {
+    const { op } = site;
+    const rectified = checkBoolean(op, 'options.nonnegative', options.nonnegative ?? false);
+    const trains = readTrain(site, options);
+    const choices = chooseFrom(
+      site,
+      ['factored', 'merged'],
+      'σ fills every direction, so there is no base left to add to',
+    );
+    const factors = await decomposeWhole(site);
+    const { u, s, vt } = factors;
+
+    const sigma = trains.sigma ? site.parameter('sigma', copyOf(op, 'factors.s', s)) : s;
+    const bias = trains.bias ? site.parameter('bias', startOf(site)) : site.bias;
+    const owned = trains.bias && site.bias ? [u, s, vt, site.bias] : [u, s, vt];
+    const terms: Terms = { u, vt, diagonal: sigma, rectified };
+    return {
+      factors: () => factors,
+      rank: s.size,
+      bias,
+      base: { weight: site.borrowedWeight, original: { u, vt, diagonal: s }, bias: site.bias },
+      spectrum: { initial: s, first: 0 },
+      factored: terms,
+      merge: () => terms,
+      choices,
+      owned,
+    };
+  },
+);
+
+/** Which of the two train. */
+function readTrain({ op, bias }: Site, options: VectorFitOptions): { sigma: boolean; bias: boolean } {
   const train = checkOptions(op, 'options.train', options.train, ['sigma', 'bias']);
-  const trainsSigma = checkBoolean(op, 'options.train.sigma', train.sigma ?? true);
-  const trainsBias = checkBoolean(op, 'options.train.bias', train.bias ?? true) && site.bias !== undefined;
-  if (!trainsSigma && !trainsBias) {
+  const sigma = checkBoolean(op, 'options.train.sigma', train.sigma ?? true);
+  const wanted = checkBoolean(op, 'options.train.bias', train.bias ?? true);
+  const create = checkBoolean(op, 'options.createBias', options.createBias ?? false);
+  if (create && !wanted) reject(op, 'options.createBias', 'false where `train.bias` is false', create);
+  const trainsBias = wanted && (bias !== undefined || create);
+  if (!sigma && !trainsBias) {
     reject(op, 'options.train', 'something to train: sigma, or the bias of a layer that has one', train);
   }
-  const choices = chooseFrom(
-    site,
-    ['factored', 'merged'],
-    'σ fills every direction, so there is no base left to add to',
-  );
-  const factors = await decomposeWhole(site);
-  const { u, s, vt } = factors;
+  return { sigma, bias: trainsBias };
+}
 
-  const sigma = trainsSigma ? site.parameter('sigma', copyOf(op, 'factors.s', s)) : s;
-  const bias = trainsBias && site.bias ? site.parameter('bias', copyOf(op, 'options.bias', site.bias)) : site.bias;
-  if (trainsBias) site.bias?.dispose();
-  const terms: Terms = { u, vt, diagonal: sigma };
-  return {
-    factors: () => factors,
-    rank: s.size,
-    bias,
-    factored: terms,
-    merge: () => terms,
-    choices,
-    owned: [u, s, vt],
-  };
-});
+/** b as it is before training: a copy, or zeros. */
+function startOf({ op, bias, dtype, outFeatures }: Site): Tensor<Real> {
+  return bias ? copyOf(op, 'options.bias', bias) : output(op, dtype, [outFeatures]).tensor();
+}

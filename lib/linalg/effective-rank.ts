@@ -2,29 +2,65 @@ import { reject } from '../check.js';
 import { checkReal, memoryOf } from '../tensor/operand.js';
 import { Tensor } from '../tensor/tensor.js';
 
+/** The magnitudes of a spectrum (q). */
+function magnitudes(op: string, s: Tensor | ArrayLike<number>): Float64Array {
+  const values = Tensor.is(s) ? memoryOf(op, 's', checkReal(op, 's', s)) : s;
+  if (typeof values !== 'object' || values === null || !Number.isInteger(values.length) || values.length < 1) {
+    reject(op, 's', 'a Tensor or an array of at least one number', s);
+  }
+  const found = new Float64Array(values.length);
+  for (let i = 0; i < found.length; i++) {
+    if (typeof values[i] !== 'number') reject(op, `s[${i}]`, 'a number', values[i]);
+    found[i] = Math.abs(values[i] as number);
+  }
+  return found;
+}
+
+/** S = Σσ, and H = −Σ p log p of p = σ / S with 0 · log 0 = 0; NaN where the spectrum has one. */
+export function entropyOf(sigma: Float64Array): { sum: number; entropy: number } {
+  let sum = 0;
+  for (let i = 0; i < sigma.length; i++) sum += sigma[i] as number;
+  let entropy = 0;
+  for (let i = 0; i < sigma.length; i++) {
+    const p = (sigma[i] as number) / sum;
+    if (p > 0) entropy -= p * Math.log(p);
+    else if (Number.isNaN(p)) return { sum, entropy: Number.NaN };
+  }
+  return { sum, entropy };
+}
+
 /**
- * exp of the entropy of |s| / Σ|s| (Roy and Vetterli 2007); 0 for all zeros.
+ * exp of the entropy of |s| / Σ|s| (Roy and Vetterli 2007); 0 for all zeros. Between 1 and the number of values.
  *
  * @param s singular values, or a spectrum that training has moved
+ * @throws SigmaError INVALID_ARGUMENT, DTYPE_MISMATCH, DISPOSED
  * @example
  * effectiveRank([1, 1, 1, 0]); // 3
  */
 export function effectiveRank(s: Tensor | ArrayLike<number>): number {
-  const values = Tensor.is(s) ? memoryOf('effectiveRank', 's', checkReal('effectiveRank', 's', s)) : s;
-  if (typeof values !== 'object' || values === null || !Number.isInteger(values.length) || values.length < 1) {
-    reject('effectiveRank', 's', 'a Tensor or an array of at least one number', s);
-  }
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) {
-    if (typeof values[i] !== 'number') reject('effectiveRank', `s[${i}]`, 'a number', values[i]);
-    sum += Math.abs(values[i] as number);
-  }
-  if (sum === 0) return 0;
-  let entropy = 0;
-  for (let i = 0; i < values.length; i++) {
-    const p = Math.abs(values[i] as number) / sum;
-    if (p > 0) entropy -= p * Math.log(p);
-    else if (Number.isNaN(p)) return Number.NaN;
-  }
-  return Math.exp(entropy);
+  const sigma = magnitudes('effectiveRank', s);
+  if (sigma.every((value) => value === 0)) return 0;
+  return Math.exp(entropyOf(sigma).entropy);
+}
+
+/**
+ * The derivative of `effectiveRank` by each value: erank · c_i, where c_i = −(log p_i + H) / Σ|s| is the direction in
+ * which the entropy rises (SiVA, Theorem 1), with the sign of s_i. Add a multiple of it to a layer's gradient to train
+ * towards a higher effective rank. Where s_i is 0 the slope has no bound and the sign is open: 0 is returned.
+ *
+ * @param s singular values, or a spectrum that training has moved
+ * @returns as many numbers as s has
+ * @throws SigmaError INVALID_ARGUMENT, DTYPE_MISMATCH, DISPOSED
+ * @example
+ * effectiveRankGradient([3, 1]); // negative, positive: a smaller first or a larger second value levels the spectrum
+ */
+export function effectiveRankGradient(s: Tensor | ArrayLike<number>): Float64Array {
+  const op = 'effectiveRankGradient';
+  const sigma = magnitudes(op, s);
+  const signs = Tensor.is(s) ? memoryOf(op, 's', s) : s;
+  const { sum, entropy } = entropyOf(sigma);
+  return sigma.map((value, i) => {
+    if (value === 0) return 0;
+    return (-Math.sign(signs[i] as number) * Math.exp(entropy) * (Math.log(value / sum) + entropy)) / sum;
+  });
 }

@@ -1,4 +1,4 @@
-import { checkInteger, checkNumber, checkOptions } from '../check.js';
+import { checkBoolean, checkInteger, checkNumber, checkOptions, isRecord, reject } from '../check.js';
 import { SigmaError } from '../errors.js';
 import type { RealArray } from '../native.js';
 import type { Parameter } from '../parameter.js';
@@ -16,20 +16,34 @@ export interface FreezingOptions {
   freeze: number;
   /** Of the moving average. Default 0.99. */
   beta?: number;
+  /** Frees all vectors again, `every` steps after the last of these. Default false: the paper leaves it open. */
+  release?: boolean;
 }
 
 interface Watched {
   readonly parameter: Parameter;
   /** v0 */
-  readonly initial: RealArray;
+  initial: RealArray;
+}
+
+/** What a resumed run needs, by parameter: structured-cloneable. */
+interface FreezingState {
+  readonly parameters: readonly {
+    readonly name: string;
+    readonly initial: RealArray;
+    readonly strength: number;
+    readonly frozen: boolean;
+  }[];
 }
 
 /**
  * VectorFit's Adaptive Vector Freezing (Eq. 4 and 5), on any family's parameters. At the steps start, start + every, …
  * (`count` of them) a vector's strength moves towards its mean distance from where it began,
  * S' ← beta · S' + (1 − beta) · ‖v0 − v‖₁ / dim(v), and the `freeze` strongest are frozen until the next of these steps;
- * after the last they stay frozen. Of equals the earlier parameter goes first. A parameter that is not trainable at
- * construction is left alone. Strengths and v0 are not part of an optimiser's state: a run that is resumed begins them anew.
+ * after the last they stay frozen, unless `release`. Of equals the earlier parameter goes first. A parameter that is not
+ * trainable at construction is left alone. A frozen vector's gradient is not computed, and optimisers skip it wholly.
+ *
+ * Hegde et al., VectorFit, Section 3.2.
  *
  * @throws SigmaError INVALID_ARGUMENT, also for two parameters of one name
  * @example
@@ -53,13 +67,14 @@ export class AdaptiveVectorFreezing {
       throw new SigmaError('INVALID_ARGUMENT', op, `parameters: expected unique names, got '${twice.name}' twice`);
     }
     const list = all.filter(({ trainable }) => trainable);
-    const given = checkOptions(op, 'options', options, ['start', 'every', 'count', 'freeze', 'beta']);
+    const given = checkOptions(op, 'options', options, ['start', 'every', 'count', 'freeze', 'beta', 'release']);
     this.#options = {
       start: checkInteger(op, 'options.start', given.start, 1),
       every: checkInteger(op, 'options.every', given.every, 1),
       count: checkInteger(op, 'options.count', given.count, 1),
       freeze: checkInteger(op, 'options.freeze', given.freeze, 0, list.length),
       beta: checkNumber(op, 'options.beta', given.beta ?? 0.99, 0, 1),
+      release: checkBoolean(op, 'options.release', given.release ?? false),
     };
     for (const { name } of list) this.#strengths.set(name, 0);
     this.#watched = list.map((parameter) => ({
@@ -82,8 +97,9 @@ export class AdaptiveVectorFreezing {
   step(t: number): void {
     const op = 'AdaptiveVectorFreezing.step';
     checkInteger(op, 't', t, 1, Number.MAX_SAFE_INTEGER);
-    const { start, every, count, freeze, beta } = this.#options;
+    const { start, every, count, freeze, beta, release } = this.#options;
     const turn = (t - start) / every;
+    if (turn === count && release) this.#freeze([]);
     if (turn < 0 || !Number.isInteger(turn) || turn >= count) return;
 
     const moved = this.#watched.map(({ parameter, initial }) => {
@@ -98,7 +114,61 @@ export class AdaptiveVectorFreezing {
     }
     // The sort is stable, so of equals the earlier parameter comes first.
     const ranked = [...this.#strengths].sort(([, a], [, b]) => b - a).map(([name]) => name);
-    this.#frozen = ranked.slice(0, freeze);
-    for (const { parameter } of this.#watched) parameter.trainable = !this.#frozen.includes(parameter.name);
+    this.#freeze(ranked.slice(0, freeze));
   }
+
+  /** A structured-cloneable snapshot: v0, strengths and who is frozen, in parameter order. */
+  state(): unknown {
+    const parameters = this.#watched.map(({ parameter: { name }, initial }) => {
+      const strength = this.#strengths.get(name) as number;
+      return { name, initial: initial.slice(), strength, frozen: this.#frozen.includes(name) };
+    });
+    return { parameters } satisfies FreezingState;
+  }
+
+  /**
+   * Takes a snapshot of the same vectors, and freezes those that were frozen. All of it is checked first.
+   *
+   * @throws SigmaError INVALID_ARGUMENT
+   */
+  loadState(state: unknown): void {
+    const op = 'AdaptiveVectorFreezing.loadState';
+    const saved = isRecord(state) ? state['parameters'] : undefined;
+    if (!Array.isArray(saved) || saved.length !== this.#watched.length) {
+      reject(op, 'state.parameters', `an array of ${this.#watched.length}`, saved ?? state);
+    }
+    const read = this.#watched.map((watched, i) => readState(op, `state.parameters[${i}]`, saved[i], watched));
+    for (const [i, { name, initial, strength }] of read.entries()) {
+      (this.#watched[i] as Watched).initial = initial;
+      this.#strengths.set(name, strength);
+    }
+    const strongest = read.toSorted((a, b) => b.strength - a.strength);
+    this.#freeze(strongest.filter(({ frozen }) => frozen).map(({ name }) => name));
+  }
+
+  #freeze(names: readonly string[]): void {
+    this.#frozen = names;
+    for (const { parameter } of this.#watched) parameter.trainable = !names.includes(parameter.name);
+  }
+}
+
+function readState(
+  op: string,
+  path: string,
+  saved: unknown,
+  { parameter, initial }: Watched,
+): FreezingState['parameters'][number] {
+  if (!isRecord(saved)) reject(op, path, 'an object', saved);
+  const { name, strength, frozen, initial: array } = saved;
+  if (name !== parameter.name) reject(op, `${path}.name`, `'${parameter.name}'`, name);
+  const sameType = array instanceof (initial.constructor as typeof Float64Array);
+  if (!sameType || array.length !== initial.length) {
+    reject(op, `${path}.initial`, `a ${initial.constructor.name} of ${initial.length}`, array);
+  }
+  return {
+    name: parameter.name,
+    initial: array.slice(),
+    strength: checkNumber(op, `${path}.strength`, strength, 0),
+    frozen: checkBoolean(op, `${path}.frozen`, frozen),
+  };
 }

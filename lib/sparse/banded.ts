@@ -1,17 +1,41 @@
-import { checkInteger } from '../check.js';
+import { checkInteger, checkOptions } from '../check.js';
 import { allocate } from '../tensor/dtype.js';
 import type { Cells } from './coordinates.js';
 
-/** The entries of a band of d off-diagonals on either side: r(2d + 1) − d(d + 1), with d cut to r − 1. */
-export function bandedEntries(r: number, offDiagonals: number): number {
-  const d = Math.min(offDiagonals, r - 1);
-  return r * (2 * d + 1) - d * (d + 1);
+/** How many off-diagonals a band has below and above the diagonal. */
+export interface Band {
+  lower: number;
+  upper: number;
 }
 
-/** All (i, j) with −lower ≤ j − i ≤ upper; both are below r. */
-export function bandedCells(op: string, r: number, lower: number, upper: number): Cells {
-  const entries = r * (lower + upper + 1) - (lower * (lower + 1)) / 2 - (upper * (upper + 1)) / 2;
-  checkInteger(op, 'entries of the band', entries, 1);
+/** A checked band; a number stands for both sides. */
+export function readBand(op: string, argument: string, width: number | Band): Band {
+  if (typeof width !== 'object' || width === null) {
+    const both = checkInteger(op, argument, width, 0);
+    return { lower: both, upper: both };
+  }
+  const { lower, upper } = checkOptions(op, argument, width, ['lower', 'upper']);
+  return {
+    lower: checkInteger(op, `${argument}.lower`, lower, 0),
+    upper: checkInteger(op, `${argument}.upper`, upper, 0),
+  };
+}
+
+/** A band wider than the core is cut to it. */
+function cut(r: number, { lower, upper }: Band): Band {
+  return { lower: Math.min(lower, r - 1), upper: Math.min(upper, r - 1) };
+}
+
+/** The entries of a band of the r x r core; r(2d + 1) − d(d + 1) where both sides are d wide. */
+export function bandedEntries(r: number, band: Band): number {
+  const { lower, upper } = cut(r, band);
+  return r * (lower + upper + 1) - (lower * (lower + 1)) / 2 - (upper * (upper + 1)) / 2;
+}
+
+/** All (i, j) with −lower ≤ j − i ≤ upper. */
+export function bandedCells(op: string, r: number, band: Band): Cells {
+  const { lower, upper } = cut(r, band);
+  const entries = checkInteger(op, 'entries of the band', bandedEntries(r, band), 1);
   const rowPointers = allocate(op, 'int32', r + 1);
   const columnIndices = allocate(op, 'int32', entries);
   let slot = 0;

@@ -2,12 +2,12 @@ import { checkInteger, describe, fail, reject } from '../check.js';
 import { native, type PatternHandle } from '../native.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { alignments, largest } from './alignment.js';
-import { bandedCells, bandedEntries } from './banded.js';
+import { type Band, bandedCells, bandedEntries, readBand } from './banded.js';
 import { type Cells, coordinateCells } from './coordinates.js';
 import { type RandomOptions, randomCells } from './random-cells.js';
 
-/** How many entries: directly, or as many as a band of so many off-diagonals on either side has. */
-export type PatternSize = { offDiagonals: number } | { entries: number };
+/** How many entries: directly, or as many as a band of so many off-diagonals has; a number stands for both sides. */
+export type PatternSize = { offDiagonals: number | Band } | { entries: number };
 
 /** Where M may be non-zero: an immutable CSR structure on the r x r core. */
 export class SparsityPattern {
@@ -48,24 +48,32 @@ export class SparsityPattern {
   static diagonal(r: number): SparsityPattern {
     const op = 'SparsityPattern.diagonal';
     checkInteger(op, 'r', r, 1);
-    return new SparsityPattern('diagonal', r, bandedCells(op, r, 0, 0));
+    return new SparsityPattern('diagonal', r, bandedCells(op, r, { lower: 0, upper: 0 }));
   }
 
-  /** The entries with −lower ≤ j − i ≤ upper; a number stands for both. Bands wider than the core are cut to it. */
-  static banded(r: number, offDiagonals: number | { lower: number; upper: number }): SparsityPattern {
+  /**
+   * The entries with −lower ≤ j − i ≤ upper: SVFT "banded"; a number stands for both sides. A band wider than the core is
+   * cut to it.
+   *
+   * @throws SigmaError INVALID_ARGUMENT
+   * @example
+   * SparsityPattern.banded(768, 2).entries; // 3834 = 768 · 5 − 2 · 3
+   * SparsityPattern.banded(768, { lower: 0, upper: 1 }).entries; // 1535
+   */
+  static banded(r: number, offDiagonals: number | Band): SparsityPattern {
     const op = 'SparsityPattern.banded';
     checkInteger(op, 'r', r, 1);
-    const given = typeof offDiagonals === 'number' ? { lower: offDiagonals, upper: offDiagonals } : offDiagonals;
-    if (typeof given !== 'object' || given === null) reject(op, 'offDiagonals', 'a number or { lower, upper }', given);
-    const lower = Math.min(checkInteger(op, 'offDiagonals.lower', given.lower, 0), r - 1);
-    const upper = Math.min(checkInteger(op, 'offDiagonals.upper', given.upper, 0), r - 1);
-    return new SparsityPattern('banded', r, bandedCells(op, r, lower, upper));
+    return new SparsityPattern('banded', r, bandedCells(op, r, readBand(op, 'offDiagonals', offDiagonals)));
   }
 
   /**
    * Entries drawn at random, the same on every platform for one seed. Without replacement (the default) they are
    * distinct; with it each is drawn on its own, and a cell drawn twice has two parameters, as in the SVFT reference
    * code. `offDiagonals: d` gives as many entries as banded(r, d).
+   *
+   * @throws SigmaError INVALID_ARGUMENT, also for more distinct entries than the core has
+   * @example
+   * SparsityPattern.random(768, { entries: 4096 }, { seed: 1, includeDiagonal: true });
    */
   static random(r: number, size: PatternSize, options: RandomOptions): SparsityPattern {
     const op = 'SparsityPattern.random';
@@ -79,6 +87,9 @@ export class SparsityPattern {
    * `absolute: false`): SVFT's Top-k. u [n, r] and vt [r, n] must come from a square weight.
    *
    * @throws SigmaError SHAPE_MISMATCH for a rectangular weight, where u_iᵀ v_j has no meaning
+   * @example
+   * const { u, vt } = await svd(weight);
+   * SparsityPattern.topK(u, vt, { offDiagonals: 8 });
    */
   static topK(u: Tensor, vt: Tensor, size: PatternSize, options?: { absolute?: boolean }): SparsityPattern {
     const op = 'SparsityPattern.topK';
@@ -106,6 +117,9 @@ export class SparsityPattern {
    * `slots` is a permutation: slots[p] is the CSR slot of the p-th coordinate.
    *
    * @throws SigmaError INVALID_ARGUMENT for an index outside 0 to r − 1, SHAPE_MISMATCH for lists of two lengths
+   * @example
+   * const pattern = SparsityPattern.fromCoordinates([1, 0], [0, 2], 3);
+   * pattern.slots; // [1, 0]: the second coordinate comes first in CSR order
    */
   static fromCoordinates(rows: ArrayLike<number>, columns: ArrayLike<number>, r: number): SparsityPattern {
     const op = 'SparsityPattern.fromCoordinates';
@@ -129,5 +143,5 @@ function readSize(op: string, r: number, size: PatternSize): number {
     if ('offDiagonals' in size) reject(op, 'size', 'either offDiagonals or entries', Object.keys(size));
     return checkInteger(op, 'size.entries', size.entries, 1);
   }
-  return bandedEntries(r, checkInteger(op, 'size.offDiagonals', size.offDiagonals, 0));
+  return bandedEntries(r, readBand(op, 'size.offDiagonals', size.offDiagonals));
 }

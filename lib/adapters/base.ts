@@ -1,0 +1,52 @@
+import { SigmaError } from '../errors.js';
+import type { Real } from '../tensor/dtype.js';
+import { copyOf } from '../tensor/operand.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { mergeTerms } from './merged.js';
+import type { Terms } from './operator.js';
+import { FactoredRoute, FixedRoute, type Route } from './route.js';
+
+/** What a layer was before it was adapted. */
+export interface Base {
+  /** W0, while it can be reached. */
+  readonly weight: () => Tensor<Real> | undefined;
+  /** What stands for W0 afterwards, where the factors make it up. */
+  readonly original?: Terms | undefined;
+  readonly bias: Tensor<Real> | undefined;
+}
+
+/** The layer switched off. */
+export class BaseLayer {
+  readonly #base: Base;
+
+  constructor(base: Base) {
+    this.#base = base;
+  }
+
+  route(op: string): Route {
+    const { bias, original } = this.#base;
+    const weight = this.#reach(op);
+    return weight ? new FixedRoute(weight, bias) : new FactoredRoute(original as Terms, bias);
+  }
+
+  /** A new tensor: the bits of W0 while it can be reached, the same to rounding afterwards. */
+  weight(op: string): Tensor<Real> {
+    const weight = this.#reach(op);
+    return weight ? copyOf(op, 'weight', weight) : mergeTerms(op, this.#base.original as Terms);
+  }
+
+  /** A new tensor with the bias as it was. */
+  bias(op: string): Tensor<Real> | undefined {
+    return this.#base.bias && copyOf(op, 'bias', this.#base.bias);
+  }
+
+  /** undefined only where `original` can stand for it. */
+  #reach(op: string): Tensor<Real> | undefined {
+    const weight = this.#base.weight();
+    if (weight === undefined && this.#base.original === undefined) {
+      const why = 'since this layer is switched off, and its factors leave out what lies beyond `rank`';
+      throw new SigmaError('DISPOSED', op, `weight: expected a live tensor, got one that was disposed (${why})`);
+    }
+    return weight;
+  }
+}

@@ -1,0 +1,24 @@
+import { entropyOf } from '../linalg/effective-rank.js';
+import type { RealArray } from '../native.js';
+
+/**
+ * Theorem 1's perturbation of the singular values first … first + k − 1: of all with Σ δ² = energy the one that raises
+ * the spectrum's entropy H most, to first order,
+ *
+ *   δ_i = √energy · c_i / ‖c‖,   c_i = −(log(σ_i / S) + H) / S,   S = Σσ.
+ *
+ * c has no bound towards σ = 0, so values below rounding count as if they stood there. A spectrum of zeros has no
+ * entropy: its values rise alike. A flat one has all it can have, and stays.
+ */
+export function entropyPerturbation(s: RealArray, first: number, k: number, energy: number): Float64Array {
+  const largest = Float64Array.from(s).reduce((most, value) => Math.max(most, value), 0);
+  if (largest === 0) return new Float64Array(k).fill(Math.sqrt(energy / k));
+  const rounding = s instanceof Float32Array ? 2 ** -23 : 2 ** -52;
+  const scaled = Float64Array.from(s, (value) => Math.max(value / largest, rounding));
+  const { sum, entropy } = entropyOf(scaled);
+  const rise = scaled.subarray(first, first + k).map((value) => -(Math.log(value / sum) + entropy));
+  const norm = Math.hypot(...rise);
+  // What is left of a flat spectrum is rounding, which has no direction.
+  if (norm <= s.length * rounding) return new Float64Array(k);
+  return rise.map((value) => (Math.sqrt(energy) * value) / norm);
+}
