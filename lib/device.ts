@@ -56,17 +56,31 @@ export function resolveDevice(op: string, device: unknown): Device {
 /**
  * How many threads a call may use, for the whole process. At first: the number of processors. Results do not depend
  * on it, to the bit.
+ *
+ * @throws SigmaError INVALID_ARGUMENT
+ * @example
+ * setThreads(4);
  */
 export function setThreads(count: number): void {
   native.setThreads(checkInteger('setThreads', 'count', count, 1, 1024));
 }
 
-/** The number of threads a call may use. */
+/**
+ * The number of threads a call may use.
+ *
+ * @example
+ * threads(); // 2, on a machine of two processors
+ */
 export function threads(): number {
   return native.threads();
 }
 
-/** Versions, BLAS build, SIMD level, threads, CUDA status: what a bug report needs. */
+/**
+ * Versions, BLAS build, SIMD level, threads, CUDA status: what a bug report needs.
+ *
+ * @example
+ * console.log(JSON.stringify(systemInfo(), null, 2));
+ */
 export function systemInfo(): Record<string, unknown> {
   const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
   const info = native.nativeInfo();

@@ -1,16 +1,16 @@
 import { reject } from './check.js';
 import type { RealArray } from './native.js';
-import type { Real } from './tensor/dtype.js';
+import type { DType, Real } from './tensor/dtype.js';
 import { checkReal, memoryOf, output } from './tensor/operand.js';
 import { keep } from './tensor/scope.js';
 import type { Tensor } from './tensor/tensor.js';
 
 /** A trainable tensor: what a layer exposes and an optimiser steps. Any object of this form will do. */
-export interface Parameter {
+export interface Parameter<D extends DType = DType> {
   /** 'm', 'gate' [1], 'sigma', 'bias', 's'; after a layer's name and a dot where it has one. */
   readonly name: string;
   /** May be written through dataSync() at any time; whatever is derived from it notices. */
-  readonly value: Tensor;
+  readonly value: Tensor<D>;
   /**
    * Summed over every backward since zeroGrad(); a framework may assign its own. Whoever replaces a gradient disposes the
    * one before; zeroGrad() disposes any.
@@ -27,7 +27,7 @@ export interface Accumulator {
 }
 
 /** A layer's own parameter: it knows whether its gradient may be added to in place. */
-export class LayerParameter implements Parameter {
+export class LayerParameter implements Parameter<Real> {
   readonly name: string;
   readonly #value: Tensor<Real>;
   trainable = true;

@@ -40,3 +40,13 @@ export function cellsOf(layer: AdaptedLinear): string[] {
 
 export const cells = (pattern: SparsityPattern): string[] =>
   reference.coordinates(pattern).map(({ row, column }) => `${row},${column}`);
+
+/** Values of coordinates, in the order of CSR slots. */
+export function inSlotOrder({ slots }: SparsityPattern, values: readonly number[]): Float64Array {
+  if (!slots) throw new Error('coordinates have slots');
+  const out = new Float64Array(values.length);
+  values.forEach((value, p) => {
+    out[at(slots, p)] = value;
+  });
+  return out;
+}

@@ -3,9 +3,10 @@ import { readFileSync } from 'node:fs';
 import { SparsityPattern, svft } from 'sigmatune';
 import t from 'tap';
 import { strategies } from './cases.js';
-import { assertClose, at, disposeAll, expectNoLeak, real, type Tolerance } from './helpers.js';
+import { assertClose, disposeAll, expectNoLeak, real, type Tolerance } from './helpers.js';
 import { disposeLayer, parameter } from './layer.js';
 import * as reference from './reference.js';
+import { inSlotOrder } from './svft-core.js';
 
 interface Case {
   readonly name: string;
@@ -35,17 +36,6 @@ const cases: readonly Case[] = JSON.parse(
   readFileSync(new URL('fixtures/svft-reference.json', import.meta.url), 'utf8'),
 );
 const tolerance: Tolerance = { atol: 1e-9, rtol: 0 };
-
-/** Values of coordinates, in the order of CSR slots. */
-function inSlotOrder(pattern: SparsityPattern, values: readonly number[]): Float64Array {
-  const out = new Float64Array(values.length);
-  const { slots } = pattern;
-  if (!slots) throw new Error('coordinates have slots');
-  values.forEach((value, p) => {
-    out[at(slots, p)] = value;
-  });
-  return out;
-}
 
 for (const entry of cases) {
   const { out, inp, tokens, rank } = entry;

@@ -89,7 +89,7 @@ export class Adapter implements AdaptedLinear {
     return this.#factors;
   }
 
-  apply(x: Tensor): Tensor {
+  apply(x: Tensor): Tensor<Real> {
     const op = `${this.family}.apply`;
     const { batch, y } = this.#batch(op, x);
     this.#route(op, batch.tokens, false).apply(batch);
@@ -107,13 +107,13 @@ export class Adapter implements AdaptedLinear {
     });
   }
 
-  mergedWeight(): Tensor {
+  mergedWeight(): Tensor<Real> {
     const op = `${this.family}.mergedWeight`;
     this.#checkAlive(op);
     return this.#enabled ? mergeTerms(op, this.#blueprint.merge()) : this.#base.weight(op);
   }
 
-  mergedBias(): Tensor | undefined {
+  mergedBias(): Tensor<Real> | undefined {
     const op = `${this.family}.mergedBias`;
     this.#checkAlive(op);
     const { bias } = this.#blueprint;

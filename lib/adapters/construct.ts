@@ -33,9 +33,9 @@ export interface Site {
   readonly signal: AbortSignal | undefined;
   /**
    * Thin factors of the weight as handles of this layer's own: the `rank` largest triples. Given ones must be the
-   * weight's; with `filled` those of σ = 0 may be any.
+   * weight's; with `allowFill` those of σ = 0 may be others, and `filled` says whether they are.
    */
-  decompose(rank?: number, filled?: boolean): Promise<Svd>;
+  decompose(rank?: number, allowFill?: boolean): Promise<{ factors: Svd; filled: boolean }>;
   /** A trainable parameter, under the layer's name. */
   parameter(name: string, value: Tensor<Real>): LayerParameter;
   /** Takes care of a new tensor: it is disposed if the construction fails. */
@@ -89,7 +89,7 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     options.bias === undefined
       ? undefined
       : checkReal(op, 'options.bias', options.bias, { shape: [outFeatures], dtype, device });
-  const factors = options.factors === undefined ? undefined : readFactors(op, options.factors, base);
+  const given = options.factors === undefined ? undefined : readFactors(op, options.factors, base);
   // The caller may dispose the weight while the decomposition runs; this handle keeps its memory until then.
   const kept = own(base.share());
   return {
@@ -104,13 +104,13 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     signal,
     bias: bias && own(bias.share()),
     strategy,
-    decompose: async (rank, filled = false) => {
-      if (factors) checkBelongs(op, factors, kept, !filled);
-      const found = factors
-        ? sliceFactors(op, factors, rank)
+    decompose: async (rank, allowFill = false) => {
+      const filled = given !== undefined && !checkBelongs(op, given, kept, allowFill);
+      const factors = given
+        ? sliceFactors(op, given, rank)
         : await thinSvd(op, 'weight', kept, { ...(rank && { rank }), ...(signal && { signal }) });
-      for (const tensor of [found.u, found.s, found.vt]) own(tensor);
-      return found;
+      for (const tensor of [factors.u, factors.s, factors.vt]) own(tensor);
+      return { factors, filled };
     },
     parameter: (role, value) => own(new LayerParameter(name === undefined ? role : `${name}.${role}`, value)),
   };
@@ -118,7 +118,7 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
 
 /** All thin triples; SHAPE_MISMATCH where the factors that were given are fewer. */
 export async function decomposeWhole(site: Site): Promise<Svd> {
-  const factors = await site.decompose();
+  const { factors } = await site.decompose();
   const { size } = factors.s;
   if (size < site.thin) {
     fail('SHAPE_MISMATCH', site.op, 'options.factors', `all ${site.thin} singular triples`, describe(size));

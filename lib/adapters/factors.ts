@@ -37,42 +37,47 @@ function relativeDistance(a: Float64Array, b: Float64Array, scale: number): numb
   return Math.sqrt(difference / size);
 }
 
-/**
- * BASE_MISMATCH where the factors are those of another weight. One probe z tells, at the price of a few products with a
- * vector: Uᵀ W z = diag(s) Vᵀ z holds for the singular triples of W, be they all or some. Triples of σ = 0 count only if
- * `zeros`: directions that fill a truncated rank up are not those of the weight.
- */
-export function checkBelongs(op: string, { u, s, vt }: Svd, weight: Tensor<Real>, zeros: boolean): void {
+/** Uᵀ W z and diag(s) Vᵀ z (q) of a random z: equal for the singular triples of W, be they all or some. */
+function probe(op: string, { u, s, vt }: Svd, weight: Tensor<Real>): { found: Float64Array; wanted: Float64Array } {
   type Matrix = Tensor<Real, MatrixShape>;
   const generator = random(0);
-  const probe = output(op, weight.dtype, [weight.shape[1] as number, 1]);
-  for (let i = 0; i < probe.array.length; i++) probe.array[i] = generator.normal();
-  const z = probe.tensor();
+  const numbers = output(op, weight.dtype, [weight.shape[1] as number, 1]);
+  for (let i = 0; i < numbers.array.length; i++) numbers.array[i] = generator.normal();
+  const z = numbers.tensor();
   const wz = matmul(weight as Matrix, z);
   const left = matmul(u as Matrix, wz, { transposeA: true });
   const right = matmul(vt as Matrix, z);
   const sigma = memoryOf(op, 'options.factors.s', s);
-  const counts = (i: number) => zeros || sigma[i] !== 0;
-  const found = Float64Array.from(left.dataSync()).filter((_, i) => counts(i));
-  const wanted = Float64Array.from(right.dataSync(), (value, i) => value * (sigma[i] as number)).filter((_, i) =>
-    counts(i),
-  );
+  const found = Float64Array.from(left.dataSync());
+  const wanted = Float64Array.from(right.dataSync(), (value, i) => value * (sigma[i] as number));
   const finite = wz.dataSync().every(Number.isFinite);
   for (const tensor of [z, wz, left, right]) tensor.dispose();
   if (!finite) fail('NON_FINITE', op, 'weight', 'finite numbers, not too large to be summed', 'others');
+  return { found, wanted };
+}
+
+/**
+ * BASE_MISMATCH where the factors are those of another weight: one probe tells, at the price of a few products with a
+ * vector. Returns whether all triples are the weight's own; with `allowFill` those of σ = 0 may be others, as they are
+ * where a truncated rank was filled up.
+ */
+export function checkBelongs(op: string, factors: Svd, weight: Tensor<Real>, allowFill: boolean): boolean {
+  const { found, wanted } = probe(op, factors, weight);
   const scale = [...found, ...wanted].reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const smallest = weight.dtype === 'float64' ? 1e-300 : 1e-32; // below it hardly a digit is left to compare
-  if (scale <= smallest) return;
+  if (scale <= smallest) return true;
   const off = relativeDistance(found, wanted, scale);
-  if (!(off <= belonging)) {
-    fail(
-      'BASE_MISMATCH',
-      op,
-      'options.factors',
-      'the singular triples of the weight',
-      `others (off by ${off.toPrecision(2)} of their size)`,
-    );
-  }
+  if (off <= belonging) return true;
+  const sigma = memoryOf(op, 'options.factors.s', factors.s);
+  const own = (_: number, i: number) => sigma[i] !== 0;
+  if (allowFill && relativeDistance(found.filter(own), wanted.filter(own), scale) <= belonging) return false;
+  fail(
+    'BASE_MISMATCH',
+    op,
+    'options.factors',
+    'the singular triples of the weight',
+    `others (off by ${off.toPrecision(2)} of their size)`,
+  );
 }
 
 /** Own handles on given factors, or compact copies of their `rank` largest triples. */

@@ -28,10 +28,10 @@ export class AdapterPass implements Pass {
     track(this);
   }
 
-  backward(dy: Tensor): Tensor;
+  backward(dy: Tensor): Tensor<Real>;
   backward(dy: Tensor, options: { inputGrad: false }): undefined;
-  backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor | undefined;
-  backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor | undefined {
+  backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor<Real> | undefined;
+  backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor<Real> | undefined {
     const op = this.#op;
     if (this.#state === 'consumed') {
       throw new SigmaError('CONSUMED', op, 'this pass: expected one backward, got a second');

@@ -94,11 +94,12 @@ type Settings = ReturnType<typeof settings>;
 type Core = NonNullable<Terms['core']>;
 
 /**
- * SVFT (Lingam et al. 2024): y = x (U (Σ + sigmoid(γ) M) Vᵀ)ᵀ + b with a sparse trainable M beside the frozen singular
- * values. The parameters are 'm' [entries] in CSR order and, unless `gate: false`, 'gate' [1]. The weight is borrowed
- * for the life of the layer: it may be disposed, but must not be written.
+ * SVFT (Lingam et al. 2024, Equation 1): y = x (U (diag(σ) + sigmoid(γ) M) Vᵀ)ᵀ + b with a sparse trainable M [r, r]
+ * beside the frozen singular values. The parameters are 'm' [entries] in CSR order and, unless `gate: false`, 'gate' [1].
+ * Options, settings of the paper, and where paper and code disagree: docs/svft.md.
  *
- * @param weight W0 [out, in], float32 or float64
+ * @param weight W0 [out, in], float32 or float64; borrowed for the life of the layer: it may be disposed, but must not be
+ * written
  * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, NON_FINITE, UNSUPPORTED,
  * ABORTED, DEVICE_UNAVAILABLE
  * @example
@@ -123,10 +124,15 @@ export const svft = family<SvftOptions>(
   ],
   async (site, options) => {
     const chosen = settings(site.op, site.thin, options);
-    const found = await site.decompose(chosen.rank, chosen.residual !== 'keep');
-    const fill = chosen.residual === 'orthonormal' && found.s.size < site.thin;
-    const factors = fill ? await completed(site, found, random(chosen.seed, 2), chosen.parity) : found;
-    return blueprint(site, factors, coreOf(site, chosen, factors), chosen.residual);
+    const keeps = chosen.residual === 'keep';
+    const found = await site.decompose(chosen.rank, !keeps);
+    const truncated = found.factors.s.size < site.thin;
+    const factors =
+      truncated && chosen.residual === 'orthonormal'
+        ? await completed(site, found.factors, random(chosen.seed, 2), chosen.parity)
+        : found.factors;
+    const tail = truncated || found.filled ? (keeps ? 'kept' : 'gone') : 'none';
+    return blueprint(site, factors, coreOf(site, chosen, factors), tail);
   },
 );
 
@@ -164,29 +170,28 @@ function initialise(op: string, { init, gate, seed }: Settings, m: RealArray, ga
   }
 }
 
-function blueprint(site: Site, factors: Svd, core: Core, residual: Settings['residual']): Blueprint {
+/** `tail`: what lies beyond the factors' directions is nothing, or is kept beside U C Vᵀ, or is left out of W'. */
+function blueprint(site: Site, factors: Svd, core: Core, tail: 'none' | 'kept' | 'gone'): Blueprint {
   const { u, s, vt } = factors;
-  const keeps = residual === 'keep';
-  const truncated = s.size < site.thin;
-  // U C Vᵀ is all of W', unless a residual is kept beside it.
-  const whole = !(keeps && truncated);
-  const available: Strategy[] = whole ? ['factored', 'merged'] : ['lowrank', 'merged'];
+  const available: Strategy[] = tail === 'kept' ? ['lowrank', 'merged'] : ['factored', 'merged'];
   // At full rank the base can carry diag(σ) as well, at a higher price: only for those who ask.
-  if (keeps && !truncated && site.strategy === 'lowrank') available.push('lowrank');
-  const refusal = whole
-    ? 'the weight beyond `rank` is not kept, so there is no base to add to'
-    : 'the directions beyond `rank` are not decomposed';
+  if (tail === 'none' && site.strategy === 'lowrank') available.push('lowrank');
+  const refusal =
+    tail === 'kept'
+      ? 'the directions beyond `rank` are not decomposed'
+      : 'the weight beyond `rank` is not kept, so there is no base to add to';
   const choices = chooseFrom(site, available, refusal);
-  const spectrum = { initial: s, first: 0 };
-  const common = { factors: () => factors, rank: s.size, bias: site.bias, spectrum, choices };
-  if (!whole || choices.includes('lowrank')) {
+  const common = { factors: () => factors, rank: s.size, bias: site.bias, spectrum: { initial: s, first: 0 }, choices };
+  if (tail === 'kept' || choices.includes('lowrank')) {
     const lowrank: Terms = { base: site.weight, u, vt, core };
     const base = { weight: () => site.weight, bias: site.bias };
     return { ...common, base, lowrank, merge: () => lowrank, owned: [u, s, vt, site.weight] };
   }
-  const factored: Terms = { u, vt, diagonal: s, core };
-  // Where the tail may be gone, the factors do not make up W0, nor does W0 belong into W'.
-  const base = { weight: site.borrowedWeight, bias: site.bias, ...(keeps && { original: { u, vt, diagonal: s } }) };
-  const merge = keeps ? mergeOnBase(site, factored) : () => factored;
-  return { ...common, base, factored, merge, owned: [u, s, vt] };
+  const original: Terms = { u, vt, diagonal: s };
+  const factored: Terms = { ...original, core };
+  const base = { weight: site.borrowedWeight, bias: site.bias };
+  const owned = [u, s, vt];
+  // Without its tail W' is no longer W0 and an update, nor do the factors make up W0.
+  if (tail === 'gone') return { ...common, base, factored, merge: () => factored, owned };
+  return { ...common, base: { ...base, original }, factored, merge: mergeOnBase(site, factored), owned };
 }

@@ -1,6 +1,7 @@
 import type { Device } from '../device.js';
 import type { Svd } from '../linalg/svd.js';
 import type { Parameter } from '../parameter.js';
+import type { Real } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { StrategyOption } from './planner.js';
 import type { Telemetry } from './telemetry.js';
@@ -8,17 +9,17 @@ import type { Telemetry } from './telemetry.js';
 /** One forward pass and what its pull-back needs. Dispose it where no backward follows. */
 export interface Pass extends Disposable {
   /** [N, out]; the caller's. */
-  readonly y: Tensor;
+  readonly y: Tensor<Real>;
   /**
    * The pull-back of dy [N, out]: returns dx [N, in] and adds to each trainable parameter's grad. It uses the values of
    * the forward pass, whatever was written since. Once only.
    *
    * @throws SigmaError CONSUMED at a second call, DISPOSED after dispose, SHAPE_MISMATCH or DTYPE_MISMATCH
    */
-  backward(dy: Tensor): Tensor;
+  backward(dy: Tensor): Tensor<Real>;
   /** The same without dx, for a first layer. */
   backward(dy: Tensor, options: { inputGrad: false }): undefined;
-  backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor | undefined;
+  backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor<Real> | undefined;
   /** Drops what the pull-back needs; `y` stays. */
   dispose(): void;
 }
@@ -34,7 +35,7 @@ export interface AdaptedLinear extends Disposable {
   /** The `rank` singular triples in use: u [out, rank], s [rank], vt [rank, in]. The layer owns these handles. */
   readonly factors: Svd;
   /** What was trainable at construction. */
-  readonly parameters: readonly Parameter[];
+  readonly parameters: readonly Parameter<Real>[];
   /** Their sizes summed; freezing later does not change it. */
   readonly parameterCount: number;
   /**
@@ -44,13 +45,13 @@ export interface AdaptedLinear extends Disposable {
    */
   enabled: boolean;
   /** x [N, in] → y [N, out], keeping nothing. */
-  apply(x: Tensor): Tensor;
+  apply(x: Tensor): Tensor<Real>;
   /** x [N, in] → y [N, out], and the pull-back. A parameter that is frozen now gets no gradient from it. */
   forward(x: Tensor): Pass;
   /** A new tensor W' [out, in], with which x · W'ᵀ + b' equals apply(x). The base weight is never written. */
-  mergedWeight(): Tensor;
+  mergedWeight(): Tensor<Real>;
   /** A new tensor b' [out], where the layer has a bias. */
-  mergedBias(): Tensor | undefined;
+  mergedBias(): Tensor<Real> | undefined;
   /**
    * What training has done so far: effective rank before and after, how far σ and the weight have moved, the gate, who is
    * frozen. Takes no decomposition, so that it can be read at every step.
@@ -64,7 +65,7 @@ export interface AdaptedLinear extends Disposable {
    *
    * @throws SigmaError (as a rejection) DISPOSED, ABORTED, NON_FINITE
    */
-  spectrum(options?: { signal?: AbortSignal }): Promise<Tensor>;
+  spectrum(options?: { signal?: AbortSignal }): Promise<Tensor<Real>>;
   /** How a batch of N tokens would be trained on, and what that costs. */
   explain(tokens: number): {
     readonly strategy: string;

@@ -26,6 +26,7 @@ function schedule(
  * The multiplier of the base learning rate for step 0, 1, 2, …: a linear rise over the warm-up, then a linear fall to 0,
  * as Hugging Face computes it.
  *
+ * @throws SigmaError INVALID_ARGUMENT
  * @example
  * const schedule = linearSchedule({ warmup: 100, total: 1000 });
  * optimizer.lrScale = schedule(step);
@@ -34,7 +35,14 @@ export function linearSchedule(options: ScheduleOptions): (step: number) => numb
   return schedule('linearSchedule', options, (step, span, { total }) => Math.max(0, total - step) / span);
 }
 
-/** The same with half a cosine for the fall, as Hugging Face computes it. */
+/**
+ * The same with half a cosine for the fall, as Hugging Face computes it.
+ *
+ * @throws SigmaError INVALID_ARGUMENT
+ * @example
+ * const schedule = cosineSchedule({ warmup: 100, total: 1000 });
+ * schedule(100); // 1
+ */
 export function cosineSchedule(options: ScheduleOptions): (step: number) => number {
   // Past the end it stays at 0, where Hugging Face's cosine would rise again.
   return schedule('cosineSchedule', options, (step, span, { warmup }) => {

@@ -41,6 +41,9 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
  * a = dY and b = X this is the gradient of `spmm` by its values. Summed in a fixed order, whatever the threads.
  *
  * @throws SigmaError SHAPE_MISMATCH, DTYPE_MISMATCH, DISPOSED
+ * @example
+ * const pattern = SparsityPattern.banded(3, 1);
+ * const gradient = sddmm(pattern, zeros([3, 8]), zeros([3, 8])); // [pattern.entries]
  */
 export function sddmm<D extends DType, E extends DType, A extends Shape = Shape, B extends Shape = Shape>(
   pattern: SparsityPattern,

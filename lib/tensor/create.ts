@@ -119,7 +119,13 @@ function arrayFrom(data: unknown): unknown[] {
   return Array.from(data as ArrayLike<unknown>);
 }
 
-/** A tensor of zeros, float32 by default. */
+/**
+ * A tensor of zeros, float32 by default.
+ *
+ * @throws SigmaError INVALID_ARGUMENT, OUT_OF_MEMORY
+ * @example
+ * zeros([2, 3], { dtype: 'float64' });
+ */
 export function zeros<D extends DType = 'float32', const S extends Shape = Shape>(
   shape: S,
   options?: TensorOptions<D>,

@@ -61,6 +61,8 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
    * Takes the typed array as the tensor's own memory, without a copy: writes to one are seen in the other.
    *
    * @throws SigmaError INVALID_ARGUMENT for another array type, SHAPE_MISMATCH where the length is not the shape's
+   * @example
+   * const w = Tensor.wrap(parameters.subarray(0, 6), [2, 3]); // a part of a framework's own array
    */
   static wrap<A extends Float32Array | Float64Array | Int32Array, const S extends Shape>(
     memory: A,
