@@ -40,6 +40,6 @@ for (const [name, options] of Object.entries(choices)) {
   );
   const { change } = layer.telemetry();
   const learnt = (100 * (1 - losses[199] / losses[0])).toFixed(0);
-  console.log(`${name}: ${layer.parameterCount} numbers, ${learnt} % learnt, ‖ΔW‖ = ${change.toFixed(2)}`);
+  console.log(`${name}: ${layer.parameterCount} numbers, ${learnt} % learnt, ‖ΔW‖ = ${change?.toFixed(2)}`);
   layer.dispose();
 }

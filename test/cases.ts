@@ -7,6 +7,7 @@
 import {
   type AdaptedLinear,
   type Real,
+  type SivaOptions,
   SparsityPattern,
   type Svd,
   type SvftOptions,
@@ -16,7 +17,7 @@ import {
   vectorFit,
 } from 'sigmatune';
 import { type Tolerance, values } from './helpers.js';
-import { type Matrix, matmul, matrix, type Operator, subtract } from './reference.js';
+import { diagonal, type Matrix, matmul, matrix, type Operator, subtract } from './reference.js';
 
 export const dtypes = ['float32', 'float64'] as const;
 export const strategies = ['auto', 'factored', 'merged', 'lowrank'] as const;
@@ -272,6 +273,27 @@ export const families: readonly FamilyCase[] = [
     (r) => SparsityPattern.random(r, { offDiagonals: 1 }, { seed: 3 }),
   ),
   svftCase(
+    'two-sided by name',
+    () => ({ pattern: 'banded', offDiagonals: { lower: 2, upper: 0 } }),
+    (r) => SparsityPattern.banded(r, { lower: 2, upper: 0 }),
+  ),
+  svftCase(
+    'random by name, repeated',
+    () => ({
+      pattern: 'random',
+      offDiagonals: { lower: 1, upper: 2 },
+      replacement: true,
+      includeDiagonal: true,
+      seed: 6,
+    }),
+    (r) =>
+      SparsityPattern.random(
+        r,
+        { offDiagonals: { lower: 1, upper: 2 } },
+        { seed: 6, replacement: true, includeDiagonal: true },
+      ),
+  ),
+  svftCase(
     'Kaiming',
     () => ({ pattern: 'banded', offDiagonals: 1, init: 'kaiming', seed: 9 }),
     (r) => SparsityPattern.banded(r, 1),
@@ -299,6 +321,7 @@ export const families: readonly FamilyCase[] = [
   sivaCase('lowest', {}, strategies),
   sivaCase('top', { select: 'top' }, strategies),
   sivaCase('random basis', { basis: 'random', seed: 8 }, ['auto', 'merged', 'lowrank']),
+  sivaCase('energy', { init: { energy: 0.5 } }, strategies, false),
   {
     name: 'vectorfit',
     family: 'vectorfit',
@@ -312,18 +335,37 @@ export const families: readonly FamilyCase[] = [
       bias: parameterValue(layer, 'bias') ?? bias,
     }),
   },
+  {
+    name: 'vectorfit, nonnegative',
+    family: 'vectorfit',
+    strategies: ['auto', 'factored', 'merged'],
+    startsAtBase: true,
+    make: (weight, options) => vectorFit(weight, { ...options, nonnegative: true }),
+    operator: (layer, _weight, bias) => {
+      // A direction whose σ is not positive is not there: neither in y and dx nor in σ's gradient.
+      const sigma = parameterValue(layer, 'sigma') ?? [];
+      const present = Array.from(sigma, (value) => (value > 0 ? 1 : 0));
+      return {
+        u: matmul(dense(layer.factors.u), diagonal(present)),
+        vt: dense(layer.factors.vt),
+        sigma: Array.from(sigma, (value) => Math.max(0, value)),
+        bias: parameterValue(layer, 'bias') ?? bias,
+      };
+    },
+  },
 ];
 
 function sivaCase(
   name: string,
-  options: { select?: 'lowest' | 'top'; basis?: 'weight' | 'random'; seed?: number },
+  options: Omit<SivaOptions, 'count' | 'perc'>,
   allowed: readonly Strategy[],
+  startsAtBase = true,
 ): FamilyCase {
   return {
     name: `siva, ${name}`,
     family: 'siva',
     strategies: allowed,
-    startsAtBase: true,
+    startsAtBase,
     make: (weight, layerOptions) => {
       const count = truncated(Math.min(weight.shape[0] ?? 1, weight.shape[1] ?? 1));
       return siva(weight, { count, ...options, ...layerOptions });

@@ -439,3 +439,44 @@ t.test('large seeds', async (t) => {
     throwsSigma(t, () => of(seed), 'INVALID_ARGUMENT', `${seed}`, 'seed', String(largest));
   }
 });
+
+t.test('sizes by two sides of a band', async (t) => {
+  const u = real(orthonormal(seeded(1), 9, 9), [9, 9], 'float64');
+  const vt = real(orthonormal(seeded(2), 9, 9), [9, 9], 'float64');
+  for (const [lower, upper] of [
+    [0, 0],
+    [0, 3],
+    [2, 0],
+    [2, 5],
+    [40, 1],
+    [40, 40],
+  ] as const) {
+    let entries = 0;
+    for (let i = 0; i < 9; i++) for (let j = 0; j < 9; j++) if (i - j <= lower && j - i <= upper) entries++;
+    const size = { offDiagonals: { lower, upper } };
+    const label = `${lower} below, ${upper} above`;
+    const random = SparsityPattern.random(9, size, { seed: 3 });
+    t.equal(random.entries, entries, `random, ${label}`);
+    t.same(keys(random), keys(SparsityPattern.random(9, { entries }, { seed: 3 })), `random, ${label}: as by entries`);
+    const top = SparsityPattern.topK(u, vt, size);
+    t.same(new Set(keys(top)), new Set(bestAlignments(u, vt, 9, entries, true)), `top-k, ${label}`);
+  }
+  for (const [label, bad, part] of [
+    ['one side alone', { lower: 1 }, 'upper'],
+    ['a third side', { lower: 1, upper: 1, middle: 1 }, 'middle'],
+    ['a fraction', { lower: 0.5, upper: 1 }, 'lower'],
+    ['below zero', { lower: 0, upper: -1 }, 'upper'],
+    ['a pair', [1, 2], 'offDiagonals'],
+    ['nothing', null, 'offDiagonals'],
+  ] as const) {
+    const offDiagonals = bad as unknown as number;
+    for (const [name, make] of [
+      ['banded', () => SparsityPattern.banded(9, offDiagonals)],
+      ['random', () => SparsityPattern.random(9, { offDiagonals }, { seed: 1 })],
+      ['top-k', () => SparsityPattern.topK(u, vt, { offDiagonals })],
+    ] as const) {
+      throwsSigma(t, make, 'INVALID_ARGUMENT', `${name}: ${label}`, 'offDiagonals', part);
+    }
+  }
+  disposeAll(u, vt);
+});

@@ -1,10 +1,20 @@
 /** What holds for every shape, pattern, type and strategy: fast-check looks for the exception. */
 import fc from 'fast-check';
-import { matmul, type Real, SparsityPattern, sddmm, siva, spmm, svd, svft, type Tensor, vectorFit } from 'sigmatune';
+import { matmul, type Real, SparsityPattern, sddmm, spmm, svd, svft, type Tensor } from 'sigmatune';
 import t from 'tap';
-import { strategies, svdAccuracy, tolerances } from './cases.js';
-import { at, disposeAll, disposeSvd, expectNoLeak, gaussian, seeded, snapshot, type Tolerance } from './helpers.js';
-import { clearGradients, dense, disposeLayer, gradientsOf, perturb } from './layer.js';
+import { families, parameterValue, strategies, svdAccuracy, tolerances } from './cases.js';
+import {
+  at,
+  disposeAll,
+  disposeSvd,
+  expectNoLeak,
+  gaussian,
+  item,
+  seeded,
+  snapshot,
+  type Tolerance,
+} from './helpers.js';
+import { clearGradients, dense, disposeLayer, expectedGradient, gradientsOf, parameter, perturb } from './layer.js';
 import * as reference from './reference.js';
 
 // A fixed seed: the same examples on every run; change it to look elsewhere.
@@ -205,33 +215,82 @@ t.test('svft: every strategy is one operator', async (t) => {
   );
 });
 
-t.test('siva and vectorFit: the merged weight is the layer', async (t) => {
-  await expectNoLeak(t, 'merged', () =>
+/** |found − wanted| by `loose`, or by the rounding of sums whose terms are together as large as `size`. */
+function nearSum(found: ArrayLike<number>, wanted: ArrayLike<number>, dtype: Real, size: number, label: string): void {
+  if (found.length !== wanted.length) throw new Error(`${label}: ${found.length} entries for ${wanted.length}`);
+  const largest = Array.from(wanted).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const allowed = loose[dtype].atol * largest + (dtype === 'float32' ? 1e-6 : 1e-14) * size;
+  for (let i = 0; i < wanted.length; i++) {
+    if (!(Math.abs(at(found, i) - at(wanted, i)) <= allowed))
+      throw new Error(`${label}: ${found[i]} for ${wanted[i]} at ${i}`);
+  }
+}
+
+t.test('every family: y, dx and every gradient, merged, and switched off', async (t) => {
+  const drawn = fc.tuple(shapeOf, fc.constantFrom(...families), fc.nat());
+  const seen = new Set<string>();
+  await expectNoLeak(t, 'families', () =>
     fc.assert(
-      fc.asyncProperty(shapeOf, fc.double({ min: 0.1, max: 0.99, noNaN: true }), async (shape, perc) => {
-        const { out, inFeatures, tokens, dtype, seed, withBias } = shape;
+      fc.asyncProperty(drawn, async ([shape, family, choice]) => {
+        const { tokens, dtype, seed, withBias } = shape;
+        const inFeatures = family.square ? shape.out : shape.inFeatures;
+        const strategy = item(family.strategies, choice % family.strategies.length);
+        seen.add(family.name);
         const random = seeded(seed);
-        const weight = gaussian(random, [out, inFeatures], dtype, 1 / Math.sqrt(inFeatures));
-        const bias = withBias ? gaussian(random, [out], dtype) : undefined;
+        const weight = gaussian(random, [shape.out, inFeatures], dtype, 1 / Math.sqrt(inFeatures));
+        const bias = withBias ? gaussian(random, [shape.out], dtype) : undefined;
         const x = gaussian(random, [tokens, inFeatures], dtype);
-        const options = bias ? { bias } : {};
-        for (const layer of [await siva(weight, { ...options, perc }), await vectorFit(weight, options)]) {
-          const r = Math.min(out, inFeatures);
-          if (layer.rank < 1 || layer.rank > r) throw new Error(`rank ${layer.rank} of ${r}`);
-          perturb(layer);
-          const y = layer.apply(x);
-          const merged = layer.mergedWeight();
-          const offset = layer.mergedBias();
-          const expected = reference.linear(dense(x), dense(merged), offset && snapshot(offset));
-          near(y.dataSync(), expected.data, loose[dtype], layer.family);
-          disposeAll(y, merged, offset);
-          disposeLayer(layer);
+        const dy = gaussian(random, [tokens, shape.out], dtype);
+        const layer = await family.make(weight, { strategy, ...(bias && { bias }) });
+        perturb(layer, seed);
+
+        const operator = family.operator(layer, dense(weight), bias && snapshot(bias));
+        const gradients = reference.backward(operator, dense(x), dense(dy));
+        const wholeWeight = reference.mergedWeight(operator);
+        const [sizeX, sizeDy, sizeW] = [dense(x), dense(dy), wholeWeight].map(reference.norm) as [
+          number,
+          number,
+          number,
+        ];
+        const y = layer.apply(x);
+        const pass = layer.forward(x);
+        const dx = pass.backward(dy);
+        const merged = layer.mergedWeight();
+        const expected = reference.forward(operator, dense(x)).data;
+        nearSum(y.dataSync(), expected, dtype, sizeX * sizeW, 'apply');
+        nearSum(pass.y.dataSync(), expected, dtype, sizeX * sizeW, 'forward');
+        nearSum(dx.dataSync(), gradients.dx.data, dtype, sizeDy * sizeW, 'dx');
+        nearSum(merged.dataSync(), wholeWeight.data, dtype, sizeW, 'the merged weight');
+        for (const entry of layer.parameters) {
+          const wanted = expectedGradient(entry, gradients);
+          // dγ sums over M; the others are at most ‖x‖ · ‖dy‖, or ‖dy‖ · √N for the bias.
+          const length = Math.hypot(...(parameterValue(layer, 'm') ? snapshot(parameter(layer, 'm').value) : []));
+          const size = sizeDy * Math.max(sizeX, Math.sqrt(tokens)) * (entry.name === 'gate' ? 1 + length : 1);
+          nearSum(entry.grad?.dataSync() ?? [], wanted, dtype, size, `the gradient of ${entry.name}`);
         }
-        disposeAll(weight, bias, x);
+
+        layer.enabled = false;
+        const off = layer.forward(x);
+        const offDx = off.backward(dy);
+        const base = layer.mergedWeight();
+        const offset = layer.mergedBias();
+        const size = reference.norm(dense(weight));
+        const plain = reference.linear(dense(x), dense(weight), bias && snapshot(bias));
+        nearSum(off.y.dataSync(), plain.data, dtype, sizeX * size, 'off: y');
+        const dx0 = reference.matmul(dense(dy), dense(weight));
+        nearSum(offDx.dataSync(), dx0.data, dtype, sizeDy * size, 'off: dx');
+        near(base.dataSync(), weight.dataSync(), { atol: 0, rtol: 0 }, 'off: the merged weight');
+        near(offset?.dataSync() ?? [], bias?.dataSync() ?? [], { atol: 0, rtol: 0 }, 'off: the merged bias');
+        layer.enabled = true;
+        const again = layer.apply(x);
+        near(again.dataSync(), y.dataSync(), { atol: 0, rtol: 0 }, 'on again');
+        disposeAll(weight, bias, x, dy, y, pass.y, pass, dx, merged, off.y, off, offDx, base, offset, again);
+        disposeLayer(layer);
       }),
-      settings,
+      { ...settings, numRuns: 400 },
     ),
   );
+  t.same([...seen].sort(), families.map(({ name }) => name).sort(), 'no family was left out');
 });
 
 t.test('the singular values of the merged weight are those of the core', async (t) => {

@@ -1,5 +1,14 @@
 /** SVFT's own options: patterns by name, initialisation, truncation, and the public reference's departures. */
-import { type AdaptedLinear, SparsityPattern, type SvftOptions, svd, svft, type Tensor } from 'sigmatune';
+import {
+  type AdaptedLinear,
+  parameterCount,
+  SparsityPattern,
+  type Svd,
+  type SvftOptions,
+  svd,
+  svft,
+  type Tensor,
+} from 'sigmatune';
 import t from 'tap';
 import { tolerances } from './cases.js';
 import {
@@ -15,6 +24,7 @@ import {
   seeded,
   snapshot,
   values,
+  withSpectrum,
 } from './helpers.js';
 import { dense, disposeLayer, parameter } from './layer.js';
 import * as reference from './reference.js';
@@ -365,4 +375,237 @@ t.test('large seeds', async (t) => {
   t.equal(starts.size, seeds.length, 'each gives a start of its own');
   disposeAll(weight);
   disposeSvd(factors);
+});
+
+t.test('two-sided bands, repeated cells and the diagonal, by name', async (t) => {
+  const r = 14;
+  const { weight, factors } = await weightAndFactors(r, r);
+  const lower = { lower: 2, upper: 0 };
+  const both = { lower: 1, upper: 3 };
+  const { random, topK, banded } = SparsityPattern;
+  const named: [SvftOptions, SparsityPattern][] = [
+    [{ pattern: 'banded', offDiagonals: lower }, banded(r, lower)],
+    [{ pattern: 'banded', offDiagonals: both }, banded(r, both)],
+    [{ pattern: 'banded', offDiagonals: { lower: 99, upper: 0 } }, banded(r, { lower: 13, upper: 0 })],
+    [{ pattern: 'topk', offDiagonals: both }, topK(factors.u, factors.vt, { offDiagonals: both })],
+    [{ pattern: 'random', offDiagonals: lower, seed: 7 }, random(r, { offDiagonals: lower }, { seed: 7 })],
+    [
+      { pattern: 'random', offDiagonals: 3, seed: 7, replacement: true },
+      random(r, { offDiagonals: 3 }, { seed: 7, replacement: true }),
+    ],
+    [
+      { pattern: 'random', offDiagonals: both, seed: 7, includeDiagonal: true },
+      random(r, { offDiagonals: both }, { seed: 7, includeDiagonal: true }),
+    ],
+    [
+      { pattern: 'random', offDiagonals: 2, seed: 7, includeDiagonal: true, replacement: true },
+      random(r, { offDiagonals: 2 }, { seed: 7, includeDiagonal: true, replacement: true }),
+    ],
+    // parity draws with replacement, unless told otherwise.
+    [
+      { pattern: 'random', offDiagonals: 3, seed: 7, replacement: false, parity: 'svft-ref' },
+      random(r, { offDiagonals: 3 }, { seed: 7 }),
+    ],
+    [
+      { pattern: 'random', offDiagonals: 3, seed: 7, parity: 'svft-ref' },
+      random(r, { offDiagonals: 3 }, { seed: 7, replacement: true }),
+    ],
+  ];
+  for (const [{ parity, ...options }, pattern] of named) {
+    const label = JSON.stringify({ ...options, parity });
+    const layer = await svft(weight, { factors, ...options, ...(parity && { parity }) });
+    t.same(cellsOf(layer), cells(pattern), label);
+    t.equal(layer.parameterCount, pattern.entries + 1, `${label}: its entries and the gate`);
+    const method = {
+      name: 'svft',
+      pattern: options.pattern as 'banded',
+      offDiagonals: options.offDiagonals ?? 1,
+    } as const;
+    const modules = [{ out: r, in: r }];
+    t.equal(parameterCount(method, modules), layer.parameterCount, `${label}: as counted without weights`);
+    t.equal(parameterCount({ ...method, gate: false }, modules), pattern.entries, `${label}: and without a gate`);
+    disposeLayer(layer);
+  }
+  const diagonal = await svft(weight, { factors, pattern: 'random', offDiagonals: 1, seed: 3, includeDiagonal: true });
+  const found = new Set(cellsOf(diagonal));
+  t.ok(Array.from({ length: r }, (_, i) => found.has(`${i},${i}`)).every(Boolean), 'the whole diagonal is there');
+  disposeLayer(diagonal);
+
+  const refused: [Record<string, unknown>, ...string[]][] = [
+    [{ pattern: 'banded', offDiagonals: { lower: 1 } }, 'offDiagonals.upper'],
+    [{ pattern: 'banded', offDiagonals: { lower: -1, upper: 0 } }, 'offDiagonals.lower', '-1'],
+    [{ pattern: 'banded', offDiagonals: { lower: 1, upper: 1, width: 1 } }, 'offDiagonals', 'width'],
+    [{ pattern: 'banded', offDiagonals: [1, 2] }, 'offDiagonals'],
+    [{ offDiagonals: { lower: 1, upper: 2 } }, 'options.pattern'],
+    [{ pattern: 'random', replacement: 1 }, 'replacement', '1'],
+    [{ pattern: 'random', includeDiagonal: 'yes' }, 'includeDiagonal', 'yes'],
+  ];
+  for (const [options, ...parts] of refused) {
+    const given = { factors, ...options } as unknown as SvftOptions;
+    await rejectsSigma(t, () => svft(weight, given), 'INVALID_ARGUMENT', JSON.stringify(options), ...parts);
+  }
+  disposeAll(weight);
+  disposeSvd(factors);
+});
+
+t.test('parameterCount of two-sided bands', async (t) => {
+  const count = (out: number, inFeatures: number, lower: number, upper: number, rank?: number): number =>
+    parameterCount(
+      { name: 'svft', pattern: 'banded', offDiagonals: { lower, upper }, gate: false, ...(rank && { rank }) },
+      [{ out, in: inFeatures, count: 3 }],
+    );
+  for (const [out, inFeatures, lower, upper, rank] of [
+    [6, 9, 0, 0],
+    [9, 6, 2, 0],
+    [6, 6, 1, 4],
+    [6, 6, 50, 2],
+    [12, 9, 3, 1, 4],
+  ] as const) {
+    const r = Math.min(out, inFeatures, rank ?? Infinity);
+    let entries = 0;
+    for (let i = 0; i < r; i++) for (let j = 0; j < r; j++) if (i - j <= lower && j - i <= upper) entries++;
+    t.equal(
+      count(out, inFeatures, lower, upper, rank),
+      3 * entries,
+      `${out} × ${inFeatures}, ${lower}, ${upper}, rank ${rank}`,
+    );
+  }
+  for (const d of [0, 1, 8]) {
+    const modules = [{ out: 2048, in: 256, count: 18 }];
+    const both = parameterCount({ name: 'svft', pattern: 'banded', offDiagonals: { lower: d, upper: d } }, modules);
+    t.equal(both, parameterCount({ name: 'svft', pattern: 'banded', offDiagonals: d }, modules), `both sides ${d}`);
+  }
+});
+
+/** A weight, with its three largest triples filled up with directions of σ = 0 that are not the weight's. */
+async function filledFactors(rows: number, columns: number): Promise<{ weight: Tensor; factors: Svd }> {
+  const { weight, factors } = await weightAndFactors(rows, columns, 3);
+  const layer = await svft(weight, { factors, rank: 3, residual: 'orthonormal', seed: 2 });
+  const { u, s, vt } = layer.factors;
+  const copy = {
+    u: real(snapshot(u), u.shape, 'float64'),
+    s: real(snapshot(s), s.shape, 'float64'),
+    vt: real(snapshot(vt), vt.shape, 'float64'),
+  };
+  disposeLayer(layer);
+  disposeSvd(factors);
+  return { weight, factors: copy };
+}
+
+t.test('given factors that are filled up', async (t) => {
+  await expectNoLeak(t, 'filled factors', async () => {
+    for (const [rows, columns] of [
+      [6, 6],
+      [9, 6],
+      [6, 9],
+    ] as const) {
+      const { weight, factors } = await filledFactors(rows, columns);
+      const { weight: other, factors: foreign } = await weightAndFactors(rows, columns, 8);
+      const x = gaussian(seeded(4), [5, columns], 'float64');
+      const options = { pattern: 'banded', offDiagonals: 1, init: 'zeros' } as const;
+      const head = reference.matmul(
+        reference.matmul(dense(factors.u), reference.diagonal(snapshot(factors.s))),
+        dense(factors.vt),
+      );
+      for (const more of [{ residual: 'drop' }, { residual: 'orthonormal' }, { parity: 'svft-ref' }] as const) {
+        const label = `${rows} × ${columns}, ${JSON.stringify(more)}`;
+        const layer = await svft(weight, { ...options, ...more, factors });
+        t.equal(layer.rank, 6, `${label}: all of their directions`);
+        const merged = layer.mergedWeight();
+        assertClose(t, merged, head.data, tolerances.float64, `${label}: W' is what they make up`);
+        const y = layer.apply(x);
+        assertClose(t, y, reference.linear(dense(x), head).data, tolerances.float64, `${label}: y`);
+        // Those of σ = 0 train as well.
+        const m = parameter(layer, 'm').value.dataSync();
+        m.fill(1);
+        const moved = layer.mergedWeight();
+        const pattern = SparsityPattern.banded(6, 1);
+        const operator = {
+          u: dense(factors.u),
+          vt: dense(factors.vt),
+          sigma: snapshot(factors.s),
+          m: { pattern, values: m },
+          gate: 0,
+        };
+        assertClose(t, moved, reference.mergedWeight(operator).data, tolerances.float64, `${label}: trained`);
+        layer.enabled = false;
+        const base = layer.mergedWeight();
+        assertSameBits(t, base, weight, `${label}: off, the weight with its tail`);
+        disposeAll(merged, y, moved, base);
+        disposeLayer(layer);
+
+        await rejectsSigma(
+          t,
+          () => svft(weight, { ...options, ...more, factors: foreign }),
+          'BASE_MISMATCH',
+          `${label}: factors of another weight`,
+          'options.factors',
+        );
+        await rejectsSigma(
+          t,
+          () => svft(other, { ...options, ...more, factors }),
+          'BASE_MISMATCH',
+          `${label}: another weight`,
+          'options.factors',
+        );
+        const nothing = real(new Float64Array(6), [6], 'float64');
+        await rejectsSigma(
+          t,
+          () => svft(weight, { ...options, ...more, factors: { ...foreign, s: nothing } }),
+          'BASE_MISMATCH',
+          `${label}: nothing but fill`,
+          'options.factors',
+        );
+        nothing.dispose();
+      }
+      for (const residual of ['keep', undefined] as const) {
+        await rejectsSigma(
+          t,
+          () => svft(weight, { ...options, factors, ...(residual && { residual }) }),
+          'BASE_MISMATCH',
+          `${rows} × ${columns}: residual ${residual}, whose W' has the tail`,
+          'options.factors',
+        );
+      }
+      // A smaller rank leaves the fill out again.
+      const sliced = await svft(weight, { ...options, factors, rank: 3, residual: 'drop' });
+      const merged = sliced.mergedWeight();
+      assertClose(t, merged, head.data, tolerances.float64, `${rows} × ${columns}: sliced`);
+      merged.dispose();
+      disposeLayer(sliced);
+      disposeAll(weight, other, x);
+      disposeSvd(factors, foreign);
+    }
+  });
+});
+
+t.test('a tail that is slight is a tail', async (t) => {
+  // Within the slack that factors are given, but far beyond rounding: every strategy has to leave it out.
+  const spectrum = [1, 0.5, 0.2, 1e-4, 1e-4, 1e-4];
+  const weight = real(withSpectrum(seeded(1), 6, 6, spectrum), [6, 6], 'float64');
+  const x = gaussian(seeded(4), [5, 6], 'float64');
+  const made = await svft(weight, { rank: 3, residual: 'orthonormal' });
+  for (const residual of ['drop', 'orthonormal'] as const) {
+    for (const strategy of ['factored', 'merged'] as const) {
+      const layer = await svft(weight, { factors: made.factors, residual, strategy });
+      const [y, merged] = [layer.apply(x), layer.mergedWeight()];
+      const [u, s, vt] = [dense(made.factors.u), snapshot(made.factors.s), dense(made.factors.vt)];
+      const head = reference.matmul(reference.matmul(u, reference.diagonal(s)), vt);
+      assertClose(t, merged, head.data, tolerances.float64, `${residual}, ${strategy}: W'`);
+      assertClose(t, y, reference.linear(dense(x), head).data, tolerances.float64, `${residual}, ${strategy}: y`);
+      disposeAll(y, merged);
+      disposeLayer(layer);
+    }
+  }
+  disposeLayer(made);
+  disposeAll(weight, x);
+});
+
+t.test('values that the dtype cannot hold', async (t) => {
+  const weight = gaussian(seeded(1), [3, 3], 'float32');
+  const refused = (m: number[], gate: number, part: string) =>
+    rejectsSigma(t, () => svft(weight, { init: { m, gate } }), 'INVALID_ARGUMENT', part, part);
+  await refused([0, 1e300, 0], 0, 'options.init.m[1]');
+  await refused([0, 0, 0], 1e300, 'options.init.gate');
+  weight.dispose();
 });

@@ -1,9 +1,21 @@
 /** VectorFit's own options: which of σ and the bias are trained. */
-import { type VectorFitOptions, vectorFit } from 'sigmatune';
+import { AdamW, type AdaptedLinear, parameterCount, type VectorFitOptions, vectorFit } from 'sigmatune';
 import t from 'tap';
-import { layerShapes, tolerances } from './cases.js';
-import { assertClose, assertSameBits, at, disposeAll, expectNoLeak, item, rejectsSigma, snapshot } from './helpers.js';
-import { bench, dense, disposeLayer, parameter } from './layer.js';
+import { dtypes, layerShapes, tolerances } from './cases.js';
+import {
+  assertClose,
+  assertSameBits,
+  at,
+  disposeAll,
+  expectNoLeak,
+  gaussian,
+  item,
+  real,
+  rejectsSigma,
+  seeded,
+  snapshot,
+} from './helpers.js';
+import { bench, clearGradients, dense, disposeLayer, parameter } from './layer.js';
 import * as reference from './reference.js';
 
 const tall = item(layerShapes, 1);
@@ -157,4 +169,226 @@ t.test('a bias alone', async (t) => {
   assertClose(t, parameter(layer, 'bias').grad ?? [], sums, tolerances.float64, 'the gradient of the bias');
   disposeAll(pass.y, pass, dx);
   disposeLayer(layer);
+});
+
+t.test('a bias that is created', async (t) => {
+  await expectNoLeak(t, 'createBias', async () => {
+    using on = await bench(tall, 'float64');
+    for (const strategy of ['auto', 'factored', 'merged'] as const) {
+      const options = { factors: on.factors, strategy, createBias: true, name: 'q' } as const;
+      const layer = await vectorFit(on.weight, options);
+      t.same(
+        layer.parameters.map(({ name, value }) => [name, value.shape]),
+        [
+          ['q.sigma', [tall.in]],
+          ['q.bias', [tall.out]],
+        ],
+        `${strategy}: it trains`,
+      );
+      t.equal(layer.parameterCount, tall.in + tall.out, `${strategy}: and counts`);
+      const bias = parameter(layer, 'bias');
+      assertSameBits(t, bias.value, new Float64Array(tall.out), `${strategy}: zeros at first`);
+      const y = layer.apply(on.x);
+      const plain = reference.linear(dense(on.x), dense(on.weight)).data;
+      assertClose(t, y, plain, tolerances.float64, `${strategy}: so y is the base`);
+      const numbers = seeded(4).normals(tall.out);
+      bias.value.dataSync().set(numbers);
+      const pass = layer.forward(on.x);
+      assertClose(
+        t,
+        pass.y,
+        plain.map((value, i) => value + at(numbers, i % tall.out)),
+        tolerances.float64,
+        `${strategy}: it is added`,
+      );
+      const dx = pass.backward(on.dy);
+      assertClose(t, bias.grad ?? [], columnSums(dense(on.dy)), tolerances.float64, `${strategy}: its gradient`);
+      const merged = layer.mergedBias();
+      assertSameBits(t, merged ?? [], numbers, `${strategy}: merged`);
+      disposeAll(y, pass.y, pass, dx, merged);
+      disposeLayer(layer);
+    }
+
+    // Where there is one it is that which trains.
+    const given = await vectorFit(on.weight, { factors: on.factors, bias: on.bias, createBias: true });
+    assertSameBits(t, parameter(given, 'bias').value, on.bias, 'a layer that has a bias keeps it');
+    disposeLayer(given);
+    const alone = await vectorFit(on.weight, { factors: on.factors, createBias: true, train: { sigma: false } });
+    t.same(
+      alone.parameters.map(({ name }) => name),
+      ['bias'],
+      'it may be all that trains',
+    );
+    disposeLayer(alone);
+    const without = await vectorFit(on.weight, { factors: on.factors, createBias: false });
+    t.equal(without.mergedBias(), undefined, 'not by default');
+    disposeLayer(without);
+    for (const more of [{}, { bias: on.bias }]) {
+      await rejectsSigma(
+        t,
+        () => vectorFit(on.weight, { ...more, createBias: true, train: { bias: false } }),
+        'INVALID_ARGUMENT',
+        'a bias that would not train',
+        'createBias',
+        'train.bias',
+      );
+    }
+    for (const name of ['createBias', 'nonnegative'] as const) {
+      for (const bad of [1, 'yes', {}, Number.NaN]) {
+        const options = { [name]: bad } as unknown as VectorFitOptions;
+        await rejectsSigma(t, () => vectorFit(on.weight, options), 'INVALID_ARGUMENT', `${name}: ${bad}`, name);
+      }
+    }
+  });
+});
+
+function columnSums(a: reference.Matrix): Float64Array {
+  const sums = new Float64Array(a.columns);
+  for (let i = 0; i < a.rows; i++) for (let j = 0; j < a.columns; j++) sums[j] = at(sums, j) + reference.entry(a, i, j);
+  return sums;
+}
+
+/** Some on either side, and both zeros. */
+const mixed = [2, -1, 0, 0.5, -0, -3];
+
+t.test('σ that may not fall below zero', async (t) => {
+  for (const dtype of dtypes) {
+    await expectNoLeak(t, 'nonnegative', async () => {
+      using on = await bench(tall, dtype);
+      const [u, vt] = [dense(on.factors.u), dense(on.factors.vt)];
+      const [x, dy] = [dense(on.x), dense(on.dy)];
+      const rectified = reference.diagonal(mixed.map((value) => (value > 0 ? value : 0)));
+      const weight = reference.matmul(reference.matmul(u, rectified), vt);
+      // K = diag(Uᵀ dYᵀ X V), the gradient of an unclamped σ.
+      const k = reference.matmul(
+        reference.transpose(reference.matmul(dy, u)),
+        reference.matmul(x, reference.transpose(vt)),
+      );
+      const slopes = mixed.map((value, i) => (value > 0 ? reference.entry(k, i, i) : 0));
+      for (const strategy of ['auto', 'factored', 'merged'] as const) {
+        const label = `${strategy}, ${dtype}`;
+        const layer = await vectorFit(on.weight, { factors: on.factors, strategy, nonnegative: true });
+        const sigma = parameter(layer, 'sigma');
+        assertSameBits(t, sigma.value, on.factors.s, `${label}: begins as the weight`);
+        sigma.value.dataSync().set(mixed);
+        const y = layer.apply(on.x);
+        assertClose(t, y, reference.linear(x, weight).data, tolerances[dtype], `${label}: apply`);
+        const merged = layer.mergedWeight();
+        assertClose(t, merged, weight.data, tolerances[dtype], `${label}: the merged weight`);
+
+        const [one, two] = [layer.forward(on.x), layer.forward(on.x)];
+        // A pull-back goes by the σ of its forward pass.
+        sigma.value.dataSync().fill(-1);
+        const dx = one.backward(on.dy);
+        assertClose(t, one.y, reference.linear(x, weight).data, tolerances[dtype], `${label}: forward`);
+        assertClose(t, dx, reference.matmul(dy, weight).data, tolerances[dtype], `${label}: dx`);
+        assertClose(t, sigma.grad ?? [], slopes, tolerances[dtype], `${label}: the gradient`);
+        const found = snapshot(sigma.grad ?? []);
+        for (const [i, value] of mixed.entries())
+          if (!(value > 0)) t.equal(Math.abs(at(found, i)), 0, `${label}: none at σ = ${value}`);
+        sigma.value.dataSync().fill(1);
+        disposeAll(two.backward(on.dy));
+        assertClose(
+          t,
+          sigma.grad ?? [],
+          slopes.map((value) => 2 * value),
+          tolerances[dtype],
+          `${label}: twice`,
+        );
+
+        // What a framework assigned stays where there is no slope.
+        clearGradients(layer);
+        const assigned = real([1, 2, 3, 4, 5, 6], [6], dtype);
+        sigma.grad = assigned;
+        sigma.value.dataSync().set(mixed);
+        const third = layer.forward(on.x);
+        disposeAll(third.backward(on.dy));
+        const sum = slopes.map((value, i) => value + i + 1);
+        assertClose(t, sigma.grad ?? [], sum, tolerances[dtype], `${label}: beside an assigned one`);
+        assertSameBits(t, assigned, [1, 2, 3, 4, 5, 6], `${label}: which is not written`);
+        assigned.dispose();
+        assertSameBits(t, sigma.value, mixed, `${label}: σ itself is not clamped`);
+
+        const spectrum = await layer.spectrum();
+        const close = dtype === 'float64' ? 1e-12 : 1e-5;
+        assertClose(t, spectrum, [2, 0.5, 0, 0, 0, 0], { atol: close, rtol: 0 }, `${label}: the spectrum`);
+        const told = layer.telemetry();
+        const start = snapshot(on.factors.s);
+        const drift = start.map((value, i) => Math.abs(Math.max(0, at(mixed, i)) - value));
+        const numbers = [told.effectiveRank.after ?? 0, told.drift?.max ?? 0, told.change ?? 0];
+        const expected = [reference.effectiveRank([2, 0.5]), Math.max(...drift), Math.hypot(...drift)];
+        assertClose(t, numbers, expected, { atol: close, rtol: 0 }, `${label}: telemetry`);
+        disposeAll(y, merged, one.y, one, dx, two.y, two, third.y, third, spectrum);
+        disposeLayer(layer);
+      }
+    });
+  }
+});
+
+t.test('a σ below zero stays there', async (t) => {
+  using on = await bench(tall, 'float64');
+  const layer = await vectorFit(on.weight, { factors: on.factors, nonnegative: true });
+  const sigma = parameter(layer, 'sigma');
+  sigma.value.dataSync().set(mixed);
+  const optimizer = new AdamW(layer.parameters, { lr: 0.05, weightDecay: 0 });
+  for (let step = 0; step < 3; step++) {
+    const pass = layer.forward(on.x);
+    disposeAll(pass.backward(on.dy), pass.y, pass);
+    optimizer.step();
+    optimizer.zeroGrad();
+  }
+  const after = snapshot(sigma.value);
+  for (const [i, value] of mixed.entries()) {
+    if (value > 0) t.not(at(after, i), value, `${value} trains`);
+    else t.equal(at(after, i), value, `${value} has no gradient to train by`);
+  }
+  disposeLayer(layer);
+});
+
+t.test("the paper's variants on a small transformer", async (t) => {
+  // Section 3.2: Σ_a = σ of q, k, v, o; Σ = σ of all six; Σ_a+b = Σ_a and every bias; Σ+b all of both.
+  const [d, ff, blocks] = [8, 20, 2];
+  const attention = ['q', 'k', 'v', 'o'].map((name) => ({ name, out: d, in: d }));
+  const feedForward = [
+    { name: 'f1', out: ff, in: d },
+    { name: 'f2', out: d, in: ff },
+  ];
+  const all = [...attention, ...feedForward];
+  type Module = { name: string; out: number; in: number };
+  const variants: readonly [string, readonly (readonly [readonly Module[], VectorFitOptions['train']])[], number][] = [
+    ['Σ_a', [[attention, { bias: false }]], 4 * 8],
+    ['Σ', [[all, { bias: false }]], 6 * 8],
+    [
+      'Σ_a+b',
+      [
+        [attention, {}],
+        [feedForward, { sigma: false }],
+      ],
+      4 * (8 + 8) + 20 + 8,
+    ],
+    ['Σ+b', [[all, {}]], 4 * (8 + 8) + (8 + 20) + (8 + 8)],
+  ];
+  const random = seeded(1);
+  for (const [label, parts, hand] of variants) {
+    const layers: AdaptedLinear[] = [];
+    let counted = 0;
+    for (const [modules, train] of parts) {
+      counted += parameterCount(
+        { name: 'vectorfit', ...train },
+        modules.map((module) => ({ out: module.out, in: module.in, count: blocks })),
+      );
+      for (let block = 0; block < blocks; block++) {
+        for (const { name, out, in: inFeatures } of modules) {
+          const [weight, bias] = [gaussian(random, [out, inFeatures], 'float32'), gaussian(random, [out], 'float32')];
+          layers.push(await vectorFit(weight, { bias, name: `${block}.${name}`, ...(train && { train }) }));
+          disposeAll(weight, bias);
+        }
+      }
+    }
+    const names = layers.flatMap(({ parameters }) => parameters.map(({ name }) => name));
+    t.equal(new Set(names).size, names.length, `${label}: one name for each vector`);
+    const trained = layers.reduce((sum, layer) => sum + layer.parameterCount, 0);
+    t.same([trained, counted], [blocks * hand, blocks * hand], `${label}: as many numbers as by hand`);
+    for (const layer of layers) disposeLayer(layer);
+  }
 });

@@ -126,7 +126,13 @@ export class Adapter implements AdaptedLinear {
     this.#checkAlive(op);
     checkInteger(op, 'tokens', tokens, 1);
     if (!this.#enabled) {
-      return { strategy: 'base', gemms: 2, savedBytes: 0, why: 'base 2.00 GEMMs: the layer is switched off' };
+      const gemms = this.#base.gemms(op);
+      return {
+        strategy: 'base',
+        gemms,
+        savedBytes: 0,
+        why: `base ${gemms.toFixed(2)} GEMMs: the layer is switched off`,
+      };
     }
     const load = this.#load(tokens, true);
     const { strategy, gemms } = plan(load);

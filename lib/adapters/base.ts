@@ -4,6 +4,7 @@ import { copyOf } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { mergeTerms } from './merged.js';
 import type { Terms } from './operator.js';
+import { costOf } from './planner.js';
 import { FactoredRoute, FixedRoute, type Route } from './route.js';
 
 /** What a layer was before it was adapted. */
@@ -27,6 +28,21 @@ export class BaseLayer {
     const { bias, original } = this.#base;
     const weight = this.#reach(op);
     return weight ? new FixedRoute(weight, bias) : new FactoredRoute(original as Terms, bias);
+  }
+
+  /** Forward and backward in units of 2 · N · in · out flops. */
+  gemms(op: string): number {
+    const original = this.#reach(op) ? undefined : (this.#base.original as Terms);
+    if (original === undefined) return 2;
+    const [out, rank] = original.u.shape as readonly [number, number];
+    return costOf('factored', {
+      inFeatures: original.vt.shape[1] as number,
+      outFeatures: out,
+      rank,
+      tokens: 1,
+      training: true,
+      trainsCore: false,
+    });
   }
 
   /** A new tensor: the bits of W0 while it can be reached, the same to rounding afterwards. */

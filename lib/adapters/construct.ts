@@ -15,6 +15,14 @@ import type { AdaptedLinear, AdapterOptions } from './types.js';
 
 const commonOptions = ['name', 'bias', 'factors', 'device', 'signal', 'strategy'] as const;
 
+export interface Decomposed {
+  readonly factors: Svd;
+  /** Whether some of them, of σ = 0, are not the weight's. */
+  readonly filled: boolean;
+  /** All σ that are known: those of the factors, and those that were cut off. */
+  readonly sigma: Tensor<Real>;
+}
+
 /** What a family's design works with, checked. */
 export interface Site {
   readonly op: string;
@@ -35,7 +43,7 @@ export interface Site {
    * Thin factors of the weight as handles of this layer's own: the `rank` largest triples. Given ones must be the
    * weight's; with `allowFill` those of σ = 0 may be others, and `filled` says whether they are.
    */
-  decompose(rank?: number, allowFill?: boolean): Promise<{ factors: Svd; filled: boolean }>;
+  decompose(rank?: number, allowFill?: boolean): Promise<Decomposed>;
   /** A trainable parameter, under the layer's name. */
   parameter(name: string, value: Tensor<Real>): LayerParameter;
   /** Takes care of a new tensor: it is disposed if the construction fails. */
@@ -105,12 +113,15 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     bias: bias && own(bias.share()),
     strategy,
     decompose: async (rank, allowFill = false) => {
-      const filled = given !== undefined && !checkBelongs(op, given, kept, allowFill);
-      const factors = given
-        ? sliceFactors(op, given, rank)
-        : await thinSvd(op, 'weight', kept, { ...(rank && { rank }), ...(signal && { signal }) });
-      for (const tensor of [factors.u, factors.s, factors.vt]) own(tensor);
-      return { factors, filled };
+      const known = given ?? (await thinSvd(op, 'weight', kept, signal && { signal }));
+      // Only what was computed here is this layer's to dispose.
+      if (!given) for (const tensor of Object.values(known)) own(tensor);
+      const factors = sliceFactors(op, known, rank);
+      for (const tensor of Object.values(factors)) own(tensor);
+      const filled = given !== undefined && !checkBelongs(op, factors, kept, allowFill);
+      const sigma = own(known.s.share());
+      if (!given) for (const tensor of Object.values(known)) tensor.dispose();
+      return { factors, filled, sigma };
     },
     parameter: (role, value) => own(new LayerParameter(name === undefined ? role : `${name}.${role}`, value)),
   };
@@ -118,7 +129,8 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
 
 /** All thin triples; SHAPE_MISMATCH where the factors that were given are fewer. */
 export async function decomposeWhole(site: Site): Promise<Svd> {
-  const { factors } = await site.decompose();
+  const { factors, sigma } = await site.decompose();
+  sigma.dispose();
   const { size } = factors.s;
   if (size < site.thin) {
     fail('SHAPE_MISMATCH', site.op, 'options.factors', `all ${site.thin} singular triples`, describe(size));
@@ -127,13 +139,16 @@ export async function decomposeWhole(site: Site): Promise<Svd> {
 }
 
 /**
- * The terms of W' where U C Vᵀ is all of it: W0 + U (gM) Vᵀ while the caller keeps W0, which leaves W0's own numbers where
- * M is zero; U C Vᵀ afterwards, the same to rounding.
+ * The terms of W' where U C Vᵀ is all of it: W0 + U (C − diag σ) Vᵀ while the caller keeps W0, which leaves W0's own
+ * numbers where nothing was trained; U C Vᵀ afterwards, the same to rounding.
  */
-export function mergeOnBase(site: Site, factored: Terms): () => Terms {
+export function mergeOnBase(site: Site, factored: Terms, sigma: Tensor<Real>): () => Terms {
   return () => {
     const base = site.borrowedWeight();
-    return base ? { ...factored, base, diagonal: undefined } : factored;
+    if (base === undefined) return factored;
+    const { diagonal, ...others } = factored;
+    // A diagonal that is σ itself is in the base already; one that is trained adds what it has moved by.
+    return diagonal === sigma ? { ...others, base } : { ...factored, base, origin: sigma };
   };
 }
 

@@ -67,9 +67,12 @@ export function checkBelongs(op: string, factors: Svd, weight: Tensor<Real>, all
   const smallest = weight.dtype === 'float64' ? 1e-300 : 1e-32; // below it hardly a digit is left to compare
   if (scale <= smallest) return true;
   const off = relativeDistance(found, wanted, scale);
-  if (off <= belonging) return true;
   const sigma = memoryOf(op, 'options.factors.s', factors.s);
   const own = (_: number, i: number) => sigma[i] !== 0;
+  // Along a direction of σ = 0 the weight has nothing but rounding, however slight its tail.
+  const rounding = (weight.dtype === 'float64' ? 1e-11 : 1e-4) * scale;
+  const filled = found.some((value, i) => sigma[i] === 0 && Math.abs(value) > rounding);
+  if (off <= belonging && !filled) return true;
   if (allowFill && relativeDistance(found.filter(own), wanted.filter(own), scale) <= belonging) return false;
   fail(
     'BASE_MISMATCH',

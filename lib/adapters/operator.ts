@@ -24,6 +24,8 @@ export interface Terms {
   readonly diagonal?: Term | undefined;
   /** max(0, diagonal) stands in the diagonal's place. */
   readonly rectified?: boolean;
+  /** (r) What the base has of the diagonal already: it is subtracted. */
+  readonly origin?: Tensor<Real>;
   readonly core?: { readonly pattern: SparsityPattern; readonly values: Term; readonly gate?: Term | undefined };
 }
 
@@ -37,9 +39,17 @@ export function termMemory(op: string, argument: string, term: Term | undefined)
 }
 
 /** diag(C) beside M (r), with today's values. */
-export function diagonalOf(op: string, { diagonal, rectified }: Terms): RealArray | null {
+export function diagonalOf(op: string, { diagonal, rectified, origin }: Terms): RealArray | null {
   const memory = termMemory(op, 'sigma', diagonal);
-  return rectified && memory !== null ? memory.map((value) => Math.max(0, value)) : memory;
+  if (memory === null || !(rectified || origin)) return memory;
+  const present = rectified ? memory.map((value) => Math.max(0, value)) : memory;
+  const before = origin && memoryOf(op, 'factors.s', origin);
+  return before ? present.map((value, i) => value - (before[i] as number)) : present;
+}
+
+/** A copy of what decides which of the diagonal's entries have a slope now; null where all have. */
+export function slopeOf(op: string, { diagonal, rectified }: Terms): RealArray | null {
+  return rectified ? (termMemory(op, 'sigma', diagonal)?.slice() ?? null) : null;
 }
 
 /** What the native side takes for these terms, with today's values. */
@@ -73,25 +83,22 @@ export function coreParameters({ diagonal, core }: Terms): LayerParameter[] {
   return [diagonal, core?.values, core?.gate].filter((term) => term instanceof LayerParameter);
 }
 
-/**
- * Where a pull-back adds the gradient of every parameter that `wanted` names. `args` are those of the forward pass: what
- * was rectified there to 0 has no slope.
- */
+/** Where a pull-back adds the gradient of every parameter that `wanted` names; `slope` is that of the forward pass. */
 export function gradientTargets(
   op: string,
-  { diagonal, rectified, core }: Terms,
+  { diagonal, core }: Terms,
   bias: Term | undefined,
   wanted: ReadonlySet<LayerParameter>,
-  args: LayerArguments,
+  slope: RealArray | null,
 ): { arguments: GradientArguments; commit(): void } {
   const accumulators: Accumulator[] = [];
-  const target = (term: Term | undefined, slope?: RealArray | null): RealArray | null => {
+  const target = (term: Term | undefined, mask: RealArray | null = null): RealArray | null => {
     if (!(term instanceof LayerParameter && wanted.has(term))) return null;
-    const accumulator = slope ? whereSloped(term.accumulator(op), slope) : term.accumulator(op);
+    const accumulator = mask ? wherePositive(term.accumulator(op), mask) : term.accumulator(op);
     accumulators.push(accumulator);
     return accumulator.array;
   };
-  const sigma = target(diagonal, rectified ? args[6] : undefined);
+  const sigma = target(diagonal, slope);
   return {
     arguments: [sigma, target(core?.values), target(core?.gate), target(bias)],
     commit: () => {
@@ -100,14 +107,14 @@ export function gradientTargets(
   };
 }
 
-/** An accumulator that takes only what arrives where the slope is positive. */
-function whereSloped({ array, commit }: Accumulator, slope: RealArray): Accumulator {
+/** An accumulator that takes only what arrives where the mask is positive. */
+function wherePositive({ array, commit }: Accumulator, mask: RealArray): Accumulator {
   const arrived = array.map(() => 0);
   return {
     array: arrived,
     commit: () => {
       for (let i = 0; i < array.length; i++) {
-        if ((slope[i] as number) > 0) array[i] = (array[i] as number) + (arrived[i] as number);
+        if ((mask[i] as number) > 0) array[i] = (array[i] as number) + (arrived[i] as number);
       }
       commit();
     },

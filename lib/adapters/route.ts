@@ -9,6 +9,7 @@ import {
   frozenArguments,
   gradientTargets,
   layerArguments,
+  slopeOf,
   type Term,
   type Terms,
   termMemory,
@@ -68,10 +69,11 @@ export class FactoredRoute implements Route {
     const p = trainsCore(terms, wanted) ? output(op, terms.u.dtype, [native.adapterSavedLength(rank, tokens)]) : null;
     native.adapterForward(...args, x, y, p?.array ?? null, tokens);
     const frozen = frozenArguments(args);
+    const slope = slopeOf(op, terms);
     return {
       saved: p === null ? [] : [p.tensor()],
       pullBack: (backwardOp, dy, dx) => {
-        const gradients = gradientTargets(backwardOp, terms, this.#bias, stillTrainable(wanted), frozen);
+        const gradients = gradientTargets(backwardOp, terms, this.#bias, stillTrainable(wanted), slope);
         native.adapterBackward(...frozen, p?.array ?? null, dy, dx, ...gradients.arguments, tokens);
         gradients.commit();
       },
@@ -143,11 +145,12 @@ export class MergedRoute implements Route {
     copy?.array.set(batch.x);
     throughWeight(batch, merged, this.#bias);
     const args = frozenArguments(layerArguments(op, terms, undefined));
+    const slope = slopeOf(op, terms);
     const weight = merged.read(op, 'merged') as RealArray;
     return {
       saved: copy === null ? [merged.share()] : [merged.share(), copy.tensor()],
       pullBack: (backwardOp, dy, dx) => {
-        const gradients = gradientTargets(backwardOp, terms, this.#bias, stillTrainable(wanted), args);
+        const gradients = gradientTargets(backwardOp, terms, this.#bias, stillTrainable(wanted), slope);
         const x = copy?.array ?? null;
         native.adapterMergedBackward(...args, weight, x, dy, dx, ...gradients.arguments, tokens);
         gradients.commit();

@@ -1,4 +1,4 @@
-import { entropyOf } from '../linalg/effective-rank.js';
+import { entropyOf, largestOf } from '../linalg/effective-rank.js';
 import type { RealArray } from '../native.js';
 
 /**
@@ -11,7 +11,7 @@ import type { RealArray } from '../native.js';
  * entropy: its values rise alike. A flat one has all it can have, and stays.
  */
 export function entropyPerturbation(s: RealArray, first: number, k: number, energy: number): Float64Array {
-  const largest = Float64Array.from(s).reduce((most, value) => Math.max(most, value), 0);
+  const largest = largestOf(Float64Array.from(s));
   if (largest === 0) return new Float64Array(k).fill(Math.sqrt(energy / k));
   const rounding = s instanceof Float32Array ? 2 ** -23 : 2 ** -52;
   const scaled = Float64Array.from(s, (value) => Math.max(value / largest, rounding));
@@ -19,6 +19,6 @@ export function entropyPerturbation(s: RealArray, first: number, k: number, ener
   const rise = scaled.subarray(first, first + k).map((value) => -(Math.log(value / sum) + entropy));
   const norm = Math.hypot(...rise);
   // What is left of a flat spectrum is rounding, which has no direction.
-  if (norm <= s.length * rounding) return new Float64Array(k);
+  if (largestOf(rise.map(Math.abs)) <= 16 * Math.sqrt(s.length) * rounding) return new Float64Array(k);
   return rise.map((value) => (Math.sqrt(energy) * value) / norm);
 }

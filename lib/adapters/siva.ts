@@ -36,7 +36,8 @@ export interface SivaOptions extends AdapterOptions {
 
 /** k = max(1, n − j*), where the first j* values are the fewest that carry a share `perc` of the spectrum. */
 export function varianceCount(s: ArrayLike<number>, perc: number, spectrum: 'squared' | 'linear'): number {
-  const parts = Array.from(s, (value) => (spectrum === 'squared' ? value * value : value));
+  const largest = s[0] || 1; // neither overflow nor underflow
+  const parts = Array.from(s, (value) => (spectrum === 'squared' ? (value / largest) ** 2 : value / largest));
   const total = parts.reduce((sum, part) => sum + part, 0);
   let carried = 0;
   const cut = parts.findIndex((part) => {
@@ -71,8 +72,8 @@ function readEnergy(op: string, { init = 'zeros', basis }: SivaOptions): number 
   }
   if (basis === 'random') reject(op, 'options.init', `'zeros' with a random basis, which has no singular values`, init);
   const { energy } = checkOptions(op, 'options.init', init, ['energy']);
-  if (checkNumber(op, 'options.init.energy', energy, 0) === 0) {
-    reject(op, 'options.init.energy', 'a number above 0', energy);
+  if (typeof energy !== 'number' || !Number.isFinite(energy) || energy <= 0) {
+    reject(op, 'options.init.energy', 'a finite number above 0', energy);
   }
   return energy;
 }
@@ -100,7 +101,12 @@ export const siva = family<SivaOptions>(
     const k = chosen.count ?? varianceCount(sigma, chosen.perc, chosen.spectrum);
     const first = chosen.select === 'top' ? 0 : thin - k;
     const start = output(op, full.u.dtype, [k]);
-    if (chosen.energy !== undefined) start.array.set(entropyPerturbation(sigma, first, k, chosen.energy));
+    if (chosen.energy !== undefined) {
+      start.array.set(entropyPerturbation(sigma, first, k, chosen.energy));
+      if (!start.array.every(Number.isFinite)) {
+        reject(op, 'options.init.energy', `an energy whose root ${site.dtype} can hold`, chosen.energy);
+      }
+    }
     const s = site.parameter('s', start.tensor());
 
     const ownBasis = chosen.basis === 'weight';
@@ -132,11 +138,11 @@ function factoredBlueprint(site: Site, full: Svd, { first = 0, s, choices }: Tra
     rank,
     bias,
     base: { weight: site.borrowedWeight, original, bias },
-    spectrum: { initial: full.s, first: 0 },
+    spectrum: { initial: full.s, first: 0, whole: true },
     // All triples are in use; those that train are copied only for a caller who asks.
     factors: () => selectTriples(op, full, first, rank),
     factored,
-    merge: mergeOnBase(site, factored),
+    merge: mergeOnBase(site, factored, full.s),
     choices: choices.filter((strategy) => strategy !== 'lowrank'),
     owned: [full.u, full.s, full.vt],
   };
@@ -152,7 +158,7 @@ function lowrankBlueprint(site: Site, full: Svd, factors: Svd, { first, s, choic
     rank: s.value.size,
     bias,
     base: { weight: () => weight, bias },
-    spectrum: { initial: full.s, first },
+    spectrum: { initial: full.s, first, whole: true },
     factors: () => factors,
     lowrank,
     merge: () => lowrank,

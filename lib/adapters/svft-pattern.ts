@@ -63,8 +63,8 @@ function referenceScores(op: string, u: Tensor, vt: Tensor): RealArray {
       'SHAPE_MISMATCH',
       op,
       'options.pattern',
-      `another than 'topk' where parity 'svft-ref' meets a truncated rank`,
-      `'topk'`,
+      `'plain', 'banded', 'random' or a pattern of your own where parity 'svft-ref' meets a truncated rank`,
+      `'topk', with which the reference code fails`,
     );
   }
   if (out > columns) return vt.dataSync() as RealArray;

@@ -22,6 +22,7 @@ import type { Terms } from './operator.js';
 import type { Strategy } from './planner.js';
 import { type PatternName, patternNames, patternOf } from './svft-pattern.js';
 import { completed } from './svft-residual.js';
+import type { Spectrum } from './telemetry.js';
 import type { AdapterOptions } from './types.js';
 
 export interface SvftOptions extends AdapterOptions {
@@ -63,7 +64,8 @@ export interface SvftOptions extends AdapterOptions {
 function settings(op: string, thin: number, options: SvftOptions) {
   const { pattern = 'plain', init, rank } = options;
   const { offDiagonals } = options;
-  if (options.pattern === undefined && offDiagonals !== undefined && offDiagonals !== 0) {
+  const band = readBand(op, 'options.offDiagonals', offDiagonals ?? 1);
+  if (options.pattern === undefined && offDiagonals !== undefined && band.lower + band.upper > 0) {
     reject(op, 'options.pattern', `'banded', 'random' or 'topk' to go with offDiagonals`, options.pattern);
   }
   const parity = options.parity !== undefined;
@@ -72,7 +74,7 @@ function settings(op: string, thin: number, options: SvftOptions) {
   return {
     pattern,
     parity,
-    offDiagonals: readBand(op, 'options.offDiagonals', offDiagonals ?? 1),
+    offDiagonals: band,
     replacement: checkBoolean(op, 'options.replacement', options.replacement ?? parity),
     includeDiagonal: checkBoolean(op, 'options.includeDiagonal', options.includeDiagonal ?? false),
     seed: checkSeed(op, 'options.seed', options.seed ?? 0),
@@ -132,7 +134,14 @@ export const svft = family<SvftOptions>(
         ? await completed(site, found.factors, random(chosen.seed, 2), chosen.parity)
         : found.factors;
     const tail = truncated || found.filled ? (keeps ? 'kept' : 'gone') : 'none';
-    return blueprint(site, factors, coreOf(site, chosen, factors), tail);
+    // Directions drawn as the reference code draws them, or given, need not be orthogonal to the others.
+    const skew = found.filled || (factors !== found.factors && chosen.parity);
+    // A tail that is kept keeps its σ in W', too.
+    const initial = tail === 'kept' ? found.sigma : factors.s;
+    if (initial !== found.sigma) found.sigma.dispose();
+    const whole = tail !== 'kept' || initial.size === site.thin;
+    const spectrum = { initial, first: skew ? undefined : 0, whole, skew };
+    return blueprint(site, factors, coreOf(site, chosen, factors), tail, spectrum);
   },
 );
 
@@ -163,15 +172,26 @@ function initialise(op: string, { init, gate, seed }: Settings, m: RealArray, ga
     const expected = `${m.length} numbers, one for each entry of the pattern`;
     fail('SHAPE_MISMATCH', op, 'options.init.m', expected, describe(length ?? given));
   }
-  for (let p = 0; p < m.length; p++) m[p] = checkNumber(op, `options.init.m[${p}]`, given[p], -Infinity);
+  const put = (array: RealArray, index: number, argument: string, value: unknown): void => {
+    array[index] = checkNumber(op, argument, value, -Infinity);
+    // Rounded to float32, a large number is infinite.
+    if (!Number.isFinite(array[index])) reject(op, argument, 'a number that the dtype of the layer can hold', value);
+  };
+  for (let p = 0; p < m.length; p++) put(m, p, `options.init.m[${p}]`, given[p]);
   if (start !== undefined) {
     if (!gate) reject(op, 'options.init.gate', 'no value, since `gate` is false', start);
-    gamma[0] = checkNumber(op, 'options.init.gate', start, -Infinity);
+    put(gamma, 0, 'options.init.gate', start);
   }
 }
 
 /** `tail`: what lies beyond the factors' directions is nothing, or is kept beside U C Vᵀ, or is left out of W'. */
-function blueprint(site: Site, factors: Svd, core: Core, tail: 'none' | 'kept' | 'gone'): Blueprint {
+function blueprint(
+  site: Site,
+  factors: Svd,
+  core: Core,
+  tail: 'none' | 'kept' | 'gone',
+  spectrum: Spectrum,
+): Blueprint {
   const { u, s, vt } = factors;
   const available: Strategy[] = tail === 'kept' ? ['lowrank', 'merged'] : ['factored', 'merged'];
   // At full rank the base can carry diag(σ) as well, at a higher price: only for those who ask.
@@ -181,17 +201,18 @@ function blueprint(site: Site, factors: Svd, core: Core, tail: 'none' | 'kept' |
       ? 'the directions beyond `rank` are not decomposed'
       : 'the weight beyond `rank` is not kept, so there is no base to add to';
   const choices = chooseFrom(site, available, refusal);
-  const common = { factors: () => factors, rank: s.size, bias: site.bias, spectrum: { initial: s, first: 0 }, choices };
+  const common = { factors: () => factors, rank: s.size, bias: site.bias, spectrum, choices };
   if (tail === 'kept' || choices.includes('lowrank')) {
     const lowrank: Terms = { base: site.weight, u, vt, core };
     const base = { weight: () => site.weight, bias: site.bias };
-    return { ...common, base, lowrank, merge: () => lowrank, owned: [u, s, vt, site.weight] };
+    const owned = [u, s, vt, spectrum.initial, site.weight];
+    return { ...common, base, lowrank, merge: () => lowrank, owned };
   }
   const original: Terms = { u, vt, diagonal: s };
   const factored: Terms = { ...original, core };
   const base = { weight: site.borrowedWeight, bias: site.bias };
-  const owned = [u, s, vt];
+  const owned = [u, s, vt, spectrum.initial];
   // Without its tail W' is no longer W0 and an update, nor do the factors make up W0.
   if (tail === 'gone') return { ...common, base, factored, merge: () => factored, owned };
-  return { ...common, base: { ...base, original }, factored, merge: mergeOnBase(site, factored), owned };
+  return { ...common, base: { ...base, original }, factored, merge: mergeOnBase(site, factored, s), owned };
 }

@@ -1,4 +1,5 @@
-import { effectiveRank } from '../linalg/effective-rank.js';
+import { describe, fail } from '../check.js';
+import { effectiveRank, largestOf, xLogX } from '../linalg/effective-rank.js';
 import type { RealArray } from '../native.js';
 import type { Real } from '../tensor/dtype.js';
 import { memoryOf } from '../tensor/operand.js';
@@ -9,15 +10,16 @@ import { diagonalOf, type Terms, termMemory } from './operator.js';
 export interface Telemetry {
   /**
    * exp of the spectrum's entropy (see `effectiveRank`) of W0 and of W', over the singular values that the layer knows:
-   * all, or the `rank` largest of a truncated weight. `after` is undefined for directions that are not the weight's own.
+   * all, or those of the truncated factors that it was given. `after` is undefined where it takes a decomposition to tell
+   * (see `spectrum`): for directions that are not the weight's own, and where M is too large beside σ.
    */
   readonly effectiveRank: { readonly before: number; readonly after: number | undefined };
   /** |C_ii − σ_i|, how far the core's diagonal has left the same singular values. */
   readonly drift: { readonly mean: number; readonly max: number } | undefined;
-  /** Whether `after` is exact, as it is for a diagonal core; else it holds to second order in M. */
+  /** Whether `after` is exact, as it is for a diagonal core of a weight all of whose σ are known; else to second order in M. */
   readonly exact: boolean;
-  /** ‖ΔW‖_F: how much training has changed the weight. */
-  readonly change: number;
+  /** ‖ΔW‖_F, how much training has changed the weight; undefined where U or V is not orthonormal. */
+  readonly change: number | undefined;
   /** sigmoid(γ), where there is a gate. */
   readonly gate: number | undefined;
   /** Names of the parameters that are not trainable now. */
@@ -28,8 +30,12 @@ export interface Telemetry {
 export interface Spectrum {
   /** σ (q): all, or the largest */
   readonly initial: Tensor<Real>;
+  /** Whether W' has no other singular values than those that follow from these. */
+  readonly whole: boolean;
   /** Which of them belongs to the first direction of the terms; undefined where those are not the weight's own. */
   readonly first: number | undefined;
+  /** Whether U or V may not be orthonormal. */
+  readonly skew?: boolean;
 }
 
 /** C: its diagonal (r), and by rows what stands beside it, each cell once. */
@@ -98,8 +104,6 @@ function moved(gained: Float64Array, initial: RealArray, first: number): Float64
   return sigma;
 }
 
-const xLogX = (x: number): number => (x > 0 ? x * Math.log(x) : 0);
-
 /** S = Σσ and Σ σ log σ, of which the entropy is log S − Σ σ log σ / S. */
 interface Sums {
   sum: number;
@@ -108,6 +112,7 @@ interface Sums {
 
 /** Adds what the block [p b; c q] has more than its diagonal: its singular values s1 ≥ s2 have s1 ± s2 = √(‖·‖² ± 2|det|). */
 function addBlock(sums: Sums, p: number, q: number, b: number, c: number): void {
+  if (b === 0 && c === 0) return;
   const squares = p * p + q * q + b * b + c * c;
   const twice = 2 * Math.abs(p * q - b * c);
   const [plus, minus] = [Math.sqrt(squares + twice), Math.sqrt(Math.max(0, squares - twice))];
@@ -115,48 +120,62 @@ function addBlock(sums: Sums, p: number, q: number, b: number, c: number): void 
   sums.logs += xLogX((plus + minus) / 2) + xLogX((plus - minus) / 2) - xLogX(Math.abs(p)) - xLogX(Math.abs(q));
 }
 
+/** How much of Σσ the blocks may add before their number is no longer told: beyond it pairs do not act alone. */
+const furthest = 0.05;
+
 /**
  * The effective rank of a core with diagonal σ. What stands beside the diagonal acts to second order, and to that order
  * each pair (i, j) acts alone, as the 2 × 2 block that it is.
  */
-function effectiveRankOf(sigma: Float64Array, core: Core, first: number): number {
+function effectiveRankOf(sigma: Float64Array, core: Core, first: number): number | undefined {
   const sums: Sums = { sum: 0, logs: 0 };
+  const unit = largestOf(sigma.map(Math.abs)) || 1;
+  const at = (i: number) => (sigma[first + i] as number) / unit;
   for (let i = 0; i < sigma.length; i++) {
-    sums.sum += Math.abs(sigma[i] as number);
-    sums.logs += xLogX(Math.abs(sigma[i] as number));
+    const size = Math.abs(sigma[i] as number) / unit;
+    sums.sum += size;
+    sums.logs += xLogX(size);
   }
+  const ofDiagonal = sums.sum;
   const { starts, columns, values } = core;
   for (let i = 0; i + 1 < starts.length; i++) {
     for (let p = starts[i] as number; p < (starts[i + 1] as number); p++) {
       const j = columns[p] as number;
       const mirrored = cellOf(core, j, i);
       if (mirrored !== undefined && j < i) continue; // seen from its other side
-      addBlock(sums, sigma[first + i] as number, sigma[first + j] as number, values[p] as number, mirrored ?? 0);
+      addBlock(sums, at(i), at(j), (values[p] as number) / unit, (mirrored ?? 0) / unit);
     }
   }
-  return sums.sum > 0 ? Math.exp(Math.log(sums.sum) - sums.logs / sums.sum) : 0;
+  if (sums.sum - ofDiagonal > furthest * ofDiagonal) return undefined;
+  return sums.sum === 0 ? 0 : Math.exp(Math.log(sums.sum) - sums.logs / sums.sum);
+}
+
+/** ‖·‖ of all these numbers, without overflow on the way. */
+function normOf(...lists: readonly Float64Array[]): number {
+  const unit = Math.max(...lists.map((list) => largestOf(list.map(Math.abs))));
+  if (unit === 0 || !Number.isFinite(unit)) return unit;
+  let squares = 0;
+  for (const list of lists) for (let i = 0; i < list.length; i++) squares += ((list[i] as number) / unit) ** 2;
+  return unit * Math.sqrt(squares);
 }
 
 /** No decomposition: O(q + entries), cheap enough for every step. */
-export function telemetryOf(op: string, terms: Terms, { initial, first }: Spectrum): Omit<Telemetry, 'frozen'> {
+export function telemetryOf(op: string, terms: Terms, spectrum: Spectrum): Omit<Telemetry, 'frozen'> {
+  const { initial, first, whole, skew = false } = spectrum;
   const before = memoryOf(op, 'factors.s', initial);
   const core = coreOf(op, terms);
   const gained = gains(terms, core, before);
-  let [squares, distance, farthest] = [0, 0, 0];
-  for (let i = 0; i < gained.length; i++) {
-    const gain = Math.abs(gained[i] as number);
-    squares += gain * gain;
-    distance += gain;
-    farthest = Math.max(farthest, gain);
-  }
-  for (let p = 0; p < core.count; p++) squares += (core.values[p] as number) ** 2;
   const own = first !== undefined;
-  const after = own ? effectiveRankOf(moved(gained, before, first), core, first) : undefined;
+  const distances = gained.map(Math.abs);
+  const mean = distances.reduce((sum, distance) => sum + distance / before.length, 0);
   return {
-    effectiveRank: { before: effectiveRank(before), after },
-    drift: own ? { mean: distance / before.length, max: farthest } : undefined,
-    exact: own && core.count === 0,
-    change: Math.sqrt(squares),
+    effectiveRank: {
+      before: effectiveRank(before),
+      after: own ? effectiveRankOf(moved(gained, before, first), core, first) : undefined,
+    },
+    drift: own ? { mean, max: largestOf(distances) } : undefined,
+    exact: own && whole && core.count === 0,
+    change: skew ? undefined : normOf(gained, core.values.subarray(0, core.count)),
     gate: gateOf(op, terms),
   };
 }
@@ -171,8 +190,8 @@ export function knownSpectrum(
   const before = memoryOf(op, 'factors.s', initial);
   const core = coreOf(op, terms);
   if (first === undefined || core.count > 0 || before.length < thin) return undefined;
-  return moved(gains(terms, core, before), before, first)
-    .map(Math.abs)
-    .sort()
-    .reverse();
+  const sigma = moved(gains(terms, core, before), before, first);
+  const broken = sigma.find((value) => !Number.isFinite(value));
+  if (broken !== undefined) fail('NON_FINITE', op, 'parameters', 'finite numbers', describe(broken));
+  return sigma.map(Math.abs).sort().reverse();
 }

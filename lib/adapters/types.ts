@@ -41,7 +41,7 @@ export interface AdaptedLinear extends Disposable {
   /**
    * true at first. Switched off, the layer is the pretrained one, y = x · W0ᵀ + b0: no parameter gets a gradient,
    * `mergedWeight` and `mergedBias` give back W0 and b0. That takes W0's own bits while the caller keeps the weight, and
-   * U diag(σ) Vᵀ afterwards. Layers on one set of factors are switched one by one.
+   * U diag(σ) Vᵀ afterwards (DISPOSED where a truncated rank dropped its tail). Layers on one set of factors are switched one by one.
    */
   enabled: boolean;
   /** x [N, in] → y [N, out], keeping nothing. */
@@ -54,19 +54,19 @@ export interface AdaptedLinear extends Disposable {
   mergedBias(): Tensor<Real> | undefined;
   /**
    * What training has done so far: effective rank before and after, how far σ and the weight have moved, the gate, who is
-   * frozen. Takes no decomposition, so that it can be read at every step.
+   * frozen. Takes no decomposition, so that it can be read at every step. Speaks of W', switched on or off.
    *
    * @throws SigmaError DISPOSED
    */
   telemetry(): Telemetry;
   /**
-   * The singular values of W' [min(out, in)], descending: at once where the core is diagonal, else through an SVD, off
+   * The singular values of W' [min(out, in)], switched on or off, descending: at once where the core is diagonal, else through an SVD, off
    * the event loop. A new tensor.
    *
    * @throws SigmaError (as a rejection) DISPOSED, ABORTED, NON_FINITE
    */
   spectrum(options?: { signal?: AbortSignal }): Promise<Tensor<Real>>;
-  /** How a batch of N tokens would be trained on, and what that costs. */
+  /** How a batch of N tokens would be trained on, and what that costs; strategy 'base' where the layer is switched off. */
   explain(tokens: number): {
     readonly strategy: string;
     /** Forward and backward, in units of 2 · N · in · out flops. */

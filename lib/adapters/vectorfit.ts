@@ -2,7 +2,7 @@ import { checkBoolean, checkOptions, reject } from '../check.js';
 import type { Real } from '../tensor/dtype.js';
 import { copyOf, output } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { chooseFrom, decomposeWhole, family, type Site } from './construct.js';
+import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from './construct.js';
 import type { Terms } from './operator.js';
 import type { AdapterOptions } from './types.js';
 
@@ -11,7 +11,7 @@ export interface VectorFitOptions extends AdapterOptions {
   train?: { sigma?: boolean; bias?: boolean };
   /** Gives a layer that has no bias one of zeros to train. Default false, as the paper leaves such layers without. */
   createBias?: boolean;
-  /** max(0, σ) in the place of σ, as SVDiff has it: a σ below 0 counts as 0 and gets no gradient. Default false. */
+  /** max(0, σ) in the place of σ, as SVDiff has it: a σ at or below 0 gets no gradient. Default false. */
   nonnegative?: boolean;
 }
 
@@ -45,16 +45,19 @@ export const vectorFit = family<VectorFitOptions>(
 
     const sigma = trains.sigma ? site.parameter('sigma', copyOf(op, 'factors.s', s)) : s;
     const bias = trains.bias ? site.parameter('bias', startOf(site)) : site.bias;
-    const owned = trains.bias && site.bias ? [u, s, vt, site.bias] : [u, s, vt];
+    // What the bias was, whatever becomes of the caller's.
+    const baseBias = trains.bias && site.bias ? site.own(copyOf(op, 'options.bias', site.bias)) : site.bias;
+    if (trains.bias) site.bias?.dispose();
+    const owned = trains.bias && baseBias ? [u, s, vt, baseBias] : [u, s, vt];
     const terms: Terms = { u, vt, diagonal: sigma, rectified };
     return {
       factors: () => factors,
       rank: s.size,
       bias,
-      base: { weight: site.borrowedWeight, original: { u, vt, diagonal: s }, bias: site.bias },
-      spectrum: { initial: s, first: 0 },
+      base: { weight: site.borrowedWeight, original: { u, vt, diagonal: s }, bias: baseBias },
+      spectrum: { initial: s, first: 0, whole: true },
       factored: terms,
-      merge: () => terms,
+      merge: mergeOnBase(site, terms, s),
       choices,
       owned,
     };
@@ -70,7 +73,12 @@ function readTrain({ op, bias }: Site, options: VectorFitOptions): { sigma: bool
   if (create && !wanted) reject(op, 'options.createBias', 'false where `train.bias` is false', create);
   const trainsBias = wanted && (bias !== undefined || create);
   if (!sigma && !trainsBias) {
-    reject(op, 'options.train', 'something to train: sigma, or the bias of a layer that has one', train);
+    reject(
+      op,
+      'options.train',
+      'something to train: sigma, or the bias of a layer that has one',
+      Object.entries(train).flat(),
+    );
   }
   return { sigma, bias: trainsBias };
 }

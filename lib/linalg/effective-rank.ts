@@ -16,17 +16,25 @@ function magnitudes(op: string, s: Tensor | ArrayLike<number>): Float64Array {
   return found;
 }
 
-/** S = Σσ, and H = −Σ p log p of p = σ / S with 0 · log 0 = 0; NaN where the spectrum has one. */
+/** x log x, which is 0 at 0. */
+export function xLogX(x: number): number {
+  return x === 0 ? 0 : x * Math.log(x);
+}
+
+/** S = Σσ, and H = −Σ p log p = log S − Σ σ log σ / S of p = σ / S; NaN where the spectrum has one. */
 export function entropyOf(sigma: Float64Array): { sum: number; entropy: number } {
   let sum = 0;
-  for (let i = 0; i < sigma.length; i++) sum += sigma[i] as number;
-  let entropy = 0;
+  let logs = 0;
   for (let i = 0; i < sigma.length; i++) {
-    const p = (sigma[i] as number) / sum;
-    if (p > 0) entropy -= p * Math.log(p);
-    else if (Number.isNaN(p)) return { sum, entropy: Number.NaN };
+    sum += sigma[i] as number;
+    logs += xLogX(sigma[i] as number);
   }
-  return { sum, entropy };
+  return { sum, entropy: Math.log(sum) - logs / sum };
+}
+
+/** The largest of magnitudes, NaN where there is one: numbers divided by it neither overflow nor vanish together. */
+export function largestOf(sigma: Float64Array): number {
+  return sigma.reduce((most, value) => Math.max(most, value), 0);
 }
 
 /**
@@ -39,8 +47,9 @@ export function entropyOf(sigma: Float64Array): { sum: number; entropy: number }
  */
 export function effectiveRank(s: Tensor | ArrayLike<number>): number {
   const sigma = magnitudes('effectiveRank', s);
-  if (sigma.every((value) => value === 0)) return 0;
-  return Math.exp(entropyOf(sigma).entropy);
+  const largest = largestOf(sigma);
+  if (largest === 0) return 0;
+  return Math.exp(entropyOf(sigma.map((value) => value / largest)).entropy);
 }
 
 /**
@@ -58,9 +67,12 @@ export function effectiveRankGradient(s: Tensor | ArrayLike<number>): Float64Arr
   const op = 'effectiveRankGradient';
   const sigma = magnitudes(op, s);
   const signs = Tensor.is(s) ? memoryOf(op, 's', s) : s;
-  const { sum, entropy } = entropyOf(sigma);
-  return sigma.map((value, i) => {
-    if (value === 0) return 0;
-    return (-Math.sign(signs[i] as number) * Math.exp(entropy) * (Math.log(value / sum) + entropy)) / sum;
+  const largest = largestOf(sigma);
+  const scaled = sigma.map((value) => value / largest);
+  const { sum, entropy } = entropyOf(scaled);
+  return scaled.map((value, i) => {
+    if (sigma[i] === 0) return 0;
+    const rise = -(Math.log(value / sum) + entropy) / sum / largest;
+    return Math.sign(signs[i] as number) * Math.exp(entropy) * rise;
   });
 }

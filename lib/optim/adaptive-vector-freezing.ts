@@ -1,4 +1,4 @@
-import { checkBoolean, checkInteger, checkNumber, checkOptions, isRecord, reject } from '../check.js';
+import { checkBoolean, checkInteger, checkNumber, checkOptions, describe, fail, isRecord, reject } from '../check.js';
 import { SigmaError } from '../errors.js';
 import type { RealArray } from '../native.js';
 import type { Parameter } from '../parameter.js';
@@ -23,7 +23,7 @@ export interface FreezingOptions {
 interface Watched {
   readonly parameter: Parameter;
   /** v0 */
-  initial: RealArray;
+  readonly initial: RealArray;
 }
 
 /** What a resumed run needs, by parameter: structured-cloneable. */
@@ -41,7 +41,7 @@ interface FreezingState {
  * (`count` of them) a vector's strength moves towards its mean distance from where it began,
  * S' ← beta · S' + (1 − beta) · ‖v0 − v‖₁ / dim(v), and the `freeze` strongest are frozen until the next of these steps;
  * after the last they stay frozen, unless `release`. Of equals the earlier parameter goes first. A parameter that is not
- * trainable at construction is left alone. A frozen vector's gradient is not computed, and optimisers skip it wholly.
+ * trainable at construction is left alone; what the caller freezes later stays frozen. A frozen vector's gradient is not computed, and optimisers skip it wholly.
  *
  * Hegde et al., VectorFit, Section 3.2.
  *
@@ -55,8 +55,9 @@ interface FreezingState {
  */
 export class AdaptiveVectorFreezing {
   readonly #options: Required<FreezingOptions>;
-  readonly #watched: readonly Watched[];
-  readonly #strengths = new Map<string, number>();
+  readonly #all: readonly Parameter[];
+  #watched: readonly Watched[];
+  #strengths: Map<string, number>;
   #frozen: readonly string[] = [];
 
   constructor(parameters: readonly Parameter[], options: FreezingOptions) {
@@ -76,7 +77,8 @@ export class AdaptiveVectorFreezing {
       beta: checkNumber(op, 'options.beta', given.beta ?? 0.99, 0, 1),
       release: checkBoolean(op, 'options.release', given.release ?? false),
     };
-    for (const { name } of list) this.#strengths.set(name, 0);
+    this.#all = all;
+    this.#strengths = new Map(list.map(({ name }) => [name, 0]));
     this.#watched = list.map((parameter) => ({
       parameter,
       initial: memoryOf(op, `${parameter.name}.value`, parameter.value).slice(),
@@ -99,13 +101,17 @@ export class AdaptiveVectorFreezing {
     checkInteger(op, 't', t, 1, Number.MAX_SAFE_INTEGER);
     const { start, every, count, freeze, beta, release } = this.#options;
     const turn = (t - start) / every;
-    if (turn === count && release) this.#freeze([]);
+    if (turn >= count && release) this.#freeze([]);
     if (turn < 0 || !Number.isInteger(turn) || turn >= count) return;
 
     const moved = this.#watched.map(({ parameter, initial }) => {
       const value = memoryOf(op, `${parameter.name}.value`, parameter.value);
       let distance = 0;
       for (let i = 0; i < initial.length; i++) distance += Math.abs((initial[i] as number) - (value[i] as number));
+      if (!Number.isFinite(distance)) {
+        const broken = value.find((each) => !Number.isFinite(each)) ?? distance;
+        fail('NON_FINITE', op, `${parameter.name}.value`, 'finite numbers', describe(broken));
+      }
       return distance / initial.length;
     });
     for (const [i, { parameter }] of this.#watched.entries()) {
@@ -134,21 +140,30 @@ export class AdaptiveVectorFreezing {
   loadState(state: unknown): void {
     const op = 'AdaptiveVectorFreezing.loadState';
     const saved = isRecord(state) ? state['parameters'] : undefined;
-    if (!Array.isArray(saved) || saved.length !== this.#watched.length) {
-      reject(op, 'state.parameters', `an array of ${this.#watched.length}`, saved ?? state);
-    }
-    const read = this.#watched.map((watched, i) => readState(op, `state.parameters[${i}]`, saved[i], watched));
-    for (const [i, { name, initial, strength }] of read.entries()) {
-      (this.#watched[i] as Watched).initial = initial;
-      this.#strengths.set(name, strength);
-    }
+    if (!Array.isArray(saved)) reject(op, 'state.parameters', 'an array', saved ?? state);
+    // Who is watched is a matter of the state, too: whom it froze may have been frozen at this construction already.
+    const named = new Set(saved.map((each: unknown) => (isRecord(each) ? each['name'] : undefined)));
+    const watched = new Set(this.#watched.map(({ parameter }) => parameter));
+    const expected = this.#all.filter((parameter) => watched.has(parameter) || named.has(parameter.name));
+    if (saved.length !== expected.length) reject(op, 'state.parameters', `an array of ${expected.length}`, saved);
+    const read = expected.map((parameter, i) => readState(op, `state.parameters[${i}]`, saved[i], parameter));
+    const most = this.#options.freeze;
+    const frozen = read.filter((each) => each.frozen).length;
+    if (frozen > most) reject(op, 'state.parameters', `at most ${most} frozen ones, as \`freeze\` says`, frozen);
+    this.#watched = read;
+    this.#strengths = new Map(read.map(({ parameter, strength }) => [parameter.name, strength]));
     const strongest = read.toSorted((a, b) => b.strength - a.strength);
-    this.#freeze(strongest.filter(({ frozen }) => frozen).map(({ name }) => name));
+    for (const { parameter } of read) parameter.trainable = true;
+    this.#freeze(strongest.filter(({ frozen }) => frozen).map(({ parameter }) => parameter.name));
   }
 
+  /** Frees what was frozen here, and freezes these; what the caller froze meanwhile stays as it is. */
   #freeze(names: readonly string[]): void {
+    for (const { parameter } of this.#watched) {
+      if (names.includes(parameter.name)) parameter.trainable = false;
+      else if (this.#frozen.includes(parameter.name)) parameter.trainable = true;
+    }
     this.#frozen = names;
-    for (const { parameter } of this.#watched) parameter.trainable = !names.includes(parameter.name);
   }
 }
 
@@ -156,18 +171,19 @@ function readState(
   op: string,
   path: string,
   saved: unknown,
-  { parameter, initial }: Watched,
-): FreezingState['parameters'][number] {
+  parameter: Parameter,
+): Watched & { strength: number; frozen: boolean } {
   if (!isRecord(saved)) reject(op, path, 'an object', saved);
-  const { name, strength, frozen, initial: array } = saved;
+  const { name, strength, frozen, initial } = saved;
   if (name !== parameter.name) reject(op, `${path}.name`, `'${parameter.name}'`, name);
-  const sameType = array instanceof (initial.constructor as typeof Float64Array);
-  if (!sameType || array.length !== initial.length) {
-    reject(op, `${path}.initial`, `a ${initial.constructor.name} of ${initial.length}`, array);
+  const { value } = parameter;
+  const type = value.dtype === 'float64' ? Float64Array : Float32Array;
+  if (!(initial instanceof type) || initial.length !== value.size) {
+    reject(op, `${path}.initial`, `a ${type.name} of ${value.size}`, initial);
   }
   return {
-    name: parameter.name,
-    initial: array.slice(),
+    parameter,
+    initial: initial.slice(),
     strength: checkNumber(op, `${path}.strength`, strength, 0),
     frozen: checkBoolean(op, `${path}.frozen`, frozen),
   };

@@ -51,7 +51,7 @@ export async function countsPage() {
     '',
     'Every count of the papers that their own shapes reproduce is below as an exact integer, and the tests demand each. The',
     'papers round or truncate; some prints are slips, which follow in a list of their own.',
-    'Made by `npm run docs` from `test/fixtures/parameter-counts.json`.',
+    'FourierFT is n numbers a module, counted in the tests alone. Made by `npm run docs` from `test/fixtures/parameter-counts.json`.',
     '',
     '## Reproduced',
   ];

@@ -145,7 +145,7 @@ export async function vectorFitFreezing() {
     ),
     text(left - 10, below + 14, 'step', { 'text-anchor': 'end', fill: muted, 'font-size': 12 }),
     rect(left, below + 30, 18, 14, 'none', { stroke: orange, 'stroke-width': 3 }),
-    text(left + 26, below + 42, 'frozen until the next'),
+    text(left + 26, below + 42, 'frozen until the next AVF step'),
   );
   return figure(left + count * width + 14, below + 58, 'Adaptive Vector Freezing over a run of three layers', body);
 }
