@@ -63,6 +63,8 @@ typedef struct sigma_pattern {
   const int32_t* transposed_row_pointers; /* (r + 1) */
   const int32_t* transposed_indices;      /* (z) */
   const int32_t* transposed_slots;        /* (z) */
+  /* Whether every row fills one run of columns, and these move right from row to row: then so do the transpose's. */
+  int32_t banded;
 } sigma_pattern;
 
 /* The core C = diag(diagonal) + sigmoid(gate) * M of the adapter operator. */

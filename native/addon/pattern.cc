@@ -54,6 +54,27 @@ void transpose(PatternStorage& p, int64_t size) {
   }
 }
 
+// Every row a run of columns without gap or repetition, none empty, whose ends never move left.
+int32_t is_banded(const PatternStorage& p, int64_t size) {
+  int32_t first = 0;
+  int32_t last = 0;
+  for (size_t i = 0; i < static_cast<size_t>(size); ++i) {
+    const auto begin = static_cast<size_t>(p.row_pointers[i]);
+    const auto end = static_cast<size_t>(p.row_pointers[i + 1]);
+    if (begin == end || p.column_indices[begin] < first || p.column_indices[end - 1] < last) return 0;
+    for (size_t q = begin + 1; q < end; ++q) {
+      if (p.column_indices[q] != p.column_indices[q - 1] + 1) return 0;
+    }
+    first = p.column_indices[begin];
+    last = p.column_indices[end - 1];
+  }
+  // A column that no row reaches would leave a gap between the rows of the transpose.
+  for (size_t j = 0; j < static_cast<size_t>(size); ++j) {
+    if (p.transposed_row_pointers[j] == p.transposed_row_pointers[j + 1]) return 0;
+  }
+  return 1;
+}
+
 }  // namespace
 
 Napi::Object make_pattern(Napi::Env env, const int32_t* row_pointers, int64_t size, const int32_t* column_indices,
@@ -70,7 +91,8 @@ Napi::Object make_pattern(Napi::Env env, const int32_t* row_pointers, int64_t si
                    storage->column_indices.data(),
                    storage->transposed_row_pointers.data(),
                    storage->transposed_indices.data(),
-                   storage->transposed_slots.data()};
+                   storage->transposed_slots.data(),
+                   is_banded(*storage, size)};
 
   const Napi::Object handle = Napi::Object::New(env);
   const auto release = [](napi_env released_env, void* data, void*) {

@@ -9,6 +9,7 @@ namespace {
 inline __attribute__((always_inline)) float sigma_sqrt(float x) { return __builtin_sqrtf(x); }
 inline __attribute__((always_inline)) double sigma_sqrt(double x) { return __builtin_sqrt(x); }
 
+#define SIGMA_VECTOR_BYTES 16
 namespace baseline32 {
 using T = float;
 #include "kernels.inc"
@@ -17,12 +18,14 @@ namespace baseline64 {
 using T = double;
 #include "kernels.inc"
 }  // namespace baseline64
+#undef SIGMA_VECTOR_BYTES
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define SIGMA_X86 1
 
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
+#define SIGMA_VECTOR_BYTES 32
 namespace avx2_32 {
 using T = float;
 #include "kernels.inc"
@@ -31,10 +34,12 @@ namespace avx2_64 {
 using T = double;
 #include "kernels.inc"
 }  // namespace avx2_64
+#undef SIGMA_VECTOR_BYTES
 #pragma GCC pop_options
 
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,fma,prefer-vector-width=512")
+#define SIGMA_VECTOR_BYTES 64
 namespace avx512_32 {
 using T = float;
 #include "kernels.inc"
@@ -43,6 +48,7 @@ namespace avx512_64 {
 using T = double;
 #include "kernels.inc"
 }  // namespace avx512_64
+#undef SIGMA_VECTOR_BYTES
 #pragma GCC pop_options
 #endif
 

@@ -8,13 +8,37 @@
 
 namespace sigma::cpu {
 
-// Pointers of one type; every stride counts elements.
+// One row of out = diagonal · own + g · M dense, M given by its entries; `own` may be null for a diagonal of 0.
+template <class T>
+struct GatherRow {
+  T diagonal;
+  const T* own;
+  int64_t entries;
+  const int32_t* indices;  // (entries)
+  const T* values;         // (entries)
+  T* out;
+};
+
+// The same for a row whose entries fill the columns from `first` to before `end`.
+template <class T>
+struct BandRow {
+  T diagonal;
+  const T* own;
+  int64_t first, end;
+  const T* values;  // (end - first)
+  T* out;
+};
+
+// Pointers of one type; every stride counts elements, and every row has `count` numbers.
 template <class T>
 struct Kernels {
-  // out[t] = d · own[t] + g · Σ_q values[slot(q)] · dense[indices[q] · stride + t], for t < count. `own` may be null
-  // for d = 0. slot(q) is slots[q], or q where slots is null.
-  void (*gather)(int64_t count, T d, const T* own, T g, int64_t entries, const int32_t* indices, const int32_t* slots,
-                 const T* values, const T* dense, int64_t stride, T* out);
+  // out[t] = diagonal · own[t] + g · Σ_q values[q] · dense[indices[q] · stride + t]
+  void (*gather)(int64_t count, const GatherRow<T>* row, T g, const T* dense, int64_t stride);
+  // The same for two neighbouring rows of a band: a.first ≤ b.first ≤ a.end ≤ b.end.
+  void (*band)(int64_t count, const BandRow<T>* a, const BandRow<T>* b, T g, const T* dense, int64_t stride);
+  // sums[q] += Σ_t a[t] · dense[indices[q] · stride + t], in an order fixed by count.
+  void (*dots)(int64_t count, const T* a, int64_t entries, const int32_t* indices, const T* dense, int64_t stride,
+               T* sums);
   // Σ_t a[t] · b[t] in an order fixed by count.
   T (*dot)(int64_t count, const T* a, const T* b);
   // sums[j] += a[j]

@@ -2,6 +2,7 @@
 // every gradient a dot of rows. Outputs gather, so no two threads write one number and no order depends on threads.
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "ops.h"
 #include "pool.h"
@@ -10,9 +11,18 @@
 namespace sigma::cpu {
 namespace {
 
-// A task covers so many rows of the core and so many tokens; the tokens' rows then stay in the second-level cache.
+// Rows of the core in a task.
 constexpr int64_t kRows = 128;
-constexpr int64_t kTokens = 256;
+
+// Tokens in a task: as many as let all rows of the dense operand stay in the second-level cache beside the rest, in
+// whole strips of the kernels.
+template <class T>
+int64_t token_block(int64_t rows) {
+  constexpr int64_t kCache = int64_t{512} << 10;
+  constexpr int64_t kStrip = 256 / static_cast<int64_t>(sizeof(T));
+  const int64_t fitting = kCache / (rows * static_cast<int64_t>(sizeof(T))) / kStrip * kStrip;
+  return std::clamp(fitting, kStrip, 16 * kStrip);
+}
 
 template <class T>
 T gate_factor(const sigma_core& core) {
@@ -20,19 +30,40 @@ T gate_factor(const sigma_core& core) {
   return T{1} / (T{1} + std::exp(-*static_cast<const T*>(core.gate)));
 }
 
-// One direction of the pattern: which rows of the dense operand feed row i, and where their values stand.
-struct Gather {
-  const int32_t* pointers;
-  const int32_t* indices;
-  const int32_t* slots;  // null: the values stand in order
-};
+// M or Mᵀ by rows, with the values in that order.
+template <class T>
+class Rows {
+ public:
+  Rows(const sigma_core& core, bool transpose) {
+    if (core.pattern == nullptr) return;
+    const sigma_pattern& p = *core.pattern;
+    const T* const given = static_cast<const T*>(core.values);
+    pointers_ = transpose ? p.transposed_row_pointers : p.row_pointers;
+    indices_ = transpose ? p.transposed_indices : p.column_indices;
+    values_ = given;
+    if (!transpose) return;
+    permuted_.resize(static_cast<size_t>(p.entries));
+    for (size_t q = 0; q < permuted_.size(); ++q) permuted_[q] = given[p.transposed_slots[q]];
+    values_ = permuted_.data();
+  }
 
-Gather direction(const sigma_core& core, bool transpose) {
-  if (core.pattern == nullptr) return {nullptr, nullptr, nullptr};
-  const sigma_pattern& p = *core.pattern;
-  return transpose ? Gather{p.transposed_row_pointers, p.transposed_indices, p.transposed_slots}
-                   : Gather{p.row_pointers, p.column_indices, nullptr};
-}
+  GatherRow<T> gather(int64_t i, T diagonal, const T* own, T* out) const {
+    if (pointers_ == nullptr) return {diagonal, own, 0, nullptr, nullptr, out};
+    const int32_t begin = pointers_[i];
+    return {diagonal, own, pointers_[i + 1] - begin, indices_ + begin, values_ + begin, out};
+  }
+  BandRow<T> band(int64_t i, T diagonal, const T* own, T* out) const {
+    const int32_t begin = pointers_[i];
+    const int64_t first = indices_[begin];
+    return {diagonal, own, first, first + (pointers_[i + 1] - begin), values_ + begin, out};
+  }
+
+ private:
+  const int32_t* pointers_ = nullptr;
+  const int32_t* indices_ = nullptr;
+  const T* values_ = nullptr;
+  std::vector<T> permuted_;
+};
 
 }  // namespace
 
@@ -40,27 +71,29 @@ Gather direction(const sigma_core& core, bool transpose) {
 template <class T>
 void spmm(const sigma_core& core, bool transpose, const sigma_matrix& dense, const sigma_matrix& out) {
   const T g = gate_factor<T>(core);
-  const Gather gather = direction(core, transpose);
+  const Rows<T> rows(core, transpose);
+  const bool banded = core.pattern != nullptr && core.pattern->banded != 0;
   const T* const diagonal = static_cast<const T*>(core.diagonal);
-  const T* const values = static_cast<const T*>(core.values);
-  const T* const from = static_cast<const T*>(dense.data);
-  T* const to = static_cast<T*>(out.data);
   const int64_t row_blocks = blocks(core.size, kRows);
+  const int64_t block = token_block<T>(core.size);
 
-  parallel_for(row_blocks * blocks(dense.columns, kTokens), [&](int64_t task) {
-    const int64_t first_row = task % row_blocks * kRows;
-    const int64_t first_token = task / row_blocks * kTokens;
-    const int64_t tokens = std::min(kTokens, dense.columns - first_token);
-    for (int64_t i = first_row; i < std::min(first_row + kRows, core.size); ++i) {
-      const int32_t begin = gather.pointers != nullptr ? gather.pointers[i] : 0;
-      const int32_t end = gather.pointers != nullptr ? gather.pointers[i + 1] : 0;
-      const bool in_order = gather.slots == nullptr;
-      kernels<T>().gather(tokens, diagonal != nullptr ? diagonal[i] : T{0},
-                          diagonal != nullptr ? from + i * dense.stride + first_token : nullptr, g, end - begin,
-                          gather.indices != nullptr ? gather.indices + begin : nullptr,
-                          in_order ? nullptr : gather.slots + begin,
-                          in_order && values != nullptr ? values + begin : values, from + first_token, dense.stride,
-                          to + i * out.stride + first_token);
+  parallel_for(row_blocks * blocks(dense.columns, block), [&](int64_t task) {
+    const int64_t end = std::min((task % row_blocks + 1) * kRows, core.size);
+    const int64_t first_token = task / row_blocks * block;
+    const int64_t tokens = std::min(block, dense.columns - first_token);
+    const T* const from = static_cast<const T*>(dense.data) + first_token;
+    T* const to = static_cast<T*>(out.data) + first_token;
+    const auto d = [&](int64_t i) { return diagonal != nullptr ? diagonal[i] : T{0}; };
+    const auto own = [&](int64_t i) { return diagonal != nullptr ? from + i * dense.stride : nullptr; };
+    int64_t i = task % row_blocks * kRows;
+    for (; banded && i + 2 <= end; i += 2) {
+      const BandRow<T> a = rows.band(i, d(i), own(i), to + i * out.stride);
+      const BandRow<T> b = rows.band(i + 1, d(i + 1), own(i + 1), to + (i + 1) * out.stride);
+      kernels<T>().band(tokens, &a, &b, g, from, dense.stride);
+    }
+    for (; i < end; ++i) {
+      const GatherRow<T> row = rows.gather(i, d(i), own(i), to + i * out.stride);
+      kernels<T>().gather(tokens, &row, g, from, dense.stride);
     }
   });
 }
@@ -70,17 +103,17 @@ template <class T>
 void sddmm(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
   const T* const left = static_cast<const T*>(a.data);
   const T* const right = static_cast<const T*>(b.data);
+  const int64_t block = token_block<T>(pattern.size);
   parallel_for(blocks(pattern.size, kRows), [&](int64_t task) {
     const int64_t begin = task * kRows;
     const int64_t end = std::min(begin + kRows, pattern.size);
     std::fill(samples + pattern.row_pointers[begin], samples + pattern.row_pointers[end], T{0});
-    for (int64_t t = 0; t < a.columns; t += kTokens) {
-      const int64_t tokens = std::min(kTokens, a.columns - t);
+    for (int64_t t = 0; t < a.columns; t += block) {
+      const int64_t tokens = std::min(block, a.columns - t);
       for (int64_t i = begin; i < end; ++i) {
-        for (int32_t p = pattern.row_pointers[i]; p < pattern.row_pointers[i + 1]; ++p) {
-          samples[p] +=
-              kernels<T>().dot(tokens, left + i * a.stride + t, right + pattern.column_indices[p] * b.stride + t);
-        }
+        const int32_t first = pattern.row_pointers[i];
+        kernels<T>().dots(tokens, left + i * a.stride + t, pattern.row_pointers[i + 1] - first,
+                          pattern.column_indices + first, right + t, b.stride, samples + first);
       }
     }
   });
