@@ -76,6 +76,7 @@ export interface Native {
     ...call: [
       ...LayerArguments,
       saved: RealArray | null,
+      x: RealArray | null,
       dy: RealArray,
       dx: RealArray | null,
       ...GradientArguments,
@@ -83,8 +84,9 @@ export interface Native {
     ]
   ): void;
   adapterMerge(...call: [...LayerArguments, merged: RealArray]): void;
-  adapterMergedForward(
-    merged: RealArray,
+  adapterProject(...call: [...LayerArguments, g: RealArray, ...GradientArguments]): void;
+  weightForward(
+    weight: RealArray,
     bias: RealArray | null,
     x: RealArray,
     y: RealArray,
@@ -92,16 +94,17 @@ export interface Native {
     inFeatures: number,
     outFeatures: number,
   ): void;
-  adapterMergedBackward(
-    ...call: [
-      ...LayerArguments,
-      merged: RealArray,
-      x: RealArray | null,
-      dy: RealArray,
-      dx: RealArray | null,
-      ...GradientArguments,
-      tokens: number,
-    ]
+  weightBackward(
+    weight: RealArray,
+    x: RealArray | null,
+    dy: RealArray,
+    dx: RealArray | null,
+    dbias: RealArray | null,
+    g: RealArray | null,
+    accumulate: boolean,
+    tokens: number,
+    inFeatures: number,
+    outFeatures: number,
   ): void;
 
   adamw(

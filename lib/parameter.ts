@@ -34,6 +34,7 @@ export class LayerParameter implements Parameter<Real> {
   #grad: Tensor | null = null;
   /** A gradient that a framework assigned is borrowed, so it is never written. */
   #owned = false;
+  #settle: () => void = () => undefined;
 
   constructor(name: string, value: Tensor<Real>) {
     this.name = name;
@@ -49,14 +50,21 @@ export class LayerParameter implements Parameter<Real> {
   }
 
   get grad(): Tensor | null {
+    this.#settle();
     return this.#grad;
   }
 
   set grad(grad: Tensor | null) {
+    this.#settle();
     if (grad === this.#grad) return;
     if (grad !== null) keep(checkReal('Parameter', `${this.name}.grad`, grad, this.value));
     this.#grad = grad;
     this.#owned = false;
+  }
+
+  /** What still has to add to the gradient, to be called before anyone sees or replaces it. */
+  settleWith(settle: () => void): void {
+    this.#settle = settle;
   }
 
   /** The gradient so far, to be added to. Until `commit` a failed pull-back leaves `grad` as it was. */
@@ -75,6 +83,7 @@ export class LayerParameter implements Parameter<Real> {
   }
 
   dispose(): void {
+    this.#settle = () => undefined;
     this.#value.dispose();
     if (this.#owned) this.#grad?.dispose();
     this.#grad = null;

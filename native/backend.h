@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define SIGMA_ABI_VERSION 1
+#define SIGMA_ABI_VERSION 2
 
 typedef enum sigma_status {
   SIGMA_OK = 0,

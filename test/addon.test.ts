@@ -117,25 +117,45 @@ t.test('adapters', async (t) => {
   throwsSigma(t, forward({}, single(15), single(20), single(saved - 1)), 'INVALID_ARGUMENT', 'saved', 'saved');
 
   const none = [null, null, null, null];
-  const backward = (kept: unknown, dy: unknown, dx: unknown, gradients: unknown[]) => () =>
-    call('adapterBackward', ...layer({}), kept, dy, dx, ...gradients, 5);
+  const backward =
+    (kept: unknown, dy: unknown, dx: unknown, gradients: unknown[], x: unknown = null) =>
+    () =>
+      call('adapterBackward', ...layer({}), kept, x, dy, dx, ...gradients, 5);
   backward(null, single(20), single(15), none)();
+  backward(null, single(20), null, [single(2), null, null, null], single(15))();
   throwsSigma(t, backward(single(saved), single(19), null, none), 'INVALID_ARGUMENT', 'dy', 'dy', '20', '19');
   throwsSigma(t, backward(single(saved), single(20), single(14), none), 'INVALID_ARGUMENT', 'dx', 'dx', '15', '14');
-  const merged = (x: unknown, gradients: unknown[]) => () =>
-    call('adapterMergedBackward', ...layer({}), single(12), x, single(20), null, ...gradients, 5);
-  merged(null, none)();
+  throwsSigma(t, backward(null, single(20), null, none, single(14)), 'INVALID_ARGUMENT', 'x', 'x', '15', '14');
+  const project = (g: unknown, gradients: unknown[]) => () => call('adapterProject', ...layer({}), g, ...gradients);
+  project(single(12), none)();
+  throwsSigma(t, project(single(11), none), 'INVALID_ARGUMENT', 'g', 'g', '12', '11');
   for (const gradients of [
     [single(2), null, null, null],
     [null, single(2), null, null],
     [null, null, single(1), null],
   ]) {
     throwsSigma(t, backward(null, single(20), null, gradients), 'INVALID_ARGUMENT', 'nothing was kept', 'saved');
-    throwsSigma(t, merged(null, gradients), 'INVALID_ARGUMENT', 'x was not kept', 'x');
   }
+  const weight =
+    (more: { x?: unknown; dx?: unknown; dbias?: unknown; g?: unknown; w?: unknown; dy?: unknown }) => () => {
+      const { w = single(12), x = null, dy = single(20), dx = null, dbias = null, g = null } = more;
+      return call('weightBackward', w, x, dy, dx, dbias, g, false, 5, 3, 4);
+    };
+  weight({ x: single(15), dx: single(15), dbias: single(4), g: single(12) })();
+  for (const [name, length, wrong] of [
+    ['weight', 12, { w: single(11) }],
+    ['x', 15, { x: single(14) }],
+    ['dy', 20, { dy: single(19) }],
+    ['dx', 15, { dx: single(14) }],
+    ['dbias', 4, { dbias: single(3) }],
+    ['g', 12, { x: single(15), g: single(11) }],
+  ] as const) {
+    throwsSigma(t, weight(wrong), 'INVALID_ARGUMENT', name, name, String(length));
+  }
+  throwsSigma(t, weight({ g: single(12) }), 'INVALID_ARGUMENT', 'x was not kept', 'x');
   for (const [i, name] of ['ddiagonal', 'dvalues', 'dgate', 'dbias'].entries()) {
     const wrong = none.map((_, j) => (i === j ? single(9) : null));
     throwsSigma(t, backward(single(saved), single(20), null, wrong), 'INVALID_ARGUMENT', name, name);
-    throwsSigma(t, merged(single(15), wrong), 'INVALID_ARGUMENT', `merged, ${name}`, name);
+    throwsSigma(t, project(single(12), wrong), 'INVALID_ARGUMENT', `project, ${name}`, name);
   }
 });

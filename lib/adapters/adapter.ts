@@ -9,12 +9,13 @@ import { keep, type Scoped } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type Base, BaseLayer } from './base.js';
 import { mergeTerms } from './merged.js';
+import { MergedRoute } from './merged-route.js';
 import { coreParameters, type Term, type Terms, tensorOf } from './operator.js';
 import { AdapterPass } from './pass.js';
 import { type PlanInput, plan, reason, type Strategy } from './planner.js';
-import { type Batch, FactoredRoute, MergedRoute, type Route } from './route.js';
+import { type Batch, FactoredRoute, type Recorded, type Route } from './route.js';
 import { knownSpectrum, type Spectrum, type Telemetry, telemetryOf } from './telemetry.js';
-import type { AdaptedLinear, Pass } from './types.js';
+import type { AdaptedLinear, Pass, SavingOptions } from './types.js';
 
 /** What a family makes of a weight: everything that the layer computes with. */
 export interface Blueprint {
@@ -49,11 +50,13 @@ export class Adapter implements AdaptedLinear {
   readonly #terms: Terms;
   #factors: Svd | undefined;
   readonly #routes: Readonly<Record<Strategy, Route | undefined>>;
+  readonly #merged: MergedRoute;
   readonly #base: BaseLayer;
+  readonly #saving: SavingOptions;
   #enabled = true;
   #disposed = false;
 
-  constructor(family: string, blueprint: Blueprint) {
+  constructor(family: string, blueprint: Blueprint, saving: SavingOptions) {
     const { bias, factored, lowrank } = blueprint;
     const terms = (factored ?? lowrank) as Terms;
     this.family = family;
@@ -65,12 +68,14 @@ export class Adapter implements AdaptedLinear {
     this.parameters = Object.freeze(bias instanceof LayerParameter ? [...core, bias] : core);
     this.parameterCount = this.parameters.reduce((sum, { value }) => sum + value.size, 0);
     this.#blueprint = blueprint;
+    this.#merged = new MergedRoute(blueprint.merge, bias);
     this.#routes = {
       factored: factored && new FactoredRoute(factored, bias),
       lowrank: lowrank && new FactoredRoute(lowrank, bias),
-      merged: new MergedRoute(blueprint.merge, bias),
+      merged: this.#merged,
     };
     this.#base = new BaseLayer(blueprint.base);
+    this.#saving = saving;
   }
 
   get enabled(): boolean {
@@ -92,7 +97,8 @@ export class Adapter implements AdaptedLinear {
   apply(x: Tensor): Tensor<Real> {
     const op = `${this.family}.apply`;
     const { batch, y } = this.#batch(op, x);
-    this.#route(op, batch.tokens, false).apply(batch);
+    if (this.#enabled) this.#routes[plan(this.#load(op, batch.tokens, false)).strategy]?.apply(batch);
+    else this.#base.route(op).apply(batch);
     return y.tensor();
   }
 
@@ -100,7 +106,7 @@ export class Adapter implements AdaptedLinear {
     const op = `${this.family}.forward`;
     const { batch, y } = this.#batch(op, x);
     const wanted = new Set(this.parameters.filter(({ trainable }) => trainable));
-    const { saved, pullBack } = this.#route(op, batch.tokens, true).record(batch, wanted);
+    const { saved, pullBack } = this.#record(batch, wanted);
     return new AdapterPass(this.family, y.tensor(), this.inFeatures, saved, (backwardOp, dy, dx) => {
       this.#checkAlive(backwardOp);
       pullBack(backwardOp, dy, dx);
@@ -134,11 +140,10 @@ export class Adapter implements AdaptedLinear {
         why: `base ${gemms.toFixed(2)} GEMMs: the layer is switched off`,
       };
     }
-    const load = this.#load(tokens, true);
-    const { strategy, gemms } = plan(load);
-    const numbers = strategy === 'merged' ? tokens * this.inFeatures : native.adapterSavedLength(load.rank, tokens);
-    const bytes = this.#terms.u.dtype === 'float64' ? 8 : 4;
-    return { strategy, gemms, savedBytes: load.trainsCore ? numbers * bytes : 0, why: reason(load) };
+    const load = this.#load(op, tokens, true);
+    const steady = { ...load, built: false };
+    const { strategy, gemms, savedBytes } = plan(steady);
+    return { strategy, gemms, savedBytes, why: reason(steady) };
   }
 
   telemetry(): Telemetry {
@@ -196,18 +201,39 @@ export class Adapter implements AdaptedLinear {
     const input = checkReal(op, 'x', x, { shape: [null, this.inFeatures], dtype, device });
     const tokens = input.shape[0] as number;
     const y = output(op, dtype, [tokens, this.outFeatures]);
-    return { batch: { op, tokens, x: memoryOf(op, 'x', input), y: y.array }, y };
+    return { batch: { op, tokens, input, x: memoryOf(op, 'x', input), y: y.array }, y };
   }
 
-  #load(tokens: number, training: boolean): PlanInput {
+  #record(batch: Batch, wanted: ReadonlySet<LayerParameter>): Recorded {
+    const { op, tokens } = batch;
+    const { borrowInputs: borrowed } = this.#saving;
+    if (!this.#enabled) return this.#base.route(op).record(batch, wanted, { keeps: 'nothing', borrowed });
+    const { strategy, keeps } = plan(this.#load(op, tokens, true));
+    return (this.#routes[strategy] as Route).record(batch, wanted, { keeps, borrowed });
+  }
+
+  #load(op: string, tokens: number, training: boolean): PlanInput {
     const { inFeatures, outFeatures } = this;
+    const { microBatches, borrowInputs, passBytes } = this.#saving;
     const rank = this.#terms.vt.shape[0] as number;
-    const trainsCore = coreParameters(this.#terms).some(({ trainable }) => trainable);
-    return { inFeatures, outFeatures, rank, tokens, training, trainsCore, choices: this.#blueprint.choices };
-  }
-
-  #route(op: string, tokens: number, training: boolean): Route {
-    if (!this.#enabled) return this.#base.route(op);
-    return this.#routes[plan(this.#load(tokens, training)).strategy] as Route;
+    const { choices } = this.#blueprint;
+    const bytes = this.#terms.u.dtype === 'float64' ? 8 : 4;
+    return {
+      inFeatures,
+      outFeatures,
+      rank,
+      tokens,
+      training,
+      trainsCore: coreParameters(this.#terms).some(({ trainable }) => trainable),
+      microBatches,
+      built: choices.length > 1 && this.#merged.stands(op),
+      choices,
+      room: {
+        p: bytes * native.adapterSavedLength(rank, tokens),
+        x: bytes * tokens * inFeatures,
+        borrowed: borrowInputs,
+        most: passBytes,
+      },
+    };
   }
 }

@@ -42,6 +42,8 @@ export class BaseLayer {
       tokens: 1,
       training: true,
       trainsCore: false,
+      microBatches: 1,
+      built: false,
     });
   }
 

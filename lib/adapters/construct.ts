@@ -1,4 +1,13 @@
-import { checkChoice, checkOptions, checkSignal, describe, fail, reject } from '../check.js';
+import {
+  checkBoolean,
+  checkChoice,
+  checkInteger,
+  checkOptions,
+  checkSignal,
+  describe,
+  fail,
+  reject,
+} from '../check.js';
 import { resolveDevice } from '../device.js';
 import { SigmaError } from '../errors.js';
 import { type Svd, thinSvd } from '../linalg/svd.js';
@@ -11,9 +20,30 @@ import { Adapter, type Blueprint } from './adapter.js';
 import { checkBelongs, readFactors, sliceFactors } from './factors.js';
 import type { Terms } from './operator.js';
 import { type Strategy, type StrategyOption, strategies } from './planner.js';
-import type { AdaptedLinear, AdapterOptions } from './types.js';
+import type { AdaptedLinear, AdapterOptions, SavingOptions } from './types.js';
 
-const commonOptions = ['name', 'bias', 'factors', 'device', 'signal', 'strategy'] as const;
+const commonOptions = [
+  'name',
+  'bias',
+  'factors',
+  'device',
+  'signal',
+  'strategy',
+  'microBatches',
+  'borrowInputs',
+  'passBytes',
+] as const;
+
+function readSaving(op: string, { microBatches, borrowInputs, passBytes }: AdapterOptions): SavingOptions {
+  return {
+    microBatches: checkInteger(op, 'options.microBatches', microBatches ?? 1, 1),
+    borrowInputs: checkBoolean(op, 'options.borrowInputs', borrowInputs ?? false),
+    passBytes:
+      passBytes === undefined
+        ? Number.POSITIVE_INFINITY
+        : checkInteger(op, 'options.passBytes', passBytes, 0, Number.MAX_SAFE_INTEGER),
+  };
+}
 
 export interface Decomposed {
   readonly factors: Svd;
@@ -66,11 +96,12 @@ export function family<O extends AdapterOptions>(
     const given = checkOptions(name, 'options', options, [...commonOptions, ...known]);
     const made: Scoped[] = [];
     try {
+      const saving = readSaving(name, given);
       const site = prepare(name, weight, given, made);
       const blueprint = await design(site, given);
       checkSignal(name, given.signal);
       if (!blueprint.owned.includes(site.weight)) site.weight.dispose();
-      return new Adapter(name.toLowerCase(), blueprint);
+      return new Adapter(name.toLowerCase(), blueprint, saving);
     } catch (error) {
       for (const each of made) each.dispose();
       throw error;

@@ -83,6 +83,15 @@ export function coreParameters({ diagonal, core }: Terms): LayerParameter[] {
   return [diagonal, core?.values, core?.gate].filter((term) => term instanceof LayerParameter);
 }
 
+/** Where the gradient of a term is added, if it is a parameter that `wanted` names. */
+export function accumulatorOf(
+  op: string,
+  term: Term | undefined,
+  wanted: ReadonlySet<LayerParameter>,
+): Accumulator | null {
+  return term instanceof LayerParameter && wanted.has(term) ? term.accumulator(op) : null;
+}
+
 /** Where a pull-back adds the gradient of every parameter that `wanted` names; `slope` is that of the forward pass. */
 export function gradientTargets(
   op: string,
@@ -93,8 +102,9 @@ export function gradientTargets(
 ): { arguments: GradientArguments; commit(): void } {
   const accumulators: Accumulator[] = [];
   const target = (term: Term | undefined, mask: RealArray | null = null): RealArray | null => {
-    if (!(term instanceof LayerParameter && wanted.has(term))) return null;
-    const accumulator = mask ? wherePositive(term.accumulator(op), mask) : term.accumulator(op);
+    const plain = accumulatorOf(op, term, wanted);
+    if (plain === null) return null;
+    const accumulator = mask ? wherePositive(plain, mask) : plain;
     accumulators.push(accumulator);
     return accumulator.array;
   };

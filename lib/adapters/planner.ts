@@ -4,6 +4,9 @@ export type Strategy = 'factored' | 'merged' | 'lowrank';
 export const strategies = ['auto', 'factored', 'merged', 'lowrank'] as const;
 export type StrategyOption = (typeof strategies)[number];
 
+/** What a pass keeps from forward to backward: P = Vᵀ Xᵀ (r, N), its input X (N, in), or nothing. */
+export type Keeps = 'p' | 'x' | 'nothing';
+
 /** One batch through one layer, as far as its cost goes. */
 export interface Load {
   readonly inFeatures: number;
@@ -15,53 +18,101 @@ export interface Load {
   readonly training: boolean;
   /** whether anything of the core is trained: else W' costs no gradient */
   readonly trainsCore: boolean;
+  /** Passes of this size in one optimiser step, which share W' and the projection of its gradient. */
+  readonly microBatches: number;
+  /** whether W' stands already */
+  readonly built: boolean;
+}
+
+/** What a pass may keep, in bytes. */
+export interface Room {
+  /** What P and X take. */
+  readonly p: number;
+  readonly x: number;
+  /** The caller lends X until backward, so that keeping it takes nothing. */
+  readonly borrowed: boolean;
+  readonly most: number;
 }
 
 /** What the planner looks at. */
 export interface PlanInput extends Load {
   /** What may be chosen from, in order of preference among equals. */
   readonly choices: readonly Strategy[];
+  readonly room: Room;
 }
 
 export interface Plan {
   readonly strategy: Strategy;
+  readonly keeps: Keeps;
   /** In units of 2 · tokens · in · out flops. */
   readonly gemms: number;
+  /** What the pass keeps of its own. */
+  readonly savedBytes: number;
 }
 
 /**
  * The cost of one strategy in GEMMs. Factored: 2 + 2/ρ at full rank, where ρ is the ratio of the weight's sides.
- * Merged: W' is built once and its gradient projected once, for all tokens. Low-rank: the base and two thin products.
+ * Merged: W' is built once and its gradient projected once a step. Low-rank: the base and two thin products.
  */
 export function costOf(strategy: Strategy, load: Load): number {
-  const { inFeatures, outFeatures, rank, tokens, training, trainsCore } = load;
+  const { inFeatures, outFeatures, rank, tokens, training, trainsCore, microBatches, built } = load;
   const thin = (rank * (inFeatures + outFeatures)) / (inFeatures * outFeatures);
   const passes = training ? 2 : 1;
+  const onceAStep = rank / (tokens * (training ? microBatches : 1));
   switch (strategy) {
     case 'factored':
       return passes * thin;
     case 'lowrank':
       return passes * (1 + thin);
     case 'merged':
-      return passes + rank / tokens + (training && trainsCore ? 1 + rank / tokens : 0);
+      return passes + (built ? 0 : onceAStep) + (training && trainsCore ? 1 + onceAStep : 0);
   }
 }
 
-function priced(input: PlanInput): [Plan, ...Plan[]] {
-  const costs = input.choices.map((strategy) => ({ strategy, gemms: costOf(strategy, input) }));
-  return costs.sort((a, b) => a.gemms - b.gemms) as [Plan, ...Plan[]];
+/** The ways to run one strategy: what it keeps, and what that costs. */
+function ways(strategy: Strategy, input: PlanInput): Plan[] {
+  const gemms = costOf(strategy, input);
+  const { training, trainsCore, room, rank, outFeatures } = input;
+  if (!training || !trainsCore) return [{ strategy, keeps: 'nothing', gemms, savedBytes: 0 }];
+  const ofX = room.borrowed ? 0 : room.x;
+  if (strategy === 'merged') return [{ strategy, keeps: 'x', gemms, savedBytes: ofX }];
+  const keepP: Plan = { strategy, keeps: 'p', gemms, savedBytes: room.p };
+  // From a borrowed X, P can be computed again at the price of one thin product.
+  return room.borrowed ? [keepP, { strategy, keeps: 'x', gemms: gemms + rank / outFeatures, savedBytes: 0 }] : [keepP];
 }
 
-/** The cheapest of the choices. Pure: the same input always gives the same plan. */
+/** All ways, best first: those that fit by cost, then those that do not by size. */
+function ranked(input: PlanInput): [Plan, ...Plan[]] {
+  const fits = ({ savedBytes }: Plan) => savedBytes <= input.room.most;
+  const all = input.choices.flatMap((strategy) => ways(strategy, input));
+  const cheapest = all.filter(fits).sort((a, b) => a.gemms - b.gemms);
+  const smallest = all.filter((way) => !fits(way)).sort((a, b) => a.savedBytes - b.savedBytes || a.gemms - b.gemms);
+  return [...cheapest, ...smallest] as [Plan, ...Plan[]];
+}
+
+/** The cheapest of the choices that keeps no more than there is room for. Pure: the same input gives the same plan. */
 export function plan(input: PlanInput): Plan {
-  return priced(input)[0];
+  return ranked(input)[0];
 }
 
 /** The same plan in words. */
 export function reason(input: PlanInput): string {
-  const [best, ...others] = priced(input);
-  const told = ({ strategy, gemms }: Plan) => `${strategy} ${gemms.toFixed(2)}`;
-  const pass = input.training ? 'forward and backward' : 'forward';
-  const against = others.length > 0 ? `less than ${others.map(told).join(' or ')}` : 'the only choice of this layer';
-  return `${told(best)} GEMMs for ${pass} of ${input.tokens} tokens, ${against}`;
+  const [best, ...others] = ranked(input);
+  const { most } = input.room;
+  const told = ({ strategy, keeps, gemms }: Plan) => {
+    const recomputed = strategy !== 'merged' && keeps === 'x' ? ' with P computed again' : '';
+    return `${strategy}${recomputed} ${gemms.toFixed(2)}`;
+  };
+  const work = input.training ? 'forward and backward' : 'forward';
+  const steps = input.training && input.microBatches > 1 ? `, ${input.microBatches} times a step` : '';
+  const start = `${told(best)} GEMMs for ${work} of ${input.tokens} tokens${steps}`;
+  if (others.length === 0) return `${start}, the only choice of this layer`;
+  const dearer = others.filter(({ gemms, savedBytes }) => gemms >= best.gemms && savedBytes <= most);
+  const larger = others.filter(({ savedBytes }) => savedBytes > most);
+  const reasons = [
+    ...(dearer.length > 0 ? [`less than ${dearer.map(told).join(' or ')}`] : []),
+    ...larger.map((way) => `${told(way)} would keep ${way.savedBytes} bytes, more than the ${most} that it may`),
+  ];
+  if (best.savedBytes > most) return `${start}, which keeps least, though more than the ${most} bytes that it may`;
+  return `${start}, ${reasons.join('; ')}`;
 }

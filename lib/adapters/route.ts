@@ -1,11 +1,9 @@
 import { native, type RealArray } from '../native.js';
 import type { LayerParameter } from '../parameter.js';
 import type { Real } from '../tensor/dtype.js';
-import { memoryOf, output } from '../tensor/operand.js';
+import { copyOf, memoryOf, output } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { MergedWeight } from './merged.js';
 import {
-  coreParameters,
   frozenArguments,
   gradientTargets,
   layerArguments,
@@ -15,13 +13,21 @@ import {
   termMemory,
 } from './operator.js';
 import type { PullBack } from './pass.js';
+import type { Keeps } from './planner.js';
 
 /** One batch on its way: X (N, in) and where Y (N, out) goes. */
 export interface Batch {
   readonly op: string;
   readonly tokens: number;
+  readonly input: Tensor<Real>;
   readonly x: RealArray;
   readonly y: RealArray;
+}
+
+/** What a pass keeps, and whether its input is lent to it until backward. */
+export interface Saving {
+  readonly keeps: Keeps;
+  readonly borrowed: boolean;
 }
 
 /** A pull-back, and the tensors that it keeps alive. */
@@ -35,20 +41,21 @@ export interface Route {
   /** Fills y, keeping nothing. */
   apply(batch: Batch): void;
   /** Fills y and records the pull-back for the parameters in `wanted`. */
-  record(batch: Batch, wanted: ReadonlySet<LayerParameter>): Recorded;
+  record(batch: Batch, wanted: ReadonlySet<LayerParameter>, saving: Saving): Recorded;
   dispose(): void;
 }
 
-function trainsCore(terms: Terms, wanted: ReadonlySet<LayerParameter>): boolean {
-  return coreParameters(terms).some((parameter) => wanted.has(parameter));
-}
-
 /** What was wanted at the forward pass and has not been frozen since. */
-function stillTrainable(wanted: ReadonlySet<LayerParameter>): Set<LayerParameter> {
+export function stillTrainable(wanted: ReadonlySet<LayerParameter>): Set<LayerParameter> {
   return new Set([...wanted].filter(({ trainable }) => trainable));
 }
 
-/** Through U and V, with or without the base: the strategies 'factored' and 'lowrank'. Keeps P = Vᵀ Xᵀ (r, N). */
+/** X as a pass may keep it: another handle on a borrowed one, else a copy. */
+export function keptInput({ op, input }: Batch, borrowed: boolean): Tensor<Real> {
+  return borrowed ? input.share() : copyOf(op, 'x', input);
+}
+
+/** Through U and V, with or without the base: the strategies 'factored' and 'lowrank'. Keeps P = Vᵀ Xᵀ (r, N), or X. */
 export class FactoredRoute implements Route {
   readonly #terms: Terms;
   readonly #bias: Term | undefined;
@@ -62,19 +69,22 @@ export class FactoredRoute implements Route {
     native.adapterForward(...layerArguments(op, this.#terms, this.#bias), x, y, null, tokens);
   }
 
-  record({ op, tokens, x, y }: Batch, wanted: ReadonlySet<LayerParameter>): Recorded {
+  record(batch: Batch, wanted: ReadonlySet<LayerParameter>, { keeps, borrowed }: Saving): Recorded {
+    const { op, tokens, x, y } = batch;
     const terms = this.#terms;
     const args = layerArguments(op, terms, this.#bias);
     const [rank] = terms.vt.shape as readonly [number];
-    const p = trainsCore(terms, wanted) ? output(op, terms.u.dtype, [native.adapterSavedLength(rank, tokens)]) : null;
+    const p = keeps === 'p' ? output(op, terms.u.dtype, [native.adapterSavedLength(rank, tokens)]) : null;
+    const input = keeps === 'x' ? keptInput(batch, borrowed) : null;
     native.adapterForward(...args, x, y, p?.array ?? null, tokens);
     const frozen = frozenArguments(args);
     const slope = slopeOf(op, terms);
     return {
-      saved: p === null ? [] : [p.tensor()],
+      saved: [p?.tensor(), input].filter((tensor) => tensor != null),
       pullBack: (backwardOp, dy, dx) => {
+        const again = input && memoryOf(backwardOp, 'x', input);
         const gradients = gradientTargets(backwardOp, terms, this.#bias, stillTrainable(wanted), slope);
-        native.adapterBackward(...frozen, p?.array ?? null, dy, dx, ...gradients.arguments, tokens);
+        native.adapterBackward(...frozen, p?.array ?? null, again, dy, dx, ...gradients.arguments, tokens);
         gradients.commit();
       },
     };
@@ -84,10 +94,10 @@ export class FactoredRoute implements Route {
 }
 
 /** Y = X Wᵀ + b. */
-function throughWeight({ op, tokens, x, y }: Batch, weight: Tensor<Real>, bias: Term | undefined): void {
+export function throughWeight({ op, tokens, x, y }: Batch, weight: Tensor<Real>, bias: Term | undefined): void {
   const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
   const memory = memoryOf(op, 'weight', weight);
-  native.adapterMergedForward(memory, termMemory(op, 'bias', bias), x, y, tokens, inFeatures, outFeatures);
+  native.weightForward(memory, termMemory(op, 'bias', bias), x, y, tokens, inFeatures, outFeatures);
 }
 
 /** Through a weight in which nothing is trained: dX = dY W. */
@@ -105,60 +115,18 @@ export class FixedRoute implements Route {
   }
 
   record(batch: Batch): Recorded {
+    const { tokens } = batch;
     const weight = this.#weight.share();
     throughWeight(batch, weight, this.#bias);
     const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
     return {
       saved: [weight],
       pullBack: (op, dy, dx) => {
-        if (dx === null) return;
         const memory = memoryOf(op, 'weight', weight);
-        native.gemm(dy, memory, dx, batch.tokens, inFeatures, outFeatures, false, false);
+        native.weightBackward(memory, null, dy, dx, null, null, false, tokens, inFeatures, outFeatures);
       },
     };
   }
 
   dispose(): void {}
-}
-
-/** Through W' itself: the strategy 'merged'. Keeps a copy of X (N, in), and the W' of the forward pass. */
-export class MergedRoute implements Route {
-  readonly #terms: () => Terms;
-  readonly #bias: Term | undefined;
-  readonly #merged = new MergedWeight();
-
-  constructor(terms: () => Terms, bias: Term | undefined) {
-    this.#terms = terms;
-    this.#bias = bias;
-  }
-
-  apply(batch: Batch): void {
-    const terms = this.#terms();
-    throughWeight(batch, this.#merged.current(batch.op, terms), this.#bias);
-  }
-
-  record(batch: Batch, wanted: ReadonlySet<LayerParameter>): Recorded {
-    const { op, tokens } = batch;
-    const terms = this.#terms();
-    const merged = this.#merged.current(op, terms);
-    const copy = trainsCore(terms, wanted) ? output(op, merged.dtype, [batch.x.length]) : null;
-    copy?.array.set(batch.x);
-    throughWeight(batch, merged, this.#bias);
-    const args = frozenArguments(layerArguments(op, terms, undefined));
-    const slope = slopeOf(op, terms);
-    const weight = merged.read(op, 'merged') as RealArray;
-    return {
-      saved: copy === null ? [merged.share()] : [merged.share(), copy.tensor()],
-      pullBack: (backwardOp, dy, dx) => {
-        const gradients = gradientTargets(backwardOp, terms, this.#bias, stillTrainable(wanted), slope);
-        const x = copy?.array ?? null;
-        native.adapterMergedBackward(...args, weight, x, dy, dx, ...gradients.arguments, tokens);
-        gradients.commit();
-      },
-    };
-  }
-
-  dispose(): void {
-    this.#merged.dispose();
-  }
 }

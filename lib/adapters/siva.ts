@@ -170,7 +170,7 @@ function lowrankBlueprint(site: Site, full: Svd, factors: Svd, { first, s, choic
 /** Whether U and V whole serve better than the base and two thin products: from k > r² / (out + in) on. */
 function wantsFactored({ strategy, inFeatures, outFeatures, thin }: Site, k: number): boolean {
   if (strategy !== 'auto') return strategy === 'factored';
-  const load = { inFeatures, outFeatures, tokens: 1, training: true, trainsCore: true };
+  const load = { inFeatures, outFeatures, tokens: 1, training: true, trainsCore: true, microBatches: 1, built: false };
   return costOf('factored', { ...load, rank: thin }) < costOf('lowrank', { ...load, rank: k });
 }
 

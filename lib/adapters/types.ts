@@ -78,6 +78,13 @@ export interface AdaptedLinear extends Disposable {
   dispose(): void;
 }
 
+/** What a pass may keep from forward to backward, and how often a step goes through. */
+export interface SavingOptions {
+  readonly microBatches: number;
+  readonly borrowInputs: boolean;
+  readonly passBytes: number;
+}
+
 /** Options of every family. */
 export interface AdapterOptions {
   /** Goes before every parameter's name, so that names stay unique across layers. */
@@ -94,4 +101,19 @@ export interface AdapterOptions {
   signal?: AbortSignal;
   /** A strategy that a layer cannot use is UNSUPPORTED; results never depend on it beyond rounding. */
   strategy?: StrategyOption;
+  /**
+   * Passes in one optimiser step. W' is built once a step, and its gradient projected once, so with many passes of few
+   * tokens the planner finds 'merged' cheaper than it looks from one. Default 1.
+   */
+  microBatches?: number;
+  /**
+   * A promise that no `x` is written between a forward and its backward. A pass then keeps a handle on it where it would
+   * make a copy; layers that read one `x` share it. Default false.
+   */
+  borrowInputs?: boolean;
+  /**
+   * The most bytes that a pass should keep of its own from forward to backward. Where the cheapest way keeps more, another
+   * is taken; with `borrowInputs` there is always one that keeps nothing. Default: no limit.
+   */
+  passBytes?: number;
 }

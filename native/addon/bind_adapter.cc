@@ -61,16 +61,19 @@ Napi::Value adapter_forward(Args& args) {
   return args.env().Undefined();
 }
 
-// adapterBackward(…layer, saved | null, dy, dx | null, …gradients, tokens)
+// adapterBackward(…layer, saved | null, x | null, dy, dx | null, …gradients, tokens)
 Napi::Value adapter_backward(Args& args) {
   const AdapterLayer layer = layer_of(args);
-  const int64_t tokens = args.integer(kLayerArguments + 7, "tokens", 1);
-  const void* const saved =
-      args.optional_real(kLayerArguments, "saved", sigma::adapter_saved_length(layer.rank, tokens));
-  const void* const dy = args.real(kLayerArguments + 1, "dy", product(tokens, layer.out));
-  void* const dx = args.optional_real(kLayerArguments + 2, "dx", product(tokens, layer.in));
-  const AdapterGradients gradients = gradients_of(args, layer, kLayerArguments + 3);
-  if (saved == nullptr && gradients.wants_core()) throw ArgumentError("saved: expected the forward's activation");
+  const int64_t tokens = args.integer(kLayerArguments + 8, "tokens", 1);
+  const AdapterSaved saved{
+      args.optional_real(kLayerArguments, "saved", sigma::adapter_saved_length(layer.rank, tokens)),
+      args.optional_real(kLayerArguments + 1, "x", product(tokens, layer.in))};
+  const void* const dy = args.real(kLayerArguments + 2, "dy", product(tokens, layer.out));
+  void* const dx = args.optional_real(kLayerArguments + 3, "dx", product(tokens, layer.in));
+  const AdapterGradients gradients = gradients_of(args, layer, kLayerArguments + 4);
+  if (saved.p == nullptr && saved.x == nullptr && gradients.wants_core()) {
+    throw ArgumentError("saved: expected the forward's activation, or its input");
+  }
   sigma::adapter_backward(args.engine(), layer, tokens, saved, dy, dx, gradients);
   return args.env().Undefined();
 }
@@ -83,31 +86,42 @@ Napi::Value adapter_merge(Args& args) {
   return args.env().Undefined();
 }
 
-// adapterMergedForward(merged, bias | null, x, y, tokens, in, out): y (N, out) = x mergedᵀ + bias
-Napi::Value adapter_merged_forward(Args& args) {
+// adapterProject(…layer, g, …gradients)
+Napi::Value adapter_project(Args& args) {
+  const AdapterLayer layer = layer_of(args);
+  const void* const g = args.real(kLayerArguments, "g", product(layer.out, layer.in));
+  sigma::adapter_project(args.engine(), layer, g, gradients_of(args, layer, kLayerArguments + 1));
+  return args.env().Undefined();
+}
+
+// weightForward(weight, bias | null, x, y, tokens, in, out): y (N, out) = x weightᵀ + bias
+Napi::Value weight_forward(Args& args) {
   const int64_t tokens = args.integer(4, "tokens", 1);
   const int64_t in = args.integer(5, "in", 1);
   const int64_t out = args.integer(6, "out", 1);
-  const sigma_matrix merged{args.real(0, "merged", product(out, in)), out, in, in};
+  const sigma_matrix weight{args.real(0, "weight", product(out, in)), out, in, in};
   const void* const bias = args.optional_real(1, "bias", out);
   const sigma_matrix x{args.real(2, "x", product(tokens, in)), tokens, in, in};
   const sigma_matrix y{args.real(3, "y", product(tokens, out)), tokens, out, out};
   const Engine e = args.engine();
-  e.call(e.backend->gemm, false, true, &x, &merged, false, bias, &y);
+  e.call(e.backend->gemm, false, true, &x, &weight, false, bias, &y);
   return args.env().Undefined();
 }
 
-// adapterMergedBackward(…layer, merged, x | null, dy, dx | null, …gradients, tokens)
-Napi::Value adapter_merged_backward(Args& args) {
-  const AdapterLayer layer = layer_of(args);
-  const int64_t tokens = args.integer(kLayerArguments + 8, "tokens", 1);
-  const void* const merged = args.real(kLayerArguments, "merged", product(layer.out, layer.in));
-  const void* const x = args.optional_real(kLayerArguments + 1, "x", product(tokens, layer.in));
-  const void* const dy = args.real(kLayerArguments + 2, "dy", product(tokens, layer.out));
-  void* const dx = args.optional_real(kLayerArguments + 3, "dx", product(tokens, layer.in));
-  const AdapterGradients gradients = gradients_of(args, layer, kLayerArguments + 4);
-  if (x == nullptr && gradients.wants_core()) throw ArgumentError("x: expected the forward's input");
-  sigma::adapter_merged_backward(args.engine(), layer, merged, tokens, x, dy, dx, gradients);
+// weightBackward(weight, x | null, dy, dx | null, dbias | null, g | null, accumulate, tokens, in, out)
+Napi::Value weight_backward(Args& args) {
+  const int64_t tokens = args.integer(7, "tokens", 1);
+  const int64_t in = args.integer(8, "in", 1);
+  const int64_t out = args.integer(9, "out", 1);
+  const WeightPullBack call{.weight = args.real(0, "weight", product(out, in)),
+                            .x = args.optional_real(1, "x", product(tokens, in)),
+                            .dy = args.real(2, "dy", product(tokens, out)),
+                            .dx = args.optional_real(3, "dx", product(tokens, in)),
+                            .dbias = args.optional_real(4, "dbias", out),
+                            .g = args.optional_real(5, "g", product(out, in)),
+                            .accumulate = args.flag(6)};
+  if (call.x == nullptr && call.g != nullptr) throw ArgumentError("x: expected the forward's input");
+  sigma::weight_backward(args.engine(), out, in, tokens, call);
   return args.env().Undefined();
 }
 
@@ -118,8 +132,9 @@ void bind_adapter(Napi::Object exports) {
   export_function<adapter_forward>(exports, "adapterForward");
   export_function<adapter_backward>(exports, "adapterBackward");
   export_function<adapter_merge>(exports, "adapterMerge");
-  export_function<adapter_merged_forward>(exports, "adapterMergedForward");
-  export_function<adapter_merged_backward>(exports, "adapterMergedBackward");
+  export_function<adapter_project>(exports, "adapterProject");
+  export_function<weight_forward>(exports, "weightForward");
+  export_function<weight_backward>(exports, "weightBackward");
 }
 
 }  // namespace sigma

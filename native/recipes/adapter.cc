@@ -68,8 +68,13 @@ void core_pull_back(const Engine& e, const AdapterLayer& layer, const sigma_matr
   }
 }
 
-void bias_pull_back(const Engine& e, const sigma_matrix& dy, const AdapterGradients& gradients) {
-  if (gradients.bias != nullptr) e.call(e.backend->column_sums, &dy, gradients.bias);
+void bias_pull_back(const Engine& e, const sigma_matrix& dy, void* dbias) {
+  if (dbias != nullptr) e.call(e.backend->column_sums, &dy, dbias);
+}
+
+// P = Vᵀ Xᵀ
+void project_input(const Engine& e, const AdapterLayer& layer, const sigma_matrix& x, const sigma_matrix& p) {
+  gemm(e, kPlain, dense(layer.vt, layer.rank, layer.in), kTransposed, x, kOverwrite, nullptr, p);
 }
 
 }  // namespace
@@ -83,11 +88,10 @@ void adapter_forward(const Engine& e, const AdapterLayer& layer, int64_t tokens,
   const sigma_matrix x = dense(x_data, tokens, layer.in);
   const sigma_matrix y = dense(y_data, tokens, layer.out);
   const sigma_matrix u = dense(layer.u, layer.out, layer.rank);
-  const sigma_matrix vt = dense(layer.vt, layer.rank, layer.in);
   const sigma_matrix p = intermediate(saved != nullptr ? saved : workspace.take(length), layer.rank, tokens);
   const sigma_matrix q = intermediate(workspace.take(length), layer.rank, tokens);
 
-  gemm(e, kPlain, vt, kTransposed, x, kOverwrite, nullptr, p);
+  project_input(e, layer, x, p);
   core_product(e, layer.core, kPlain, p, q);
   const bool with_base = layer.base != nullptr;
   if (with_base) {
@@ -96,27 +100,30 @@ void adapter_forward(const Engine& e, const AdapterLayer& layer, int64_t tokens,
   gemm(e, kTransposed, q, kTransposed, u, with_base, with_base ? nullptr : layer.bias, y);
 }
 
-void adapter_backward(const Engine& e, const AdapterLayer& layer, int64_t tokens, const void* saved,
+void adapter_backward(const Engine& e, const AdapterLayer& layer, int64_t tokens, const AdapterSaved& saved,
                       const void* dy_data, void* dx_data, const AdapterGradients& gradients) {
   const sigma_matrix dy = dense(dy_data, tokens, layer.out);
-  if (dx_data != nullptr || gradients.wants_core()) {
-    const int64_t length = adapter_saved_length(layer.rank, tokens);
-    Workspace workspace(e, 2 * length + sample_count(layer, gradients));
-    const sigma_matrix dq = intermediate(workspace.take(length), layer.rank, tokens);
-    gemm(e, kTransposed, dense(layer.u, layer.out, layer.rank), kTransposed, dy, kOverwrite, nullptr, dq);
-    if (dx_data != nullptr) {
-      const sigma_matrix dp = intermediate(workspace.take(length), layer.rank, tokens);
-      const sigma_matrix dx = dense(dx_data, tokens, layer.in);
-      core_product(e, layer.core, kTransposed, dq, dp);
-      gemm(e, kTransposed, dp, kPlain, dense(layer.vt, layer.rank, layer.in), kOverwrite, nullptr, dx);
-      if (layer.base != nullptr) {
-        gemm(e, kPlain, dy, kPlain, dense(layer.base, layer.out, layer.in), true, nullptr, dx);
-      }
+  bias_pull_back(e, dy, gradients.bias);
+  if (dx_data == nullptr && !gradients.wants_core()) return;
+
+  const int64_t length = adapter_saved_length(layer.rank, tokens);
+  Workspace workspace(e, 2 * length + sample_count(layer, gradients));
+  const sigma_matrix dq = intermediate(workspace.take(length), layer.rank, tokens);
+  // dP is done with when P is needed, so that one piece of memory serves both.
+  const sigma_matrix other = intermediate(workspace.take(length), layer.rank, tokens);
+  gemm(e, kTransposed, dense(layer.u, layer.out, layer.rank), kTransposed, dy, kOverwrite, nullptr, dq);
+  if (dx_data != nullptr) {
+    const sigma_matrix dx = dense(dx_data, tokens, layer.in);
+    core_product(e, layer.core, kTransposed, dq, other);
+    gemm(e, kTransposed, other, kPlain, dense(layer.vt, layer.rank, layer.in), kOverwrite, nullptr, dx);
+    if (layer.base != nullptr) {
+      gemm(e, kPlain, dy, kPlain, dense(layer.base, layer.out, layer.in), true, nullptr, dx);
     }
-    const sigma_matrix p = intermediate(saved, layer.rank, tokens);
-    core_pull_back(e, layer, dq, p, workspace.take(sample_count(layer, gradients)), gradients);
   }
-  bias_pull_back(e, dy, gradients);
+  if (!gradients.wants_core()) return;
+  if (saved.p == nullptr) project_input(e, layer, dense(saved.x, tokens, layer.in), other);
+  const sigma_matrix p = saved.p != nullptr ? intermediate(saved.p, layer.rank, tokens) : other;
+  core_pull_back(e, layer, dq, p, workspace.take(sample_count(layer, gradients)), gradients);
 }
 
 void adapter_merge(const Engine& e, const AdapterLayer& layer, void* merged) {
@@ -132,26 +139,25 @@ void adapter_merge(const Engine& e, const AdapterLayer& layer, void* merged) {
        dense(merged, layer.out, layer.in));
 }
 
-void adapter_merged_backward(const Engine& e, const AdapterLayer& layer, const void* merged, int64_t tokens,
-                             const void* x_data, const void* dy_data, void* dx_data,
-                             const AdapterGradients& gradients) {
-  const sigma_matrix dy = dense(dy_data, tokens, layer.out);
-  if (dx_data != nullptr) {
-    gemm(e, kPlain, dy, kPlain, dense(merged, layer.out, layer.in), kOverwrite, nullptr,
-         dense(dx_data, tokens, layer.in));
+void weight_backward(const Engine& e, int64_t out, int64_t in, int64_t tokens, const WeightPullBack& call) {
+  const sigma_matrix dy = dense(call.dy, tokens, out);
+  bias_pull_back(e, dy, call.dbias);
+  if (call.dx != nullptr) {
+    gemm(e, kPlain, dy, kPlain, dense(call.weight, out, in), kOverwrite, nullptr, dense(call.dx, tokens, in));
   }
-  if (gradients.wants_core()) {
-    const int64_t weight = layer.out * layer.in;
-    const int64_t projected = adapter_saved_length(layer.rank, layer.in);
-    Workspace workspace(e, weight + projected + sample_count(layer, gradients));
-    const sigma_matrix g = dense(workspace.take(weight), layer.out, layer.in);
-    const sigma_matrix h = intermediate(workspace.take(projected), layer.rank, layer.in);
-    gemm(e, kTransposed, dy, kPlain, dense(x_data, tokens, layer.in), kOverwrite, nullptr, g);
-    gemm(e, kTransposed, dense(layer.u, layer.out, layer.rank), kPlain, g, kOverwrite, nullptr, h);
-    const sigma_matrix vt = dense(layer.vt, layer.rank, layer.in);
-    core_pull_back(e, layer, h, vt, workspace.take(sample_count(layer, gradients)), gradients);
+  if (call.g != nullptr) {
+    gemm(e, kTransposed, dy, kPlain, dense(call.x, tokens, in), call.accumulate, nullptr, dense(call.g, out, in));
   }
-  bias_pull_back(e, dy, gradients);
+}
+
+void adapter_project(const Engine& e, const AdapterLayer& layer, const void* g, const AdapterGradients& gradients) {
+  const int64_t length = adapter_saved_length(layer.rank, layer.in);
+  Workspace workspace(e, length + sample_count(layer, gradients));
+  const sigma_matrix h = intermediate(workspace.take(length), layer.rank, layer.in);
+  gemm(e, kTransposed, dense(layer.u, layer.out, layer.rank), kPlain, dense(g, layer.out, layer.in), kOverwrite,
+       nullptr, h);
+  const sigma_matrix vt = dense(layer.vt, layer.rank, layer.in);
+  core_pull_back(e, layer, h, vt, workspace.take(sample_count(layer, gradients)), gradients);
 }
 
 }  // namespace sigma

@@ -70,18 +70,34 @@ int64_t adapter_saved_length(int64_t rank, int64_t tokens);
 void adapter_forward(const Engine& engine, const AdapterLayer& layer, int64_t tokens, const void* x, void* y,
                      void* saved);
 
-// The pull-back of dY (N, out), given P. dX (N, in) is overwritten, gradients are added to. `dx` may be null, and so
-// may `saved` where no gradient of the core is wanted.
-void adapter_backward(const Engine& engine, const AdapterLayer& layer, int64_t tokens, const void* saved,
+// What a pull-back may start from: P as forward left it, or X (N, in), from which P is computed again.
+struct AdapterSaved {
+  const void* p = nullptr;
+  const void* x = nullptr;
+};
+
+// The pull-back of dY (N, out). dX (N, in) is overwritten, gradients are added to. `dx` may be null; `saved` may be
+// empty where no gradient of the core is wanted.
+void adapter_backward(const Engine& engine, const AdapterLayer& layer, int64_t tokens, const AdapterSaved& saved,
                       const void* dy, void* dx, const AdapterGradients& gradients);
 
 // W' (out, in) = [W0] + U C Vᵀ: where d is null this is W0 + U (gM) Vᵀ, which keeps W0's numbers where M is 0.
 void adapter_merge(const Engine& engine, const AdapterLayer& layer, void* merged);
 
-// The pull-back of Y = X W'ᵀ + b through W' itself: G = dYᵀ X, then the core's part of Uᵀ G V. It costs 3 GEMMs and a
-// projection, against the factored 2 + 2/ρ, and wins for many tokens on a square weight. `x` may be null where no
-// gradient of the core is wanted.
-void adapter_merged_backward(const Engine& engine, const AdapterLayer& layer, const void* merged, int64_t tokens,
-                             const void* x, const void* dy, void* dx, const AdapterGradients& gradients);
+// The pull-back of Y = X Wᵀ + b through a weight (out, in): dX = dY W is overwritten, dbias += Σ_t dY[t], and G = dYᵀ X
+// (out, in) is overwritten, or added to where `accumulate`. Each of dx, dbias and g may be null; x where g is.
+struct WeightPullBack {
+  const void* weight;
+  const void* x;
+  const void* dy;
+  void* dx;
+  void* dbias;
+  void* g;
+  bool accumulate;
+};
+void weight_backward(const Engine& engine, int64_t out, int64_t in, int64_t tokens, const WeightPullBack& call);
+
+// The core's part of G (out, in), K = Uᵀ G V: the same for any number of batches whose G were summed. Adds.
+void adapter_project(const Engine& engine, const AdapterLayer& layer, const void* g, const AdapterGradients& gradients);
 
 }  // namespace sigma

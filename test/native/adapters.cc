@@ -54,17 +54,23 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
   const auto k = product(product(u64, true, g, false, rank, in, out), false, vt64, true, rank, rank, in);
   std::vector<double> ddiagonal64;
   for (int64_t i = 0; i < rank; ++i) ddiagonal64.push_back(k[static_cast<size_t>(i * rank + i)]);
-  for (const bool through_merged : {false, true}) {
+  enum class Way { from_saved, from_input, through_merged };
+  for (const Way way : {Way::from_saved, Way::from_input, Way::through_merged}) {
     std::vector<T> dx(static_cast<size_t>(tokens * in)), ddiagonal(static_cast<size_t>(rank));
     std::vector<T> dvalues(static_cast<size_t>(entries)), dgate(1), dbias(static_cast<size_t>(out));
     const sigma::AdapterGradients gradients{ddiagonal.data(), dvalues.data(), dgate.data(), dbias.data()};
-    if (through_merged) {
-      sigma::adapter_merged_backward(engine, layer, merged.data(), tokens, x.data(), dy.data(), dx.data(), gradients);
+    if (way == Way::through_merged) {
+      std::vector<T> gathered(static_cast<size_t>(out * in));
+      sigma::weight_backward(engine, out, in, tokens,
+                             {merged.data(), x.data(), dy.data(), dx.data(), dbias.data(), gathered.data(), false});
+      sigma::adapter_project(engine, layer, gathered.data(), gradients);
     } else {
-      sigma::adapter_backward(engine, layer, tokens, saved.data(), dy.data(), dx.data(), gradients);
+      const bool recompute = way == Way::from_input;
+      const sigma::AdapterSaved from{recompute ? nullptr : saved.data(), recompute ? x.data() : nullptr};
+      sigma::adapter_backward(engine, layer, tokens, from, dy.data(), dx.data(), gradients);
     }
-    expect_close(dx, dx64, through_merged ? "merged dx" : "dx");
-    expect_close(ddiagonal, ddiagonal64, through_merged ? "merged ddiagonal" : "ddiagonal");
+    expect_close(dx, dx64, way == Way::through_merged ? "merged dx" : "dx");
+    expect_close(ddiagonal, ddiagonal64, way == Way::through_merged ? "merged ddiagonal" : "ddiagonal");
   }
   backend->destroy_context(context);
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <random>
 #include <vector>
 
@@ -69,11 +70,16 @@ std::vector<double> product(const std::vector<T>& a, bool ta, const std::vector<
   return c;
 }
 
-// A random CSR structure with duplicates and empty rows, and its transpose, owned together.
+// A CSR structure and its transpose, owned together: random with duplicates and empty rows, or a band.
 struct Pattern {
   std::vector<int32_t> rows, columns, transposed_rows, transposed_columns, slots;
   sigma_pattern view{};
   Pattern(int64_t size, int64_t entries, unsigned seed);
+  static Pattern band(int64_t size, int64_t lower, int64_t upper);
+
+ private:
+  Pattern() = default;
+  void fill(int64_t size, const std::multimap<std::pair<int32_t, int32_t>, int>& cells, bool banded);
 };
 
 // The float64 matrix (r, r) of a core.

@@ -1,4 +1,4 @@
-#include <map>
+#include <algorithm>
 
 #include "harness.h"
 
@@ -12,6 +12,22 @@ Pattern::Pattern(int64_t size, int64_t entries, unsigned seed) {
     const auto row = static_cast<int32_t>(generator() % limit);
     cells.insert({{row, static_cast<int32_t>(generator() % limit)}, 0});
   }
+  fill(size, cells, false);
+}
+
+Pattern Pattern::band(int64_t size, int64_t lower, int64_t upper) {
+  std::multimap<std::pair<int32_t, int32_t>, int> cells;
+  for (int64_t i = 0; i < size; ++i) {
+    for (int64_t j = std::max<int64_t>(0, i - lower); j <= std::min(size - 1, i + upper); ++j) {
+      cells.insert({{static_cast<int32_t>(i), static_cast<int32_t>(j)}, 0});
+    }
+  }
+  Pattern pattern;
+  pattern.fill(size, cells, true);
+  return pattern;
+}
+
+void Pattern::fill(int64_t size, const std::multimap<std::pair<int32_t, int32_t>, int>& cells, bool banded) {
   std::multimap<std::pair<int32_t, int32_t>, int32_t> by_column;
   rows.assign(static_cast<size_t>(size) + 1, 0);
   transposed_rows = rows;
@@ -29,7 +45,14 @@ Pattern::Pattern(int64_t size, int64_t entries, unsigned seed) {
     rows[i + 1] += rows[i];
     transposed_rows[i + 1] += transposed_rows[i];
   }
-  view = {size, entries, rows.data(), columns.data(), transposed_rows.data(), transposed_columns.data(), slots.data()};
+  view = {size,
+          static_cast<int64_t>(columns.size()),
+          rows.data(),
+          columns.data(),
+          transposed_rows.data(),
+          transposed_columns.data(),
+          slots.data(),
+          banded ? 1 : 0};
 }
 
 }  // namespace check

@@ -39,9 +39,22 @@ void gemm(sigma_context* context) {
 
 template <class T>
 void sparse(sigma_context* context) {
+  struct Case {
+    Pattern pattern;
+    int64_t tokens;
+  };
+  std::vector<Case> cases;
   for (const auto& [r, entries, tokens] :
        std::vector<std::array<int64_t, 3>>{{1, 1, 1}, {7, 20, 3}, {150, 900, 300}, {40, 5, 64}}) {
-    const Pattern pattern(r, entries, 5);
+    cases.push_back({Pattern(r, entries, 5), tokens});
+  }
+  for (const auto& [r, lower, upper, tokens] :
+       std::vector<std::array<int64_t, 4>>{{1, 0, 0, 70}, {7, 2, 2, 3}, {151, 8, 3, 333}, {40, 0, 40, 64}}) {
+    cases.push_back({Pattern::band(r, lower, upper), tokens});
+  }
+  for (const auto& [pattern, tokens] : cases) {
+    const int64_t r = pattern.view.size;
+    const int64_t entries = pattern.view.entries;
     const auto values = random_numbers<T>(entries, 6);
     const auto diagonal = random_numbers<T>(r, 7);
     const auto x = random_numbers<T>(r * tokens, 8);

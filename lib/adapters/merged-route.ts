@@ -1,0 +1,109 @@
+import { native, type RealArray } from '../native.js';
+import type { LayerParameter } from '../parameter.js';
+import type { Real } from '../tensor/dtype.js';
+import { memoryOf, output } from '../tensor/operand.js';
+import { keep } from '../tensor/scope.js';
+import type { MatrixShape, Tensor } from '../tensor/tensor.js';
+import { type Built, MergedWeight } from './merged.js';
+import { accumulatorOf, coreParameters, gradientTargets, type Term, type Terms } from './operator.js';
+import type { PullBack } from './pass.js';
+import {
+  type Batch,
+  keptInput,
+  type Recorded,
+  type Route,
+  type Saving,
+  stillTrainable,
+  throughWeight,
+} from './route.js';
+
+/** The sum G (out, in) of dYᵀ X over the backwards since the last projection, all of one W'. */
+interface Gathered {
+  readonly op: string;
+  readonly built: Built;
+  readonly wanted: ReadonlySet<LayerParameter>;
+}
+
+/**
+ * Through W' itself: the strategy 'merged'. Keeps X (N, in), and the W' of the forward pass. What backward adds is gathered
+ * as a gradient of W', and projected onto the core only when a parameter's `grad` is read: once a step.
+ */
+export class MergedRoute implements Route {
+  readonly #terms: () => Terms;
+  readonly #bias: Term | undefined;
+  readonly #merged = new MergedWeight();
+  #g: Tensor<Real> | null = null;
+  #gathered: Gathered | null = null;
+  // One for all: a closure of a pass would hold on to that pass.
+  readonly #settle = () => this.#project();
+
+  constructor(terms: () => Terms, bias: Term | undefined) {
+    this.#terms = terms;
+    this.#bias = bias;
+  }
+
+  /** Whether W' of today's parameters stands. */
+  stands(op: string): boolean {
+    return this.#merged.stands(op);
+  }
+
+  apply(batch: Batch): void {
+    throughWeight(batch, this.#merged.current(batch.op, this.#terms).weight, this.#bias);
+  }
+
+  record(batch: Batch, wanted: ReadonlySet<LayerParameter>, { keeps, borrowed }: Saving): Recorded {
+    const { tokens } = batch;
+    const built = this.#merged.current(batch.op, this.#terms);
+    const weight = built.weight.share();
+    const input = keeps === 'x' ? keptInput(batch, borrowed) : null;
+    throughWeight(batch, weight, this.#bias);
+    const pullBack: PullBack = (op, dy, dx) => {
+      const now = stillTrainable(wanted);
+      const ofCore = new Set(coreParameters(built.terms).filter((parameter) => now.has(parameter)));
+      const bias = accumulatorOf(op, this.#bias, now);
+      const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
+      const sizes = [tokens, inFeatures, outFeatures] as const;
+      const w = memoryOf(op, 'weight', weight);
+      if (input === null || ofCore.size === 0) {
+        native.weightBackward(w, null, dy, dx, bias?.array ?? null, null, false, ...sizes);
+      } else {
+        const x = memoryOf(op, 'x', input);
+        const [g, adds] = this.#gather(op, built, ofCore);
+        native.weightBackward(w, x, dy, dx, bias?.array ?? null, g, adds, ...sizes);
+        this.#gathered = { op, built, wanted: ofCore };
+        for (const parameter of ofCore) parameter.settleWith(this.#settle);
+      }
+      bias?.commit();
+    };
+    return { saved: input ? [weight, input] : [weight], pullBack };
+  }
+
+  dispose(): void {
+    this.#merged.dispose();
+    this.#g?.dispose();
+    this.#g = null;
+    this.#gathered = null;
+  }
+
+  /** G, and whether to add to it. What cannot be summed with the new part is projected first. */
+  #gather(op: string, built: Built, wanted: ReadonlySet<LayerParameter>): [RealArray, boolean] {
+    const before = this.#gathered;
+    if (before !== null && !(before.built === built && sameMembers(before.wanted, wanted))) this.#project();
+    this.#g ??= keep(output(op, built.weight.dtype, built.weight.shape as MatrixShape).tensor());
+    return [memoryOf(op, 'gradient', this.#g), this.#gathered !== null];
+  }
+
+  /** Adds the core's part of G to the gradients that wanted it. */
+  #project(): void {
+    if (this.#gathered === null || this.#g === null) return;
+    const { op, built, wanted } = this.#gathered;
+    const gradients = gradientTargets(op, built.terms, undefined, wanted, built.slope);
+    native.adapterProject(...built.args, memoryOf(op, 'gradient', this.#g), ...gradients.arguments);
+    gradients.commit();
+    this.#gathered = null;
+  }
+}
+
+function sameMembers<T>(a: ReadonlySet<T>, b: ReadonlySet<T>): boolean {
+  return a.size === b.size && [...a].every((member) => b.has(member));
+}
