@@ -1,8 +1,7 @@
-// BLAS and LAPACK by type: the same name for float and double.
+// BLAS by type: the same name for float and double.
 #pragma once
 
 #include <cblas.h>
-#include <lapack.h>
 
 namespace sigma::cpu {
 
@@ -15,30 +14,12 @@ inline void blas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int 
   cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1.0, a, lda, b, ldb, beta, c, ldc);
 }
 
-inline int lapack_gesdd(int m, int n, float* a, float* s, float* u, int ldu, float* vt, int ldvt, float* work,
-                        int lwork, int* iwork) {
-  int info = 0;
-  LAPACK_sgesdd("S", &m, &n, a, &m, s, u, &ldu, vt, &ldvt, work, &lwork, iwork, &info);
-  return info;
+// y = op(A) x; A (m, n) by rows
+inline void blas_gemv(CBLAS_TRANSPOSE ta, int m, int n, const float* a, int lda, const float* x, float* y) {
+  cblas_sgemv(CblasRowMajor, ta, m, n, 1.0f, a, lda, x, 1, 0.0f, y, 1);
 }
-inline int lapack_gesdd(int m, int n, double* a, double* s, double* u, int ldu, double* vt, int ldvt, double* work,
-                        int lwork, int* iwork) {
-  int info = 0;
-  LAPACK_dgesdd("S", &m, &n, a, &m, s, u, &ldu, vt, &ldvt, work, &lwork, iwork, &info);
-  return info;
-}
-
-inline int lapack_gesvd(int m, int n, float* a, float* s, float* u, int ldu, float* vt, int ldvt, float* work,
-                        int lwork) {
-  int info = 0;
-  LAPACK_sgesvd("S", "S", &m, &n, a, &m, s, u, &ldu, vt, &ldvt, work, &lwork, &info);
-  return info;
-}
-inline int lapack_gesvd(int m, int n, double* a, double* s, double* u, int ldu, double* vt, int ldvt, double* work,
-                        int lwork) {
-  int info = 0;
-  LAPACK_dgesvd("S", "S", &m, &n, a, &m, s, u, &ldu, vt, &ldvt, work, &lwork, &info);
-  return info;
+inline void blas_gemv(CBLAS_TRANSPOSE ta, int m, int n, const double* a, int lda, const double* x, double* y) {
+  cblas_dgemv(CblasRowMajor, ta, m, n, 1.0, a, lda, x, 1, 0.0, y, 1);
 }
 
 }  // namespace sigma::cpu

@@ -59,6 +59,7 @@ void Pattern::fill(int64_t size, const std::multimap<std::pair<int32_t, int32_t>
 
 int main() {
   check::operations();
+  check::svd_chain();
   check::adapters();
   check::concurrency();
   std::printf("%d passed, %d failed\n", check::passes, check::failures);

@@ -1,0 +1,91 @@
+// The chain of routes behind svd's 'auto': an answer that is none is never returned.
+#include <array>
+
+#include "cpu/svd_solve.h"
+#include "harness.h"
+
+namespace check {
+namespace {
+
+using sigma::cpu::SvdProblem;
+
+template <class T>
+bool gives_up(const SvdProblem<T>&) {
+  return false;
+}
+
+template <class T>
+bool right(const SvdProblem<T>& p) {
+  return sigma::cpu::svd_gesvd(p);
+}
+
+// Right, but for one number.
+template <class T, int what>
+bool slightly_wrong(const SvdProblem<T>& p) {
+  right(p);
+  if (what == 0) p.u[p.r] += static_cast<T>(0.01);
+  if (what == 1) p.s[p.r - 1] += static_cast<T>(0.01) * p.s[0];
+  if (what == 2) p.vt[1] = -p.vt[1] + static_cast<T>(0.01);
+  if (what == 3) p.s[0] = std::numeric_limits<T>::quiet_NaN();
+  if (what == 4) p.u[0] = std::numeric_limits<T>::infinity();
+  return true;
+}
+
+template <class T>
+bool all_zero(const SvdProblem<T>& p) {
+  right(p);
+  std::fill_n(p.s, p.r, T{0});
+  return true;
+}
+
+template <class T>
+bool solves(std::initializer_list<sigma::cpu::SvdRoute<T>> chain, int rows, int columns, T scale) {
+  auto a = random_numbers<T>(int64_t{rows} * columns, 31);
+  for (T& number : a) number *= scale;
+  const auto r = static_cast<size_t>(std::min(rows, columns));
+  std::vector<T> u(static_cast<size_t>(rows) * r), s(r), vt(r * static_cast<size_t>(columns));
+  const SvdProblem<T> p(rows, columns, a.data(), u.data(), s.data(), vt.data());
+  try {
+    sigma::cpu::solve_by_chain<T>(chain, p);
+  } catch (const sigma::cpu::Failure& failure) {
+    expect(failure.status() == SIGMA_NOT_CONVERGED, "the chain's failure is NOT_CONVERGED");
+    return false;
+  }
+  auto scaled = u;
+  for (size_t i = 0; i < scaled.size(); ++i) scaled[i] *= s[i % r];
+  const auto again = product(scaled, false, vt, false, rows, columns, static_cast<int64_t>(r));
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) worst = std::fmax(worst, std::abs(static_cast<double>(a[i]) - again[i]));
+  expect(worst <= (sizeof(T) == 4 ? 1e-4 : 1e-12) * static_cast<double>(s[0]), "the chain's answer is one");
+  return true;
+}
+
+template <class T>
+void chain() {
+  constexpr auto dc = sigma::cpu::svd_divide_and_conquer<T>;
+  for (const auto& [rows, columns] : std::vector<std::array<int, 2>>{{30, 30}, {90, 20}, {20, 90}, {41, 30}}) {
+    // The last are the largest and smallest numbers whose sums and products a matrix of this size still has.
+    for (const T scale : {T{1}, std::sqrt(std::numeric_limits<T>::max()), std::sqrt(std::numeric_limits<T>::min()),
+                          std::numeric_limits<T>::max() / 1024, std::numeric_limits<T>::min() * 1024}) {
+      expect(solves<T>({dc}, rows, columns, scale), "divide and conquer stands alone");
+    }
+    expect(solves<T>({gives_up<T>, right<T>}, rows, columns, T{1}), "after a route that did not converge");
+    expect(solves<T>({slightly_wrong<T, 0>, right<T>}, rows, columns, T{1}), "after a wrong U");
+    expect(solves<T>({slightly_wrong<T, 1>, right<T>}, rows, columns, T{1}), "after a wrong s");
+    expect(solves<T>({slightly_wrong<T, 2>, right<T>}, rows, columns, T{1}), "after a wrong Vt");
+    expect(solves<T>({slightly_wrong<T, 3>, right<T>}, rows, columns, T{1}), "after a NaN");
+    expect(solves<T>({slightly_wrong<T, 4>, right<T>}, rows, columns, T{1}), "after an Infinity");
+    expect(solves<T>({all_zero<T>, right<T>}, rows, columns, static_cast<T>(1e-10)), "after zeros for small numbers");
+    expect(!solves<T>({gives_up<T>, slightly_wrong<T, 0>, all_zero<T>}, rows, columns, T{1}), "no answer at all");
+  }
+}
+
+}  // namespace
+
+void svd_chain() {
+  chain<float>();
+  chain<double>();
+  expect(solves<float>({sigma::cpu::svd_in_float64}, 37, 25, 1.0F), "by way of float64");
+}
+
+}  // namespace check
