@@ -12,7 +12,7 @@ import { mergeTerms } from './merged.js';
 import { MergedRoute } from './merged-route.js';
 import { coreParameters, type Term, type Terms, tensorOf } from './operator.js';
 import { AdapterPass } from './pass.js';
-import { type PlanInput, plan, reason, type Strategy } from './planner.js';
+import { type Plan, type PlanInput, plan, reason, type Strategy } from './planner.js';
 import { type Batch, FactoredRoute, type Recorded, type Route } from './route.js';
 import { knownSpectrum, type Spectrum, type Telemetry, telemetryOf } from './telemetry.js';
 import type { AdaptedLinear, Pass, SavingOptions } from './types.js';
@@ -48,12 +48,14 @@ export class Adapter implements AdaptedLinear {
   readonly #blueprint: Blueprint;
   /** The factors that the operator runs on. */
   readonly #terms: Terms;
+  readonly #core: readonly LayerParameter[];
   #factors: Svd | undefined;
   readonly #routes: Readonly<Record<Strategy, Route | undefined>>;
   readonly #merged: MergedRoute;
   readonly #base: BaseLayer;
   readonly #saving: SavingOptions;
   #enabled = true;
+  #last: (Pick<PlanInput, 'tokens' | 'training' | 'built' | 'trainsCore'> & { readonly plan: Plan }) | undefined;
   #disposed = false;
 
   constructor(family: string, blueprint: Blueprint, saving: SavingOptions) {
@@ -65,6 +67,7 @@ export class Adapter implements AdaptedLinear {
     this.rank = blueprint.rank;
     this.#terms = terms;
     const core = coreParameters(terms);
+    this.#core = core;
     this.parameters = Object.freeze(bias instanceof LayerParameter ? [...core, bias] : core);
     this.parameterCount = this.parameters.reduce((sum, { value }) => sum + value.size, 0);
     this.#blueprint = blueprint;
@@ -97,7 +100,7 @@ export class Adapter implements AdaptedLinear {
   apply(x: Tensor): Tensor<Real> {
     const op = `${this.family}.apply`;
     const { batch, y } = this.#batch(op, x);
-    if (this.#enabled) this.#routes[plan(this.#load(op, batch.tokens, false)).strategy]?.apply(batch);
+    if (this.#enabled) this.#routes[this.#plan(op, batch.tokens, false).strategy]?.apply(batch);
     else this.#base.route(op).apply(batch);
     return y.tensor();
   }
@@ -140,8 +143,7 @@ export class Adapter implements AdaptedLinear {
         why: `base ${gemms.toFixed(2)} GEMMs: the layer is switched off`,
       };
     }
-    const load = this.#load(op, tokens, true);
-    const steady = { ...load, built: false };
+    const steady = this.#load(tokens, true, false);
     const { strategy, gemms, savedBytes } = plan(steady);
     return { strategy, gemms, savedBytes, why: reason(steady) };
   }
@@ -208,11 +210,33 @@ export class Adapter implements AdaptedLinear {
     const { op, tokens } = batch;
     const { borrowInputs: borrowed } = this.#saving;
     if (!this.#enabled) return this.#base.route(op).record(batch, wanted, { keeps: 'nothing', borrowed });
-    const { strategy, keeps } = plan(this.#load(op, tokens, true));
+    const { strategy, keeps } = this.#plan(op, tokens, true);
     return (this.#routes[strategy] as Route).record(batch, wanted, { keeps, borrowed });
   }
 
-  #load(op: string, tokens: number, training: boolean): PlanInput {
+  /** The plan for a batch. Loops ask for the same one again and again. */
+  #plan(op: string, tokens: number, training: boolean): Plan {
+    const built = this.#blueprint.choices.length > 1 && this.#merged.stands(op);
+    const trainsCore = this.#trainsCore();
+    const last = this.#last;
+    if (
+      last?.tokens === tokens &&
+      last.training === training &&
+      last.built === built &&
+      last.trainsCore === trainsCore
+    ) {
+      return last.plan;
+    }
+    const found = plan(this.#load(tokens, training, built));
+    this.#last = { tokens, training, built, trainsCore, plan: found };
+    return found;
+  }
+
+  #trainsCore(): boolean {
+    return this.#core.some(({ trainable }) => trainable);
+  }
+
+  #load(tokens: number, training: boolean, built: boolean): PlanInput {
     const { inFeatures, outFeatures } = this;
     const { microBatches, borrowInputs, passBytes } = this.#saving;
     const rank = this.#terms.vt.shape[0] as number;
@@ -224,9 +248,9 @@ export class Adapter implements AdaptedLinear {
       rank,
       tokens,
       training,
-      trainsCore: coreParameters(this.#terms).some(({ trainable }) => trainable),
+      trainsCore: this.#trainsCore(),
       microBatches,
-      built: choices.length > 1 && this.#merged.stands(op),
+      built,
       choices,
       room: {
         p: bytes * native.adapterSavedLength(rank, tokens),
