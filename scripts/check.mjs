@@ -13,6 +13,7 @@ const checks = {
   'form of C++': ['clang-format', '--dry-run', '-Werror', ...nativeSources()],
   'types of the library and its tests': [bin('tsc'), '-p', 'tsconfig.test.json'],
   'types of the examples': [bin('tsc'), '-p', 'examples'],
+  'types of the benchmarks': [bin('tsc'), '-p', 'bench'],
   'layers: who imports whom': [process.execPath, join('scripts', 'layers.mjs')],
   'package manifest': [bin('publint'), '--strict'],
   'types as users resolve them': [bin('attw'), '--pack', '.', '--profile', 'esm-only'],

@@ -15,8 +15,12 @@ namespace {
 // Below this many multiply-adds waking a thread costs more than it brings.
 constexpr int64_t kParallelFrom = int64_t{1} << 19;
 
-// Rows (or columns) of a tile: large enough for BLAS to run at its rate, small enough to share the work.
-int64_t tile_of(int64_t length) { return length >= 1024 ? 256 : length >= 256 ? 128 : 64; }
+// Rows (or columns) of a tile: near 256, at which BLAS runs at its rate, and an even number of them, so that they share
+// out well. Whole multiples of 16 suit its kernels.
+int64_t tile_of(int64_t length) {
+  const int64_t pairs = std::max<int64_t>(1, (length + 256) / 512);
+  return blocks(blocks(length, 2 * pairs), 16) * 16;
+}
 
 }  // namespace
 

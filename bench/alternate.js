@@ -1,0 +1,47 @@
+// @ts-check
+// Two or more ways to do one thing, timed in turn within one run, so that what slows the machine slows all of them.
+
+/** @typedef {() => unknown | Promise<unknown>} Side */
+/** @typedef {{ median: number, low: number, high: number }} Timing milliseconds; low and high are the quartiles */
+
+/** @param {number[]} samples @param {number} share */
+const quantile = (samples, share) => {
+  const sorted = [...samples].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+};
+
+/** @param {number[]} samples @returns {Timing} */
+export const timing = (samples) => ({
+  median: quantile(samples, 0.5),
+  low: quantile(samples, 0.25),
+  high: quantile(samples, 0.75),
+});
+
+/**
+ * @param {Record<string, Side>} sides
+ * @param {{ rounds?: number, repeat?: number }} [options] `repeat` calls make one sample
+ * @returns {Promise<Record<string, number[]>>} samples by side, in the order of the rounds, in milliseconds a call
+ */
+export async function alternate(sides, { rounds = 15, repeat = 1 } = {}) {
+  /** @type {Record<string, number[]>} */
+  const samples = Object.fromEntries(Object.keys(sides).map((name) => [name, []]));
+  const order = Object.entries(sides);
+  for (let round = -1; round < rounds; round++) {
+    // There and back again: no side always follows the same one.
+    for (const [name, side] of round % 2 ? order : [...order].reverse()) {
+      const start = performance.now();
+      for (let i = 0; i < repeat; i++) {
+        const waiting = side();
+        if (waiting instanceof Promise) await waiting;
+      }
+      if (round >= 0) samples[name].push((performance.now() - start) / repeat); // the first round warms up
+    }
+  }
+  return samples;
+}
+
+/**
+ * The ratio of two sides, round by round, so that a slow spell falls on both.
+ * @param {number[]} one @param {number[]} other
+ */
+export const ratio = (one, other) => timing(one.map((value, round) => value / other[round]));

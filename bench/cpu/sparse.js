@@ -1,0 +1,72 @@
+// @ts-check
+// The sparse products and AdamW over what bounds them: a copy of their bytes, or their flops at the GEMM's rate.
+import { AdamW, matmul, SparsityPattern, sddmm, spmm } from 'sigmatune';
+import { alternate, ratio } from '../alternate.js';
+import { gaussianTensor } from '../data.js';
+
+export const title = 'Sparse products and AdamW, as a share of what bounds them';
+export const columns = ['operation', 'size', 'bound', 'share of it', 'quartiles', 'goal'];
+
+const [r, tokens] = [768, 2048];
+
+export async function* run({ rounds = 15 } = {}) {
+  const [dense, other] = [gaussianTensor([r, tokens + 16]), gaussianTensor([r, tokens + 16])];
+  const square = gaussianTensor([r, r]);
+  const from = dense.dataSync();
+  const copyBytes = 2 * from.byteLength;
+  const gemmFlops = 2 * r * r * (tokens + 16);
+  for (const [name, pattern] of Object.entries({
+    diagonal: SparsityPattern.diagonal(r),
+    'band, d = 2': SparsityPattern.banded(r, 2),
+    'band, d = 8': SparsityPattern.banded(r, 8),
+    '33 random a row': SparsityPattern.random(r, { offDiagonals: 16 }, { seed: 1 }),
+  })) {
+    const values = gaussianTensor([pattern.entries]);
+    const samples = await alternate(
+      {
+        // Results are new memory, so that of the copy is, too.
+        copy: () => from.slice(),
+        gemm: () => matmul(square, dense).dispose(),
+        spmm: () => spmm(pattern, values, dense).dispose(),
+        'spmm, transposed': () => spmm(pattern, values, dense, { transpose: true }).dispose(),
+        sddmm: () => sddmm(pattern, dense, other).dispose(),
+      },
+      { rounds },
+    );
+    const flops = 2 * pattern.entries * (tokens + 16);
+    for (const operation of ['spmm', 'spmm, transposed', 'sddmm']) {
+      const bandwidth = samples.copy.map((ms) => (ms * 2 * from.byteLength) / copyBytes);
+      const arithmetic = samples.gemm.map((ms) => (ms * flops) / gemmFlops);
+      const bound = bandwidth.map((ms, i) => Math.max(ms, arithmetic[i]));
+      const share = ratio(bound, samples[operation]);
+      const binding = bandwidth[0] > arithmetic[0] ? 'copy' : 'flops';
+      const quartiles = `${percent(share.low)} to ${percent(share.high)}`;
+      yield [operation, `${name}, ${r} × ${tokens}`, binding, percent(share.median), quartiles, '≥ 80 %'];
+    }
+  }
+  yield* adamw(rounds);
+}
+
+async function* adamw(/** @type {number} */ rounds) {
+  const count = 2 ** 22;
+  const value = gaussianTensor([count]);
+  const parameter = { name: 'p', value, grad: gaussianTensor([count], 1e-3), trainable: true };
+  const optimizer = new AdamW([parameter], { lr: 1e-6 });
+  const [from, to] = [new Float32Array(count), new Float32Array(count)];
+  const samples = await alternate({ copy: () => to.set(from), step: () => optimizer.step() }, { rounds });
+  // Four arrays are read and three written, where a copy reads one and writes one.
+  const share = ratio(
+    samples.copy.map((ms) => (ms * 7) / 2),
+    samples.step,
+  );
+  yield [
+    'AdamW step',
+    `${count} numbers`,
+    'copy',
+    percent(share.median),
+    `${percent(share.low)} to ${percent(share.high)}`,
+    '≥ 80 %',
+  ];
+}
+
+const percent = (/** @type {number} */ share) => `${(100 * share).toFixed(0)} %`;
