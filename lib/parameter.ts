@@ -55,11 +55,23 @@ export class LayerParameter implements Parameter<Real> {
   }
 
   set grad(grad: Tensor | null) {
-    this.#settle();
     if (grad === this.#grad) return;
-    if (grad !== null) keep(checkReal('Parameter', `${this.name}.grad`, grad, this.value));
-    this.#grad = grad;
+    if (grad !== null) checkReal('Parameter', `${this.name}.grad`, grad, this.value);
+    // What is still to be added goes with the gradient that is replaced, whatever has become of that one's memory.
+    this.#grad = null;
     this.#owned = false;
+    try {
+      this.#settle();
+    } finally {
+      this.#disposeOwned();
+      this.#grad = grad && keep(grad);
+      this.#owned = false;
+    }
+  }
+
+  /** Makes sure that what is added later will have somewhere to go: a framework may do as it likes with its own tensor. */
+  claim(op: string): void {
+    if (this.#grad !== null) this.accumulator(op).commit();
   }
 
   /** What still has to add to the gradient, to be called before anyone sees or replaces it. */
@@ -85,7 +97,11 @@ export class LayerParameter implements Parameter<Real> {
   dispose(): void {
     this.#settle = () => undefined;
     this.#value.dispose();
-    if (this.#owned) this.#grad?.dispose();
+    this.#disposeOwned();
     this.#grad = null;
+  }
+
+  #disposeOwned(): void {
+    if (this.#owned) this.#grad?.dispose();
   }
 }

@@ -216,7 +216,8 @@ export class Adapter implements AdaptedLinear {
 
   /** The plan for a batch. Loops ask for the same one again and again. */
   #plan(op: string, tokens: number, training: boolean): Plan {
-    const built = this.#blueprint.choices.length > 1 && this.#merged.stands(op);
+    // In training a plan must not depend on what was applied before, so that runs repeat and explain() is right.
+    const built = !training && this.#blueprint.choices.length > 1 && this.#merged.stands(op);
     const trainsCore = this.#trainsCore();
     const last = this.#last;
     if (

@@ -68,6 +68,7 @@ export class MergedRoute implements Route {
         native.weightBackward(w, null, dy, dx, bias?.array ?? null, null, false, ...sizes);
       } else {
         const x = memoryOf(op, 'x', input);
+        for (const parameter of ofCore) parameter.claim(op);
         const [g, adds] = this.#gather(op, built, ofCore);
         native.weightBackward(w, x, dy, dx, bias?.array ?? null, g, adds, ...sizes);
         this.#gathered = { op, built, wanted: ofCore };

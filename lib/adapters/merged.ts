@@ -42,11 +42,11 @@ export class MergedWeight {
     const now = terms();
     const weight = keep(mergeTerms(op, now));
     this.dispose();
-    // The projection needs no base; what is held here must not hold it either.
+    // The projection needs no base; nothing that is held here holds it either.
     const { base: _, ...core } = now;
     const args = frozenArguments(layerArguments(op, core, undefined));
     this.#snapshot = this.#values(op, now).map((array) => array.slice());
-    this.#built = { weight, terms: now, args, slope: slopeOf(op, now) };
+    this.#built = { weight, terms: core, args, slope: slopeOf(op, now) };
     return this.#built;
   }
 
