@@ -10,7 +10,7 @@ export const columns = ['what', 'library', 'times ours', 'quartiles', ''];
 /** @param {string} name @returns {Promise<any>} */
 const installed = (name) =>
   import(name).then(
-    (module) => module.default ?? module,
+    (module) => ({ ...module.default, ...module }),
     () => undefined,
   );
 

@@ -14,14 +14,16 @@ namespace {
 // Rows of the core in a task.
 constexpr int64_t kRows = 128;
 
-// Tokens in a task: as many as let all rows of the dense operand stay in the second-level cache beside the rest, in
-// whole strips of the kernels.
+// Tokens in a task, in whole strips of the kernels. Any row of the dense operand may be asked for again and again, so
+// that all rows of the block should stay in the second-level cache; of a band only the last few, which the first holds.
 template <class T>
-int64_t token_block(int64_t rows) {
-  constexpr int64_t kCache = int64_t{512} << 10;
+int64_t token_block(const sigma_pattern* pattern, int64_t rows) {
   constexpr int64_t kStrip = 256 / static_cast<int64_t>(sizeof(T));
-  const int64_t fitting = kCache / (rows * static_cast<int64_t>(sizeof(T))) / kStrip * kStrip;
-  return std::clamp(fitting, kStrip, 16 * kStrip);
+  const bool banded = pattern == nullptr || pattern->banded != 0;
+  const int64_t reused = pattern == nullptr ? 1 : banded ? pattern->entries / rows + 2 : rows;
+  const int64_t cache = banded ? int64_t{24} << 10 : int64_t{768} << 10;
+  const int64_t fitting = cache / (reused * static_cast<int64_t>(sizeof(T))) / kStrip * kStrip;
+  return std::clamp(fitting, kStrip, 32 * kStrip);
 }
 
 template <class T>
@@ -75,7 +77,7 @@ void spmm(const sigma_core& core, bool transpose, const sigma_matrix& dense, con
   const bool banded = core.pattern != nullptr && core.pattern->banded != 0;
   const T* const diagonal = static_cast<const T*>(core.diagonal);
   const int64_t row_blocks = blocks(core.size, kRows);
-  const int64_t block = token_block<T>(core.size);
+  const int64_t block = token_block<T>(core.pattern, core.size);
 
   parallel_for(row_blocks * blocks(dense.columns, block), [&](int64_t task) {
     const int64_t end = std::min((task % row_blocks + 1) * kRows, core.size);
@@ -103,7 +105,7 @@ template <class T>
 void sddmm(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
   const T* const left = static_cast<const T*>(a.data);
   const T* const right = static_cast<const T*>(b.data);
-  const int64_t block = token_block<T>(pattern.size);
+  const int64_t block = token_block<T>(&pattern, pattern.size);
   parallel_for(blocks(pattern.size, kRows), [&](int64_t task) {
     const int64_t begin = task * kRows;
     const int64_t end = std::min(begin + kRows, pattern.size);
