@@ -1,20 +1,20 @@
 // @ts-check
 // The sparse kernels and AdamW over what bounds them: a copy of their bytes, or their flops at the GEMM's rate. Results go
-// into memory that stands, since new memory costs more than these kernels; hence the addon's own functions.
-import { AdamW, SparsityPattern } from 'sigmatune';
-import { native } from '../../dist/native.js';
+// into tensors that stand, since new memory costs more than these kernels do.
+import { AdamW, matmul, SparsityPattern, sddmm, spmm, zeros } from 'sigmatune';
 import { alternate, ratio } from '../alternate.js';
-import { gaussian, gaussianTensor } from '../data.js';
+import { gaussianTensor } from '../data.js';
 
 export const title = 'Sparse kernels and AdamW, as a share of what bounds them';
 export const columns = ['kernel', 'size', 'bound', 'share of it', 'quartiles', 'goal'];
 
 const r = 768;
-const tokens = 2048 + 16; // the adapters pad their rows like this, off a power of two
+const tokens = 2048 + 16; // rows off a power of two, as the adapters pad theirs
 
 export async function* run({ rounds = 15 } = {}) {
-  const [dense, other, out] = [gaussian(r * tokens), gaussian(r * tokens), new Float32Array(r * tokens)];
-  const square = gaussian(r * r);
+  const [dense, other, square] = [gaussianTensor([r, tokens]), gaussianTensor([r, tokens]), gaussianTensor([r, r])];
+  const out = zeros([r, tokens]);
+  const [from, to] = [dense.dataSync(), out.dataSync()];
   const gemmFlops = 2 * r * r * tokens;
   for (const [name, pattern] of Object.entries({
     diagonal: SparsityPattern.diagonal(r),
@@ -22,16 +22,15 @@ export async function* run({ rounds = 15 } = {}) {
     'band, d = 8': SparsityPattern.banded(r, 8),
     '33 random a row': SparsityPattern.random(r, { offDiagonals: 16 }, { seed: 1 }),
   })) {
-    const values = gaussian(pattern.entries);
-    const samples0 = new Float32Array(pattern.entries);
-    const { handle } = /** @type {any} */ (pattern);
+    const values = gaussianTensor([pattern.entries]);
+    const gradient = zeros([pattern.entries]);
     const samples = await alternate(
       {
-        copy: () => out.set(dense),
-        gemm: () => native.gemm(square, dense, out, r, tokens, r, false, false),
-        spmm: () => native.spmm(handle, values, dense, out, tokens, false),
-        'spmm, transposed': () => native.spmm(handle, values, dense, out, tokens, true),
-        sddmm: () => native.sddmm(handle, dense, other, samples0, tokens),
+        copy: () => to.set(from),
+        gemm: () => matmul(square, dense, { out }),
+        spmm: () => spmm(pattern, values, dense, { out }),
+        'spmm, transposed': () => spmm(pattern, values, dense, { transpose: true, out }),
+        sddmm: () => sddmm(pattern, dense, other, { out: gradient }),
       },
       { rounds, repeat: 5 },
     );

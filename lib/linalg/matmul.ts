@@ -1,7 +1,7 @@
 import { checkBoolean, checkOptions, describe, fail } from '../check.js';
 import { native } from '../native.js';
 import type { Real } from '../tensor/dtype.js';
-import { checkReal, memoryOf, output } from '../tensor/operand.js';
+import { checkReal, memoryOf, outputInto } from '../tensor/operand.js';
 import type { MatrixShape, Shape, Tensor } from '../tensor/tensor.js';
 import type { OfRank } from '../tensor/typing.js';
 
@@ -10,6 +10,8 @@ const op = 'matmul';
 export interface MatmulOptions {
   transposeA?: boolean;
   transposeB?: boolean;
+  /** A tensor [m, n] that takes the result and is returned, in the place of a new one. */
+  out?: Tensor;
 }
 
 /**
@@ -24,7 +26,7 @@ export function matmul<D extends Real, A extends Shape = Shape, B extends Shape 
   b: Tensor<NoInfer<D>, B> & OfRank<B, 2>,
   options?: MatmulOptions,
 ): Tensor<D, MatrixShape> {
-  const given = checkOptions(op, 'options', options, ['transposeA', 'transposeB']);
+  const given = checkOptions(op, 'options', options, ['transposeA', 'transposeB', 'out']);
   const transposeA = checkBoolean(op, 'options.transposeA', given.transposeA ?? false);
   const transposeB = checkBoolean(op, 'options.transposeB', given.transposeB ?? false);
   const left = checkReal<D>(op, 'a', a, { shape: [null, null] });
@@ -34,8 +36,9 @@ export function matmul<D extends Real, A extends Shape = Shape, B extends Shape 
   if (rows !== k) {
     fail('SHAPE_MISMATCH', op, 'b', `${k} rows to meet the columns of a`, `${rows}, in ${describe([...right.shape])}`);
   }
-  const c = output(op, left.dtype, [m, n]);
-  native.gemm(memoryOf(op, 'a', left), memoryOf(op, 'b', right), c.array, m, n, k, transposeA, transposeB);
+  const [from, by] = [memoryOf(op, 'a', left), memoryOf(op, 'b', right)];
+  const c = outputInto(op, given.out, left.dtype, [m, n], [from, by]);
+  native.gemm(from, by, c.array, m, n, k, transposeA, transposeB);
   return c.tensor();
 }
 

@@ -1,7 +1,7 @@
 import { checkBoolean, checkOptions, reject } from '../check.js';
 import { native } from '../native.js';
 import type { DType, Real } from '../tensor/dtype.js';
-import { checkReal, memoryOf, output } from '../tensor/operand.js';
+import { checkReal, memoryOf, outputInto } from '../tensor/operand.js';
 import type { MatrixShape, Shape, Tensor, VectorShape } from '../tensor/tensor.js';
 import type { OfRank, SameDType } from '../tensor/typing.js';
 import { SparsityPattern } from './pattern.js';
@@ -12,7 +12,8 @@ function checkPattern(op: string, pattern: unknown): SparsityPattern {
 }
 
 /**
- * M · dense, or Mᵀ · dense, for the M that has `values` [entries] on the pattern, in CSR order; dense is [r, N].
+ * M · dense, or Mᵀ · dense, for the M that has `values` [entries] on the pattern, in CSR order; dense is [r, N]. `out`
+ * [r, N] takes the result and is returned, in the place of a new tensor.
  *
  * @throws SigmaError SHAPE_MISMATCH, DTYPE_MISMATCH, DISPOSED
  * @example
@@ -23,22 +24,24 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
   pattern: SparsityPattern,
   values: Tensor<D, V> & OfRank<V, 1>,
   dense: Tensor<E, S> & OfRank<S, 2> & SameDType<D, E>,
-  options?: { transpose?: boolean },
+  options?: { transpose?: boolean; out?: Tensor },
 ): Tensor<D & Real, MatrixShape> {
   const op = 'spmm';
   const { entries, shape, handle } = checkPattern(op, pattern);
-  const given = checkOptions(op, 'options', options, ['transpose']);
+  const given = checkOptions(op, 'options', options, ['transpose', 'out']);
   const transpose = checkBoolean(op, 'options.transpose', given.transpose ?? false);
   const m = checkReal(op, 'values', values, { shape: [entries] });
   const x = checkReal(op, 'dense', dense, { shape: [shape[0], null], dtype: m.dtype, device: m.device });
-  const y = output(op, m.dtype, x.shape as MatrixShape);
-  native.spmm(handle, memoryOf(op, 'values', m), memoryOf(op, 'dense', x), y.array, x.shape[1] as number, transpose);
+  const [by, from] = [memoryOf(op, 'values', m), memoryOf(op, 'dense', x)];
+  const y = outputInto(op, given.out, m.dtype, x.shape as MatrixShape, [by, from]);
+  native.spmm(handle, by, from, y.array, x.shape[1] as number, transpose);
   return y.tensor() as Tensor<D & Real, MatrixShape>;
 }
 
 /**
  * values[p] = Σ_t a[i_p, t] · b[j_p, t] for every entry p of the pattern, in CSR order; a and b are [r, N]. With
- * a = dY and b = X this is the gradient of `spmm` by its values. Summed in a fixed order, whatever the threads.
+ * a = dY and b = X this is the gradient of `spmm` by its values. Summed in a fixed order, whatever the threads. `out`
+ * [entries] takes the result and is returned, in the place of a new tensor.
  *
  * @throws SigmaError SHAPE_MISMATCH, DTYPE_MISMATCH, DISPOSED
  * @example
@@ -49,13 +52,16 @@ export function sddmm<D extends DType, E extends DType, A extends Shape = Shape,
   pattern: SparsityPattern,
   a: Tensor<D, A> & OfRank<A, 2>,
   b: Tensor<E, B> & OfRank<B, 2> & SameDType<D, E>,
+  options?: { out?: Tensor },
 ): Tensor<D & Real, VectorShape> {
   const op = 'sddmm';
+  const { out } = checkOptions(op, 'options', options, ['out']);
   const { entries, shape, handle } = checkPattern(op, pattern);
   const left = checkReal(op, 'a', a, { shape: [shape[0], null] });
   const tokens = left.shape[1] as number;
   const right = checkReal(op, 'b', b, { shape: [shape[0], tokens], dtype: left.dtype, device: left.device });
-  const values = output(op, left.dtype, [entries]);
-  native.sddmm(handle, memoryOf(op, 'a', left), memoryOf(op, 'b', right), values.array, tokens);
+  const [one, other] = [memoryOf(op, 'a', left), memoryOf(op, 'b', right)];
+  const values = outputInto(op, out, left.dtype, [entries], [one, other]);
+  native.sddmm(handle, one, other, values.array, tokens);
   return values.tensor() as Tensor<D & Real, VectorShape>;
 }

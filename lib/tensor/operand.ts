@@ -67,6 +67,29 @@ export function output<D extends Real, const S extends Shape>(op: string, dtype:
   return { array: array as RealArray, tensor: () => Tensor.make(op, dtype, array, shape) };
 }
 
+/** Whether two arrays have bytes in common. */
+function overlap(a: RealArray, b: RealArray): boolean {
+  const before = a.byteOffset + a.byteLength <= b.byteOffset || b.byteOffset + b.byteLength <= a.byteOffset;
+  return a.buffer === b.buffer && !before;
+}
+
+/** The memory of `out`, a tensor that the caller gives for the result, or new memory where there is none. */
+export function outputInto<D extends Real, const S extends Shape>(
+  op: string,
+  out: Tensor | undefined,
+  dtype: D,
+  shape: S,
+  inputs: readonly RealArray[],
+): Output<D, S> {
+  if (out === undefined) return output(op, dtype, shape);
+  const target = checkReal<D>(op, 'options.out', out, { shape, dtype });
+  const array = memoryOf(op, 'options.out', target);
+  if (inputs.some((input) => overlap(input, array))) {
+    reject(op, 'options.out', 'memory apart from the operands', out);
+  }
+  return { array, tensor: () => target as Tensor<D, S> };
+}
+
 /** A new tensor of its own with the same numbers. */
 export function copyOf<D extends Real, S extends Shape>(
   op: string,
