@@ -25,6 +25,7 @@ struct Job {
 };
 
 thread_local bool inside_task = false;
+thread_local int works_held = 0;
 
 class Pool {
  public:
@@ -42,6 +43,18 @@ class Pool {
   int limit() {
     const std::lock_guard lock(mutex_);
     return limit_;
+  }
+
+  void enter() {
+    const std::lock_guard lock(mutex_);
+    ++callers_;
+  }
+
+  void leave() {
+    const std::lock_guard lock(mutex_);
+    --callers_;
+    // A place is free for another job's helper.
+    work_.notify_one();
   }
 
   void run(Job& job) {
@@ -75,7 +88,7 @@ class Pool {
     std::unique_lock lock(mutex_);
     for (;;) {
       Job* job = nullptr;
-      work_.wait(lock, [&] { return active_ < limit_ - 1 && (job = open_job()) != nullptr; });
+      work_.wait(lock, [&] { return active_ + callers_ < limit_ && (job = open_job()) != nullptr; });
       ++active_;
       work_on(*job, lock);
       --active_;
@@ -116,11 +129,20 @@ class Pool {
   std::condition_variable idle_;
   std::deque<Job*> jobs_;
   int limit_;
-  int active_ = 0;  // pool threads at work
-  int made_ = 0;    // pool threads alive
+  int active_ = 0;   // pool threads at work
+  int callers_ = 0;  // other threads at work
+  int made_ = 0;     // pool threads alive
 };
 
 }  // namespace
+
+AtWork::AtWork() {
+  if (works_held++ == 0) Pool::instance().enter();
+}
+
+AtWork::~AtWork() {
+  if (--works_held == 0) Pool::instance().leave();
+}
 
 void set_threads(int count) { Pool::instance().set_limit(count); }
 
@@ -131,6 +153,7 @@ void parallel_for(int64_t count, const std::function<void(int64_t)>& task) {
     for (int64_t i = 0; i < count; ++i) task(i);
     return;
   }
+  const AtWork here;
   Job job{.task = &task, .count = count};
   Pool::instance().run(job);
   if (job.error) std::rethrow_exception(job.error);

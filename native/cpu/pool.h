@@ -10,6 +10,16 @@ namespace sigma::cpu {
 void set_threads(int count);
 int threads() noexcept;
 
+// While one lives, its thread counts among those at work: the pool's own threads join a job only where a processor is
+// left for them. A long computation that is not all parallel holds one; parallel_for does so by itself.
+class AtWork {
+ public:
+  AtWork();
+  ~AtWork();
+  AtWork(const AtWork&) = delete;
+  AtWork& operator=(const AtWork&) = delete;
+};
+
 // How many blocks of `size` cover `length`.
 constexpr int64_t blocks(int64_t length, int64_t size) { return (length + size - 1) / size; }
 

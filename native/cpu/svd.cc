@@ -37,6 +37,7 @@ void svd(sigma_svd_driver driver, const sigma_svd_problem* problems, int64_t cou
   if (driver != SIGMA_SVD_AUTO && driver != SIGMA_SVD_GESDD && driver != SIGMA_SVD_GESVD) {
     throw Failure(SIGMA_UNSUPPORTED, "expected 'auto', 'gesdd' or 'gesvd', which the CPU has");
   }
+  const AtWork here;
   // One slot a problem, so that the first failure is named whatever the order in which threads met it.
   std::vector<std::exception_ptr> errors(static_cast<size_t>(count));
   parallel_for(count, [&](int64_t index) {

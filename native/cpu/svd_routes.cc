@@ -57,8 +57,9 @@ bool bidiagonal_svd(const Columns<T>& a, T* s, const Columns<T>& u, const Column
     const auto work = numbers<T>(static_cast<size_t>(lwork));
     Lapack<T>::gebrd(m, n, a.data, a.stride, s, e.get(), tauq.get(), taup.get(), work.get(), lwork);
   }
-  fill_zero(u);
-  fill_zero(vt);
+  // The small factors go into the corner of the large ones; a square one is all corner.
+  if (u.rows > r) fill_zero(u);
+  if (vt.columns > r) fill_zero(vt);
   {
     const auto work = numbers<T>(3 * count * count + 4 * count);
     const auto iwork = numbers<int>(8 * count);
