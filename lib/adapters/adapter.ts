@@ -108,7 +108,7 @@ export class Adapter implements AdaptedLinear {
   forward(x: Tensor): Pass {
     const op = `${this.family}.forward`;
     const { batch, y } = this.#batch(op, x);
-    const wanted = new Set(this.parameters.filter(({ trainable }) => trainable));
+    const wanted = this.parameters.filter(({ trainable }) => trainable);
     const { saved, pullBack } = this.#record(batch, wanted);
     return new AdapterPass(this.family, y.tensor(), this.inFeatures, saved, (backwardOp, dy, dx) => {
       this.#checkAlive(backwardOp);
@@ -206,7 +206,7 @@ export class Adapter implements AdaptedLinear {
     return { batch: { op, tokens, input, x: memoryOf(op, 'x', input), y: y.array }, y };
   }
 
-  #record(batch: Batch, wanted: ReadonlySet<LayerParameter>): Recorded {
+  #record(batch: Batch, wanted: readonly LayerParameter[]): Recorded {
     const { op, tokens } = batch;
     const { borrowInputs: borrowed } = this.#saving;
     if (!this.#enabled) return this.#base.route(op).record(batch, wanted, { keeps: 'nothing', borrowed });

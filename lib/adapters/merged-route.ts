@@ -21,7 +21,7 @@ import {
 interface Gathered {
   readonly op: string;
   readonly built: Built;
-  readonly wanted: ReadonlySet<LayerParameter>;
+  readonly wanted: readonly LayerParameter[];
 }
 
 /**
@@ -51,7 +51,7 @@ export class MergedRoute implements Route {
     throughWeight(batch, this.#merged.current(batch.op, this.#terms).weight, this.#bias);
   }
 
-  record(batch: Batch, wanted: ReadonlySet<LayerParameter>, { keeps, borrowed }: Saving): Recorded {
+  record(batch: Batch, wanted: readonly LayerParameter[], { keeps, borrowed }: Saving): Recorded {
     const { tokens } = batch;
     const built = this.#merged.current(batch.op, this.#terms);
     const weight = built.weight.share();
@@ -59,12 +59,12 @@ export class MergedRoute implements Route {
     throughWeight(batch, weight, this.#bias);
     const pullBack: PullBack = (op, dy, dx) => {
       const now = stillTrainable(wanted);
-      const ofCore = new Set(coreParameters(built.terms).filter((parameter) => now.has(parameter)));
+      const ofCore = coreParameters(built.terms).filter((parameter) => now.includes(parameter));
       const bias = accumulatorOf(op, this.#bias, now);
       const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
       const sizes = [tokens, inFeatures, outFeatures] as const;
       const w = memoryOf(op, 'weight', weight);
-      if (input === null || ofCore.size === 0) {
+      if (input === null || ofCore.length === 0) {
         native.weightBackward(w, null, dy, dx, bias?.array ?? null, null, false, ...sizes);
       } else {
         const x = memoryOf(op, 'x', input);
@@ -87,7 +87,7 @@ export class MergedRoute implements Route {
   }
 
   /** G, and whether to add to it. What cannot be summed with the new part is projected first. */
-  #gather(op: string, built: Built, wanted: ReadonlySet<LayerParameter>): [RealArray, boolean] {
+  #gather(op: string, built: Built, wanted: readonly LayerParameter[]): [RealArray, boolean] {
     const before = this.#gathered;
     if (before !== null && !(before.built === built && sameMembers(before.wanted, wanted))) this.#project();
     this.#g ??= keep(output(op, built.weight.dtype, built.weight.shape as MatrixShape).tensor());
@@ -105,6 +105,6 @@ export class MergedRoute implements Route {
   }
 }
 
-function sameMembers<T>(a: ReadonlySet<T>, b: ReadonlySet<T>): boolean {
-  return a.size === b.size && [...a].every((member) => b.has(member));
+function sameMembers<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((member) => b.includes(member));
 }

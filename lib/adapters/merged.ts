@@ -44,7 +44,7 @@ export class MergedWeight {
     this.dispose();
     // The projection needs no base; nothing that is held here holds it either.
     const { base: _, ...core } = now;
-    const args = frozenArguments(layerArguments(op, core, undefined));
+    const args = frozenArguments(layerArguments(op, core, undefined), core);
     this.#snapshot = this.#values(op, now).map((array) => array.slice());
     this.#built = { weight, terms: core, args, slope: slopeOf(op, now) };
     return this.#built;

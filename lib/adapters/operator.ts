@@ -72,10 +72,12 @@ export function layerArguments(op: string, terms: Terms, bias: Term | undefined)
 }
 
 /** The same with copies of what training may change, so that a later write does not reach a pull-back. */
-export function frozenArguments(args: LayerArguments): LayerArguments {
-  const [inFeatures, out, rank, base, u, vt, diagonal, pattern, values, gate] = args;
-  const copy = (array: RealArray | null) => array?.slice() ?? null;
-  return [inFeatures, out, rank, base, u, vt, copy(diagonal), pattern, copy(values), copy(gate), null];
+export function frozenArguments(args: LayerArguments, { diagonal, core }: Terms): LayerArguments {
+  const [inFeatures, out, rank, base, u, vt, d, pattern, m, gamma] = args;
+  const frozen = (array: RealArray | null, term: Term | undefined) =>
+    term instanceof LayerParameter && array !== null ? array.slice() : array;
+  const copies = [frozen(d, diagonal), pattern, frozen(m, core?.values), frozen(gamma, core?.gate)] as const;
+  return [inFeatures, out, rank, base, u, vt, ...copies, null];
 }
 
 /** The parameters among the core's terms. */
@@ -87,9 +89,9 @@ export function coreParameters({ diagonal, core }: Terms): LayerParameter[] {
 export function accumulatorOf(
   op: string,
   term: Term | undefined,
-  wanted: ReadonlySet<LayerParameter>,
+  wanted: readonly LayerParameter[],
 ): Accumulator | null {
-  return term instanceof LayerParameter && wanted.has(term) ? term.accumulator(op) : null;
+  return term instanceof LayerParameter && wanted.includes(term) ? term.accumulator(op) : null;
 }
 
 /** Where a pull-back adds the gradient of every parameter that `wanted` names; `slope` is that of the forward pass. */
@@ -97,7 +99,7 @@ export function gradientTargets(
   op: string,
   { diagonal, core }: Terms,
   bias: Term | undefined,
-  wanted: ReadonlySet<LayerParameter>,
+  wanted: readonly LayerParameter[],
   slope: RealArray | null,
 ): { arguments: GradientArguments; commit(): void } {
   const accumulators: Accumulator[] = [];

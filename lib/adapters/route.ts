@@ -41,13 +41,13 @@ export interface Route {
   /** Fills y, keeping nothing. */
   apply(batch: Batch): void;
   /** Fills y and records the pull-back for the parameters in `wanted`. */
-  record(batch: Batch, wanted: ReadonlySet<LayerParameter>, saving: Saving): Recorded;
+  record(batch: Batch, wanted: readonly LayerParameter[], saving: Saving): Recorded;
   dispose(): void;
 }
 
 /** What was wanted at the forward pass and has not been frozen since. */
-export function stillTrainable(wanted: ReadonlySet<LayerParameter>): Set<LayerParameter> {
-  return new Set([...wanted].filter(({ trainable }) => trainable));
+export function stillTrainable(wanted: readonly LayerParameter[]): readonly LayerParameter[] {
+  return wanted.filter(({ trainable }) => trainable);
 }
 
 /** X as a pass may keep it: another handle on a borrowed one, else a copy. */
@@ -69,7 +69,7 @@ export class FactoredRoute implements Route {
     native.adapterForward(...layerArguments(op, this.#terms, this.#bias), x, y, null, tokens);
   }
 
-  record(batch: Batch, wanted: ReadonlySet<LayerParameter>, { keeps, borrowed }: Saving): Recorded {
+  record(batch: Batch, wanted: readonly LayerParameter[], { keeps, borrowed }: Saving): Recorded {
     const { op, tokens, x, y } = batch;
     const terms = this.#terms;
     const args = layerArguments(op, terms, this.#bias);
@@ -77,7 +77,7 @@ export class FactoredRoute implements Route {
     const p = keeps === 'p' ? output(op, terms.u.dtype, [native.adapterSavedLength(rank, tokens)]) : null;
     const input = keeps === 'x' ? keptInput(batch, borrowed) : null;
     native.adapterForward(...args, x, y, p?.array ?? null, tokens);
-    const frozen = frozenArguments(args);
+    const frozen = frozenArguments(args, terms);
     const slope = slopeOf(op, terms);
     return {
       saved: [p?.tensor(), input].filter((tensor) => tensor != null),
