@@ -125,9 +125,9 @@ t.test('the price of every family, shape and strategy', async (t) => {
                 else if (plan.strategy === 'merged') {
                   findings.equal(plan.savedBytes, size * tokens * shape.in, `${label}: keeps X`);
                 } else {
-                  // Rows of P are padded by at most 31 numbers.
+                  // Rows of P are padded by at most seven lines of the cache, and the rest of one.
                   const numbers = plan.savedBytes / size / (chosen?.rank ?? Number.NaN);
-                  findings.ok(numbers >= tokens && numbers < tokens + 32, `${label}: keeps ${plan.savedBytes} bytes`);
+                  findings.ok(numbers >= tokens && numbers < tokens + 128, `${label}: keeps ${plan.savedBytes} bytes`);
                 }
               }
             }

@@ -5,8 +5,12 @@
 namespace sigma {
 namespace {
 
-// Rows of an intermediate start a little off a power of two: else all rows of one token fall into the same cache sets.
-int64_t padded(int64_t tokens) { return (tokens + 15) / 16 * 16 + 16; }
+// Rows of an intermediate start some lines of the cache off a power of two: else all rows of one token fall into the
+// same sets. Five lines in eight keep the rows that a band goes through apart from each other; few tokens need less.
+int64_t padded(int64_t tokens) {
+  const int64_t lines = (tokens + 15) / 16;
+  return (lines < 16 ? lines + 1 : lines + (13 - lines % 8) % 8) * 16;
+}
 
 // The backend never writes what a recipe passes as an input.
 sigma_matrix matrix(const void* data, int64_t rows, int64_t columns, int64_t stride) {
