@@ -13,7 +13,7 @@ export interface Parameter<D extends DType = DType> {
   readonly value: Tensor<D>;
   /**
    * Summed over every backward since zeroGrad(); a framework may assign its own. Whoever replaces a gradient disposes the
-   * one before; zeroGrad() disposes any.
+   * one before; zeroGrad() disposes any. Read it anew after a backward: a tensor held from before may not have its part.
    */
   grad: Tensor | null;
   /** false: no gradient is computed, the optimiser skips it wholly. */
@@ -55,7 +55,7 @@ export class LayerParameter implements Parameter<Real> {
   }
 
   set grad(grad: Tensor | null) {
-    if (grad === this.#grad) return;
+    if (grad !== null && grad === this.#grad) return;
     if (grad !== null) checkReal('Parameter', `${this.name}.grad`, grad, this.value);
     // What is still to be added goes with the gradient that is replaced, whatever has become of that one's memory.
     this.#grad = null;

@@ -17,7 +17,7 @@ import {
   tidy,
 } from 'sigmatune';
 import t from 'tap';
-import { dtypes, type FamilyCase, type LayerShape, type Strategy, tolerances } from './cases.js';
+import { dtypes, type FamilyCase, type LayerShape, oneOfEach, type Strategy, tolerances } from './cases.js';
 import {
   assertClose,
   assertSameBits,
@@ -951,3 +951,21 @@ t.test('the same bits for any number of threads', async (t) => {
   }
 });
 t.teardown(() => setThreads(threadsBefore));
+
+t.test('null drops what nobody has read', async (t) => {
+  using on = await bench(item(shapes, 0), 'float64');
+  const sums: Float64Array[] = [];
+  for (const strategy of ['merged', 'factored'] as const) {
+    const layer = await layerWith(item(oneOfEach, 0), on, strategy);
+    for (let round = 0; round < 3; round++) {
+      for (const entry of layer.parameters) entry.grad = null;
+      const pass = layer.forward(on.x);
+      disposeAll(pass.backward(on.dy), pass.y);
+    }
+    sums.push(...gradientsOf(layer));
+    disposeLayer(layer);
+  }
+  const half = sums.length / 2;
+  for (let i = 0; i < half; i++)
+    assertClose(t, item(sums, i), item(sums, half + i), tolerances.float64, `parameter ${i}`);
+});

@@ -430,3 +430,26 @@ t.test('no report comes after a failure', async (t) => {
   t.equal(reports, 1);
   disposeAll(...list);
 });
+
+t.test('what is hard on a probe is solved all the same', async (t) => {
+  const cases: [string, Tensor<Real>, number][] = [
+    ['long ones', real(new Float32Array(2e5).fill(1), [1e5, 2], 'float32'), Math.sqrt(2e5)],
+    ['long ones, float64', real(new Float64Array(2e5).fill(1), [1e5, 2], 'float64'), Math.sqrt(2e5)],
+    ['square ones', real(new Float64Array(9e4).fill(1), [300, 300], 'float64'), 300],
+    ['denormal', real([1e-42, 1e-42], [2, 1], 'float32'), Math.SQRT2 * 1e-42],
+    ['denormal, float64', real([3e-311, 4e-311], [1, 2], 'float64'), 5e-311],
+    ['large', real([2e38, 0, 0, 2e38], [2, 2], 'float32'), 2e38],
+  ];
+  for (const [label, a, first] of cases) {
+    const { u, s, vt } = await svd(a);
+    t.ok(Math.abs(at(s.dataSync(), 0) / first - 1) < 1e-3, `${label}: ${s.dataSync()[0]} for ${first}`);
+    t.ok(
+      [u, s, vt].every((each) => each.dataSync().every(Number.isFinite)),
+      `${label}: finite`,
+    );
+    disposeAll(a, u, s, vt);
+  }
+  const large = real(new Float32Array(4).fill(3.4e38), [2, 2], 'float32');
+  await rejectsSigma(t, () => svd(large), 'NOT_CONVERGED', 'σ beyond float32', 'a', 'too large');
+  large.dispose();
+});

@@ -1,6 +1,6 @@
 // @ts-check
 // Forward and backward of each core over the best floor of the cost model, in GEMMs timed in the same rounds.
-import { matmul, svd, svft, vectorFit } from 'sigmatune';
+import { matmul, svd, svft, vectorFit, zeros } from 'sigmatune';
 import { alternate, ratio } from '../alternate.js';
 import { gaussianTensor } from '../data.js';
 
@@ -43,6 +43,8 @@ export async function* run({ rounds = 15 } = {}) {
     for (const tokens of [512, 2048, 4096]) {
       const x = gaussianTensor([tokens, inFeatures]);
       const dy = gaussianTensor([tokens, out]);
+      // A bare GEMM writes into memory that stands.
+      const [y, dx] = [zeros([tokens, out]), zeros([tokens, inFeatures])];
       const floor = Math.min(2 + (2 * r) / Math.max(out, inFeatures), 3 + (2 * r) / tokens);
       /** @type {Record<string, import('sigmatune').AdaptedLinear>} */
       const layers = {};
@@ -55,8 +57,8 @@ export async function* run({ rounds = 15 } = {}) {
         {
           // One GEMM each way, as the factors of a mean.
           gemm: () => {
-            matmul(x, weight, { transposeB: true }).dispose();
-            matmul(dy, weight).dispose();
+            matmul(x, weight, { transposeB: true, out: y });
+            matmul(dy, weight, { out: dx });
           },
           ...Object.fromEntries(Object.entries(layers).map(([name, layer]) => [name, () => step(layer, x, dy)])),
         },
@@ -81,7 +83,7 @@ export async function* run({ rounds = 15 } = {}) {
         ];
         layers[name].dispose();
       }
-      for (const each of [x, dy]) each.dispose();
+      for (const each of [x, dy, y, dx]) each.dispose();
     }
     for (const each of [weight, bias, ...Object.values(factors)]) each.dispose();
   }

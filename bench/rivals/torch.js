@@ -4,7 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { SparsityPattern, spmm, svd, svft, threads } from 'sigmatune';
-import { alternate, ratio } from '../alternate.js';
+import { ratio } from '../alternate.js';
 import { step } from '../cpu/adapters.js';
 import { gaussianTensor } from '../data.js';
 
@@ -40,15 +40,22 @@ export async function* run({ rounds = 11 } = {}) {
   console.log(`| PyTorch ${found.stdout.trim()}, ${threads()} threads | | | | |`);
   const torch = openTorch();
   const beside = async (/** @type {() => unknown} */ ours, /** @type {readonly unknown[]} */ theirs) => {
+    /** @type {number[]} */
     const mine = [];
+    /** @type {number[]} */
     const other = [];
-    for (let round = -1; round < rounds; round++) {
-      const [time] = (await alternate({ ours }, { rounds: 1 })).ours;
-      const answer = await torch.ask(theirs);
-      if (round >= 0) {
-        mine.push(time);
-        other.push(answer);
-      }
+    const own = async () => {
+      const start = performance.now();
+      await ours();
+      return performance.now() - start;
+    };
+    for (let round = -2; round < rounds; round++) {
+      // In turn, the one first and then the other; the first two rounds warm both up.
+      const pair =
+        round % 2 ? [await own(), await torch.ask(theirs)] : [await torch.ask(theirs), await own()].reverse();
+      if (round < 0) continue;
+      mine.push(pair[0]);
+      other.push(pair[1]);
     }
     const { median, low, high } = ratio(other, mine);
     return [median.toFixed(2), `${low.toFixed(2)} to ${high.toFixed(2)}`];

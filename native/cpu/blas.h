@@ -14,12 +14,4 @@ inline void blas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int 
   cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1.0, a, lda, b, ldb, beta, c, ldc);
 }
 
-// y = op(A) x; A (m, n) by rows
-inline void blas_gemv(CBLAS_TRANSPOSE ta, int m, int n, const float* a, int lda, const float* x, float* y) {
-  cblas_sgemv(CblasRowMajor, ta, m, n, 1.0f, a, lda, x, 1, 0.0f, y, 1);
-}
-inline void blas_gemv(CBLAS_TRANSPOSE ta, int m, int n, const double* a, int lda, const double* x, double* y) {
-  cblas_dgemv(CblasRowMajor, ta, m, n, 1.0, a, lda, x, 1, 0.0, y, 1);
-}
-
 }  // namespace sigma::cpu

@@ -38,6 +38,7 @@ class Pool {
   void set_limit(int count) {
     const std::lock_guard lock(mutex_);
     limit_ = count;
+    work_.notify_all();
   }
 
   int limit() {

@@ -53,7 +53,9 @@ bool bidiagonal_svd(const Columns<T>& a, T* s, const Columns<T>& u, const Column
   const auto count = static_cast<size_t>(r);
   const auto e = numbers<T>(count), tauq = numbers<T>(count), taup = numbers<T>(count);
   {
-    const int lwork = blas_int(int64_t{64} * (int64_t{m} + n));
+    // Room for blocks of 64; a very long matrix does without.
+    const int64_t sides = int64_t{m} + n;
+    const int lwork = blas_int(std::max(sides, std::min<int64_t>(64 * sides, std::numeric_limits<int>::max())));
     const auto work = numbers<T>(static_cast<size_t>(lwork));
     Lapack<T>::gebrd(m, n, a.data, a.stride, s, e.get(), tauq.get(), taup.get(), work.get(), lwork);
   }
@@ -155,7 +157,7 @@ bool svd_divide_and_conquer(const SvdProblem<T>& p) {
   if (p.r > 1 && (tall || wide)) {
     const auto tau = numbers<T>(static_cast<size_t>(p.r));
     {
-      const int lwork = blas_int(int64_t{64} * (int64_t{p.m} + p.n));
+      const int lwork = blas_int(int64_t{64} * p.r);
       const auto work = numbers<T>(static_cast<size_t>(lwork));
       if (tall) {
         Lapack<T>::geqrf(a.rows, a.columns, a.data, a.stride, tau.get(), work.get(), lwork);
