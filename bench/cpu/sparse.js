@@ -40,7 +40,8 @@ export async function* run({ rounds = 15 } = {}) {
       const arithmetic = samples.gemm.map((ms) => (ms * flops) / gemmFlops);
       const bound = bandwidth.map((ms, i) => Math.max(ms, arithmetic[i]));
       const share = ratio(bound, samples[operation]);
-      const binding = bandwidth[0] > arithmetic[0] ? 'copy' : 'flops';
+      const copies = bandwidth.filter((ms, i) => ms > arithmetic[i]).length;
+      const binding = 2 * copies > bandwidth.length ? 'copy' : 'flops';
       const quartiles = `${percent(share.low)} to ${percent(share.high)}`;
       yield [operation, `${name}, ${r} × ${tokens - 80}`, binding, percent(share.median), quartiles, '≥ 80 %'];
     }

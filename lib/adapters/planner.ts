@@ -110,7 +110,7 @@ export function reason(input: PlanInput): string {
   const dearer = others.filter(({ gemms, savedBytes }) => gemms >= best.gemms && savedBytes <= most);
   const larger = others.filter(({ savedBytes }) => savedBytes > most);
   const reasons = [
-    ...(dearer.length > 0 ? [`less than ${dearer.map(told).join(' or ')}`] : []),
+    ...(dearer.length > 0 ? [`no more than ${dearer.map(told).join(' or ')}`] : []),
     ...larger.map((way) => `${told(way)} would keep ${way.savedBytes} bytes, more than the ${most} that it may`),
   ];
   if (best.savedBytes > most) return `${start}, which keeps least, though more than the ${most} bytes that it may`;
