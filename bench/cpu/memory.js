@@ -67,7 +67,10 @@ const steps = {
   'LoRA r = 8': lora,
 };
 
-/** @param {number} n @param {number} m @param {number} tokens @param {'factored' | 'merged'} strategy @param {import('sigmatune').SvftOptions | null} options */
+/**
+ * @param {number} n @param {number} m @param {number} tokens @param {'factored' | 'merged'} strategy
+ * @param {import('sigmatune').SvftOptions | null} options null is VectorFit
+ */
 async function adapter(n, m, tokens, strategy, options) {
   const { weight, factors } = known(n, m);
   const layer = options ? await svft(weight, { ...options, factors, strategy }) : await vectorFit(weight, { factors });

@@ -84,8 +84,8 @@ export interface Site {
 export type Design<O extends AdapterOptions> = (site: Site, options: O) => Promise<Blueprint>;
 
 /**
- * A family as a function (weight [out, in], options) → layer, by the function's name. `known` names the family's own options, beside those that
- * every family has. Whatever fails on the way leaves nothing behind.
+ * A family as a function (weight [out, in], options) → layer, by the function's name. `known` names the family's own
+ * options, beside those that every family has. Whatever fails on the way leaves nothing behind.
  */
 export function family<O extends AdapterOptions>(
   name: string,

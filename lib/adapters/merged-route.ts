@@ -25,8 +25,8 @@ interface Gathered {
 }
 
 /**
- * Through W' itself: the strategy 'merged'. Keeps X (N, in), and the W' of the forward pass. What backward adds is gathered
- * as a gradient of W', and projected onto the core only when a parameter's `grad` is read: once a step.
+ * Through W' itself: the strategy 'merged'. Keeps X (N, in), and the W' of the forward pass. What backward adds is
+ * gathered as a gradient of W', and projected onto the core only when a parameter's `grad` is read: once a step.
  */
 export class MergedRoute implements Route {
   readonly #terms: () => Terms;

@@ -16,7 +16,7 @@ export interface Telemetry {
   readonly effectiveRank: { readonly before: number; readonly after: number | undefined };
   /** |C_ii − σ_i|, how far the core's diagonal has left the same singular values. */
   readonly drift: { readonly mean: number; readonly max: number } | undefined;
-  /** Whether `after` is exact, as it is for a diagonal core of a weight all of whose σ are known; else to second order in M. */
+  /** Whether `after` is exact: for a diagonal core of a weight all of whose σ are known. Else to second order in M. */
   readonly exact: boolean;
   /** ‖ΔW‖_F, how much training has changed the weight; undefined where U or V is not orthonormal. */
   readonly change: number | undefined;
@@ -110,7 +110,7 @@ interface Sums {
   logs: number;
 }
 
-/** Adds what the block [p b; c q] has more than its diagonal: its singular values s1 ≥ s2 have s1 ± s2 = √(‖·‖² ± 2|det|). */
+/** Adds what a block [p b; c q] has more than its diagonal; its singular values have s1 ± s2 = √(‖block‖² ± 2|det|). */
 function addBlock(sums: Sums, p: number, q: number, b: number, c: number): void {
   if (b === 0 && c === 0) return;
   const squares = p * p + q * q + b * b + c * c;

@@ -41,7 +41,8 @@ export interface AdaptedLinear extends Disposable {
   /**
    * true at first. Switched off, the layer is the pretrained one, y = x · W0ᵀ + b0: no parameter gets a gradient,
    * `mergedWeight` and `mergedBias` give back W0 and b0. That takes W0's own bits while the caller keeps the weight, and
-   * U diag(σ) Vᵀ afterwards (DISPOSED where a truncated rank dropped its tail). Layers on one set of factors are switched one by one.
+   * U diag(σ) Vᵀ afterwards (DISPOSED where a truncated rank dropped its tail). Layers on one set of factors are switched
+   * one by one.
    */
   enabled: boolean;
   /** x [N, in] → y [N, out], keeping nothing. */
@@ -60,8 +61,8 @@ export interface AdaptedLinear extends Disposable {
    */
   telemetry(): Telemetry;
   /**
-   * The singular values of W' [min(out, in)], switched on or off, descending: at once where the core is diagonal, else through an SVD, off
-   * the event loop. A new tensor.
+   * The singular values of W' [min(out, in)], switched on or off, descending: at once where the core is diagonal, else
+   * through an SVD, off the event loop. A new tensor.
    *
    * @throws SigmaError (as a rejection) DISPOSED, ABORTED, NON_FINITE
    */

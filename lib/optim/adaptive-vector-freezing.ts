@@ -41,7 +41,8 @@ interface FreezingState {
  * (`count` of them) a vector's strength moves towards its mean distance from where it began,
  * S' ← beta · S' + (1 − beta) · ‖v0 − v‖₁ / dim(v), and the `freeze` strongest are frozen until the next of these steps;
  * after the last they stay frozen, unless `release`. Of equals the earlier parameter goes first. A parameter that is not
- * trainable at construction is left alone; what the caller freezes later stays frozen. A frozen vector's gradient is not computed, and optimisers skip it wholly.
+ * trainable at construction is left alone; what the caller freezes later stays frozen. A frozen vector's gradient is not
+ * computed, and optimisers skip it wholly.
  *
  * Hegde et al., VectorFit, Section 3.2.
  *
