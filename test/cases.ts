@@ -378,7 +378,8 @@ function sivaCase(
   };
 }
 
-function familyCase(name: string): FamilyCase {
+/** The case of this name. */
+export function familyCase(name: string): FamilyCase {
   const found = families.find((family) => family.name === name);
   if (!found) throw new Error(`no family case ${name}`);
   return found;

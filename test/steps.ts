@@ -8,7 +8,7 @@ import {
   type Real,
   type Tensor,
 } from 'sigmatune';
-import { type FamilyCase, families, type LayerOptions, type Strategy, tolerances } from './cases.js';
+import { type FamilyCase, familyCase, type LayerOptions, type Strategy, tolerances } from './cases.js';
 import { assertClose, type Check, disposeAll, gaussian, snapshot } from './helpers.js';
 import { type Bench, dense, expectedGradient, makeLayer, perturb } from './layer.js';
 import * as reference from './reference.js';
@@ -27,13 +27,7 @@ export function layerWith(
 }
 
 /** The cases of these names, in this order. */
-export function named(...names: readonly string[]): FamilyCase[] {
-  return names.map((name) => {
-    const found = families.find((family) => family.name === name);
-    if (!found) throw new Error(`no family case ${name}`);
-    return found;
-  });
-}
+export const named = (...names: readonly string[]): FamilyCase[] => names.map(familyCase);
 
 /** Every kind of core: banded, scattered with duplicates, without a gate, beside a base, diagonal, rectified. */
 export const kinds = named(

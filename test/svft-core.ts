@@ -50,3 +50,26 @@ export function inSlotOrder({ slots }: SparsityPattern, values: readonly number[
   });
   return out;
 }
+
+/** What was recorded of the public code: its factors, M's coordinates and values, and what came of x and dy. */
+export interface RecordedCase {
+  readonly name: string;
+  readonly out: number;
+  readonly inp: number;
+  readonly tokens: number;
+  readonly weight: readonly number[];
+  readonly u: readonly number[];
+  readonly s: readonly number[];
+  readonly vt: readonly number[];
+  readonly rows: readonly number[];
+  readonly cols: readonly number[];
+  readonly values: readonly number[];
+  readonly gate: number;
+  readonly x: readonly number[];
+  readonly dy: readonly number[];
+  readonly y: readonly number[];
+  readonly dx: readonly number[];
+  readonly dvalues: readonly number[];
+  readonly dgate: readonly number[];
+  readonly merged: readonly number[];
+}

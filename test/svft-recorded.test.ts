@@ -18,13 +18,9 @@ import {
 } from './helpers.js';
 import { disposeLayer, parameter } from './layer.js';
 import * as reference from './reference.js';
-import { inSlotOrder } from './svft-core.js';
+import { inSlotOrder, type RecordedCase } from './svft-core.js';
 
-interface Case {
-  readonly name: string;
-  readonly out: number;
-  readonly inp: number;
-  readonly tokens: number;
+interface Case extends RecordedCase {
   readonly pattern: 'banded' | 'random' | 'top_k';
   readonly d: number;
   /** The directions beyond `rank` were replaced by random orthonormal ones of σ = 0. */
@@ -32,22 +28,7 @@ interface Case {
   readonly rank: number | null;
   /** Directions in use: `s` has as many values. */
   readonly coreSize: number;
-  readonly weight: readonly number[];
   readonly bias: readonly number[] | null;
-  readonly u: readonly number[];
-  readonly s: readonly number[];
-  readonly vt: readonly number[];
-  readonly rows: readonly number[];
-  readonly cols: readonly number[];
-  readonly values: readonly number[];
-  readonly gate: number;
-  readonly x: readonly number[];
-  readonly dy: readonly number[];
-  readonly y: readonly number[];
-  readonly dx: readonly number[];
-  readonly dvalues: readonly number[];
-  readonly dgate: readonly number[];
-  readonly merged: readonly number[];
 }
 
 const { cases }: { readonly cases: readonly Case[] } = JSON.parse(

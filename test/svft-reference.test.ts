@@ -6,30 +6,11 @@ import { strategies } from './cases.js';
 import { assertClose, disposeAll, expectNoLeak, real, type Tolerance } from './helpers.js';
 import { disposeLayer, parameter } from './layer.js';
 import * as reference from './reference.js';
-import { inSlotOrder } from './svft-core.js';
+import { inSlotOrder, type RecordedCase } from './svft-core.js';
 
-interface Case {
-  readonly name: string;
-  readonly out: number;
-  readonly inp: number;
-  readonly tokens: number;
-  readonly weight: readonly number[];
+interface Case extends RecordedCase {
   readonly bias: readonly number[];
-  readonly u: readonly number[];
-  readonly s: readonly number[];
-  readonly vt: readonly number[];
   readonly rank: number;
-  readonly rows: readonly number[];
-  readonly cols: readonly number[];
-  readonly values: readonly number[];
-  readonly gate: number;
-  readonly x: readonly number[];
-  readonly dy: readonly number[];
-  readonly y: readonly number[];
-  readonly dx: readonly number[];
-  readonly dvalues: readonly number[];
-  readonly dgate: readonly number[];
-  readonly merged: readonly number[];
 }
 
 const cases: readonly Case[] = JSON.parse(

@@ -1,4 +1,4 @@
-import { entropyOf, largestOf } from '../linalg/effective-rank.js';
+import { entropyOf, largestOf, sumsOf } from '../linalg/effective-rank.js';
 import type { RealArray } from '../native.js';
 
 /**
@@ -15,8 +15,9 @@ export function entropyPerturbation(s: RealArray, first: number, k: number, ener
   if (largest === 0) return new Float64Array(k).fill(Math.sqrt(energy / k));
   const rounding = s instanceof Float32Array ? 2 ** -23 : 2 ** -52;
   const scaled = Float64Array.from(s, (value) => Math.max(value / largest, rounding));
-  const { sum, entropy } = entropyOf(scaled);
-  const rise = scaled.subarray(first, first + k).map((value) => -(Math.log(value / sum) + entropy));
+  const sums = sumsOf(scaled);
+  const entropy = entropyOf(sums);
+  const rise = scaled.subarray(first, first + k).map((value) => -(Math.log(value / sums.sum) + entropy));
   const norm = Math.hypot(...rise);
   // What is left of a flat spectrum is rounding, which has no direction.
   if (largestOf(rise.map(Math.abs)) <= 16 * Math.sqrt(s.length) * rounding) return new Float64Array(k);

@@ -1,5 +1,5 @@
 import { describe, fail } from '../check.js';
-import { effectiveRank, largestOf, xLogX } from '../linalg/effective-rank.js';
+import { effectiveRank, entropyOf, largestOf, type Sums, sumsOf, xLogX } from '../linalg/effective-rank.js';
 import type { RealArray } from '../native.js';
 import type { Real } from '../tensor/dtype.js';
 import { memoryOf } from '../tensor/operand.js';
@@ -104,12 +104,6 @@ function moved(gained: Float64Array, initial: RealArray, first: number): Float64
   return sigma;
 }
 
-/** S = Σσ and Σ σ log σ, of which the entropy is log S − Σ σ log σ / S. */
-interface Sums {
-  sum: number;
-  logs: number;
-}
-
 /** Adds what a block [p b; c q] has more than its diagonal; its singular values have s1 ± s2 = √(‖block‖² ± 2|det|). */
 function addBlock(sums: Sums, p: number, q: number, b: number, c: number): void {
   if (b === 0 && c === 0) return;
@@ -128,14 +122,10 @@ const furthest = 0.05;
  * each pair (i, j) acts alone, as the 2 × 2 block that it is.
  */
 function effectiveRankOf(sigma: Float64Array, core: Core, first: number): number | undefined {
-  const sums: Sums = { sum: 0, logs: 0 };
-  const unit = largestOf(sigma.map(Math.abs)) || 1;
+  const sizes = sigma.map(Math.abs);
+  const unit = largestOf(sizes) || 1;
+  const sums = sumsOf(sizes.map((size) => size / unit));
   const at = (i: number) => (sigma[first + i] as number) / unit;
-  for (let i = 0; i < sigma.length; i++) {
-    const size = Math.abs(sigma[i] as number) / unit;
-    sums.sum += size;
-    sums.logs += xLogX(size);
-  }
   const ofDiagonal = sums.sum;
   const { starts, columns, values } = core;
   for (let i = 0; i + 1 < starts.length; i++) {
@@ -147,7 +137,7 @@ function effectiveRankOf(sigma: Float64Array, core: Core, first: number): number
     }
   }
   if (sums.sum - ofDiagonal > furthest * ofDiagonal) return undefined;
-  return sums.sum === 0 ? 0 : Math.exp(Math.log(sums.sum) - sums.logs / sums.sum);
+  return sums.sum === 0 ? 0 : Math.exp(entropyOf(sums));
 }
 
 /** ‖·‖ of all these numbers, without overflow on the way. */

@@ -21,15 +21,25 @@ export function xLogX(x: number): number {
   return x === 0 ? 0 : x * Math.log(x);
 }
 
-/** S = Σσ, and H = −Σ p log p = log S − Σ σ log σ / S of p = σ / S; NaN where the spectrum has one. */
-export function entropyOf(sigma: Float64Array): { sum: number; entropy: number } {
+/** What the entropy of a spectrum is made of: Σσ and Σ σ log σ. */
+export interface Sums {
+  sum: number;
+  logs: number;
+}
+
+export function sumsOf(sigma: Float64Array): Sums {
   let sum = 0;
   let logs = 0;
   for (let i = 0; i < sigma.length; i++) {
     sum += sigma[i] as number;
     logs += xLogX(sigma[i] as number);
   }
-  return { sum, entropy: Math.log(sum) - logs / sum };
+  return { sum, logs };
+}
+
+/** H = −Σ p log p = log S − Σ σ log σ / S of p = σ / S, S = Σσ; NaN where the spectrum has one. */
+export function entropyOf({ sum, logs }: Sums): number {
+  return Math.log(sum) - logs / sum;
 }
 
 /** The largest of magnitudes, NaN where there is one: numbers divided by it neither overflow nor vanish together. */
@@ -49,7 +59,7 @@ export function effectiveRank(s: Tensor | ArrayLike<number>): number {
   const sigma = magnitudes('effectiveRank', s);
   const largest = largestOf(sigma);
   if (largest === 0) return 0;
-  return Math.exp(entropyOf(sigma.map((value) => value / largest)).entropy);
+  return Math.exp(entropyOf(sumsOf(sigma.map((value) => value / largest))));
 }
 
 /**
@@ -69,10 +79,11 @@ export function effectiveRankGradient(s: Tensor | ArrayLike<number>): Float64Arr
   const signs = Tensor.is(s) ? memoryOf(op, 's', s) : s;
   const largest = largestOf(sigma);
   const scaled = sigma.map((value) => value / largest);
-  const { sum, entropy } = entropyOf(scaled);
+  const sums = sumsOf(scaled);
+  const entropy = entropyOf(sums);
   return scaled.map((value, i) => {
     if (sigma[i] === 0) return 0;
-    const rise = -(Math.log(value / sum) + entropy) / sum / largest;
+    const rise = -(Math.log(value / sums.sum) + entropy) / sums.sum / largest;
     return Math.sign(signs[i] as number) * Math.exp(entropy) * rise;
   });
 }
