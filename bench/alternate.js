@@ -45,3 +45,6 @@ export async function alternate(sides, { rounds = 15, repeat = 1 } = {}) {
  * @param {number[]} one @param {number[]} other
  */
 export const ratio = (one, other) => timing(one.map((value, round) => value / other[round]));
+
+/** Quartiles as the tables print them. @param {Timing} timing @param {number} [digits] */
+export const quartiles = ({ low, high }, digits = 2) => `${low.toFixed(digits)} to ${high.toFixed(digits)}`;

@@ -1,7 +1,7 @@
 // @ts-check
 // Forward and backward of each core over the best floor of the cost model, in GEMMs timed in the same rounds.
 import { matmul, svd, svft, vectorFit, zeros } from 'sigmatune';
-import { alternate, ratio } from '../alternate.js';
+import { alternate, quartiles, ratio } from '../alternate.js';
 import { gaussianTensor } from '../data.js';
 
 export const title = 'Forward + backward over the best floor';
@@ -70,14 +70,13 @@ export async function* run({ rounds = 15 } = {}) {
           samples.gemm.map((two) => (two / 2) * floor),
         );
         const { strategy } = layers[name].explain(tokens);
-        const quartiles = `${over.low.toFixed(2)} to ${over.high.toFixed(2)}`;
         yield [
           `${out} × ${inFeatures}`,
           tokens,
           floor.toFixed(2),
           name,
           over.median.toFixed(2),
-          quartiles,
+          quartiles(over),
           strategy,
           `≤ ${goal}`,
         ];

@@ -1,7 +1,7 @@
 // @ts-check
 // What one call costs on tensors so small that there is hardly any arithmetic.
 import { AdamW, matmul, SparsityPattern, spmm, svft } from 'sigmatune';
-import { alternate, timing } from '../alternate.js';
+import { alternate, quartiles, timing } from '../alternate.js';
 import { gaussianTensor } from '../data.js';
 
 export const title = 'One call on 8 × 8, µs';
@@ -30,8 +30,8 @@ export async function* run({ rounds = 15 } = {}) {
     { rounds, repeat: 20_000 },
   );
   for (const [name, list] of Object.entries(samples)) {
-    const { median, low, high } = timing(list.map((ms) => 1000 * ms));
+    const micro = timing(list.map((ms) => 1000 * ms));
     const calls = name.includes('and backward') ? 2 : 1;
-    yield [name, median.toFixed(2), `${low.toFixed(2)} to ${high.toFixed(2)}`, `≤ ${3 * calls} above the arithmetic`];
+    yield [name, micro.median.toFixed(2), quartiles(micro), `≤ ${3 * calls} above the arithmetic`];
   }
 }

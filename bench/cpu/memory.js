@@ -6,11 +6,10 @@ import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { AdamW, matmul, svft, vectorFit, zeros } from 'sigmatune';
+import { python, torchVersion } from '../rivals/python.js';
 
 export const title = 'Peak memory of a training step, MB';
 export const columns = ['layer', 'weight', 'tokens', 'peak', 'of it a pass keeps'];
-
-const python = process.env.SIGMATUNE_PYTHON ?? 'python3';
 
 /** Orthonormal columns (rows, columns) without a decomposition: those of a reflection. */
 function reflection(/** @type {number} */ rows, /** @type {number} */ columns) {
@@ -136,8 +135,7 @@ export async function* run() {
   const own = (/** @type {readonly (string | number)[]} */ ...args) =>
     child(process.execPath, [fileURLToPath(import.meta.url), ...args]);
   const idle = own('idle', 0, 0, 0).peak;
-  const hasTorch = spawnSync(python, ['-c', 'import torch']).status === 0;
-  if (!hasTorch) console.log(`skipped: ${python} has no torch, so that the public SVFT code is missing here`);
+  const hasTorch = torchVersion() !== undefined;
   const reference = fileURLToPath(new URL('../rivals/rival_memory.py', import.meta.url));
   for (const [n, m] of [
     [4096, 4096],

@@ -1,7 +1,7 @@
 // @ts-check
 // The default driver beside LAPACK's own, matrix by matrix and as a batch.
 import { svd } from 'sigmatune';
-import { alternate, ratio, timing } from '../alternate.js';
+import { alternate, quartiles, ratio, timing } from '../alternate.js';
 import { gaussianTensor } from '../data.js';
 
 export const title = 'SVD';
@@ -38,5 +38,5 @@ export async function* run({ rounds = 9 } = {}) {
 function line(name, { auto, gesdd }, goal) {
   const over = ratio(auto, gesdd);
   const ms = (/** @type {number[]} */ list) => timing(list).median.toFixed(1);
-  return [name, ms(auto), ms(gesdd), over.median.toFixed(2), `${over.low.toFixed(2)} to ${over.high.toFixed(2)}`, goal];
+  return [name, ms(auto), ms(gesdd), over.median.toFixed(2), quartiles(over), goal];
 }

@@ -3,7 +3,7 @@
 import { fileURLToPath } from 'node:url';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
 import { svd } from 'sigmatune';
-import { alternate, ratio, timing } from '../alternate.js';
+import { alternate, quartiles, ratio, timing } from '../alternate.js';
 import { gaussianTensor } from '../data.js';
 
 export const title = 'Four workers with SVDs of 128²';
@@ -39,12 +39,11 @@ export async function* run({ rounds = 9 } = {}) {
   await Promise.all(workers.map((worker) => worker.terminate()));
   const over = ratio(samples.four, samples.alone);
   yield [`${4 * each} by one caller`, timing(samples.alone).median.toFixed(1), '', '', ''];
-  const quartiles = `${over.low.toFixed(2)} to ${over.high.toFixed(2)}`;
   yield [
     `${each} by each of four`,
     timing(samples.four).median.toFixed(1),
     over.median.toFixed(2),
-    quartiles,
+    quartiles(over),
     '< 1.50',
   ];
 }

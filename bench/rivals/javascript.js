@@ -1,7 +1,7 @@
 // @ts-check
 // Beside what JavaScript users would pick otherwise, where it is installed: npm install --no-save ml-matrix svd-js numeric
 import { matmul, svd } from 'sigmatune';
-import { alternate, ratio } from '../alternate.js';
+import { alternate, quartiles, ratio } from '../alternate.js';
 import { gaussianTensor } from '../data.js';
 
 export const title = 'Beside JavaScript libraries: their time over ours';
@@ -45,8 +45,8 @@ export async function* run({ rounds = 5 } = {}) {
       }
       const mine = ours[/** @type {keyof typeof ours} */ (what)];
       const samples = await alternate({ ours: mine, theirs: side }, { rounds });
-      const { median, low, high } = ratio(samples.theirs, samples.ours);
-      yield [what, library, median.toFixed(1), `${low.toFixed(1)} to ${high.toFixed(1)}`, ''];
+      const times = ratio(samples.theirs, samples.ours);
+      yield [what, library, times.median.toFixed(1), quartiles(times, 1), ''];
     }
   }
 }

@@ -1,17 +1,16 @@
 // @ts-check
 // Beside PyTorch in the same run, side by side: SIGMATUNE_PYTHON names a Python that has torch, else `python3` is asked.
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { SparsityPattern, spmm, svd, svft, threads } from 'sigmatune';
-import { ratio } from '../alternate.js';
+import { quartiles, ratio } from '../alternate.js';
 import { step } from '../cpu/adapters.js';
 import { gaussianTensor } from '../data.js';
+import { python, torchVersion } from './python.js';
 
 export const title = 'Beside PyTorch: its time over ours';
 export const columns = ['what', 'of PyTorch', 'times ours', 'quartiles', 'goal'];
-
-const python = process.env.SIGMATUNE_PYTHON ?? 'python3';
 
 /** One Python process that does what it is told, a line at a time; times are taken on its side. */
 function openTorch() {
@@ -32,12 +31,9 @@ function openTorch() {
 }
 
 export async function* run({ rounds = 11 } = {}) {
-  const found = spawnSync(python, ['-c', 'import torch; print(torch.__version__)'], { encoding: 'utf8' });
-  if (found.status !== 0) {
-    console.log(`skipped: ${python} has no torch (pip install torch, or set SIGMATUNE_PYTHON)`);
-    return;
-  }
-  console.log(`| PyTorch ${found.stdout.trim()}, ${threads()} threads | | | | |`);
+  const version = torchVersion();
+  if (version === undefined) return;
+  console.log(`| PyTorch ${version}, ${threads()} threads | | | | |`);
   const torch = openTorch();
   const beside = async (/** @type {() => unknown} */ ours, /** @type {readonly unknown[]} */ theirs) => {
     /** @type {number[]} */
@@ -57,8 +53,8 @@ export async function* run({ rounds = 11 } = {}) {
       mine.push(pair[0]);
       other.push(pair[1]);
     }
-    const { median, low, high } = ratio(other, mine);
-    return [median.toFixed(2), `${low.toFixed(2)} to ${high.toFixed(2)}`];
+    const times = ratio(other, mine);
+    return [times.median.toFixed(2), quartiles(times)];
   };
 
   for (const [n, m, goal] of /** @type {const} */ ([
