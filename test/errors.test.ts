@@ -428,7 +428,7 @@ t.test('messages say what to do next', async (t) => {
   const replace = () => {
     loose<{ value: unknown }>(m).value = weight;
   };
-  throwsSigma(t, replace, 'INVALID_ARGUMENT', 'a replaced value', 'm.value', 'dataSync');
+  throwsSigma(t, replace, 'INVALID_ARGUMENT', 'a replaced value', 'm.value', 'assign');
   const construct = loose<new () => unknown>(Tensor);
   throwsSigma(t, () => new construct(), 'INVALID_ARGUMENT', 'new Tensor', 'Tensor.wrap');
   throwsSigma(t, () => tensor([1, 2, 3], [2, 2]), 'SHAPE_MISMATCH', 'too few', '3 elements', '4 in [2, 2]');

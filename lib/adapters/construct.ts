@@ -8,7 +8,7 @@ import {
   fail,
   reject,
 } from '../check.js';
-import { resolveDevice } from '../device.js';
+import { type Device, resolveDevice } from '../device.js';
 import { SigmaError } from '../errors.js';
 import { type Svd, thinSvd } from '../linalg/svd.js';
 import { LayerParameter } from '../parameter.js';
@@ -58,7 +58,7 @@ export interface Site {
   readonly op: string;
   /** The layer's own handle on the weight: released after the design, unless the blueprint's `owned` holds it. */
   readonly weight: Tensor<Real>;
-  /** The caller's weight, for as long as the caller keeps it. */
+  /** The caller's weight, for as long as the caller keeps it; undefined where the layer is on another device. */
   borrowedWeight(): Tensor<Real> | undefined;
   readonly outFeatures: number;
   readonly inFeatures: number;
@@ -67,6 +67,7 @@ export interface Site {
   /** The bias, as a handle of this layer's own. */
   readonly bias: Tensor<Real> | undefined;
   readonly strategy: StrategyOption;
+  readonly device: Device;
   readonly dtype: Real;
   readonly signal: AbortSignal | undefined;
   /**
@@ -114,8 +115,11 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     made.push(keep(scoped));
     return scoped;
   };
-  const device = resolveDevice(op, options.device);
-  const base = checkReal(op, 'weight', weight, { shape: [null, null], device });
+  const base = checkReal(op, 'weight', weight, { shape: [null, null] });
+  const device = resolveDevice(op, options.device, base.device);
+  // Where a device is asked for, what lies elsewhere is copied there; else all has to lie with the weight.
+  const expected = options.device === undefined ? { device } : {};
+  const here = (tensor: Tensor<Real>) => own(tensor.on(op, device));
   const [outFeatures, inFeatures] = base.shape as MatrixShape;
   const thin = Math.min(outFeatures, inFeatures);
   const { dtype } = base;
@@ -127,31 +131,33 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
   const bias =
     options.bias === undefined
       ? undefined
-      : checkReal(op, 'options.bias', options.bias, { shape: [outFeatures], dtype, device });
-  const given = options.factors === undefined ? undefined : readFactors(op, options.factors, base);
+      : checkReal(op, 'options.bias', options.bias, { shape: [outFeatures], dtype, ...expected });
+  const given = options.factors === undefined ? undefined : readFactors(op, options.factors, base, expected);
   // The caller may dispose the weight while the decomposition runs; this handle keeps its memory until then.
-  const kept = own(base.share());
+  const kept = here(base);
   return {
     op,
     weight: kept,
-    borrowedWeight: () => (base.disposed ? undefined : base),
+    borrowedWeight: () => (base.disposed || base.device !== device ? undefined : base),
     own,
     outFeatures,
     inFeatures,
     thin,
+    device,
     dtype,
     signal,
-    bias: bias && own(bias.share()),
+    bias: bias && here(bias),
     strategy,
     decompose: async (rank, allowFill = false) => {
-      const known = given ?? (await thinSvd(op, 'weight', kept, signal && { signal }));
-      // Only what was computed here is this layer's to dispose.
-      if (!given) for (const tensor of Object.values(known)) own(tensor);
+      const known = given
+        ? { u: here(given.u), s: here(given.s), vt: here(given.vt) }
+        : await thinSvd(op, 'weight', kept, signal && { signal });
+      for (const tensor of Object.values(known)) own(tensor);
       const factors = sliceFactors(op, known, rank);
       for (const tensor of Object.values(factors)) own(tensor);
       const filled = given !== undefined && !checkBelongs(op, factors, kept, allowFill);
       const sigma = own(known.s.share());
-      if (!given) for (const tensor of Object.values(known)) tensor.dispose();
+      for (const tensor of Object.values(known)) tensor.dispose();
       return { factors, filled, sigma };
     },
     parameter: (role, value) => own(new LayerParameter(name === undefined ? role : `${name}.${role}`, value)),

@@ -33,8 +33,8 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
   const m = checkReal(op, 'values', values, { shape: [entries] });
   const x = checkReal(op, 'dense', dense, { shape: [shape[0], null], dtype: m.dtype, device: m.device });
   const [by, from] = [memoryOf(op, 'values', m), memoryOf(op, 'dense', x)];
-  const y = outputInto(op, given.out, m.dtype, x.shape as MatrixShape, [by, from]);
-  native.spmm(handle, by, from, y.array, x.shape[1] as number, transpose);
+  const y = outputInto(op, given.out, m, x.shape as MatrixShape, [by, from]);
+  native.spmm(handle, by, from, y.memory, x.shape[1] as number, transpose);
   return y.tensor() as Tensor<D & Real, MatrixShape>;
 }
 
@@ -61,7 +61,7 @@ export function sddmm<D extends DType, E extends DType, A extends Shape = Shape,
   const tokens = left.shape[1] as number;
   const right = checkReal(op, 'b', b, { shape: [shape[0], tokens], dtype: left.dtype, device: left.device });
   const [one, other] = [memoryOf(op, 'a', left), memoryOf(op, 'b', right)];
-  const values = outputInto(op, out, left.dtype, [entries], [one, other]);
-  native.sddmm(handle, one, other, values.array, tokens);
+  const values = outputInto(op, out, left, [entries], [one, other]);
+  native.sddmm(handle, one, other, values.memory, tokens);
   return values.tensor() as Tensor<D & Real, VectorShape>;
 }

@@ -23,6 +23,10 @@ const constructors = {
   int32: Int32Array,
 } as const;
 
+export function bytesPerElement(dtype: DType): number {
+  return constructors[dtype].BYTES_PER_ELEMENT;
+}
+
 /** Zeros of a type; OUT_OF_MEMORY where the engine has no room for them. */
 export function allocate<D extends DType>(op: string, dtype: D, size: number): TypedArrayOf<D> {
   try {
