@@ -67,7 +67,7 @@ export function openCuda(): DeviceStatus {
 
 function read(path: string, opened: OpenedBackend): DeviceStatus {
   if (opened.loadError !== undefined) {
-    return unavailable('LOAD_FAILED', `${path} cannot be used: ${opened.loadError}`, [path]);
+    return unavailable('LOAD_FAILED', `the CUDA backend cannot be loaded: ${opened.loadError}`, [path]);
   }
   const searched = [path, ...opened.searched.split('\n').filter((line) => line !== '')];
   const reason = reasons[opened.reason];

@@ -21,8 +21,10 @@ import {
   disposeAll,
   disposeSvd,
   expectNoLeak,
+  fill,
   gaussian,
   item,
+  put,
   rejectsSigma,
   seeded,
   snapshot,
@@ -139,7 +141,7 @@ t.test('an input that is overwritten meanwhile', async (t) => {
       const numbers = snapshot(a);
       const promise = svd(a);
       if (wait) await sleep(1);
-      a.dataSync().fill(garbage);
+      fill(a, garbage);
       await settles(t, promise, numbers, 120, `overwritten with ${label}`);
       a.dispose();
     }
@@ -308,7 +310,7 @@ t.test('two native calls at once, over all calls', async (t) => {
 t.test('a call that fails lets the next one in', async (t) => {
   const good = gaussian(seeded(1), [20, 20], 'float32');
   const bad = gaussian(seeded(2), [20, 20], 'float32');
-  bad.dataSync()[3] = Number.NaN;
+  put(bad, 3, Number.NaN);
   await watchSvd(async (calls) => {
     const refused = Array.from({ length: 5 }, () => rejectsSigma(t, () => svd(bad), 'NON_FINITE', 'a NaN', 'a'));
     const failure = new Error('of the caller');

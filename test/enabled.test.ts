@@ -10,6 +10,7 @@ import {
   disposeAll,
   expectNoLeak,
   Findings,
+  fill,
   item,
   real,
   snapshot,
@@ -109,7 +110,7 @@ t.test('no parameter is read while off', async (t) => {
     for (const strategy of family.strategies) {
       const layer = await makeLayer(family, on, strategy);
       layer.enabled = false;
-      for (const { value } of layer.parameters) value.dataSync().fill(Number.NaN);
+      for (const { value } of layer.parameters) fill(value, Number.NaN);
       const findings = new Findings();
       checkPasses(findings, layer, on, 'NaN everywhere');
       t.same(findings.failures, [], `${family.name}, ${strategy}`);
@@ -151,7 +152,7 @@ t.test('what is merged while off is a new tensor', async (t) => {
     const layer = await makeLayer(family, on, 'auto');
     layer.enabled = false;
     const [weight, bias] = [layer.mergedWeight(), layer.mergedBias()];
-    weight.dataSync().fill(9);
+    fill(weight, 9);
     bias?.dataSync().fill(9);
     disposeAll(weight, bias);
     const [again, biasAgain] = [layer.mergedWeight(), layer.mergedBias()];
@@ -294,7 +295,7 @@ t.test('passes belong to the time they were recorded', async (t) => {
         const recordedOn = layer.forward(on.x);
         layer.enabled = false;
         const recordedOff = layer.forward(on.x);
-        for (const { value } of layer.parameters) value.dataSync().fill(3);
+        for (const { value } of layer.parameters) fill(value, 3);
         const late = recordedOn.backward(on.dy);
         assertSameBits(findings, late, dx, 'recorded on, pulled back off: dx of its forward');
         const sums = gradientsOf(layer);

@@ -26,10 +26,12 @@ import {
   disposeAll,
   expectNoLeak,
   Findings,
+  fill,
   gaussian,
   item,
   seeded,
   snapshot,
+  write,
 } from './helpers.js';
 import { type Bench, bench, clearGradients, dense, disposeLayer, gradientsOf, makeLayer } from './layer.js';
 import * as reference from './reference.js';
@@ -328,7 +330,7 @@ story('values come back', (scene) => {
   scene.write(31);
   scene.step(1);
   scene.parameters.forEach(({ value }, i) => {
-    value.dataSync().set(item(before, i));
+    write(value, item(before, i));
   });
   scene.step(2);
   scene.read('there and back');
@@ -534,7 +536,7 @@ t.test('what a framework does with its gradient after backward changes no sum', 
   using on = await bench(square, 'float64');
   const batches = sizes.map((tokens) => batchOf(on, tokens));
   const ends: Record<string, (own: Tensor) => void> = {
-    written: (own) => own.dataSync().fill(9),
+    written: (own) => fill(own, 9),
     disposed: (own) => own.dispose(),
   };
   for (const family of kinds) {

@@ -119,6 +119,23 @@ export function disposeSvd(...results: readonly Svd[]): void {
   for (const { u, s, vt } of results) disposeAll(u, s, vt);
 }
 
+// ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
+
+export function write(tensor: Tensor, source: ArrayLike<number>): void {
+  tensor.assign(source);
+}
+
+export function fill(tensor: Tensor, value: number): void {
+  tensor.assign(new Float64Array(tensor.size).fill(value));
+}
+
+/** Overwrites one number. */
+export function put(tensor: Tensor, index: number, value: number): void {
+  const numbers = snapshot(tensor);
+  numbers[index] = value;
+  tensor.assign(numbers);
+}
+
 // ── comparisons ──────────────────────────────────────────────────────────────────────────────────────────
 
 export interface Tolerance {

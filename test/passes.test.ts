@@ -8,12 +8,14 @@ import {
   at,
   disposeAll,
   expectNoLeak,
+  fill,
   gaussian,
   item,
   snapshot,
   throwsSigma,
+  write,
 } from './helpers.js';
-import { bench, clearGradients, disposeLayer, gradientsOf, makeLayer, perturb, write } from './layer.js';
+import { bench, clearGradients, disposeLayer, gradientsOf, makeLayer, perturb } from './layer.js';
 
 const square = item(layerShapes, 0);
 const tall = item(layerShapes, 1);
@@ -161,10 +163,10 @@ t.test('a pass keeps what it needs', async (t) => {
       const x = gaussian(on.random, on.x.shape, 'float64');
       write(x, snapshot(on.x));
       const pass = layer.forward(x);
-      x.dataSync().fill(99);
+      fill(x, 99);
       x.dispose();
-      for (const { value } of layer.parameters) value.dataSync().fill(-3);
-      pass.y.dataSync().fill(5);
+      for (const { value } of layer.parameters) fill(value, -3);
+      fill(pass.y, 5);
       pass.y.dispose();
       const late = pass.backward(on.dy);
       assertClose(t, late, dx, tolerances.float64, `${label}: dx after x and the parameters were overwritten`);

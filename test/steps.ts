@@ -9,7 +9,7 @@ import {
   type Tensor,
 } from 'sigmatune';
 import { type FamilyCase, familyCase, type LayerOptions, type Strategy, tolerances } from './cases.js';
-import { assertClose, type Check, disposeAll, gaussian, snapshot } from './helpers.js';
+import { assertClose, type Check, disposeAll, gaussian, put, snapshot } from './helpers.js';
 import { type Bench, dense, expectedGradient, makeLayer, perturb } from './layer.js';
 import * as reference from './reference.js';
 
@@ -45,8 +45,8 @@ export const kinds = named(
 /** Off its start, with a negative number among σ where there is room for one. */
 export function move(layer: AdaptedLinear, seed = 5): void {
   perturb(layer, seed);
-  const sigma = layer.parameters.find(({ name }) => name === 'sigma')?.value.dataSync();
-  if (sigma && sigma.length > 1) sigma[sigma.length - 1] = -0.5;
+  const sigma = layer.parameters.find(({ name }) => name === 'sigma')?.value;
+  if (sigma && sigma.size > 1) put(sigma, sigma.size - 1, -0.5);
 }
 
 export interface Batch extends Disposable {

@@ -312,3 +312,28 @@ t.test('random numbers survive every way in', async (t) => {
   for (const way of ways) assertSameBits(t, way, numbers, 'the same bits');
   disposeAll(...ways);
 });
+
+t.test('assign', async (t) => {
+  const [single, double] = [zeros([2, 2]), zeros([3], { dtype: 'float64' })];
+  const [half, whole] = [zeros([2], { dtype: 'bfloat16' }), zeros([2], { dtype: 'int32' })];
+  single.assign([1, 2, 3, 0.1]);
+  t.same([...single.dataSync()], [1, 2, 3, Math.fround(0.1)], 'rounded to the type');
+  double.assign(Float32Array.of(1, -0, Number.NaN));
+  t.same([...double.dataSync()], [1, -0, Number.NaN], 'from another type');
+  half.assign([1, -2]);
+  t.same([...half.dataSync()], [0x3f80, 0xc000], 'numbers are rounded to bfloat16');
+  half.assign(Uint16Array.of(7, 8));
+  t.same([...half.dataSync()], [7, 8], 'bits stay bits');
+  whole.assign([1.9, -1.9]);
+  t.same([...whole.dataSync()], [1, -1], 'truncated');
+  const view = single.reshape([4]);
+  view.assign([5, 6, 7, 8]);
+  t.same([...single.dataSync()], [5, 6, 7, 8], 'seen by all who share the memory');
+  throwsSigma(t, () => single.assign([1, 2]), 'SHAPE_MISMATCH', 'too few', 'data', '4', '2');
+  for (const bad of [5, null, undefined, {}] as unknown as number[][]) {
+    throwsSigma(t, () => single.assign(bad), 'INVALID_ARGUMENT', `${bad}`, 'data');
+  }
+  t.same([...single.dataSync()], [5, 6, 7, 8], 'a refused call writes nothing');
+  disposeAll(single, view, double, half, whole);
+  throwsSigma(t, () => view.assign([1, 2, 3, 4]), 'DISPOSED', 'after dispose');
+});

@@ -15,7 +15,7 @@ void open(const std::string& path, Plugin& plugin) {
   void* const symbol = library != nullptr ? dlsym(library, SIGMA_OPEN_BACKEND) : nullptr;
   if (symbol == nullptr) {
     const char* const message = dlerror();
-    plugin.load_error = message != nullptr ? message : "it has no symbol " SIGMA_OPEN_BACKEND;
+    plugin.load_error = message != nullptr ? message : path + " has no symbol " SIGMA_OPEN_BACKEND;
     return;
   }
   reinterpret_cast<sigma_open_backend_function>(symbol)(SIGMA_ABI_VERSION, &plugin.probe);
@@ -23,7 +23,7 @@ void open(const std::string& path, Plugin& plugin) {
   if (plugin.probe.reason != SIGMA_AVAILABLE) {
     plugin.probe.backend = nullptr;
   } else if (table == nullptr || table->abi_version != SIGMA_ABI_VERSION || table->struct_size != sizeof(*table)) {
-    plugin.load_error = "its table of functions is not that of this version";
+    plugin.load_error = path + " has not this version's table of functions";
     plugin.probe.backend = nullptr;
   }
 }

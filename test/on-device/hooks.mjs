@@ -1,0 +1,7 @@
+// Resolves the package's name to the wrapper, but for the wrapper itself.
+const wrapper = new URL('./sigmatune.mjs', import.meta.url).href;
+
+export function resolve(specifier, context, next) {
+  if (specifier === 'sigmatune') return { url: wrapper, format: 'module', shortCircuit: true };
+  return next(specifier, context);
+}
