@@ -3,7 +3,7 @@ import { SigmaError } from '../errors.js';
 import { type Svd, thinSvd } from '../linalg/svd.js';
 import { native } from '../native.js';
 import { LayerParameter } from '../parameter.js';
-import { allocate, type Real } from '../tensor/dtype.js';
+import { allocate, bytesPerElement, type Real, vectorType } from '../tensor/dtype.js';
 import { checkReal, copyOf, fromNumbers, memoryOf, output } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -160,7 +160,8 @@ export class Adapter implements AdaptedLinear {
     const { signal } = checkOptions(op, 'options', options, ['signal']);
     checkSignal(op, signal);
     this.#checkAlive(op);
-    const { device, dtype } = this.#terms.u;
+    const { device } = this.#terms.u;
+    const dtype = vectorType(this.#terms.u.dtype);
     const thin = Math.min(this.inFeatures, this.outFeatures);
     const known = knownSpectrum(op, this.#terms, this.#blueprint.spectrum, thin);
     if (known !== undefined) {
@@ -242,7 +243,7 @@ export class Adapter implements AdaptedLinear {
     const { microBatches, borrowInputs, passBytes } = this.#saving;
     const rank = this.#terms.vt.shape[0] as number;
     const { choices } = this.#blueprint;
-    const bytes = this.#terms.u.dtype === 'float64' ? 8 : 4;
+    const bytes = bytesPerElement(this.#terms.u.dtype);
     return {
       inFeatures,
       outFeatures,

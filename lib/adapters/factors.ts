@@ -3,27 +3,29 @@ import { matmul } from '../linalg/matmul.js';
 import type { Svd } from '../linalg/svd.js';
 import { native } from '../native.js';
 import { random } from '../random.js';
-import { allocate, type Real } from '../tensor/dtype.js';
-import { checkReal, type Expected, fromNumbers, memoryOf, numbersOf, output } from '../tensor/operand.js';
+import { allocate, type DType, type Real, vectorType } from '../tensor/dtype.js';
+import { checkReal, type Expected, fromNumbers, memoryOf, numbersOf, output, widened } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 
-/** Given factors: u [out, q], s [q], vt [q, in] with q ≤ min(out, in), of the weight's type. */
+/** Given factors: u [out, q], s [q], vt [q, in] with q ≤ min(out, in), of the weight's type, or float32 beside bfloat16. */
 export function readFactors(op: string, factors: unknown, weight: Tensor<Real>, { device }: Expected): Svd {
   if (!isRecord(factors)) reject(op, 'options.factors', 'an object { u, s, vt }', factors);
   const [outFeatures, inFeatures] = weight.shape as MatrixShape;
-  const expected = { dtype: weight.dtype, ...(device && { device }) };
-  const s = checkReal(op, 'options.factors.s', factors['s'], { shape: [null], ...expected });
+  const place = device && { device };
+  const vectors = vectorType(weight.dtype);
+  const matrices = { dtype: vectors, ...place, ...(weight.dtype !== vectors && { half: device ?? weight.device }) };
+  const s = checkReal(op, 'options.factors.s', factors['s'], { shape: [null], dtype: vectors, ...place });
   const q = s.shape[0] as number;
   if (q > Math.min(outFeatures, inFeatures)) {
     fail('SHAPE_MISMATCH', op, 'options.factors.s', `at most ${Math.min(outFeatures, inFeatures)} values`, describe(q));
   }
-  const u = checkReal(op, 'options.factors.u', factors['u'], { shape: [outFeatures, q], ...expected });
-  const vt = checkReal(op, 'options.factors.vt', factors['vt'], { shape: [q, inFeatures], ...expected });
+  const u = checkReal(op, 'options.factors.u', factors['u'], { shape: [outFeatures, q], ...matrices });
+  const vt = checkReal(op, 'options.factors.vt', factors['vt'], { shape: [q, inFeatures], ...matrices });
   return { u, s, vt };
 }
 
 /** How far given factors may be from the weight's: loose enough for any real decomposition, far from any other weight. */
-const belonging = 1e-3;
+const belonging = (weight: Tensor<Real>) => ((weight.dtype as DType) === 'bfloat16' ? 3e-2 : 1e-3);
 
 /** ‖a − b‖ / ‖(a, b)‖ of numbers whose largest magnitude is `scale`, without overflow on the way. */
 function relativeDistance(a: Float64Array, b: Float64Array, scale: number): number {
@@ -41,17 +43,18 @@ function relativeDistance(a: Float64Array, b: Float64Array, scale: number): numb
 function probe(op: string, { u, s, vt }: Svd, weight: Tensor<Real>): { found: Float64Array; wanted: Float64Array } {
   type Matrix = Tensor<Real, MatrixShape>;
   const generator = random(0);
-  const numbers = allocate(op, weight.dtype, weight.shape[1] as number);
+  const [a, left, right] = [weight, u, vt].map((tensor) => widened(op, tensor)) as [Matrix, Matrix, Matrix];
+  const numbers = allocate(op, a.dtype, a.shape[1]);
   for (let i = 0; i < numbers.length; i++) numbers[i] = generator.normal();
-  const z = fromNumbers(op, weight.device, weight.dtype, [numbers.length, 1], numbers);
-  const wz = matmul(weight as Matrix, z);
-  const left = matmul(u as Matrix, wz, { transposeA: true });
-  const right = matmul(vt as Matrix, z);
+  const z = fromNumbers(op, a.device, a.dtype, [numbers.length, 1], numbers);
+  const wz = matmul(a, z);
+  const leftWz = matmul(left, wz, { transposeA: true });
+  const rightZ = matmul(right, z);
   const sigma = numbersOf(op, 'options.factors.s', s);
-  const found = Float64Array.from(left.dataSync());
-  const wanted = Float64Array.from(right.dataSync(), (value, i) => value * (sigma[i] as number));
+  const found = Float64Array.from(leftWz.dataSync());
+  const wanted = Float64Array.from(rightZ.dataSync(), (value, i) => value * (sigma[i] as number));
   const finite = wz.dataSync().every(Number.isFinite);
-  for (const tensor of [z, wz, left, right]) tensor.dispose();
+  for (const tensor of [a, left, right, z, wz, leftWz, rightZ]) tensor.dispose();
   if (!finite) fail('NON_FINITE', op, 'weight', 'finite numbers, not too large to be summed', 'others');
   return { found, wanted };
 }
@@ -72,8 +75,8 @@ export function checkBelongs(op: string, factors: Svd, weight: Tensor<Real>, all
   // Along a direction of σ = 0 the weight has nothing but rounding, however slight its tail.
   const rounding = (weight.dtype === 'float64' ? 1e-11 : 1e-4) * scale;
   const filled = found.some((value, i) => sigma[i] === 0 && Math.abs(value) > rounding);
-  if (off <= belonging && !filled) return true;
-  if (allowFill && relativeDistance(found.filter(own), wanted.filter(own), scale) <= belonging) return false;
+  if (off <= belonging(weight) && !filled) return true;
+  if (allowFill && relativeDistance(found.filter(own), wanted.filter(own), scale) <= belonging(weight)) return false;
   fail(
     'BASE_MISMATCH',
     op,
@@ -98,7 +101,7 @@ export function sliceFactors(op: string, factors: Svd, rank: number | undefined)
 export function selectTriples(op: string, { u, s, vt }: Svd, first: number, count: number): Svd {
   const [rows, columns, q] = [u.shape[0] as number, vt.shape[1] as number, s.size];
   const left = output(op, u, [rows, count]);
-  const values = output(op, u, [count]);
+  const values = output(op, s, [count]);
   const right = output(op, u, [count, columns]);
   native.copyMatrix(memoryOf(op, 'factors.u', u), first, q, left.memory, 0, count, rows, count);
   native.copyMatrix(memoryOf(op, 'factors.s', s), first, q, values.memory, 0, count, 1, count);

@@ -88,13 +88,13 @@ export interface Frozen extends Scoped {
 }
 
 /** The same with copies of what training may change, so that a later write does not reach a pull-back. */
-export function frozenArguments(op: string, args: LayerArguments, { u, diagonal, core }: Terms): Frozen {
+export function frozenArguments(op: string, args: LayerArguments, { diagonal, core }: Terms): Frozen {
   const [inFeatures, out, rank, base, left, vt, d, origin, rectified, pattern, m, gamma] = args;
   const ofDevice: DeviceMemory[] = [];
   const frozen = (memory: Operand | null, term: Term | undefined): Operand | null => {
     if (memory === null || !(term instanceof LayerParameter)) return memory;
     if (isHost(memory)) return memory.slice();
-    const copy = output(op, u, [term.value.size]).memory;
+    const copy = output(op, term.value, [term.value.size]).memory;
     copyInto(copy, memory);
     ofDevice.push(copy as DeviceMemory);
     return copy;

@@ -2,8 +2,8 @@ import { checkSignal } from '../check.js';
 import { matmul } from '../linalg/matmul.js';
 import { thinSvd } from '../linalg/svd.js';
 import type { Random } from '../random.js';
-import { allocate, type Real } from '../tensor/dtype.js';
-import { fromNumbers, numbersOf } from '../tensor/operand.js';
+import { allocate, type Real, vectorType } from '../tensor/dtype.js';
+import { fromNumbers, numbersOf, type Place, placed } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import type { Site } from './construct.js';
 
@@ -31,19 +31,20 @@ function project(z: Matrix, basis: Matrix): void {
  * devices.
  */
 export async function orthonormalRows(
-  { op, device, dtype, signal, own }: Site,
+  { op, device, dtype, vectors, signal, own }: Site,
   count: number,
   n: number,
   random: Random,
   against?: Tensor<Real>,
 ): Promise<Tensor<Real>> {
-  const z = own(gaussian(op, dtype, count, n, random));
+  const onHost: Place = { device: 'cpu', dtype: vectors.dtype };
+  const z = own(gaussian(op, vectors.dtype, count, n, random));
   // Twice is enough: the second round takes out what rounding left in the first (Giraud et al. 2005).
-  const basis = against && own(against.on(op, 'cpu'));
+  const basis = against && own(placed(op, against, onHost));
   if (basis !== undefined) for (let round = 0; round < 2; round++) project(z, basis as Matrix);
   checkSignal(op, signal);
   const { u, s, vt } = await thinSvd(op, 'weight', z, signal && { signal });
-  const rows = vt.on(op, device);
+  const rows = placed(op, vt, { device, dtype });
   for (const tensor of [z, u, s, vt, basis]) tensor?.dispose();
   return rows;
 }
@@ -51,7 +52,7 @@ export async function orthonormalRows(
 /** Matrices of one width, one under the other. */
 export function stackRows(op: string, upper: Tensor<Real>, lower: Tensor<Real>): Tensor<Real> {
   const [rows, columns] = upper.shape as MatrixShape;
-  const numbers = allocate(op, upper.dtype, upper.size + lower.size);
+  const numbers = allocate(op, vectorType(upper.dtype), upper.size + lower.size);
   numbers.set(numbersOf(op, 'upper', upper));
   numbers.set(numbersOf(op, 'lower', lower), upper.size);
   return fromNumbers(op, upper.device, upper.dtype, [rows + (lower.shape[0] as number), columns], numbers);
@@ -60,7 +61,7 @@ export function stackRows(op: string, upper: Tensor<Real>, lower: Tensor<Real>):
 /** The transpose of a matrix, as a new tensor. */
 export function transposed(op: string, a: Tensor<Real>): Tensor<Real> {
   const [rows, columns] = a.shape as MatrixShape;
-  const numbers = allocate(op, a.dtype, a.size);
+  const numbers = allocate(op, vectorType(a.dtype), a.size);
   const from = numbersOf(op, 'matrix', a);
   for (let i = 0; i < rows; i++) {
     for (let j = 0; j < columns; j++) numbers[j * rows + i] = from[i * columns + j] as number;

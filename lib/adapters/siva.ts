@@ -101,14 +101,15 @@ export const siva = family<SivaOptions>(
     const sigma = numbersOf(op, 'factors.s', full.s);
     const k = chosen.count ?? varianceCount(sigma, chosen.perc, chosen.spectrum);
     const first = chosen.select === 'top' ? 0 : thin - k;
-    const start = allocate(op, site.dtype, k);
+    const { device, dtype } = site.vectors;
+    const start = allocate(op, dtype, k);
     if (chosen.energy !== undefined) {
       start.set(entropyPerturbation(sigma, first, k, chosen.energy));
       if (!start.every(Number.isFinite)) {
-        reject(op, 'options.init.energy', `an energy whose root ${site.dtype} can hold`, chosen.energy);
+        reject(op, 'options.init.energy', `an energy whose root ${dtype} can hold`, chosen.energy);
       }
     }
-    const s = site.parameter('s', fromNumbers(op, site.device, site.dtype, [k], start));
+    const s = site.parameter('s', fromNumbers(op, device, dtype, [k], start));
 
     const ownBasis = chosen.basis === 'weight';
     const offered: Strategy[] = ownBasis ? ['lowrank', 'factored', 'merged'] : ['lowrank', 'merged'];
@@ -182,5 +183,5 @@ async function randomBasis(site: Site, k: number, generator: Random): Promise<Sv
   const vt = own(await orthonormalRows(site, k, inFeatures, generator));
   const u = own(transposed(op, ut));
   ut.dispose();
-  return { u, s: zeroOutput(op, site, [k]).tensor(), vt };
+  return { u, s: zeroOutput(op, site.vectors, [k]).tensor(), vt };
 }

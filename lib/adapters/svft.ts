@@ -148,7 +148,8 @@ export const svft = family<SvftOptions>(
 
 /** The trainable M and γ, at their start. */
 function coreOf(site: Site, chosen: Settings, factors: Svd): Core {
-  const { op, device, dtype } = site;
+  const { op } = site;
+  const { device, dtype } = site.vectors;
   const pattern = patternOf(op, chosen, factors);
   const m = allocate(op, dtype, pattern.entries);
   const gamma = allocate(op, dtype, 1);

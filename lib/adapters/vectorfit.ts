@@ -86,5 +86,5 @@ function readTrain({ op, bias }: Site, options: VectorFitOptions): { sigma: bool
 /** b as it is before training: a copy, or zeros. */
 function startOf(site: Site): Tensor<Real> {
   const { op, bias, outFeatures } = site;
-  return bias ? copyOf(op, 'options.bias', bias) : zeroOutput(op, site, [outFeatures]).tensor();
+  return bias ? copyOf(op, 'options.bias', bias) : zeroOutput(op, site.vectors, [outFeatures]).tensor();
 }

@@ -3,10 +3,10 @@ import { threads } from '../device.js';
 import { SigmaError } from '../errors.js';
 import { native, type Operand, type SvdProblem } from '../native.js';
 import type { Real } from '../tensor/dtype.js';
-import { checkReal, memoryOf, type Output, output } from '../tensor/operand.js';
+import { checkReal, memoryOf, type Output, output, widened } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
-import type { Shape, Tensor } from '../tensor/tensor.js';
+import { type Shape, Tensor } from '../tensor/tensor.js';
 import { Lanes } from './lanes.js';
 
 const optionNames = ['driver', 'rank', 'signal', 'onProgress'] as const;
@@ -49,7 +49,7 @@ interface Job {
  * Thin SVD, s descending, u and vt orthonormal; in each pair of singular vectors the entry of u with the largest
  * magnitude (the first of equals) is positive, so devices agree. Takes one matrix [m, n] (u [m, r], s [r], vt [r, n]),
  * a stack [b, m, n] (each result with the batch axis first), or a list of matrices of any shapes (a list of results).
- * Runs off the event loop. Each matrix is copied when its turn comes: until the promise settles a tensor may be disposed,
+ * A bfloat16 matrix on a device is decomposed in float32. Runs off the event loop. Each matrix is copied when its turn comes: until the promise settles a tensor may be disposed,
  * but its numbers should stay as they are.
  *
  * @throws SigmaError (as a rejection) NON_FINITE, NOT_CONVERGED, ABORTED, UNSUPPORTED, SHAPE_MISMATCH, DTYPE_MISMATCH
@@ -62,7 +62,8 @@ export async function svd(a: Tensor<Real> | readonly Tensor<Real>[], options?: S
   const op = 'svd';
   if (!Array.isArray(a)) return thinSvd(op, 'a', a as Tensor<Real>, options);
   const plan = readOptions(op, options);
-  const inputs = a.map((each, i) => checkReal(op, `a[${i}]`, each, { shape: [null, null] }));
+  const half = Tensor.is(a[0]) ? a[0].device : 'cpu';
+  const inputs = a.map((each, i) => checkReal(op, `a[${i}]`, each, { shape: [null, null], half }));
   const dtype = inputs[0]?.dtype;
   const device = inputs[0]?.device;
   for (const [i, input] of inputs.entries()) checkReal(op, `a[${i}]`, input, dtype && device && { dtype, device });
@@ -76,7 +77,7 @@ export async function svd(a: Tensor<Real> | readonly Tensor<Real>[], options?: S
 /** @internal `svd` of one matrix or stack for another function, whose name and argument its errors then carry. */
 export async function thinSvd(op: string, argument: string, a: Tensor<Real>, options?: SvdOptions): Promise<Svd> {
   const plan = readOptions(op, options);
-  const input = checkReal(op, argument, a);
+  const input = checkReal(op, argument, a, { half: Tensor.is(a) ? a.device : 'cpu' });
   if (input.shape.length !== 2 && input.shape.length !== 3) {
     fail('SHAPE_MISMATCH', op, argument, 'shape [m, n] or [b, m, n]', describe([...input.shape]));
   }
@@ -126,8 +127,8 @@ class Batch implements Scoped {
     this.thin = Math.min(m, n);
     this.rank = wanted === undefined ? this.thin : checkInteger(op, 'options.rank', wanted, 1, this.thin);
     this.#leading = input.shape.slice(0, -2);
-    this.#results = this.#outputs(input, this.rank, this.#leading);
-    this.input = keep(input.share());
+    this.input = keep(widened(op, input));
+    this.#results = this.#outputs(this.rank, this.#leading);
   }
 
   get jobs(): Job[] {
@@ -148,7 +149,7 @@ class Batch implements Scoped {
     const { m, n, op } = this;
     const a = memoryOf(op, name, this.input);
     const beside = this.rank < this.thin;
-    const { u, s, vt } = beside ? this.#outputs(this.input, this.thin, []) : this.#results;
+    const { u, s, vt } = beside ? this.#outputs(this.thin, []) : this.#results;
     const first = at * m * n;
     return { a, first, u: u.memory, s: s.memory, vt: vt.memory, at: beside ? 0 : at, rows: m, columns: n };
   }
@@ -168,8 +169,8 @@ class Batch implements Scoped {
     this.input.dispose();
   }
 
-  #outputs(input: Tensor<Real>, rank: number, leading: readonly number[]) {
-    const make = (...shape: number[]) => output(this.op, input, [...leading, ...shape] as Shape);
+  #outputs(rank: number, leading: readonly number[]) {
+    const make = (...shape: number[]) => output(this.op, this.input, [...leading, ...shape] as Shape);
     return { u: make(this.m, rank), s: make(rank), vt: make(rank, this.n) };
   }
 }

@@ -14,6 +14,11 @@ export type TypedArrayOf<D extends DType> = D extends 'float32'
       ? Uint16Array
       : Int32Array;
 
+/** Of the vectors (parameters, biases, sums) beside matrices of a type. */
+export function vectorType(matrices: DType): Real {
+  return matrices === 'float64' ? 'float64' : 'float32';
+}
+
 export const dtypes = ['float32', 'float64', 'bfloat16', 'int32'] as const;
 
 const constructors = {

@@ -1,7 +1,8 @@
 import { describe, fail, reject } from '../check.js';
 import type { Device } from '../device.js';
 import { native, type Operand, type RealArray } from '../native.js';
-import { allocate, type Real, type TypedArrayOf } from './dtype.js';
+import { convert } from './convert.js';
+import { allocate, type DType, type Real, type TypedArrayOf, vectorType } from './dtype.js';
 import { allocateOn, isHost, uploaded } from './storage.js';
 import { type Shape, Tensor } from './tensor.js';
 
@@ -10,6 +11,8 @@ export interface Expected {
   readonly shape?: readonly (number | null)[];
   readonly dtype?: Real;
   readonly device?: Device;
+  /** Where it will be computed with, if bfloat16 will do for float32 on devices. It then passes for a Real. */
+  readonly half?: Device;
 }
 
 /** A live tensor, or INVALID_ARGUMENT or DISPOSED. */
@@ -26,7 +29,7 @@ function pattern(shape: readonly (number | null)[]): string {
   return `[${shape.map((n) => n ?? '*').join(', ')}]`;
 }
 
-/** A live float32 or float64 tensor that meets what is expected. */
+/** A live float32 or float64 tensor, or where that will do a bfloat16 one, that meets what is expected. */
 export function checkReal<D extends Real = Real>(
   op: string,
   argument: string,
@@ -34,9 +37,11 @@ export function checkReal<D extends Real = Real>(
   expected: Expected = {},
 ): Tensor<D> {
   const tensor = checkTensor(op, argument, value);
-  const { dtype, shape, device } = expected;
-  if (dtype === undefined ? tensor.dtype !== 'float32' && tensor.dtype !== 'float64' : tensor.dtype !== dtype) {
-    fail('DTYPE_MISMATCH', op, argument, dtype ?? 'float32 or float64', tensor.dtype);
+  const { dtype, shape, device, half = 'cpu' } = expected;
+  const types: readonly DType[] = dtype === undefined ? ['float32', 'float64'] : [dtype];
+  const isHalf = half !== 'cpu' && tensor.dtype === 'bfloat16' && types.includes('float32');
+  if (!types.includes(tensor.dtype) && !isHalf) {
+    fail('DTYPE_MISMATCH', op, argument, types.join(' or '), tensor.dtype);
   }
   if (device !== undefined && tensor.device !== device) {
     fail('DEVICE_MISMATCH', op, argument, `a tensor on ${device}`, `one on ${tensor.device}`);
@@ -55,7 +60,8 @@ export function memoryOf(op: string, argument: string, tensor: Tensor): Operand 
 
 /** The numbers of a tensor that was checked before, on the host and to be read only. */
 export function numbersOf(op: string, argument: string, tensor: Tensor): RealArray {
-  return tensor.numbers(op, argument) as RealArray;
+  const numbers = tensor.numbers(op, argument);
+  return tensor.dtype === 'bfloat16' ? convert(op, numbers, 'bfloat16', 'float32') : (numbers as RealArray);
 }
 
 /** A tensor with these numbers, which on the CPU become its memory. */
@@ -67,13 +73,27 @@ export function fromNumbers<D extends Real, const S extends Shape>(
   numbers: RealArray,
 ): Tensor<D, S> {
   if (device === 'cpu') return Tensor.make(op, dtype, numbers as TypedArrayOf<D>, shape);
-  return Tensor.on(device, dtype, uploaded(device, dtype, numbers), shape);
+  const array = (dtype as DType) === 'bfloat16' ? convert(op, numbers, 'float32', 'bfloat16') : numbers;
+  return Tensor.on(device, dtype, uploaded(device, dtype, array), shape);
 }
 
 /** Where an operation works, and with which numbers. */
 export interface Place<D extends Real = Real> {
   readonly device: Device;
   readonly dtype: D;
+}
+
+/** A handle on the same numbers at a place and in its type: on the tensor's own memory where that is what is asked for. */
+export function placed(op: string, tensor: Tensor<Real>, { device, dtype }: Place): Tensor<Real> {
+  const cast = tensor.dtype === dtype ? tensor.share() : tensor.cast(dtype);
+  const moved = cast.on(op, device);
+  cast.dispose();
+  return moved;
+}
+
+/** The same where the tensor is, in a type that every operation computes in. */
+export function widened(op: string, tensor: Tensor<Real>): Tensor<Real> {
+  return placed(op, tensor, { device: tensor.device, dtype: vectorType(tensor.dtype) });
 }
 
 /** Memory for an operation's result, which becomes a tensor only when the operation has succeeded. */
