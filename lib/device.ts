@@ -54,6 +54,28 @@ export function resolveDevice(op: string, device: unknown, otherwise: Device = '
 }
 
 /**
+ * Milliseconds that the work which `body` calls for takes on a device, by the device's own clock; on the CPU by the
+ * computer's. Waits for it. `body` must be synchronous.
+ *
+ * @throws SigmaError INVALID_ARGUMENT, DEVICE_UNAVAILABLE
+ * @example
+ * const milliseconds = timed('cuda', () => matmul(a, b, { out }));
+ */
+export function timed(device: Device, body: () => unknown): number {
+  const op = 'timed';
+  const index = deviceIndex(resolveDevice(op, device));
+  if (typeof body !== 'function') reject(op, 'body', 'a function', body);
+  native.timerStart(index);
+  const result = body();
+  const milliseconds = native.timerStop(index);
+  if (result instanceof Promise) {
+    result.catch(() => undefined);
+    reject(op, 'body', 'a synchronous function', result);
+  }
+  return milliseconds;
+}
+
+/**
  * How many threads a call may use, for the whole process. At first: the number of processors. Results do not depend
  * on it, to the bit.
  *

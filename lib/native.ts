@@ -73,6 +73,9 @@ export interface Native {
   nativeInfo(): { backend: string; abi: number; blas: string; simd: string };
 
   deviceOpen(path: string): OpenedBackend;
+  /** -1 is the CPU. */
+  timerStart(device: number): void;
+  timerStop(device: number): number;
   /** `element` counts as `dtypes` does. */
   deviceAllocate(device: number, element: number, length: number): DeviceMemory;
   deviceRelease(memory: DeviceMemory): void;

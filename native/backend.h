@@ -152,6 +152,11 @@ typedef struct sigma_backend {
   /* Waits for the work queued so far, and reports its failures. May be called from any thread. */
   sigma_status (*synchronize)(sigma_context* context);
 
+  /* The device's own clock: start_timer queues a mark, stop_timer another, waits for it and gives the milliseconds that
+   * the work between them took. */
+  sigma_status (*start_timer)(sigma_context* context);
+  sigma_status (*stop_timer)(sigma_context* context, double* milliseconds);
+
   sigma_status (*copy)(sigma_context* context, void* to, const void* from, size_t bytes);
   sigma_status (*zero)(sigma_context* context, void* memory, size_t bytes);
   /* to = from, both (m, n), row by row. */

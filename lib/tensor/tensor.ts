@@ -216,7 +216,8 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
       return Tensor.on(this.device, dtype, uploaded(this.device, dtype, converted), this.shape);
     }
     const memory = allocateOn(this.device, dtype, this.size);
-    native.deviceCast(memory, from);
+    if ((dtype as DType) === this.dtype) native.deviceCopy(memory, from);
+    else native.deviceCast(memory, from);
     return Tensor.on(this.device, dtype, memory, this.shape);
   }
 

@@ -66,6 +66,27 @@ const std::shared_ptr<Place>& place_of(Args& args, int64_t device) {
   return place;
 }
 
+// The same, or the CPU's for -1.
+const Place& any_place_of(Args& args) {
+  const int64_t device = args.integer(0, "device", -1);
+  return device < 0 ? *args.environment().cpu : *place_of(args, device);
+}
+
+// timerStart(device)
+Napi::Value timer_start(Args& args) {
+  const Engine e = any_place_of(args).engine(SIGMA_FLOAT32);
+  e.check(e.backend->start_timer(e.context));
+  return args.env().Undefined();
+}
+
+// timerStop(device): milliseconds
+Napi::Value timer_stop(Args& args) {
+  const Engine e = any_place_of(args).engine(SIGMA_FLOAT32);
+  double milliseconds = 0;
+  e.check(e.backend->stop_timer(e.context, &milliseconds));
+  return Napi::Number::New(args.env(), milliseconds);
+}
+
 // deviceAllocate(device, element, length): a handle on memory of no particular content
 Napi::Value device_allocate(Args& args) {
   const int64_t element = args.integer(1, "element");
@@ -180,6 +201,8 @@ Napi::Value device_cast(Args& args) {
 
 void bind_device(Napi::Object exports) {
   export_function<device_open>(exports, "deviceOpen");
+  export_function<timer_start>(exports, "timerStart");
+  export_function<timer_stop>(exports, "timerStop");
   export_function<device_allocate>(exports, "deviceAllocate");
   export_function<device_release>(exports, "deviceRelease");
   export_function<device_upload>(exports, "deviceUpload");

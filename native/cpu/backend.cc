@@ -4,6 +4,7 @@
 #include <cblas.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
@@ -12,10 +13,11 @@
 #include "pool.h"
 #include "simd.h"
 
-// Scratch memory that only grows; freed with the environment.
+// Scratch memory that only grows; freed with the environment. And when the timer was started.
 struct sigma_context {
   void* memory = nullptr;
   size_t bytes = 0;
+  std::chrono::steady_clock::time_point started;
 
   ~sigma_context() { std::free(memory); }
 };
@@ -90,6 +92,16 @@ sigma_status zero(sigma_context*, void* memory, size_t bytes) {
 }
 
 sigma_status synchronize(sigma_context*) { return SIGMA_OK; }
+
+sigma_status start_timer(sigma_context* context) {
+  context->started = std::chrono::steady_clock::now();
+  return SIGMA_OK;
+}
+
+sigma_status stop_timer(sigma_context* context, double* milliseconds) {
+  *milliseconds = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - context->started).count();
+  return SIGMA_OK;
+}
 
 sigma_status table_copy_matrix(sigma_context*, sigma_dtype dtype, const sigma_matrix* from, const sigma_matrix* to) {
   return guarded([&] {
@@ -187,6 +199,8 @@ constexpr sigma_backend kTable = {
     .upload = nullptr,
     .download = nullptr,
     .synchronize = synchronize,
+    .start_timer = start_timer,
+    .stop_timer = stop_timer,
     .copy = copy,
     .zero = zero,
     .copy_matrix = table_copy_matrix,
