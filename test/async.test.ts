@@ -18,6 +18,7 @@ import { watchSvd } from './addon.js';
 import { svdAccuracy } from './cases.js';
 import {
   type Check,
+  cpuOnly,
   disposeAll,
   disposeSvd,
   expectNoLeak,
@@ -113,7 +114,7 @@ t.test('an input that is disposed meanwhile', async (t) => {
   });
 });
 
-t.test('an input whose buffer is transferred meanwhile', async (t) => {
+t.test('an input whose buffer is transferred meanwhile', { skip: cpuOnly }, async (t) => {
   await expectNoLeak(t, 'detached in flight', async () => {
     for (let round = 0; round < 6; round++) {
       const array = Float32Array.from(seeded(round).normals(120 * 120));
@@ -265,7 +266,7 @@ t.test('the number of threads changes meanwhile', async (t) => {
   disposeAll(...list);
 });
 
-t.test('memory shared with other threads', async (t) => {
+t.test('memory shared with other threads', { skip: cpuOnly }, async (t) => {
   // Another thread may write it at any time, so it may be refused; what is taken must be computed right.
   const shared = new Float32Array(new SharedArrayBuffer(36 * 4));
   shared.set(seeded(1).normals(36));

@@ -1,11 +1,12 @@
 /** `enabled`: a layer that is switched off is the layer before it was adapted, and comes back as it was. */
-import { AdamW, type AdaptedLinear, memory, siva, svft, type Tensor, tidy, vectorFit } from 'sigmatune';
+import { AdamW, type AdaptedLinear, siva, svft, type Tensor, tidy, vectorFit } from 'sigmatune';
 import t from 'tap';
 import { dtypes, type FamilyCase, families, type LayerShape, layerShapes, oneOfEach, tolerances } from './cases.js';
 import {
   assertClose,
   assertSameBits,
   at,
+  bytes,
   type Check,
   disposeAll,
   expectNoLeak,
@@ -319,10 +320,10 @@ t.test('a pass that was recorded off', async (t) => {
     for (const family of oneOfEach) {
       const layer = await makeLayer(family, on, 'auto');
       layer.enabled = false;
-      const before = memory().bytes['cpu'] ?? 0;
+      const before = bytes();
       const unused = layer.forward(on.x);
       unused.y.dispose();
-      t.equal(memory().bytes['cpu'], before, `${family.name}: keeps nothing of its own`);
+      t.equal(bytes(), before, `${family.name}: keeps nothing of its own`);
       unused.dispose();
       throwsSigma(t, () => unused.backward(on.dy), 'DISPOSED', `${family.name}: after dispose`);
       const short = real(new Float64Array(tall.out), [1, tall.out], 'float32');
@@ -413,9 +414,9 @@ t.test('layers on one set of factors', async (t) => {
       ['svft', () => svft(on.weight, { factors: on.factors, bias: on.bias, pattern: 'banded', offDiagonals: 1 })],
       ['vectorfit', () => vectorFit(on.weight, { factors: on.factors, bias: on.bias })],
     ] as const) {
-      const start = memory().bytes['cpu'] ?? 0;
+      const start = bytes();
       const [one, two] = [await make(), await make()];
-      const grown = (memory().bytes['cpu'] ?? 0) - start;
+      const grown = bytes() - start;
       // A trained bias is kept once more, as it was.
       const kept = label === 'vectorfit' ? 2 * on.bias.size : 0;
       const parameters = 8 * (one.parameterCount + two.parameterCount + kept);

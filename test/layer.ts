@@ -1,7 +1,7 @@
 /** What the tests of adapters share: a case made into a layer, its data, and its reference. */
 import { type AdaptedLinear, type Parameter, type Real, type Svd, svd, type Tensor } from 'sigmatune';
 import type { FamilyCase, LayerOptions, LayerShape, Strategy } from './cases.js';
-import { disposeAll, disposeSvd, gaussian, type Random, seeded, snapshot, write } from './helpers.js';
+import { disposeAll, disposeSvd, gaussian, type Random, rewrite, seeded, snapshot } from './helpers.js';
 import { type Gradients, type Matrix, matrix } from './reference.js';
 
 /** Everything one shape and one type need; the factors are shared by all its layers. */
@@ -53,10 +53,7 @@ export function makeLayer(
 export function perturb(layer: AdaptedLinear, seed = 5): void {
   for (const { name, value } of layer.parameters) {
     const random = seeded(seed + name.length);
-    write(
-      value,
-      snapshot(value).map((number) => number + 0.3 * random.normal()),
-    );
+    rewrite(value, (before) => before + 0.3 * random.normal());
   }
 }
 

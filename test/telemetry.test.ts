@@ -28,6 +28,7 @@ import {
   put,
   real,
   rejectsSigma,
+  rewrite,
   seeded,
   snapshot,
   throwsSigma,
@@ -254,9 +255,9 @@ t.test('the gate and the frozen', async (t) => {
 t.test('σ below zero', async (t) => {
   using on = await bench(square, 'float64');
   const layer = await vectorFit(on.weight, { factors: on.factors });
-  const sigma = parameter(layer, 'sigma').value.dataSync();
+  const sigma = parameter(layer, 'sigma').value;
   const before = snapshot(sigma);
-  sigma.set(before.map((value) => -value));
+  rewrite(sigma, (value) => -value);
   const { effectiveRank: rank, drift, change } = layer.telemetry();
   within(t, rank.after, rank.before, 1e-12, 'magnitudes count');
   within(t, drift?.max, 2 * at(before, 0), 1e-12, 'through zero and out on the other side');
@@ -592,8 +593,7 @@ t.test('training towards a higher effective rank', async (t) => {
   const ranks = [layer.telemetry().effectiveRank.before];
   for (let step = 0; step < 20; step++) {
     const gradient = effectiveRankGradient(sigma);
-    const data = sigma.dataSync();
-    for (let i = 0; i < data.length; i++) data[i] = at(data, i) + 0.02 * at(gradient, i);
+    rewrite(sigma, (before, i) => before + 0.02 * at(gradient, i));
     ranks.push(layer.telemetry().effectiveRank.after ?? Number.NaN);
   }
   t.ok(

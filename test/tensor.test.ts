@@ -1,8 +1,8 @@
 import { type DType, matmul, memory, Tensor, type TensorOptions, tensor, zeros } from 'sigmatune';
 import t from 'tap';
-import { assertSameBits, disposeAll, expectNoLeak, rejectsSigma, seeded, throwsSigma } from './helpers.js';
+import { assertSameBits, cpuOnly, disposeAll, expectNoLeak, rejectsSigma, seeded, throwsSigma } from './helpers.js';
 
-t.test('wrap takes the array as its own memory', async (t) => {
+t.test('wrap takes the array as its own memory', { skip: cpuOnly }, async (t) => {
   await expectNoLeak(t, 'wrap', async () => {
     for (const array of [
       new Float32Array([1, 2, 3, 4, 5, 6]),
@@ -101,7 +101,7 @@ t.test('zeros', async (t) => {
   plain.dispose();
 });
 
-t.test('reshape', async (t) => {
+t.test('reshape', { skip: cpuOnly }, async (t) => {
   await expectNoLeak(t, 'reshape', () => {
     const flat = tensor([1, 2, 3, 4, 5, 6], [6]);
     const grid = flat.reshape([2, 3]);
@@ -115,7 +115,7 @@ t.test('reshape', async (t) => {
   });
 });
 
-t.test('to', async (t) => {
+t.test('to', { skip: cpuOnly }, async (t) => {
   await expectNoLeak(t, 'to', async () => {
     const first = tensor([1, 2], [2]);
     const second = await first.to('cpu');
@@ -149,7 +149,7 @@ t.test('dispose', async (t) => {
   t.ok(inside.disposed, 'using disposes at the end of the block');
 });
 
-t.test('memory', async (t) => {
+t.test('memory', { skip: cpuOnly }, async (t) => {
   const before = memory();
   const first = zeros([10, 10], { dtype: 'float64' });
   const second = tensor(new Float32Array(7), [7]);
@@ -193,7 +193,7 @@ t.test('a tensor that lies about its size cannot reach foreign memory', async (t
   liar.dispose();
 });
 
-t.test('what tensors are not made of', async (t) => {
+t.test('what tensors are not made of', { skip: cpuOnly }, async (t) => {
   await expectNoLeak(t, 'failed calls', () => {
     const loose = tensor as (data: unknown, shape?: unknown, options?: unknown) => Tensor;
     const wrap = Tensor.wrap as (memory: unknown, shape: unknown) => Tensor;

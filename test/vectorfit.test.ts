@@ -13,6 +13,7 @@ import {
   item,
   real,
   rejectsSigma,
+  rewrite,
   seeded,
   snapshot,
   write,
@@ -90,10 +91,7 @@ t.test('trained vectors are copies', async (t) => {
 t.test('negative σ are not clamped', async (t) => {
   using on = await bench(tall, 'float64');
   const layer = await vectorFit(on.weight, { factors: on.factors });
-  const sigma = parameter(layer, 'sigma').value.dataSync();
-  sigma.forEach((value, i) => {
-    sigma[i] = -value;
-  });
+  rewrite(parameter(layer, 'sigma').value, (value) => -value);
   const merged = layer.mergedWeight();
   assertClose(
     t,
