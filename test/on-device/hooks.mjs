@@ -2,6 +2,8 @@
 const wrapper = new URL('./sigmatune.mjs', import.meta.url).href;
 
 export function resolve(specifier, context, next) {
-  if (specifier === 'sigmatune') return { url: wrapper, format: 'module', shortCircuit: true };
+  if (specifier === 'sigmatune' && context.parentURL !== wrapper) {
+    return { url: wrapper, format: 'module', shortCircuit: true };
+  }
   return next(specifier, context);
 }

@@ -1,8 +1,8 @@
 // The package with another default: tensors are made on SIGMATUNE_TEST_DEVICE. `Tensor.wrap` copies there, since only the
 // CPU's tensors can share a typed array.
-import * as sigmatune from '../../dist/index.js';
+import * as sigmatune from 'sigmatune';
 
-export * from '../../dist/index.js';
+export * from 'sigmatune';
 
 const device = process.env.SIGMATUNE_TEST_DEVICE ?? 'cpu';
 const here = (options) => ({ device, ...options });
