@@ -86,7 +86,7 @@ class Machine {
       if (first + other >= threads_.size()) throw Fault(std::string(collective) + " with lanes that do not exist");
       const Thread& thread = threads_[first + other];
       complete = complete && thread.wait == Wait::warp;
-      if (thread.wait == Wait::warp && (thread.mask != mask || std::strcmp(thread.collective, collective) != 0)) {
+      if (thread.wait == Wait::warp && (thread.mask != mask || !same(thread.collective, collective))) {
         throw Fault("lanes of one warp meet in " + std::string(collective) + " and in " + thread.collective +
                     ", or with two masks");
       }
@@ -104,6 +104,8 @@ class Machine {
   }
 
  private:
+  // Two texts; most often one and the same literal.
+  static bool same(const char* a, const char* b) { return a == b || std::strcmp(a, b) == 0; }
   void leave() { switch_place(threads_[current_].fiber->place, driver_); }
   void resume(size_t thread) {
     current_ = thread;

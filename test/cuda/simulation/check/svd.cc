@@ -46,6 +46,30 @@ Matrix with_values(Shape shape, const std::vector<double>& values, unsigned seed
   return a;
 }
 
+// Of rank 3 to the last bit.
+Matrix deficient(Shape shape, unsigned seed) {
+  Matrix a{shape, std::vector<double>(static_cast<size_t>(shape.m * shape.n), 0.0)};
+  for (unsigned k = 0; k < 3; ++k) {
+    const auto u = gaussian(static_cast<size_t>(shape.m), seed + 2 * k),
+               v = gaussian(static_cast<size_t>(shape.n), seed + 2 * k + 1);
+    for (int64_t i = 0; i < shape.m; ++i) {
+      for (int64_t j = 0; j < shape.n; ++j) {
+        a.numbers[static_cast<size_t>(i * shape.n + j)] +=
+            std::round(4 * u[static_cast<size_t>(i)]) * std::round(4 * v[static_cast<size_t>(j)]);
+      }
+    }
+  }
+  return a;
+}
+
+// A column whose largest entries are equal; the first of them is negative.
+Matrix with_equals() {
+  Matrix a{{12, 1}, std::vector<double>(12, 0.125)};
+  a.numbers[1] = -1;
+  a.numbers[8] = 1;
+  return a;
+}
+
 std::vector<double> geometric(int64_t count, double condition) {
   std::vector<double> values;
   for (int64_t k = 0; k < count; ++k) {
@@ -207,6 +231,10 @@ std::vector<Matrix> hard(double tiny, double huge) {
           with_values(wide, geometric(40, 1e6), 200),
           with_values(tall, geometric(40, 1e12), 300),
           with_values(small, {3.0}, 400),
+          deficient(tall, 500),
+          deficient(wide, 510),
+          deficient(small, 520),
+          with_equals(),
           scaled(random_matrix(tall, 2), 0.0),
           scaled(random_matrix(small, 2), 0.0),
           scaled(random_matrix(wide, 3), tiny),
@@ -248,14 +276,17 @@ void check_bad_input(sigma_context* context) {
 // A library that fails: the chain goes on to the next routine, and says so when there is none.
 void check_chain(sigma_context* context) {
   const std::vector<Matrix> some = {random_matrix({60, 40}, 11), random_matrix({12, 9}, 12),
-                                    random_matrix({60, 40}, 13)};
+                                    random_matrix({60, 40}, 13), deficient({60, 40}, 14), deficient({12, 9}, 15)};
   for (const char* const fail :
        {"syevd", "syevd:status", "syevd:wrong", "orgqr:wrong", "geqrf:status", "gesvdj", "gesvdj:wrong",
-        "gesvdj:status", "syevd,gesvdp", "syevd:wrong,gesvdj:wrong,gesvdp:wrong", "gesvdp:status,syevd"}) {
+        "gesvdj:status", "syevd,gesvdp", "syevd:wrong,gesvdj:wrong,gesvdp:wrong", "gesvdp:status,syevd",
+        "gesvdj:swapped", "gesvdj:skewed", "gesvdj:nan", "syevd,gesvdp:swapped", "syevd,gesvdp:skewed",
+        "syevd,gesvdp:nan"}) {
     const Setting planted("SIGMA_SIMULATED_FAIL", fail);
     check_stack<float>(context, SIGMA_SVD_AUTO, some, std::string("with a failing ") + fail);
   }
-  for (const char* const fail : {"gesvdp", "gesvdp:wrong", "gesvdp:status", "gesvdj,gesvdp"}) {
+  for (const char* const fail :
+       {"gesvdp", "gesvdp:wrong", "gesvdp:status", "gesvdj,gesvdp", "gesvdp:skewed", "gesvdp:swapped", "gesvdp:nan"}) {
     const Setting planted("SIGMA_SIMULATED_FAIL", fail);
     check_stack<double>(context, SIGMA_SVD_AUTO, some, std::string("with a failing ") + fail);
   }
@@ -284,16 +315,17 @@ void check_chain(sigma_context* context) {
 // Memory for one problem at a time, but not for four, and then for none.
 void check_memory_limits(sigma_context* context) {
   std::vector<Matrix> many;
-  for (unsigned i = 0; i < 8; ++i) many.push_back(random_matrix({150, 150}, 70 + i));
+  for (unsigned i = 0; i < 8; ++i) many.push_back(random_matrix({200, 200}, 70 + i));
   {
-    const Setting limit("SIGMA_SIMULATED_MEMORY", std::to_string(5 << 20));
+    // A matrix of 200 x 200 takes 160 kB. Each problem holds four; one that is being solved about as many again.
+    const Setting limit("SIGMA_SIMULATED_MEMORY", std::to_string(8 * 4 * 160000 + 1000000));
     check_stack<float>(context, SIGMA_SVD_GESVD, many, "with little memory");
   }
   const Problem<float> p(context, many[0]);
   const sigma_svd_problem problem = p.described();
   int64_t failed = -1;
   {
-    const Setting limit("SIGMA_SIMULATED_MEMORY", std::to_string(1 << 19));
+    const Setting limit("SIGMA_SIMULATED_MEMORY", std::to_string(4 * 160000 + 100000));
     expect_failure(backend->svd(context, SIGMA_FLOAT32, SIGMA_SVD_AUTO, &problem, 1, &failed), SIGMA_OUT_OF_MEMORY,
                    "no memory left", "an SVD without memory");
   }

@@ -209,7 +209,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
           call, "an operand with less alignment than the algorithm was chosen for");
   require(workspace_bytes >= algorithm.workspace, call, "less workspace than the algorithm needs");
   require_operand(workspace, workspace_bytes, call);
-  if (workspace_bytes > 0) fill_rubbish(workspace, workspace_bytes);
+  if (algorithm.workspace > 0) fill_rubbish(workspace, algorithm.workspace);
   require(la.type == lb.type && la.type == ld.type && C == D, call, "operands of different types");
   require(desc.compute == (la.type == CUDA_R_64F ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F), call,
           "a computation in another precision than promised");

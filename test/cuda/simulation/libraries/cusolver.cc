@@ -61,6 +61,25 @@ Decomposition decompose(int64_t m, int64_t n, const T* a, int64_t lda, bool full
   return d;
 }
 
+// Nobody promises that a routine takes care of numbers whose squares leave the type's range.
+template <class T>
+bool squares_fit(const T* a, int64_t m, int64_t n, int64_t lda) {
+  T largest = 0;
+  for (int64_t j = 0; j < n; ++j) {
+    for (int64_t i = 0; i < m; ++i) largest = std::max(largest, std::abs(a[index_of(i, j, lda)]));
+  }
+  return largest * largest >= std::numeric_limits<T>::min() && largest * largest <= std::numeric_limits<T>::max();
+}
+
+void plant(Planted failure, Decomposition& d) {
+  const auto r = static_cast<int64_t>(d.s.size());
+  if (failure == Planted::wrong) d.u[0] += 0.01;
+  if (failure == Planted::nan) d.s[0] = std::numeric_limits<double>::quiet_NaN();
+  if (failure == Planted::skewed) std::copy_n(d.u.begin(), d.m, d.u.begin() + (r - 1) * d.m);
+  if (failure != Planted::swapped || r < 2) return;
+  for (int64_t j = 0; j < d.n; ++j) std::swap(d.vt[index_of(0, j, d.vt_rows)], d.vt[index_of(1, j, d.vt_rows)]);
+}
+
 // Numbers that are plainly not a matrix any more.
 template <class T>
 void destroy(T* a, int64_t rows, int64_t columns, int64_t stride) {
@@ -126,9 +145,9 @@ cusolverStatus_t solve(const Svd<T>& p, int* info) {
   if (failure == Planted::status) return CUSOLVER_STATUS_INTERNAL_ERROR;
   if (failure == Planted::memory) return CUSOLVER_STATUS_ALLOC_FAILED;
   Decomposition d = decompose(p.m, p.n, p.a, p.lda, p.full);
+  plant(failure, d);
+  if (failure == Planted::unconverged || !squares_fit(p.a, p.m, p.n, p.lda)) d.info = p.unconverged;
   destroy(p.a, p.m, p.n, p.lda);
-  if (failure == Planted::wrong) d.u[0] += 0.01;
-  if (failure == Planted::unconverged) d.info = p.unconverged;
   std::copy(d.s.begin(), d.s.end(), p.s);
   store(d.u, p.m, d.u_columns, false, p.u, p.ldu);
   if (p.v_transposed) {

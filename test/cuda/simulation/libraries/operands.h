@@ -33,7 +33,12 @@ inline void fill_rubbish(void* memory, size_t bytes) { std::memset(memory, 0xA5,
 
 // SIGMA_SIMULATED_FAIL is a list of routines, "gesvdp,syevd:wrong": each fails as its suffix says, or does not
 // converge.
-enum class Planted { none, unconverged, status, memory, wrong };
+//   status, memory   it says so
+//   wrong            one number is wrong
+//   swapped          two right singular vectors have changed places
+//   skewed           the last left singular vector is the first once more
+//   nan              one singular value is none
+enum class Planted { none, unconverged, status, memory, wrong, swapped, skewed, nan };
 
 inline Planted planted(const char* routine) {
   const char* const value = std::getenv("SIGMA_SIMULATED_FAIL");
@@ -48,6 +53,9 @@ inline Planted planted(const char* routine) {
     if (how == "status") return Planted::status;
     if (how == "memory") return Planted::memory;
     if (how == "wrong") return Planted::wrong;
+    if (how == "swapped") return Planted::swapped;
+    if (how == "skewed") return Planted::skewed;
+    if (how == "nan") return Planted::nan;
     return Planted::unconverged;
   }
   return Planted::none;
