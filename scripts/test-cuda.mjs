@@ -39,7 +39,21 @@ function buildSimulation() {
   return { library: join(folder, 'libsigmatune_cuda_simulated.so'), libraries: join(folder, 'libraries') };
 }
 
-/** The test suite, with `device: 'cuda'` on the simulation. What it needs of its environment is named here. */
+/** These are about no device: the package, its types, its pages, its tools, and the addon's border on the CPU. */
+const elsewhere = [
+  'packaging',
+  'layering',
+  'types',
+  'docs',
+  'counts',
+  'schedule',
+  'ptxas',
+  'release',
+  'addon',
+  'bench*',
+];
+
+/** The test suite on the simulation: what a test makes without naming a device is made there (test/on-device). */
 function runSuite(tapArguments) {
   setup();
   const { library, libraries } = buildSimulation();
@@ -47,11 +61,15 @@ function runSuite(tapArguments) {
     SIGMATUNE_CUDA_LIBRARY: library,
     SIGMATUNE_CUDA_SIMULATION: '1',
     SIGMATUNE_CUDA_PATH: libraries,
+    SIGMATUNE_TEST_DEVICE: 'cuda',
   };
   const { status } = spawnSync(
     process.execPath,
     [
       join(root, 'node_modules', '.bin', 'tap'),
+      '--node-arg=--import=./test/on-device/register.mjs',
+      ...elsewhere.map((name) => `--exclude=test/${name}.test.ts`),
+      '--timeout=600',
       ...Object.entries(environment).map(([name, value]) => `--test-env=${name}=${value}`),
       ...tapArguments,
     ],

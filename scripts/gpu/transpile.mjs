@@ -1,0 +1,44 @@
+// The tests as plain JavaScript: types go, imports stay, so that Node runs them as they are.
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { root } from '../setup/run.mjs';
+
+/** Tests of what a bundle does not have. */
+const leftOut = {
+  'docs.test.ts': 'the pages',
+  'gpu-report.test.ts': 'the scripts of this bundle itself',
+  'layering.test.ts': 'the sources and TypeScript',
+  'packaging.test.ts': 'npm and a compiler',
+  'ptxas.test.ts': 'the scripts of the build',
+  'types.test.ts': 'TypeScript',
+};
+
+/** Writes them to `folder` and returns the packages that they import. */
+export function transpileTests(folder) {
+  // Only now is it sure to be installed.
+  const typescript = createRequire(import.meta.url)('typescript');
+  const from = join(root, 'test');
+  mkdirSync(folder, { recursive: true });
+  const packages = new Set();
+  for (const name of readdirSync(from).filter((name) => name.endsWith('.ts') && !(name in leftOut))) {
+    const source = readFileSync(join(from, name), 'utf8');
+    const { outputText } = typescript.transpileModule(source, { fileName: name, compilerOptions: options(typescript) });
+    writeFileSync(join(folder, name.replace(/\.ts$/, '.js')), outputText);
+    for (const { fileName } of typescript.preProcessFile(outputText, true, true).importedFiles) {
+      if (/^[^./]/.test(fileName) && !fileName.startsWith('node:') && fileName !== 'sigmatune') packages.add(fileName);
+    }
+  }
+  for (const name of ['fixtures', 'on-device']) cpSync(join(from, name), join(folder, name), { recursive: true });
+  const list = Object.entries(leftOut).map(([file, about]) => ({ file, why: `it is about ${about}` }));
+  writeFileSync(join(folder, 'left-out.json'), `${JSON.stringify(list, null, 1)}\n`);
+  return [...packages];
+}
+
+const options = (typescript) => ({
+  target: typescript.ScriptTarget.ES2022,
+  module: typescript.ModuleKind.ESNext,
+  verbatimModuleSyntax: true,
+  inlineSourceMap: true,
+  inlineSources: false,
+});
