@@ -52,6 +52,7 @@ const families = {
 /** @type {readonly Shape[]} */
 const shapes = [
   [256, 256],
+  [512, 512],
   [768, 768],
   [1024, 256],
   [256, 1024],
@@ -172,7 +173,8 @@ export const cases = Object.entries(families).flatMap(([name, family]) =>
         passes.map((what) => ({
           name: `adapters ${name}, ${shape.join(' × ')}, ${tokens} tokens, ${strategy}, ${what}`,
           suite: 'adapters',
-          series: `${name}, ${strategy}, ${what}, ${tokens} tokens`,
+          panel: `${what} of ${tokens} tokens, by numbers in a square weight`,
+          series: shape[0] === shape[1] ? `${name}, ${strategy}` : `${name}, ${strategy}, ${shape.join(' × ')}`,
           size: shape[0] * shape[1],
           parameters: { family: name, out: shape[0], in: shape[1], tokens, strategy, what },
           flops: flopsOf(family, strategy, shape, tokens, what),

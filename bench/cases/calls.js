@@ -102,6 +102,7 @@ function adamwCall(library) {
 const call = (what, flops, numbers, short, prepare) => ({
   name: `calls ${what}`,
   suite: 'calls',
+  panel: 'calls',
   series: what,
   size: 8,
   parameters: { what },

@@ -18,7 +18,8 @@ import { place } from './arena.js';
  * @typedef {object} Case
  * @property {string} name unique: suite, then what it does
  * @property {string} suite
- * @property {string} series what is drawn as one line over `size`
+ * @property {string} panel what is drawn in one plot of time over size
+ * @property {string} series and as one line of it
  * @property {number} size
  * @property {Record<string, string | number>} parameters
  * @property {number} flops of the usual algorithm, which an implementation may undercut

@@ -81,7 +81,8 @@ export const cases = Object.keys(patterns).flatMap((pattern) =>
     /** @type {const} */ (['spmm', 'spmm transposed', 'sddmm']).map((direction) => ({
       name: `sparse ${direction}, ${pattern}, ${r} × ${columns}`,
       suite: 'sparse',
-      series: `${direction}, ${pattern}`,
+      panel: `${direction}, by numbers in the dense matrix`,
+      series: pattern,
       size: r * columns,
       parameters: { direction, pattern, r, columns },
       flops: 2 * entriesOf(pattern, r) * columns,

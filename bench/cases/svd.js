@@ -84,7 +84,8 @@ function svdCase(driver, [kind, size, shapes, short]) {
   return {
     name: `svd ${kind} ${driver}`,
     suite: 'svd',
-    series: `svd ${kind.split(/[ ,]/)[0]} ${driver}`,
+    panel: 'svd, by rows of a matrix',
+    series: `${kind.split(/[ ,]/)[0]} ${driver}`,
     size,
     parameters: { kind, driver, matrices: shapes.length },
     flops: sum(flopsOf),

@@ -1,5 +1,6 @@
 // @ts-check
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { UsageError } from '../usage.js';
 
@@ -66,6 +67,14 @@ export class Session {
   close() {
     this.#ended = true;
     this.#child.kill();
+  }
+
+  /** Lets the process end by itself, and waits for that: some write their results then. */
+  async end() {
+    this.#ended = true;
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    this.#child.disconnect();
+    await once(this.#child, 'close');
   }
 
   /** @returns {Promise<never>} */
