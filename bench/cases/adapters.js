@@ -58,6 +58,7 @@ const shapes = [
   [256, 1024],
 ];
 const passes = /** @type {const} */ (['forward', 'backward', 'step']);
+const titles = { forward: 'Forward', backward: 'Backward', step: 'Step' };
 /** @typedef {typeof passes[number]} What */
 
 /** In units of 2 · N flops: numbers that each token is multiplied with. */
@@ -173,7 +174,7 @@ export const cases = Object.entries(families).flatMap(([name, family]) =>
         passes.map((what) => ({
           name: `adapters ${name}, ${shape.join(' × ')}, ${tokens} tokens, ${strategy}, ${what}`,
           suite: 'adapters',
-          panel: `${what} of ${tokens} tokens, by numbers in a square weight`,
+          panel: `${titles[what]} of ${tokens} tokens, by numbers in a square weight`,
           series: shape[0] === shape[1] ? `${name}, ${strategy}` : `${name}, ${strategy}, ${shape.join(' × ')}`,
           size: shape[0] * shape[1],
           parameters: { family: name, out: shape[0], in: shape[1], tokens, strategy, what },

@@ -102,7 +102,7 @@ function adamwCall(library) {
 const call = (what, flops, numbers, short, prepare) => ({
   name: `calls ${what}`,
   suite: 'calls',
-  panel: 'calls',
+  panel: 'Calls',
   series: what,
   size: 8,
   parameters: { what },

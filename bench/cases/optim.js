@@ -39,7 +39,7 @@ export const cases = Object.entries(rules).flatMap(([rule, { flops, arrays, make
   [2 ** 10, 2 ** 16, 2 ** 22].map((count) => ({
     name: `optimisers ${rule}, ${count} numbers`,
     suite: 'optimisers',
-    panel: 'optimisers, by numbers',
+    panel: 'Optimisers, by numbers',
     series: rule,
     size: count,
     parameters: { rule, count },

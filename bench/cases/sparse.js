@@ -31,6 +31,8 @@ const sizes = /** @type {const} */ ([
   [768, 2048],
 ]);
 
+const titles = { spmm: 'SpMM', 'spmm transposed': 'SpMM, transposed', sddmm: 'SDDMM' };
+
 /** One direction: what is called, and how far its result is from the reference. */
 /**
  * @param {Library} library @param {SparsityPattern} pattern @param {number} r @param {number} columns
@@ -81,7 +83,7 @@ export const cases = Object.keys(patterns).flatMap((pattern) =>
     /** @type {const} */ (['spmm', 'spmm transposed', 'sddmm']).map((direction) => ({
       name: `sparse ${direction}, ${pattern}, ${r} × ${columns}`,
       suite: 'sparse',
-      panel: `${direction}, by numbers in the dense matrix`,
+      panel: `${titles[direction]}, by numbers in the dense matrix`,
       series: pattern,
       size: r * columns,
       parameters: { direction, pattern, r, columns },

@@ -84,7 +84,7 @@ function svdCase(driver, [kind, size, shapes, short]) {
   return {
     name: `svd ${kind} ${driver}`,
     suite: 'svd',
-    panel: 'svd, by rows of a matrix',
+    panel: 'SVD, by rows of a matrix',
     series: `${kind.split(/[ ,]/)[0]} ${driver}`,
     size,
     parameters: { kind, driver, matrices: shapes.length },

@@ -58,14 +58,23 @@ export async function main(args) {
   const chosen = { short: !values.all && positionals.length === 0 };
   const cases = select(positionals, chosen);
 
+  /** @type {PlacedBuild[]} */
   const builds = [];
+  const removeAll = () => {
+    for (const build of builds.splice(0)) build.remove();
+  };
+  const stopped = () => {
+    removeAll();
+    process.exit(3);
+  };
+  for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.once(signal, stopped);
   try {
     for (const name of [values.base, values.head ?? here]) builds.push(placed(name));
     const [base, head] = builds;
     if (values.instructions) return await gateInstructions(positionals, base, head, settings.tolerance);
     return await gateTimes(cases, base, head, { settings, threads, out: values.out });
   } finally {
-    for (const build of builds) build.remove();
+    removeAll();
   }
 }
 

@@ -58,5 +58,5 @@ export function commitOf(folder) {
   const git = (/** @type {string[]} */ ...args) => spawnSync('git', ['-C', folder, ...args], { encoding: 'utf8' });
   const head = git('rev-parse', 'HEAD');
   if (head.status !== 0) return null;
-  return head.stdout.trim() + (git('status', '--porcelain').stdout.trim() === '' ? '' : '+');
+  return head.stdout.trim() + (git('status', '--porcelain', '--untracked-files=no').stdout.trim() === '' ? '' : '+');
 }

@@ -1,6 +1,6 @@
 // @ts-check
 import { change } from '../record/table.js';
-import { linearScale } from './axes.js';
+import { linearScale, logScale } from './axes.js';
 import { element, label, line } from './svg.js';
 
 /** @typedef {import('../commands/compare.js').Pair} Pair */
@@ -15,9 +15,8 @@ export function comparisonPlot(pairs) {
   const most = [...pairs].sort((a, b) => certain(b) - certain(a)).slice(0, shown);
   const rows = most.sort((a, b) => b.change.centre - a.change.centre);
   const bottom = frame.top + row * rows.length + 8;
-  const ends = rows.flatMap(({ change: { low, high } }) => [low, high]).map((each) => 100 * (Math.exp(each) - 1));
-  const x = linearScale([...ends, -5, 5], frame.left, frame.right, (value) => `${value > 0 ? '+' : ''}${value} %`);
-  const to = (/** @type {number} */ logarithm) => x.to(100 * (Math.exp(logarithm) - 1));
+  const x = ratioScale(rows.flatMap(({ change: { low, high } }) => [Math.exp(low), Math.exp(high)]));
+  const to = (/** @type {number} */ logarithm) => x.to(Math.exp(logarithm));
   const drawn = rows.flatMap(({ name, change: { low, centre, high } }, i) => {
     const y = frame.top + row * (i + 0.5) + 4;
     const kind = low > 0 ? 'k4' : high < 0 ? 'k2' : 'k8';
@@ -34,7 +33,7 @@ export function comparisonPlot(pairs) {
     ];
   });
   const grid = x.ticks.flatMap(({ at, text }) => [
-    line(at, frame.top, at, bottom, text === '0 %' ? 'axis' : 'grid'),
+    line(at, frame.top, at, bottom, text === unchanged ? 'axis' : 'grid'),
     label(at, frame.top - 8, text, { class: 'soft', 'text-anchor': 'middle' }),
   ]);
   const left = pairs.length > rows.length ? `, the ${rows.length} of ${pairs.length} that changed most surely` : '';
@@ -46,4 +45,14 @@ export function comparisonPlot(pairs) {
     height: bottom + 10,
     body: [...grid, ...drawn].join('\n'),
   };
+}
+
+const unchanged = '× 1';
+
+/** Linear where the changes are small, logarithmic where they are not. @param {readonly number[]} ratios */
+function ratioScale(ratios) {
+  const name = (/** @type {number} */ value) => `× ${value}`;
+  const all = [...ratios, 0.95, 1.05];
+  const scale = Math.max(...all) / Math.min(...all) > 2.5 ? logScale : linearScale;
+  return scale(all, frame.left, frame.right, name);
 }

@@ -19,23 +19,15 @@ export function roofline({ cases, ceilings }) {
   const [cache, memory] = [fastest(ceilings), ceilings.copy[ceilings.copy.length - 1]].map(
     ({ bytesPerSecond }) => bytesPerSecond / 1e9,
   );
-  const x = logScale([...points.map(({ intensity }) => intensity), peak / memory], frame.left, frame.right, short);
+  // The corners of both roofs are in the picture, whatever ran.
+  const corners = [peak / memory, (0.3 * peak) / cache];
+  const x = logScale([...points.map(({ intensity }) => intensity), ...corners], frame.left, frame.right, short);
   const y = logScale([...points.map(({ rate }) => rate), peak * 1.2], frame.bottom, frame.top, short);
-  const first = invert(x, frame.left);
-  const last = invert(x, frame.right);
-  /** The roof of one bandwidth: along it, then along the GEMM. @param {number} bandwidth @param {string} kind */
-  const roof = (bandwidth, kind) => {
-    const start = Math.max(first, invert(y, frame.bottom) / bandwidth);
-    const corner = Math.min(Math.max(peak / bandwidth, start), last);
-    return path(
-      [
-        [x.to(start), y.to(start * bandwidth)],
-        [x.to(corner), y.to(corner * bandwidth)],
-        ...(kind === 'roof' ? [/** @type {[number, number]} */ ([frame.right, y.to(peak)])] : []),
-      ],
-      kind,
-    );
-  };
+  /** From where a bandwidth's line enters the picture to where it meets the GEMM's. @param {number} bandwidth */
+  const ends = (bandwidth) => [Math.max(invert(x, frame.left), invert(y, frame.bottom) / bandwidth), peak / bandwidth];
+  /** @param {number} bandwidth @param {string} kind @param {readonly (readonly [number, number])[]} [more] */
+  const roof = (bandwidth, kind, more = []) =>
+    path([...ends(bandwidth).map((at) => /** @type {const} */ ([x.to(at), y.to(at * bandwidth)])), ...more], kind);
   const suites = [...new Set(points.map(({ suite }) => suite))];
   let at = frame.left;
   const legend = suites.map((suite, i) => {
@@ -44,11 +36,11 @@ export function roofline({ cases, ceilings }) {
     return made;
   });
   const slope = (Math.atan2(y.to(1) - y.to(10), x.to(10) - x.to(1)) * 180) / Math.PI;
-  /** Words along a bandwidth's line. @param {number} bandwidth @param {string} words */
-  const along = (bandwidth, words) => {
-    const from = Math.max(first, invert(y, frame.bottom) / bandwidth);
-    const place = from * (peak / bandwidth / from) ** 0.42;
-    return label(0, -7, words, {
+  /** Words along a bandwidth's line. @param {number} bandwidth @param {number} share of the line @param {number} dy @param {string} words */
+  const along = (bandwidth, share, dy, words) => {
+    const [start, end] = ends(bandwidth);
+    const place = start * (end / start) ** share;
+    return label(0, dy, words, {
       class: 'soft',
       'text-anchor': 'middle',
       transform: `translate(${x.to(place).toFixed(1)} ${y.to(place * bandwidth).toFixed(1)}) rotate(${(-slope).toFixed(1)})`,
@@ -56,11 +48,11 @@ export function roofline({ cases, ceilings }) {
   };
   const body = [
     axes(frame, x, y, 'flops a byte that has to move', 'GFLOP/s'),
-    roof(cache, 'roof'),
+    roof(cache, 'roof', [[frame.right, y.to(peak)]]),
     roof(memory, 'faint'),
     label(frame.right - 4, y.to(peak) - 7, `GEMM, ${peak.toFixed(0)} GFLOP/s`, { class: 'soft', 'text-anchor': 'end' }),
-    along(cache, `copy in the cache, ${cache.toFixed(0)} GB/s`),
-    along(memory, `copy from memory, ${memory.toFixed(0)} GB/s`),
+    along(cache, 0.5, -8, `copy in the cache, ${cache.toFixed(0)} GB/s`),
+    along(memory, 0.82, -8, `copy from memory, ${memory.toFixed(0)} GB/s`),
     ...points.map(({ suite, intensity, rate, title }) =>
       mark(x.to(intensity), y.to(rate), suites.indexOf(suite), title),
     ),

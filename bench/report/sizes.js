@@ -57,7 +57,7 @@ function sizePlot(panel, series) {
   ]);
   return {
     name: `size-${title.replace(/\W+/g, '-')}`,
-    title: title.charAt(0).toUpperCase() + title.slice(1),
+    title,
     described: `time by ${below} of ${series.map(({ name }) => name).join(', ')}`,
     width: 800,
     height: 382,
