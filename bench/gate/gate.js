@@ -77,6 +77,7 @@ class Trial {
 
   /** @param {Settings} settings */
   endRound(settings) {
+    if (this.rounds.flat().length === 0) return; // nothing was measured: nothing is said
     this.judgement = judge(this.rounds, settings);
     if (!this.judgement.clean) return; // more measurements may show that it was a bad moment
     if (this.judgement.decided === 'slower') this.#end('regression', '');

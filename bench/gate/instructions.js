@@ -14,17 +14,20 @@ import { change, markdownTable } from '../record/table.js';
 
 const extraCalls = 10;
 
-/** Small enough to count: callgrind takes some fifty times as long. */
-const most = 5e6; // flops
+/** Small ones of each kind: callgrind takes some fifty times as long, a quarter of a minute for Node alone. */
+export const usual = [
+  'svd single 64² auto',
+  'sparse spmm, band 8, 128 × 128',
+  'sparse spmm, random 17, 128 × 128',
+  'sparse sddmm, band 8, 128 × 128',
+  'sparse sddmm, random 17, 128 × 128',
+  'adapters svft band 8, 256 × 256, 64 tokens, factored, step',
+  'adapters siva, 256 × 256, 64 tokens, lowrank, step',
+  'optimisers AdamW, 1024 numbers',
+];
 
 /** Callgrind knows no AVX-512. OpenBLAS chooses its kernels by the same name on both sides. */
 const env = { SIGMATUNE_SIMD: 'avx2', OPENBLAS_CORETYPE: 'Haswell' };
-
-/** @param {readonly string[]} words */
-const countable = (words) =>
-  select(words)
-    .filter(({ flops, suite, size }) => flops <= most && (words.length > 0 || suite !== 'sparse' || size <= 128 * 128))
-    .filter(({ suite }) => suite !== 'calls');
 
 /** Instructions of our own and BLAS's code in a callgrind file. @param {string} text */
 export function ownInstructions(text) {
@@ -87,7 +90,7 @@ async function counts(folder, names, scratch) {
 /** @param {readonly string[]} words @param {string} base @param {string} head @returns {Promise<Count[] | undefined>} undefined where valgrind is not installed */
 export async function compareCounts(words, base, head) {
   if (spawnSync('valgrind', ['--version']).status !== 0) return undefined;
-  const names = countable(words).map(({ name }) => name);
+  const names = words.length === 0 ? usual : select(words).map(({ name }) => name);
   const scratch = mkdtempSync(join(os.tmpdir(), 'sigmatune-callgrind-'));
   try {
     const [ofBase, ofHead] = [await counts(base, names, scratch), await counts(head, names, scratch)];

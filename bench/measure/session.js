@@ -74,7 +74,7 @@ export class Session {
     this.#ended = true;
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     this.#child.disconnect();
-    await once(this.#child, 'close');
+    await once(this.#child, 'exit'); // 'close' does not come after a disconnect
   }
 
   /** @returns {Promise<never>} */
