@@ -76,10 +76,11 @@ async function counts(folder, names, scratch) {
   /** @type {number[]} */
   const found = new Array(wanted.length);
   const queue = wanted.map((_, i) => i);
+  let done = 0;
   const work = async () => {
     for (let i = queue.shift(); i !== undefined; i = queue.shift()) {
       found[i] = await countProcess(folder, names, wanted[i], scratch);
-      process.stderr.write(`callgrind: ${folder}: ${wanted.length - queue.length} of ${wanted.length}\n`);
+      process.stderr.write(`callgrind: ${folder}: ${++done} of ${wanted.length}\n`);
     }
   };
   // Counts do not care who else is at work.

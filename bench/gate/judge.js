@@ -26,15 +26,19 @@ export function judge(rounds, { tolerance, seed }) {
   const change = interval(blocks.map(changeOf), { seed });
   const against = interval(blocks.map(nullOf), { seed: seed + 1 });
   const clean = against.low > -limit && against.high < limit;
+  // Where the base does not agree with itself, nothing passes; but what stands out of its disagreement is proved all the
+  // same.
+  const bar = limit + (clean ? 0 : Math.max(-against.low, against.high));
   return { change, null: against, clean, decided: decide() };
 
+  /** @returns {Judgement['decided']} */
   function decide() {
-    if (change.high <= limit) return 'not slower';
-    if (change.low <= limit) return 'open';
+    if (clean && change.high <= limit) return 'not slower';
+    if (change.low <= bar) return 'open';
     // What the first round shows is a suspicion: some case of many is always the worst. A later round, of processes that
     // had no part in raising it, has to show it by itself.
     if (rounds.length < 2) return 'open';
     const latest = interval(rounds[rounds.length - 1].map(changeOf), { seed: seed + 2 });
-    return latest.low > limit ? 'slower' : 'open';
+    return latest.low > bar ? 'slower' : 'open';
   }
 }

@@ -89,7 +89,11 @@ export class Session {
   #end(how) {
     this.#ended = true;
     const where = this.#folder === null ? '' : ` of ${this.#folder}`;
-    const said = this.#said.trim().split('\n').slice(-12).join('\n');
+    const lines = this.#said
+      .trim()
+      .split('\n')
+      .filter((line) => !/^ +at /.test(line));
+    const said = lines.slice(-12).join('\n');
     this.#waiting?.reject(new UsageError(`a measuring process${where} ${how}${said && `:\n${said}`}`));
     this.#waiting = undefined;
   }

@@ -2,7 +2,9 @@
 // @ts-check
 // Records what a gate would measure on one build, over and over: in each block three processes run the cases as they
 // are, three with 5, 10 and 20 % more work. Quiet, or beside others that keep the processors busy:
-//   node bench/study/collect.js --blocks 100 --load 0 --out bench/study/quiet.json
+//   node bench/study/collect.js --blocks 100 --calm --out bench/study/quiet.json
+//   node bench/study/collect.js --blocks 100 --load 4 --out bench/study/loaded.json
+// --calm begins a block only when the processors have been idle for two seconds.
 import { spawn } from 'node:child_process';
 import { renameSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -17,6 +19,7 @@ const { values } = parseArgs({
   options: {
     blocks: { type: 'string', default: '100' },
     load: { type: 'string', default: '0' },
+    calm: { type: 'boolean', default: false },
     out: { type: 'string', default: 'bench/study/quiet.json' },
   },
 });
@@ -34,6 +37,22 @@ const hogs = Array.from({ length: Number(values.load) }, () => spawn(process.exe
 process.on('exit', () => {
   for (const hog of hogs) hog.kill();
 });
+
+/** Waits until hardly anybody else computes. */
+async function calm() {
+  const times = () => {
+    const all = os.cpus().map(({ times }) => times);
+    const busy = all.reduce((sum, { user, nice, sys, irq }) => sum + user + nice + sys + irq, 0);
+    return { busy, idle: all.reduce((sum, { idle }) => sum + idle, 0) };
+  };
+  for (;;) {
+    const before = times();
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    const after = times();
+    const [busy, idle] = [after.busy - before.busy, after.idle - before.idle];
+    if (busy < 0.1 * (busy + idle)) return;
+  }
+}
 
 /** What the study's own processes know beside the usual tasks. */
 /** @param {Session} session @param {number} share */
@@ -59,6 +78,7 @@ async function measureBlock(block) {
 const blocks = [];
 const loads = [];
 for (let block = 0; block < Number(values.blocks); block++) {
+  if (values.calm) await calm();
   blocks.push(await measureBlock(block));
   loads.push(os.loadavg()[0]);
   process.stderr.write(`\r${block + 1} of ${values.blocks} blocks, load ${loads[block].toFixed(2)} `);
@@ -66,6 +86,9 @@ for (let block = 0; block < Number(values.blocks); block++) {
 process.stderr.write('\n');
 const machine = `${os.cpus()[0].model.trim()}, ${os.availableParallelism()} processors, Node ${process.version}`;
 const load = [Math.min(...loads), Math.max(...loads)];
-writeFileSync(`${values.out}.part`, `${JSON.stringify({ machine, hogs: hogs.length, load, plants, cases, blocks })}\n`);
+writeFileSync(
+  `${values.out}.part`,
+  `${JSON.stringify({ machine, hogs: hogs.length, calm: values.calm, load, plants, cases, blocks })}\n`,
+);
 renameSync(`${values.out}.part`, values.out);
 process.exit(0);

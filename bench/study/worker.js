@@ -40,7 +40,7 @@ class SlowTasks extends Tasks {
   /** More work a call: a share of what the case takes at its best. @param {number} share */
   async plant(share) {
     if (share === 0) return;
-    const alone = Math.min(...(await this.turn(15)));
+    const alone = Math.min(...(await this.turn(30)));
     this.prepared = slowed(this.current, Math.round((share * alone) / unitTime()));
   }
 }
