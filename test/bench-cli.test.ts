@@ -1,6 +1,6 @@
 // `sigmatune bench` as it is typed: what it prints and writes, and how it ends.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { cli, root } from './bench.js';
@@ -158,6 +158,14 @@ t.test('run, compare, export, report', async (t) => {
   t.equal(readFileSync(join(plots, 'roofline.png')).toString('latin1', 1, 4), 'PNG');
 });
 
+/** git as somebody, in a repository. */
+function gitIn(repository: string): (...args: string[]) => void {
+  const as = ['-c', 'user.name=t', '-c', 'user.email=t@example.org', '-c', 'init.defaultBranch=main'];
+  return (...args) => {
+    spawnSync('git', [...as, ...args], { cwd: repository });
+  };
+}
+
 /** A build whose functions are this one's but for what `change` says. */
 function build(t: Test, change: string): string {
   const real = JSON.stringify(join(root, 'dist', 'index.js'));
@@ -204,11 +212,30 @@ t.test('gate: builds that there are not, or that do not build', async (t) => {
   refused(t, gate(root, build(t, 'throw new Error("does not load");')), /does not load/, 'a build that does not load');
 
   const repository = t.testdir({ scripts: { 'setup.mjs': 'console.error("no compiler here"); process.exit(1);' } });
-  const git = (...args: string[]): void => {
-    const name = ['-c', 'user.name=t', '-c', 'user.email=t@example.org', '-c', 'init.defaultBranch=main'];
-    spawnSync('git', [...name, ...args], { cwd: repository });
-  };
+  const git = gitIn(repository);
   for (const args of [['init'], ['add', '.'], ['commit', '-m', 'one']]) git(...args);
   refused(t, gate(repository, 'HEAD'), /does not build:\nno compiler here/, 'a build that fails');
   t.notOk(existsSync(join(repository, '.git', 'worktrees')), 'and its worktree is gone');
+});
+
+t.test('npm run gate: nothing to compare, and nothing changed', async (t) => {
+  const repository = t.testdir({ lib: { 'a.ts': '' }, native: { 'a.cc': '' }, 'README.md': 'one' });
+  cpSync(join(root, 'scripts'), join(repository, 'scripts'), { recursive: true });
+  cpSync(join(root, 'package-lock.json'), join(repository, 'package-lock.json'));
+  const git = gitIn(repository);
+  git('init');
+  git('add', '.');
+  git('commit', '-m', 'one');
+  const gate = (): Outcome => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['scripts/gate.mjs'], {
+      cwd: repository,
+      env: { ...env, SIGMATUNE_GATE_BASE: '' },
+      encoding: 'utf8',
+    });
+    return { code: status, out: stdout, err: stderr };
+  };
+  t.same(gate(), { code: 0, out: 'gate skipped: this checkout holds no earlier commit to compare with\n', err: '' });
+  writeFileSync(join(repository, 'README.md'), 'two');
+  git('commit', '-a', '-m', 'two');
+  t.match(gate(), { code: 0, out: /^gate skipped: native, lib, binding\.gyp are as in [0-9a-f]+\n$/, err: '' });
 });

@@ -2,7 +2,7 @@
 // @ts-check
 // How often the gate is wrong, and how often it finds what is there: its own code on recorded blocks, in their order,
 // from many starting points and with the recorded processes in many roles.
-//   node bench/study/replay.js --gates 500 bench/study/quiet.json bench/study/loaded.json
+//   node bench/study/replay.js --gates 500 --planted 0,5,10,20 bench/study/quiet.json bench/study/loaded.json
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { numbers } from '../cases/numbers.js';
@@ -13,7 +13,7 @@ import { median } from '../stats/quantile.js';
 /** @typedef {{ machine: string, hogs: number, load: [number, number], plants: number[], cases: string[], blocks: number[][][] }} Recorded */
 
 const { values, positionals } = parseArgs({
-  options: { gates: { type: 'string', default: '500' } },
+  options: { gates: { type: 'string', default: '500' }, planted: { type: 'string', default: '0,5,10,20' } },
   allowPositionals: true,
 });
 const files = positionals.length > 0 ? positionals : ['bench/study/quiet.json', 'bench/study/loaded.json'];
@@ -65,7 +65,7 @@ for (const file of files) {
     '| planted | seen | gates | regression | pass | inconclusive | noisy | processes a side | case by case: regression |',
   );
   console.log('|---|---|---|---|---|---|---|---|---|');
-  for (const share of [...new Set(recorded.plants)]) {
+  for (const share of values.planted.split(',').map((each) => Number(each) / 100)) {
     const gates = Number(values.gates);
     /** @type {Record<string, number>} */
     const counts = { regression: 0, pass: 0, inconclusive: 0, noisy: 0 };
