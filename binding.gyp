@@ -33,11 +33,11 @@
       ['strict==1', { 'cflags_cc': ['-Werror'] }],
       ['blas=="static"', {
         'libraries': [
-          '-l:libopenblas.a', '-l:libgfortran.a', '-lm', '-lpthread',
+          '-l:libopenblas.a', '-l:libgfortran.a', '-lm', '-lpthread', '-ldl',
         ],
         'ldflags': ['-static-libstdc++', '-static-libgcc'],
       }, {
-        'libraries': ['-lopenblas', '-lpthread'],
+        'libraries': ['-lopenblas', '-lpthread', '-ldl'],
       }],
       ['sanitize!=""', {
         'cflags_cc': ['-fsanitize=<(sanitize)', '-fno-omit-frame-pointer', '-g', '-O1'],

@@ -1,56 +1,78 @@
 import { createRequire } from 'node:module';
 import { checkInteger, reject } from './check.js';
+import { type DeviceStatus, openCuda } from './cuda.js';
 import { SigmaError } from './errors.js';
 import { native } from './native.js';
 
+export type { DeviceStatus } from './cuda.js';
+
 export type Device = 'cpu' | 'cuda' | `cuda:${number}`;
 
-/** Whether CUDA can be used, and if not, why and what was tried. */
-export interface DeviceStatus {
-  readonly available: boolean;
-  readonly code?:
-    | 'NOT_BUILT'
-    | 'LOAD_FAILED'
-    | 'ABI_MISMATCH'
-    | 'NO_DRIVER'
-    | 'DRIVER_TOO_OLD'
-    | 'NO_DEVICE'
-    | 'NO_LIBRARY'
-    | 'DISABLED';
-  readonly detail?: string;
-  readonly searched?: readonly string[];
-  readonly devices?: readonly { readonly name: string; readonly memoryBytes: number; readonly capability: string }[];
-}
+let status: DeviceStatus | undefined;
 
 /**
- * The state of the CUDA backend. Never throws.
+ * The state of the CUDA backend, found out when it is first asked for: opening its library, driver and devices. Never
+ * throws.
  *
  * @example
  * const status = cudaStatus();
  * if (!status.available) console.log(status.code, status.detail);
  */
 export function cudaStatus(): DeviceStatus {
-  return {
-    available: false,
-    code: 'NOT_BUILT',
-    detail: 'this version of sigmatune has no CUDA backend; use device "cpu"',
-    searched: [],
-  };
+  status ??= openCuda();
+  return status;
 }
 
-/** The device that an option names. DEVICE_UNAVAILABLE, with the status as detail, where it cannot be used. */
-export function resolveDevice(op: string, device: unknown): Device {
-  if (device === undefined || device === 'cpu') return 'cpu';
+/** The number of a CUDA device, for the native side; -1 for the CPU. */
+export function deviceIndex(device: Device): number {
+  return device === 'cpu' ? -1 : Number(device.slice('cuda:'.length));
+}
+
+/**
+ * The device that an option names, in its shortest form ('cuda' for 'cuda:0'), or else `otherwise`. DEVICE_UNAVAILABLE,
+ * with the status as detail, where it cannot be used.
+ */
+export function resolveDevice(op: string, device: unknown, otherwise: Device = 'cpu'): Device {
+  if (device === undefined) return otherwise;
+  if (device === 'cpu') return 'cpu';
   if (typeof device !== 'string' || !/^cuda(:\d+)?$/.test(device)) {
     reject(op, 'device', `'cpu', 'cuda' or 'cuda:N'`, device);
   }
-  const status = cudaStatus();
-  throw new SigmaError(
-    'DEVICE_UNAVAILABLE',
-    op,
-    `device: expected one that is available, got '${device}' (${status.code}: ${status.detail})`,
-    status,
-  );
+  const found = cudaStatus();
+  const index = deviceIndex(device as Device);
+  const count = found.devices?.length ?? 0;
+  const refusal = !found.available
+    ? `${found.code}: ${found.detail}`
+    : index >= count
+      ? `there ${count === 1 ? 'is 1 device' : `are ${count} devices`}, counted from 0`
+      : undefined;
+  if (refusal !== undefined) {
+    const message = `device: expected one that is available, got '${device}' (${refusal})`;
+    throw new SigmaError('DEVICE_UNAVAILABLE', op, message, found);
+  }
+  return index === 0 ? 'cuda' : `cuda:${index}`;
+}
+
+/**
+ * Milliseconds that the work which `body` calls for takes on a device, by the device's own clock; on the CPU by the
+ * computer's. Waits for it. `body` must be synchronous.
+ *
+ * @throws SigmaError INVALID_ARGUMENT, DEVICE_UNAVAILABLE
+ * @example
+ * const milliseconds = timed('cuda', () => matmul(a, b, { out }));
+ */
+export function timed(device: Device, body: () => unknown): number {
+  const op = 'timed';
+  const index = deviceIndex(resolveDevice(op, device));
+  if (typeof body !== 'function') reject(op, 'body', 'a function', body);
+  native.timerStart(index);
+  const result = body();
+  const milliseconds = native.timerStop(index);
+  if (result instanceof Promise) {
+    result.catch(() => undefined);
+    reject(op, 'body', 'a synchronous function', result);
+  }
+  return milliseconds;
 }
 
 /**

@@ -3,7 +3,7 @@ export { type CountedMethod, type CountedModule, parameterCount } from './adapte
 export * from './adapters/registry.js';
 export type { Telemetry } from './adapters/telemetry.js';
 export type { AdaptedLinear, AdapterOptions, Pass } from './adapters/types.js';
-export { cudaStatus, type Device, type DeviceStatus, setThreads, systemInfo, threads } from './device.js';
+export { cudaStatus, type Device, type DeviceStatus, setThreads, systemInfo, threads, timed } from './device.js';
 export { type ErrorCode, SigmaError } from './errors.js';
 export { effectiveRank, effectiveRankGradient } from './linalg/effective-rank.js';
 export { type MatmulOptions, matmul } from './linalg/matmul.js';

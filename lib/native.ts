@@ -3,17 +3,42 @@ import { fileURLToPath } from 'node:url';
 import { SigmaError } from './errors.js';
 
 export type RealArray = Float32Array | Float64Array;
+export type NumericArray = RealArray | Uint16Array | Int32Array;
 
 /** A sparsity pattern on the native side. */
 export type PatternHandle = { readonly __pattern: unique symbol };
 
+/** Memory of a device. */
+export type DeviceMemory = { readonly __memory: unique symbol };
+
+/** What an operation reads and writes: JavaScript's own memory, or a device's. Those of one call are of one place. */
+export type Operand = RealArray | DeviceMemory;
+
+/** One matrix to decompose: from element `first` of `a` on, to the results number `at` of u, s and vt. */
 export interface SvdProblem {
-  readonly a: RealArray;
-  readonly u: RealArray;
-  readonly s: RealArray;
-  readonly vt: RealArray;
+  readonly a: Operand;
+  readonly first: number;
+  readonly u: Operand;
+  readonly s: Operand;
+  readonly vt: Operand;
+  readonly at: number;
   readonly rows: number;
   readonly columns: number;
+}
+
+/** What opening a backend's library came to. */
+export interface OpenedBackend {
+  /** What the loader said, where the library could not be opened. */
+  readonly loadError?: string;
+  /** A sigma_reason of native/backend.h; 0 is available. */
+  readonly reason: number;
+  readonly detail: string;
+  /** A line for each place. */
+  readonly searched: string;
+  readonly backend?: string;
+  readonly libraries?: string;
+  readonly simulated?: boolean;
+  readonly devices?: readonly { readonly name: string; readonly memoryBytes: number; readonly capability: string }[];
 }
 
 /** The operator's terms, in the order in which every adapter call takes them. */
@@ -21,21 +46,23 @@ export type LayerArguments = readonly [
   inFeatures: number,
   outFeatures: number,
   rank: number,
-  base: RealArray | null,
-  u: RealArray,
-  vt: RealArray,
-  diagonal: RealArray | null,
+  base: Operand | null,
+  u: Operand,
+  vt: Operand,
+  diagonal: Operand | null,
+  origin: Operand | null,
+  rectified: boolean,
   pattern: PatternHandle | null,
-  values: RealArray | null,
-  gate: RealArray | null,
-  bias: RealArray | null,
+  values: Operand | null,
+  gate: Operand | null,
+  bias: Operand | null,
 ];
 
 export type GradientArguments = readonly [
-  diagonal: RealArray | null,
-  values: RealArray | null,
-  gate: RealArray | null,
-  bias: RealArray | null,
+  diagonal: Operand | null,
+  values: Operand | null,
+  gate: Operand | null,
+  bias: Operand | null,
 ];
 
 /** What native/addon exports. Lengths and types are checked there again; meaning is checked before. */
@@ -45,62 +72,77 @@ export interface Native {
   threads(): number;
   nativeInfo(): { backend: string; abi: number; blas: string; simd: string };
 
+  deviceOpen(path: string): OpenedBackend;
+  /** -1 is the CPU. */
+  timerStart(device: number): void;
+  timerStop(device: number): number;
+  /** `element` counts as `dtypes` does. */
+  deviceAllocate(device: number, element: number, length: number): DeviceMemory;
+  deviceRelease(memory: DeviceMemory): void;
+  deviceUpload(memory: DeviceMemory, array: NumericArray): void;
+  deviceDownload(memory: DeviceMemory, array: NumericArray): void;
+  deviceDownloadLater(memory: DeviceMemory, array: NumericArray): Promise<void>;
+  deviceZero(memory: DeviceMemory): void;
+  deviceCopy(to: DeviceMemory, from: DeviceMemory): void;
+  deviceCast(to: DeviceMemory, from: DeviceMemory): void;
+
   gemm(
-    a: RealArray,
-    b: RealArray,
-    c: RealArray,
+    a: Operand,
+    b: Operand,
+    c: Operand,
     m: number,
     n: number,
     k: number,
     transposeA: boolean,
     transposeB: boolean,
   ): void;
+  copyMatrix(
+    from: Operand,
+    fromFirst: number,
+    fromStride: number,
+    to: Operand,
+    toFirst: number,
+    toStride: number,
+    rows: number,
+    columns: number,
+  ): void;
   svd(driver: number, problems: readonly SvdProblem[]): Promise<void>;
 
   pattern(rowPointers: Int32Array, columnIndices: Int32Array): PatternHandle;
-  spmm(
-    pattern: PatternHandle,
-    values: RealArray,
-    dense: RealArray,
-    out: RealArray,
-    tokens: number,
-    transpose: boolean,
-  ): void;
-  sddmm(pattern: PatternHandle, a: RealArray, b: RealArray, out: RealArray, tokens: number): void;
+  spmm(pattern: PatternHandle, values: Operand, dense: Operand, out: Operand, tokens: number, transpose: boolean): void;
+  sddmm(pattern: PatternHandle, a: Operand, b: Operand, out: Operand, tokens: number): void;
 
   adapterSavedLength(rank: number, tokens: number): number;
-  adapterForward(
-    ...call: [...LayerArguments, x: RealArray, y: RealArray, saved: RealArray | null, tokens: number]
-  ): void;
+  adapterForward(...call: [...LayerArguments, x: Operand, y: Operand, saved: Operand | null, tokens: number]): void;
   adapterBackward(
     ...call: [
       ...LayerArguments,
-      saved: RealArray | null,
-      x: RealArray | null,
-      dy: RealArray,
-      dx: RealArray | null,
+      saved: Operand | null,
+      x: Operand | null,
+      dy: Operand,
+      dx: Operand | null,
       ...GradientArguments,
       tokens: number,
     ]
   ): void;
-  adapterMerge(...call: [...LayerArguments, merged: RealArray]): void;
-  adapterProject(...call: [...LayerArguments, g: RealArray, ...GradientArguments]): void;
+  adapterMerge(...call: [...LayerArguments, merged: Operand]): void;
+  adapterProject(...call: [...LayerArguments, g: Operand, ...GradientArguments]): void;
   weightForward(
-    weight: RealArray,
-    bias: RealArray | null,
-    x: RealArray,
-    y: RealArray,
+    weight: Operand,
+    bias: Operand | null,
+    x: Operand,
+    y: Operand,
     tokens: number,
     inFeatures: number,
     outFeatures: number,
   ): void;
   weightBackward(
-    weight: RealArray,
-    x: RealArray | null,
-    dy: RealArray,
-    dx: RealArray | null,
-    dbias: RealArray | null,
-    g: RealArray | null,
+    weight: Operand,
+    x: Operand | null,
+    dy: Operand,
+    dx: Operand | null,
+    dbias: Operand | null,
+    g: Operand | null,
     accumulate: boolean,
     tokens: number,
     inFeatures: number,
@@ -108,10 +150,10 @@ export interface Native {
   ): void;
 
   adamw(
-    parameter: RealArray,
-    gradient: RealArray,
-    m: RealArray,
-    v: RealArray,
+    parameter: Operand,
+    gradient: Operand,
+    m: Operand,
+    v: Operand,
     lr: number,
     beta1: number,
     beta2: number,
@@ -120,9 +162,9 @@ export interface Native {
     step: number,
   ): void;
   sgd(
-    parameter: RealArray,
-    gradient: RealArray,
-    momentumBuffer: RealArray | null,
+    parameter: Operand,
+    gradient: Operand,
+    momentumBuffer: Operand | null,
     lr: number,
     momentum: number,
     weightDecay: number,

@@ -1,7 +1,7 @@
 import { reject } from './check.js';
-import type { RealArray } from './native.js';
+import type { Operand } from './native.js';
 import type { DType, Real } from './tensor/dtype.js';
-import { checkReal, memoryOf, output } from './tensor/operand.js';
+import { checkReal, copyInto, memoryOf, zeroOutput } from './tensor/operand.js';
 import { keep } from './tensor/scope.js';
 import type { Tensor } from './tensor/tensor.js';
 
@@ -9,7 +9,7 @@ import type { Tensor } from './tensor/tensor.js';
 export interface Parameter<D extends DType = DType> {
   /** 'm', 'gate' [1], 'sigma', 'bias', 's'; after a layer's name and a dot where it has one. */
   readonly name: string;
-  /** May be written through dataSync() at any time; whatever is derived from it notices. */
+  /** May be written through assign(), on the CPU through dataSync() too, at any time; what is derived from it notices. */
   readonly value: Tensor<D>;
   /**
    * Summed over every backward since zeroGrad(); a framework may assign its own. Whoever replaces a gradient disposes the
@@ -22,7 +22,7 @@ export interface Parameter<D extends DType = DType> {
 
 /** Where one pull-back may add, and how to make what it added count. */
 export interface Accumulator {
-  readonly array: RealArray;
+  readonly memory: Operand;
   commit(): void;
 }
 
@@ -46,7 +46,7 @@ export class LayerParameter implements Parameter<Real> {
   }
 
   set value(value: unknown) {
-    reject('Parameter', `${this.name}.value`, 'to be written through value.dataSync(), not to be replaced', value);
+    reject('Parameter', `${this.name}.value`, 'to be written through value.assign(numbers), not to be replaced', value);
   }
 
   get grad(): Tensor | null {
@@ -83,15 +83,15 @@ export class LayerParameter implements Parameter<Real> {
   accumulator(op: string): Accumulator {
     const current = this.#grad?.disposed ? null : this.#grad;
     if (current !== null && this.#owned) {
-      return { array: memoryOf(op, `${this.name}.grad`, current), commit: () => undefined };
+      return { memory: memoryOf(op, `${this.name}.grad`, current), commit: () => current.written() };
     }
-    const { array, tensor } = output(op, this.#value.dtype, this.#value.shape);
-    if (current !== null) array.set(memoryOf(op, `${this.name}.grad`, current));
+    const { memory, tensor } = zeroOutput(op, this.#value, this.#value.shape);
+    if (current !== null) copyInto(memory, memoryOf(op, `${this.name}.grad`, current));
     const commit = () => {
       this.#grad = keep(tensor());
       this.#owned = true;
     };
-    return { array, commit };
+    return { memory, commit };
   }
 
   dispose(): void {

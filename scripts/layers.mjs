@@ -15,6 +15,7 @@ const library = [
   ['parameter.ts'],
   ['tensor'],
   ['device.ts'],
+  ['cuda.ts'],
   ['native.ts'],
   ['check.ts'],
   ['errors.ts', 'random.ts'],
@@ -28,9 +29,10 @@ const native = [
   { folder: 'native/backend.h', sees: [] },
   { folder: 'native/addon', sees: ['native/backend.h', 'native/recipes', 'Node'] },
   { folder: 'native/recipes', sees: ['native/backend.h'] },
-  { folder: 'native/cpu', sees: ['native/backend.h', 'BLAS'] },
+  { folder: 'native/guard.h', sees: ['native/backend.h'] },
+  { folder: 'native/cpu', sees: ['native/backend.h', 'native/guard.h', 'BLAS'] },
   { folder: 'native/cuda/kernels', sees: ['native/backend.h'] },
-  { folder: 'native/cuda', sees: ['native/backend.h', 'CUDA'] },
+  { folder: 'native/cuda', sees: ['native/backend.h', 'native/guard.h', 'CUDA'] },
 ];
 
 /** Headers from elsewhere that only some folders may see. Others, such as the C++ library's, are everyone's. */

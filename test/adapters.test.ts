@@ -1,7 +1,7 @@
 /** What every family promises, under every strategy, over the case table. */
 import t from 'tap';
 import { type AdapterCase, adapterCases, dtypes, families, layerShapes, oneOfEach, tolerances } from './cases.js';
-import { assertClose, assertSameBits, disposeAll, expectNoLeak, Findings, item, snapshot } from './helpers.js';
+import { assertClose, assertSameBits, disposeAll, expectNoLeak, Findings, fill, item, snapshot } from './helpers.js';
 import { bench, dense, disposeLayer, expectedGradient, makeLayer, perturb } from './layer.js';
 import * as reference from './reference.js';
 
@@ -95,7 +95,7 @@ t.test('a merged weight keeps the bits of the base where nothing was trained', a
     const layer = await makeLayer(family, on, 'auto');
     const merged = layer.mergedWeight();
     assertSameBits(t, merged, on.weight, family.name);
-    merged.dataSync().fill(7);
+    fill(merged, 7);
     const again = layer.mergedWeight();
     assertSameBits(t, again, on.weight, `${family.name}: each merged weight is a new tensor`);
     disposeAll(merged, again);

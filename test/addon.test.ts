@@ -39,7 +39,7 @@ t.test('patterns', async (t) => {
   throwsSigma(t, spmm(pattern, single(1), single(6), single(6)), 'INVALID_ARGUMENT', 'values', 'values', '2', '1');
   throwsSigma(t, spmm(pattern, single(2), single(5), single(6)), 'INVALID_ARGUMENT', 'dense', 'dense', '6', '5');
   throwsSigma(t, spmm(pattern, single(2), single(6), single(7)), 'INVALID_ARGUMENT', 'out', 'out', '6', '7');
-  throwsSigma(t, spmm(pattern, single(2), double(6), single(6)), 'INVALID_ARGUMENT', 'types', 'dense', 'float64');
+  throwsSigma(t, spmm(pattern, single(2), double(6), single(6)), 'INVALID_ARGUMENT', 'types', 'out', 'float64');
 });
 
 t.test('products and optimisers', async (t) => {
@@ -64,19 +64,45 @@ t.test('products and optimisers', async (t) => {
 });
 
 t.test('decompositions', async (t) => {
-  const svd = (problem: Record<string, unknown>) => async () =>
-    call('svd', 0, [{ a: single(6), u: single(4), s: single(2), vt: single(6), rows: 2, columns: 3, ...problem }]);
+  const whole = { a: single(6), first: 0, u: single(4), s: single(2), vt: single(6), at: 0, rows: 2, columns: 3 };
+  const svd = (problem: Record<string, unknown>) => async () => call('svd', 0, [{ ...whole, ...problem }]);
   for (const [name, wrong] of [
     ['a', single(5)],
     ['u', single(3)],
-    ['s', single(3)],
+    ['s', single(1)],
     ['vt', single(5)],
     ['vt', double(6)],
     ['rows', 0],
     ['columns', 2.5],
+    ['first', -1],
+    ['at', 0.5],
   ] as const) {
     await rejectsSigma(t, svd({ [name]: wrong }), 'INVALID_ARGUMENT', name, name);
   }
+  await rejectsSigma(t, svd({ first: 1 }), 'INVALID_ARGUMENT', 'beyond the end', 'a', '1 + 6', '6');
+  await rejectsSigma(t, svd({ at: 1 }), 'INVALID_ARGUMENT', 'beyond the results', 'u', '4 + 4', '4');
+  await rejectsSigma(t, svd({ at: 2 ** 52 }), 'INVALID_ARGUMENT', 'far beyond', '2^53');
+});
+
+t.test('copies of blocks', async (t) => {
+  const copy = (...args: unknown[]) => {
+    const to = single(6);
+    call('copyMatrix', Float32Array.of(1, 2, 3, 4, 5, 6), ...args.slice(0, 2), to, ...args.slice(2));
+    return [...to];
+  };
+  // the last two columns of (2, 3) to the first two of (2, 3)
+  t.same(copy(1, 3, 0, 3, 2, 2), [2, 3, 0, 5, 6, 0]);
+  t.same(copy(0, 6, 0, 6, 1, 6), [1, 2, 3, 4, 5, 6]);
+  for (const [what, args] of [
+    ['first', [2, 3, 0, 3, 2, 2]],
+    ['rows', [0, 3, 0, 3, 3, 1]],
+    ['target', [0, 3, 3, 3, 2, 2]],
+    ['stride', [0, 1, 0, 3, 2, 2]],
+    ['far', [2 ** 53 - 1, 3, 0, 3, 2, 2]],
+  ] as const) {
+    throwsSigma(t, () => copy(...args), 'INVALID_ARGUMENT', what);
+  }
+  throwsSigma(t, () => call('copyMatrix', single(4), 0, 2, double(4), 0, 2, 2, 2), 'INVALID_ARGUMENT', 'types', 'to');
 });
 
 t.test('adapters', async (t) => {
@@ -86,6 +112,8 @@ t.test('adapters', async (t) => {
     u: single(8),
     vt: single(6),
     diagonal: single(2),
+    origin: null,
+    rectified: false,
     pattern,
     values: single(2),
     gate: null,
@@ -104,6 +132,7 @@ t.test('adapters', async (t) => {
     ['vt', single(7)],
     ['vt', double(6)],
     ['diagonal', single(1)],
+    ['origin', single(3)],
     ['pattern', {}],
     ['values', single(3)],
     ['gate', single(2)],

@@ -2,7 +2,20 @@
 import { AdamW, type AdaptedLinear, AdaptiveVectorFreezing, type Parameter, svft, vectorFit } from 'sigmatune';
 import t from 'tap';
 import { layerShapes } from './cases.js';
-import { assertSameBits, at, disposeAll, expectNoLeak, item, real, seeded, snapshot, throwsSigma } from './helpers.js';
+import {
+  assertSameBits,
+  at,
+  disposeAll,
+  expectNoLeak,
+  item,
+  put,
+  real,
+  rewrite,
+  seeded,
+  snapshot,
+  throwsSigma,
+  write,
+} from './helpers.js';
 import { type Bench, bench, disposeLayer, parameter } from './layer.js';
 import { ReferenceFreezing } from './reference-optim.js';
 
@@ -34,8 +47,7 @@ t.test('the trace', async (t) => {
         const random = seeded(2);
         for (let step = 1; step <= 20; step++) {
           for (const { value, trainable } of parameters) {
-            const data = value.dataSync();
-            if (trainable) for (let i = 0; i < data.length; i++) data[i] = at(data, i) + 0.1 * random.normal();
+            if (trainable) rewrite(value, (before) => before + 0.1 * random.normal());
           }
           freezing.step(step);
           model.step(
@@ -68,8 +80,7 @@ t.test('by hand', async (t) => {
   const parameters = makeParameters([2, 2, 2]);
   const [a, b, c] = [item(parameters, 0), item(parameters, 1), item(parameters, 2)];
   const move = (parameter: Parameter, by: number): void => {
-    const data = parameter.value.dataSync();
-    data[0] = at(data, 0) + by;
+    rewrite(parameter.value, (before, i) => (i === 0 ? before + by : before));
   };
   const freezing = new AdaptiveVectorFreezing(parameters, { start: 1, every: 1, count: 2, freeze: 1, beta: 0.75 });
   t.same([...freezing.frozen], [], 'nobody at first');
@@ -100,9 +111,9 @@ t.test('ties go to the lower index', async (t) => {
 
 t.test('v0 is what stands at construction', async (t) => {
   const parameters = makeParameters([2, 2]);
-  item(parameters, 0).value.dataSync()[0] = 50;
+  put(item(parameters, 0).value, 0, 50);
   const freezing = new AdaptiveVectorFreezing(parameters, { start: 1, every: 1, count: 1, freeze: 1, beta: 0 });
-  item(parameters, 1).value.dataSync()[0] = (item(parameters, 1).value.dataSync()[0] ?? 0) + 1;
+  put(item(parameters, 1).value, 0, (item(parameters, 1).value.dataSync()[0] ?? 0) + 1);
   freezing.step(1);
   t.same([...freezing.frozen], ['v1'], 'an earlier move does not count');
   t.equal(freezing.strengths.get('v0'), 0);
@@ -136,8 +147,7 @@ t.test('on a layer', async (t) => {
     using on = await bench(item(layerShapes, 0), 'float64');
     const layer = await vectorFit(on.weight, { bias: on.bias, factors: on.factors, name: 'q' });
     const freezing = new AdaptiveVectorFreezing(layer.parameters, { start: 1, every: 1, count: 2, freeze: 1 });
-    const sigma = parameter(layer, 'sigma').value.dataSync();
-    sigma[0] = at(sigma, 0) + 1;
+    rewrite(parameter(layer, 'sigma').value, (before, i) => (i === 0 ? before + 1 : before));
     freezing.step(1);
     t.same([...freezing.frozen], ['q.sigma']);
     const pass = layer.forward(on.x);
@@ -183,7 +193,7 @@ t.test('a parameter that is frozen from the start is left alone', async (t) => {
   const [a, b] = [item(parameters, 0), item(parameters, 1)];
   a.trainable = false;
   const freezing = new AdaptiveVectorFreezing(parameters, { start: 1, every: 1, count: 1, freeze: 1 });
-  b.value.dataSync()[0] = 10;
+  put(b.value, 0, 10);
   freezing.step(1);
   t.same([...freezing.strengths.keys()], ['v1', 'v2'], 'it has no strength');
   t.same([...freezing.frozen], ['v1']);
@@ -225,7 +235,7 @@ t.test('release', async (t) => {
     const random = seeded(6);
     const counts: number[] = [];
     for (let step = 1; step <= 20; step++) {
-      for (const { value } of parameters) value.dataSync()[0] = random.normal();
+      for (const { value } of parameters) put(value, 0, random.normal());
       freezing.step(step);
       counts.push(freezing.frozen.length);
       t.same(
@@ -268,7 +278,7 @@ t.test('the state of a run', async (t) => {
     const freezing = new AdaptiveVectorFreezing(parameters, settings);
     const random = seeded(3);
     for (let step = 1; step <= 4; step++) {
-      for (const { value, trainable } of parameters) if (trainable) value.dataSync()[0] = 5 * random.normal();
+      for (const { value, trainable } of parameters) if (trainable) put(value, 0, 5 * random.normal());
       freezing.step(step);
     }
     const state = freezing.state();
@@ -285,7 +295,7 @@ t.test('the state of a run', async (t) => {
     t.same(again.state(), saved, `${dtype}: as it was saved`);
 
     const others = makeParameters([4, 1, 9, 6, 3], dtype);
-    for (const [i, { value }] of others.entries()) value.dataSync().set(snapshot(item(parameters, i).value));
+    for (const [i, { value }] of others.entries()) write(value, snapshot(item(parameters, i).value));
     const resumed = new AdaptiveVectorFreezing(others, settings);
     resumed.loadState(saved);
     t.same(
@@ -299,8 +309,8 @@ t.test('the state of a run', async (t) => {
     t.same(resumed.frozen, again.frozen, `${dtype}: in the same order`);
     // Both go on alike, from v0 of the first run: the values of now are far from it.
     for (const [i, { value }] of parameters.entries()) {
-      value.dataSync().set(item(starts, i));
-      item(others, i).value.dataSync().set(item(starts, i));
+      write(value, item(starts, i));
+      write(item(others, i).value, item(starts, i));
     }
     again.step(6);
     resumed.step(6);
@@ -319,8 +329,7 @@ t.test('the order of the frozen outlives a save', async (t) => {
   const freezing = new AdaptiveVectorFreezing(parameters, settings);
   // v2 moves most, then v0, and v1 and v3 equally: of those the earlier.
   for (const [i, by] of [2, 1, 8, 1].entries()) {
-    const data = item(parameters, i).value.dataSync();
-    data[0] = at(data, 0) + by;
+    rewrite(item(parameters, i).value, (before, j) => (j === 0 ? before + by : before));
   }
   freezing.step(1);
   t.equal(freezing.frozen.join(), 'v2,v0,v1', 'the strongest first');
@@ -345,7 +354,7 @@ async function startRun(on: Bench, values?: readonly Float64Array[]): Promise<Ru
     await svft(weight, { factors, bias, name: 'b', pattern: 'banded', offDiagonals: 1 }),
   ];
   const parameters = layers.flatMap((layer) => layer.parameters);
-  for (const [i, { value }] of parameters.entries()) if (values) value.dataSync().set(item(values, i));
+  for (const [i, { value }] of parameters.entries()) if (values) write(value, item(values, i));
   const optimizer = new AdamW(parameters, { lr: 0.03 });
   const freezing = new AdaptiveVectorFreezing(parameters, { start: 3, every: 2, count: 4, freeze: 2, release: true });
   return { layers, optimizer, freezing };
@@ -410,7 +419,7 @@ t.test('states that are not taken', async (t) => {
   const settings = { start: 1, every: 1, count: 3, freeze: 1 };
   const parameters = makeParameters([2, 3]);
   const freezing = new AdaptiveVectorFreezing(parameters, settings);
-  item(parameters, 1).value.dataSync()[0] = 9;
+  put(item(parameters, 1).value, 0, 9);
   freezing.step(1);
   const good = freezing.state() as { parameters: readonly Record<string, unknown>[] };
   const [first, second] = [item(good.parameters, 0), item(good.parameters, 1)];
@@ -465,7 +474,7 @@ t.test('a vector that has left the numbers is named, and nothing is moved', asyn
   freezing.step(1);
   const before = [...freezing.strengths];
   for (const broken of [Number.NaN, Number.POSITIVE_INFINITY]) {
-    item(parameters, 1).value.dataSync()[2] = broken;
+    put(item(parameters, 1).value, 2, broken);
     throwsSigma(t, () => freezing.step(2), 'NON_FINITE', String(broken), 'v1.value', String(broken));
     t.same([...freezing.strengths], before, 'strengths are what they were');
   }
@@ -477,10 +486,10 @@ t.test('what the caller freezes stays frozen', async (t) => {
   const options = { start: 1, every: 1, count: 2, freeze: 1, release: true };
   const freezing = new AdaptiveVectorFreezing(parameters, options);
   const [first, second, third] = [item(parameters, 0), item(parameters, 1), item(parameters, 2)];
-  first.value.dataSync()[0] = 100;
+  put(first.value, 0, 100);
   freezing.step(1);
   third.trainable = false;
-  second.value.dataSync()[0] = 1e6;
+  put(second.value, 0, 1e6);
   freezing.step(2);
   const trainable = () => parameters.map((parameter) => parameter.trainable);
   t.same(trainable(), [true, false, false], 'freezing moves on to the second');
@@ -493,13 +502,13 @@ t.test('a state says who is watched', async (t) => {
   const parameters = makeParameters([3, 3, 3]);
   const options = { start: 1, every: 1, count: 9, freeze: 1 };
   const freezing = new AdaptiveVectorFreezing(parameters, options);
-  item(parameters, 1).value.dataSync()[0] = 50;
+  put(item(parameters, 1).value, 0, 50);
   freezing.step(1);
   const state = freezing.state();
   // On the same objects, of which one is frozen now.
   const resumed = new AdaptiveVectorFreezing(parameters, options);
   resumed.loadState(state);
-  item(parameters, 0).value.dataSync()[0] = 1e5;
+  put(item(parameters, 0).value, 0, 1e5);
   resumed.step(2);
   freezing.step(2);
   t.same([...resumed.strengths], [...freezing.strengths], 'all three are watched');

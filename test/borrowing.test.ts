@@ -5,6 +5,8 @@ import { dtypes, type FamilyCase, families, type LayerShape, type Strategy, tole
 import {
   assertClose,
   assertSameBits,
+  bytes,
+  cpuOnly,
   disposeAll,
   expectNoLeak,
   Findings,
@@ -19,7 +21,6 @@ import {
   addTo,
   batchFrom,
   batchOf,
-  bytes,
   checkSums,
   expected,
   heldBy,
@@ -333,7 +334,7 @@ function detach(x: Tensor): void {
   structuredClone(buffer, { transfer: [buffer as ArrayBuffer] });
 }
 
-t.test('a borrowed buffer that is detached before backward', async (t) => {
+t.test('a borrowed buffer that is detached before backward', { skip: cpuOnly }, async (t) => {
   await expectNoLeak(t, 'detached', async () => {
     using on = await bench(square, 'float64');
     for (const family of kinds) {

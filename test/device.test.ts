@@ -8,6 +8,7 @@ import {
   systemInfo,
   tensor,
   threads,
+  timed,
   vectorFit,
   zeros,
 } from 'sigmatune';
@@ -141,4 +142,17 @@ t.test('every SIMD level of this machine gives the same answers', { timeout: 60_
     t.equal(simd, levels[Math.min(i, best)], `${level} is what it says, or all that there is`);
     assertClose(t, numbers, baseline.numbers, tolerances.float32, `${level}: as the baseline, to rounding`);
   }
+});
+
+t.test('timed', async (t) => {
+  const wait = () => {
+    const end = performance.now() + 20;
+    while (performance.now() < end);
+  };
+  const milliseconds = timed('cpu', wait);
+  t.ok(milliseconds >= 19 && milliseconds < 2000, `${milliseconds} ms`);
+  t.ok(timed('cpu', () => undefined) < milliseconds, 'nothing takes less');
+  throwsSigma(t, () => timed('cpu', 5 as never), 'INVALID_ARGUMENT', 'no function', 'body');
+  throwsSigma(t, () => timed('cpu', async () => {}), 'INVALID_ARGUMENT', 'a promise', 'body', 'synchronous');
+  throwsSigma(t, () => timed('gpu' as Device, wait), 'INVALID_ARGUMENT', 'no device', 'device');
 });

@@ -1,15 +1,17 @@
 /** `enabled`: a layer that is switched off is the layer before it was adapted, and comes back as it was. */
-import { AdamW, type AdaptedLinear, memory, siva, svft, type Tensor, tidy, vectorFit } from 'sigmatune';
+import { AdamW, type AdaptedLinear, siva, svft, type Tensor, tidy, vectorFit } from 'sigmatune';
 import t from 'tap';
 import { dtypes, type FamilyCase, families, type LayerShape, layerShapes, oneOfEach, tolerances } from './cases.js';
 import {
   assertClose,
   assertSameBits,
   at,
+  bytes,
   type Check,
   disposeAll,
   expectNoLeak,
   Findings,
+  fill,
   item,
   real,
   snapshot,
@@ -109,7 +111,7 @@ t.test('no parameter is read while off', async (t) => {
     for (const strategy of family.strategies) {
       const layer = await makeLayer(family, on, strategy);
       layer.enabled = false;
-      for (const { value } of layer.parameters) value.dataSync().fill(Number.NaN);
+      for (const { value } of layer.parameters) fill(value, Number.NaN);
       const findings = new Findings();
       checkPasses(findings, layer, on, 'NaN everywhere');
       t.same(findings.failures, [], `${family.name}, ${strategy}`);
@@ -151,7 +153,7 @@ t.test('what is merged while off is a new tensor', async (t) => {
     const layer = await makeLayer(family, on, 'auto');
     layer.enabled = false;
     const [weight, bias] = [layer.mergedWeight(), layer.mergedBias()];
-    weight.dataSync().fill(9);
+    fill(weight, 9);
     bias?.dataSync().fill(9);
     disposeAll(weight, bias);
     const [again, biasAgain] = [layer.mergedWeight(), layer.mergedBias()];
@@ -294,7 +296,7 @@ t.test('passes belong to the time they were recorded', async (t) => {
         const recordedOn = layer.forward(on.x);
         layer.enabled = false;
         const recordedOff = layer.forward(on.x);
-        for (const { value } of layer.parameters) value.dataSync().fill(3);
+        for (const { value } of layer.parameters) fill(value, 3);
         const late = recordedOn.backward(on.dy);
         assertSameBits(findings, late, dx, 'recorded on, pulled back off: dx of its forward');
         const sums = gradientsOf(layer);
@@ -318,10 +320,10 @@ t.test('a pass that was recorded off', async (t) => {
     for (const family of oneOfEach) {
       const layer = await makeLayer(family, on, 'auto');
       layer.enabled = false;
-      const before = memory().bytes['cpu'] ?? 0;
+      const before = bytes();
       const unused = layer.forward(on.x);
       unused.y.dispose();
-      t.equal(memory().bytes['cpu'], before, `${family.name}: keeps nothing of its own`);
+      t.equal(bytes(), before, `${family.name}: keeps nothing of its own`);
       unused.dispose();
       throwsSigma(t, () => unused.backward(on.dy), 'DISPOSED', `${family.name}: after dispose`);
       const short = real(new Float64Array(tall.out), [1, tall.out], 'float32');
@@ -412,9 +414,9 @@ t.test('layers on one set of factors', async (t) => {
       ['svft', () => svft(on.weight, { factors: on.factors, bias: on.bias, pattern: 'banded', offDiagonals: 1 })],
       ['vectorfit', () => vectorFit(on.weight, { factors: on.factors, bias: on.bias })],
     ] as const) {
-      const start = memory().bytes['cpu'] ?? 0;
+      const start = bytes();
       const [one, two] = [await make(), await make()];
-      const grown = (memory().bytes['cpu'] ?? 0) - start;
+      const grown = bytes() - start;
       // A trained bias is kept once more, as it was.
       const kept = label === 'vectorfit' ? 2 * on.bias.size : 0;
       const parameters = 8 * (one.parameterCount + two.parameterCount + kept);

@@ -21,10 +21,12 @@ import {
 import t from 'tap';
 import {
   assertSameBits,
+  cpuOnly,
   disposeAll,
   disposeSvd,
   expectNoLeak,
   gaussian,
+  put,
   rejectsSigma,
   seeded,
   snapshot,
@@ -66,7 +68,8 @@ for (const [kind, make, code] of [
   ['disposed', disposed, 'DISPOSED'],
   ['detached', detached, ['INVALID_ARGUMENT', 'DISPOSED']],
 ] as const) {
-  t.test(`a ${kind} tensor in every place`, async (t) => {
+  const skip = kind === 'detached' && cpuOnly;
+  t.test(`a ${kind} tensor in every place`, { skip }, async (t) => {
     const good = gaussian(seeded(1), [4, 4], 'float32');
     const vector = gaussian(seeded(1), [4], 'float32');
     const values = gaussian(seeded(1), [pattern.entries], 'float32');
@@ -117,7 +120,7 @@ for (const [kind, make, code] of [
 }
 
 t.test('a weight, factors or parameter that is taken away from a living layer', async (t) => {
-  for (const take of ['dispose', 'detach'] as const) {
+  for (const take of cpuOnly ? (['dispose'] as const) : (['dispose', 'detach'] as const)) {
     const array = Float32Array.from(seeded(2).normals(16));
     const weight = Tensor.wrap(array, [4, 4]);
     const x = gaussian(seeded(1), [2, 4], 'float32');
@@ -166,7 +169,7 @@ t.test('a weight, factors or parameter that is taken away from a living layer', 
 
 t.test('types that no layer computes in', async (t) => {
   const single = gaussian(seeded(1), [4, 4], 'float32');
-  for (const dtype of ['bfloat16', 'int32'] as const) {
+  for (const dtype of cpuOnly ? (['int32'] as const) : (['bfloat16', 'int32'] as const)) {
     const weight = single.cast(dtype);
     for (const [name, make] of [
       ['svft', svft],
@@ -192,7 +195,7 @@ t.test('types that no layer computes in', async (t) => {
   disposeSvd(factors);
 });
 
-t.test('a resized buffer', async (t) => {
+t.test('a resized buffer', { skip: cpuOnly }, async (t) => {
   // A resizable ArrayBuffer can shrink under its view: reading past its end must not happen.
   const Resizable = ArrayBuffer as unknown as new (
     length: number,
@@ -322,7 +325,7 @@ t.test('a misspelt option is never ignored', async (t) => {
 t.test("errors go by the caller's function and argument", async (t) => {
   const square = gaussian(seeded(1), [6, 6], 'float64');
   const broken = gaussian(seeded(1), [6, 6], 'float64');
-  broken.dataSync()[8] = Number.NaN;
+  put(broken, 8, Number.NaN);
   const tall = gaussian(seeded(1), [6, 4], 'float64');
   const factors = await svd(tall);
   await expectNoLeak(t, 'refused', async () => {
@@ -428,7 +431,7 @@ t.test('messages say what to do next', async (t) => {
   const replace = () => {
     loose<{ value: unknown }>(m).value = weight;
   };
-  throwsSigma(t, replace, 'INVALID_ARGUMENT', 'a replaced value', 'm.value', 'dataSync');
+  throwsSigma(t, replace, 'INVALID_ARGUMENT', 'a replaced value', 'm.value', 'assign');
   const construct = loose<new () => unknown>(Tensor);
   throwsSigma(t, () => new construct(), 'INVALID_ARGUMENT', 'new Tensor', 'Tensor.wrap');
   throwsSigma(t, () => tensor([1, 2, 3], [2, 2]), 'SHAPE_MISMATCH', 'too few', '3 elements', '4 in [2, 2]');

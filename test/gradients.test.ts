@@ -2,7 +2,7 @@
 import type { AdaptedLinear, Tensor } from 'sigmatune';
 import t from 'tap';
 import { type AdapterCase, adapterCases } from './cases.js';
-import { assertClose, at, disposeAll, item, snapshot, type Tolerance } from './helpers.js';
+import { assertClose, at, disposeAll, item, put, rewrite, snapshot, type Tolerance, write } from './helpers.js';
 import { bench, disposeLayer, makeLayer, perturb } from './layer.js';
 
 const step = 1e-4;
@@ -20,19 +20,17 @@ function loss(layer: AdaptedLinear, x: Tensor, dy: ArrayLike<number>): number {
   return sum;
 }
 
-/** ∂L/∂value by moving one number at a time in the tensor's own memory. */
+/** ∂L/∂value by moving one number at a time. */
 function differences(value: Tensor, evaluate: () => number): Float64Array {
-  const data = value.dataSync();
-  const out = new Float64Array(data.length);
-  for (let i = 0; i < data.length; i++) {
-    const before = at(data, i);
-    data[i] = before + step;
+  const start = snapshot(value);
+  return start.map((before, i) => {
+    put(value, i, before + step);
     const above = evaluate();
-    data[i] = before - step;
-    out[i] = (above - evaluate()) / (2 * step);
-    data[i] = before;
-  }
-  return out;
+    put(value, i, before - step);
+    const difference = (above - evaluate()) / (2 * step);
+    write(value, start);
+    return difference;
+  });
 }
 
 const groups = new Map<string, AdapterCase[]>();
@@ -80,25 +78,17 @@ t.test('the gradient of a chain of layers', async (t) => {
   const dy = snapshot(on.dy);
   const evaluate = (): number => {
     const hidden = first.apply(on.x);
-    const data = hidden.dataSync();
-    data.forEach((value, i) => {
-      data[i] = Math.tanh(value);
-    });
+    rewrite(hidden, Math.tanh);
     const out = loss(second, hidden, dy);
     hidden.dispose();
     return out;
   };
   const one = first.forward(on.x);
-  const activations = one.y.dataSync();
-  activations.forEach((value, i) => {
-    activations[i] = Math.tanh(value);
-  });
+  rewrite(one.y, Math.tanh);
+  const activations = snapshot(one.y);
   const two = second.forward(one.y);
   const dh = two.backward(on.dy);
-  const dhData = dh.dataSync();
-  dhData.forEach((value, i) => {
-    dhData[i] = value * (1 - at(activations, i) ** 2);
-  });
+  rewrite(dh, (value, i) => value * (1 - at(activations, i) ** 2));
   const dx = one.backward(dh);
   const loose: Tolerance = { atol: 1e-7, rtol: 1e-7 };
   assertClose(t, dx, differences(on.x, evaluate), loose, 'dx');

@@ -1,7 +1,7 @@
 import { inspect, isDeepStrictEqual } from 'node:util';
 import { uniformFloat64 } from 'pure-rand/distribution/uniformFloat64';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
-import { type ErrorCode, memory, type Real, SigmaError, type Svd, type Tensor, tensor } from 'sigmatune';
+import { type Device, type ErrorCode, memory, type Real, SigmaError, type Svd, type Tensor, tensor } from 'sigmatune';
 
 /** The little of tap that the helpers need. */
 export interface Check {
@@ -117,6 +117,26 @@ export function disposeAll(...things: readonly (Disposable | null | undefined)[]
 
 export function disposeSvd(...results: readonly Svd[]): void {
   for (const { u, s, vt } of results) disposeAll(u, s, vt);
+}
+
+// ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
+
+export function write(tensor: Tensor, source: ArrayLike<number>): void {
+  tensor.assign(source);
+}
+
+export function fill(tensor: Tensor, value: number): void {
+  tensor.assign(new Float64Array(tensor.size).fill(value));
+}
+
+/** Overwrites every number by what `change` makes of it. */
+export function rewrite(tensor: Tensor, change: (value: number, index: number) => number): void {
+  tensor.assign(snapshot(tensor).map(change));
+}
+
+/** Overwrites one number. */
+export function put(tensor: Tensor, index: number, value: number): void {
+  rewrite(tensor, (before, i) => (i === index ? value : before));
 }
 
 // ── comparisons ──────────────────────────────────────────────────────────────────────────────────────────
@@ -256,6 +276,17 @@ export async function rejectsSigma(
 function census(): { tensors: number; bytes: Record<string, number> } {
   const { tensors, bytes } = memory();
   return { tensors, bytes: Object.fromEntries(Object.entries(bytes).filter(([, count]) => count !== 0)) };
+}
+
+/** The device that tests run on: see test/on-device. */
+export const testDevice = (process.env['SIGMATUNE_TEST_DEVICE'] || 'cpu') as Device;
+
+/** Skips, with the reason, what holds of the CPU's tensors alone: they are JavaScript's own memory. */
+export const cpuOnly = testDevice !== 'cpu' && `about the CPU's own memory, not on ${testDevice}`;
+
+/** The bytes that tensors of that device hold. */
+export function bytes(): number {
+  return memory().bytes[testDevice] ?? 0;
 }
 
 /** memory() is after `body` what it was before. */

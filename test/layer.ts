@@ -1,7 +1,7 @@
 /** What the tests of adapters share: a case made into a layer, its data, and its reference. */
 import { type AdaptedLinear, type Parameter, type Real, type Svd, svd, type Tensor } from 'sigmatune';
 import type { FamilyCase, LayerOptions, LayerShape, Strategy } from './cases.js';
-import { disposeAll, disposeSvd, gaussian, type Random, seeded, snapshot } from './helpers.js';
+import { disposeAll, disposeSvd, gaussian, type Random, rewrite, seeded, snapshot } from './helpers.js';
 import { type Gradients, type Matrix, matrix } from './reference.js';
 
 /** Everything one shape and one type need; the factors are shared by all its layers. */
@@ -49,12 +49,11 @@ export function makeLayer(
   return family.make(on.weight, { strategy, bias: on.bias, factors: on.factors, ...more });
 }
 
-/** Moves every parameter off its start, through the very memory the layer reads; the same for the same seed. */
+/** Moves every parameter off its start; the same for the same seed. */
 export function perturb(layer: AdaptedLinear, seed = 5): void {
   for (const { name, value } of layer.parameters) {
     const random = seeded(seed + name.length);
-    const data = value.dataSync();
-    for (let i = 0; i < data.length; i++) data[i] = (data[i] ?? 0) + 0.3 * random.normal();
+    rewrite(value, (before) => before + 0.3 * random.normal());
   }
 }
 
@@ -62,10 +61,6 @@ export function parameter(layer: AdaptedLinear, name: string): Parameter {
   const found = layer.parameters.find((entry) => entry.name === name || entry.name.endsWith(`.${name}`));
   if (!found) throw new Error(`no parameter ${name} among ${layer.parameters.map((entry) => entry.name)}`);
   return found;
-}
-
-export function write(tensor: Tensor, source: ArrayLike<number>): void {
-  tensor.dataSync().set(source);
 }
 
 export function dense(tensor: Tensor): Matrix {

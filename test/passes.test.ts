@@ -1,19 +1,21 @@
 /** Forward passes and their pull-backs: what they add, what they keep, how often they can be used. */
-import { memory } from 'sigmatune';
 import t from 'tap';
 import { layerShapes, oneOfEach, tolerances } from './cases.js';
 import {
   assertClose,
   assertSameBits,
   at,
+  bytes,
   disposeAll,
   expectNoLeak,
+  fill,
   gaussian,
   item,
   snapshot,
   throwsSigma,
+  write,
 } from './helpers.js';
-import { bench, clearGradients, disposeLayer, gradientsOf, makeLayer, perturb, write } from './layer.js';
+import { bench, clearGradients, disposeLayer, gradientsOf, makeLayer, perturb } from './layer.js';
 
 const square = item(layerShapes, 0);
 const tall = item(layerShapes, 1);
@@ -161,10 +163,10 @@ t.test('a pass keeps what it needs', async (t) => {
       const x = gaussian(on.random, on.x.shape, 'float64');
       write(x, snapshot(on.x));
       const pass = layer.forward(x);
-      x.dataSync().fill(99);
+      fill(x, 99);
       x.dispose();
-      for (const { value } of layer.parameters) value.dataSync().fill(-3);
-      pass.y.dataSync().fill(5);
+      for (const { value } of layer.parameters) fill(value, -3);
+      fill(pass.y, 5);
       pass.y.dispose();
       const late = pass.backward(on.dy);
       assertClose(t, late, dx, tolerances.float64, `${label}: dx after x and the parameters were overwritten`);
@@ -342,10 +344,10 @@ t.test('a pass keeps nothing for parameters that are frozen', async (t) => {
       // Where a W' is needed it is built by now; it is the layer's, not the pass's.
       layer.apply(on.x).dispose();
       disposeAll(layer.forward(on.x).y);
-      const before = memory().bytes['cpu'] ?? 0;
+      const before = bytes();
       const pass = layer.forward(on.x);
       pass.y.dispose();
-      t.equal(memory().bytes['cpu'], before, `${family.name}, ${strategy}`);
+      t.equal(bytes(), before, `${family.name}, ${strategy}`);
       pass.dispose();
       disposeLayer(layer);
     }

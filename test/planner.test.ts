@@ -4,6 +4,7 @@ import t from 'tap';
 import { dtypes, type FamilyCase, families, type LayerShape, oneOfEach, type Strategy, truncated } from './cases.js';
 import {
   assertSameBits,
+  bytes,
   disposeAll,
   expectNoLeak,
   Findings,
@@ -13,7 +14,7 @@ import {
   snapshot,
 } from './helpers.js';
 import { type Bench, bench, clearGradients, disposeLayer, gradientsOf, perturb } from './layer.js';
-import { bytes, heldBy, layerWith, type Saving } from './steps.js';
+import { heldBy, layerWith, type Saving } from './steps.js';
 
 type Plan = ReturnType<AdaptedLinear['explain']>;
 

@@ -30,5 +30,22 @@ export async function runScript(name: string, ...parameters: readonly string[]):
   return { code, signal, out, err };
 }
 
+/** Runs `body` with these variables in the environment, for this process's own native code and for its children. */
+export async function withEnvironment<T>(
+  variables: Readonly<Record<string, string>>,
+  body: () => T | Promise<T>,
+): Promise<T> {
+  const before = Object.keys(variables).map((name) => [name, process.env[name]] as const);
+  Object.assign(process.env, variables);
+  try {
+    return await body();
+  } finally {
+    for (const [name, value] of before) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  }
+}
+
 /** A process that ended by itself and complained of nothing. */
 export const quiet = (out: string, code = 0): Outcome => ({ code, signal: null, out, err: '' });

@@ -16,6 +16,7 @@ import {
   seeded,
   snapshot,
   withSpectrum,
+  write,
 } from './helpers.js';
 import { dense, disposeLayer, parameter } from './layer.js';
 import * as reference from './reference.js';
@@ -62,7 +63,7 @@ t.test('k by the variance rule', async (t) => {
       t.same([layer.rank, parameter(layer, 's').value.size, layer.parameterCount], [k, k, k], label);
       // s = 1, 2, …: s[0] belongs to the largest of the chosen σ.
       const chosen = Array.from({ length: k }, (_, i) => i + 1);
-      parameter(layer, 's').value.dataSync().set(chosen);
+      write(parameter(layer, 's').value, chosen);
       const expected = s.map((sigma, i) => sigma + (chosen[select === 'top' ? i : i - (s.length - k)] ?? 0));
       const merged = layer.mergedWeight();
       assertClose(t, merged, reference.diagonal(expected).data, tolerances.float64, `${label}: which`);
@@ -151,7 +152,7 @@ t.test('Theorem 4: one example is fitted exactly', async (t) => {
     const p = reference.matmul(dense(x), reference.transpose(dense(factors.vt)));
     const q = reference.matmul(dense(target), dense(factors.u));
     const s = snapshot(factors.s).map((sigma, i) => at(q.data, i) / at(p.data, i) - sigma);
-    parameter(layer, 's').value.dataSync().set(s);
+    write(parameter(layer, 's').value, s);
     const y = layer.apply(x);
     assertClose(t, y, target, { atol: 1e-11, rtol: 0 }, `${strategy}: no loss is left`);
     disposeAll(weight, x, target, y);
@@ -171,7 +172,7 @@ t.test('orthonormal factors stay as given', async (t) => {
     'float64',
   );
   const layer = await siva(weight, { factors: { u, s, vt }, count: 2 });
-  parameter(layer, 's').value.dataSync().set([10, 20]);
+  write(parameter(layer, 's').value, [10, 20]);
   const merged = layer.mergedWeight();
   const expected = reference.matmul(reference.matmul(dense(u), reference.diagonal([6, 5, 4, 3, 12, 21])), dense(vt));
   assertClose(t, merged, expected.data, tolerances.float64, 'W0 + U_k diag(s) V_kᵀ');

@@ -1,15 +1,7 @@
 /** What the tests of whole steps share: layers told of steps and bytes, batches of several sizes, what each should add. */
-import {
-  type AdaptedLinear,
-  type AdapterOptions,
-  memory,
-  type Parameter,
-  type Pass,
-  type Real,
-  type Tensor,
-} from 'sigmatune';
+import type { AdaptedLinear, AdapterOptions, Parameter, Pass, Real, Tensor } from 'sigmatune';
 import { type FamilyCase, familyCase, type LayerOptions, type Strategy, tolerances } from './cases.js';
-import { assertClose, type Check, disposeAll, gaussian, snapshot } from './helpers.js';
+import { assertClose, bytes, type Check, disposeAll, gaussian, put, snapshot } from './helpers.js';
 import { type Bench, dense, expectedGradient, makeLayer, perturb } from './layer.js';
 import * as reference from './reference.js';
 
@@ -45,8 +37,8 @@ export const kinds = named(
 /** Off its start, with a negative number among σ where there is room for one. */
 export function move(layer: AdaptedLinear, seed = 5): void {
   perturb(layer, seed);
-  const sigma = layer.parameters.find(({ name }) => name === 'sigma')?.value.dataSync();
-  if (sigma && sigma.length > 1) sigma[sigma.length - 1] = -0.5;
+  const sigma = layer.parameters.find(({ name }) => name === 'sigma')?.value;
+  if (sigma && sigma.size > 1) put(sigma, sigma.size - 1, -0.5);
 }
 
 export interface Batch extends Disposable {
@@ -116,10 +108,6 @@ export function pullBack(pass: Pass, dy: Tensor): void {
 
 export function once(layer: AdaptedLinear, { x, dy }: Pick<Batch, 'x' | 'dy'>): void {
   pullBack(layer.forward(x), dy);
-}
-
-export function bytes(): number {
-  return memory().bytes['cpu'] ?? 0;
 }
 
 /** What a pass keeps: what its end gives back. */

@@ -1,6 +1,6 @@
 /** What the tests of SVFT's patterns share: a weight with its factors, and the cells that a layer really trains. */
 import { type AdaptedLinear, type SparsityPattern, type Svd, svd, type Tensor } from 'sigmatune';
-import { at, gaussian, seeded, snapshot, values } from './helpers.js';
+import { at, fill, gaussian, seeded, snapshot, values } from './helpers.js';
 import { dense, parameter } from './layer.js';
 import * as reference from './reference.js';
 
@@ -15,8 +15,7 @@ export async function weightAndFactors(
 
 /** The cells of M that a layer trains, read off its merged weight: M = (Uᵀ W' V − diag σ) / g with every value 1. */
 export function cellsOf(layer: AdaptedLinear): string[] {
-  const m = parameter(layer, 'm').value.dataSync();
-  m.fill(1);
+  fill(parameter(layer, 'm').value, 1);
   const gate = layer.parameters.find(({ name }) => name === 'gate');
   const g = gate ? reference.sigmoid(at(values(gate.value), 0)) : 1;
   const merged = layer.mergedWeight();

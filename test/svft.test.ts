@@ -18,9 +18,11 @@ import {
   disposeAll,
   disposeSvd,
   expectNoLeak,
+  fill,
   gaussian,
   real,
   rejectsSigma,
+  rewrite,
   seeded,
   snapshot,
   values,
@@ -341,8 +343,7 @@ t.test('options of another pattern are ignored', async (t) => {
     ] as const;
     t.equal(layer.parameterCount, plain.parameterCount, `${label}: as many numbers`);
     for (const each of [layer, plain]) {
-      const m = parameter(each, 'm').value.dataSync();
-      for (let p = 0; p < m.length; p++) m[p] = Math.sin(p + 1);
+      rewrite(parameter(each, 'm').value, (_, p) => Math.sin(p + 1));
     }
     const [y, expected] = [layer.apply(x), plain.apply(x)];
     assertSameBits(t, y, expected, `${label}: the same layer`);
@@ -516,15 +517,15 @@ t.test('given factors that are filled up', async (t) => {
         const y = layer.apply(x);
         assertClose(t, y, reference.linear(dense(x), head).data, tolerances.float64, `${label}: y`);
         // Those of σ = 0 train as well.
-        const m = parameter(layer, 'm').value.dataSync();
-        m.fill(1);
+        const m = parameter(layer, 'm').value;
+        fill(m, 1);
         const moved = layer.mergedWeight();
         const pattern = SparsityPattern.banded(6, 1);
         const operator = {
           u: dense(factors.u),
           vt: dense(factors.vt),
           sigma: snapshot(factors.s),
-          m: { pattern, values: m },
+          m: { pattern, values: snapshot(m) },
           gate: 0,
         };
         assertClose(t, moved, reference.mergedWeight(operator).data, tolerances.float64, `${label}: trained`);

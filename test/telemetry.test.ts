@@ -22,14 +22,18 @@ import {
   disposeAll,
   expectNoLeak,
   Findings,
+  fill,
   gaussian,
   item,
+  put,
   real,
   rejectsSigma,
+  rewrite,
   seeded,
   snapshot,
   throwsSigma,
   withSpectrum,
+  write,
 } from './helpers.js';
 import { type Bench, bench, dense, disposeLayer, gradientsOf, makeLayer, parameter, perturb } from './layer.js';
 import * as reference from './reference.js';
@@ -61,11 +65,11 @@ function untrained(family: FamilyCase, layer: AdaptedLinear, on: Bench): referen
   if (!leavesOut(family)) return dense(on.weight);
   const m = parameter(layer, 'm').value;
   const values = snapshot(m);
-  m.dataSync().fill(0);
+  fill(m, 0);
   const merged = layer.mergedWeight();
   const start = dense(merged);
   merged.dispose();
-  m.dataSync().set(values);
+  write(m, values);
   return start;
 }
 
@@ -226,7 +230,7 @@ t.test('the gate and the frozen', async (t) => {
   const layer = await svft(on.weight, { factors: on.factors, name: 'blocks.0.q' });
   t.equal(layer.telemetry().gate, 0.5, 'γ = 0');
   for (const gamma of [-2.5, 1, 40, 800, -800]) {
-    parameter(layer, 'gate').value.dataSync()[0] = gamma;
+    put(parameter(layer, 'gate').value, 0, gamma);
     within(t, layer.telemetry().gate, reference.sigmoid(gamma), 1e-15, `γ = ${gamma}`);
   }
   parameter(layer, 'm').trainable = false;
@@ -243,7 +247,7 @@ t.test('the gate and the frozen', async (t) => {
   parameter(fit, 'bias').trainable = false;
   t.same(fit.telemetry().frozen, ['bias'], 'a bias too');
   const { change, drift } = fit.telemetry();
-  parameter(fit, 'bias').value.dataSync().fill(99);
+  fill(parameter(fit, 'bias').value, 99);
   t.same([fit.telemetry().change, fit.telemetry().drift], [change, drift], 'the bias is no part of the weight');
   disposeLayer(fit);
 });
@@ -251,9 +255,9 @@ t.test('the gate and the frozen', async (t) => {
 t.test('σ below zero', async (t) => {
   using on = await bench(square, 'float64');
   const layer = await vectorFit(on.weight, { factors: on.factors });
-  const sigma = parameter(layer, 'sigma').value.dataSync();
+  const sigma = parameter(layer, 'sigma').value;
   const before = snapshot(sigma);
-  sigma.set(before.map((value) => -value));
+  rewrite(sigma, (value) => -value);
   const { effectiveRank: rank, drift, change } = layer.telemetry();
   within(t, rank.after, rank.before, 1e-12, 'magnitudes count');
   within(t, drift?.max, 2 * at(before, 0), 1e-12, 'through zero and out on the other side');
@@ -290,7 +294,7 @@ t.test('reading changes nothing', async (t) => {
         const y = layer.apply(on.x);
         assertSameBits(findings, y, before, 'y');
         const copy = structuredClone(told);
-        for (const { value } of layer.parameters) value.dataSync().fill(0.25);
+        for (const { value } of layer.parameters) fill(value, 0.25);
         findings.same(told, copy, 'what was told stays');
         t.same(findings.failures, [], `${family.name}, ${strategy}`);
         disposeAll(before, pass.y, pass, dx, y);
@@ -339,7 +343,7 @@ t.test('the spectrum of the merged weight', async (t) => {
             perturb(layer);
             const found = await layer.spectrum({});
             checkSpectrum(findings, found, layer, dtype, 'moved');
-            found.dataSync().fill(-1);
+            fill(found, -1);
             const again = await layer.spectrum();
             checkSpectrum(findings, again, layer, dtype, 'a new tensor each time');
             t.same(findings.failures, [], `${family.name}, ${shape.name}, ${strategy}, ${dtype}`);
@@ -360,7 +364,7 @@ t.test('the spectrum is that of the call', async (t) => {
       perturb(layer);
       const expected = reference.singularValues(mergedOf(layer));
       const [first, second] = [layer.spectrum(), layer.spectrum()];
-      for (const { value } of layer.parameters) value.dataSync().fill(7);
+      for (const { value } of layer.parameters) fill(value, 7);
       disposeLayer(layer);
       for (const found of await Promise.all([first, second])) {
         assertClose(t, found, expected, spectrumTolerances.float64, `${family.name}: written and disposed meanwhile`);
@@ -373,7 +377,7 @@ t.test('the spectrum is that of the call', async (t) => {
 t.test('σ below zero, in the spectrum', async (t) => {
   using on = await bench(tall, 'float64');
   const layer = await vectorFit(on.weight, { factors: on.factors });
-  parameter(layer, 'sigma').value.dataSync().set([1, -5, 0, 2, -3, -0]);
+  write(parameter(layer, 'sigma').value, [1, -5, 0, 2, -3, -0]);
   const found = await layer.spectrum();
   assertClose(t, found, [5, 3, 2, 1, 0, 0], tolerances.float64, 'magnitudes, in order');
   found.dispose();
@@ -418,7 +422,7 @@ t.test('numbers that are none', async (t) => {
   using on = await bench(square, 'float64');
   for (const family of oneOfEach) {
     const layer = await makeLayer(family, on, 'auto');
-    item(layer.parameters, 0).value.dataSync()[0] = Number.NaN;
+    put(item(layer.parameters, 0).value, 0, Number.NaN);
     const { effectiveRank: rank, change, drift } = layer.telemetry();
     const told = [change, ...(drift ? [drift.mean, drift.max, rank.after] : [])];
     t.same(
@@ -452,7 +456,7 @@ t.test('telemetry at the ends of the range', async (t) => {
 t.test('numbers that are none, beside the diagonal', async (t) => {
   using on = await bench(square, 'float64');
   const layer = await svft(on.weight, { factors: on.factors, pattern: 'banded', offDiagonals: 1 });
-  parameter(layer, 'm').value.dataSync()[0] = Number.NaN;
+  put(parameter(layer, 'm').value, 0, Number.NaN);
   await rejectsSigma(t, () => layer.spectrum(), 'NON_FINITE', 'NaN in M');
   disposeLayer(layer);
 });
@@ -461,7 +465,7 @@ t.test('numbers that are none, on the diagonal', async (t) => {
   using on = await bench(square, 'float64');
   for (const family of oneOfEach.filter(diagonalCore)) {
     const layer = await makeLayer(family, on, 'auto');
-    item(layer.parameters, 0).value.dataSync()[0] = Number.NaN;
+    put(item(layer.parameters, 0).value, 0, Number.NaN);
     await rejectsSigma(t, () => layer.spectrum(), 'NON_FINITE', family.name);
     disposeLayer(layer);
   }
@@ -472,7 +476,7 @@ t.test('directions that are not orthonormal', async (t) => {
   const weight = gaussian(seeded(5), [10, 8], 'float64');
   const layer = await svft(weight, { rank: 3, residual: 'orthonormal', parity: 'svft-ref', init: 'zeros' });
   const start = mergedOf(layer);
-  parameter(layer, 'm').value.dataSync().fill(1);
+  fill(parameter(layer, 'm').value, 1);
   const merged = mergedOf(layer);
   const sigma = reference.singularValues(merged);
   const found = await layer.spectrum();
@@ -589,8 +593,7 @@ t.test('training towards a higher effective rank', async (t) => {
   const ranks = [layer.telemetry().effectiveRank.before];
   for (let step = 0; step < 20; step++) {
     const gradient = effectiveRankGradient(sigma);
-    const data = sigma.dataSync();
-    for (let i = 0; i < data.length; i++) data[i] = at(data, i) + 0.02 * at(gradient, i);
+    rewrite(sigma, (before, i) => before + 0.02 * at(gradient, i));
     ranks.push(layer.telemetry().effectiveRank.after ?? Number.NaN);
   }
   t.ok(
@@ -614,9 +617,9 @@ t.test('what pairs cannot tell is not told', async (t) => {
   const spectrum = Array.from({ length: 24 }, (_, i) => (i < 4 ? 1 : 0));
   const weight = real(withSpectrum(seeded(5), 24, 24, spectrum), [24, 24], 'float64');
   const layer = await svft(weight, { pattern: 'random', offDiagonals: 6, seed: 1 });
-  parameter(layer, 'm').value.dataSync().fill(0.2);
+  fill(parameter(layer, 'm').value, 0.2);
   t.equal(layer.telemetry().effectiveRank.after, undefined, 'a weight of low rank, a large M');
-  parameter(layer, 'm').value.dataSync().fill(0);
+  fill(parameter(layer, 'm').value, 0);
   const { before, after } = layer.telemetry().effectiveRank;
   t.equal(after, before, 'nothing has happened: to the bit');
   weight.dispose();

@@ -1,8 +1,8 @@
 import { type DType, matmul, memory, Tensor, type TensorOptions, tensor, zeros } from 'sigmatune';
 import t from 'tap';
-import { assertSameBits, disposeAll, expectNoLeak, rejectsSigma, seeded, throwsSigma } from './helpers.js';
+import { assertSameBits, cpuOnly, disposeAll, expectNoLeak, rejectsSigma, seeded, throwsSigma } from './helpers.js';
 
-t.test('wrap takes the array as its own memory', async (t) => {
+t.test('wrap takes the array as its own memory', { skip: cpuOnly }, async (t) => {
   await expectNoLeak(t, 'wrap', async () => {
     for (const array of [
       new Float32Array([1, 2, 3, 4, 5, 6]),
@@ -101,7 +101,7 @@ t.test('zeros', async (t) => {
   plain.dispose();
 });
 
-t.test('reshape', async (t) => {
+t.test('reshape', { skip: cpuOnly }, async (t) => {
   await expectNoLeak(t, 'reshape', () => {
     const flat = tensor([1, 2, 3, 4, 5, 6], [6]);
     const grid = flat.reshape([2, 3]);
@@ -115,7 +115,7 @@ t.test('reshape', async (t) => {
   });
 });
 
-t.test('to', async (t) => {
+t.test('to', { skip: cpuOnly }, async (t) => {
   await expectNoLeak(t, 'to', async () => {
     const first = tensor([1, 2], [2]);
     const second = await first.to('cpu');
@@ -149,7 +149,7 @@ t.test('dispose', async (t) => {
   t.ok(inside.disposed, 'using disposes at the end of the block');
 });
 
-t.test('memory', async (t) => {
+t.test('memory', { skip: cpuOnly }, async (t) => {
   const before = memory();
   const first = zeros([10, 10], { dtype: 'float64' });
   const second = tensor(new Float32Array(7), [7]);
@@ -193,7 +193,7 @@ t.test('a tensor that lies about its size cannot reach foreign memory', async (t
   liar.dispose();
 });
 
-t.test('what tensors are not made of', async (t) => {
+t.test('what tensors are not made of', { skip: cpuOnly }, async (t) => {
   await expectNoLeak(t, 'failed calls', () => {
     const loose = tensor as (data: unknown, shape?: unknown, options?: unknown) => Tensor;
     const wrap = Tensor.wrap as (memory: unknown, shape: unknown) => Tensor;
@@ -311,4 +311,29 @@ t.test('random numbers survive every way in', async (t) => {
   ];
   for (const way of ways) assertSameBits(t, way, numbers, 'the same bits');
   disposeAll(...ways);
+});
+
+t.test('assign', async (t) => {
+  const [single, double] = [zeros([2, 2]), zeros([3], { dtype: 'float64' })];
+  const [half, whole] = [zeros([2], { dtype: 'bfloat16' }), zeros([2], { dtype: 'int32' })];
+  single.assign([1, 2, 3, 0.1]);
+  t.same([...single.dataSync()], [1, 2, 3, Math.fround(0.1)], 'rounded to the type');
+  double.assign(Float32Array.of(1, -0, Number.NaN));
+  t.same([...double.dataSync()], [1, -0, Number.NaN], 'from another type');
+  half.assign([1, -2]);
+  t.same([...half.dataSync()], [0x3f80, 0xc000], 'numbers are rounded to bfloat16');
+  half.assign(Uint16Array.of(7, 8));
+  t.same([...half.dataSync()], [7, 8], 'bits stay bits');
+  whole.assign([1.9, -1.9]);
+  t.same([...whole.dataSync()], [1, -1], 'truncated');
+  const view = single.reshape([4]);
+  view.assign([5, 6, 7, 8]);
+  t.same([...single.dataSync()], [5, 6, 7, 8], 'seen by all who share the memory');
+  throwsSigma(t, () => single.assign([1, 2]), 'SHAPE_MISMATCH', 'too few', 'data', '4', '2');
+  for (const bad of [5, null, undefined, {}] as unknown as number[][]) {
+    throwsSigma(t, () => single.assign(bad), 'INVALID_ARGUMENT', `${bad}`, 'data');
+  }
+  t.same([...single.dataSync()], [5, 6, 7, 8], 'a refused call writes nothing');
+  disposeAll(single, view, double, half, whole);
+  throwsSigma(t, () => view.assign([1, 2, 3, 4]), 'DISPOSED', 'after dispose');
 });

@@ -1,7 +1,7 @@
 import { AdamW, matmul, type Tensor, tensor, tidy, zeros } from 'sigmatune';
 import t from 'tap';
 import { layerShapes, oneOfEach } from './cases.js';
-import { assertClose, disposeAll, expectNoLeak, item, snapshot, throwsSigma } from './helpers.js';
+import { assertClose, disposeAll, expectNoLeak, fill, item, snapshot, throwsSigma } from './helpers.js';
 import { bench, disposeLayer, makeLayer } from './layer.js';
 
 t.test('disposes what is not returned', async (t) => {
@@ -193,7 +193,7 @@ t.test('gradients that a framework assigns', async (t) => {
       tidy(() => {
         for (const entry of layer.parameters) {
           const grad = zeros(entry.value.shape);
-          grad.dataSync().fill(1);
+          fill(grad, 1);
           entry.grad = grad;
         }
       });

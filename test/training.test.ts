@@ -11,7 +11,7 @@ import {
 } from 'sigmatune';
 import t from 'tap';
 import { dtypes, type FamilyCase, layerShapes, oneOfEach, type Strategy } from './cases.js';
-import { assertClose, at, disposeAll, expectNoLeak, gaussian, item, snapshot } from './helpers.js';
+import { assertClose, at, disposeAll, expectNoLeak, gaussian, item, snapshot, write } from './helpers.js';
 import { type Bench, bench, disposeLayer, makeLayer, perturb } from './layer.js';
 
 const square = item(layerShapes, 0);
@@ -50,7 +50,7 @@ function train(
 /** A tensor like another, with other numbers. */
 function gaussianLike(like: Tensor, numbers: ArrayLike<number>): Tensor {
   const copy = like.cast(like.dtype);
-  copy.dataSync().set(numbers);
+  write(copy, numbers);
   return copy;
 }
 

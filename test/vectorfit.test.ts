@@ -8,12 +8,15 @@ import {
   at,
   disposeAll,
   expectNoLeak,
+  fill,
   gaussian,
   item,
   real,
   rejectsSigma,
+  rewrite,
   seeded,
   snapshot,
+  write,
 } from './helpers.js';
 import { bench, clearGradients, dense, disposeLayer, parameter } from './layer.js';
 import * as reference from './reference.js';
@@ -66,12 +69,12 @@ t.test('trained vectors are copies', async (t) => {
   using on = await bench(tall, 'float64');
   const [sigma, bias] = [snapshot(on.factors.s), snapshot(on.bias)];
   const layer = await vectorFit(on.weight, { factors: on.factors, bias: on.bias });
-  for (const { value } of layer.parameters) value.dataSync().fill(0.5);
+  for (const { value } of layer.parameters) fill(value, 0.5);
   assertSameBits(t, on.factors.s, sigma, 'the given σ is not written');
   assertSameBits(t, on.bias, bias, 'the given bias is not written');
   const y = layer.apply(on.x);
-  on.factors.s.dataSync().fill(9);
-  on.bias.dataSync().fill(9);
+  fill(on.factors.s, 9);
+  fill(on.bias, 9);
   const again = layer.apply(on.x);
   assertSameBits(t, again, y, 'nor read again');
   const merged = layer.mergedBias();
@@ -88,10 +91,7 @@ t.test('trained vectors are copies', async (t) => {
 t.test('negative σ are not clamped', async (t) => {
   using on = await bench(tall, 'float64');
   const layer = await vectorFit(on.weight, { factors: on.factors });
-  const sigma = parameter(layer, 'sigma').value.dataSync();
-  sigma.forEach((value, i) => {
-    sigma[i] = -value;
-  });
+  rewrite(parameter(layer, 'sigma').value, (value) => -value);
   const merged = layer.mergedWeight();
   assertClose(
     t,
@@ -192,7 +192,7 @@ t.test('a bias that is created', async (t) => {
       const plain = reference.linear(dense(on.x), dense(on.weight)).data;
       assertClose(t, y, plain, tolerances.float64, `${strategy}: so y is the base`);
       const numbers = seeded(4).normals(tall.out);
-      bias.value.dataSync().set(numbers);
+      write(bias.value, numbers);
       const pass = layer.forward(on.x);
       assertClose(
         t,
@@ -270,7 +270,7 @@ t.test('σ that may not fall below zero', async (t) => {
         const layer = await vectorFit(on.weight, { factors: on.factors, strategy, nonnegative: true });
         const sigma = parameter(layer, 'sigma');
         assertSameBits(t, sigma.value, on.factors.s, `${label}: begins as the weight`);
-        sigma.value.dataSync().set(mixed);
+        write(sigma.value, mixed);
         const y = layer.apply(on.x);
         assertClose(t, y, reference.linear(x, weight).data, tolerances[dtype], `${label}: apply`);
         const merged = layer.mergedWeight();
@@ -278,7 +278,7 @@ t.test('σ that may not fall below zero', async (t) => {
 
         const [one, two] = [layer.forward(on.x), layer.forward(on.x)];
         // A pull-back goes by the σ of its forward pass.
-        sigma.value.dataSync().fill(-1);
+        fill(sigma.value, -1);
         const dx = one.backward(on.dy);
         assertClose(t, one.y, reference.linear(x, weight).data, tolerances[dtype], `${label}: forward`);
         assertClose(t, dx, reference.matmul(dy, weight).data, tolerances[dtype], `${label}: dx`);
@@ -286,7 +286,7 @@ t.test('σ that may not fall below zero', async (t) => {
         const found = snapshot(sigma.grad ?? []);
         for (const [i, value] of mixed.entries())
           if (!(value > 0)) t.equal(Math.abs(at(found, i)), 0, `${label}: none at σ = ${value}`);
-        sigma.value.dataSync().fill(1);
+        fill(sigma.value, 1);
         disposeAll(two.backward(on.dy));
         assertClose(
           t,
@@ -300,7 +300,7 @@ t.test('σ that may not fall below zero', async (t) => {
         clearGradients(layer);
         const assigned = real([1, 2, 3, 4, 5, 6], [6], dtype);
         sigma.grad = assigned;
-        sigma.value.dataSync().set(mixed);
+        write(sigma.value, mixed);
         const third = layer.forward(on.x);
         disposeAll(third.backward(on.dy));
         const sum = slopes.map((value, i) => value + i + 1);
@@ -329,7 +329,7 @@ t.test('a σ below zero stays there', async (t) => {
   using on = await bench(tall, 'float64');
   const layer = await vectorFit(on.weight, { factors: on.factors, nonnegative: true });
   const sigma = parameter(layer, 'sigma');
-  sigma.value.dataSync().set(mixed);
+  write(sigma.value, mixed);
   const optimizer = new AdamW(layer.parameters, { lr: 0.05, weightDecay: 0 });
   for (let step = 0; step < 3; step++) {
     const pass = layer.forward(on.x);

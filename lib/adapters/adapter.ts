@@ -3,8 +3,8 @@ import { SigmaError } from '../errors.js';
 import { type Svd, thinSvd } from '../linalg/svd.js';
 import { native } from '../native.js';
 import { LayerParameter } from '../parameter.js';
-import type { Real } from '../tensor/dtype.js';
-import { checkReal, copyOf, memoryOf, output } from '../tensor/operand.js';
+import { allocate, bytesPerElement, type Real, vectorType } from '../tensor/dtype.js';
+import { checkReal, copyOf, fromNumbers, memoryOf, output } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type Base, BaseLayer } from './base.js';
@@ -160,13 +160,14 @@ export class Adapter implements AdaptedLinear {
     const { signal } = checkOptions(op, 'options', options, ['signal']);
     checkSignal(op, signal);
     this.#checkAlive(op);
-    const { dtype } = this.#terms.u;
+    const { device } = this.#terms.u;
+    const dtype = vectorType(this.#terms.u.dtype);
     const thin = Math.min(this.inFeatures, this.outFeatures);
     const known = knownSpectrum(op, this.#terms, this.#blueprint.spectrum, thin);
     if (known !== undefined) {
-      const { array, tensor } = output(op, dtype, [thin]);
-      array.set(known);
-      return keep(tensor());
+      const numbers = allocate(op, dtype, thin);
+      numbers.set(known);
+      return keep(fromNumbers(op, device, dtype, [thin], numbers));
     }
     const merged = keep(mergeTerms(op, this.#blueprint.merge()));
     try {
@@ -202,8 +203,8 @@ export class Adapter implements AdaptedLinear {
     const { dtype, device } = this.#terms.u;
     const input = checkReal(op, 'x', x, { shape: [null, this.inFeatures], dtype, device });
     const tokens = input.shape[0] as number;
-    const y = output(op, dtype, [tokens, this.outFeatures]);
-    return { batch: { op, tokens, input, x: memoryOf(op, 'x', input), y: y.array }, y };
+    const y = output(op, { device, dtype }, [tokens, this.outFeatures]);
+    return { batch: { op, tokens, input, x: memoryOf(op, 'x', input), y: y.memory }, y };
   }
 
   #record(batch: Batch, wanted: readonly LayerParameter[]): Recorded {
@@ -242,7 +243,7 @@ export class Adapter implements AdaptedLinear {
     const { microBatches, borrowInputs, passBytes } = this.#saving;
     const rank = this.#terms.vt.shape[0] as number;
     const { choices } = this.#blueprint;
-    const bytes = this.#terms.u.dtype === 'float64' ? 8 : 4;
+    const bytes = bytesPerElement(this.#terms.u.dtype);
     return {
       inFeatures,
       outFeatures,

@@ -8,14 +8,14 @@ import {
   fail,
   reject,
 } from '../check.js';
-import { resolveDevice } from '../device.js';
+import { type Device, resolveDevice } from '../device.js';
 import { SigmaError } from '../errors.js';
 import { type Svd, thinSvd } from '../linalg/svd.js';
 import { LayerParameter } from '../parameter.js';
-import type { Real } from '../tensor/dtype.js';
-import { checkReal } from '../tensor/operand.js';
+import { type DType, type Real, vectorType } from '../tensor/dtype.js';
+import { checkReal, type Place, placed } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
-import type { MatrixShape, Tensor } from '../tensor/tensor.js';
+import { type MatrixShape, Tensor } from '../tensor/tensor.js';
 import { Adapter, type Blueprint } from './adapter.js';
 import { checkBelongs, readFactors, sliceFactors } from './factors.js';
 import type { Terms } from './operator.js';
@@ -58,7 +58,7 @@ export interface Site {
   readonly op: string;
   /** The layer's own handle on the weight: released after the design, unless the blueprint's `owned` holds it. */
   readonly weight: Tensor<Real>;
-  /** The caller's weight, for as long as the caller keeps it. */
+  /** The caller's weight, for as long as the caller keeps it; undefined where the layer is on another device. */
   borrowedWeight(): Tensor<Real> | undefined;
   readonly outFeatures: number;
   readonly inFeatures: number;
@@ -67,7 +67,11 @@ export interface Site {
   /** The bias, as a handle of this layer's own. */
   readonly bias: Tensor<Real> | undefined;
   readonly strategy: StrategyOption;
+  readonly device: Device;
+  /** Of the matrices: the weight's. bfloat16 passes for a Real where the device computes in it. */
   readonly dtype: Real;
+  /** Where the vectors beside them are, and their type. */
+  readonly vectors: Place;
   readonly signal: AbortSignal | undefined;
   /**
    * Thin factors of the weight as handles of this layer's own: the `rank` largest triples. Given ones must be the
@@ -114,11 +118,15 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     made.push(keep(scoped));
     return scoped;
   };
-  const device = resolveDevice(op, options.device);
-  const base = checkReal(op, 'weight', weight, { shape: [null, null], device });
+  const device = resolveDevice(op, options.device, Tensor.is(weight) ? weight.device : 'cpu');
+  const base = checkReal(op, 'weight', weight, { shape: [null, null], half: device });
+  // Where a device is asked for, what lies elsewhere is copied there; else all has to lie with the weight.
+  const expected = options.device === undefined ? { device } : {};
+  const here = (tensor: Tensor<Real>) => own(tensor.on(op, device));
   const [outFeatures, inFeatures] = base.shape as MatrixShape;
   const thin = Math.min(outFeatures, inFeatures);
   const { dtype } = base;
+  const vectors = vectorType(dtype);
   const { name, signal } = options;
   if (name !== undefined && (typeof name !== 'string' || name === ''))
     reject(op, 'options.name', 'a non-empty string', name);
@@ -127,31 +135,37 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
   const bias =
     options.bias === undefined
       ? undefined
-      : checkReal(op, 'options.bias', options.bias, { shape: [outFeatures], dtype, device });
-  const given = options.factors === undefined ? undefined : readFactors(op, options.factors, base);
+      : checkReal(op, 'options.bias', options.bias, { shape: [outFeatures], dtype: vectors, ...expected });
+  const given = options.factors === undefined ? undefined : readFactors(op, options.factors, base, expected);
   // The caller may dispose the weight while the decomposition runs; this handle keeps its memory until then.
-  const kept = own(base.share());
+  const kept = here(base);
   return {
     op,
     weight: kept,
-    borrowedWeight: () => (base.disposed ? undefined : base),
+    borrowedWeight: () => (base.disposed || base.device !== device ? undefined : base),
     own,
     outFeatures,
     inFeatures,
     thin,
+    device,
     dtype,
+    vectors: { device, dtype: vectors },
     signal,
-    bias: bias && own(bias.share()),
+    bias: bias && here(bias),
     strategy,
     decompose: async (rank, allowFill = false) => {
-      const known = given ?? (await thinSvd(op, 'weight', kept, signal && { signal }));
-      // Only what was computed here is this layer's to dispose.
-      if (!given) for (const tensor of Object.values(known)) own(tensor);
-      const factors = sliceFactors(op, known, rank);
-      for (const tensor of Object.values(factors)) own(tensor);
+      const known = given
+        ? { u: here(given.u), s: here(given.s), vt: here(given.vt) }
+        : await thinSvd(op, 'weight', kept, signal && { signal });
+      for (const tensor of Object.values(known)) own(tensor);
+      const wide = sliceFactors(op, known, rank);
+      const matrices = { device, dtype };
+      const factors = { u: placed(op, wide.u, matrices), s: wide.s.share(), vt: placed(op, wide.vt, matrices) };
+      for (const tensor of Object.values({ ...wide, ...factors })) own(tensor);
+      for (const tensor of Object.values(wide)) tensor.dispose();
       const filled = given !== undefined && !checkBelongs(op, factors, kept, allowFill);
       const sigma = own(known.s.share());
-      if (!given) for (const tensor of Object.values(known)) tensor.dispose();
+      for (const tensor of Object.values(known)) tensor.dispose();
       return { factors, filled, sigma };
     },
     parameter: (role, value) => own(new LayerParameter(name === undefined ? role : `${name}.${role}`, value)),
@@ -186,14 +200,14 @@ export function mergeOnBase(site: Site, factored: Terms, sigma: Tensor<Real>): (
 /** The strategies to choose from, given those the layer has; UNSUPPORTED where the one asked for is not among them. */
 export function chooseFrom(site: Site, available: readonly Strategy[], refusal: string): readonly Strategy[] {
   const { op, strategy } = site;
-  if (strategy === 'auto') return available;
-  if (!available.includes(strategy)) {
-    const offered = available.map((each) => `'${each}'`).join(', ');
-    throw new SigmaError(
-      'UNSUPPORTED',
-      op,
-      `options.strategy: expected one of ${offered}, got '${strategy}' (${refusal})`,
-    );
+  // The gradient of W', gathered over a step, would lose too much in bfloat16.
+  const half = (site.dtype as DType) === 'bfloat16';
+  const offered = half ? available.filter((each) => each !== 'merged') : available;
+  if (strategy === 'auto') return offered;
+  if (!offered.includes(strategy)) {
+    const names = offered.map((each) => `'${each}'`).join(', ');
+    const why = half && strategy === 'merged' ? 'the gradient of a bfloat16 weight would lose too much' : refusal;
+    throw new SigmaError('UNSUPPORTED', op, `options.strategy: expected one of ${names}, got '${strategy}' (${why})`);
   }
   return [strategy];
 }

@@ -1,29 +1,31 @@
 import { describe, fail, isRecord, reject } from '../check.js';
 import { matmul } from '../linalg/matmul.js';
 import type { Svd } from '../linalg/svd.js';
-import { copyTriples } from '../linalg/triples.js';
+import { native } from '../native.js';
 import { random } from '../random.js';
-import type { Real } from '../tensor/dtype.js';
-import { checkReal, memoryOf, output } from '../tensor/operand.js';
+import { allocate, type DType, type Real, vectorType } from '../tensor/dtype.js';
+import { checkReal, type Expected, fromNumbers, memoryOf, numbersOf, output, widened } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 
-/** Given factors: u [out, q], s [q], vt [q, in] with q ≤ min(out, in), of the weight's type. */
-export function readFactors(op: string, factors: unknown, weight: Tensor<Real>): Svd {
+/** Given factors: u [out, q], s [q], vt [q, in] with q ≤ min(out, in), of the weight's type, or float32 beside bfloat16. */
+export function readFactors(op: string, factors: unknown, weight: Tensor<Real>, { device }: Expected): Svd {
   if (!isRecord(factors)) reject(op, 'options.factors', 'an object { u, s, vt }', factors);
   const [outFeatures, inFeatures] = weight.shape as MatrixShape;
-  const { dtype, device } = weight;
-  const s = checkReal(op, 'options.factors.s', factors['s'], { shape: [null], dtype, device });
+  const place = device && { device };
+  const vectors = vectorType(weight.dtype);
+  const matrices = { dtype: vectors, ...place, ...(weight.dtype !== vectors && { half: device ?? weight.device }) };
+  const s = checkReal(op, 'options.factors.s', factors['s'], { shape: [null], dtype: vectors, ...place });
   const q = s.shape[0] as number;
   if (q > Math.min(outFeatures, inFeatures)) {
     fail('SHAPE_MISMATCH', op, 'options.factors.s', `at most ${Math.min(outFeatures, inFeatures)} values`, describe(q));
   }
-  const u = checkReal(op, 'options.factors.u', factors['u'], { shape: [outFeatures, q], dtype, device });
-  const vt = checkReal(op, 'options.factors.vt', factors['vt'], { shape: [q, inFeatures], dtype, device });
+  const u = checkReal(op, 'options.factors.u', factors['u'], { shape: [outFeatures, q], ...matrices });
+  const vt = checkReal(op, 'options.factors.vt', factors['vt'], { shape: [q, inFeatures], ...matrices });
   return { u, s, vt };
 }
 
 /** How far given factors may be from the weight's: loose enough for any real decomposition, far from any other weight. */
-const belonging = 1e-3;
+const belonging = (weight: Tensor<Real>) => ((weight.dtype as DType) === 'bfloat16' ? 3e-2 : 1e-3);
 
 /** ‖a − b‖ / ‖(a, b)‖ of numbers whose largest magnitude is `scale`, without overflow on the way. */
 function relativeDistance(a: Float64Array, b: Float64Array, scale: number): number {
@@ -41,17 +43,18 @@ function relativeDistance(a: Float64Array, b: Float64Array, scale: number): numb
 function probe(op: string, { u, s, vt }: Svd, weight: Tensor<Real>): { found: Float64Array; wanted: Float64Array } {
   type Matrix = Tensor<Real, MatrixShape>;
   const generator = random(0);
-  const numbers = output(op, weight.dtype, [weight.shape[1] as number, 1]);
-  for (let i = 0; i < numbers.array.length; i++) numbers.array[i] = generator.normal();
-  const z = numbers.tensor();
-  const wz = matmul(weight as Matrix, z);
-  const left = matmul(u as Matrix, wz, { transposeA: true });
-  const right = matmul(vt as Matrix, z);
-  const sigma = memoryOf(op, 'options.factors.s', s);
-  const found = Float64Array.from(left.dataSync());
-  const wanted = Float64Array.from(right.dataSync(), (value, i) => value * (sigma[i] as number));
+  const [a, left, right] = [weight, u, vt].map((tensor) => widened(op, tensor)) as [Matrix, Matrix, Matrix];
+  const numbers = allocate(op, a.dtype, a.shape[1]);
+  for (let i = 0; i < numbers.length; i++) numbers[i] = generator.normal();
+  const z = fromNumbers(op, a.device, a.dtype, [numbers.length, 1], numbers);
+  const wz = matmul(a, z);
+  const leftWz = matmul(left, wz, { transposeA: true });
+  const rightZ = matmul(right, z);
+  const sigma = numbersOf(op, 'options.factors.s', s);
+  const found = Float64Array.from(leftWz.dataSync());
+  const wanted = Float64Array.from(rightZ.dataSync(), (value, i) => value * (sigma[i] as number));
   const finite = wz.dataSync().every(Number.isFinite);
-  for (const tensor of [z, wz, left, right]) tensor.dispose();
+  for (const tensor of [a, left, right, z, wz, leftWz, rightZ]) tensor.dispose();
   if (!finite) fail('NON_FINITE', op, 'weight', 'finite numbers, not too large to be summed', 'others');
   return { found, wanted };
 }
@@ -67,13 +70,13 @@ export function checkBelongs(op: string, factors: Svd, weight: Tensor<Real>, all
   const smallest = weight.dtype === 'float64' ? 1e-300 : 1e-32; // below it hardly a digit is left to compare
   if (scale <= smallest) return true;
   const off = relativeDistance(found, wanted, scale);
-  const sigma = memoryOf(op, 'options.factors.s', factors.s);
+  const sigma = numbersOf(op, 'options.factors.s', factors.s);
   const own = (_: number, i: number) => sigma[i] !== 0;
   // Along a direction of σ = 0 the weight has nothing but rounding, however slight its tail.
   const rounding = (weight.dtype === 'float64' ? 1e-11 : 1e-4) * scale;
   const filled = found.some((value, i) => sigma[i] === 0 && Math.abs(value) > rounding);
-  if (off <= belonging && !filled) return true;
-  if (allowFill && relativeDistance(found.filter(own), wanted.filter(own), scale) <= belonging) return false;
+  if (off <= belonging(weight) && !filled) return true;
+  if (allowFill && relativeDistance(found.filter(own), wanted.filter(own), scale) <= belonging(weight)) return false;
   fail(
     'BASE_MISMATCH',
     op,
@@ -96,15 +99,12 @@ export function sliceFactors(op: string, factors: Svd, rank: number | undefined)
 
 /** Copies of the triples first … first + count − 1. */
 export function selectTriples(op: string, { u, s, vt }: Svd, first: number, count: number): Svd {
-  const [rows, columns] = [u.shape[0] as number, vt.shape[1] as number];
-  const left = output(op, u.dtype, [rows, count]);
-  const values = output(op, u.dtype, [count]);
-  const right = output(op, u.dtype, [count, columns]);
-  const from = {
-    u: memoryOf(op, 'factors.u', u),
-    s: memoryOf(op, 'factors.s', s),
-    vt: memoryOf(op, 'factors.vt', vt),
-  };
-  copyTriples(from, { u: left.array, s: values.array, vt: right.array }, first);
+  const [rows, columns, q] = [u.shape[0] as number, vt.shape[1] as number, s.size];
+  const left = output(op, u, [rows, count]);
+  const values = output(op, s, [count]);
+  const right = output(op, u, [count, columns]);
+  native.copyMatrix(memoryOf(op, 'factors.u', u), first, q, left.memory, 0, count, rows, count);
+  native.copyMatrix(memoryOf(op, 'factors.s', s), first, q, values.memory, 0, count, 1, count);
+  native.copyMatrix(memoryOf(op, 'factors.vt', vt), first * columns, columns, right.memory, 0, columns, count, columns);
   return { u: left.tensor(), s: values.tensor(), vt: right.tensor() };
 }

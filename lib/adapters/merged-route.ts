@@ -1,4 +1,4 @@
-import { native, type RealArray } from '../native.js';
+import { native, type Operand } from '../native.js';
 import type { LayerParameter } from '../parameter.js';
 import type { Real } from '../tensor/dtype.js';
 import { memoryOf, output } from '../tensor/operand.js';
@@ -65,12 +65,12 @@ export class MergedRoute implements Route {
       const sizes = [tokens, inFeatures, outFeatures] as const;
       const w = memoryOf(op, 'weight', weight);
       if (input === null || ofCore.length === 0) {
-        native.weightBackward(w, null, dy, dx, bias?.array ?? null, null, false, ...sizes);
+        native.weightBackward(w, null, dy, dx, bias?.memory ?? null, null, false, ...sizes);
       } else {
         const x = memoryOf(op, 'x', input);
         for (const parameter of ofCore) parameter.claim(op);
         const [g, adds] = this.#gather(op, built, ofCore);
-        native.weightBackward(w, x, dy, dx, bias?.array ?? null, g, adds, ...sizes);
+        native.weightBackward(w, x, dy, dx, bias?.memory ?? null, g, adds, ...sizes);
         this.#gathered = { op, built, wanted: ofCore };
         for (const parameter of ofCore) parameter.settleWith(this.#settle);
       }
@@ -87,10 +87,10 @@ export class MergedRoute implements Route {
   }
 
   /** G, and whether to add to it. What cannot be summed with the new part is projected first. */
-  #gather(op: string, built: Built, wanted: readonly LayerParameter[]): [RealArray, boolean] {
+  #gather(op: string, built: Built, wanted: readonly LayerParameter[]): [Operand, boolean] {
     const before = this.#gathered;
     if (before !== null && !(before.built === built && sameMembers(before.wanted, wanted))) this.#project();
-    this.#g ??= keep(output(op, built.weight.dtype, built.weight.shape as MatrixShape).tensor());
+    this.#g ??= keep(output(op, built.weight, built.weight.shape as MatrixShape).tensor());
     return [memoryOf(op, 'gradient', this.#g), this.#gathered !== null];
   }
 
@@ -98,7 +98,7 @@ export class MergedRoute implements Route {
   #project(): void {
     if (this.#gathered === null || this.#g === null) return;
     const { op, built, wanted } = this.#gathered;
-    const gradients = gradientTargets(op, built.terms, undefined, wanted, built.slope);
+    const gradients = gradientTargets(op, built.terms, undefined, wanted);
     native.adapterProject(...built.args, memoryOf(op, 'gradient', this.#g), ...gradients.arguments);
     gradients.commit();
     this.#gathered = null;

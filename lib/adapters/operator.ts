@@ -1,8 +1,17 @@
-import type { GradientArguments, LayerArguments, RealArray } from '../native.js';
+import {
+  type DeviceMemory,
+  type GradientArguments,
+  type LayerArguments,
+  native,
+  type Operand,
+  type RealArray,
+} from '../native.js';
 import { type Accumulator, LayerParameter } from '../parameter.js';
 import type { SparsityPattern } from '../sparse/pattern.js';
 import type { Real } from '../tensor/dtype.js';
-import { memoryOf } from '../tensor/operand.js';
+import { copyInto, memoryOf, numbersOf, output } from '../tensor/operand.js';
+import type { Scoped } from '../tensor/scope.js';
+import { isHost } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /** A term is either fixed, or a parameter, whose gradient then has somewhere to go. */
@@ -34,22 +43,22 @@ export function tensorOf(term: Term): Tensor<Real> {
 }
 
 /** The memory of a term, or null where there is none. */
-export function termMemory(op: string, argument: string, term: Term | undefined): RealArray | null {
+export function termMemory(op: string, argument: string, term: Term | undefined): Operand | null {
   return term === undefined ? null : memoryOf(op, argument, tensorOf(term));
 }
 
-/** diag(C) beside M (r), with today's values. */
-export function diagonalOf(op: string, { diagonal, rectified, origin }: Terms): RealArray | null {
-  const memory = termMemory(op, 'sigma', diagonal);
-  if (memory === null || !(rectified || origin)) return memory;
-  const present = rectified ? memory.map((value) => Math.max(0, value)) : memory;
-  const before = origin && memoryOf(op, 'factors.s', origin);
-  return before ? present.map((value, i) => value - (before[i] as number)) : present;
+/** A term's numbers on the host, or null where there is none. */
+export function termNumbers(op: string, argument: string, term: Term | undefined): RealArray | null {
+  return term === undefined ? null : numbersOf(op, argument, tensorOf(term));
 }
 
-/** A copy of what decides which of the diagonal's entries have a slope now; null where all have. */
-export function slopeOf(op: string, { diagonal, rectified }: Terms): RealArray | null {
-  return rectified ? (termMemory(op, 'sigma', diagonal)?.slice() ?? null) : null;
+/** diag(C) beside M (r) on the host, with today's values. */
+export function diagonalOf(op: string, { diagonal, rectified, origin }: Terms): RealArray | null {
+  const numbers = termNumbers(op, 'sigma', diagonal);
+  if (numbers === null || !(rectified || origin)) return numbers;
+  const present = rectified ? numbers.map((value) => Math.max(0, value)) : numbers;
+  const before = origin && numbersOf(op, 'factors.s', origin);
+  return before ? present.map((value, i) => value - (before[i] as number)) : present;
 }
 
 /** What the native side takes for these terms, with today's values. */
@@ -63,7 +72,9 @@ export function layerArguments(op: string, terms: Terms, bias: Term | undefined)
     termMemory(op, 'weight', base),
     memoryOf(op, 'factors.u', u),
     memoryOf(op, 'factors.vt', vt),
-    diagonalOf(op, terms),
+    termMemory(op, 'sigma', terms.diagonal),
+    termMemory(op, 'factors.s', terms.origin),
+    terms.rectified ?? false,
     core?.pattern.handle ?? null,
     termMemory(op, 'm', core?.values),
     termMemory(op, 'gate', core?.gate),
@@ -71,13 +82,30 @@ export function layerArguments(op: string, terms: Terms, bias: Term | undefined)
   ];
 }
 
+/** Arguments, and the copies among them. */
+export interface Frozen extends Scoped {
+  readonly args: LayerArguments;
+}
+
 /** The same with copies of what training may change, so that a later write does not reach a pull-back. */
-export function frozenArguments(args: LayerArguments, { diagonal, core }: Terms): LayerArguments {
-  const [inFeatures, out, rank, base, u, vt, d, pattern, m, gamma] = args;
-  const frozen = (array: RealArray | null, term: Term | undefined) =>
-    term instanceof LayerParameter && array !== null ? array.slice() : array;
-  const copies = [frozen(d, diagonal), pattern, frozen(m, core?.values), frozen(gamma, core?.gate)] as const;
-  return [inFeatures, out, rank, base, u, vt, ...copies, null];
+export function frozenArguments(op: string, args: LayerArguments, { diagonal, core }: Terms): Frozen {
+  const [inFeatures, out, rank, base, left, vt, d, origin, rectified, pattern, m, gamma] = args;
+  const ofDevice: DeviceMemory[] = [];
+  const frozen = (memory: Operand | null, term: Term | undefined): Operand | null => {
+    if (memory === null || !(term instanceof LayerParameter)) return memory;
+    if (isHost(memory)) return memory.slice();
+    const copy = output(op, term.value, [term.value.size]).memory;
+    copyInto(copy, memory);
+    ofDevice.push(copy as DeviceMemory);
+    return copy;
+  };
+  const start = [inFeatures, out, rank, base, left, vt, frozen(d, diagonal), origin, rectified, pattern] as const;
+  return {
+    args: [...start, frozen(m, core?.values), frozen(gamma, core?.gate), null],
+    dispose: () => {
+      for (const memory of ofDevice.splice(0)) native.deviceRelease(memory);
+    },
+  };
 }
 
 /** The parameters among the core's terms. */
@@ -94,41 +122,24 @@ export function accumulatorOf(
   return term instanceof LayerParameter && wanted.includes(term) ? term.accumulator(op) : null;
 }
 
-/** Where a pull-back adds the gradient of every parameter that `wanted` names; `slope` is that of the forward pass. */
+/** Where a pull-back adds the gradient of every parameter that `wanted` names. */
 export function gradientTargets(
   op: string,
   { diagonal, core }: Terms,
   bias: Term | undefined,
   wanted: readonly LayerParameter[],
-  slope: RealArray | null,
 ): { arguments: GradientArguments; commit(): void } {
   const accumulators: Accumulator[] = [];
-  const target = (term: Term | undefined, mask: RealArray | null = null): RealArray | null => {
-    const plain = accumulatorOf(op, term, wanted);
-    if (plain === null) return null;
-    const accumulator = mask ? wherePositive(plain, mask) : plain;
+  const target = (term: Term | undefined): Operand | null => {
+    const accumulator = accumulatorOf(op, term, wanted);
+    if (accumulator === null) return null;
     accumulators.push(accumulator);
-    return accumulator.array;
+    return accumulator.memory;
   };
-  const sigma = target(diagonal, slope);
   return {
-    arguments: [sigma, target(core?.values), target(core?.gate), target(bias)],
+    arguments: [target(diagonal), target(core?.values), target(core?.gate), target(bias)],
     commit: () => {
       for (const accumulator of accumulators) accumulator.commit();
-    },
-  };
-}
-
-/** An accumulator that takes only what arrives where the mask is positive. */
-function wherePositive({ array, commit }: Accumulator, mask: RealArray): Accumulator {
-  const arrived = array.map(() => 0);
-  return {
-    array: arrived,
-    commit: () => {
-      for (let i = 0; i < array.length; i++) {
-        if ((mask[i] as number) > 0) array[i] = (array[i] as number) + (arrived[i] as number);
-      }
-      commit();
     },
   };
 }

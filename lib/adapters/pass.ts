@@ -1,29 +1,29 @@
 import { checkBoolean, checkOptions } from '../check.js';
 import { SigmaError } from '../errors.js';
-import type { RealArray } from '../native.js';
+import type { Operand } from '../native.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, memoryOf, output } from '../tensor/operand.js';
-import { keep, track } from '../tensor/scope.js';
+import { keep, type Scoped, track } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Pass } from './types.js';
 
 /** Adds the gradients and writes dx, where it is wanted. Throws before it has changed anything, or not at all. */
-export type PullBack = (op: string, dy: RealArray, dx: RealArray | null) => void;
+export type PullBack = (op: string, dy: Operand, dx: Operand | null) => void;
 
-/** A pull-back that can be called once, and the tensors it keeps alive until then. */
+/** A pull-back that can be called once, and what it keeps alive until then. */
 export class AdapterPass implements Pass {
   readonly y: Tensor<Real>;
   readonly #op: string;
   readonly #inFeatures: number;
-  readonly #saved: readonly Tensor[];
+  readonly #saved: readonly Scoped[];
   #pullBack: PullBack;
   #state: 'open' | 'consumed' | 'disposed' = 'open';
 
-  constructor(family: string, y: Tensor<Real>, inFeatures: number, saved: readonly Tensor[], pullBack: PullBack) {
+  constructor(family: string, y: Tensor<Real>, inFeatures: number, saved: readonly Scoped[], pullBack: PullBack) {
     this.y = y;
     this.#op = `${family}.backward`;
     this.#inFeatures = inFeatures;
-    this.#saved = saved.map((tensor) => keep(tensor));
+    this.#saved = saved.map((each) => keep(each));
     this.#pullBack = pullBack;
     track(this);
   }
@@ -43,8 +43,8 @@ export class AdapterPass implements Pass {
     const inputGrad = checkBoolean(op, 'options.inputGrad', given.inputGrad ?? true);
     const { shape, dtype, device } = this.y;
     const gradient = memoryOf(op, 'dy', checkReal(op, 'dy', dy, { shape, dtype, device }));
-    const dx = inputGrad ? output(op, dtype, [shape[0] as number, this.#inFeatures]) : null;
-    this.#pullBack(op, gradient, dx?.array ?? null);
+    const dx = inputGrad ? output(op, this.y, [shape[0] as number, this.#inFeatures]) : null;
+    this.#pullBack(op, gradient, dx?.memory ?? null);
     this.#release('consumed');
     return dx?.tensor();
   }
@@ -62,6 +62,6 @@ export class AdapterPass implements Pass {
     this.#state = state;
     this.#pullBack = () => undefined;
     keep(this);
-    for (const tensor of this.#saved) tensor.dispose();
+    for (const each of this.#saved) each.dispose();
   }
 }

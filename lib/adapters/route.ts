@@ -1,17 +1,10 @@
-import { native, type RealArray } from '../native.js';
+import { native, type Operand } from '../native.js';
 import type { LayerParameter } from '../parameter.js';
 import type { Real } from '../tensor/dtype.js';
 import { copyOf, memoryOf, output } from '../tensor/operand.js';
+import type { Scoped } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
-import {
-  frozenArguments,
-  gradientTargets,
-  layerArguments,
-  slopeOf,
-  type Term,
-  type Terms,
-  termMemory,
-} from './operator.js';
+import { frozenArguments, gradientTargets, layerArguments, type Term, type Terms, termMemory } from './operator.js';
 import type { PullBack } from './pass.js';
 import type { Keeps } from './planner.js';
 
@@ -20,8 +13,8 @@ export interface Batch {
   readonly op: string;
   readonly tokens: number;
   readonly input: Tensor<Real>;
-  readonly x: RealArray;
-  readonly y: RealArray;
+  readonly x: Operand;
+  readonly y: Operand;
 }
 
 /** What a pass keeps, and whether its input is lent to it until backward. */
@@ -30,9 +23,9 @@ export interface Saving {
   readonly borrowed: boolean;
 }
 
-/** A pull-back, and the tensors that it keeps alive. */
+/** A pull-back, and what it keeps alive. */
 export interface Recorded {
-  readonly saved: readonly Tensor[];
+  readonly saved: readonly Scoped[];
   readonly pullBack: PullBack;
 }
 
@@ -74,17 +67,16 @@ export class FactoredRoute implements Route {
     const terms = this.#terms;
     const args = layerArguments(op, terms, this.#bias);
     const [rank] = terms.vt.shape as readonly [number];
-    const p = keeps === 'p' ? output(op, terms.u.dtype, [native.adapterSavedLength(rank, tokens)]) : null;
+    const p = keeps === 'p' ? output(op, terms.u, [native.adapterSavedLength(rank, tokens)]) : null;
     const input = keeps === 'x' ? keptInput(batch, borrowed) : null;
-    native.adapterForward(...args, x, y, p?.array ?? null, tokens);
-    const frozen = frozenArguments(args, terms);
-    const slope = slopeOf(op, terms);
+    native.adapterForward(...args, x, y, p?.memory ?? null, tokens);
+    const frozen = frozenArguments(op, args, terms);
     return {
-      saved: [p?.tensor(), input].filter((tensor) => tensor != null),
+      saved: [p?.tensor(), input, frozen].filter((each) => each != null),
       pullBack: (backwardOp, dy, dx) => {
         const again = input && memoryOf(backwardOp, 'x', input);
-        const gradients = gradientTargets(backwardOp, terms, this.#bias, stillTrainable(wanted), slope);
-        native.adapterBackward(...frozen, p?.array ?? null, again, dy, dx, ...gradients.arguments, tokens);
+        const gradients = gradientTargets(backwardOp, terms, this.#bias, stillTrainable(wanted));
+        native.adapterBackward(...frozen.args, p?.memory ?? null, again, dy, dx, ...gradients.arguments, tokens);
         gradients.commit();
       },
     };

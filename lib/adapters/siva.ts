@@ -3,7 +3,8 @@ import type { Svd } from '../linalg/svd.js';
 import type { LayerParameter } from '../parameter.js';
 import { type Random, random } from '../random.js';
 import { SparsityPattern } from '../sparse/pattern.js';
-import { memoryOf, output } from '../tensor/operand.js';
+import { allocate } from '../tensor/dtype.js';
+import { fromNumbers, numbersOf, zeroOutput } from '../tensor/operand.js';
 import type { Blueprint } from './adapter.js';
 import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from './construct.js';
 import { selectTriples } from './factors.js';
@@ -97,17 +98,18 @@ export const siva = family<SivaOptions>(
     const chosen = settings(site, options);
     const { op, thin } = site;
     const full = await decomposeWhole(site);
-    const sigma = memoryOf(op, 'factors.s', full.s);
+    const sigma = numbersOf(op, 'factors.s', full.s);
     const k = chosen.count ?? varianceCount(sigma, chosen.perc, chosen.spectrum);
     const first = chosen.select === 'top' ? 0 : thin - k;
-    const start = output(op, full.u.dtype, [k]);
+    const { device, dtype } = site.vectors;
+    const start = allocate(op, dtype, k);
     if (chosen.energy !== undefined) {
-      start.array.set(entropyPerturbation(sigma, first, k, chosen.energy));
-      if (!start.array.every(Number.isFinite)) {
-        reject(op, 'options.init.energy', `an energy whose root ${site.dtype} can hold`, chosen.energy);
+      start.set(entropyPerturbation(sigma, first, k, chosen.energy));
+      if (!start.every(Number.isFinite)) {
+        reject(op, 'options.init.energy', `an energy whose root ${dtype} can hold`, chosen.energy);
       }
     }
-    const s = site.parameter('s', start.tensor());
+    const s = site.parameter('s', fromNumbers(op, device, dtype, [k], start));
 
     const ownBasis = chosen.basis === 'weight';
     const offered: Strategy[] = ownBasis ? ['lowrank', 'factored', 'merged'] : ['lowrank', 'merged'];
@@ -176,10 +178,10 @@ function wantsFactored({ strategy, inFeatures, outFeatures, thin }: Site, k: num
 
 /** As many random orthonormal directions; they have no singular values. */
 async function randomBasis(site: Site, k: number, generator: Random): Promise<Svd> {
-  const { op, own, dtype, outFeatures, inFeatures } = site;
+  const { op, own, outFeatures, inFeatures } = site;
   const ut = own(await orthonormalRows(site, k, outFeatures, generator));
   const vt = own(await orthonormalRows(site, k, inFeatures, generator));
   const u = own(transposed(op, ut));
   ut.dispose();
-  return { u, s: output(op, dtype, [k]).tensor(), vt };
+  return { u, s: zeroOutput(op, site.vectors, [k]).tensor(), vt };
 }

@@ -4,6 +4,7 @@ import type { Svd } from '../linalg/svd.js';
 import type { RealArray } from '../native.js';
 import { type Band, bandedEntries } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
+import { widened } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 
 export const patternNames = ['plain', 'banded', 'random', 'topk'] as const;
@@ -20,9 +21,9 @@ export interface PatternChoice {
 }
 
 /** The structure that SVFT's options name, on the r x r core of these factors. */
-export function patternOf(op: string, choice: PatternChoice, { u, s, vt }: Svd): SparsityPattern {
-  const { pattern, offDiagonals, seed, replacement, includeDiagonal, absolute, parity } = choice;
-  const r = s.size;
+export function patternOf(op: string, choice: PatternChoice, factors: Svd): SparsityPattern {
+  const { pattern, offDiagonals, seed, replacement, includeDiagonal } = choice;
+  const r = factors.s.size;
   if (pattern instanceof SparsityPattern) {
     if (pattern.shape[0] !== r) {
       fail('SHAPE_MISMATCH', op, 'options.pattern', `a pattern of the ${r} x ${r} core`, describe([...pattern.shape]));
@@ -36,11 +37,23 @@ export function patternOf(op: string, choice: PatternChoice, { u, s, vt }: Svd):
       return SparsityPattern.banded(r, offDiagonals);
     case 'random':
       return SparsityPattern.random(r, { offDiagonals }, { seed, replacement, includeDiagonal });
-    case 'topk':
-      return parity
-        ? SparsityPattern.ofLargest(op, referenceScores(op, u, vt), r, bandedEntries(r, offDiagonals), absolute)
-        : aligned(op, choice, u, vt);
+    case 'topk': {
+      const [u, vt] = [widened(op, factors.u), widened(op, factors.vt)];
+      try {
+        return mostAligned(op, choice, u, vt);
+      } finally {
+        for (const tensor of [u, vt]) tensor.dispose();
+      }
+    }
   }
+}
+
+function mostAligned(op: string, choice: PatternChoice, u: Tensor, vt: Tensor): SparsityPattern {
+  const { offDiagonals, absolute, parity } = choice;
+  const r = vt.shape[0] as number;
+  return parity
+    ? SparsityPattern.ofLargest(op, referenceScores(op, u, vt), r, bandedEntries(r, offDiagonals), absolute)
+    : aligned(op, choice, u, vt);
 }
 
 function aligned(op: string, { offDiagonals, absolute }: PatternChoice, u: Tensor, vt: Tensor): SparsityPattern {

@@ -1,6 +1,7 @@
 import type { Svd } from '../linalg/svd.js';
 import type { Random } from '../random.js';
-import { memoryOf, output } from '../tensor/operand.js';
+import { allocate } from '../tensor/dtype.js';
+import { fromNumbers, numbersOf } from '../tensor/operand.js';
 import type { Site } from './construct.js';
 import { orthonormalRows, stackRows, transposed } from './orthonormal.js';
 
@@ -15,11 +16,11 @@ export async function completed(site: Site, found: Svd, random: Random, raw: boo
   const moreUt = own(await orthonormalRows(site, missing, outFeatures, random, raw ? undefined : ut));
   const moreVt = own(await orthonormalRows(site, missing, inFeatures, random, raw ? undefined : found.vt));
   const allUt = own(stackRows(op, ut, moreUt));
-  const s = output(op, found.s.dtype, [thin]);
-  s.array.set(memoryOf(op, 'factors.s', found.s));
+  const s = allocate(op, found.s.dtype, thin);
+  s.set(numbersOf(op, 'factors.s', found.s));
   const result = {
     u: own(transposed(op, allUt)),
-    s: own(s.tensor()),
+    s: own(fromNumbers(op, site.device, found.s.dtype, [thin], s)),
     vt: own(stackRows(op, found.vt, moreVt)),
   };
   for (const tensor of [found.u, found.s, found.vt, ut, moreUt, moreVt, allUt]) tensor.dispose();

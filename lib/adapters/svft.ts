@@ -15,7 +15,8 @@ import type { RealArray } from '../native.js';
 import { random } from '../random.js';
 import { type Band, readBand } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
-import { output } from '../tensor/operand.js';
+import { allocate } from '../tensor/dtype.js';
+import { fromNumbers } from '../tensor/operand.js';
 import type { Blueprint } from './adapter.js';
 import { chooseFrom, family, mergeOnBase, type Site } from './construct.js';
 import type { Terms } from './operator.js';
@@ -148,13 +149,15 @@ export const svft = family<SvftOptions>(
 /** The trainable M and γ, at their start. */
 function coreOf(site: Site, chosen: Settings, factors: Svd): Core {
   const { op } = site;
-  const { dtype } = factors.u;
+  const { device, dtype } = site.vectors;
   const pattern = patternOf(op, chosen, factors);
-  const m = output(op, dtype, [pattern.entries]);
-  const gamma = output(op, dtype, [1]);
-  initialise(op, chosen, m.array, gamma.array);
-  const values = site.parameter('m', m.tensor());
-  return chosen.gate ? { pattern, values, gate: site.parameter('gate', gamma.tensor()) } : { pattern, values };
+  const m = allocate(op, dtype, pattern.entries);
+  const gamma = allocate(op, dtype, 1);
+  initialise(op, chosen, m, gamma);
+  const parameter = (name: string, start: RealArray) =>
+    site.parameter(name, fromNumbers(op, device, dtype, [start.length], start));
+  const values = parameter('m', m);
+  return chosen.gate ? { pattern, values, gate: parameter('gate', gamma) } : { pattern, values };
 }
 
 function initialise(op: string, { init, gate, seed }: Settings, m: RealArray, gamma: RealArray): void {

@@ -2,9 +2,9 @@ import { describe, fail } from '../check.js';
 import { effectiveRank, entropyOf, largestOf, type Sums, sumsOf, xLogX } from '../linalg/effective-rank.js';
 import type { RealArray } from '../native.js';
 import type { Real } from '../tensor/dtype.js';
-import { memoryOf } from '../tensor/operand.js';
+import { numbersOf } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { diagonalOf, type Terms, termMemory } from './operator.js';
+import { diagonalOf, type Terms, termNumbers } from './operator.js';
 
 /** What training has done to a layer so far. */
 export interface Telemetry {
@@ -49,7 +49,7 @@ interface Core {
 }
 
 function gateOf(op: string, { core }: Terms): number | undefined {
-  const gamma = termMemory(op, 'gate', core?.gate)?.[0];
+  const gamma = termNumbers(op, 'gate', core?.gate)?.[0];
   return gamma === undefined ? undefined : 1 / (1 + Math.exp(-gamma));
 }
 
@@ -62,7 +62,7 @@ function coreOf(op: string, terms: Terms): Core {
   let count = 0;
   if (terms.core !== undefined) {
     const { rowPointers, columnIndices } = terms.core.pattern;
-    const m = termMemory(op, 'm', terms.core.values) as RealArray;
+    const m = termNumbers(op, 'm', terms.core.values) as RealArray;
     const g = gateOf(op, terms) ?? 1;
     for (let i = 0; i < r; i++) {
       for (let p = rowPointers[i] as number; p < (rowPointers[i + 1] as number); p++) {
@@ -152,7 +152,7 @@ function normOf(...lists: readonly Float64Array[]): number {
 /** No decomposition: O(q + entries), cheap enough for every step. */
 export function telemetryOf(op: string, terms: Terms, spectrum: Spectrum): Omit<Telemetry, 'frozen'> {
   const { initial, first, whole, skew = false } = spectrum;
-  const before = memoryOf(op, 'factors.s', initial);
+  const before = numbersOf(op, 'factors.s', initial);
   const core = coreOf(op, terms);
   const gained = gains(terms, core, before);
   const own = first !== undefined;
@@ -177,7 +177,7 @@ export function knownSpectrum(
   { initial, first }: Spectrum,
   thin: number,
 ): Float64Array | undefined {
-  const before = memoryOf(op, 'factors.s', initial);
+  const before = numbersOf(op, 'factors.s', initial);
   const core = coreOf(op, terms);
   if (first === undefined || core.count > 0 || before.length < thin) return undefined;
   const sigma = moved(gains(terms, core, before), before, first);

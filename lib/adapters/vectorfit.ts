@@ -1,6 +1,6 @@
 import { checkBoolean, checkOptions, reject } from '../check.js';
 import type { Real } from '../tensor/dtype.js';
-import { copyOf, output } from '../tensor/operand.js';
+import { copyOf, zeroOutput } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from './construct.js';
 import type { Terms } from './operator.js';
@@ -84,6 +84,7 @@ function readTrain({ op, bias }: Site, options: VectorFitOptions): { sigma: bool
 }
 
 /** b as it is before training: a copy, or zeros. */
-function startOf({ op, bias, dtype, outFeatures }: Site): Tensor<Real> {
-  return bias ? copyOf(op, 'options.bias', bias) : output(op, dtype, [outFeatures]).tensor();
+function startOf(site: Site): Tensor<Real> {
+  const { op, bias, outFeatures } = site;
+  return bias ? copyOf(op, 'options.bias', bias) : zeroOutput(op, site.vectors, [outFeatures]).tensor();
 }

@@ -1,10 +1,10 @@
 import { reject } from '../check.js';
-import { checkReal, memoryOf } from '../tensor/operand.js';
+import { checkReal, numbersOf } from '../tensor/operand.js';
 import { Tensor } from '../tensor/tensor.js';
 
 /** The magnitudes of a spectrum (q). */
 function magnitudes(op: string, s: Tensor | ArrayLike<number>): Float64Array {
-  const values = Tensor.is(s) ? memoryOf(op, 's', checkReal(op, 's', s)) : s;
+  const values = Tensor.is(s) ? numbersOf(op, 's', checkReal(op, 's', s)) : s;
   if (typeof values !== 'object' || values === null || !Number.isInteger(values.length) || values.length < 1) {
     reject(op, 's', 'a Tensor or an array of at least one number', s);
   }
@@ -76,7 +76,7 @@ export function effectiveRank(s: Tensor | ArrayLike<number>): number {
 export function effectiveRankGradient(s: Tensor | ArrayLike<number>): Float64Array {
   const op = 'effectiveRankGradient';
   const sigma = magnitudes(op, s);
-  const signs = Tensor.is(s) ? memoryOf(op, 's', s) : s;
+  const signs = Tensor.is(s) ? numbersOf(op, 's', s) : s;
   const largest = largestOf(sigma);
   const scaled = sigma.map((value) => value / largest);
   const sums = sumsOf(scaled);

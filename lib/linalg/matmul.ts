@@ -37,8 +37,8 @@ export function matmul<D extends Real, A extends Shape = Shape, B extends Shape 
     fail('SHAPE_MISMATCH', op, 'b', `${k} rows to meet the columns of a`, `${rows}, in ${describe([...right.shape])}`);
   }
   const [from, by] = [memoryOf(op, 'a', left), memoryOf(op, 'b', right)];
-  const c = outputInto(op, given.out, left.dtype, [m, n], [from, by]);
-  native.gemm(from, by, c.array, m, n, k, transposeA, transposeB);
+  const c = outputInto(op, given.out, left, [m, n], [from, by]);
+  native.gemm(from, by, c.memory, m, n, k, transposeA, transposeB);
   return c.tensor();
 }
 

@@ -1,12 +1,13 @@
 import { checkChoice, checkInteger, checkOptions, checkSignal, describe, fail, reject } from '../check.js';
 import { threads } from '../device.js';
 import { SigmaError } from '../errors.js';
-import { native, type RealArray, type SvdProblem } from '../native.js';
-import { allocate, dtypeOf, type Real } from '../tensor/dtype.js';
-import { checkReal, memoryOf } from '../tensor/operand.js';
-import { Tensor } from '../tensor/tensor.js';
+import { native, type Operand, type SvdProblem } from '../native.js';
+import type { Real } from '../tensor/dtype.js';
+import { checkReal, memoryOf, type Output, output, widened } from '../tensor/operand.js';
+import { keep, type Scoped } from '../tensor/scope.js';
+import { isHost } from '../tensor/storage.js';
+import { type Shape, Tensor } from '../tensor/tensor.js';
 import { Lanes } from './lanes.js';
-import { copyTriples } from './triples.js';
 
 const optionNames = ['driver', 'rank', 'signal', 'onProgress'] as const;
 
@@ -37,25 +38,18 @@ export interface SvdOptions {
  */
 const lanes = new Lanes(() => Math.min(2, threads()));
 
-/** One matrix to decompose, and where its results go. */
+/** One matrix to decompose: number `at` of its batch. */
 interface Job {
   readonly name: string;
-  readonly a: RealArray;
-  readonly rows: number;
-  readonly columns: number;
-  /** Thin rank min(rows, columns), and what is kept of it. */
-  readonly thin: number;
-  readonly rank: number;
-  readonly u: RealArray;
-  readonly s: RealArray;
-  readonly vt: RealArray;
+  readonly batch: Batch;
+  readonly at: number;
 }
 
 /**
  * Thin SVD, s descending, u and vt orthonormal; in each pair of singular vectors the entry of u with the largest
  * magnitude (the first of equals) is positive, so devices agree. Takes one matrix [m, n] (u [m, r], s [r], vt [r, n]),
  * a stack [b, m, n] (each result with the batch axis first), or a list of matrices of any shapes (a list of results).
- * Runs off the event loop. Each matrix is copied when its turn comes: until the promise settles a tensor may be disposed,
+ * A bfloat16 matrix on a device is decomposed in float32. Runs off the event loop. Each matrix is copied when its turn comes: until the promise settles a tensor may be disposed,
  * but its numbers should stay as they are.
  *
  * @throws SigmaError (as a rejection) NON_FINITE, NOT_CONVERGED, ABORTED, UNSUPPORTED, SHAPE_MISMATCH, DTYPE_MISMATCH
@@ -68,25 +62,27 @@ export async function svd(a: Tensor<Real> | readonly Tensor<Real>[], options?: S
   const op = 'svd';
   if (!Array.isArray(a)) return thinSvd(op, 'a', a as Tensor<Real>, options);
   const plan = readOptions(op, options);
-  const inputs = a.map((each, i) => checkReal(op, `a[${i}]`, each, { shape: [null, null] }));
+  const half = Tensor.is(a[0]) ? a[0].device : 'cpu';
+  const inputs = a.map((each, i) => checkReal(op, `a[${i}]`, each, { shape: [null, null], half }));
   const dtype = inputs[0]?.dtype;
-  for (const [i, input] of inputs.entries()) checkReal(op, `a[${i}]`, input, dtype && { dtype });
-  const batches = inputs.map((input, i) => new Batch(op, `a[${i}]`, input, plan.rank));
-  const jobs = batches.flatMap((batch) => batch.jobs);
-  await run(op, jobs, plan);
-  return batches.map((batch) => batch.result());
+  const device = inputs[0]?.device;
+  for (const [i, input] of inputs.entries()) checkReal(op, `a[${i}]`, input, dtype && device && { dtype, device });
+  return runAll(
+    op,
+    inputs.map((input, i) => new Batch(op, `a[${i}]`, input, plan.rank)),
+    plan,
+  );
 }
 
 /** @internal `svd` of one matrix or stack for another function, whose name and argument its errors then carry. */
 export async function thinSvd(op: string, argument: string, a: Tensor<Real>, options?: SvdOptions): Promise<Svd> {
   const plan = readOptions(op, options);
-  const input = checkReal(op, argument, a);
+  const input = checkReal(op, argument, a, { half: Tensor.is(a) ? a.device : 'cpu' });
   if (input.shape.length !== 2 && input.shape.length !== 3) {
     fail('SHAPE_MISMATCH', op, argument, 'shape [m, n] or [b, m, n]', describe([...input.shape]));
   }
-  const batch = new Batch(op, argument, input, plan.rank);
-  await run(op, batch.jobs, plan);
-  return batch.result();
+  const [result] = await runAll(op, [new Batch(op, argument, input, plan.rank)], plan);
+  return result as Svd;
 }
 
 interface Plan {
@@ -106,60 +102,86 @@ function readOptions(op: string, options: SvdOptions | undefined): Plan {
   return { driver: drivers.indexOf(chosen), rank, signal, onProgress };
 }
 
-/** A matrix or a stack: its jobs write into the arrays of its one result. */
-class Batch {
-  readonly jobs: Job[] = [];
-  readonly #op: string;
-  readonly #dtype: Real;
+/** A matrix or a stack, and memory for its one result. */
+class Batch implements Scoped {
+  readonly op: string;
+  readonly name: string;
+  /** The caller may dispose its tensor while this one waits its turn. */
+  readonly input: Tensor<Real>;
+  readonly m: number;
+  readonly n: number;
+  readonly count: number;
+  /** min(m, n), and what is kept of it. */
+  readonly thin: number;
+  readonly rank: number;
   readonly #leading: readonly number[];
-  readonly #arrays: { u: RealArray; s: RealArray; vt: RealArray };
-  readonly #shape: { m: number; n: number; r: number };
+  readonly #results: { readonly [name in 'u' | 's' | 'vt']: Output<Real, Shape> };
 
   constructor(op: string, name: string, input: Tensor<Real>, wanted: number | undefined) {
-    this.#op = op;
     const [n, m, count = 1] = input.shape.toReversed() as [number, number, number?];
-    const thin = Math.min(m, n);
-    const r = wanted === undefined ? thin : checkInteger(op, 'options.rank', wanted, 1, thin);
-    const array = (size: number) => allocate(op, input.dtype, size) as RealArray;
-    const memory = memoryOf(op, name, input);
-    this.#dtype = input.dtype;
+    this.op = op;
+    this.name = name;
+    this.m = m;
+    this.n = n;
+    this.count = count;
+    this.thin = Math.min(m, n);
+    this.rank = wanted === undefined ? this.thin : checkInteger(op, 'options.rank', wanted, 1, this.thin);
     this.#leading = input.shape.slice(0, -2);
-    this.#shape = { m, n, r };
-    this.#arrays = { u: array(count * m * r), s: array(count * r), vt: array(count * r * n) };
-    const { u, s, vt } = this.#arrays;
-    for (let i = 0; i < count; i++) {
-      this.jobs.push({
-        name: this.#leading.length > 0 ? `${name}[${i}]` : name,
-        a: part(memory, i, m * n),
-        rows: m,
-        columns: n,
-        thin,
-        rank: r,
-        u: part(u, i, m * r),
-        s: part(s, i, r),
-        vt: part(vt, i, r * n),
-      });
-    }
+    this.input = keep(widened(op, input));
+    this.#results = this.#outputs(this.rank, this.#leading);
+  }
+
+  get jobs(): Job[] {
+    return Array.from({ length: this.count }, (_, at) => ({
+      name: this.#leading.length > 0 ? `${this.name}[${at}]` : this.name,
+      batch: this,
+      at,
+    }));
   }
 
   result(): Svd {
-    const { m, n, r } = this.#shape;
-    const make = (array: RealArray, shape: readonly number[]) =>
-      Tensor.make(this.#op, this.#dtype, array as never, [...this.#leading, ...shape]) as Tensor<Real>;
-    return {
-      u: make(this.#arrays.u, [m, r]),
-      s: make(this.#arrays.s, [r]),
-      vt: make(this.#arrays.vt, [r, n]),
-    };
+    const { u, s, vt } = this.#results;
+    return { u: u.tensor(), s: s.tensor(), vt: vt.tensor() };
+  }
+
+  /** The native call writes all thin triples; where only some are kept it writes beside the result. */
+  problem({ name, at }: Job): SvdProblem {
+    const { m, n, op } = this;
+    const a = memoryOf(op, name, this.input);
+    const beside = this.rank < this.thin;
+    const { u, s, vt } = beside ? this.#outputs(this.thin, []) : this.#results;
+    const first = at * m * n;
+    return { a, first, u: u.memory, s: s.memory, vt: vt.memory, at: beside ? 0 : at, rows: m, columns: n };
+  }
+
+  /** Keeps of a problem that wrote beside the result what is wanted. */
+  finish({ at }: Job, { u, s, vt }: SvdProblem): void {
+    const { m, n, thin, rank } = this;
+    if (rank === thin) return;
+    const { u: toU, s: toS, vt: toVt } = this.#results;
+    copyBlock(u, thin, toU.memory, at * m * rank, m, rank);
+    copyBlock(s, rank, toS.memory, at * rank, 1, rank);
+    copyBlock(vt, n, toVt.memory, at * rank * n, rank, n);
+    for (const each of [u, s, vt]) if (!isHost(each)) native.deviceRelease(each);
+  }
+
+  dispose(): void {
+    this.input.dispose();
+  }
+
+  #outputs(rank: number, leading: readonly number[]) {
+    const make = (...shape: number[]) => output(this.op, this.input, [...leading, ...shape] as Shape);
+    return { u: make(this.m, rank), s: make(rank), vt: make(rank, this.n) };
   }
 }
 
-function part(array: RealArray, index: number, size: number): RealArray {
-  return array.subarray(index * size, (index + 1) * size);
+/** The first rows and columns of `from`, to a compact block that begins at element `first` of `to`. */
+function copyBlock(from: Operand, stride: number, to: Operand, first: number, rows: number, columns: number): void {
+  native.copyMatrix(from, 0, stride, to, first, columns, rows, columns);
 }
 
 /** A call should hold at least this much work, some milliseconds, so that small matrices share its cost. */
-const leastFlops = 2e7;
+const leastFlops = { host: 2e7, device: 5e10 };
 
 /** Groups of consecutive jobs, each for one native call: enough to fill this call's share of the threads. */
 function* groups(jobs: readonly Job[]): Generator<readonly Job[]> {
@@ -168,12 +190,25 @@ function* groups(jobs: readonly Job[]): Generator<readonly Job[]> {
   while (start < jobs.length) {
     let end = start;
     let flops = 0;
-    while (end < jobs.length && (end - start < matrices || flops < leastFlops)) {
-      const { rows, columns, thin } = jobs[end++] as Job;
-      flops += 20 * rows * columns * thin;
+    const { device } = (jobs[start] as Job).batch.input;
+    const least = device === 'cpu' ? leastFlops.host : leastFlops.device;
+    while (end < jobs.length && (end - start < matrices || flops < least)) {
+      const { m, n, thin } = (jobs[end++] as Job).batch;
+      flops += 20 * m * n * thin;
     }
     yield jobs.slice(start, end);
     start = end;
+  }
+}
+
+/** The results of all batches, or the first failure. */
+async function runAll(op: string, batches: readonly Batch[], plan: Plan): Promise<Svd[]> {
+  try {
+    const jobs = batches.flatMap((batch) => batch.jobs);
+    await run(op, jobs, plan);
+    return batches.map((batch) => batch.result());
+  } finally {
+    for (const batch of batches) batch.dispose();
   }
 }
 
@@ -207,25 +242,13 @@ async function run(op: string, jobs: readonly Job[], { driver, signal, onProgres
 }
 
 async function decompose(op: string, driver: number, group: readonly Job[]): Promise<void> {
-  const problems = group.map((job) => problemOf(op, job));
+  const problems = group.map((job) => job.batch.problem(job));
   try {
     await native.svd(driver, problems);
   } catch (error) {
     throw named(error, op, driver, group);
   }
-  for (const [i, job] of group.entries()) {
-    if (job.rank < job.thin) copyTriples(problems[i] as SvdProblem, job, 0);
-  }
-}
-
-/** The native call writes all thin triples; where only some are kept it writes beside the result. */
-function problemOf(op: string, job: Job): SvdProblem {
-  const { a, rows, columns, thin, rank } = job;
-  if (a.length !== rows * columns)
-    fail('INVALID_ARGUMENT', op, job.name, 'a buffer that stays attached', 'a detached one');
-  if (rank === thin) return { a, u: job.u, s: job.s, vt: job.vt, rows, columns };
-  const array = (size: number) => allocate(op, dtypeOf(a) as Real, size);
-  return { a, u: array(rows * thin), s: array(thin), vt: array(thin * columns), rows, columns };
+  for (const [i, job] of group.entries()) job.batch.finish(job, problems[i] as SvdProblem);
 }
 
 /** The native side counts within its call; the caller knows the matrix by name. */

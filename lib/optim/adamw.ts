@@ -1,5 +1,5 @@
 import { checkNumber, checkOptions, reject } from '../check.js';
-import { native, type RealArray } from '../native.js';
+import { native, type Operand } from '../native.js';
 import type { Parameter } from '../parameter.js';
 import type { ParameterGroup, Ready } from './groups.js';
 import { BaseOptimizer, type Memory } from './optimizer.js';
@@ -47,7 +47,7 @@ export class AdamW extends BaseOptimizer {
   }
 
   protected override update({ value, grad }: Ready, lr: number, weightDecay: number, { step, arrays }: Memory): void {
-    const { m, v } = arrays as { m: RealArray; v: RealArray };
+    const { m, v } = arrays as { m: Operand; v: Operand };
     native.adamw(value, grad, m, v, lr, this.#beta1, this.#beta2, this.#eps, weightDecay, step + 1);
   }
 }

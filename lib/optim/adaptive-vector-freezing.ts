@@ -2,7 +2,7 @@ import { checkBoolean, checkInteger, checkNumber, checkOptions, describe, fail, 
 import { SigmaError } from '../errors.js';
 import type { RealArray } from '../native.js';
 import type { Parameter } from '../parameter.js';
-import { memoryOf } from '../tensor/operand.js';
+import { numbersOf } from '../tensor/operand.js';
 import { checkParameters } from './groups.js';
 
 export interface FreezingOptions {
@@ -82,7 +82,7 @@ export class AdaptiveVectorFreezing {
     this.#strengths = new Map(list.map(({ name }) => [name, 0]));
     this.#watched = list.map((parameter) => ({
       parameter,
-      initial: memoryOf(op, `${parameter.name}.value`, parameter.value).slice(),
+      initial: numbersOf(op, `${parameter.name}.value`, parameter.value).slice(),
     }));
   }
 
@@ -106,7 +106,7 @@ export class AdaptiveVectorFreezing {
     if (turn < 0 || !Number.isInteger(turn) || turn >= count) return;
 
     const moved = this.#watched.map(({ parameter, initial }) => {
-      const value = memoryOf(op, `${parameter.name}.value`, parameter.value);
+      const value = numbersOf(op, `${parameter.name}.value`, parameter.value);
       let distance = 0;
       for (let i = 0; i < initial.length; i++) distance += Math.abs((initial[i] as number) - (value[i] as number));
       if (!Number.isFinite(distance)) {

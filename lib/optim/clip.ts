@@ -1,6 +1,6 @@
 import { checkNumber } from '../check.js';
 import type { Parameter } from '../parameter.js';
-import { memoryOf } from '../tensor/operand.js';
+import { numbersOf } from '../tensor/operand.js';
 import { checkGrad, checkParameters } from './groups.js';
 
 /**
@@ -17,17 +17,22 @@ export function clipGradNorm(parameters: readonly Parameter[], maximum: number):
   checkNumber(op, 'maximum', maximum, 0);
   const gradients = checkParameters(op, 'parameters', parameters)
     .filter(({ trainable, grad }) => trainable && grad)
-    .map((parameter) => memoryOf(op, `${parameter.name}.grad`, checkGrad(op, parameter)));
+    .map((parameter) => {
+      const grad = checkGrad(op, parameter);
+      return { grad, numbers: numbersOf(op, `${parameter.name}.grad`, grad) };
+    });
   let squares = 0;
   // By index: iterators make these loops an order of magnitude slower.
-  for (const gradient of gradients) {
-    for (let i = 0; i < gradient.length; i++) squares += (gradient[i] as number) ** 2;
+  for (const { numbers } of gradients) {
+    for (let i = 0; i < numbers.length; i++) squares += (numbers[i] as number) ** 2;
   }
   const norm = Math.sqrt(squares);
   const scale = maximum / (norm + 1e-6);
   if (scale < 1) {
-    for (const gradient of gradients) {
-      for (let i = 0; i < gradient.length; i++) gradient[i] = (gradient[i] as number) * scale;
+    for (const { grad, numbers } of gradients) {
+      for (let i = 0; i < numbers.length; i++) numbers[i] = (numbers[i] as number) * scale;
+      // On the CPU these are the gradient's own.
+      if (grad.device !== 'cpu') grad.assign(numbers);
     }
   }
   return norm;

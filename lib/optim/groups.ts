@@ -1,6 +1,6 @@
 import { checkBoolean, checkNumber, checkOptions, isRecord, reject } from '../check.js';
 import { SigmaError } from '../errors.js';
-import type { RealArray } from '../native.js';
+import type { Operand } from '../native.js';
 import type { Parameter } from '../parameter.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, memoryOf } from '../tensor/operand.js';
@@ -24,8 +24,8 @@ export interface Slot {
 export interface Ready {
   readonly index: number;
   readonly slot: Slot;
-  readonly value: RealArray;
-  readonly grad: RealArray;
+  readonly value: Operand;
+  readonly grad: Operand;
 }
 
 /** Anything of the form of a Parameter: frameworks bring their own. */

@@ -1,7 +1,9 @@
 import { checkInteger, checkNumber, isRecord, reject } from '../check.js';
-import type { RealArray } from '../native.js';
+import type { Operand } from '../native.js';
 import type { Parameter } from '../parameter.js';
-import { allocate, dtypeOf, type Real } from '../tensor/dtype.js';
+import type { Real } from '../tensor/dtype.js';
+import { zeroOutput } from '../tensor/operand.js';
+import { downloaded, isHost, uploaded } from '../tensor/storage.js';
 import { type ParameterGroup, type Ready, readGroups, readySlots, type Slot } from './groups.js';
 
 export interface Optimizer {
@@ -23,10 +25,10 @@ export interface Optimizer {
   loadState(state: unknown): void;
 }
 
-/** What an optimiser remembers of one parameter: the steps it took, and arrays of the parameter's size and type. */
+/** What an optimiser remembers of one parameter: the steps it took, and arrays of the parameter's size, type and place. */
 export interface Memory {
   step: number;
-  readonly arrays: Readonly<Record<string, RealArray>>;
+  readonly arrays: Readonly<Record<string, Operand>>;
 }
 
 /** What the optimisers share; a rule says what one step does to one parameter. */
@@ -70,10 +72,11 @@ export abstract class BaseOptimizer implements Optimizer {
 
   step(): void {
     for (const ready of readySlots(`${this.#name}.step`, this.#slots)) {
-      const { slot, index, value } = ready;
-      const memory = this.#memories[index] ?? this.#emptyMemory(value);
+      const { slot, index } = ready;
+      const memory = this.#memories[index] ?? this.#emptyMemory(slot.parameter);
       const lr = (slot.lr ?? this.#lr) * this.#lrScale;
       this.update(ready, lr, slot.weightDecay ?? this.#weightDecay, memory);
+      slot.parameter.value.written();
       memory.step += 1;
       this.#memories[index] = memory;
     }
@@ -90,9 +93,14 @@ export abstract class BaseOptimizer implements Optimizer {
   }
 
   state(): unknown {
-    const parameters = this.#memories.map((memory) => {
+    const op = `${this.#name}.state`;
+    const parameters = this.#memories.map((memory, i) => {
       if (memory === undefined) return null;
-      const copies = Object.entries(memory.arrays).map(([name, array]) => [name, array.slice()] as const);
+      const { dtype, size } = (this.#slots[i] as Slot).parameter.value;
+      const copies = Object.entries(memory.arrays).map(([name, array]) => {
+        const copy = isHost(array) ? array.slice() : downloaded(op, dtype, size, array);
+        return [name, copy] as const;
+      });
       return { step: memory.step, ...Object.fromEntries(copies) };
     });
     return { optimizer: this.#name, lr: this.#lr, lrScale: this.#lrScale, parameters };
@@ -130,13 +138,15 @@ export abstract class BaseOptimizer implements Optimizer {
       if (!(array instanceof type) || array.length !== value.size) {
         reject(op, `${path}.${name}`, `a ${type.name} of ${value.size}`, array);
       }
-      return [name, array.slice()] as const;
+      const { device, dtype } = value;
+      return [name, device === 'cpu' ? array.slice() : uploaded(device, dtype, array)] as const;
     });
     return { step, arrays: Object.fromEntries(arrays) };
   }
 
-  #emptyMemory(value: RealArray): Memory {
-    const empty = () => allocate(`${this.#name}.step`, dtypeOf(value) as Real, value.length) as RealArray;
+  #emptyMemory({ value }: Parameter): Memory {
+    const place = { device: value.device, dtype: value.dtype as Real };
+    const empty = () => zeroOutput(`${this.#name}.step`, place, [value.size]).memory;
     return { step: 0, arrays: Object.fromEntries(this.#arrayNames.map((name) => [name, empty()])) };
   }
 }

@@ -1,7 +1,6 @@
 import { checkBoolean, checkOptions, describe, fail } from '../check.js';
 import { native, type RealArray } from '../native.js';
-import { allocate } from '../tensor/dtype.js';
-import { checkReal, memoryOf } from '../tensor/operand.js';
+import { checkReal, memoryOf, numbersOf, output } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 
 /** The scores UᵀV (r, r) of every pair of singular directions. */
@@ -20,9 +19,12 @@ export function alignments(
     const got = `${describe([...left.shape])} and ${describe([...right.shape])}`;
     fail('SHAPE_MISMATCH', op, 'vt', 'the factors of a square weight, since u_i · v_j needs equal lengths', got);
   }
-  const scores = allocate(op, left.dtype, r * r);
-  native.gemm(memoryOf(op, 'u', left), memoryOf(op, 'vt', right), scores, r, r, n, true, true);
-  return { r, scores, absolute };
+  const product = output(op, left, [r, r]);
+  native.gemm(memoryOf(op, 'u', left), memoryOf(op, 'vt', right), product.memory, r, r, n, true, true);
+  const scores = product.tensor();
+  const found = numbersOf(op, 'scores', scores);
+  scores.dispose();
+  return { r, scores: found, absolute };
 }
 
 /** The indices of the `count` largest scores, ascending; of equals the first. */

@@ -1,8 +1,8 @@
 import { checkBoolean, checkOptions, reject } from '../check.js';
 import { native } from '../native.js';
-import type { DType, Real } from '../tensor/dtype.js';
+import { type DType, type Real, vectorType } from '../tensor/dtype.js';
 import { checkReal, memoryOf, outputInto } from '../tensor/operand.js';
-import type { MatrixShape, Shape, Tensor, VectorShape } from '../tensor/tensor.js';
+import { type MatrixShape, type Shape, Tensor, type VectorShape } from '../tensor/tensor.js';
 import type { OfRank, SameDType } from '../tensor/typing.js';
 import { SparsityPattern } from './pattern.js';
 
@@ -31,10 +31,15 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
   const given = checkOptions(op, 'options', options, ['transpose', 'out']);
   const transpose = checkBoolean(op, 'options.transpose', given.transpose ?? false);
   const m = checkReal(op, 'values', values, { shape: [entries] });
-  const x = checkReal(op, 'dense', dense, { shape: [shape[0], null], dtype: m.dtype, device: m.device });
+  const x = checkReal(op, 'dense', dense, {
+    shape: [shape[0], null],
+    dtype: m.dtype,
+    device: m.device,
+    half: m.device,
+  });
   const [by, from] = [memoryOf(op, 'values', m), memoryOf(op, 'dense', x)];
-  const y = outputInto(op, given.out, m.dtype, x.shape as MatrixShape, [by, from]);
-  native.spmm(handle, by, from, y.array, x.shape[1] as number, transpose);
+  const y = outputInto(op, given.out, x, x.shape as MatrixShape, [by, from]);
+  native.spmm(handle, by, from, y.memory, x.shape[1] as number, transpose);
   return y.tensor() as Tensor<D & Real, MatrixShape>;
 }
 
@@ -57,11 +62,12 @@ export function sddmm<D extends DType, E extends DType, A extends Shape = Shape,
   const op = 'sddmm';
   const { out } = checkOptions(op, 'options', options, ['out']);
   const { entries, shape, handle } = checkPattern(op, pattern);
-  const left = checkReal(op, 'a', a, { shape: [shape[0], null] });
+  const left = checkReal(op, 'a', a, { shape: [shape[0], null], half: Tensor.is(a) ? a.device : 'cpu' });
   const tokens = left.shape[1] as number;
   const right = checkReal(op, 'b', b, { shape: [shape[0], tokens], dtype: left.dtype, device: left.device });
   const [one, other] = [memoryOf(op, 'a', left), memoryOf(op, 'b', right)];
-  const values = outputInto(op, out, left.dtype, [entries], [one, other]);
-  native.sddmm(handle, one, other, values.array, tokens);
+  const place = { device: left.device, dtype: vectorType(left.dtype) };
+  const values = outputInto(op, out, place, [entries], [one, other]);
+  native.sddmm(handle, one, other, values.memory, tokens);
   return values.tensor() as Tensor<D & Real, VectorShape>;
 }

@@ -1,7 +1,9 @@
 import { checkChoice, checkOptions, describe, fail, reject } from '../check.js';
 import { type Device, resolveDevice } from '../device.js';
+import { native } from '../native.js';
 import { convert } from './convert.js';
-import { allocate, type DType, dtypeOf, dtypes } from './dtype.js';
+import { allocate, type DType, dtypeOf, dtypes, type TypedArrayOf } from './dtype.js';
+import { allocateOn, uploaded } from './storage.js';
 import { type Shape, sizeOf, Tensor } from './tensor.js';
 
 export interface TensorOptions<D extends DType = DType> {
@@ -9,11 +11,19 @@ export interface TensorOptions<D extends DType = DType> {
   device?: Device;
 }
 
-function readOptions<O extends { dtype?: DType | undefined; device?: Device }>(op: string, options: O | undefined): O {
+function readOptions<O extends { dtype?: DType | undefined; device?: Device }>(
+  op: string,
+  options: O | undefined,
+): O & { device: Device } {
   const given = checkOptions(op, 'options', options, ['dtype', 'device']);
   if (given.dtype !== undefined) checkChoice(op, 'options.dtype', given.dtype, dtypes);
-  resolveDevice(op, given.device);
-  return given;
+  return { ...given, device: resolveDevice(op, given.device) };
+}
+
+/** A tensor on a device with the numbers of an array, which on the CPU becomes its memory. */
+function place<D extends DType>(op: string, device: Device, dtype: D, array: TypedArrayOf<D>, shape: Shape): Tensor<D> {
+  if (device === 'cpu') return Tensor.make(op, dtype, array, shape);
+  return Tensor.on(device, dtype, uploaded(device, dtype, array), shape);
 }
 
 function isNumericArray(data: unknown): data is ArrayLike<number> & NodeJS.TypedArray {
@@ -87,7 +97,7 @@ export function tensor(
   shape?: Shape,
   options?: { dtype?: DType | undefined; device?: Device },
 ): Tensor {
-  const { dtype } = readOptions('tensor', options);
+  const { dtype, device } = readOptions('tensor', options);
   const bits = dtype === 'bfloat16' && data instanceof Uint16Array;
   const type = dtype ?? dtypeOf(data) ?? 'float32';
   let numbers: ArrayLike<number>;
@@ -110,7 +120,7 @@ export function tensor(
     fail('SHAPE_MISMATCH', 'tensor', 'shape', expected, flat ? `${size} in ${describe(wanted)}` : describe(wanted));
   }
   const source: DType = bits ? 'bfloat16' : 'float64';
-  return Tensor.make('tensor', type, convert('tensor', numbers, source, type), wanted);
+  return place('tensor', device, type, convert('tensor', numbers, source, type), wanted);
 }
 
 function arrayFrom(data: unknown): unknown[] {
@@ -130,7 +140,11 @@ export function zeros<D extends DType = 'float32', const S extends Shape = Shape
   shape: S,
   options?: TensorOptions<D>,
 ): Tensor<D, S> {
-  const { dtype } = readOptions('zeros', options);
+  const { dtype, device } = readOptions('zeros', options);
   const type = (dtype ?? 'float32') as D;
-  return Tensor.make('zeros', type, allocate('zeros', type, sizeOf('zeros', shape)), shape);
+  const size = sizeOf('zeros', shape);
+  if (device === 'cpu') return Tensor.make('zeros', type, allocate('zeros', type, size), shape);
+  const memory = allocateOn(device, type, size);
+  native.deviceZero(memory);
+  return Tensor.on(device, type, memory, shape);
 }

@@ -14,6 +14,11 @@ export type TypedArrayOf<D extends DType> = D extends 'float32'
       ? Uint16Array
       : Int32Array;
 
+/** Of the vectors (parameters, biases, sums) beside matrices of a type. */
+export function vectorType(matrices: DType): Real {
+  return matrices === 'float64' ? 'float64' : 'float32';
+}
+
 export const dtypes = ['float32', 'float64', 'bfloat16', 'int32'] as const;
 
 const constructors = {
@@ -22,6 +27,10 @@ const constructors = {
   bfloat16: Uint16Array,
   int32: Int32Array,
 } as const;
+
+export function bytesPerElement(dtype: DType): number {
+  return constructors[dtype].BYTES_PER_ELEMENT;
+}
 
 /** Zeros of a type; OUT_OF_MEMORY where the engine has no room for them. */
 export function allocate<D extends DType>(op: string, dtype: D, size: number): TypedArrayOf<D> {

@@ -1,7 +1,9 @@
 import { describe, fail, reject } from '../check.js';
 import type { Device } from '../device.js';
-import type { RealArray } from '../native.js';
-import { allocate, type Real } from './dtype.js';
+import { native, type Operand, type RealArray } from '../native.js';
+import { convert } from './convert.js';
+import { allocate, type DType, type Real, type TypedArrayOf, vectorType } from './dtype.js';
+import { allocateOn, isHost, uploaded } from './storage.js';
 import { type Shape, Tensor } from './tensor.js';
 
 /** What an operation asks of an operand; `null` in a shape stands for any size. */
@@ -9,6 +11,8 @@ export interface Expected {
   readonly shape?: readonly (number | null)[];
   readonly dtype?: Real;
   readonly device?: Device;
+  /** Where it will be computed with, if bfloat16 will do for float32 on devices. It then passes for a Real. */
+  readonly half?: Device;
 }
 
 /** A live tensor, or INVALID_ARGUMENT or DISPOSED. */
@@ -25,7 +29,7 @@ function pattern(shape: readonly (number | null)[]): string {
   return `[${shape.map((n) => n ?? '*').join(', ')}]`;
 }
 
-/** A live float32 or float64 tensor that meets what is expected. */
+/** A live float32 or float64 tensor, or where that will do a bfloat16 one, that meets what is expected. */
 export function checkReal<D extends Real = Real>(
   op: string,
   argument: string,
@@ -33,9 +37,11 @@ export function checkReal<D extends Real = Real>(
   expected: Expected = {},
 ): Tensor<D> {
   const tensor = checkTensor(op, argument, value);
-  const { dtype, shape, device } = expected;
-  if (dtype === undefined ? tensor.dtype !== 'float32' && tensor.dtype !== 'float64' : tensor.dtype !== dtype) {
-    fail('DTYPE_MISMATCH', op, argument, dtype ?? 'float32 or float64', tensor.dtype);
+  const { dtype, shape, device, half = 'cpu' } = expected;
+  const types: readonly DType[] = dtype === undefined ? ['float32', 'float64'] : [dtype];
+  const isHalf = half !== 'cpu' && tensor.dtype === 'bfloat16' && types.includes('float32');
+  if (!types.includes(tensor.dtype) && !isHalf) {
+    fail('DTYPE_MISMATCH', op, argument, types.join(' or '), tensor.dtype);
   }
   if (device !== undefined && tensor.device !== device) {
     fail('DEVICE_MISMATCH', op, argument, `a tensor on ${device}`, `one on ${tensor.device}`);
@@ -47,28 +53,80 @@ export function checkReal<D extends Real = Real>(
   return tensor as Tensor<D>;
 }
 
-/** The memory of a tensor that was checked before. */
-export function memoryOf(op: string, argument: string, tensor: Tensor): RealArray {
-  return tensor.read(op, argument) as RealArray;
+/** The memory of a tensor that was checked before, as operations take it. */
+export function memoryOf(op: string, argument: string, tensor: Tensor): Operand {
+  return tensor.read(op, argument) as Operand;
+}
+
+/** The numbers of a tensor that was checked before, on the host and to be read only. */
+export function numbersOf(op: string, argument: string, tensor: Tensor): RealArray {
+  const numbers = tensor.numbers(op, argument);
+  return tensor.dtype === 'bfloat16' ? convert(op, numbers, 'bfloat16', 'float32') : (numbers as RealArray);
+}
+
+/** A tensor with these numbers, which on the CPU become its memory. */
+export function fromNumbers<D extends Real, const S extends Shape>(
+  op: string,
+  device: Device,
+  dtype: D,
+  shape: S,
+  numbers: RealArray,
+): Tensor<D, S> {
+  if (device === 'cpu') return Tensor.make(op, dtype, numbers as TypedArrayOf<D>, shape);
+  const array = (dtype as DType) === 'bfloat16' ? convert(op, numbers, 'float32', 'bfloat16') : numbers;
+  return Tensor.on(device, dtype, uploaded(device, dtype, array), shape);
+}
+
+/** Where an operation works, and with which numbers. */
+export interface Place<D extends Real = Real> {
+  readonly device: Device;
+  readonly dtype: D;
+}
+
+/** A handle on the same numbers at a place and in its type: on the tensor's own memory where that is what is asked for. */
+export function placed(op: string, tensor: Tensor<Real>, { device, dtype }: Place): Tensor<Real> {
+  const cast = tensor.dtype === dtype ? tensor.share() : tensor.cast(dtype);
+  const moved = cast.on(op, device);
+  cast.dispose();
+  return moved;
+}
+
+/** The same where the tensor is, in a type that every operation computes in. */
+export function widened(op: string, tensor: Tensor<Real>): Tensor<Real> {
+  return placed(op, tensor, { device: tensor.device, dtype: vectorType(tensor.dtype) });
 }
 
 /** Memory for an operation's result, which becomes a tensor only when the operation has succeeded. */
 export interface Output<D extends Real, S extends Shape> {
-  readonly array: RealArray;
+  readonly memory: Operand;
   tensor(): Tensor<D, S>;
 }
 
-export function output<D extends Real, const S extends Shape>(op: string, dtype: D, shape: S): Output<D, S> {
-  const array = allocate(
-    op,
-    dtype,
-    shape.reduce((product, n) => product * n, 1),
-  );
-  return { array: array as RealArray, tensor: () => Tensor.make(op, dtype, array, shape) };
+/** Memory to be overwritten. */
+export function output<D extends Real, const S extends Shape>(
+  op: string,
+  { device, dtype }: Place<D>,
+  shape: S,
+): Output<D, S> {
+  const size = shape.reduce((product, n) => product * n, 1);
+  if (device === 'cpu') {
+    const array = allocate(op, dtype, size);
+    return { memory: array as RealArray, tensor: () => Tensor.make(op, dtype, array, shape) };
+  }
+  const memory = allocateOn(device, dtype, size);
+  return { memory, tensor: () => Tensor.on(device, dtype, memory, shape) };
 }
 
-/** Whether two arrays have bytes in common. */
-function overlap(a: RealArray, b: RealArray): boolean {
+/** Memory to be added to: zeros. */
+export function zeroOutput<D extends Real, const S extends Shape>(op: string, place: Place<D>, shape: S): Output<D, S> {
+  const result = output(op, place, shape);
+  if (!isHost(result.memory)) native.deviceZero(result.memory);
+  return result;
+}
+
+/** Whether two operands have bytes in common. */
+function overlap(a: Operand, b: Operand): boolean {
+  if (!(isHost(a) && isHost(b))) return a === b;
   const before = a.byteOffset + a.byteLength <= b.byteOffset || b.byteOffset + b.byteLength <= a.byteOffset;
   return a.buffer === b.buffer && !before;
 }
@@ -77,17 +135,28 @@ function overlap(a: RealArray, b: RealArray): boolean {
 export function outputInto<D extends Real, const S extends Shape>(
   op: string,
   out: Tensor | undefined,
-  dtype: D,
+  place: Place<D>,
   shape: S,
-  inputs: readonly RealArray[],
+  inputs: readonly Operand[],
 ): Output<D, S> {
-  if (out === undefined) return output(op, dtype, shape);
-  const target = checkReal<D>(op, 'options.out', out, { shape, dtype });
-  const array = memoryOf(op, 'options.out', target);
-  if (inputs.some((input) => overlap(input, array))) {
+  if (out === undefined) return output(op, place, shape);
+  const { device, dtype } = place;
+  const target = checkReal<D>(op, 'options.out', out, { shape, dtype, device });
+  const memory = memoryOf(op, 'options.out', target);
+  if (inputs.some((input) => overlap(input, memory))) {
     reject(op, 'options.out', 'memory apart from the operands', out);
   }
-  return { array, tensor: () => target as Tensor<D, S> };
+  const tensor = () => {
+    target.written();
+    return target as Tensor<D, S>;
+  };
+  return { memory, tensor };
+}
+
+/** Copies the numbers of one operand into another of its size, type and place. */
+export function copyInto(to: Operand, from: Operand): void {
+  if (isHost(to)) to.set(from as RealArray);
+  else native.deviceCopy(to, from as Exclude<Operand, RealArray>);
 }
 
 /** A new tensor of its own with the same numbers. */
@@ -96,7 +165,7 @@ export function copyOf<D extends Real, S extends Shape>(
   argument: string,
   tensor: Tensor<D, S>,
 ): Tensor<D, S> {
-  const copy = output(op, tensor.dtype, tensor.shape);
-  copy.array.set(memoryOf(op, argument, tensor));
+  const copy = output(op, tensor, tensor.shape);
+  copyInto(copy.memory, memoryOf(op, argument, tensor));
   return copy.tensor();
 }

@@ -1,21 +1,30 @@
 import { checkChoice, describe, fail, reject } from '../check.js';
 import { type Device, resolveDevice } from '../device.js';
 import { SigmaError } from '../errors.js';
+import { type DeviceMemory, type NumericArray, native } from '../native.js';
 import { convert } from './convert.js';
 import { type DType, dtypeOf, dtypes, type TypedArrayOf } from './dtype.js';
-import { countBytes, countTensors } from './memory.js';
+import { countTensors } from './memory.js';
 import { track } from './scope.js';
+import {
+  acquire,
+  allocateOn,
+  bytesOf,
+  downloaded,
+  downloadedLater,
+  isHost,
+  release,
+  type Storage,
+  uploaded,
+} from './storage.js';
 
 export type Shape = readonly number[];
 export type VectorShape = readonly [length: number];
 export type MatrixShape = readonly [rows: number, columns: number];
 export type StackShape = readonly [batch: number, rows: number, columns: number];
 
-/** The memory behind one or more tensors of one device. */
-interface Storage {
-  array: Float32Array | Float64Array | Uint16Array | Int32Array;
-  owners: number;
-}
+/** What tells later whether a tensor was written: its numbers on the CPU, where anyone may write; a count on a device. */
+export type Snapshot = NumericArray | number;
 
 /** The number of elements of a shape, each of whose dimensions must be a positive integer. */
 export function sizeOf(op: string, shape: unknown): number {
@@ -28,8 +37,8 @@ export function sizeOf(op: string, shape: unknown): number {
 }
 
 /**
- * An array of numbers with a shape, row-major. On the CPU it is a view on an ArrayBuffer that JavaScript owns.
- * Dispose it when done: directly, with `using`, or through `tidy`.
+ * An array of numbers with a shape, row-major. On the CPU it is a view on an ArrayBuffer that JavaScript owns, on another
+ * device memory that `dispose` gives back. Dispose it when done: directly, with `using`, or through `tidy`.
  *
  * @example
  * const w = tensor([[1, 2], [3, 4]], undefined, { dtype: 'float64' });
@@ -39,7 +48,7 @@ export function sizeOf(op: string, shape: unknown): number {
 export class Tensor<D extends DType = DType, S extends Shape = Shape> implements Disposable {
   readonly dtype: D;
   readonly shape: S;
-  readonly device: Device = 'cpu';
+  readonly device: Device;
   readonly size: number;
   readonly #storage: Storage;
   #disposed = false;
@@ -50,9 +59,9 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     this.dtype = dtype;
     this.shape = Object.freeze([...shape]) as unknown as S;
     this.size = size;
+    this.device = storage.device;
     this.#storage = storage;
-    if (storage.owners === 0) countBytes(this.device, storage.array.byteLength);
-    storage.owners += 1;
+    acquire(storage, bytesOf(dtype, size));
     countTensors(1);
     track(this);
   }
@@ -78,13 +87,18 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     return typeof value === 'object' && value !== null && #storage in value;
   }
 
-  /** @internal A tensor on memory of its type. */
+  /** @internal A tensor on JavaScript's memory of its type. */
   static make<D extends DType, S extends Shape>(op: string, dtype: D, array: TypedArrayOf<D>, shape: S): Tensor<D, S> {
     const size = sizeOf(op, shape);
     if (array.length !== size) {
       fail('SHAPE_MISMATCH', op, 'shape', `${array.length} elements, as the data has`, `${size} in ${describe(shape)}`);
     }
-    return new Tensor(dtype, shape, size, { array, owners: 0 });
+    return new Tensor(dtype, shape, size, { device: 'cpu', memory: array, owners: 0, writes: 0 });
+  }
+
+  /** @internal A tensor on memory of a device. */
+  static on<D extends DType, S extends Shape>(device: Device, dtype: D, memory: DeviceMemory, shape: S): Tensor<D, S> {
+    return new Tensor(dtype, shape, sizeOf('Tensor', shape), { device, memory, owners: 0, writes: 0 });
   }
 
   get disposed(): boolean {
@@ -93,30 +107,78 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
 
   /** On the CPU the tensor's own live memory, which may be written at any time; from another device a copy. */
   async data(): Promise<TypedArrayOf<D>> {
-    return this.dataSync();
+    const memory = this.read('Tensor.data', 'this');
+    return isHost(memory) ? (memory as TypedArrayOf<D>) : downloadedLater('Tensor.data', this.dtype, this.size, memory);
   }
 
-  /** The same as `data`, at once. */
+  /** The same as `data`, at once: from a device it waits for the work that was queued there. */
   dataSync(): TypedArrayOf<D> {
-    return this.read('Tensor.dataSync', 'this');
+    return this.numbers('Tensor.dataSync', 'this');
+  }
+
+  /**
+   * Overwrites the numbers, on any device. A Uint16Array given to a bfloat16 tensor is bits, anything else is rounded.
+   *
+   * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH where there are more or fewer numbers, DISPOSED
+   * @example
+   * layer.parameters[0].value.assign(saved);
+   */
+  assign(data: ArrayLike<number>): void {
+    const op = 'Tensor.assign';
+    const memory = this.read(op, 'this');
+    if (typeof data !== 'object' || data === null || !Number.isInteger(data.length)) {
+      reject(op, 'data', 'an array of numbers', data);
+    }
+    if (data.length !== this.size) {
+      fail('SHAPE_MISMATCH', op, 'data', `${this.size} numbers`, describe(data.length));
+    }
+    const bits = this.dtype === 'bfloat16' && data instanceof Uint16Array;
+    const array = convert(op, data, bits ? 'bfloat16' : 'float64', this.dtype);
+    if (isHost(memory)) memory.set(array);
+    else native.deviceUpload(memory, array);
+    this.#storage.writes += 1;
   }
 
   /** @internal The memory, for operation `op`: DISPOSED or INVALID_ARGUMENT where it is gone. */
-  read(op: string, argument: string): TypedArrayOf<D> {
+  read(op: string, argument: string): TypedArrayOf<D> | DeviceMemory {
     if (this.#disposed) {
       throw new SigmaError('DISPOSED', op, `${argument}: expected a live tensor, got one that was disposed`);
     }
-    const { array } = this.#storage;
-    if (array.length !== this.size) {
+    const { memory } = this.#storage;
+    if (isHost(memory) && memory.length !== this.size) {
       fail(
         'INVALID_ARGUMENT',
         op,
         argument,
         `a buffer of ${this.size} elements`,
-        `${array.length}: it was detached or resized`,
+        `${memory.length}: it was detached or resized`,
       );
     }
-    return array as TypedArrayOf<D>;
+    return memory as TypedArrayOf<D> | DeviceMemory;
+  }
+
+  /** @internal The numbers on the host: the live memory on the CPU, a copy from another device. */
+  numbers(op: string, argument: string): TypedArrayOf<D> {
+    const memory = this.read(op, argument);
+    return isHost(memory) ? (memory as TypedArrayOf<D>) : downloaded(op, this.dtype, this.size, memory);
+  }
+
+  /** @internal To be called when an operation has written into the memory. */
+  written(): void {
+    this.#storage.writes += 1;
+  }
+
+  /** @internal For `unchangedSince`. */
+  snapshot(op: string, argument: string): Snapshot {
+    const memory = this.read(op, argument);
+    return isHost(memory) ? memory.slice() : this.#storage.writes;
+  }
+
+  /** @internal Whether the numbers still have the bits they had at the snapshot. */
+  unchangedSince(op: string, argument: string, snapshot: Snapshot): boolean {
+    const memory = this.read(op, argument);
+    if (typeof snapshot === 'number') return snapshot === this.#storage.writes;
+    return isHost(memory) && sameBits(memory, snapshot);
   }
 
   /** @internal Another handle on the same memory. */
@@ -125,19 +187,38 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     return new Tensor(this.dtype, this.shape, this.size, this.#storage);
   }
 
-  /** A handle on `device`; on the tensor's own device it shares the memory. */
+  /** A copy on `device`; on the tensor's own device a handle that shares the memory. */
   async to(device: Device): Promise<Tensor<D, S>> {
-    this.read('Tensor.to', 'this');
-    if (device === undefined) reject('Tensor.to', 'device', `'cpu', 'cuda' or 'cuda:N'`, device);
-    resolveDevice('Tensor.to', device);
-    return this.share();
+    const op = 'Tensor.to';
+    const memory = this.read(op, 'this');
+    if (device === undefined) reject(op, 'device', `'cpu', 'cuda' or 'cuda:N'`, device);
+    const target = resolveDevice(op, device);
+    if (target !== 'cpu' || isHost(memory)) return this.on(op, target);
+    return Tensor.make(op, this.dtype, await downloadedLater(op, this.dtype, this.size, memory), this.shape);
+  }
+
+  /** @internal The same at once. */
+  on(op: string, device: Device): Tensor<D, S> {
+    if (device === this.device) return this.share();
+    const numbers = this.numbers(op, 'this');
+    if (device === 'cpu') return Tensor.make(op, this.dtype, numbers, this.shape);
+    return Tensor.on(device, this.dtype, uploaded(device, this.dtype, numbers), this.shape);
   }
 
   /** A copy in another type. bfloat16 rounds to nearest even, int32 truncates. */
   cast<E extends DType>(dtype: E): Tensor<E, S> {
-    const from = this.read('Tensor.cast', 'this');
-    checkChoice('Tensor.cast', 'dtype', dtype, dtypes);
-    return Tensor.make('Tensor.cast', dtype, convert('Tensor.cast', from, this.dtype, dtype), this.shape);
+    const op = 'Tensor.cast';
+    const from = this.read(op, 'this');
+    checkChoice(op, 'dtype', dtype, dtypes);
+    if (isHost(from)) return Tensor.make(op, dtype, convert(op, from, this.dtype, dtype), this.shape);
+    if ((dtype as DType) === 'int32' || this.dtype === 'int32') {
+      const converted = convert(op, this.numbers(op, 'this'), this.dtype, dtype);
+      return Tensor.on(this.device, dtype, uploaded(this.device, dtype, converted), this.shape);
+    }
+    const memory = allocateOn(this.device, dtype, this.size);
+    if ((dtype as DType) === this.dtype) native.deviceCopy(memory, from);
+    else native.deviceCast(memory, from);
+    return Tensor.on(this.device, dtype, memory, this.shape);
   }
 
   /** A handle on the same memory with another shape of the same size. */
@@ -155,14 +236,15 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     if (this.#disposed) return;
     this.#disposed = true;
     countTensors(-1);
-    this.#storage.owners -= 1;
-    if (this.#storage.owners > 0) return;
-    countBytes(this.device, -this.size * this.#storage.array.BYTES_PER_ELEMENT);
-    // A disposed tensor that somebody still holds must not hold the memory.
-    this.#storage.array = new Float32Array(0);
+    release(this.#storage, bytesOf(this.dtype, this.size));
   }
 
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+function sameBits(a: NumericArray, b: NumericArray): boolean {
+  const bytes = (array: NumericArray) => Buffer.from(array.buffer, array.byteOffset, array.byteLength);
+  return bytes(a).equals(bytes(b));
 }

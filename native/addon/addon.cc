@@ -9,13 +9,13 @@
 namespace {
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
-  auto environment = std::make_unique<sigma::Environment>();
-  environment->backend = sigma_cpu_backend();
-  if (environment->backend->create_context(&environment->context) != SIGMA_OK) {
-    throw Napi::Error::New(env, environment->backend->last_error());
+  try {
+    env.SetInstanceData(std::make_unique<sigma::Environment>().release());
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(env, error.what());
   }
-  env.SetInstanceData(environment.release());
   sigma::bind_system(exports);
+  sigma::bind_device(exports);
   sigma::bind_linalg(exports);
   sigma::bind_sparse(exports);
   sigma::bind_adapter(exports);

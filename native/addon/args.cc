@@ -1,6 +1,7 @@
 #include "args.h"
 
 #include <cmath>
+#include <cstddef>
 
 namespace sigma {
 namespace {
@@ -29,15 +30,27 @@ double number_of(Napi::Value value, const char* name) {
   return value.As<Napi::Number>().DoubleValue();
 }
 
-const char* dtype_name(sigma_dtype dtype) { return dtype == SIGMA_FLOAT64 ? "float64" : "float32"; }
+const char* dtype_name(sigma_dtype dtype) {
+  constexpr const char* kNames[] = {"float32", "float64", "bfloat16"};
+  return kNames[dtype];
+}
 
-// A Float32Array or Float64Array.
+// A Float32Array, a Float64Array, or memory of a device with numbers to compute with.
 View real_view(Napi::Value value, const char* name) {
   const TypedArray array = typed_array(value);
-  if (array.type != napi_float32_array && array.type != napi_float64_array) {
-    throw ArgumentError(std::string(name) + ": expected a Float32Array or Float64Array");
+  if (array.type == napi_float32_array) return {array.data, array.length, SIGMA_FLOAT32};
+  if (array.type == napi_float64_array) return {array.data, array.length, SIGMA_FLOAT64};
+  const DeviceMemory* const memory = memory_behind(value.Env(), value);
+  if (memory == nullptr || !memory->block || memory->element == Element::kInt32) {
+    throw ArgumentError(std::string(name) + ": expected a Float32Array, a Float64Array, or real memory of a device");
   }
-  return {array.data, array.length, array.type == napi_float64_array ? SIGMA_FLOAT64 : SIGMA_FLOAT32};
+  return {memory->block->data(), memory->length, static_cast<sigma_dtype>(memory->element), memory->block};
+}
+
+void require_length(const char* name, int64_t wanted, int64_t found) {
+  if (found == wanted) return;
+  throw ArgumentError(std::string(name) + ": expected " + std::to_string(wanted) + " numbers, got " +
+                      std::to_string(found));
 }
 
 }  // namespace
@@ -65,37 +78,50 @@ int64_t integer_of(Napi::Value value, const char* name, int64_t least) {
   return static_cast<int64_t>(number);
 }
 
-View RealArrays::any(Napi::Value value, const char* name) {
-  const View view = real_view(value, name);
-  if (typed_ && view.dtype != dtype_) {
-    throw ArgumentError(std::string(name) + ": expected " + dtype_name(dtype_) + ", got " + dtype_name(view.dtype));
+View Operands::read(Napi::Value value, const char* name, sigma_dtype expected) {
+  View view = real_view(value, name);
+  if (typed_ && view.dtype != expected) {
+    throw ArgumentError(std::string(name) + ": expected " + dtype_name(expected) + ", got " + dtype_name(view.dtype));
   }
+  if (!typed_) {
+    dtype_ = view.dtype;
+    if (view.block) place_ = view.block->place();
+  }
+  const bool here = view.block ? view.block->place() == place_ : !place_->has_memory();
+  if (!here) throw ArgumentError(std::string(name) + ": expected memory of the same device as the operands before it");
   typed_ = true;
-  dtype_ = view.dtype;
   return view;
 }
 
-void* RealArrays::exact(Napi::Value value, const char* name, int64_t length) {
-  const View view = any(value, name);
-  if (view.length != length) {
-    throw ArgumentError(std::string(name) + ": expected " + std::to_string(length) + " numbers, got " +
-                        std::to_string(view.length));
-  }
+View Operands::exact(Napi::Value value, const char* name, int64_t length) {
+  View view = any(value, name);
+  require_length(name, length, view.length);
+  return view;
+}
+
+void* Operands::vector(Napi::Value value, const char* name, int64_t length) {
+  const View view = read(value, name, dtype_ == SIGMA_BFLOAT16 ? SIGMA_FLOAT32 : dtype_);
+  require_length(name, length, view.length);
   return view.data;
 }
 
-void* Args::optional_real(size_t index, const char* name, int64_t length) {
-  const Napi::Value value = info_[index];
-  return value.IsNull() || value.IsUndefined() ? nullptr : real(index, name, length);
+void* Operands::part(Napi::Value value, const char* name, int64_t first, int64_t length) {
+  const View view = any(value, name);
+  if (first > view.length || length > view.length - first) {
+    throw ArgumentError(std::string(name) + ": expected at least " + std::to_string(first) + " + " +
+                        std::to_string(length) + " numbers, got " + std::to_string(view.length));
+  }
+  return static_cast<std::byte*>(view.data) + static_cast<size_t>(first) * element_size(dtype_);
+}
+
+void* Args::optional_matrix(size_t index, const char* name, int64_t length) {
+  return is_absent(index) ? nullptr : matrix(index, name, length);
+}
+
+void* Args::optional_vector(size_t index, const char* name, int64_t length) {
+  return is_absent(index) ? nullptr : vector(index, name, length);
 }
 
 double Args::number(size_t index, const char* name) const { return number_of(info_[index], name); }
-
-const sigma_pattern* Args::optional_pattern(size_t index, const char* name) const {
-  const Napi::Value value = info_[index];
-  return value.IsNull() || value.IsUndefined() ? nullptr : &pattern(index, name);
-}
-
-const sigma_pattern& Args::pattern(size_t index, const char* name) const { return pattern_of(info_[index], name); }
 
 }  // namespace sigma

@@ -1,6 +1,6 @@
 // The adapter recipes. Every function takes the layer as its first arguments, in this order:
-//   0 in, 1 out, 2 rank, 3 base | null, 4 u, 5 vt, 6 diagonal | null, 7 pattern | null, 8 values | null,
-//   9 gate | null, 10 bias | null
+//   0 in, 1 out, 2 rank, 3 base | null, 4 u, 5 vt, 6 diagonal | null, 7 origin | null, 8 rectified, 9 pattern | null,
+//   10 values | null, 11 gate | null, 12 bias | null
 #include "args.h"
 #include "bind.h"
 #include "recipes/adapter.h"
@@ -8,37 +8,40 @@
 namespace sigma {
 namespace {
 
-constexpr size_t kLayerArguments = 11;
+constexpr size_t kLayerArguments = 13;
 
 AdapterLayer layer_of(Args& args) {
   AdapterLayer layer{};
   layer.in = args.integer(0, "in", 1);
   layer.out = args.integer(1, "out", 1);
   layer.rank = args.integer(2, "rank", 1);
-  layer.base = args.optional_real(3, "base", product(layer.out, layer.in));
-  layer.u = args.real(4, "u", product(layer.out, layer.rank));
-  layer.vt = args.real(5, "vt", product(layer.rank, layer.in));
-  layer.core.size = layer.rank;
-  layer.core.diagonal = args.optional_real(6, "diagonal", layer.rank);
-  layer.core.pattern = args.optional_pattern(7, "pattern");
-  if (layer.core.pattern != nullptr) {
-    if (layer.core.pattern->size != layer.rank) throw ArgumentError("pattern: expected the size of the core");
-    layer.core.values = args.real(8, "values", layer.core.pattern->entries);
-    layer.core.gate = args.optional_real(9, "gate", 1);
+  layer.base = args.optional_matrix(3, "base", product(layer.out, layer.in));
+  layer.u = args.matrix(4, "u", product(layer.out, layer.rank));
+  layer.vt = args.matrix(5, "vt", product(layer.rank, layer.in));
+  sigma_core& core = layer.core;
+  core.size = layer.rank;
+  core.diagonal = args.optional_vector(6, "diagonal", layer.rank);
+  core.origin = args.optional_vector(7, "origin", layer.rank);
+  core.rectified = args.flag(8) ? 1 : 0;
+  if (!args.is_absent(9)) {
+    core.pattern = &args.placed_pattern(9, "pattern");
+    if (core.pattern->size != layer.rank) throw ArgumentError("pattern: expected the size of the core");
+    core.values = args.vector(10, "values", core.pattern->entries);
+    core.gate = args.optional_vector(11, "gate", 1);
   }
-  layer.bias = args.optional_real(10, "bias", layer.out);
+  layer.bias = args.optional_vector(12, "bias", layer.out);
   return layer;
 }
 
 // Four arrays to add to: ddiagonal | null, dvalues | null, dgate | null, dbias | null
 AdapterGradients gradients_of(Args& args, const AdapterLayer& layer, size_t first) {
   AdapterGradients gradients;
-  gradients.diagonal = args.optional_real(first, "ddiagonal", layer.rank);
+  gradients.diagonal = args.optional_vector(first, "ddiagonal", layer.rank);
   if (layer.core.pattern != nullptr) {
-    gradients.values = args.optional_real(first + 1, "dvalues", layer.core.pattern->entries);
-    gradients.gate = args.optional_real(first + 2, "dgate", 1);
+    gradients.values = args.optional_vector(first + 1, "dvalues", layer.core.pattern->entries);
+    gradients.gate = args.optional_vector(first + 2, "dgate", 1);
   }
-  gradients.bias = args.optional_real(first + 3, "dbias", layer.out);
+  gradients.bias = args.optional_vector(first + 3, "dbias", layer.out);
   return gradients;
 }
 
@@ -54,9 +57,10 @@ Napi::Value adapter_saved_length(Args& args) {
 Napi::Value adapter_forward(Args& args) {
   const AdapterLayer layer = layer_of(args);
   const int64_t tokens = args.integer(kLayerArguments + 3, "tokens", 1);
-  const void* const x = args.real(kLayerArguments, "x", product(tokens, layer.in));
-  void* const y = args.real(kLayerArguments + 1, "y", product(tokens, layer.out));
-  void* const saved = args.optional_real(kLayerArguments + 2, "saved", sigma::adapter_saved_length(layer.rank, tokens));
+  const void* const x = args.matrix(kLayerArguments, "x", product(tokens, layer.in));
+  void* const y = args.matrix(kLayerArguments + 1, "y", product(tokens, layer.out));
+  void* const saved =
+      args.optional_matrix(kLayerArguments + 2, "saved", sigma::adapter_saved_length(layer.rank, tokens));
   sigma::adapter_forward(args.engine(), layer, tokens, x, y, saved);
   return args.env().Undefined();
 }
@@ -66,10 +70,10 @@ Napi::Value adapter_backward(Args& args) {
   const AdapterLayer layer = layer_of(args);
   const int64_t tokens = args.integer(kLayerArguments + 8, "tokens", 1);
   const AdapterSaved saved{
-      args.optional_real(kLayerArguments, "saved", sigma::adapter_saved_length(layer.rank, tokens)),
-      args.optional_real(kLayerArguments + 1, "x", product(tokens, layer.in))};
-  const void* const dy = args.real(kLayerArguments + 2, "dy", product(tokens, layer.out));
-  void* const dx = args.optional_real(kLayerArguments + 3, "dx", product(tokens, layer.in));
+      args.optional_matrix(kLayerArguments, "saved", sigma::adapter_saved_length(layer.rank, tokens)),
+      args.optional_matrix(kLayerArguments + 1, "x", product(tokens, layer.in))};
+  const void* const dy = args.matrix(kLayerArguments + 2, "dy", product(tokens, layer.out));
+  void* const dx = args.optional_matrix(kLayerArguments + 3, "dx", product(tokens, layer.in));
   const AdapterGradients gradients = gradients_of(args, layer, kLayerArguments + 4);
   if (saved.p == nullptr && saved.x == nullptr && gradients.wants_core()) {
     throw ArgumentError("saved: expected the forward's activation, or its input");
@@ -81,7 +85,7 @@ Napi::Value adapter_backward(Args& args) {
 // adapterMerge(…layer, merged)
 Napi::Value adapter_merge(Args& args) {
   const AdapterLayer layer = layer_of(args);
-  void* const merged = args.real(kLayerArguments, "merged", product(layer.out, layer.in));
+  void* const merged = args.matrix(kLayerArguments, "merged", product(layer.out, layer.in));
   sigma::adapter_merge(args.engine(), layer, merged);
   return args.env().Undefined();
 }
@@ -89,7 +93,7 @@ Napi::Value adapter_merge(Args& args) {
 // adapterProject(…layer, g, …gradients)
 Napi::Value adapter_project(Args& args) {
   const AdapterLayer layer = layer_of(args);
-  const void* const g = args.real(kLayerArguments, "g", product(layer.out, layer.in));
+  const void* const g = args.matrix(kLayerArguments, "g", product(layer.out, layer.in));
   sigma::adapter_project(args.engine(), layer, g, gradients_of(args, layer, kLayerArguments + 1));
   return args.env().Undefined();
 }
@@ -99,10 +103,10 @@ Napi::Value weight_forward(Args& args) {
   const int64_t tokens = args.integer(4, "tokens", 1);
   const int64_t in = args.integer(5, "in", 1);
   const int64_t out = args.integer(6, "out", 1);
-  const sigma_matrix weight{args.real(0, "weight", product(out, in)), out, in, in};
-  const void* const bias = args.optional_real(1, "bias", out);
-  const sigma_matrix x{args.real(2, "x", product(tokens, in)), tokens, in, in};
-  const sigma_matrix y{args.real(3, "y", product(tokens, out)), tokens, out, out};
+  const sigma_matrix weight{args.matrix(0, "weight", product(out, in)), out, in, in};
+  const void* const bias = args.optional_vector(1, "bias", out);
+  const sigma_matrix x{args.matrix(2, "x", product(tokens, in)), tokens, in, in};
+  const sigma_matrix y{args.matrix(3, "y", product(tokens, out)), tokens, out, out};
   const Engine e = args.engine();
   e.call(e.backend->gemm, false, true, &x, &weight, false, bias, &y);
   return args.env().Undefined();
@@ -113,12 +117,12 @@ Napi::Value weight_backward(Args& args) {
   const int64_t tokens = args.integer(7, "tokens", 1);
   const int64_t in = args.integer(8, "in", 1);
   const int64_t out = args.integer(9, "out", 1);
-  const WeightPullBack call{.weight = args.real(0, "weight", product(out, in)),
-                            .x = args.optional_real(1, "x", product(tokens, in)),
-                            .dy = args.real(2, "dy", product(tokens, out)),
-                            .dx = args.optional_real(3, "dx", product(tokens, in)),
-                            .dbias = args.optional_real(4, "dbias", out),
-                            .g = args.optional_real(5, "g", product(out, in)),
+  const WeightPullBack call{.weight = args.matrix(0, "weight", product(out, in)),
+                            .x = args.optional_matrix(1, "x", product(tokens, in)),
+                            .dy = args.matrix(2, "dy", product(tokens, out)),
+                            .dx = args.optional_matrix(3, "dx", product(tokens, in)),
+                            .dbias = args.optional_vector(4, "dbias", out),
+                            .g = args.optional_matrix(5, "g", product(out, in)),
                             .accumulate = args.flag(6)};
   if (call.x == nullptr && call.g != nullptr) throw ArgumentError("x: expected the forward's input");
   sigma::weight_backward(args.engine(), out, in, tokens, call);

@@ -1,5 +1,6 @@
-// gemm, on the spot, and svd, off the event loop.
+// gemm and copies, on the spot, and svd, off the event loop.
 #include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,9 +19,9 @@ Napi::Value gemm(Args& args) {
   const int64_t k = args.integer(5, "k", 1);
   const bool transpose_a = args.flag(6);
   const bool transpose_b = args.flag(7);
-  void* const a_data = args.real(0, "a", product(m, k));
-  void* const b_data = args.real(1, "b", product(k, n));
-  void* const c_data = args.real(2, "c", product(m, n));
+  void* const a_data = args.matrix(0, "a", product(m, k));
+  void* const b_data = args.matrix(1, "b", product(k, n));
+  void* const c_data = args.matrix(2, "c", product(m, n));
   const sigma_matrix a = transpose_a ? sigma_matrix{a_data, k, m, m} : sigma_matrix{a_data, m, k, k};
   const sigma_matrix b = transpose_b ? sigma_matrix{b_data, n, k, k} : sigma_matrix{b_data, k, n, n};
   const sigma_matrix c{c_data, m, n, n};
@@ -29,52 +30,86 @@ Napi::Value gemm(Args& args) {
   return args.env().Undefined();
 }
 
-// One asynchronous svd call. The inputs are copied before it starts: their buffers may be written, transferred or
-// dropped while it runs. The outputs are arrays that nobody else has yet.
+// copyMatrix(from, fromFirst, fromStride, to, toFirst, toStride, rows, columns): the block of `to` that begins at
+// element toFirst takes the numbers of the block of `from`
+Napi::Value copy_matrix(Args& args) {
+  const int64_t rows = args.integer(6, "rows", 1);
+  const int64_t columns = args.integer(7, "columns", 1);
+  const auto block = [&](size_t index, const char* name) {
+    const int64_t stride = args.integer(index + 2, "stride", columns);
+    const int64_t length = product(rows - 1, stride) + columns;
+    return sigma_matrix{args.part(index, name, args.integer(index + 1, "first"), length), rows, columns, stride};
+  };
+  const sigma_matrix from = block(0, "from");
+  const sigma_matrix to = block(3, "to");
+  const Engine e = args.engine();
+  e.call(e.backend->copy_matrix, &from, &to);
+  return args.env().Undefined();
+}
+
+// One asynchronous svd call. The inputs are copied before it starts: their memory may be written, transferred or
+// dropped while it runs. The outputs are memory that nobody else has yet.
 class SvdTask : public Task {
  public:
-  SvdTask(const sigma_backend& backend, sigma_svd_driver driver) : backend_(backend), driver_(driver) {}
+  SvdTask(const Environment& environment, sigma_svd_driver driver) : operands_(environment), driver_(driver) {}
 
-  // One more matrix: a (m, n) to u (m, r), s (r), vt (r, n).
+  // One more matrix: a (m, n) from element `first` on, to the results number `at` of u (m, r), s (r), vt (r, n).
   void add(Napi::Object problem) {
     const int64_t m = integer_of(problem.Get("rows"), "rows", 1);
     const int64_t n = integer_of(problem.Get("columns"), "columns", 1);
+    const int64_t first = integer_of(problem.Get("first"), "first", 0);
+    const int64_t at = integer_of(problem.Get("at"), "at", 0);
     const int64_t r = std::min(m, n);
-    const int64_t size = product(m, n);
-    const void* const a = arrays_.exact(problem.Get("a"), "a", size);
-    const size_t bytes = static_cast<size_t>(size) * element_size(arrays_.dtype());
-    auto copy = std::make_unique_for_overwrite<std::byte[]>(bytes);
-    std::copy_n(static_cast<const std::byte*>(a), bytes, copy.get());
-    problems_.push_back({copy.get(), arrays_.exact(problem.Get("u"), "u", product(m, r)),
-                         arrays_.exact(problem.Get("s"), "s", r), arrays_.exact(problem.Get("vt"), "vt", product(r, n)),
-                         m, n});
-    inputs_.push_back(std::move(copy));
+    const auto result = [&](const char* name, int64_t size) {
+      const Napi::Value value = problem.Get(name);
+      results_.push_back(operands_.any(value, name).block);
+      return operands_.part(value, name, product(at, size), size);
+    };
+    const void* const a = operands_.part(problem.Get("a"), "a", first, product(m, n));
+    const void* const copy = copied(a, static_cast<size_t>(m * n) * element_size(operands_.dtype()));
+    problems_.push_back({copy, result("u", product(m, r)), result("s", r), result("vt", product(r, n)), m, n});
   }
 
  protected:
   Outcome run() override {
     Outcome outcome;
     const auto count = static_cast<int64_t>(problems_.size());
-    outcome.status = backend_.svd(arrays_.dtype(), driver_, problems_.data(), count, &outcome.failed);
-    if (outcome.status != SIGMA_OK) outcome.message = backend_.last_error();
+    const Engine e = operands_.place()->engine(operands_.dtype());
+    if (e.backend->svd == nullptr) return {SIGMA_UNSUPPORTED, "this backend has no such operation", 0};
+    outcome.status = e.backend->svd(e.context, e.dtype, driver_, problems_.data(), count, &outcome.failed);
+    if (outcome.status != SIGMA_OK) outcome.message = e.backend->last_error();
     return outcome;
   }
 
  private:
-  const sigma_backend& backend_;
+  const void* copied(const void* a, size_t bytes) {
+    const std::shared_ptr<Place>& place = operands_.place();
+    if (!place->has_memory()) {
+      inputs_.push_back(std::make_unique_for_overwrite<std::byte[]>(bytes));
+      std::copy_n(static_cast<const std::byte*>(a), bytes, inputs_.back().get());
+      return inputs_.back().get();
+    }
+    blocks_.push_back(std::make_unique<DeviceBlock>(place, bytes));
+    const Engine e = place->engine(operands_.dtype());
+    e.check(e.backend->copy(e.context, blocks_.back()->data(), a, bytes));
+    return blocks_.back()->data();
+  }
+
+  Operands operands_;
   sigma_svd_driver driver_;
-  RealArrays arrays_;
   std::vector<std::unique_ptr<std::byte[]>> inputs_;
+  std::vector<std::unique_ptr<DeviceBlock>> blocks_;
+  std::vector<std::shared_ptr<DeviceBlock>> results_;
   std::vector<sigma_svd_problem> problems_;
 };
 
-// svd(driver, problems): Promise<void>; problems is a list of { a, u, s, vt, rows, columns }
+// svd(driver, problems): Promise<void>; problems is a list of { a, first, u, s, vt, at, rows, columns }
 Napi::Value svd(Args& args) {
   const int64_t driver = args.integer(0, "driver");
   if (driver > SIGMA_SVD_GRAM64) throw ArgumentError("driver: expected a known driver");
   if (!args.value(1).IsArray()) throw ArgumentError("problems: expected an array");
   const auto problems = args.value(1).As<Napi::Array>();
-  auto task = std::make_unique<SvdTask>(args.backend(), static_cast<sigma_svd_driver>(driver));
+  auto task = std::make_unique<SvdTask>(args.environment(), static_cast<sigma_svd_driver>(driver));
   for (uint32_t i = 0; i < problems.Length(); ++i) {
     const Napi::Value problem = problems[i];
     if (!problem.IsObject()) throw ArgumentError("problems: expected objects");
@@ -87,6 +122,7 @@ Napi::Value svd(Args& args) {
 
 void bind_linalg(Napi::Object exports) {
   export_function<gemm>(exports, "gemm");
+  export_function<copy_matrix>(exports, "copyMatrix");
   export_function<svd>(exports, "svd");
 }
 

@@ -19,9 +19,12 @@ Napi::Value spmm(Args& args) {
   const sigma_pattern& structure = args.pattern(0, "pattern");
   const int64_t tokens = args.integer(4, "tokens", 1);
   const int64_t length = product(structure.size, tokens);
-  const sigma_core core{structure.size, nullptr, &structure, args.real(1, "values", structure.entries), nullptr};
-  const sigma_matrix dense{args.real(2, "dense", length), structure.size, tokens, tokens};
-  const sigma_matrix out{args.real(3, "out", length), structure.size, tokens, tokens};
+  const sigma_matrix dense{args.matrix(2, "dense", length), structure.size, tokens, tokens};
+  const sigma_matrix out{args.matrix(3, "out", length), structure.size, tokens, tokens};
+  sigma_core core{};
+  core.size = structure.size;
+  core.pattern = &args.placed_pattern(0, "pattern");
+  core.values = args.vector(1, "values", structure.entries);
   const Engine e = args.engine();
   e.call(e.backend->spmm, &core, args.flag(5), &dense, &out);
   return args.env().Undefined();
@@ -32,11 +35,11 @@ Napi::Value sddmm(Args& args) {
   const sigma_pattern& structure = args.pattern(0, "pattern");
   const int64_t tokens = args.integer(4, "tokens", 1);
   const int64_t length = product(structure.size, tokens);
-  const sigma_matrix a{args.real(1, "a", length), structure.size, tokens, tokens};
-  const sigma_matrix b{args.real(2, "b", length), structure.size, tokens, tokens};
-  void* const out = args.real(3, "out", structure.entries);
+  const sigma_matrix a{args.matrix(1, "a", length), structure.size, tokens, tokens};
+  const sigma_matrix b{args.matrix(2, "b", length), structure.size, tokens, tokens};
+  void* const out = args.vector(3, "out", structure.entries);
   const Engine e = args.engine();
-  e.call(e.backend->sddmm, &structure, &a, &b, out);
+  e.call(e.backend->sddmm, &args.placed_pattern(0, "pattern"), &a, &b, out);
   return args.env().Undefined();
 }
 

@@ -3,25 +3,25 @@
 
 #include <napi.h>
 
+#include <map>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
 #include "backend.h"
+#include "place.h"
 #include "recipes/adapter.h"
 
 namespace sigma {
 
 struct Environment {
-  const sigma_backend* backend = nullptr;
-  sigma_context* context = nullptr;
-  napi_ref error_class = nullptr;  // lib/errors.ts's SigmaError; released with the environment
+  std::shared_ptr<Place> cpu;
+  std::map<int32_t, std::shared_ptr<Place>> devices;  // made when first used
+  napi_ref error_class = nullptr;                     // lib/errors.ts's SigmaError; released with the environment
 
-  Environment() = default;
+  Environment() : cpu(std::make_shared<Place>(sigma_cpu_backend(), 0)) {}
   Environment(const Environment&) = delete;
   Environment& operator=(const Environment&) = delete;
-  ~Environment() {
-    if (context != nullptr) backend->destroy_context(context);
-  }
 };
 
 // An argument that would not be safe to use. TypeScript has checked meaning before; this is the second line.

@@ -1,20 +1,31 @@
 #include "pattern.h"
 
+#include <algorithm>
+#include <array>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "environment.h"
+#include "memory.h"
 
 namespace sigma {
 namespace {
 
 constexpr napi_type_tag kPatternTag = {0x5e1f7c5a2b9d4d11, 0x8a4e6f30c7d2b605};
 
+// All five arrays in one piece of a device's memory.
+struct PatternCopy {
+  std::unique_ptr<DeviceBlock> block;
+  sigma_pattern view;
+};
+
 struct PatternStorage {
   std::vector<int32_t> row_pointers, column_indices;
   std::vector<int32_t> transposed_row_pointers, transposed_indices, transposed_slots;
   sigma_pattern view{};
+  std::map<const Place*, PatternCopy> copies;
 
   int64_t bytes() const {
     const size_t numbers = 2 * row_pointers.size() + 3 * column_indices.size();
@@ -75,6 +86,52 @@ int32_t is_banded(const PatternStorage& p, int64_t size) {
   return 1;
 }
 
+// How far a band reaches to either side of the diagonal.
+void measure_band(sigma_pattern& p) {
+  for (int32_t i = 0; i < p.size; ++i) {
+    p.lower = std::max(p.lower, i - p.column_indices[p.row_pointers[i]]);
+    p.upper = std::max(p.upper, p.column_indices[p.row_pointers[i + 1] - 1] - i);
+  }
+}
+
+PatternCopy copy_to(const std::shared_ptr<Place>& place, const PatternStorage& storage) {
+  const std::array<const std::vector<int32_t>*, 5> arrays = {&storage.row_pointers, &storage.column_indices,
+                                                             &storage.transposed_row_pointers,
+                                                             &storage.transposed_indices, &storage.transposed_slots};
+  // Each array starts on a multiple of 16 bytes.
+  const auto padded = [](const std::vector<int32_t>& array) { return (array.size() + 3) / 4 * 4; };
+  size_t total = 0;
+  for (const auto* array : arrays) total += padded(*array);
+  auto block = std::make_unique<DeviceBlock>(place, total * sizeof(int32_t));
+  auto* next = static_cast<int32_t*>(block->data());
+  std::array<const int32_t*, 5> found{};
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    const std::vector<int32_t>& array = *arrays[i];
+    found[i] = next;
+    if (array.empty()) continue;
+    place->engine(SIGMA_FLOAT32)
+        .check(place->backend->upload(place->context, next, array.data(), array.size() * sizeof(int32_t)));
+    next += padded(array);
+  }
+  sigma_pattern view = storage.view;
+  view.row_pointers = found[0];
+  view.column_indices = found[1];
+  view.transposed_row_pointers = found[2];
+  view.transposed_indices = found[3];
+  view.transposed_slots = found[4];
+  return {std::move(block), view};
+}
+
+PatternStorage& storage_of(Napi::Value handle, const char* name) {
+  bool tagged = false;
+  void* data = nullptr;
+  const bool found = handle.IsObject() &&
+                     napi_check_object_type_tag(handle.Env(), handle, &kPatternTag, &tagged) == napi_ok && tagged &&
+                     napi_unwrap(handle.Env(), handle, &data) == napi_ok;
+  if (!found) throw ArgumentError(std::string(name) + ": expected the handle of a sparsity pattern");
+  return *static_cast<PatternStorage*>(data);
+}
+
 }  // namespace
 
 Napi::Object make_pattern(Napi::Env env, const int32_t* row_pointers, int64_t size, const int32_t* column_indices,
@@ -92,7 +149,10 @@ Napi::Object make_pattern(Napi::Env env, const int32_t* row_pointers, int64_t si
                    storage->transposed_row_pointers.data(),
                    storage->transposed_indices.data(),
                    storage->transposed_slots.data(),
-                   is_banded(*storage, size)};
+                   is_banded(*storage, size),
+                   0,
+                   0};
+  if (storage->view.banded != 0) measure_band(storage->view);
 
   const Napi::Object handle = Napi::Object::New(env);
   const auto release = [](napi_env released_env, void* data, void*) {
@@ -108,14 +168,14 @@ Napi::Object make_pattern(Napi::Env env, const int32_t* row_pointers, int64_t si
   return handle;
 }
 
-const sigma_pattern& pattern_of(Napi::Value handle, const char* name) {
-  bool tagged = false;
-  void* data = nullptr;
-  const bool found = handle.IsObject() &&
-                     napi_check_object_type_tag(handle.Env(), handle, &kPatternTag, &tagged) == napi_ok && tagged &&
-                     napi_unwrap(handle.Env(), handle, &data) == napi_ok;
-  if (!found) throw ArgumentError(std::string(name) + ": expected the handle of a sparsity pattern");
-  return static_cast<const PatternStorage*>(data)->view;
+const sigma_pattern& pattern_of(Napi::Value handle, const char* name) { return storage_of(handle, name).view; }
+
+const sigma_pattern& pattern_at(Napi::Value handle, const char* name, const std::shared_ptr<Place>& place) {
+  PatternStorage& storage = storage_of(handle, name);
+  if (!place->has_memory()) return storage.view;
+  const auto known = storage.copies.find(place.get());
+  if (known != storage.copies.end()) return known->second.view;
+  return storage.copies.emplace(place.get(), copy_to(place, storage)).first->second.view;
 }
 
 }  // namespace sigma

@@ -4,7 +4,10 @@
 
 #include <napi.h>
 
+#include <memory>
+
 #include "backend.h"
+#include "place.h"
 
 namespace sigma {
 
@@ -12,7 +15,10 @@ namespace sigma {
 Napi::Object make_pattern(Napi::Env env, const int32_t* row_pointers, int64_t size, const int32_t* column_indices,
                           int64_t entries);
 
-// The structure behind a handle; throws ArgumentError for anything else.
+// The structure behind a handle, on the host; throws ArgumentError for anything else.
 const sigma_pattern& pattern_of(Napi::Value handle, const char* name);
+
+// The same in memory of a place: copied there when it is first asked for, and kept.
+const sigma_pattern& pattern_at(Napi::Value handle, const char* name, const std::shared_ptr<Place>& place);
 
 }  // namespace sigma

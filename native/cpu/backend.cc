@@ -3,6 +3,8 @@
 
 #include <cblas.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
@@ -11,20 +13,17 @@
 #include "pool.h"
 #include "simd.h"
 
-// Scratch memory that only grows; freed with the environment.
+// Scratch memory that only grows; freed with the environment. And when the timer was started.
 struct sigma_context {
   void* memory = nullptr;
   size_t bytes = 0;
+  std::chrono::steady_clock::time_point started;
 
   ~sigma_context() { std::free(memory); }
 };
 
 namespace sigma::cpu {
 namespace {
-
-thread_local char error_text[512] = "";
-
-const char* last_error() { return error_text; }
 
 const char* blas_text() { return openblas_get_config(); }
 
@@ -34,7 +33,27 @@ const sigma_backend* initialised(const sigma_backend* table) {
   return table;
 }
 
-sigma_status create_context(sigma_context** context) {
+// Calls `body.template operator()<T>()` for the type that `dtype` names.
+template <class Body>
+void with_type(sigma_dtype dtype, Body&& body) {
+  if (dtype == SIGMA_FLOAT32) {
+    body.template operator()<float>();
+  } else if (dtype == SIGMA_FLOAT64) {
+    body.template operator()<double>();
+  } else {
+    throw Failure(SIGMA_UNSUPPORTED, "the CPU computes in float32 and float64");
+  }
+}
+
+int32_t device_count() { return 1; }
+
+sigma_status device_info(int32_t, sigma_device* info) {
+  *info = {};
+  std::strncpy(info->name, "cpu", sizeof(info->name) - 1);
+  return SIGMA_OK;
+}
+
+sigma_status create_context(int32_t, sigma_context** context) {
   return guarded([&] { *context = new sigma_context; });
 }
 
@@ -67,6 +86,34 @@ sigma_status copy(sigma_context*, void* to, const void* from, size_t bytes) {
   return SIGMA_OK;
 }
 
+sigma_status zero(sigma_context*, void* memory, size_t bytes) {
+  std::memset(memory, 0, bytes);
+  return SIGMA_OK;
+}
+
+sigma_status synchronize(sigma_context*) { return SIGMA_OK; }
+
+sigma_status start_timer(sigma_context* context) {
+  context->started = std::chrono::steady_clock::now();
+  return SIGMA_OK;
+}
+
+sigma_status stop_timer(sigma_context* context, double* milliseconds) {
+  *milliseconds = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - context->started).count();
+  return SIGMA_OK;
+}
+
+sigma_status table_copy_matrix(sigma_context*, sigma_dtype dtype, const sigma_matrix* from, const sigma_matrix* to) {
+  return guarded([&] {
+    with_type(dtype, [&]<class T>() {
+      for (int64_t i = 0; i < from->rows; ++i) {
+        const T* const row = static_cast<const T*>(from->data) + i * from->stride;
+        std::copy_n(row, from->columns, static_cast<T*>(to->data) + i * to->stride);
+      }
+    });
+  });
+}
+
 sigma_status table_gemm(sigma_context*, sigma_dtype dtype, int32_t transpose_a, int32_t transpose_b,
                         const sigma_matrix* a, const sigma_matrix* b, int32_t accumulate, const void* bias,
                         const sigma_matrix* c) {
@@ -97,8 +144,10 @@ sigma_status table_core_gradient(sigma_context*, sigma_dtype dtype, const sigma_
 }
 
 sigma_status table_row_dots(sigma_context*, sigma_dtype dtype, const sigma_matrix* a, const sigma_matrix* b,
-                            void* sums) {
-  return guarded([&] { with_type(dtype, [&]<class T>() { row_dots<T>(*a, *b, static_cast<T*>(sums)); }); });
+                            const void* mask, void* sums) {
+  return guarded([&] {
+    with_type(dtype, [&]<class T>() { row_dots<T>(*a, *b, static_cast<const T*>(mask), static_cast<T*>(sums)); });
+  });
 }
 
 sigma_status table_column_sums(sigma_context*, sigma_dtype dtype, const sigma_matrix* a, void* sums) {
@@ -125,8 +174,8 @@ sigma_status table_sgd(sigma_context*, sigma_dtype dtype, const sigma_sgd* optio
   });
 }
 
-sigma_status table_svd(sigma_dtype dtype, sigma_svd_driver driver, const sigma_svd_problem* problems, int64_t count,
-                       int64_t* failed) {
+sigma_status table_svd(sigma_context*, sigma_dtype dtype, sigma_svd_driver driver, const sigma_svd_problem* problems,
+                       int64_t count, int64_t* failed) {
   return guarded([&] { with_type(dtype, [&]<class T>() { svd<T>(driver, problems, count, failed); }); });
 }
 
@@ -134,15 +183,28 @@ constexpr sigma_backend kTable = {
     .abi_version = SIGMA_ABI_VERSION,
     .struct_size = sizeof(sigma_backend),
     .name = "cpu",
+    .simulated = 0,
     .last_error = last_error,
     .blas = blas_text,
     .simd = simd_level,
+    .device_count = device_count,
+    .device_info = device_info,
     .create_context = create_context,
     .destroy_context = destroy_context,
     .set_threads = set_thread_count,
     .threads = threads,
     .reserve = reserve,
+    .allocate = nullptr,
+    .release = nullptr,
+    .upload = nullptr,
+    .download = nullptr,
+    .synchronize = synchronize,
+    .start_timer = start_timer,
+    .stop_timer = stop_timer,
     .copy = copy,
+    .zero = zero,
+    .copy_matrix = table_copy_matrix,
+    .cast = nullptr,
     .gemm = table_gemm,
     .spmm = table_spmm,
     .sddmm = table_sddmm,
@@ -155,9 +217,6 @@ constexpr sigma_backend kTable = {
 };
 
 }  // namespace
-
-void remember_error(const char* message) noexcept { std::strncpy(error_text, message, sizeof(error_text) - 1); }
-
 }  // namespace sigma::cpu
 
 const sigma_backend* sigma_cpu_backend(void) {

@@ -3,7 +3,19 @@
 
 #include <cblas.h>
 
+#include <limits>
+
+#include "guard.h"
+
 namespace sigma::cpu {
+
+// BLAS and LAPACK count with 32 bits.
+inline int blas_int(int64_t value) {
+  if (value < 0 || value > std::numeric_limits<int>::max()) {
+    throw Failure(SIGMA_UNSUPPORTED, "a dimension of " + std::to_string(value) + " is beyond BLAS's 32-bit integers");
+  }
+  return static_cast<int>(value);
+}
 
 inline void blas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, const float* a, int lda,
                       const float* b, int ldb, float beta, float* c, int ldc) {

@@ -18,7 +18,7 @@ template <class T>
 void core_gradient(const sigma_core& core, const T* samples, T* dvalues, T* dgate);
 
 template <class T>
-void row_dots(const sigma_matrix& a, const sigma_matrix& b, T* sums);
+void row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, T* sums);
 template <class T>
 void column_sums(const sigma_matrix& a, T* sums);
 

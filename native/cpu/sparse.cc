@@ -32,6 +32,16 @@ T gate_factor(const sigma_core& core) {
   return T{1} / (T{1} + std::exp(-*static_cast<const T*>(core.gate)));
 }
 
+// d[i] = [max(0, diagonal[i])] [- origin[i]]
+template <class T>
+T diagonal_at(const sigma_core& core, int64_t i) {
+  if (core.diagonal == nullptr) return T{0};
+  const T given = static_cast<const T*>(core.diagonal)[i];
+  // Written so that a NaN stays one.
+  const T present = core.rectified != 0 && given < 0 ? T{0} : given;
+  return core.origin == nullptr ? present : present - static_cast<const T*>(core.origin)[i];
+}
+
 // M or Mᵀ by rows, with the values in that order.
 template <class T>
 class Rows {
@@ -85,7 +95,7 @@ void spmm(const sigma_core& core, bool transpose, const sigma_matrix& dense, con
     const int64_t tokens = std::min(block, dense.columns - first_token);
     const T* const from = static_cast<const T*>(dense.data) + first_token;
     T* const to = static_cast<T*>(out.data) + first_token;
-    const auto d = [&](int64_t i) { return diagonal != nullptr ? diagonal[i] : T{0}; };
+    const auto d = [&](int64_t i) { return diagonal_at<T>(core, i); };
     const auto own = [&](int64_t i) { return diagonal != nullptr ? from + i * dense.stride : nullptr; };
     int64_t i = task % row_blocks * kRows;
     for (; banded && i + 2 <= end; i += 2) {
@@ -133,11 +143,12 @@ void core_gradient(const sigma_core& core, const T* samples, T* dvalues, T* dgat
     *dgate += g * (T{1} - g) * kernels<T>().dot(entries, static_cast<const T*>(core.values), samples);
 }
 
-// sums[i] += Σ_t a[i, t] b[i, t]
+// sums[i] += Σ_t a[i, t] b[i, t], where mask[i] > 0 if there is a mask
 template <class T>
-void row_dots(const sigma_matrix& a, const sigma_matrix& b, T* sums) {
+void row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, T* sums) {
   parallel_for(blocks(a.rows, kRows), [&](int64_t task) {
     for (int64_t i = task * kRows; i < std::min((task + 1) * kRows, a.rows); ++i) {
+      if (mask != nullptr && !(mask[i] > 0)) continue;
       sums[i] += kernels<T>().dot(a.columns, static_cast<const T*>(a.data) + i * a.stride,
                                   static_cast<const T*>(b.data) + i * b.stride);
     }
@@ -163,7 +174,7 @@ void column_sums(const sigma_matrix& a, T* sums) {
   template void spmm<T>(const sigma_core&, bool, const sigma_matrix&, const sigma_matrix&);   \
   template void sddmm<T>(const sigma_pattern&, const sigma_matrix&, const sigma_matrix&, T*); \
   template void core_gradient<T>(const sigma_core&, const T*, T*, T*);                        \
-  template void row_dots<T>(const sigma_matrix&, const sigma_matrix&, T*);                    \
+  template void row_dots<T>(const sigma_matrix&, const sigma_matrix&, const T*, T*);          \
   template void column_sums<T>(const sigma_matrix&, T*);
 SIGMA_INSTANTIATE(float)
 SIGMA_INSTANTIATE(double)

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "backend.h"
+#include "blas.h"
 #include "guard.h"
 
 namespace sigma::cpu {

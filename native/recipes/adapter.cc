@@ -21,23 +21,28 @@ sigma_matrix intermediate(const void* data, int64_t rank, int64_t tokens) {
   return matrix(data, rank, tokens, padded(tokens));
 }
 
-// Scratch memory of one call, cut into matrices.
+// Scratch memory of one call: matrices of `elements` in all, and behind them a vector of `samples`.
 class Workspace {
  public:
-  Workspace(const Engine& engine, int64_t elements) : size_(element_size(engine.dtype)) {
+  Workspace(const Engine& engine, int64_t elements, int64_t samples = 0) : size_(element_size(engine.dtype)) {
+    const size_t matrices = static_cast<size_t>(elements) * size_;
+    const size_t bytes = matrices + static_cast<size_t>(samples) * vector_element_size(engine.dtype);
     void* memory = nullptr;
-    engine.check(engine.backend->reserve(engine.context, static_cast<size_t>(elements) * size_, &memory));
+    engine.check(engine.backend->reserve(engine.context, bytes, &memory));
     next_ = static_cast<std::byte*>(memory);
+    samples_ = next_ + matrices;
   }
   void* take(int64_t elements) {
     void* const taken = next_;
     next_ += static_cast<size_t>(elements) * size_;
     return taken;
   }
+  void* samples() const { return samples_; }
 
  private:
   size_t size_;
   std::byte* next_ = nullptr;
+  void* samples_ = nullptr;
 };
 
 constexpr bool kPlain = false;
@@ -64,7 +69,8 @@ int64_t sample_count(const AdapterLayer& layer, const AdapterGradients& gradient
 void core_pull_back(const Engine& e, const AdapterLayer& layer, const sigma_matrix& a, const sigma_matrix& b,
                     void* samples, const AdapterGradients& gradients) {
   if (gradients.diagonal != nullptr) {
-    e.call(e.backend->row_dots, &a, &b, gradients.diagonal);
+    const void* const mask = layer.core.rectified != 0 ? layer.core.diagonal : nullptr;
+    e.call(e.backend->row_dots, &a, &b, mask, gradients.diagonal);
   }
   if (gradients.wants_samples()) {
     e.call(e.backend->sddmm, layer.core.pattern, &a, &b, samples);
@@ -111,7 +117,7 @@ void adapter_backward(const Engine& e, const AdapterLayer& layer, int64_t tokens
   if (dx_data == nullptr && !gradients.wants_core()) return;
 
   const int64_t length = adapter_saved_length(layer.rank, tokens);
-  Workspace workspace(e, 2 * length + sample_count(layer, gradients));
+  Workspace workspace(e, 2 * length, sample_count(layer, gradients));
   const sigma_matrix dq = intermediate(workspace.take(length), layer.rank, tokens);
   // dP is done with when P is needed, so that one piece of memory serves both.
   const sigma_matrix other = intermediate(workspace.take(length), layer.rank, tokens);
@@ -127,7 +133,7 @@ void adapter_backward(const Engine& e, const AdapterLayer& layer, int64_t tokens
   if (!gradients.wants_core()) return;
   if (saved.p == nullptr) project_input(e, layer, dense(saved.x, tokens, layer.in), other);
   const sigma_matrix p = saved.p != nullptr ? intermediate(saved.p, layer.rank, tokens) : other;
-  core_pull_back(e, layer, dq, p, workspace.take(sample_count(layer, gradients)), gradients);
+  core_pull_back(e, layer, dq, p, workspace.samples(), gradients);
 }
 
 void adapter_merge(const Engine& e, const AdapterLayer& layer, void* merged) {
@@ -156,12 +162,12 @@ void weight_backward(const Engine& e, int64_t out, int64_t in, int64_t tokens, c
 
 void adapter_project(const Engine& e, const AdapterLayer& layer, const void* g, const AdapterGradients& gradients) {
   const int64_t length = adapter_saved_length(layer.rank, layer.in);
-  Workspace workspace(e, length + sample_count(layer, gradients));
+  Workspace workspace(e, length, sample_count(layer, gradients));
   const sigma_matrix h = intermediate(workspace.take(length), layer.rank, layer.in);
   gemm(e, kTransposed, dense(layer.u, layer.out, layer.rank), kPlain, dense(g, layer.out, layer.in), kOverwrite,
        nullptr, h);
   const sigma_matrix vt = dense(layer.vt, layer.rank, layer.in);
-  core_pull_back(e, layer, h, vt, workspace.take(sample_count(layer, gradients)), gradients);
+  core_pull_back(e, layer, h, vt, workspace.samples(), gradients);
 }
 
 }  // namespace sigma

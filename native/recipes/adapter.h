@@ -1,6 +1,6 @@
 // The one adapter operator, written once against the backend's table, for every family and every backend:
 //
-//   C = diag(d) + g·M,  g = sigmoid(γ)
+//   C = diag(d) + g·M,  d = [max(0, diagonal)] [- origin],  g = sigmoid(γ)
 //   Y = [X W0ᵀ] + (X V) Cᵀ Uᵀ + b
 //
 // and its pull-back. Intermediates are held as (r, N), tokens contiguous; X and Y are (N, features) as callers hold
@@ -41,7 +41,11 @@ struct Engine {
   }
 };
 
-inline size_t element_size(sigma_dtype dtype) { return dtype == SIGMA_FLOAT64 ? sizeof(double) : sizeof(float); }
+inline size_t element_size(sigma_dtype dtype) {
+  return dtype == SIGMA_FLOAT64 ? sizeof(double) : dtype == SIGMA_FLOAT32 ? sizeof(float) : sizeof(uint16_t);
+}
+// Of the vectors beside matrices of this type.
+inline size_t vector_element_size(sigma_dtype dtype) { return dtype == SIGMA_FLOAT64 ? sizeof(double) : sizeof(float); }
 
 struct AdapterLayer {
   int64_t in, out, rank;

@@ -1,28 +1,28 @@
-// One setup at a time: two at once would install and build into the same folders.
+// One at a time of those who install and build into the same folders.
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './run.mjs';
 
 const cache = join(root, '.cache');
-const lock = join(cache, 'setup.lock');
 const me = `${process.pid}-${Date.now()}`;
 
-/** Runs `work` while no other process does. The lock of a process that died is taken over. */
-export function alone(work) {
-  acquire();
+/** Runs `work` while no other process does any under the same name. The lock of a process that died is taken over. */
+export function alone(work, name = 'setup') {
+  const lock = join(cache, `${name}.lock`);
+  acquire(name, lock);
   try {
     return work();
   } finally {
-    for (const name of readdirSync(cache)) {
-      if (name.startsWith('setup.dead-')) rmSync(join(cache, name), { recursive: true, force: true });
+    for (const file of readdirSync(cache)) {
+      if (file.startsWith(`${name}.dead-`)) rmSync(join(cache, file), { recursive: true, force: true });
     }
     rmSync(lock, { recursive: true, force: true });
   }
 }
 
-function acquire() {
+function acquire(name, lock) {
   // The folder is made whole beside and then renamed: so the lock never exists without its owner's name.
-  const mine = join(cache, `setup.${me}`);
+  const mine = join(cache, `${name}.${me}`);
   mkdirSync(mine, { recursive: true });
   writeFileSync(join(mine, 'owner'), me);
   for (let told = false; !moved(mine, lock); sleep(100)) {
@@ -31,10 +31,10 @@ function acquire() {
     const pid = Number.parseInt(owner, 10);
     if (!isAlive(pid)) {
       // Moved to a name that can be taken once: a second waiter cannot move the successor's lock there by mistake.
-      moved(lock, join(cache, `setup.dead-${owner}`));
+      moved(lock, join(cache, `${name}.dead-${owner}`));
       continue;
     }
-    if (!told) process.stderr.write(`setup: waiting for another setup (process ${pid})\n`);
+    if (!told) process.stderr.write(`${name}: waiting for another ${name} (process ${pid})\n`);
     told = true;
   }
 }

@@ -5,9 +5,9 @@ import { root } from './run.mjs';
 
 /** Every C++ and CUDA file, relative to the repository. */
 export function nativeSources() {
-  return [...filesBelow('native'), ...filesBelow(join('test', 'native'))].filter((name) =>
-    /\.(h|cc|inc|cu|cuh)$/.test(name),
-  );
+  return ['native', join('test', 'native'), join('test', 'cuda')]
+    .flatMap(filesBelow)
+    .filter((name) => /\.(h|cc|inc|cu|cuh)$/.test(name));
 }
 
 function filesBelow(folder) {

@@ -14,6 +14,7 @@ const needs = {
   'g++': () => program(compiler[0]),
   make: () => program(process.env.MAKE ?? 'make'),
   python3: () => program('python3'),
+  'python3-pip': () => run('python3', ['-m', 'pip', '--version']).ok,
   'libopenblas-dev': () => header('cblas.h') && library('libopenblas.so'),
   'liblapacke-dev': () => header('lapack.h'),
   cmake: () => program('cmake'),

@@ -11,7 +11,7 @@ template <class T>
 void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_base) {
   const sigma_backend* const backend = sigma_cpu_backend();
   sigma_context* context = nullptr;
-  backend->create_context(&context);
+  backend->create_context(0, &context);
   const sigma::Engine engine{backend, context, dtype_of<T>};
 
   const int64_t entries = 3 * rank;
@@ -27,7 +27,7 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
                                   with_base ? base.data() : nullptr,
                                   u.data(),
                                   vt.data(),
-                                  {rank, diagonal.data(), &pattern.view, values.data(), &gate},
+                                  {rank, diagonal.data(), nullptr, 0, &pattern.view, values.data(), &gate},
                                   bias.data()};
 
   const std::vector<double> u64(u.begin(), u.end()), vt64(vt.begin(), vt.end()), x64(x.begin(), x.end());

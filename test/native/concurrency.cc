@@ -12,14 +12,14 @@ void concurrency() {
   const Pattern pattern(kSize, kEntries, 30);
   const auto a = random_numbers<float>(kSize * kTokens, 31), b = random_numbers<float>(kSize * kTokens, 32);
   const auto values = random_numbers<float>(kEntries, 33), square = random_numbers<float>(kSize * kSize, 34);
-  const sigma_core core{kSize, nullptr, &pattern.view, values.data(), nullptr};
+  const sigma_core core{kSize, nullptr, nullptr, 0, &pattern.view, values.data(), nullptr};
 
   struct Results {
     std::vector<float> product, samples, gram, singular;
   };
   const auto compute = [&] {
     sigma_context* context = nullptr;
-    backend.create_context(&context);
+    backend.create_context(0, &context);
     Results results{std::vector<float>(kSize * kTokens), std::vector<float>(kEntries),
                     std::vector<float>(kSize * kSize), std::vector<float>(3 * kSize)};
     const sigma_matrix left = view(a, kSize, kTokens), right = view(b, kSize, kTokens);
@@ -36,7 +36,7 @@ void concurrency() {
                           vt.data() + i * kSize * kSize, kSize, kSize});
     }
     int64_t failed = -1;
-    backend.svd(SIGMA_FLOAT32, SIGMA_SVD_AUTO, problems.data(), 3, &failed);
+    backend.svd(context, SIGMA_FLOAT32, SIGMA_SVD_AUTO, problems.data(), 3, &failed);
     backend.destroy_context(context);
     return results;
   };

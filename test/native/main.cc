@@ -52,7 +52,9 @@ void Pattern::fill(int64_t size, const std::multimap<std::pair<int32_t, int32_t>
           transposed_rows.data(),
           transposed_columns.data(),
           slots.data(),
-          banded ? 1 : 0};
+          banded ? 1 : 0,
+          0,
+          0};
 }
 
 }  // namespace check

@@ -61,7 +61,7 @@ void sparse(sigma_context* context) {
     const auto y = random_numbers<T>(r * tokens, 9);
     const T gate = static_cast<T>(0.3);
     const double g = 1 / (1 + std::exp(-static_cast<double>(gate)));
-    const sigma_core core{r, diagonal.data(), &pattern.view, values.data(), &gate};
+    const sigma_core core{r, diagonal.data(), nullptr, 0, &pattern.view, values.data(), &gate};
     const auto c = dense_core(pattern, values, diagonal.data(), g);
     const std::vector<double> dense(x.begin(), x.end());
     const sigma_matrix in = view(x, r, tokens), other = view(y, r, tokens);
@@ -94,7 +94,7 @@ void sparse(sigma_context* context) {
     for (double& number : want) number *= g;
     expect_close(dvalues, want, "core_gradient: values");
     expect_close(gate_sum, {dgate}, "core_gradient: gate");
-    backend().row_dots(context, dtype_of<T>, &other, &in, rows.data());
+    backend().row_dots(context, dtype_of<T>, &other, &in, nullptr, rows.data());
     expect_close(rows, want_rows, "row_dots adds");
     backend().column_sums(context, dtype_of<T>, &in, columns.data());
     expect_close(columns, sums, "column_sums");
@@ -134,7 +134,7 @@ void svd() {
       std::vector<T> u(static_cast<size_t>(rows * r)), s(static_cast<size_t>(r)), vt(static_cast<size_t>(r * columns));
       const sigma_svd_problem problem{a.data(), u.data(), s.data(), vt.data(), rows, columns};
       int64_t failed = -1;
-      expect(backend().svd(dtype_of<T>, driver, &problem, 1, &failed) == SIGMA_OK, "svd's status");
+      expect(backend().svd(nullptr, dtype_of<T>, driver, &problem, 1, &failed) == SIGMA_OK, "svd's status");
       auto scaled = u;
       for (size_t i = 0; i < scaled.size(); ++i) scaled[i] *= s[i % static_cast<size_t>(r)];
       expect_close(a, product(scaled, false, vt, false, rows, columns, r), "svd: A = U diag(s) Vt");
@@ -144,16 +144,16 @@ void svd() {
   std::vector<T> u(1), s(1), vt(2);
   const sigma_svd_problem problem{bad.data(), u.data(), s.data(), vt.data(), 1, 2};
   int64_t failed = -1;
-  expect(backend().svd(dtype_of<T>, SIGMA_SVD_AUTO, &problem, 1, &failed) == SIGMA_NON_FINITE && failed == 0,
+  expect(backend().svd(nullptr, dtype_of<T>, SIGMA_SVD_AUTO, &problem, 1, &failed) == SIGMA_NON_FINITE && failed == 0,
          "svd refuses Infinity");
-  expect(backend().svd(dtype_of<T>, SIGMA_SVD_GRAM64, &problem, 1, &failed) == SIGMA_UNSUPPORTED,
+  expect(backend().svd(nullptr, dtype_of<T>, SIGMA_SVD_GRAM64, &problem, 1, &failed) == SIGMA_UNSUPPORTED,
          "svd refuses a driver it has not");
 }
 
 template <class T>
 void all() {
   sigma_context* context = nullptr;
-  expect(backend().create_context(&context) == SIGMA_OK, "create_context");
+  expect(backend().create_context(0, &context) == SIGMA_OK, "create_context");
   gemm<T>(context);
   sparse<T>(context);
   optimisers<T>(context);

@@ -47,7 +47,7 @@ bool solves(std::initializer_list<sigma::cpu::SvdRoute<T>> chain, int rows, int 
   const SvdProblem<T> p(rows, columns, a.data(), u.data(), s.data(), vt.data());
   try {
     sigma::cpu::solve_by_chain<T>(chain, p);
-  } catch (const sigma::cpu::Failure& failure) {
+  } catch (const sigma::Failure& failure) {
     expect(failure.status() == SIGMA_NOT_CONVERGED, "the chain's failure is NOT_CONVERGED");
     return false;
   }

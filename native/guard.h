@@ -1,15 +1,15 @@
-// Inside the backend failures are exceptions; at its border they are statuses. This file is that border.
+// Inside a backend failures are exceptions; at its border they are statuses. This file is that border, for all of them.
 #pragma once
 
+#include <cstring>
 #include <exception>
-#include <limits>
 #include <new>
 #include <stdexcept>
 #include <string>
 
 #include "backend.h"
 
-namespace sigma::cpu {
+namespace sigma {
 
 class Failure : public std::runtime_error {
  public:
@@ -20,7 +20,12 @@ class Failure : public std::runtime_error {
   sigma_status status_;
 };
 
-void remember_error(const char* message) noexcept;
+// What last_error() says: the text of this thread's last failure.
+inline thread_local char error_text[512] = "";
+
+inline const char* last_error() { return error_text; }
+
+inline void remember_error(const char* message) noexcept { std::strncpy(error_text, message, sizeof(error_text) - 1); }
 
 // Runs `body` and turns whatever it throws into a status and a text for last_error().
 template <class Body>
@@ -43,24 +48,4 @@ sigma_status guarded(Body&& body) noexcept {
   }
 }
 
-// BLAS and LAPACK count with 32 bits.
-inline int blas_int(int64_t value) {
-  if (value < 0 || value > std::numeric_limits<int>::max()) {
-    throw Failure(SIGMA_UNSUPPORTED, "a dimension of " + std::to_string(value) + " is beyond BLAS's 32-bit integers");
-  }
-  return static_cast<int>(value);
-}
-
-// Calls `body.template operator()<T>()` for the type that `dtype` names.
-template <class Body>
-void with_type(sigma_dtype dtype, Body&& body) {
-  if (dtype == SIGMA_FLOAT32) {
-    body.template operator()<float>();
-  } else if (dtype == SIGMA_FLOAT64) {
-    body.template operator()<double>();
-  } else {
-    throw Failure(SIGMA_UNSUPPORTED, "the CPU computes in float32 and float64");
-  }
-}
-
-}  // namespace sigma::cpu
+}  // namespace sigma

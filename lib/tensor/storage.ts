@@ -1,0 +1,71 @@
+import { type Device, deviceIndex } from '../device.js';
+import { type DeviceMemory, type NumericArray, native } from '../native.js';
+import { allocate, bytesPerElement, type DType, dtypes, type TypedArrayOf } from './dtype.js';
+import { countBytes } from './memory.js';
+
+/** The memory behind one or more tensors of one device. */
+export interface Storage {
+  readonly device: Device;
+  /** JavaScript's own on the CPU. */
+  memory: NumericArray | DeviceMemory;
+  owners: number;
+  /** How often operations have written into it: on a device nothing else does. */
+  writes: number;
+}
+
+/** Memory of a device for so many elements, of no particular content. */
+export function allocateOn(device: Device, dtype: DType, size: number): DeviceMemory {
+  return native.deviceAllocate(deviceIndex(device), dtypes.indexOf(dtype), size);
+}
+
+/** One more tensor holds it. */
+export function acquire(storage: Storage, bytes: number): void {
+  if (storage.owners === 0) countBytes(storage.device, bytes);
+  storage.owners += 1;
+}
+
+/** One tensor less; the last one gives the memory back. */
+export function release(storage: Storage, bytes: number): void {
+  storage.owners -= 1;
+  if (storage.owners > 0) return;
+  countBytes(storage.device, -bytes);
+  if (isHost(storage.memory)) {
+    // A disposed tensor that somebody still holds must not hold the memory.
+    storage.memory = new Float32Array(0);
+  } else {
+    native.deviceRelease(storage.memory);
+  }
+}
+
+export function isHost(memory: NumericArray | DeviceMemory): memory is NumericArray {
+  return ArrayBuffer.isView(memory);
+}
+
+/** Numbers of an array in memory of a device. */
+export function uploaded(device: Device, dtype: DType, array: NumericArray): DeviceMemory {
+  const memory = allocateOn(device, dtype, array.length);
+  native.deviceUpload(memory, array);
+  return memory;
+}
+
+/** A device's numbers on the host, once they are there. */
+export function downloaded<D extends DType>(op: string, dtype: D, size: number, memory: DeviceMemory): TypedArrayOf<D> {
+  const array = allocate(op, dtype, size);
+  native.deviceDownload(memory, array);
+  return array;
+}
+
+export async function downloadedLater<D extends DType>(
+  op: string,
+  dtype: D,
+  size: number,
+  memory: DeviceMemory,
+): Promise<TypedArrayOf<D>> {
+  const array = allocate(op, dtype, size);
+  await native.deviceDownloadLater(memory, array);
+  return array;
+}
+
+export function bytesOf(dtype: DType, size: number): number {
+  return size * bytesPerElement(dtype);
+}

@@ -1,0 +1,216 @@
+// Backends on devices: opening one, and the memory of its devices.
+#include <atomic>
+#include <utility>
+
+#include "args.h"
+#include "bind.h"
+#include "memory.h"
+#include "plugin.h"
+#include "task.h"
+
+namespace sigma {
+namespace {
+
+// The one backend beside the CPU that this process uses: the first that was opened.
+std::atomic<const sigma_backend*> device_backend = nullptr;
+
+Napi::Array devices_of(Napi::Env env, const sigma_backend& backend) {
+  Napi::Array list = Napi::Array::New(env);
+  const int32_t count = backend.device_count();
+  for (int32_t i = 0; i < count; ++i) {
+    sigma_device device{};
+    if (backend.device_info(i, &device) != SIGMA_OK) throw BackendError(SIGMA_NATIVE, backend.last_error());
+    Napi::Object each = Napi::Object::New(env);
+    each.Set("name", device.name);
+    each.Set("memoryBytes", static_cast<double>(device.memory_bytes));
+    each.Set("capability", std::to_string(device.capability_major) + "." + std::to_string(device.capability_minor));
+    list[static_cast<uint32_t>(i)] = each;
+  }
+  return list;
+}
+
+// deviceOpen(path): { loadError?, reason, detail, searched, backend?, simulated?, devices? }
+Napi::Value device_open(Args& args) {
+  if (!args.value(0).IsString()) throw ArgumentError("path: expected a string");
+  const Plugin& plugin = open_plugin(args.value(0).As<Napi::String>().Utf8Value());
+  Napi::Object status = Napi::Object::New(args.env());
+  if (!plugin.load_error.empty()) {
+    status.Set("loadError", plugin.load_error);
+    return status;
+  }
+  status.Set("reason", static_cast<int>(plugin.probe.reason));
+  status.Set("detail", plugin.probe.detail);
+  status.Set("searched", plugin.probe.searched);
+  const sigma_backend* const backend = plugin.probe.backend;
+  if (backend == nullptr) return status;
+  const sigma_backend* none = nullptr;
+  if (!device_backend.compare_exchange_strong(none, backend) && none != backend) {
+    status.Set("loadError", "another backend is open in this process already");
+    return status;
+  }
+  status.Set("backend", backend->name);
+  status.Set("libraries", backend->blas());
+  status.Set("simulated", backend->simulated != 0);
+  status.Set("devices", devices_of(args.env(), *backend));
+  return status;
+}
+
+// The place of a device in this environment, made when it is first asked for.
+const std::shared_ptr<Place>& place_of(Args& args, int64_t device) {
+  const sigma_backend* const backend = device_backend.load();
+  if (backend == nullptr || device >= backend->device_count()) {
+    throw ArgumentError("device: expected one of a backend that was opened");
+  }
+  std::shared_ptr<Place>& place = args.environment().devices[static_cast<int32_t>(device)];
+  if (!place) place = std::make_shared<Place>(backend, static_cast<int32_t>(device));
+  return place;
+}
+
+// The same, or the CPU's for -1.
+const Place& any_place_of(Args& args) {
+  const int64_t device = args.integer(0, "device", -1);
+  return device < 0 ? *args.environment().cpu : *place_of(args, device);
+}
+
+// timerStart(device)
+Napi::Value timer_start(Args& args) {
+  const Engine e = any_place_of(args).engine(SIGMA_FLOAT32);
+  e.check(e.backend->start_timer(e.context));
+  return args.env().Undefined();
+}
+
+// timerStop(device): milliseconds
+Napi::Value timer_stop(Args& args) {
+  const Engine e = any_place_of(args).engine(SIGMA_FLOAT32);
+  double milliseconds = 0;
+  e.check(e.backend->stop_timer(e.context, &milliseconds));
+  return Napi::Number::New(args.env(), milliseconds);
+}
+
+// deviceAllocate(device, element, length): a handle on memory of no particular content
+Napi::Value device_allocate(Args& args) {
+  const int64_t element = args.integer(1, "element");
+  const int64_t length = args.integer(2, "length", 1);
+  if (element > static_cast<int64_t>(Element::kInt32)) throw ArgumentError("element: expected a known type");
+  product(length, 8);
+  return make_memory(args.env(), place_of(args, args.integer(0, "device")), static_cast<Element>(element), length);
+}
+
+// deviceRelease(memory)
+Napi::Value device_release(Args& args) {
+  DeviceMemory* const memory = memory_behind(args.env(), args.value(0));
+  if (memory == nullptr) throw ArgumentError("memory: expected memory of a device");
+  release_memory(args.env(), *memory);
+  return args.env().Undefined();
+}
+
+// The bytes of a typed array of the memory's element type and length.
+void* host_side(Napi::Value value, const DeviceMemory& memory) {
+  constexpr napi_typedarray_type kTypes[] = {napi_float32_array, napi_float64_array, napi_uint16_array,
+                                             napi_int32_array};
+  napi_typedarray_type type = napi_int8_array;
+  size_t length = 0;
+  void* data = nullptr;
+  const bool read = napi_get_typedarray_info(value.Env(), value, &type, &length, &data, nullptr, nullptr) == napi_ok;
+  if (!read || type != kTypes[static_cast<int>(memory.element)] || static_cast<int64_t>(length) != memory.length) {
+    throw ArgumentError("array: expected a typed array of the memory's type and length");
+  }
+  return data;
+}
+
+Engine engine_of(const DeviceMemory& memory) { return memory.block->place()->engine(SIGMA_FLOAT32); }
+
+// deviceUpload(memory, array)
+Napi::Value device_upload(Args& args) {
+  const DeviceMemory& memory = memory_of(args.value(0), "memory");
+  const Engine e = engine_of(memory);
+  e.check(e.backend->upload(e.context, memory.block->data(), host_side(args.value(1), memory), memory.bytes()));
+  return args.env().Undefined();
+}
+
+// deviceDownload(memory, array)
+Napi::Value device_download(Args& args) {
+  const DeviceMemory& memory = memory_of(args.value(0), "memory");
+  const Engine e = engine_of(memory);
+  e.check(e.backend->download(e.context, host_side(args.value(1), memory), memory.block->data(), memory.bytes()));
+  return args.env().Undefined();
+}
+
+// A download off the event loop, into an array that nobody else has yet.
+class DownloadTask : public Task {
+ public:
+  DownloadTask(std::shared_ptr<DeviceBlock> block, void* to, size_t bytes)
+      : block_(std::move(block)), to_(to), bytes_(bytes) {}
+
+ protected:
+  Outcome run() override {
+    const Place& place = *block_->place();
+    Outcome outcome;
+    outcome.status = place.backend->download(place.context, to_, block_->data(), bytes_);
+    if (outcome.status != SIGMA_OK) outcome.message = place.backend->last_error();
+    return outcome;
+  }
+
+ private:
+  std::shared_ptr<DeviceBlock> block_;
+  void* to_;
+  size_t bytes_;
+};
+
+// deviceDownloadLater(memory, array): Promise<void>
+Napi::Value device_download_later(Args& args) {
+  const DeviceMemory& memory = memory_of(args.value(0), "memory");
+  auto task = std::make_unique<DownloadTask>(memory.block, host_side(args.value(1), memory), memory.bytes());
+  return Task::start(args.env(), "data", std::move(task), args.value(1));
+}
+
+// deviceZero(memory)
+Napi::Value device_zero(Args& args) {
+  const DeviceMemory& memory = memory_of(args.value(0), "memory");
+  const Engine e = engine_of(memory);
+  e.check(e.backend->zero(e.context, memory.block->data(), memory.bytes()));
+  return args.env().Undefined();
+}
+
+// deviceCopy(to, from): memory of one type, length and device
+Napi::Value device_copy(Args& args) {
+  const DeviceMemory& to = memory_of(args.value(0), "to");
+  const DeviceMemory& from = memory_of(args.value(1), "from");
+  const bool alike = to.element == from.element && to.length == from.length && to.block->place() == from.block->place();
+  if (!alike) throw ArgumentError("from: expected memory of the same type, length and device");
+  const Engine e = engine_of(to);
+  e.check(e.backend->copy(e.context, to.block->data(), from.block->data(), to.bytes()));
+  return args.env().Undefined();
+}
+
+// deviceCast(to, from): memory of one length and device, neither of int32
+Napi::Value device_cast(Args& args) {
+  const DeviceMemory& to = memory_of(args.value(0), "to");
+  const DeviceMemory& from = memory_of(args.value(1), "from");
+  const bool castable = to.element != Element::kInt32 && from.element != Element::kInt32 && to.length == from.length &&
+                        to.block->place() == from.block->place();
+  if (!castable) throw ArgumentError("from: expected real memory of the same length and device");
+  const Engine e = engine_of(to);
+  if (e.backend->cast == nullptr) throw BackendError(SIGMA_UNSUPPORTED, "this backend has no such operation");
+  e.check(e.backend->cast(e.context, static_cast<sigma_dtype>(from.element), static_cast<sigma_dtype>(to.element),
+                          to.length, from.block->data(), to.block->data()));
+  return args.env().Undefined();
+}
+
+}  // namespace
+
+void bind_device(Napi::Object exports) {
+  export_function<device_open>(exports, "deviceOpen");
+  export_function<timer_start>(exports, "timerStart");
+  export_function<timer_stop>(exports, "timerStop");
+  export_function<device_allocate>(exports, "deviceAllocate");
+  export_function<device_release>(exports, "deviceRelease");
+  export_function<device_upload>(exports, "deviceUpload");
+  export_function<device_download>(exports, "deviceDownload");
+  export_function<device_download_later>(exports, "deviceDownloadLater");
+  export_function<device_zero>(exports, "deviceZero");
+  export_function<device_copy>(exports, "deviceCopy");
+  export_function<device_cast>(exports, "deviceCast");
+}
+
+}  // namespace sigma

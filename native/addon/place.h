@@ -1,0 +1,29 @@
+// Where a call computes: one device of one backend, as one environment uses it.
+#pragma once
+
+#include <cstdint>
+
+#include "backend.h"
+#include "recipes/adapter.h"
+
+namespace sigma {
+
+struct Place {
+  const sigma_backend* backend;
+  int32_t device;
+  sigma_context* context = nullptr;
+
+  Place(const sigma_backend* backend_, int32_t device_) : backend(backend_), device(device_) {
+    const sigma_status status = backend->create_context(device, &context);
+    if (status != SIGMA_OK) throw BackendError(status, backend->last_error());
+  }
+  ~Place() { backend->destroy_context(context); }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+
+  // Whether operands are memory of a device, rather than JavaScript's.
+  bool has_memory() const { return backend->allocate != nullptr; }
+  Engine engine(sigma_dtype dtype) const { return {backend, context, dtype}; }
+};
+
+}  // namespace sigma

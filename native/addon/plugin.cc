@@ -1,0 +1,43 @@
+#include "plugin.h"
+
+#include <dlfcn.h>
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <mutex>
+
+namespace sigma {
+namespace {
+
+void open(const std::string& path, Plugin& plugin) {
+  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  void* const symbol = library != nullptr ? dlsym(library, SIGMA_OPEN_BACKEND) : nullptr;
+  if (symbol == nullptr) {
+    const char* const message = dlerror();
+    plugin.load_error = message != nullptr ? message : path + " has no symbol " SIGMA_OPEN_BACKEND;
+    return;
+  }
+  reinterpret_cast<sigma_open_backend_function>(symbol)(SIGMA_ABI_VERSION, &plugin.probe);
+  const sigma_backend* const table = plugin.probe.backend;
+  if (plugin.probe.reason != SIGMA_AVAILABLE) {
+    plugin.probe.backend = nullptr;
+  } else if (table == nullptr || table->abi_version != SIGMA_ABI_VERSION || table->struct_size != sizeof(*table)) {
+    plugin.load_error = path + " has not this version's table of functions";
+    plugin.probe.backend = nullptr;
+  }
+}
+
+}  // namespace
+
+const Plugin& open_plugin(const std::string& path) {
+  static std::mutex mutex;
+  // Never destroyed: what a library runs may outlive the end of main.
+  static auto& opened = *new std::map<std::string, Plugin>;
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto [entry, is_new] = opened.try_emplace(path);
+  if (is_new) open(path, entry->second);
+  return entry->second;
+}
+
+}  // namespace sigma

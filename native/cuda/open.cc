@@ -1,0 +1,74 @@
+// The one symbol that this library exports: it finds out, quietly, whether the backend can be used.
+#include <cuda_runtime_api.h>
+
+#include <cstdio>
+
+#include "backend.h"
+#include "driver.h"
+#include "libraries.h"
+#include "table.h"
+
+namespace sigma::cuda {
+namespace {
+
+struct Finding {
+  sigma_reason reason;
+  std::string detail;
+};
+
+Finding find_runtime(Searched& searched) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaSuccess) return {SIGMA_AVAILABLE, ""};
+  static_cast<void>(cudaGetLastError());
+  const std::string text = cudaGetErrorString(error);
+  searched.line("the CUDA runtime: " + text);
+  const sigma_reason reason = error == cudaErrorInsufficientDriver ? SIGMA_DRIVER_TOO_OLD
+                              : error == cudaErrorNoDevice         ? SIGMA_NO_DEVICE
+                                                                   : SIGMA_NO_DRIVER;
+  return {reason, "the CUDA runtime does not start: " + text + "; see whether nvidia-smi works"};
+}
+
+Finding find(Searched& searched) {
+  const DriverFinding driver = find_devices(searched);
+  if (driver.reason != SIGMA_AVAILABLE) return {driver.reason, driver.detail};
+  const Finding runtime = find_runtime(searched);
+  if (runtime.reason != SIGMA_AVAILABLE) return runtime;
+  if (!open_libraries(searched)) {
+    return {SIGMA_NO_LIBRARY,
+            "cuBLAS and cuSOLVER of CUDA 13 or 12 were not found; run `pip install nvidia-cublas nvidia-cusolver` (or "
+            "install the CUDA toolkit) and, if they lie elsewhere, set SIGMATUNE_CUDA_PATH to their folder"};
+  }
+  return {SIGMA_AVAILABLE, libraries_text()};
+}
+
+template <size_t size>
+void write(char (&to)[size], const std::string& text) {
+  std::snprintf(to, size, "%s", text.c_str());
+}
+
+}  // namespace
+}  // namespace sigma::cuda
+
+extern "C" __attribute__((visibility("default"))) void sigma_open_backend(uint32_t abi_version, sigma_probe* probe) {
+  using namespace sigma::cuda;
+  if (abi_version != SIGMA_ABI_VERSION) {
+    // Only what every version's probe begins with.
+    probe->reason = SIGMA_ABI_MISMATCH;
+    return;
+  }
+  *probe = {};
+  probe->reason = SIGMA_NO_DRIVER;
+  try {
+    Searched searched;
+    const Finding finding = find(searched);
+    write(probe->detail, finding.detail);
+    write(probe->searched, searched.text);
+    probe->backend = finding.reason == SIGMA_AVAILABLE ? table() : nullptr;
+    probe->reason = finding.reason;
+  } catch (const std::exception& error) {
+    write(probe->detail, std::string("looking for CUDA failed: ") + error.what());
+  } catch (...) {
+    write(probe->detail, "looking for CUDA failed");
+  }
+}

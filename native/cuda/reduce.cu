@@ -1,0 +1,87 @@
+// Sums along the rows and the columns of matrices, added to what the outputs hold.
+#include "dispatch.h"
+#include "kernels/columns.cuh"
+#include "kernels/rows.cuh"
+#include "ops.h"
+
+namespace sigma::cuda {
+namespace {
+
+// What keeps any device busy, and how much a split should be at least; no split depends on the device (see plan.h).
+constexpr int64_t kBusyWarps = 8192;
+constexpr int64_t kBusyBlocks = 512;
+constexpr int64_t kLeastRowTokens = 2048;
+constexpr int64_t kLeastColumnTokens = 64;
+
+template <class V>
+void sum_partials(sigma_context& context, const char* operation, int64_t count, const Split& split, const V* partials,
+                  const V* mask, V* sums) {
+  launch(context, operation, sum_partials_kernel<V>, flat_grid(count), dim3(256), 0, count,
+         static_cast<int>(split.count), partials, mask, true, sums);
+}
+
+// Where a kernel leaves its sums: partial ones in scratch memory, or added to `sums` at once where there is one split.
+template <class V>
+V* partials_for(sigma_context& context, const Split& split, int64_t count, V* sums) {
+  if (split.count == 1) return sums;
+  return static_cast<V*>(context.scratch(static_cast<size_t>(split.count * count) * sizeof(V)));
+}
+
+template <class T>
+void dot_rows(sigma_context& context, const sigma_matrix& a, const sigma_matrix& b, const Number<T>* mask,
+              Number<T>* sums) {
+  const Split split = split_of(a.columns, a.rows, kBusyWarps, kTile<T>, kLeastRowTokens, a.rows);
+  RowDots<T> p = {};
+  p.rows = a.rows;
+  p.tokens = a.columns;
+  p.split_tokens = split.size;
+  p.a = static_cast<const T*>(a.data);
+  p.a_stride = a.stride;
+  p.b = static_cast<const T*>(b.data);
+  p.b_stride = b.stride;
+  p.aligned = rows_aligned<T>({a, b});
+  p.mask = mask;
+  p.partials = partials_for(context, split, a.rows, sums);
+  p.adds = split.count == 1;
+  const dim3 grid(grid_side(divided_up(a.rows, kWarps)), short_side(split.count));
+  launch(context, "row_dots", row_dots_kernel<T>, grid, dim3(kWarpSize, kWarps), 0, p);
+  if (split.count > 1) sum_partials<Number<T>>(context, "row_dots", a.rows, split, p.partials, mask, sums);
+}
+
+template <class T>
+void sum_columns(sigma_context& context, const sigma_matrix& a, Number<T>* sums) {
+  constexpr int64_t kWidth = kWarpSize * kLanes<T>;
+  const int64_t blocks = divided_up(a.columns, kWidth);
+  const Split split = split_of(a.rows, blocks, kBusyBlocks, kWarps, kLeastColumnTokens, a.columns);
+  ColumnSums<T> p = {};
+  p.tokens = a.rows;
+  p.columns = a.columns;
+  p.split_tokens = split.size;
+  p.a = static_cast<const T*>(a.data);
+  p.stride = a.stride;
+  p.aligned = rows_aligned<T>({a});
+  p.partials = partials_for(context, split, a.columns, sums);
+  p.adds = split.count == 1;
+  launch(context, "column_sums", column_sums_kernel<T>, dim3(grid_side(blocks), short_side(split.count)),
+         dim3(kWarpSize, kWarps), static_cast<size_t>(kWarps * kWidth) * sizeof(Number<T>), p);
+  if (split.count > 1) {
+    sum_partials<Number<T>>(context, "column_sums", a.columns, split, p.partials, nullptr, sums);
+  }
+}
+
+}  // namespace
+
+void row_dots(sigma_context& context, sigma_dtype dtype, const sigma_matrix& a, const sigma_matrix& b, const void* mask,
+              void* sums) {
+  if (a.rows == 0 || a.columns == 0) return;
+  for_type(dtype, [&]<class T>(std::type_identity<T>) {
+    dot_rows<T>(context, a, b, static_cast<const Number<T>*>(mask), static_cast<Number<T>*>(sums));
+  });
+}
+
+void column_sums(sigma_context& context, sigma_dtype dtype, const sigma_matrix& a, void* sums) {
+  if (a.rows == 0 || a.columns == 0) return;
+  for_type(dtype, [&]<class T>(std::type_identity<T>) { sum_columns<T>(context, a, static_cast<Number<T>*>(sums)); });
+}
+
+}  // namespace sigma::cuda

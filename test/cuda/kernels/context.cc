@@ -1,0 +1,58 @@
+// Stand-ins for what the launching functions need of the CUDA backend and of the runtime: no stream, memory of the
+// host, as large as asked for to the byte and filled with NaN.
+#include "context.h"
+
+#include <cstring>
+#include <memory>
+
+#include "harness.h"
+#include "svd_lane.h"
+
+struct sigma_context::State {
+  sigma::cuda::Device device;
+  std::unique_ptr<unsigned char[]> scratch;
+};
+
+sigma_context::sigma_context(int) : state_(std::make_unique<State>()) {}
+sigma_context::~sigma_context() = default;
+
+const sigma::cuda::Device& sigma_context::device() const { return check::device(); }
+cudaStream_t sigma_context::stream() const { return nullptr; }
+void sigma_context::activate() const {}
+void* sigma_context::reserve(size_t) { return nullptr; }
+void* sigma_context::scratch(size_t bytes) {
+  state_->scratch = std::make_unique<unsigned char[]>(bytes);
+  std::memset(state_->scratch.get(), 0xFF, bytes);
+  return state_->scratch.get();
+}
+void sigma_context::queued(const char*) {}
+
+namespace sigma::cuda {
+
+void check(cudaError_t error, const char* what) {
+  if (error != cudaSuccess) throw Failure(SIGMA_NATIVE, what);
+}
+void* allocate(const Device&, cudaStream_t, size_t bytes) {
+  void* const memory = ::operator new(bytes);
+  std::memset(memory, 0xFF, bytes);
+  return memory;
+}
+void release(const Device&, cudaStream_t, void* memory) noexcept { ::operator delete(memory); }
+void SvdLane::upload(void* to, const void* from, size_t bytes) const { std::memcpy(to, from, bytes); }
+void SvdLane::download(void* to, const void* from, size_t bytes) const { std::memcpy(to, from, bytes); }
+
+}  // namespace sigma::cuda
+
+extern "C" cudaError_t cudaMemsetAsync(void* memory, int value, size_t count, cudaStream_t) {
+  std::memset(memory, value, count);
+  return cudaSuccess;
+}
+
+namespace check {
+
+sigma::cuda::Device& device() {
+  static sigma::cuda::Device device;
+  return device;
+}
+
+}  // namespace check

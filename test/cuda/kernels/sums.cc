@@ -1,0 +1,151 @@
+// row_dots, column_sums and the bias: sums that are added to what is there.
+#include "bias.h"
+#include "families.h"
+#include "harness.h"
+
+namespace check {
+namespace {
+
+constexpr Layout kLayouts[] = {{0, 0}, {16, 0}, {3, 1}};
+
+std::string describe(const char* type, int64_t rows, int64_t columns, Layout layout) {
+  return std::string(type) + ", " + std::to_string(rows) + " x " + std::to_string(columns) + ", layout +" +
+         std::to_string(layout.padding) + " " + std::to_string(layout.offset);
+}
+
+template <class T>
+void expect_sums(const std::string& what, const std::vector<Number<T>>& got, const std::vector<Sum>& want) {
+  int wrong = 0;
+  for (size_t i = 0; i < want.size(); ++i) wrong += !close<Number<T>>(number(got[i]), want[i]);
+  expect(wrong == 0, what + ": " + std::to_string(wrong) + " sums");
+}
+
+template <class V>
+std::vector<Sum> started(const std::vector<V>& start) {
+  std::vector<Sum> sums(start.size());
+  for (size_t i = 0; i < start.size(); ++i) sums[i].add(number(start[i]));
+  return sums;
+}
+
+template <class T>
+void check_row_dots(int64_t rows, int64_t tokens, Layout layout, bool masked, bool with_nan = false) {
+  using V = Number<T>;
+  Matrix<T> a = Matrix<T>::random(rows, tokens, layout, 41);
+  Matrix<T> b = Matrix<T>::random(rows, tokens, layout, 42);
+  auto mask = random_vector<V>(rows, 43);
+  if (rows > 2) mask[1] = V(0);
+  if (rows > 2) mask[2] = static_cast<V>(kNaN);
+  if (with_nan) a.at(rows / 2, tokens / 2) = rounded<T>(kNaN);
+  const auto start = random_vector<V>(rows, 44);
+  const std::string what = describe(kName<T>, rows, tokens, layout) + (masked ? ", masked" : "");
+  const auto got = repeatable(what, [&] {
+    sigma_context context(0);
+    std::vector<V> sums = start;
+    sigma::cuda::row_dots(context, kDtype<T>, a.view(), b.view(), masked ? mask.data() : nullptr, sums.data());
+    return sums;
+  });
+  std::vector<Sum> want = started(start);
+  for (int64_t i = 0; i < rows; ++i) {
+    if (masked && !(mask[static_cast<size_t>(i)] > 0)) continue;
+    for (int64_t t = 0; t < tokens; ++t) want[static_cast<size_t>(i)].add(a(i, t) * b(i, t));
+  }
+  expect_sums<T>(what, got, want);
+}
+
+template <class T>
+void check_column_sums(int64_t tokens, int64_t columns, Layout layout, bool with_nan = false) {
+  using V = Number<T>;
+  Matrix<T> a = Matrix<T>::random(tokens, columns, layout, 45);
+  if (with_nan) a.at(tokens / 2, columns / 2) = rounded<T>(kNaN);
+  const auto start = random_vector<V>(columns, 46);
+  const std::string what = describe(kName<T>, tokens, columns, layout);
+  const auto got = repeatable(what, [&] {
+    sigma_context context(0);
+    std::vector<V> sums = start;
+    sigma::cuda::column_sums(context, kDtype<T>, a.view(), sums.data());
+    return sums;
+  });
+  std::vector<Sum> want = started(start);
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t j = 0; j < columns; ++j) want[static_cast<size_t>(j)].add(a(t, j));
+  }
+  expect_sums<T>(what, got, want);
+}
+
+template <class T>
+void check_bias(int64_t rows, int64_t columns, Layout layout) {
+  const std::string what = describe(kName<T>, rows, columns, layout);
+  const auto bias = random_vector<Number<T>>(columns, 47);
+  const auto start = Matrix<T>::random(rows, columns, layout, 48);
+  const Matrix<T> got = repeatable(what, [&] {
+    sigma_context context(0);
+    Matrix<T> c = start;
+    sigma::cuda::add_bias(context, kDtype<T>, c.view(), bias.data());
+    return c;
+  });
+  int wrong = 0;
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < columns; ++j) {
+      Sum want;
+      want.add(start(i, j));
+      want.add(number(bias[static_cast<size_t>(j)]));
+      wrong += !close<T>(got(i, j), want);
+    }
+  }
+  expect(wrong == 0, what + ": " + std::to_string(wrong) + " numbers");
+  expect(got.padding_untouched(), what + ": wrote between rows");
+}
+
+template <class T>
+void row_dots_of() {
+  for (const Layout layout : kLayouts) {
+    for (const bool masked : {false, true}) {
+      for (const int64_t tokens : {1, 4, 7, 64, 127, 128, 129, 256, 257, 2048, 2049, 5000}) {
+        check_row_dots<T>(11, tokens, layout, masked);
+      }
+      check_row_dots<T>(1, 4200, layout, masked);
+      check_row_dots<T>(70, 300, layout, masked, true);
+    }
+  }
+}
+
+template <class T>
+void biases_of() {
+  for (const Layout layout : kLayouts) {
+    check_bias<T>(1, 1, layout);
+    check_bias<T>(3, 257, layout);
+    check_bias<T>(1100, 5, layout);
+  }
+}
+
+template <class T>
+void column_sums_of() {
+  for (const Layout layout : kLayouts) {
+    for (const int64_t tokens : {1, 2, 8, 9, 63, 64, 65, 200, 1000}) {
+      for (const int64_t columns : {1, 3, 8, 64, 257}) check_column_sums<T>(tokens, columns, layout);
+    }
+    check_column_sums<T>(70, 600, layout, true);
+  }
+}
+
+}  // namespace
+
+void row_dots() {
+  row_dots_of<float>();
+  row_dots_of<double>();
+  row_dots_of<bfloat16>();
+}
+
+void biases() {
+  biases_of<float>();
+  biases_of<double>();
+  biases_of<bfloat16>();
+}
+
+void column_sums() {
+  column_sums_of<float>();
+  column_sums_of<double>();
+  column_sums_of<bfloat16>();
+}
+
+}  // namespace check

@@ -1,0 +1,148 @@
+#include <atomic>
+#include <cstring>
+#include <numeric>
+#include <thread>
+
+#include "check.h"
+
+namespace sigma::check {
+namespace {
+
+std::vector<int> counted(size_t count, int from) {
+  std::vector<int> values(count);
+  std::iota(values.begin(), values.end(), from);
+  return values;
+}
+
+// Sizes around and above the chunks in which copies are staged.
+void check_round_trips(sigma_context* context) {
+  for (const size_t count : {size_t{1}, size_t{255}, size_t{1} << 20, (size_t{1} << 20) + 1, (size_t{5} << 20) + 3}) {
+    const std::vector<int> values = counted(count, 7);
+    const Piece piece(context, values);
+    expect(reinterpret_cast<uintptr_t>(piece.data()) % 256 == 0, "allocate: alignment");
+    expect(piece.values<int>(count) == values, "what is downloaded is what was uploaded");
+    const Piece other(context, count * sizeof(int));
+    expect_ok(backend->copy(context, other.data(), piece.data(), count * sizeof(int)), "copy");
+    expect(other.values<int>(count) == values, "copy");
+    expect_ok(backend->zero(context, other.data(), count * sizeof(int)), "zero");
+    expect(other.values<int>(count) == std::vector<int>(count), "zero");
+  }
+}
+
+// Many small ones go into one chunk; the host's memory may be rewritten at once.
+void check_small_uploads(sigma_context* context) {
+  std::vector<Piece> pieces;
+  int value = 0;
+  for (int i = 0; i < 3000; ++i) {
+    value = i;
+    pieces.emplace_back(context, sizeof(int));
+    expect_ok(backend->upload(context, pieces.back().data(), &value, sizeof(int)), "upload");
+  }
+  for (size_t i = 0; i < pieces.size(); i += 100) {
+    expect(pieces[i].values<int>(1)[0] == static_cast<int>(i), "small uploads");
+  }
+}
+
+void check_copy_matrix(sigma_context* context) {
+  const std::vector<int> from = counted(5 * 9, 0);
+  const Piece source(context, from), target(context, std::vector<int>(5 * 11, -1));
+  const sigma_matrix a = {source.data(), 5, 7, 9}, b = {target.data(), 5, 7, 11};
+  expect_ok(backend->copy_matrix(context, SIGMA_FLOAT32, &a, &b), "copy_matrix");
+  const std::vector<int> found = target.values<int>(5 * 11);
+  for (int i = 0; i < 5; ++i) {
+    for (int j = 0; j < 11; ++j) {
+      expect(found[static_cast<size_t>(i * 11 + j)] == (j < 7 ? i * 9 + j : -1), "copy_matrix: entries");
+    }
+  }
+}
+
+void check_scratch(sigma_context* context) {
+  void* memory = nullptr;
+  for (const size_t bytes : {size_t{1}, size_t{100}, size_t{10} << 20, size_t{5}}) {
+    expect_ok(backend->reserve(context, bytes, &memory), "reserve");
+    expect(reinterpret_cast<uintptr_t>(memory) % 64 == 0, "reserve: alignment");
+    expect_ok(backend->zero(context, memory, bytes), "reserve: it can be written");
+  }
+}
+
+void check_out_of_memory(sigma_context* context) {
+  const std::vector<int> values = counted(1000, 3);
+  const Piece piece(context, values);
+  {
+    const Setting limit("SIGMA_SIMULATED_MEMORY", std::to_string(64 << 20));
+    void* memory = nullptr;
+    expect_failure(backend->allocate(context, size_t{100} << 20, &memory), SIGMA_OUT_OF_MEMORY,
+                   "no memory left for 100 MiB", "an allocation beyond the device's memory");
+    expect_failure(backend->reserve(context, size_t{100} << 20, &memory), SIGMA_OUT_OF_MEMORY, "no memory left",
+                   "scratch beyond the device's memory");
+    expect_ok(backend->reserve(context, 1 << 20, &memory), "scratch after a failure");
+    const Piece other(context, 1 << 20);
+  }
+  expect(piece.values<int>(1000) == values, "memory after a failure");
+}
+
+// Downloads by another thread while this one goes on queuing.
+void check_two_threads(sigma_context* context) {
+  const size_t count = (size_t{2} << 20) + 5;
+  const std::vector<int> values = counted(count, 1);
+  const Piece piece(context, values);
+  std::atomic<bool> same = true;
+  std::thread reader([&] {
+    std::vector<int> host(count);
+    for (int turn = 0; turn < 5; ++turn) {
+      same = same && backend->download(context, host.data(), piece.data(), count * sizeof(int)) == SIGMA_OK &&
+             host == values && backend->synchronize(context) == SIGMA_OK;
+    }
+  });
+  for (int turn = 0; turn < 50; ++turn) {
+    const Piece other(context, counted(5000, turn));
+    expect_ok(backend->zero(context, other.data(), 100), "zero");
+  }
+  reader.join();
+  expect(same, "a download by another thread");
+}
+
+}  // namespace
+
+void check_memory() {
+  for (const char* const pools : {"1", "0"}) {
+    const Setting setting("SIGMA_SIMULATED_POOLS", pools);
+    const Context context;
+    check_round_trips(context);
+    check_small_uploads(context);
+    check_copy_matrix(context);
+    check_scratch(context);
+    check_out_of_memory(context);
+    check_two_threads(context);
+  }
+}
+
+void check_failures() {
+  const Context context;
+  const Piece piece(context, 1024);
+  const sigma_matrix square = {piece.data(), 4, 4, 4};
+  expect_ok(backend->synchronize(context), "synchronize");
+  expect_ok(backend->zero(context, piece.data(), 1024), "zero");
+  expect_ok(backend->gemm(context, SIGMA_FLOAT32, 0, 0, &square, &square, 1, nullptr, &square), "gemm");
+  {
+    const Setting error("SIGMA_SIMULATED_ERROR", "700");
+    expect_failure(backend->synchronize(context), SIGMA_NATIVE,
+                   "an illegal memory access was encountered (CUDA error 700), in work queued since the last wait: "
+                   "zero, gemm",
+                   "a failure of the device");
+    expect_ok(backend->zero(context, piece.data(), 1024), "zero");
+    char host[1024];
+    expect_failure(backend->download(context, host, piece.data(), 1024), SIGMA_NATIVE, "since the last wait: zero",
+                   "a failure that a download meets");
+  }
+  expect_ok(backend->synchronize(context), "synchronize after a failure");
+
+  sigma_context* none = nullptr;
+  expect_failure(backend->create_context(backend->device_count(), &none), SIGMA_INVALID_ARGUMENT, "expected a device",
+                 "a device that is not there");
+  sigma_device info = {};
+  expect_ok(backend->device_info(0, &info), "device_info");
+  expect(std::string(info.name) == "simulated device" && info.memory_bytes > 0, "device_info");
+}
+
+}  // namespace sigma::check

@@ -1,0 +1,100 @@
+// The calls of cuBLAS that the backend makes, by OpenBLAS. SIGMA_SIMULATED_FAIL=gemm:status fails them.
+#include <cublas_v2.h>
+
+#include "products.h"
+
+using namespace sigma::simulation;
+
+struct cublasContext {
+  void* workspace = nullptr;
+  size_t bytes = 0;
+};
+
+namespace {
+
+bool transposed(cublasOperation_t operation) { return operation == CUBLAS_OP_T; }
+
+// Whether a scale is 1, or 0; the backend uses no other.
+bool is_one(const void* scale, cublasComputeType_t type, const char* call) {
+  const double value = type == CUBLAS_COMPUTE_64F ? *static_cast<const double*>(scale)
+                                                  : static_cast<double>(*static_cast<const float*>(scale));
+  require(value == 0 || value == 1, call, "a scale in another type than the computation's");
+  return value == 1;
+}
+
+void require_compute_type(cudaDataType type, cublasComputeType_t compute, const char* call) {
+  require(compute == (type == CUDA_R_64F ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F), call,
+          "a computation in another precision than promised");
+}
+
+}  // namespace
+
+#pragma GCC visibility push(default)
+extern "C" {
+
+cublasStatus_t cublasCreate_v2(cublasHandle_t* handle) {
+  openblas_set_num_threads(1);
+  *handle = new cublasContext;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasDestroy_v2(cublasHandle_t handle) {
+  delete handle;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasSetStream_v2(cublasHandle_t, cudaStream_t) { return CUBLAS_STATUS_SUCCESS; }
+
+cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void* workspace, size_t bytes) {
+  require_operand(workspace, bytes, "cublasSetWorkspace");
+  handle->workspace = workspace;
+  handle->bytes = bytes;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int64_t m,
+                               int64_t n, int64_t k, const void* alpha, const void* A, cudaDataType Atype, int64_t lda,
+                               const void* B, cudaDataType Btype, int64_t ldb, const void* beta, void* C,
+                               cudaDataType Ctype, int64_t ldc, cublasComputeType_t computeType,
+                               cublasGemmAlgo_t algo) {
+  return cublasGemmStridedBatchedEx_64(handle, transa, transb, m, n, k, alpha, A, Atype, lda, 0, B, Btype, ldb, 0, beta,
+                                       C, Ctype, ldc, 0, 1, computeType, algo);
+}
+
+cublasStatus_t cublasGemmStridedBatchedEx_64(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb,
+                                             int64_t m, int64_t n, int64_t k, const void* alpha, const void* A,
+                                             cudaDataType Atype, int64_t lda, long long int strideA, const void* B,
+                                             cudaDataType Btype, int64_t ldb, long long int strideB, const void* beta,
+                                             void* C, cudaDataType Ctype, int64_t ldc, long long int strideC,
+                                             int64_t batchCount, cublasComputeType_t computeType, cublasGemmAlgo_t) {
+  const char* const call = "cublasGemm";
+  if (planted("gemm") == Planted::status) return CUBLAS_STATUS_EXECUTION_FAILED;
+  require(Atype == Btype && Atype == Ctype, call, "operands of different types");
+  require_compute_type(Atype, computeType, call);
+  require(is_one(alpha, computeType, call), call, "alpha is not 1");
+  require(m > 0 && n > 0 && k > 0 && batchCount > 0, call, "an empty product");
+  if (handle->workspace != nullptr) fill_rubbish(handle->workspace, handle->bytes);
+  const bool ta = transposed(transa), tb = transposed(transb);
+  const auto size = static_cast<long long int>(type_size(Atype));
+  for (int64_t i = 0; i < batchCount; ++i) {
+    const auto at = [&](const void* data, long long int stride) {
+      return static_cast<const char*>(data) + i * stride * size;
+    };
+    const Product product = {
+        Atype,
+        m,
+        n,
+        k,
+        {at(A, strideA), ta ? k : m, ta ? m : k, lda, ta},
+        {at(B, strideB), tb ? n : k, tb ? k : n, ldb, tb},
+        const_cast<char*>(at(C, strideC)),
+        ldc,
+        is_one(beta, computeType, call),
+    };
+    multiply(product, {}, call);
+  }
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+}  // extern "C"
+#pragma GCC visibility pop

@@ -1,0 +1,16 @@
+// The package with another default: tensors are made on SIGMATUNE_TEST_DEVICE. `Tensor.wrap` copies there, since only the
+// CPU's tensors can share a typed array.
+import * as sigmatune from 'sigmatune';
+
+export * from 'sigmatune';
+
+const device = process.env.SIGMATUNE_TEST_DEVICE ?? 'cpu';
+const here = (options) => ({ device, ...options });
+
+export const tensor = (data, shape, options) => sigmatune.tensor(data, shape, here(options));
+
+export const zeros = (shape, options) => sigmatune.zeros(shape, here(options));
+
+export const Tensor = new Proxy(sigmatune.Tensor, {
+  get: (target, name) => (name === 'wrap' ? (memory, shape) => tensor(memory, shape) : Reflect.get(target, name)),
+});
