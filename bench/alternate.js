@@ -1,14 +1,9 @@
 // @ts-check
 // Two or more ways to do one thing, timed in turn within one run, so that what slows the machine slows all of them.
+import { quantile } from './stats/quantile.js';
 
 /** @typedef {() => unknown | Promise<unknown>} Side */
 /** @typedef {{ median: number, low: number, high: number }} Timing milliseconds; low and high are the quartiles */
-
-/** @param {number[]} samples @param {number} share */
-const quantile = (samples, share) => {
-  const sorted = [...samples].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
-};
 
 /** @param {number[]} samples @returns {Timing} */
 export const timing = (samples) => ({

@@ -4,7 +4,6 @@
 import os from 'node:os';
 import { systemInfo, threads } from 'sigmatune';
 import * as adapters from './cpu/adapters.js';
-import * as calls from './cpu/calls.js';
 import * as memory from './cpu/memory.js';
 import * as sparse from './cpu/sparse.js';
 import * as svd from './cpu/svd.js';
@@ -12,7 +11,7 @@ import * as workers from './cpu/workers.js';
 import * as javascript from './rivals/javascript.js';
 import * as torch from './rivals/torch.js';
 
-const sections = { adapters, sparse, svd, calls, workers, memory, torch, javascript };
+const sections = { adapters, sparse, svd, workers, memory, torch, javascript };
 const words = process.argv.slice(2);
 const chosen = Object.entries(sections).filter(
   ([name]) => words.length === 0 || words.some((word) => name.includes(word)),

@@ -1,20 +1,10 @@
 // @ts-check
 import { tensor } from 'sigmatune';
+import { numbers } from './cases/numbers.js';
 
-let state = 1;
-const uniform = () => {
-  state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
-  return (state + 1) / 2 ** 31;
-};
+export const { gaussian } = numbers(1);
 
-/** Gaussian numbers, the same in every run. @param {number} count @param {number} [scale] */
-export const gaussian = (count, scale = 1) =>
-  Float32Array.from(
-    { length: count },
-    () => scale * Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()),
-  );
-
-/** @param {readonly number[]} shape @param {number} [scale] */
+/** Gaussian numbers, the same in every run. @param {readonly number[]} shape @param {number} [scale] */
 export const gaussianTensor = (shape, scale) =>
   tensor(
     gaussian(

@@ -8,8 +8,8 @@ import { root } from './setup/run.mjs';
 import { main, setup } from './setup/steps.mjs';
 import { libraryPath } from './setup/system.mjs';
 
-/** These run no native code, or not this addon's. */
-const elsewhere = ['test/packaging.test.ts', 'test/layering.test.ts', 'test/types.test.ts'];
+/** These run no native code, or not this addon's, or time it. */
+const elsewhere = ['test/packaging.test.ts', 'test/layering.test.ts', 'test/types.test.ts', 'test/bench-*.test.ts'];
 
 main(() => {
   setup();

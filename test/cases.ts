@@ -1,6 +1,7 @@
 /**
  * The one table of cases: operation × shape × type × pattern × strategy, each with its tolerance and its flops. The
- * correctness and gradient tests run over it, and so can benchmarks. Nothing here depends on the test runner.
+ * correctness and gradient tests run over it; the cases of the benchmarks, larger ones, are those of bench/cases/, which
+ * test/bench-cases.test.ts runs. Nothing here depends on the test runner.
  *
  * A new family is one entry of `families`; a new pattern is one entry of `patterns`; every test then covers it.
  */

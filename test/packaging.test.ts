@@ -54,13 +54,14 @@ t.test('the packed package works with nothing but Node', { timeout: ten }, async
   await t.test('the tarball holds what is meant, no more', async (t) => {
     const files = tarballs.find(({ name }) => name === 'sigmatune')?.files.map(({ path }) => path) ?? [];
     const meant =
-      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|binding\.gyp|docs\/[\w-]+\.(md|svg)|dist\/.*\.(js|js\.map|d\.ts)|native\/.*\.(h|cc|inc|cu|cuh)|prebuilds\/[\w-]+\/sigmatune\.\w+\.node)$/;
+      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|binding\.gyp|docs\/[\w-]+\.(md|svg)|dist\/.*\.(js|js\.map|d\.ts)|bench\/(cli|usage|(cases|commands|gate|measure|record|report|stats)\/[\w-]+)\.(js|css)|native\/.*\.(h|cc|inc|cu|cuh)|prebuilds\/[\w-]+\/sigmatune\.\w+\.node)$/;
     t.same(
       files.filter((path) => !meant.test(path)),
       [],
     );
     for (const needed of [
       'package.json',
+      'bench/cli.js',
       'LICENSE',
       'dist/index.js',
       'dist/index.d.ts',
@@ -93,4 +94,13 @@ t.test('the packed package works with nothing but Node', { timeout: ten }, async
     const { status, stdout, stderr } = node([file], user, env);
     t.same({ status, stdout, stderr }, { status: 0, stdout: '3.000000000000 2.000000000000\n', stderr: '' }, file);
   }
+
+  const program = join('node_modules', 'sigmatune', 'bench', 'cli.js');
+  const benched = node(
+    [program, 'bench', 'run', 'calls', 'matmul', '--processes', '1', '--milliseconds', '1'],
+    user,
+    env,
+  );
+  t.equal(benched.status, 0, 'sigmatune bench runs', benched);
+  t.match(benched.stdout, /\| calls matmul 8 × 8 +\|/);
 });

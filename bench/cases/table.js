@@ -1,0 +1,36 @@
+// @ts-check
+import { UsageError } from '../usage.js';
+import * as adapters from './adapters.js';
+import * as calls from './calls.js';
+import * as optim from './optim.js';
+import * as sparse from './sparse.js';
+import * as svd from './svd.js';
+
+/** @typedef {import('./case.js').Case} Case */
+
+/** Every case of every suite. @type {readonly Case[]} */
+export const table = [svd, sparse, adapters, optim, calls].flatMap(({ cases }) => cases);
+
+/**
+ * The cases whose name has every one of the words; with no word, all of them, or the short ones.
+ * @param {readonly string[]} words @param {{ short?: boolean }} [options] @returns {readonly Case[]}
+ */
+export function select(words, { short = false } = {}) {
+  const wanted = words.map((word) => word.toLowerCase());
+  const found = table.filter((each) => {
+    const name = each.name.toLowerCase();
+    return (!short || each.short) && wanted.every((word) => name.includes(word));
+  });
+  if (found.length > 0) return found;
+  const suites = [...new Set(table.map(({ suite }) => suite))].join(', ');
+  throw new UsageError(
+    `no ${short ? 'short ' : ''}case has ${words.map((word) => `'${word}'`).join(' and ')} in its name; suites: ${suites}`,
+  );
+}
+
+/** @param {string} name */
+export function caseOf(name) {
+  const found = table.find((each) => each.name === name);
+  if (!found) throw new UsageError(`no case '${name}'`);
+  return found;
+}

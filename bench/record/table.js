@@ -1,0 +1,40 @@
+// @ts-check
+// Tables in Markdown, padded so that a terminal shows them as well.
+
+/** Characters on the screen. Ours have no wide ones, but some that combine. @param {string} text */
+const width = (text) => [...text.normalize('NFC')].length;
+
+/**
+ * @param {readonly string[]} head
+ * @param {readonly (readonly string[])[]} rows
+ * @param {number} [texts] so many columns at the left are text; the others are numbers, and stand at the right
+ */
+export function markdownTable(head, rows, texts = 1) {
+  const cells = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll('|', '\\|').replaceAll('\n', ' ')));
+  const widths = head.map((_, column) => Math.max(3, ...cells.map((row) => width(row[column]))));
+  const line = (/** @type {readonly string[]} */ row) => {
+    const padded = row.map((cell, column) => {
+      const blanks = ' '.repeat(widths[column] - width(cell));
+      return column < texts ? cell + blanks : blanks + cell;
+    });
+    return `| ${padded.join(' | ')} |`;
+  };
+  const rule = `| ${widths.map((size, column) => (column < texts ? '-'.repeat(size) : `${'-'.repeat(size - 1)}:`)).join(' | ')} |`;
+  return [line(cells[0]), rule, ...cells.slice(1).map(line)].join('\n');
+}
+
+/** A time that is given in milliseconds. @param {number} ms */
+export function time(ms) {
+  if (ms >= 1000) return `${(ms / 1000).toPrecision(4)} s`;
+  if (ms >= 1) return `${ms.toPrecision(4)} ms`;
+  return `${(1000 * ms).toPrecision(4)} µs`;
+}
+
+/** @param {number} share @param {number} [digits] */
+export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
+
+/** The change that a logarithm of a ratio stands for, in per cent. @param {number} logarithm */
+export function change(logarithm) {
+  const value = 100 * (Math.exp(logarithm) - 1);
+  return `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(1)} %`;
+}

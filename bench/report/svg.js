@@ -1,0 +1,89 @@
+// @ts-check
+// The little SVG that the plots are made of. Colours are classes: the page gives them light and dark, a file of its own
+// carries the light ones.
+
+/** @param {string} text */
+export const escapeText = (text) =>
+  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
+
+/** @param {Record<string, string | number>} given */
+const attributes = (given) =>
+  Object.entries(given)
+    .map(([name, value]) => ` ${name}="${typeof value === 'number' ? Number(value.toFixed(2)) : escapeText(value)}"`)
+    .join('');
+
+/** @param {string} name @param {Record<string, string | number>} given @param {string} [body] */
+export const element = (name, given, body = '') => `<${name}${attributes(given)}>${body}</${name}>`;
+
+/** @param {number} x @param {number} y @param {string} words @param {Record<string, string | number>} [more] */
+export const label = (x, y, words, more = {}) => element('text', { x, y, ...more }, escapeText(words));
+
+/** @param {number} x1 @param {number} y1 @param {number} x2 @param {number} y2 @param {string} kind */
+export const line = (x1, y1, x2, y2, kind) => element('line', { x1, y1, x2, y2, class: kind });
+
+/** @param {readonly (readonly [number, number])[]} points @param {string} kind */
+export const path = (points, kind) =>
+  element('path', { d: `M${points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L')}`, class: kind });
+
+/** So many colours and marks there are; a tenth series has the first's again. */
+export const kinds = 10;
+
+const shapes = [
+  'M-4 0A4 4 0 1 0 4 0A4 4 0 1 0 -4 0Z',
+  'M-3.6 -3.6H3.6V3.6H-3.6Z',
+  'M0 -4.8L4.4 3.6H-4.4Z',
+  'M0 -5.2L4.6 0L0 5.2L-4.6 0Z',
+  'M0 4.8L4.4 -3.6H-4.4Z',
+];
+
+/** A mark: kinds differ in shape as well as in colour. @param {number} x @param {number} y @param {number} kind @param {string} [title] */
+export const mark = (x, y, kind, title = '') =>
+  element(
+    'path',
+    {
+      d: shapes[kind % shapes.length],
+      transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`,
+      class: `mark k${kind % kinds}`,
+    },
+    title === '' ? '' : element('title', {}, escapeText(title)),
+  );
+
+/** How wide words are at 12 pixels, on the safe side. @param {string} words */
+export const widthOf = (words) => 6.9 * [...words].length;
+
+/** @typedef {{ name: string, title: string, described: string, width: number, height: number, body: string }} Plot */
+
+/** A plot inside a page. @param {Plot} plot */
+export const inline = ({ title, described, width, height, body }) =>
+  `<svg viewBox="0 0 ${width} ${height}" style="max-width:${width}px" role="img" aria-label="${escapeText(`${title}. ${described}`)}">${body}</svg>`;
+
+const light = [
+  'text{font:12px system-ui,"DejaVu Sans",sans-serif;fill:#1c1f24}',
+  '.soft{fill:#5a6270}.head{font-weight:600;font-size:14px}.grid{stroke:#e2e5ea}.axis{stroke:#8a93a1;fill:none}',
+  '.curve,.bar{fill:none;stroke:currentColor;stroke-width:1.6}.mark{fill:currentColor}.roof{stroke:#1c1f24;stroke-width:1.8;fill:none}',
+  '.faint{stroke:#8a93a1;stroke-width:1.2;stroke-dasharray:5 4;fill:none}.band{fill:#e2e5ea;opacity:.6}',
+];
+const lightColours = [
+  '#0b62c4',
+  '#c9560a',
+  '#2f8a2f',
+  '#7a4fd0',
+  '#c03535',
+  '#12858a',
+  '#8a6d00',
+  '#b0409f',
+  '#5a6270',
+  '#6b4a2b',
+];
+
+/** A plot as a file of its own. @param {Plot} plot */
+export function standalone({ title, described, width, height, body }) {
+  const style = [...light, ...lightColours.map((colour, i) => `.k${i}{color:${colour}}`)].join('');
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height + 34}" viewBox="0 -34 ${width} ${height + 34}" role="img">
+<title>${escapeText(title)}</title><desc>${escapeText(described)}</desc><style>${style}</style>
+<rect x="0" y="-34" width="${width}" height="${height + 34}" fill="#ffffff"/>
+${label(14, -12, title, { class: 'head' })}
+${body}
+</svg>
+`;
+}
