@@ -34,8 +34,8 @@ typedef enum sigma_status {
 } sigma_status;
 
 /*
- * What the matrices of a call hold. The vectors of a call (a core's diagonal, values and gate, biases, samples, sums) have
- * the same type, but float32 beside bfloat16 matrices.
+ * What the matrices of a call hold. The vectors of a call (a core's diagonal, values and gate, biases, samples, sums)
+ * have the same type, but float32 beside bfloat16 matrices.
  */
 typedef enum sigma_dtype { SIGMA_FLOAT32 = 0, SIGMA_FLOAT64 = 1, SIGMA_BFLOAT16 = 2 } sigma_dtype;
 
@@ -49,8 +49,8 @@ typedef enum sigma_svd_driver {
 } sigma_svd_driver;
 
 /*
- * What one environment owns on one device of a backend: its scratch memory, and the queue of its work. Used by one thread,
- * but for the functions that say otherwise.
+ * What one environment owns on one device of a backend: its scratch memory, and the queue of its work. Used by one
+ * thread, but for the functions that say otherwise.
  */
 typedef struct sigma_context sigma_context;
 

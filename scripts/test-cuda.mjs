@@ -1,16 +1,17 @@
 #!/usr/bin/env node
 // The CUDA backend without a GPU: every kernel run by the host under sanitizers, and the test suite on a device that
-// the host plays. All of it, or one part: npm run test:cuda [-- kernels | simulation | suite [tap's arguments]]
+// the host plays. All of it, or one part: npm run test:cuda [-- kernels | backend | simulation | suite [tap's arguments]]
 import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { ensureToolkit } from './setup/cuda.mjs';
 import { alone } from './setup/lock.mjs';
 import { must, root, run, SetupError, step } from './setup/run.mjs';
+import { runSanitized } from './setup/sanitized.mjs';
 import { main, setup } from './setup/steps.mjs';
 import { ensureSystem } from './setup/system.mjs';
 
-const parts = { kernels: checkKernels, simulation: buildSimulation, suite: runSuite };
+const parts = { kernels: checkKernels, backend: checkBackend, simulation: buildSimulation, suite: runSuite };
 
 main(() => {
   const [part, ...tapArguments] = process.argv.slice(2);
@@ -18,7 +19,8 @@ main(() => {
     throw new SetupError(`there is no part ${part}, only ${Object.keys(parts).join(', ')}`);
   }
   ensureSystem(['g++', 'make', 'cmake', 'libopenblas-dev', 'liblapacke-dev']);
-  for (const work of part === undefined ? Object.values(parts) : [parts[part]]) work(tapArguments);
+  const chosen = part === undefined ? [checkKernels, checkBackend, runSuite] : [parts[part]];
+  for (const work of chosen) work(tapArguments);
 });
 
 /** Every kernel's source, compiled by g++ and run thread by thread, against float64. */
@@ -32,11 +34,24 @@ function checkKernels() {
   });
 }
 
+/** The backend without Node, on the simulation: all of it, and its threads, each under the sanitizers for them. */
+function checkBackend() {
+  const turns = { 'address,undefined': [], thread: ['memory', 'threads'] };
+  for (const [sanitizer, checks] of Object.entries(turns)) {
+    const { folder, library, libraries } = buildSimulation(sanitizer);
+    const environment = { ...process.env, SIGMATUNE_CUDA_PATH: libraries };
+    const text = step(`checking the backend with ${sanitizer}`, () =>
+      runSanitized(join(folder, 'simulation_check'), [library, ...checks], { env: environment }),
+    );
+    console.log(text);
+  }
+}
+
 /** The backend whole, with a stand-in for the runtime in it and for NVIDIA's math libraries beside it. */
-function buildSimulation() {
-  const folder = join(root, 'build-simulation');
-  build('the simulation', folder, { SIGMATUNE_SIMULATION: 'ON' });
-  return { library: join(folder, 'libsigmatune_cuda_simulated.so'), libraries: join(folder, 'libraries') };
+function buildSimulation(sanitizer = '') {
+  const folder = join(root, 'build-simulation', ...(sanitizer ? [sanitizer.replace(',', '-')] : []));
+  build('the simulation', folder, { SIGMATUNE_SIMULATION: 'ON', SANITIZE: sanitizer });
+  return { folder, library: join(folder, 'libsigmatune_cuda_simulated.so'), libraries: join(folder, 'libraries') };
 }
 
 /** These are about no device: the package, its types, its pages, its tools, and the addon's border on the CPU. */

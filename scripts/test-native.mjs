@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // test/native, once under each set of sanitizers: what they find wrong, they end the program for.
 import { join } from 'node:path';
-import { must, root, run, SetupError, step } from './setup/run.mjs';
+import { must, root, step } from './setup/run.mjs';
+import { runSanitized } from './setup/sanitized.mjs';
 import { main } from './setup/steps.mjs';
 import { ensureSystem } from './setup/system.mjs';
 
@@ -15,15 +16,7 @@ main(() => {
       must('cmake', ['-S', root, '-B', build, `-DSANITIZE=${sanitizer}`]);
       must('cmake', ['--build', build, '--parallel', '2']);
     });
-    console.log(step('running it', () => check(join(build, 'native_check'))));
+    console.log(step('running it', () => runSanitized(join(build, 'native_check'))));
   }
   console.log(`${sanitizers.length} passed, 0 failed`);
 });
-
-function check(program) {
-  const { ok, log } = run(program, []);
-  if (ok) return log;
-  // Some kernels place memory where the thread sanitizer of older compilers cannot follow, unless told not to.
-  if (log.includes('unexpected memory mapping')) return must('setarch', ['--addr-no-randomize', program]);
-  throw new SetupError(log);
-}

@@ -99,7 +99,8 @@ sigma_status start_timer(sigma_context* context) {
 }
 
 sigma_status stop_timer(sigma_context* context, double* milliseconds) {
-  *milliseconds = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - context->started).count();
+  *milliseconds =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - context->started).count();
   return SIGMA_OK;
 }
 

@@ -58,11 +58,11 @@ cudaError_t try_allocate(cudaMemPool_t pool, cudaStream_t stream, size_t bytes, 
   return error;
 }
 
-std::string megabytes(size_t bytes) { return std::to_string((bytes + (1u << 20) - 1) >> 20) + " MiB"; }
+std::string megabytes(size_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
 
 [[noreturn]] void throw_out_of_memory(size_t bytes) {
   size_t available = 0, total = 0;
-  std::string text = "the device has no memory left for " + megabytes(bytes);
+  std::string text = "the device has no memory left for " + megabytes(bytes + (1u << 20) - 1);
   if (cudaMemGetInfo(&available, &total) == cudaSuccess) {
     text += ": " + megabytes(available) + " of " + megabytes(total) + " are free";
   }
