@@ -25,6 +25,7 @@ struct Fault : std::runtime_error {
 };
 
 struct Options {
+  bool barriers = true;  // false: they are left out, and what then still passes proves nothing about them
   unsigned shuffle = 0;  // not 0: blocks, and threads within a block, run in an order drawn with this seed
 };
 inline thread_local Options options;

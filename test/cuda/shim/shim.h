@@ -23,17 +23,12 @@
 #define blockDim (::sigma::cuda::shim::machine().block_size())
 #define gridDim (::sigma::cuda::shim::machine().grid_size())
 
-// With SIGMA_SHIM_NO_BARRIER barriers are left out: what then still passes proves nothing about them.
 inline void __syncthreads() {
-#ifndef SIGMA_SHIM_NO_BARRIER
-  sigma::cuda::shim::machine().barrier();
-#endif
+  if (sigma::cuda::shim::options.barriers) sigma::cuda::shim::machine().barrier();
 }
 
-inline void __syncwarp([[maybe_unused]] unsigned mask = 0xffffffffu) {
-#ifndef SIGMA_SHIM_NO_BARRIER
-  sigma::cuda::shim::machine().collect("__syncwarp", mask, 0);
-#endif
+inline void __syncwarp(unsigned mask = 0xffffffffu) {
+  if (sigma::cuda::shim::options.barriers) sigma::cuda::shim::machine().collect("__syncwarp", mask, 0);
 }
 
 namespace sigma::cuda::shim {
