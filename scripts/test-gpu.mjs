@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // All that there is to prove on a real card, in this repository: the backend built for it, the test suite with
 // device: 'cuda', the benchmarks, compute-sanitizer; one report of it: npm run test:gpu [-- --stages suite,bench ...]. The
-// options are those of scripts/gpu/run.mjs; --keep keeps the report under bench/results/.
+// options are those of scripts/gpu/run.mjs; --keep keeps the report under bench/results/gpu/.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -43,7 +43,7 @@ function buildBackend() {
 /** Reports that were really run are kept by date and card. */
 function keepReport() {
   const made = join(folder, 'report.json');
-  const results = join(root, 'bench', 'results');
+  const results = join(root, 'bench', 'results', 'gpu');
   mkdirSync(results, { recursive: true });
   const kept = join(results, reportName(JSON.parse(readFileSync(made, 'utf8')).machine));
   copyFileSync(made, kept);

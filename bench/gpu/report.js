@@ -1,5 +1,5 @@
 // @ts-check
-// The report of a run on a real card: its form (bench/results/README.md), and how it comes to the disk.
+// The report of a run on a real card: its form (bench/results/gpu/README.md), and how it comes to the disk.
 import { renameSync, writeFileSync } from 'node:fs';
 import { complaints } from './case.js';
 
