@@ -70,8 +70,7 @@ function read(path: string, opened: OpenedBackend): DeviceStatus {
     return unavailable('LOAD_FAILED', `the CUDA backend cannot be loaded: ${opened.loadError}`, [path]);
   }
   const searched = [path, ...opened.searched.split('\n').filter((line) => line !== '')];
-  const reason = reasons[opened.reason];
-  if (reason !== undefined) return unavailable(reason, opened.detail, searched);
+  if (opened.reason !== 0) return unavailable(reasons[opened.reason] ?? 'LOAD_FAILED', opened.detail, searched);
   if (opened.simulated && process.env['SIGMATUNE_CUDA_SIMULATION'] !== '1') {
     return unavailable('LOAD_FAILED', `${path} only simulates a device, for this package's own tests`, searched);
   }

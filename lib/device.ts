@@ -55,7 +55,7 @@ export function resolveDevice(op: string, device: unknown, otherwise: Device = '
 
 /**
  * Milliseconds that the work which `body` calls for takes on a device, by the device's own clock; on the CPU by the
- * computer's. Waits for it. `body` must be synchronous.
+ * computer's. Waits for it. `body` must be synchronous, and without a `timed` of its own.
  *
  * @throws SigmaError INVALID_ARGUMENT, DEVICE_UNAVAILABLE
  * @example

@@ -40,3 +40,9 @@ export class SigmaError extends Error {
     if (detail !== undefined) this.detail = detail;
   }
 }
+
+/** The same failure under the name of the function that was called. */
+export function renamed(error: unknown, op: string): unknown {
+  if (!(error instanceof SigmaError)) return error;
+  return new SigmaError(error.code, op, error.message.slice(`${error.op}: `.length));
+}

@@ -100,6 +100,18 @@ t.test('a tensor disposed while it is on its way', async (t) => {
   disposeAll(a, await second);
 });
 
+t.test('what is read later is what was there when it was asked for', async (t) => {
+  const there = zeros([4096], { device });
+  const asked: [number, Promise<ArrayLike<number>>][] = [];
+  for (let i = 0; i < 8; i++) {
+    there.assign(new Float32Array(4096).fill(i));
+    asked.push([i, i % 2 === 0 ? there.data() : there.to('cpu').then((copy) => copy.dataSync())]);
+  }
+  there.assign(new Float32Array(4096).fill(-1));
+  for (const [i, numbers] of asked) t.same([...new Set(Array.from(await numbers))], [i], `number ${i}`);
+  there.dispose();
+});
+
 t.test('operands of two devices', async (t) => {
   const { host, there } = pair(2, [3, 3]);
   const pattern = SparsityPattern.diagonal(3);
@@ -255,6 +267,18 @@ t.test('layers in bfloat16', async (t) => {
       for (const layer of [near, far]) for (const { grad } of layer.parameters) grad?.dispose();
       disposeAll(one.y, other.y, dx, dxHalf, y, back, merged, near, far);
     }
+    const [flat, factorsOfFlat] = await (async () => {
+      const ones = tensor(new Float32Array(64).fill(1), [8, 8], { device, dtype: 'bfloat16' });
+      return [ones, await svd(ones as never)] as const;
+    })();
+    const own = await svft(flat, { factors: factorsOfFlat, residual: 'drop' });
+    t.ok(own.telemetry().drift, 'its own factors are known as its own, where some σ are 0, too');
+    const mixed = { ...factorsOfFlat, u: factorsOfFlat.u.cast('bfloat16') } as never;
+    const sliced = await svft(flat, { factors: mixed, rank: 2 });
+    const onHost = await flat.to('cpu');
+    const moved = await svft(onHost, { factors: mixed, device });
+    disposeAll(own, sliced, moved, onHost, (mixed as { u: Tensor }).u, flat);
+    disposeSvd(factorsOfFlat);
     await rejectsSigma(t, () => svft(w, { strategy: 'merged' }), 'UNSUPPORTED', 'merged', 'strategy', 'bfloat16');
     disposeAll(weight.host, weight.there, x.host, x.there, dy.host, dy.there, w, xHalf, dyHalf);
   });
@@ -283,8 +307,23 @@ t.test('a process that exits meanwhile', async (t) => {
 t.test('what a simulated device can be made to do', { skip: !simulated && 'this one is real' }, async (t) => {
   await t.test('no memory left', async (t) => {
     await expectNoLeak(t, 'refused', () =>
-      withEnvironment({ SIGMA_SIMULATED_MEMORY: String(64 << 20) }, () => {
-        throwsSigma(t, () => zeros([64 << 20], { device }), 'OUT_OF_MEMORY', 'four times too much', 'memory');
+      withEnvironment({ SIGMA_SIMULATED_MEMORY: String(160 << 20) }, () => {
+        throwsSigma(t, () => zeros([160 << 20], { device }), 'OUT_OF_MEMORY', 'four times too much', 'zeros', 'memory');
+        const [a, b] = [zeros([8], { device }), zeros([16 << 20], { device })];
+        const parameters = [a, b].map((value, i) => ({
+          name: `p${i}`,
+          value,
+          grad: value.reshape([value.size]),
+          trainable: true,
+        }));
+        throwsSigma(
+          t,
+          () => new AdamW(parameters, { weightDecay: 0.5 }).step(),
+          'OUT_OF_MEMORY',
+          'no room for moments',
+        );
+        t.same([...new Set(a.dataSync())], [0], 'a step is whole or not at all');
+        disposeAll(a, b, ...parameters.map(({ grad }) => grad));
         const small = tensor([1, 2], [2], { device });
         t.same([...small.dataSync()], [1, 2], 'and the process goes on');
         small.dispose();

@@ -459,3 +459,11 @@ t.test('what is hard on a probe is solved all the same', async (t) => {
   await rejectsSigma(t, () => svd(large), 'NOT_CONVERGED', 'σ beyond float32', 'a', 'too large');
   large.dispose();
 });
+
+t.test('a list of which one matrix cannot be', async (t) => {
+  const [large, small] = [gaussian(seeded(1), [4, 4], 'float32'), gaussian(seeded(2), [2, 2], 'float32')];
+  await expectNoLeak(t, 'refused', () =>
+    rejectsSigma(t, () => svd([large, small], { rank: 3 }), 'INVALID_ARGUMENT', 'rank', 'rank', '2', '3'),
+  );
+  disposeAll(large, small);
+});

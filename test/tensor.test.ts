@@ -330,7 +330,7 @@ t.test('assign', async (t) => {
   view.assign([5, 6, 7, 8]);
   t.same([...single.dataSync()], [5, 6, 7, 8], 'seen by all who share the memory');
   throwsSigma(t, () => single.assign([1, 2]), 'SHAPE_MISMATCH', 'too few', 'data', '4', '2');
-  for (const bad of [5, null, undefined, {}] as unknown as number[][]) {
+  for (const bad of [5, null, undefined, {}, new BigInt64Array(4), ['1', 2, 3, 4]] as unknown as number[][]) {
     throwsSigma(t, () => single.assign(bad), 'INVALID_ARGUMENT', `${bad}`, 'data');
   }
   t.same([...single.dataSync()], [5, 6, 7, 8], 'a refused call writes nothing');

@@ -63,7 +63,8 @@ export class BaseLayer {
     const weight = this.#base.weight();
     if (weight === undefined && this.#base.original === undefined) {
       const why = 'since this layer is switched off, and its factors leave out what lies beyond `rank`';
-      throw new SigmaError('DISPOSED', op, `weight: expected a live tensor, got one that was disposed (${why})`);
+      const got = "one that was disposed, or that is not on the layer's device";
+      throw new SigmaError('DISPOSED', op, `weight: expected a live tensor where the layer is, got ${got} (${why})`);
     }
     return weight;
   }

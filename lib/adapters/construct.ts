@@ -136,7 +136,7 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     options.bias === undefined
       ? undefined
       : checkReal(op, 'options.bias', options.bias, { shape: [outFeatures], dtype: vectors, ...expected });
-  const given = options.factors === undefined ? undefined : readFactors(op, options.factors, base, expected);
+  const given = options.factors === undefined ? undefined : readFactors(op, options.factors, base, device, expected);
   // The caller may dispose the weight while the decomposition runs; this handle keeps its memory until then.
   const kept = here(base);
   return {
@@ -159,9 +159,9 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
         : await thinSvd(op, 'weight', kept, signal && { signal });
       for (const tensor of Object.values(known)) own(tensor);
       const wide = sliceFactors(op, known, rank);
-      const matrices = { device, dtype };
-      const factors = { u: placed(op, wide.u, matrices), s: wide.s.share(), vt: placed(op, wide.vt, matrices) };
-      for (const tensor of Object.values({ ...wide, ...factors })) own(tensor);
+      for (const tensor of Object.values(wide)) own(tensor);
+      const inPlace = (tensor: Tensor<Real>) => own(placed(op, tensor, { device, dtype }));
+      const factors = { u: inPlace(wide.u), s: own(wide.s.share()), vt: inPlace(wide.vt) };
       for (const tensor of Object.values(wide)) tensor.dispose();
       const filled = given !== undefined && !checkBelongs(op, factors, kept, allowFill);
       const sigma = own(known.s.share());

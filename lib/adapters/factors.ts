@@ -1,19 +1,27 @@
 import { describe, fail, isRecord, reject } from '../check.js';
+import type { Device } from '../device.js';
 import { matmul } from '../linalg/matmul.js';
 import type { Svd } from '../linalg/svd.js';
 import { native } from '../native.js';
 import { random } from '../random.js';
 import { allocate, type DType, type Real, vectorType } from '../tensor/dtype.js';
 import { checkReal, type Expected, fromNumbers, memoryOf, numbersOf, output, widened } from '../tensor/operand.js';
+import { tidy } from '../tensor/scope.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 
 /** Given factors: u [out, q], s [q], vt [q, in] with q ≤ min(out, in), of the weight's type, or float32 beside bfloat16. */
-export function readFactors(op: string, factors: unknown, weight: Tensor<Real>, { device }: Expected): Svd {
+export function readFactors(
+  op: string,
+  factors: unknown,
+  weight: Tensor<Real>,
+  half: Device,
+  { device }: Expected,
+): Svd {
   if (!isRecord(factors)) reject(op, 'options.factors', 'an object { u, s, vt }', factors);
   const [outFeatures, inFeatures] = weight.shape as MatrixShape;
   const place = device && { device };
   const vectors = vectorType(weight.dtype);
-  const matrices = { dtype: vectors, ...place, ...(weight.dtype !== vectors && { half: device ?? weight.device }) };
+  const matrices = { dtype: vectors, ...place, ...(weight.dtype !== vectors && { half }) };
   const s = checkReal(op, 'options.factors.s', factors['s'], { shape: [null], dtype: vectors, ...place });
   const q = s.shape[0] as number;
   if (q > Math.min(outFeatures, inFeatures)) {
@@ -26,6 +34,11 @@ export function readFactors(op: string, factors: unknown, weight: Tensor<Real>, 
 
 /** How far given factors may be from the weight's: loose enough for any real decomposition, far from any other weight. */
 const belonging = (weight: Tensor<Real>) => ((weight.dtype as DType) === 'bfloat16' ? 3e-2 : 1e-3);
+
+/** What a product of the weight and its factors may leave of a zero. */
+function roundingOf({ dtype }: Tensor): number {
+  return { float64: 1e-11, float32: 1e-4, bfloat16: 3e-2, int32: 0 }[dtype];
+}
 
 /** ‖a − b‖ / ‖(a, b)‖ of numbers whose largest magnitude is `scale`, without overflow on the way. */
 function relativeDistance(a: Float64Array, b: Float64Array, scale: number): number {
@@ -41,6 +54,12 @@ function relativeDistance(a: Float64Array, b: Float64Array, scale: number): numb
 
 /** Uᵀ W z and diag(s) Vᵀ z (q) of a random z: equal for the singular triples of W, be they all or some. */
 function probe(op: string, { u, s, vt }: Svd, weight: Tensor<Real>): { found: Float64Array; wanted: Float64Array } {
+  const { finite, ...sides } = tidy(() => probed(op, { u, s, vt }, weight));
+  if (!finite) fail('NON_FINITE', op, 'weight', 'finite numbers, not too large to be summed', 'others');
+  return sides;
+}
+
+function probed(op: string, { u, s, vt }: Svd, weight: Tensor<Real>) {
   type Matrix = Tensor<Real, MatrixShape>;
   const generator = random(0);
   const [a, left, right] = [weight, u, vt].map((tensor) => widened(op, tensor)) as [Matrix, Matrix, Matrix];
@@ -53,10 +72,7 @@ function probe(op: string, { u, s, vt }: Svd, weight: Tensor<Real>): { found: Fl
   const sigma = numbersOf(op, 'options.factors.s', s);
   const found = Float64Array.from(leftWz.dataSync());
   const wanted = Float64Array.from(rightZ.dataSync(), (value, i) => value * (sigma[i] as number));
-  const finite = wz.dataSync().every(Number.isFinite);
-  for (const tensor of [a, left, right, z, wz, leftWz, rightZ]) tensor.dispose();
-  if (!finite) fail('NON_FINITE', op, 'weight', 'finite numbers, not too large to be summed', 'others');
-  return { found, wanted };
+  return { found, wanted, finite: wz.dataSync().every(Number.isFinite) };
 }
 
 /**
@@ -73,7 +89,7 @@ export function checkBelongs(op: string, factors: Svd, weight: Tensor<Real>, all
   const sigma = numbersOf(op, 'options.factors.s', factors.s);
   const own = (_: number, i: number) => sigma[i] !== 0;
   // Along a direction of σ = 0 the weight has nothing but rounding, however slight its tail.
-  const rounding = (weight.dtype === 'float64' ? 1e-11 : 1e-4) * scale;
+  const rounding = roundingOf(weight) * scale;
   const filled = found.some((value, i) => sigma[i] === 0 && Math.abs(value) > rounding);
   if (off <= belonging(weight) && !filled) return true;
   if (allowFill && relativeDistance(found.filter(own), wanted.filter(own), scale) <= belonging(weight)) return false;
@@ -102,7 +118,7 @@ export function selectTriples(op: string, { u, s, vt }: Svd, first: number, coun
   const [rows, columns, q] = [u.shape[0] as number, vt.shape[1] as number, s.size];
   const left = output(op, u, [rows, count]);
   const values = output(op, s, [count]);
-  const right = output(op, u, [count, columns]);
+  const right = output(op, vt, [count, columns]);
   native.copyMatrix(memoryOf(op, 'factors.u', u), first, q, left.memory, 0, count, rows, count);
   native.copyMatrix(memoryOf(op, 'factors.s', s), first, q, values.memory, 0, count, 1, count);
   native.copyMatrix(memoryOf(op, 'factors.vt', vt), first * columns, columns, right.memory, 0, columns, count, columns);

@@ -44,6 +44,7 @@ export async function orthonormalRows(
   if (basis !== undefined) for (let round = 0; round < 2; round++) project(z, basis as Matrix);
   checkSignal(op, signal);
   const { u, s, vt } = await thinSvd(op, 'weight', z, signal && { signal });
+  for (const tensor of [u, s, vt]) own(tensor);
   const rows = placed(op, vt, { device, dtype });
   for (const tensor of [z, u, s, vt, basis]) tensor?.dispose();
   return rows;

@@ -83,7 +83,7 @@ function readEnergy(op: string, { init = 'zeros', basis }: SivaOptions): number 
  * SiVA (Section 3.3): y = x W0ᵀ + x (U_k diag(s) V_kᵀ)ᵀ + b, where U_k and V_k belong to the k smallest singular values
  * and only 's' [k] is trained. Options, the rule for k, and what the paper leaves open: docs/siva.md.
  *
- * @param weight W0 [out, in], float32 or float64; borrowed for the life of the layer: it may be disposed, but must not be
+ * @param weight W0 [out, in], float32 or float64, on a device bfloat16 too; borrowed for the life of the layer: it may be disposed, but must not be
  * written
  * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, NON_FINITE, UNSUPPORTED,
  * ABORTED, DEVICE_UNAVAILABLE

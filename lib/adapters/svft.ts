@@ -101,7 +101,7 @@ type Core = NonNullable<Terms['core']>;
  * beside the frozen singular values. The parameters are 'm' [entries] in CSR order and, unless `gate: false`, 'gate' [1].
  * Options, settings of the paper, and where paper and code disagree: docs/svft.md.
  *
- * @param weight W0 [out, in], float32 or float64; borrowed for the life of the layer: it may be disposed, but must not be
+ * @param weight W0 [out, in], float32 or float64, on a device bfloat16 too; borrowed for the life of the layer: it may be disposed, but must not be
  * written
  * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, NON_FINITE, UNSUPPORTED,
  * ABORTED, DEVICE_UNAVAILABLE

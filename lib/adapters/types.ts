@@ -40,9 +40,9 @@ export interface AdaptedLinear extends Disposable {
   readonly parameterCount: number;
   /**
    * true at first. Switched off, the layer is the pretrained one, y = x · W0ᵀ + b0: no parameter gets a gradient,
-   * `mergedWeight` and `mergedBias` give back W0 and b0. That takes W0's own bits while the caller keeps the weight, and
-   * U diag(σ) Vᵀ afterwards (DISPOSED where a truncated rank dropped its tail). Layers on one set of factors are switched
-   * one by one.
+   * `mergedWeight` and `mergedBias` give back W0 and b0. That takes W0's own bits while the caller keeps the weight on the
+   * layer's device, and U diag(σ) Vᵀ otherwise (DISPOSED where a truncated rank dropped its tail). Layers on one set of
+   * factors are switched one by one.
    */
   enabled: boolean;
   /** x [N, in] → y [N, out], keeping nothing. */
@@ -93,10 +93,14 @@ export interface AdapterOptions {
   /** [out]. Borrowed. A trained bias or σ is a copy. */
   bias?: Tensor;
   /**
-   * Precomputed factors of this weight, borrowed: their memory is shared, so it must not be written; a smaller `rank`
-   * slices them. Factors of another weight are BASE_MISMATCH.
+   * Precomputed factors of this weight, borrowed: where they have its type and device their memory is shared, so it must
+   * not be written; a smaller `rank` slices them. Factors of another weight are BASE_MISMATCH.
    */
   factors?: Svd;
+  /**
+   * Where the layer is: what lies elsewhere is copied there. Default: where the weight is, and then bias and factors have
+   * to be there as well (DEVICE_MISMATCH).
+   */
   device?: Device;
   /** Stops before and after the decomposition. */
   signal?: AbortSignal;

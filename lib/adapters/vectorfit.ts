@@ -20,7 +20,7 @@ export interface VectorFitOptions extends AdapterOptions {
  * singular values and its bias. The parameters are 'sigma' [r] and, where there is a bias, 'bias' [out]. To freeze those
  * that move most, see `AdaptiveVectorFreezing`. Options and the paper's variants and settings: docs/vectorfit.md.
  *
- * @param weight W0 [out, in], float32 or float64; borrowed for the life of the layer: it may be disposed, but must not be
+ * @param weight W0 [out, in], float32 or float64, on a device bfloat16 too; borrowed for the life of the layer: it may be disposed, but must not be
  * written
  * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, NON_FINITE, UNSUPPORTED,
  * ABORTED, DEVICE_UNAVAILABLE

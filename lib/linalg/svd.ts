@@ -2,8 +2,8 @@ import { checkChoice, checkInteger, checkOptions, checkSignal, describe, fail, r
 import { threads } from '../device.js';
 import { SigmaError } from '../errors.js';
 import { native, type Operand, type SvdProblem } from '../native.js';
-import type { Real } from '../tensor/dtype.js';
-import { checkReal, memoryOf, type Output, output, widened } from '../tensor/operand.js';
+import { type Real, vectorType } from '../tensor/dtype.js';
+import { checkReal, memoryOf, type Output, output, type Place, widened } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
 import { type Shape, Tensor } from '../tensor/tensor.js';
@@ -49,10 +49,11 @@ interface Job {
  * Thin SVD, s descending, u and vt orthonormal; in each pair of singular vectors the entry of u with the largest
  * magnitude (the first of equals) is positive, so devices agree. Takes one matrix [m, n] (u [m, r], s [r], vt [r, n]),
  * a stack [b, m, n] (each result with the batch axis first), or a list of matrices of any shapes (a list of results).
- * A bfloat16 matrix on a device is decomposed in float32. Runs off the event loop. Each matrix is copied when its turn comes: until the promise settles a tensor may be disposed,
- * but its numbers should stay as they are.
+ * A bfloat16 matrix on a device is decomposed in float32. Runs off the event loop. Each matrix is copied when its turn
+ * comes: until the promise settles a tensor may be disposed, but its numbers should stay as they are.
  *
- * @throws SigmaError (as a rejection) NON_FINITE, NOT_CONVERGED, ABORTED, UNSUPPORTED, SHAPE_MISMATCH, DTYPE_MISMATCH
+ * @throws SigmaError (as a rejection) NON_FINITE, NOT_CONVERGED, ABORTED, UNSUPPORTED, SHAPE_MISMATCH, DTYPE_MISMATCH,
+ * DEVICE_MISMATCH, OUT_OF_MEMORY
  * @example
  * const { u, s, vt } = await svd(tensor([[3, 0], [0, 2]]));
  */
@@ -67,11 +68,7 @@ export async function svd(a: Tensor<Real> | readonly Tensor<Real>[], options?: S
   const dtype = inputs[0]?.dtype;
   const device = inputs[0]?.device;
   for (const [i, input] of inputs.entries()) checkReal(op, `a[${i}]`, input, dtype && device && { dtype, device });
-  return runAll(
-    op,
-    inputs.map((input, i) => new Batch(op, `a[${i}]`, input, plan.rank)),
-    plan,
-  );
+  return runAll(op, inputs, (i) => `a[${i}]`, plan);
 }
 
 /** @internal `svd` of one matrix or stack for another function, whose name and argument its errors then carry. */
@@ -81,7 +78,7 @@ export async function thinSvd(op: string, argument: string, a: Tensor<Real>, opt
   if (input.shape.length !== 2 && input.shape.length !== 3) {
     fail('SHAPE_MISMATCH', op, argument, 'shape [m, n] or [b, m, n]', describe([...input.shape]));
   }
-  const [result] = await runAll(op, [new Batch(op, argument, input, plan.rank)], plan);
+  const [result] = await runAll(op, [input], () => argument, plan);
   return result as Svd;
 }
 
@@ -115,6 +112,7 @@ class Batch implements Scoped {
   readonly thin: number;
   readonly rank: number;
   readonly #leading: readonly number[];
+  readonly #place: Place;
   readonly #results: { readonly [name in 'u' | 's' | 'vt']: Output<Real, Shape> };
 
   constructor(op: string, name: string, input: Tensor<Real>, wanted: number | undefined) {
@@ -127,8 +125,9 @@ class Batch implements Scoped {
     this.thin = Math.min(m, n);
     this.rank = wanted === undefined ? this.thin : checkInteger(op, 'options.rank', wanted, 1, this.thin);
     this.#leading = input.shape.slice(0, -2);
-    this.input = keep(widened(op, input));
+    this.#place = { device: input.device, dtype: vectorType(input.dtype) };
     this.#results = this.#outputs(this.rank, this.#leading);
+    this.input = keep(widened(op, input));
   }
 
   get jobs(): Job[] {
@@ -170,7 +169,7 @@ class Batch implements Scoped {
   }
 
   #outputs(rank: number, leading: readonly number[]) {
-    const make = (...shape: number[]) => output(this.op, this.input, [...leading, ...shape] as Shape);
+    const make = (...shape: number[]) => output(this.op, this.#place, [...leading, ...shape] as Shape);
     return { u: make(this.m, rank), s: make(rank), vt: make(rank, this.n) };
   }
 }
@@ -201,9 +200,16 @@ function* groups(jobs: readonly Job[]): Generator<readonly Job[]> {
   }
 }
 
-/** The results of all batches, or the first failure. */
-async function runAll(op: string, batches: readonly Batch[], plan: Plan): Promise<Svd[]> {
+/** The results of all inputs, or the first failure. */
+async function runAll(
+  op: string,
+  inputs: readonly Tensor<Real>[],
+  nameOf: (index: number) => string,
+  plan: Plan,
+): Promise<Svd[]> {
+  const batches: Batch[] = [];
   try {
+    for (const [i, input] of inputs.entries()) batches.push(new Batch(op, nameOf(i), input, plan.rank));
     const jobs = batches.flatMap((batch) => batch.jobs);
     await run(op, jobs, plan);
     return batches.map((batch) => batch.result());

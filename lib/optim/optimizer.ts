@@ -71,9 +71,13 @@ export abstract class BaseOptimizer implements Optimizer {
   }
 
   step(): void {
-    for (const ready of readySlots(`${this.#name}.step`, this.#slots)) {
+    // All that may fail comes before the first update.
+    const work = readySlots(`${this.#name}.step`, this.#slots).map((ready) => ({
+      ready,
+      memory: this.#memories[ready.index] ?? this.#emptyMemory(ready.slot.parameter),
+    }));
+    for (const { ready, memory } of work) {
       const { slot, index } = ready;
-      const memory = this.#memories[index] ?? this.#emptyMemory(slot.parameter);
       const lr = (slot.lr ?? this.#lr) * this.#lrScale;
       this.update(ready, lr, slot.weightDecay ?? this.#weightDecay, memory);
       slot.parameter.value.written();
@@ -139,7 +143,7 @@ export abstract class BaseOptimizer implements Optimizer {
         reject(op, `${path}.${name}`, `a ${type.name} of ${value.size}`, array);
       }
       const { device, dtype } = value;
-      return [name, device === 'cpu' ? array.slice() : uploaded(device, dtype, array)] as const;
+      return [name, device === 'cpu' ? array.slice() : uploaded(op, device, dtype, array)] as const;
     });
     return { step, arrays: Object.fromEntries(arrays) };
   }

@@ -1,9 +1,9 @@
 import { checkBoolean, checkOptions, reject } from '../check.js';
 import { native } from '../native.js';
-import { type DType, type Real, vectorType } from '../tensor/dtype.js';
+import { type DType, vectorType } from '../tensor/dtype.js';
 import { checkReal, memoryOf, outputInto } from '../tensor/operand.js';
 import { type MatrixShape, type Shape, Tensor, type VectorShape } from '../tensor/tensor.js';
-import type { OfRank, SameDType } from '../tensor/typing.js';
+import type { BesideDType, OfRank, SameDType, VectorDType } from '../tensor/typing.js';
 import { SparsityPattern } from './pattern.js';
 
 function checkPattern(op: string, pattern: unknown): SparsityPattern {
@@ -13,9 +13,10 @@ function checkPattern(op: string, pattern: unknown): SparsityPattern {
 
 /**
  * M · dense, or Mᵀ · dense, for the M that has `values` [entries] on the pattern, in CSR order; dense is [r, N]. `out`
- * [r, N] takes the result and is returned, in the place of a new tensor.
+ * [r, N] takes the result and is returned, in the place of a new tensor. On a device `dense` may be bfloat16 beside
+ * float32 values; the result has its type.
  *
- * @throws SigmaError SHAPE_MISMATCH, DTYPE_MISMATCH, DISPOSED
+ * @throws SigmaError SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED
  * @example
  * const pattern = SparsityPattern.banded(3, 1);
  * const y = spmm(pattern, zeros([pattern.entries]), zeros([3, 8])); // [3, 8]
@@ -23,9 +24,9 @@ function checkPattern(op: string, pattern: unknown): SparsityPattern {
 export function spmm<D extends DType, E extends DType, V extends Shape = Shape, S extends Shape = Shape>(
   pattern: SparsityPattern,
   values: Tensor<D, V> & OfRank<V, 1>,
-  dense: Tensor<E, S> & OfRank<S, 2> & SameDType<D, E>,
+  dense: Tensor<E, S> & OfRank<S, 2> & BesideDType<D, E>,
   options?: { transpose?: boolean; out?: Tensor },
-): Tensor<D & Real, MatrixShape> {
+): Tensor<Exclude<E, 'int32'>, MatrixShape> {
   const op = 'spmm';
   const { entries, shape, handle } = checkPattern(op, pattern);
   const given = checkOptions(op, 'options', options, ['transpose', 'out']);
@@ -40,7 +41,7 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
   const [by, from] = [memoryOf(op, 'values', m), memoryOf(op, 'dense', x)];
   const y = outputInto(op, given.out, x, x.shape as MatrixShape, [by, from]);
   native.spmm(handle, by, from, y.memory, x.shape[1] as number, transpose);
-  return y.tensor() as Tensor<D & Real, MatrixShape>;
+  return y.tensor() as unknown as Tensor<Exclude<E, 'int32'>, MatrixShape>;
 }
 
 /**
@@ -58,7 +59,7 @@ export function sddmm<D extends DType, E extends DType, A extends Shape = Shape,
   a: Tensor<D, A> & OfRank<A, 2>,
   b: Tensor<E, B> & OfRank<B, 2> & SameDType<D, E>,
   options?: { out?: Tensor },
-): Tensor<D & Real, VectorShape> {
+): Tensor<VectorDType<D>, VectorShape> {
   const op = 'sddmm';
   const { out } = checkOptions(op, 'options', options, ['out']);
   const { entries, shape, handle } = checkPattern(op, pattern);
@@ -69,5 +70,5 @@ export function sddmm<D extends DType, E extends DType, A extends Shape = Shape,
   const place = { device: left.device, dtype: vectorType(left.dtype) };
   const values = outputInto(op, out, place, [entries], [one, other]);
   native.sddmm(handle, one, other, values.memory, tokens);
-  return values.tensor() as Tensor<D & Real, VectorShape>;
+  return values.tensor() as unknown as Tensor<VectorDType<D>, VectorShape>;
 }

@@ -2,7 +2,7 @@ import { checkChoice, checkOptions, describe, fail, reject } from '../check.js';
 import { type Device, resolveDevice } from '../device.js';
 import { native } from '../native.js';
 import { convert } from './convert.js';
-import { allocate, type DType, dtypeOf, dtypes, type TypedArrayOf } from './dtype.js';
+import { allocate, type DType, dtypeOf, dtypes, isNumericArray, type TypedArrayOf } from './dtype.js';
 import { allocateOn, uploaded } from './storage.js';
 import { type Shape, sizeOf, Tensor } from './tensor.js';
 
@@ -23,16 +23,7 @@ function readOptions<O extends { dtype?: DType | undefined; device?: Device }>(
 /** A tensor on a device with the numbers of an array, which on the CPU becomes its memory. */
 function place<D extends DType>(op: string, device: Device, dtype: D, array: TypedArrayOf<D>, shape: Shape): Tensor<D> {
   if (device === 'cpu') return Tensor.make(op, dtype, array, shape);
-  return Tensor.on(device, dtype, uploaded(device, dtype, array), shape);
-}
-
-function isNumericArray(data: unknown): data is ArrayLike<number> & NodeJS.TypedArray {
-  return (
-    ArrayBuffer.isView(data) &&
-    !(data instanceof DataView) &&
-    !(data instanceof BigInt64Array) &&
-    !(data instanceof BigUint64Array)
-  );
+  return Tensor.on(device, dtype, uploaded(op, device, dtype, array), shape);
 }
 
 function isNested(element: unknown): boolean {
@@ -144,7 +135,7 @@ export function zeros<D extends DType = 'float32', const S extends Shape = Shape
   const type = (dtype ?? 'float32') as D;
   const size = sizeOf('zeros', shape);
   if (device === 'cpu') return Tensor.make('zeros', type, allocate('zeros', type, size), shape);
-  const memory = allocateOn(device, type, size);
+  const memory = allocateOn('zeros', device, type, size);
   native.deviceZero(memory);
   return Tensor.on(device, type, memory, shape);
 }

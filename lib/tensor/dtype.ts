@@ -48,3 +48,19 @@ export function dtypeOf(array: unknown): DType | undefined {
   if (array instanceof Int32Array) return 'int32';
   return undefined;
 }
+
+export function isNumericArray(data: unknown): data is ArrayLike<number> & NodeJS.TypedArray {
+  return (
+    ArrayBuffer.isView(data) &&
+    !(data instanceof DataView) &&
+    !(data instanceof BigInt64Array) &&
+    !(data instanceof BigUint64Array)
+  );
+}
+
+/** Whether an array, typed or not, has numbers alone. */
+export function holdsNumbers(data: ArrayLike<unknown>): boolean {
+  if (ArrayBuffer.isView(data)) return isNumericArray(data);
+  for (let i = 0; i < data.length; i++) if (typeof data[i] !== 'number') return false;
+  return true;
+}

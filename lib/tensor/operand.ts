@@ -74,7 +74,7 @@ export function fromNumbers<D extends Real, const S extends Shape>(
 ): Tensor<D, S> {
   if (device === 'cpu') return Tensor.make(op, dtype, numbers as TypedArrayOf<D>, shape);
   const array = (dtype as DType) === 'bfloat16' ? convert(op, numbers, 'float32', 'bfloat16') : numbers;
-  return Tensor.on(device, dtype, uploaded(device, dtype, array), shape);
+  return Tensor.on(device, dtype, uploaded(op, device, dtype, array), shape);
 }
 
 /** Where an operation works, and with which numbers. */
@@ -86,9 +86,11 @@ export interface Place<D extends Real = Real> {
 /** A handle on the same numbers at a place and in its type: on the tensor's own memory where that is what is asked for. */
 export function placed(op: string, tensor: Tensor<Real>, { device, dtype }: Place): Tensor<Real> {
   const cast = tensor.dtype === dtype ? tensor.share() : tensor.cast(dtype);
-  const moved = cast.on(op, device);
-  cast.dispose();
-  return moved;
+  try {
+    return cast.on(op, device);
+  } finally {
+    cast.dispose();
+  }
 }
 
 /** The same where the tensor is, in a type that every operation computes in. */
@@ -113,7 +115,7 @@ export function output<D extends Real, const S extends Shape>(
     const array = allocate(op, dtype, size);
     return { memory: array as RealArray, tensor: () => Tensor.make(op, dtype, array, shape) };
   }
-  const memory = allocateOn(device, dtype, size);
+  const memory = allocateOn(op, device, dtype, size);
   return { memory, tensor: () => Tensor.on(device, dtype, memory, shape) };
 }
 

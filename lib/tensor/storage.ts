@@ -1,4 +1,5 @@
 import { type Device, deviceIndex } from '../device.js';
+import { renamed } from '../errors.js';
 import { type DeviceMemory, type NumericArray, native } from '../native.js';
 import { allocate, bytesPerElement, type DType, dtypes, type TypedArrayOf } from './dtype.js';
 import { countBytes } from './memory.js';
@@ -13,9 +14,18 @@ export interface Storage {
   writes: number;
 }
 
+/** Runs what calls the native side on behalf of operation `op`. */
+function under<T>(op: string, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    throw renamed(error, op);
+  }
+}
+
 /** Memory of a device for so many elements, of no particular content. */
-export function allocateOn(device: Device, dtype: DType, size: number): DeviceMemory {
-  return native.deviceAllocate(deviceIndex(device), dtypes.indexOf(dtype), size);
+export function allocateOn(op: string, device: Device, dtype: DType, size: number): DeviceMemory {
+  return under(op, () => native.deviceAllocate(deviceIndex(device), dtypes.indexOf(dtype), size));
 }
 
 /** One more tensor holds it. */
@@ -42,19 +52,20 @@ export function isHost(memory: NumericArray | DeviceMemory): memory is NumericAr
 }
 
 /** Numbers of an array in memory of a device. */
-export function uploaded(device: Device, dtype: DType, array: NumericArray): DeviceMemory {
-  const memory = allocateOn(device, dtype, array.length);
-  native.deviceUpload(memory, array);
+export function uploaded(op: string, device: Device, dtype: DType, array: NumericArray): DeviceMemory {
+  const memory = allocateOn(op, device, dtype, array.length);
+  under(op, () => native.deviceUpload(memory, array));
   return memory;
 }
 
 /** A device's numbers on the host, once they are there. */
 export function downloaded<D extends DType>(op: string, dtype: D, size: number, memory: DeviceMemory): TypedArrayOf<D> {
   const array = allocate(op, dtype, size);
-  native.deviceDownload(memory, array);
+  under(op, () => native.deviceDownload(memory, array));
   return array;
 }
 
+/** The same off the event loop: the numbers as they are now. */
 export async function downloadedLater<D extends DType>(
   op: string,
   dtype: D,
@@ -62,7 +73,11 @@ export async function downloadedLater<D extends DType>(
   memory: DeviceMemory,
 ): Promise<TypedArrayOf<D>> {
   const array = allocate(op, dtype, size);
-  await native.deviceDownloadLater(memory, array);
+  try {
+    await native.deviceDownloadLater(memory, array);
+  } catch (error) {
+    throw renamed(error, op);
+  }
   return array;
 }
 

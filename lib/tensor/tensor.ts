@@ -3,7 +3,7 @@ import { type Device, resolveDevice } from '../device.js';
 import { SigmaError } from '../errors.js';
 import { type DeviceMemory, type NumericArray, native } from '../native.js';
 import { convert } from './convert.js';
-import { type DType, dtypeOf, dtypes, type TypedArrayOf } from './dtype.js';
+import { type DType, dtypeOf, dtypes, holdsNumbers, type TypedArrayOf } from './dtype.js';
 import { countTensors } from './memory.js';
 import { track } from './scope.js';
 import {
@@ -126,7 +126,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   assign(data: ArrayLike<number>): void {
     const op = 'Tensor.assign';
     const memory = this.read(op, 'this');
-    if (typeof data !== 'object' || data === null || !Number.isInteger(data.length)) {
+    if (typeof data !== 'object' || data === null || !Number.isInteger(data.length) || !holdsNumbers(data)) {
       reject(op, 'data', 'an array of numbers', data);
     }
     if (data.length !== this.size) {
@@ -202,7 +202,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     if (device === this.device) return this.share();
     const numbers = this.numbers(op, 'this');
     if (device === 'cpu') return Tensor.make(op, this.dtype, numbers, this.shape);
-    return Tensor.on(device, this.dtype, uploaded(device, this.dtype, numbers), this.shape);
+    return Tensor.on(device, this.dtype, uploaded(op, device, this.dtype, numbers), this.shape);
   }
 
   /** A copy in another type. bfloat16 rounds to nearest even, int32 truncates. */
@@ -213,9 +213,9 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     if (isHost(from)) return Tensor.make(op, dtype, convert(op, from, this.dtype, dtype), this.shape);
     if ((dtype as DType) === 'int32' || this.dtype === 'int32') {
       const converted = convert(op, this.numbers(op, 'this'), this.dtype, dtype);
-      return Tensor.on(this.device, dtype, uploaded(this.device, dtype, converted), this.shape);
+      return Tensor.on(this.device, dtype, uploaded(op, this.device, dtype, converted), this.shape);
     }
-    const memory = allocateOn(this.device, dtype, this.size);
+    const memory = allocateOn(op, this.device, dtype, this.size);
     if ((dtype as DType) === this.dtype) native.deviceCopy(memory, from);
     else native.deviceCast(memory, from);
     return Tensor.on(this.device, dtype, memory, this.shape);

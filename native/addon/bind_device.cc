@@ -136,7 +136,8 @@ Napi::Value device_download(Args& args) {
   return args.env().Undefined();
 }
 
-// A download off the event loop, into an array that nobody else has yet.
+// A download off the event loop, into an array that nobody else has yet, from memory of its own: what it was asked for
+// may be written or given back before its turn comes.
 class DownloadTask : public Task {
  public:
   DownloadTask(std::shared_ptr<DeviceBlock> block, void* to, size_t bytes)
@@ -160,7 +161,11 @@ class DownloadTask : public Task {
 // deviceDownloadLater(memory, array): Promise<void>
 Napi::Value device_download_later(Args& args) {
   const DeviceMemory& memory = memory_of(args.value(0), "memory");
-  auto task = std::make_unique<DownloadTask>(memory.block, host_side(args.value(1), memory), memory.bytes());
+  void* const to = host_side(args.value(1), memory);
+  auto copy = std::make_shared<DeviceBlock>(memory.block->place(), memory.bytes());
+  const Engine e = engine_of(memory);
+  e.check(e.backend->copy(e.context, copy->data(), memory.block->data(), memory.bytes()));
+  auto task = std::make_unique<DownloadTask>(std::move(copy), to, memory.bytes());
   return Task::start(args.env(), "data", std::move(task), args.value(1));
 }
 

@@ -27,9 +27,10 @@ struct PatternStorage {
   sigma_pattern view{};
   std::map<const Place*, PatternCopy> copies;
 
+  // With the copies on devices.
   int64_t bytes() const {
     const size_t numbers = 2 * row_pointers.size() + 3 * column_indices.size();
-    return static_cast<int64_t>(numbers * sizeof(int32_t));
+    return static_cast<int64_t>(numbers * sizeof(int32_t) * (1 + copies.size()));
   }
 };
 
@@ -175,7 +176,10 @@ const sigma_pattern& pattern_at(Napi::Value handle, const char* name, const std:
   if (!place->has_memory()) return storage.view;
   const auto known = storage.copies.find(place.get());
   if (known != storage.copies.end()) return known->second.view;
-  return storage.copies.emplace(place.get(), copy_to(place, storage)).first->second.view;
+  const int64_t before = storage.bytes();
+  const sigma_pattern& view = storage.copies.emplace(place.get(), copy_to(place, storage)).first->second.view;
+  Napi::MemoryManagement::AdjustExternalMemory(handle.Env(), storage.bytes() - before);
+  return view;
 }
 
 }  // namespace sigma

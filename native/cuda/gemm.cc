@@ -117,12 +117,8 @@ void prepare(sigma_context& context, GemmPlans& plans) {
 
 GemmPlan make_plan(const GemmPlans& plans, const GemmShape& shape) {
   GemmPlan plan;
-  plan.bias_type = vector_type(shape.type);
+  plan.bias_type = shape.type;  // the only one that is documented for all types
   plan.by_lt = ask_lt(plans, shape, plan);
-  if (!plan.by_lt && shape.bias && plan.bias_type != shape.type) {
-    plan.bias_type = shape.type;
-    plan.by_lt = ask_lt(plans, shape, plan);
-  }
   return plan;
 }
 

@@ -12,19 +12,13 @@
 
 namespace sigma::cuda {
 
-// Queues `kernel` on a stream, as part of `operation`.
+// Queues `kernel`, with no more than 48 KiB of shared memory, on a stream, as part of `operation`.
 template <class... Parameters, class... Arguments>
 void launch_on([[maybe_unused]] cudaStream_t stream, [[maybe_unused]] const char* operation,
                void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, Arguments... arguments) {
 #ifdef SIGMA_SIMULATED
   simulate(grid, block, shared, [=] { kernel(static_cast<Parameters>(arguments)...); });
 #else
-  constexpr size_t kWithoutAsking = 48 << 10;
-  if (shared > kWithoutAsking) {
-    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(shared)),
-          operation);
-  }
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = block;
@@ -34,11 +28,20 @@ void launch_on([[maybe_unused]] cudaStream_t stream, [[maybe_unused]] const char
 #endif
 }
 
-// The same on the context's stream.
+// The same on the context's stream, with as much shared memory as the device has for a block.
 template <class... Parameters, class... Arguments>
 void launch(sigma_context& context, const char* operation, void (*kernel)(Parameters...), dim3 grid, dim3 block,
             size_t shared, Arguments... arguments) {
   context.queued(operation);
+#ifndef SIGMA_SIMULATED
+  constexpr size_t kWithoutAsking = 48 << 10;
+  if (shared > kWithoutAsking) {
+    // The attribute is the kernel's, for all threads that use the device: so it is always set to the same.
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(context.device().shared_bytes)),
+          operation);
+  }
+#endif
   launch_on(context.stream(), operation, kernel, grid, block, shared, arguments...);
 }
 

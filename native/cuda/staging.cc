@@ -52,17 +52,21 @@ cudaError_t Downloader::copy(cudaStream_t source, void* to, const void* from, si
   if (error == cudaSuccess) error = cudaStreamWaitEvent(stream_.get(), ready_.get(), 0);
   if (error == cudaSuccess && bytes == 0) return cudaStreamSynchronize(stream_.get());
 
+  // What may fail is done before the first copy begins.
+  const auto prepare = [](Chunk& chunk) {
+    if (!chunk.written) chunk.written = make_event();
+    if (!chunk.memory) chunk.memory = make_pinned(kChunk);
+  };
   // While one chunk is copied out of pinned memory, the next is on its way into it.
   const size_t parts = (bytes + kChunk - 1) / kChunk;
   const auto length = [&](size_t part) { return std::min(kChunk, bytes - part * kChunk); };
   const auto request = [&](size_t part) {
-    Chunk& chunk = chunks_[part % chunks_.size()];
-    if (!chunk.written) chunk.written = make_event();
-    if (!chunk.memory) chunk.memory = make_pinned(kChunk);
+    const Chunk& chunk = chunks_[part % chunks_.size()];
     error = cudaMemcpyAsync(chunk.memory.get(), static_cast<const std::byte*>(from) + part * kChunk, length(part),
                             cudaMemcpyDeviceToHost, stream_.get());
     if (error == cudaSuccess) error = cudaEventRecord(chunk.written.get(), stream_.get());
   };
+  for (size_t part = 0; part < std::min(parts, chunks_.size()); ++part) prepare(chunks_[part]);
   if (error == cudaSuccess) request(0);
   for (size_t part = 0; part < parts && error == cudaSuccess; ++part) {
     if (part + 1 < parts) request(part + 1);

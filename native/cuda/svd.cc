@@ -178,6 +178,7 @@ std::vector<size_t> Call<T>::solve_together(const SvdLanes& lanes, const std::ve
     }
   };
   std::vector<std::thread> threads;
+  threads.reserve(lanes.size());
   for (size_t index = 1; index < lanes.size(); ++index) {
     try {
       threads.emplace_back(work, index);
@@ -223,6 +224,7 @@ void svd(sigma_context& context, sigma_dtype dtype, sigma_svd_driver driver, con
          int64_t count, int64_t* failed) {
   // What the problems rest on has been queued on the context's stream.
   context.synchronize();
+  context.queued("svd");
   *failed = 0;
   if (dtype == SIGMA_FLOAT32) {
     Call<float>(context.device(), driver, problems, count).run(failed);

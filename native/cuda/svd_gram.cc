@@ -44,11 +44,11 @@ void eigenvectors_looped(const SvdBatch& batch, double* g, double* values, int* 
           "gram64");
     const Memory work = lane.workspace(device_bytes);
     std::vector<std::byte> host_work(host_bytes);
-    check(l.cusolverDnXsyevd(lane.solver(), lane.params(), CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER, n,
-                             CUDA_R_64F, own, n, CUDA_R_64F, values + i * n, CUDA_R_64F, work.data(), device_bytes,
-                             host_work.data(), host_bytes, info + i),
-          "gram64");
-    lane.wait();  // the host's part of the workspace goes
+    const cusolverStatus_t status = l.cusolverDnXsyevd(
+        lane.solver(), lane.params(), CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, own, n,
+        CUDA_R_64F, values + i * n, CUDA_R_64F, work.data(), device_bytes, host_work.data(), host_bytes, info + i);
+    lane.wait();  // the host's part of the workspace goes, whatever came of it
+    check(status, "gram64");
   }
 }
 
@@ -84,7 +84,7 @@ void orthonormalise(const SvdBatch& batch, double* c, double* values, int* info)
   int factor_length = 0, form_length = 0;
   check(l.cusolverDnDgeqrf_bufferSize(lane.solver(), m, n, c, m, &factor_length), "gram64");
   check(l.cusolverDnDorgqr_bufferSize(lane.solver(), m, n, n, c, m, tau.data(), &form_length), "gram64");
-  const auto bytes = [](int length) { return static_cast<size_t>(length) * sizeof(double); };
+  const auto bytes = [](int length) { return svd_length(length, "gram64") * sizeof(double); };
   for (int64_t i = 0; i < batch.count; ++i) {
     const Memory work = lane.workspace(bytes(factor_length));
     check(l.cusolverDnDgeqrf(lane.solver(), m, n, item(i), m, tau.data() + i * n, static_cast<double*>(work.data()),

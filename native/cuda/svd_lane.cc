@@ -45,8 +45,8 @@ Memory SvdLane::workspace(size_t bytes) const {
 }
 
 void SvdLane::upload(void* to, const void* from, size_t bytes) const {
-  // From memory that is not pinned the runtime copies before it returns.
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()), "svd");
+  wait();  // `from` may go
 }
 
 void SvdLane::download(void* to, const void* from, size_t bytes) const {

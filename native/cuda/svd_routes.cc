@@ -67,7 +67,7 @@ std::vector<bool> jacobi_batched(const SvdBatch& batch) {
   check((l.*Jacobi<T>::batched_size)(lane.solver(), CUSOLVER_EIG_MODE_VECTOR, m, n, o.a.data(), m, o.s.data(),
                                      o.u.data(), m, o.v.data(), n, &length, lane.jacobi(), count),
         "gesvdj");
-  const Memory work = lane.workspace(static_cast<size_t>(length) * sizeof(T));
+  const Memory work = lane.workspace(svd_length(length, "gesvdj") * sizeof(T));
   check((l.*Jacobi<T>::batched_solve)(lane.solver(), CUSOLVER_EIG_MODE_VECTOR, m, n, o.a.data(), m, o.s.data(),
                                       o.u.data(), m, o.v.data(), n, static_cast<T*>(work.data()), length, o.info.data(),
                                       lane.jacobi(), count),
@@ -88,7 +88,7 @@ std::vector<bool> jacobi_looped(const SvdBatch& batch) {
     check((l.*Jacobi<T>::size)(lane.solver(), CUSOLVER_EIG_MODE_VECTOR, kThin, m, n, o.a_of(i), m, o.s_of(i), o.u_of(i),
                                m, o.v_of(i), n, &length, lane.jacobi()),
           "gesvdj");
-    const Memory work = lane.workspace(static_cast<size_t>(length) * sizeof(T));
+    const Memory work = lane.workspace(svd_length(length, "gesvdj") * sizeof(T));
     check(
         (l.*Jacobi<T>::solve)(lane.solver(), CUSOLVER_EIG_MODE_VECTOR, kThin, m, n, o.a_of(i), m, o.s_of(i), o.u_of(i),
                               m, o.v_of(i), n, static_cast<T*>(work.data()), length, o.info.data() + i, lane.jacobi()),
@@ -110,6 +110,11 @@ int svd_int(int64_t size, const char* routine) {
     throw Failure(SIGMA_UNSUPPORTED, std::string(routine) + ": cuSOLVER takes matrices of up to 2147483647 numbers");
   }
   return static_cast<int>(size);
+}
+
+size_t svd_length(int length, const char* routine) {
+  if (length < 0) throw Failure(SIGMA_UNSUPPORTED, std::string(routine) + ": a workspace beyond cuSOLVER's 32 bits");
+  return static_cast<size_t>(length);
 }
 
 template <class T>
@@ -134,11 +139,12 @@ std::vector<bool> svd_gesvdp(const SvdBatch& batch) {
     const Memory work = lane.workspace(device_bytes);
     std::vector<std::byte> host_work(host_bytes);
     double perturbation = 0;  // of s; the probe sees whether it was too large
-    check(l.cusolverDnXgesvdp(lane.solver(), lane.params(), CUSOLVER_EIG_MODE_VECTOR, kThin, m, n, type, o.a_of(i), m,
-                              type, o.s_of(i), type, o.u_of(i), m, type, o.v_of(i), n, type, work.data(), device_bytes,
-                              host_work.data(), host_bytes, o.info.data() + i, &perturbation),
-          "gesvdp");
-    lane.wait();  // the host's part of the workspace goes
+    const cusolverStatus_t status =
+        l.cusolverDnXgesvdp(lane.solver(), lane.params(), CUSOLVER_EIG_MODE_VECTOR, kThin, m, n, type, o.a_of(i), m,
+                            type, o.s_of(i), type, o.u_of(i), m, type, o.v_of(i), n, type, work.data(), device_bytes,
+                            host_work.data(), host_bytes, o.info.data() + i, &perturbation);
+    lane.wait();  // the host's part of the workspace goes, whatever came of it
+    check(status, "gesvdp");
   }
   return o.store(batch, false);
 }
@@ -159,11 +165,11 @@ std::vector<bool> svd_gesvd(const SvdBatch& batch) {
           "gesvd");
     const Memory work = lane.workspace(device_bytes);
     std::vector<std::byte> host_work(host_bytes);
-    check(l.cusolverDnXgesvd(lane.solver(), lane.params(), kThin, kThin, m, n, type, o.a_of(i), m, type, o.s_of(i),
-                             type, o.u_of(i), m, type, o.v_of(i), n, type, work.data(), device_bytes, host_work.data(),
-                             host_bytes, o.info.data() + i),
-          "gesvd");
+    const cusolverStatus_t status = l.cusolverDnXgesvd(
+        lane.solver(), lane.params(), kThin, kThin, m, n, type, o.a_of(i), m, type, o.s_of(i), type, o.u_of(i), m, type,
+        o.v_of(i), n, type, work.data(), device_bytes, host_work.data(), host_bytes, o.info.data() + i);
     lane.wait();
+    check(status, "gesvd");
   }
   return o.store(batch, true);
 }

@@ -36,4 +36,7 @@ inline bool fits_batched_gram(const SvdShape& shape) { return shape.columns() <=
 std::vector<bool> svd_solved(const SvdNumbers<int>& info);
 int svd_int(int64_t size, const char* routine);
 
+// A workspace's length as cuSOLVER counts it with 32 bits, checked: too large ones come out negative.
+size_t svd_length(int length, const char* routine);
+
 }  // namespace sigma::cuda

@@ -28,6 +28,7 @@ import {
   type SparsityPattern,
   type StackShape,
   type Svd,
+  sddmm,
   siva,
   spmm,
   svd,
@@ -143,6 +144,12 @@ const rank: number = effectiveRank([1, 2, 3]) + effectiveRank(new Float32Array(3
 // ── patterns ─────────────────────────────────────────────────────────────────────────────────────────────
 const pattern: SparsityPattern = Pattern.banded(4, { lower: 1, upper: 0 });
 const kind: 'diagonal' | 'banded' | 'csr' = pattern.kind;
+const halved = spmm(pattern, zeros([7]), zeros([4, 2], { dtype: 'bfloat16' }));
+is<Equal<typeof halved.dtype, 'bfloat16'>>();
+const samples = sddmm(pattern, zeros([4, 2], { dtype: 'bfloat16' }), zeros([4, 2], { dtype: 'bfloat16' }));
+is<Equal<typeof samples.dtype, 'float32'>>();
+// @ts-expect-error float64 values are for float64 matrices
+spmm(pattern, zeros([7], { dtype: 'float64' }), zeros([4, 2], { dtype: 'bfloat16' }));
 const sparse: Tensor = spmm(pattern, zeros([7]), zeros([4, 2]), { transpose: true });
 // @ts-expect-error a random pattern has a seed
 Pattern.random(4, { entries: 3 }, {});
