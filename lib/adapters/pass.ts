@@ -15,7 +15,7 @@ export class AdapterPass implements Pass {
   readonly y: Tensor<Real>;
   readonly #op: string;
   readonly #inFeatures: number;
-  readonly #saved: readonly Scoped[];
+  #saved: readonly Scoped[];
   #pullBack: PullBack;
   #state: 'open' | 'consumed' | 'disposed' = 'open';
 
@@ -57,11 +57,12 @@ export class AdapterPass implements Pass {
     this.dispose();
   }
 
-  /** Lets go of all that the pull-back holds: its closure, and with it the arrays, and the tensors that count them. */
+  /** Lets go of all that the pull-back holds: its closure, and with it the arrays, and what counts them. */
   #release(state: 'consumed' | 'disposed'): void {
     this.#state = state;
     this.#pullBack = () => undefined;
     keep(this);
     for (const each of this.#saved) each.dispose();
+    this.#saved = [];
   }
 }
