@@ -25,7 +25,7 @@ const elsewhere = [
   'bench*',
 ];
 
-const parts = { kernels: checkKernels, backend: checkBackend, simulation: buildSimulation, suite: runSuite };
+const parts = { kernels: checkKernels, backend: checkBackend, simulation: () => buildSimulation(), suite: runSuite };
 
 main(() => {
   const [part, ...tapArguments] = process.argv.slice(2);

@@ -35,9 +35,6 @@ cublasComputeType_t compute_type(cudaDataType_t type) {
 
 cudaDataType_t scale_type(cudaDataType_t type) { return type == CUDA_R_64F ? CUDA_R_64F : CUDA_R_32F; }
 
-// The type of a context's vectors beside matrices of `type`.
-cudaDataType_t vector_type(cudaDataType_t type) { return scale_type(type); }
-
 // 0 and 1 in the type in which cuBLAS scales.
 struct Factors {
   explicit Factors(cudaDataType_t type) : wide(scale_type(type) == CUDA_R_64F) {}
@@ -82,7 +79,7 @@ bool ask_lt(const GemmPlans& plans, const GemmShape& shape, GemmPlan& plan) {
   set(description, CUBLASLT_MATMUL_DESC_TRANSB, shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
   if (shape.bias) {
     set(description, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-    set(description, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(plan.bias_type));
+    set(description, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(shape.type));
   }
   plan.a = make_layout(shape.type, shape.transpose_a, shape.rows, shape.inner, shape.stride_a);
   plan.b = make_layout(shape.type, shape.transpose_b, shape.inner, shape.columns, shape.stride_b);
@@ -117,7 +114,6 @@ void prepare(sigma_context& context, GemmPlans& plans) {
 
 GemmPlan make_plan(const GemmPlans& plans, const GemmShape& shape) {
   GemmPlan plan;
-  plan.bias_type = shape.type;  // the only one that is documented for all types
   plan.by_lt = ask_lt(plans, shape, plan);
   return plan;
 }
@@ -141,7 +137,7 @@ void by_lt(sigma_context& context, const GemmPlans& plans, const GemmShape& shap
            const Operands& operands) {
   if (shape.bias) {
     const void* bias = operands.bias;
-    if (plan.bias_type != vector_type(shape.type)) {
+    if (shape.type == CUDA_R_16BF) {  // cuBLASLt documents a bias of the matrices' own type
       void* const narrow = context.scratch(static_cast<size_t>(shape.rows) * sizeof(uint16_t));
       cast(context, SIGMA_FLOAT32, SIGMA_BFLOAT16, shape.rows, bias, narrow);
       bias = narrow;

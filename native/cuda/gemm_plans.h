@@ -31,7 +31,6 @@ struct GemmShape {
 // How a product is done.
 struct GemmPlan {
   bool by_lt = false;  // otherwise by cublasGemmEx and a pass for the bias
-  cudaDataType_t bias_type = CUDA_R_32F;
   LtDescription description;
   LtLayout a, b, d;
   cublasLtMatmulAlgo_t algorithm = {};
