@@ -26,4 +26,18 @@ inline void blas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int 
   cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1.0, a, lda, b, ldb, beta, c, ldc);
 }
 
+// The same for matrices by columns, as LAPACK has them: C (m, n) = α op(A) op(B) + β C, y = α op(A) x + β y.
+#define SIGMA_BLAS(T, letter)                                                                                       \
+  inline void gemm_by_columns(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, T alpha, const T* a,     \
+                              int lda, const T* b, int ldb, T beta, T* c, int ldc) {                                \
+    cblas_##letter##gemm(CblasColMajor, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);                      \
+  }                                                                                                                 \
+  inline void gemv_by_columns(CBLAS_TRANSPOSE ta, int m, int n, T alpha, const T* a, int lda, const T* x, int incx, \
+                              T beta, T* y) {                                                                       \
+    cblas_##letter##gemv(CblasColMajor, ta, m, n, alpha, a, lda, x, incx, beta, y, 1);                              \
+  }
+SIGMA_BLAS(float, s)
+SIGMA_BLAS(double, d)
+#undef SIGMA_BLAS
+
 }  // namespace sigma::cpu

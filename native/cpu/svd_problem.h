@@ -6,10 +6,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 
 #include "backend.h"
 #include "blas.h"
+#include "columns.h"
 #include "guard.h"
 
 namespace sigma::cpu {
@@ -30,14 +30,9 @@ struct SvdProblem {
   T* vt;       // (r, n)
 };
 
-template <class T>
-std::unique_ptr<T[]> numbers(size_t count) {
-  return std::make_unique_for_overwrite<T[]>(count);
-}
-
 // LAPACK overwrites its input.
 template <class T>
-std::unique_ptr<T[]> copy_of(const SvdProblem<T>& p) {
+Numbers<T> copy_of(const SvdProblem<T>& p) {
   auto copy = numbers<T>(p.size());
   std::memcpy(copy.get(), p.a, p.size() * sizeof(T));
   return copy;

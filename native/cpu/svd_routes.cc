@@ -3,8 +3,10 @@
 #include <cmath>
 #include <limits>
 
+#include "bidiagonal.h"
 #include "lapack.h"
 #include "pool.h"
+#include "reflectors.h"
 
 namespace sigma::cpu {
 namespace {
@@ -15,17 +17,6 @@ int workspace_size(T query) {
   const double size = std::ceil(static_cast<double>(std::nextafter(query, std::numeric_limits<T>::max())));
   return blas_int(static_cast<int64_t>(size));
 }
-
-// For `rows` vectors that LAPACK's blocked routines work on, 64 at a time, and the triangle that belongs to a block.
-int blocked_workspace(int rows) { return blas_int(int64_t{64} * rows + 65 * 64); }
-
-// A column-major matrix.
-template <class T>
-struct Columns {
-  T* data;
-  int rows, columns, stride;
-  T* column(int j) const { return data + static_cast<size_t>(j) * static_cast<size_t>(stride); }
-};
 
 template <class T>
 void fill_zero(const Columns<T>& c) {
@@ -46,55 +37,55 @@ T safe_scale(const T* a, size_t count) {
 // A tile of U's columns, or of VT's rows, that one task turns.
 constexpr int kTile = 1024;
 
-// a (M, N) → u (M, r), s (r), vt (r, N); a is overwritten.
+// a (M, N), M ≥ N → u (M, N), s (N), vt (N, N); a is overwritten.
 template <class T>
-bool bidiagonal_svd(const Columns<T>& a, T* s, const Columns<T>& u, const Columns<T>& vt) {
-  const int m = a.rows, n = a.columns, r = std::min(m, n);
-  const auto count = static_cast<size_t>(r);
+bool bidiagonal_svd(const PaddedColumns<T>& padded, T* s, const Columns<T>& u, const Columns<T>& vt) {
+  const Columns<T> a = padded.view();
+  const int n = a.columns;
+  const auto count = static_cast<size_t>(n);
   const auto e = numbers<T>(count), tauq = numbers<T>(count), taup = numbers<T>(count);
-  {
-    // Room for blocks of 64; a very long matrix does without.
-    const int64_t sides = int64_t{m} + n;
-    const int lwork = blas_int(std::max(sides, std::min<int64_t>(64 * sides, std::numeric_limits<int>::max())));
-    const auto work = numbers<T>(static_cast<size_t>(lwork));
-    Lapack<T>::gebrd(m, n, a.data, a.stride, s, e.get(), tauq.get(), taup.get(), work.get(), lwork);
-  }
-  // The small factors go into the corner of the large ones; a square one is all corner.
-  if (u.rows > r) fill_zero(u);
-  if (vt.columns > r) fill_zero(vt);
+  bidiagonalise(padded, Bidiagonal<T>{s, e.get(), tauq.get(), taup.get()});
+  // The small factor goes into the corner of the large one; a square one is all corner.
+  if (u.rows > n) fill_zero(u);
   {
     const auto work = numbers<T>(3 * count * count + 4 * count);
     const auto iwork = numbers<int>(8 * count);
-    const int info = Lapack<T>::bdsdc(m >= n ? "U" : "L", r, s, e.get(), u.data, u.stride, vt.data, vt.stride,
-                                      work.get(), iwork.get());
+    const int info =
+        Lapack<T>::bdsdc("U", n, s, e.get(), u.data, u.stride, vt.data, vt.stride, work.get(), iwork.get());
     if (info != 0) return false;
   }
-  const int64_t tiles = blocks(r, kTile);
+  const int64_t tiles = blocks(n, kTile);
   parallel_for(2 * tiles, [&](int64_t task) {
     const int begin = static_cast<int>(task / 2) * kTile;
-    const int length = std::min(kTile, r - begin);
-    const int lwork = blocked_workspace(length);
-    const auto work = numbers<T>(static_cast<size_t>(lwork));
+    const int length = std::min(kTile, n - begin);
     if (task % 2 == 0) {
-      Lapack<T>::ormbr("Q", "L", "N", m, length, n, a.data, a.stride, tauq.get(), u.column(begin), u.stride, work.get(),
-                       lwork);
+      apply_columns(a, tauq.get(), {u.column(begin), u.rows, length, u.stride});
     } else {
-      Lapack<T>::ormbr("P", "R", "T", length, n, m, a.data, a.stride, taup.get(), vt.data + begin, vt.stride,
-                       work.get(), lwork);
+      apply_rows(a, 1, taup.get(), {vt.at(begin, 0), length, n, vt.stride});
     }
   });
   return true;
 }
 
-// The triangle that QR (upper) or LQ (lower) left in a, as a matrix of its own (r, r).
+// to = aᵀ, in blocks that the first-level cache holds.
 template <class T>
-std::unique_ptr<T[]> triangle_of(const Columns<T>& a, int r, bool upper) {
-  auto triangle = numbers<T>(static_cast<size_t>(r) * static_cast<size_t>(r));
-  const Columns<T> to{triangle.get(), r, r, r};
-  for (int j = 0; j < r; ++j) {
-    for (int i = 0; i < r; ++i) to.column(j)[i] = (upper ? i <= j : i >= j) ? a.column(j)[i] : T{0};
+void transpose(const Columns<T>& a, const Columns<T>& to) {
+  constexpr int kSide = 32;
+  for (int left = 0; left < a.columns; left += kSide) {
+    for (int top = 0; top < a.rows; top += kSide) {
+      for (int j = left; j < std::min(left + kSide, a.columns); ++j) {
+        for (int i = top; i < std::min(top + kSide, a.rows); ++i) *to.at(j, i) = *a.at(i, j);
+      }
+    }
   }
-  return triangle;
+}
+
+// The triangle that QR (upper) or LQ (lower) left in a.
+template <class T>
+void copy_triangle(const Columns<T>& a, bool upper, const Columns<T>& to) {
+  for (int j = 0; j < to.columns; ++j) {
+    for (int i = 0; i < to.rows; ++i) to.column(j)[i] = (upper ? i <= j : i >= j) ? a.column(j)[i] : T{0};
+  }
 }
 
 // Q times the columns of c, or the rows of c times Q, in tiles on the pool.
@@ -104,19 +95,18 @@ void apply_orthogonal(bool left, const Columns<T>& a, const T* tau, const Column
   parallel_for(blocks(vectors, kTile), [&](int64_t task) {
     const int begin = static_cast<int>(task) * kTile;
     const int length = std::min(kTile, vectors - begin);
-    const int lwork = blocked_workspace(length);
-    const auto work = numbers<T>(static_cast<size_t>(lwork));
     if (left) {
-      Lapack<T>::ormqr("L", "N", c.rows, length, a.columns, a.data, a.stride, tau, c.column(begin), c.stride,
-                       work.get(), lwork);
+      apply_columns(a, tau, {c.column(begin), c.rows, length, c.stride});
     } else {
-      Lapack<T>::ormlq("R", "N", length, c.columns, a.rows, a.data, a.stride, tau, c.data + begin, c.stride, work.get(),
-                       lwork);
+      apply_rows(a, 0, tau, {c.at(begin, 0), length, c.columns, c.stride});
     }
   });
 }
 
-// From this ratio of the sides on, LAPACK's own choice, QR or LQ first is cheaper.
+// Below this many numbers the calls cost more than the arithmetic: LAPACK's own routine makes the fewest.
+constexpr size_t kTiny = 24 * 24;
+
+// From this ratio of the sides on QR first is cheaper.
 bool much_longer(int64_t longer, int64_t shorter) { return 6 * longer >= 11 * shorter; }
 
 }  // namespace
@@ -144,6 +134,7 @@ bool svd_gesvd(const SvdProblem<T>& p) {
 
 template <class T>
 bool svd_divide_and_conquer(const SvdProblem<T>& p) {
+  if (p.size() < kTiny) return svd_gesdd(p);
   const auto copy = copy_of(p);
   const T scale = safe_scale(copy.get(), p.size());
   if (scale != 1) std::transform(copy.get(), copy.get() + p.size(), copy.get(), [&](T x) { return x * scale; });
@@ -154,7 +145,7 @@ bool svd_divide_and_conquer(const SvdProblem<T>& p) {
   const bool tall = much_longer(a.rows, a.columns);
   const bool wide = much_longer(a.columns, a.rows);
   bool solved = false;
-  if (p.r > 1 && (tall || wide)) {
+  if (tall || wide) {
     const auto tau = numbers<T>(static_cast<size_t>(p.r));
     {
       const int lwork = blas_int(int64_t{64} * p.r);
@@ -165,15 +156,26 @@ bool svd_divide_and_conquer(const SvdProblem<T>& p) {
         Lapack<T>::gelqf(a.rows, a.columns, a.data, a.stride, tau.get(), work.get(), lwork);
       }
     }
-    const auto triangle = triangle_of(a, p.r, tall);
+    const PaddedColumns<T> triangle(p.r, p.r);
+    copy_triangle(a, tall, triangle.view());
     // The triangle's own factors stand in the corner of the result's; what lies beyond is zero until Q is applied.
     fill_zero(u);
     fill_zero(vt);
-    solved = bidiagonal_svd<T>({triangle.get(), p.r, p.r, p.r}, p.s, {u.data, p.r, p.r, u.stride},
-                               {vt.data, p.r, p.r, vt.stride});
+    solved = bidiagonal_svd<T>(triangle, p.s, {u.data, p.r, p.r, u.stride}, {vt.data, p.r, p.r, vt.stride});
     if (solved) apply_orthogonal(tall, a, tau.get(), tall ? u : vt);
+  } else if (a.columns > a.rows) {
+    const PaddedColumns<T> turned(a.columns, a.rows);
+    transpose(a, turned.view());
+    const auto room = static_cast<size_t>(p.r);
+    const auto left = numbers<T>(static_cast<size_t>(a.columns) * room), right = numbers<T>(room * room);
+    const Columns<T> v{left.get(), a.columns, p.r, a.columns}, ut{right.get(), p.r, p.r, p.r};
+    solved = bidiagonal_svd(turned, p.s, v, ut);
+    transpose(ut, u);
+    transpose(v, vt);
   } else {
-    solved = bidiagonal_svd(a, p.s, u, vt);
+    const PaddedColumns<T> padded(a.rows, a.columns);
+    for (int j = 0; j < a.columns; ++j) std::copy_n(a.column(j), a.rows, padded.view().column(j));
+    solved = bidiagonal_svd(padded, p.s, u, vt);
   }
   if (solved && scale != 1) std::transform(p.s, p.s + p.r, p.s, [&](T x) { return x / scale; });
   return solved;

@@ -14,9 +14,9 @@ bool svd_gesdd(const SvdProblem<T>& p);
 template <class T>
 bool svd_gesvd(const SvdProblem<T>& p);
 
-// What gesdd does, from its parts: QR first where one side is much the longer, bidiagonal form, divide and conquer, and
-// then both sides' reflectors at once, in tiles fixed by the shape, on the pool. The same bits for any number of
-// threads.
+// What gesdd does, with our own bidiagonalisation: QR or LQ first where one side is much the longer,
+// bidiagonal form, LAPACK's divide and conquer, and then both sides' reflectors at once, in tiles fixed by
+// the shape, on the pool. The same bits for any number of threads.
 template <class T>
 bool svd_divide_and_conquer(const SvdProblem<T>& p);
 

@@ -35,7 +35,7 @@ struct SvdQuality {
 };
 
 // Random signs: no component of the error can hide behind a small number.
-inline std::unique_ptr<double[]> random_signs(int count) {
+inline Numbers<double> random_signs(int count) {
   auto signs = numbers<double>(static_cast<size_t>(count));
   uint64_t state = 0x9e3779b97f4a7c15;
   for (int i = 0; i < count; ++i) {

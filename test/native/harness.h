@@ -98,6 +98,7 @@ std::vector<double> dense_core(const Pattern& pattern, const std::vector<T>& val
 }
 
 void operations();
+void bidiagonal();
 void svd_chain();
 void adapters();
 void concurrency();
