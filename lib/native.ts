@@ -72,6 +72,13 @@ export interface Native {
   threads(): number;
   nativeInfo(): { backend: string; abi: number; blas: string; simd: string };
 
+  /** Bytes from the beginning of a buffer to the next cache line. */
+  bufferPadding(buffer: ArrayBuffer): number;
+  /** Remembers a buffer that nobody needs any more, as long as it is not collected; its numbers stay. */
+  parkBuffer(buffer: ArrayBuffer): void;
+  /** One of them that has this length, which is then forgotten. */
+  takeBuffer(byteLength: number): ArrayBuffer | undefined;
+
   deviceOpen(path: string): OpenedBackend;
   /** -1 is the CPU. */
   timerStart(device: number): void;

@@ -1,6 +1,6 @@
 import { SparsityPattern, sddmm, spmm, type Tensor } from 'sigmatune';
 import t from 'tap';
-import { sparseCases } from './cases.js';
+import { dtypes, sparseCases, tolerances } from './cases.js';
 import {
   assertClose,
   assertSameBits,
@@ -45,6 +45,65 @@ t.test('products and their gradients against a dense reference', async (t) => {
       disposeAll(a, b, values);
     }
   });
+});
+
+/** What the CPU's kernels cut differently: ragged blocks, a number of rows that no group divides, slabs of each width. */
+const cuts = [
+  ['a band in several blocks', SparsityPattern.banded(151, 8), 2500],
+  ['a band wider than its matrix', SparsityPattern.banded(7, 6), 90],
+  ['more slabs than ranges of them', SparsityPattern.random(70, { entries: 700 }, { seed: 1 }), 2410],
+  ['rows too many for a wide slab', SparsityPattern.random(1540, { entries: 10_000 }, { seed: 2 }), 66],
+  ['too few entries for slabs', SparsityPattern.random(300, { entries: 700 }, { seed: 3 }), 700],
+] as const;
+
+t.test('blocks of rows and tokens', async (t) => {
+  for (const [name, pattern, columns] of cuts) {
+    const [r] = pattern.shape;
+    for (const dtype of dtypes) {
+      const random = seeded(columns);
+      const [a, b] = [gaussian(random, [r, columns], dtype), gaussian(random, [r, columns], dtype)];
+      const values = gaussian(random, [pattern.entries], dtype);
+      const [left, right] = [a, b].map((x) => reference.matrix(r, columns, snapshot(x)));
+      const tolerance = tolerances[dtype];
+      for (const transpose of [false, true]) {
+        const product = spmm(pattern, values, a, { transpose });
+        const expected = reference.spmm(pattern, snapshot(values), left as reference.Matrix, transpose);
+        assertClose(t, product, expected.data, tolerance, `spmm${transpose ? 'ᵀ' : ''}, ${name}, ${dtype}`);
+        disposeAll(product);
+      }
+      const samples = sddmm(pattern, a, b);
+      const expected = reference.sddmm(pattern, left as reference.Matrix, right as reference.Matrix);
+      assertClose(t, samples, expected, tolerance, `sddmm, ${name}, ${dtype}`);
+      disposeAll(a, b, values, samples);
+    }
+  }
+});
+
+t.test('an entry that is not stored multiplies nothing, also among rows taken together', async (t) => {
+  const [r, columns, bad] = [14, 70, 5];
+  const random = SparsityPattern.random(r, { entries: 7 * r }, { seed: 4 });
+  for (const pattern of [SparsityPattern.banded(r, 1), random]) {
+    const values = gaussian(seeded(1), [pattern.entries], 'float32');
+    const numbers = snapshot(gaussian(seeded(2), [r, columns], 'float32'));
+    const clean = real(numbers, [r, columns], 'float32');
+    const dense = real(
+      numbers.fill(Number.POSITIVE_INFINITY, bad * columns, (bad + 1) * columns),
+      [r, columns],
+      'float32',
+    );
+    const product = spmm(pattern, values, dense);
+    const samples = sddmm(pattern, clean, dense);
+    const [products, dots] = [snapshot(product), snapshot(samples)];
+    for (let i = 0; i < r; i++) {
+      const row = pattern.columnIndices.subarray(pattern.rowPointers[i], pattern.rowPointers[i + 1]);
+      const finite = products.subarray(i * columns, (i + 1) * columns).every(Number.isFinite);
+      t.equal(finite, !row.includes(bad), `row ${i} of the product`);
+      row.forEach((j, q) => {
+        t.equal(Number.isFinite(dots[(pattern.rowPointers[i] ?? 0) + q]), j !== bad, `sample ${i}, ${j}`);
+      });
+    }
+    disposeAll(values, clean, dense, product, samples);
+  }
 });
 
 t.test('values stand in slot order', async (t) => {

@@ -4,7 +4,7 @@ import { type Svd, thinSvd } from '../linalg/svd.js';
 import { native } from '../native.js';
 import { LayerParameter } from '../parameter.js';
 import { allocate, bytesPerElement, type Real, vectorType } from '../tensor/dtype.js';
-import { checkReal, copyOf, fromNumbers, memoryOf, output } from '../tensor/operand.js';
+import { checkReal, copyOf, fromNumbers, output } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type Base, BaseLayer } from './base.js';
@@ -204,7 +204,7 @@ export class Adapter implements AdaptedLinear {
     const input = checkReal(op, 'x', x, { shape: [null, this.inFeatures], dtype, device });
     const tokens = input.shape[0] as number;
     const y = output(op, { device, dtype }, [tokens, this.outFeatures]);
-    return { batch: { op, tokens, input, x: memoryOf(op, 'x', input), y: y.memory }, y };
+    return { batch: { op, tokens, input, y: y.memory }, y };
   }
 
   #record(batch: Batch, wanted: readonly LayerParameter[]): Recorded {

@@ -63,14 +63,15 @@ export class MergedRoute implements Route {
       const bias = accumulatorOf(op, this.#bias, now);
       const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
       const sizes = [tokens, inFeatures, outFeatures] as const;
-      const w = memoryOf(op, 'weight', weight);
+      // Nothing of the caller's runs from here on, so that these stay whose they are.
+      const [w, given] = [memoryOf(op, 'weight', weight), memoryOf(op, 'dy', dy)];
       if (input === null || ofCore.length === 0) {
-        native.weightBackward(w, null, dy, dx, bias?.memory ?? null, null, false, ...sizes);
+        native.weightBackward(w, null, given, dx, bias?.memory ?? null, null, false, ...sizes);
       } else {
         const x = memoryOf(op, 'x', input);
         for (const parameter of ofCore) parameter.claim(op);
         const [g, adds] = this.#gather(op, built, ofCore);
-        native.weightBackward(w, x, dy, dx, bias?.memory ?? null, g, adds, ...sizes);
+        native.weightBackward(w, x, given, dx, bias?.memory ?? null, g, adds, ...sizes);
         this.#gathered = { op, built, wanted: ofCore };
         for (const parameter of ofCore) parameter.settleWith(this.#settle);
       }

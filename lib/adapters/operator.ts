@@ -9,7 +9,7 @@ import {
 import { type Accumulator, LayerParameter } from '../parameter.js';
 import type { SparsityPattern } from '../sparse/pattern.js';
 import type { Real } from '../tensor/dtype.js';
-import { copyInto, memoryOf, numbersOf, output } from '../tensor/operand.js';
+import { copyInto, lastingMemoryOf, numbersOf, output } from '../tensor/operand.js';
 import type { Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -42,9 +42,9 @@ export function tensorOf(term: Term): Tensor<Real> {
   return term instanceof LayerParameter ? term.value : term;
 }
 
-/** The memory of a term, or null where there is none. */
+/** The memory of a term, which a pass may keep, or null where there is none. */
 export function termMemory(op: string, argument: string, term: Term | undefined): Operand | null {
-  return term === undefined ? null : memoryOf(op, argument, tensorOf(term));
+  return term === undefined ? null : lastingMemoryOf(op, argument, tensorOf(term));
 }
 
 /** A term's numbers on the host, or null where there is none. */
@@ -70,8 +70,8 @@ export function layerArguments(op: string, terms: Terms, bias: Term | undefined)
     u.shape[0] as number,
     rank,
     termMemory(op, 'weight', base),
-    memoryOf(op, 'factors.u', u),
-    memoryOf(op, 'factors.vt', vt),
+    lastingMemoryOf(op, 'factors.u', u),
+    lastingMemoryOf(op, 'factors.vt', vt),
     termMemory(op, 'sigma', terms.diagonal),
     termMemory(op, 'factors.s', terms.origin),
     terms.rectified ?? false,

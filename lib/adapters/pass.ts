@@ -2,13 +2,16 @@ import { checkBoolean, checkOptions } from '../check.js';
 import { SigmaError } from '../errors.js';
 import type { Operand } from '../native.js';
 import type { Real } from '../tensor/dtype.js';
-import { checkReal, memoryOf, output } from '../tensor/operand.js';
+import { checkReal, output } from '../tensor/operand.js';
 import { keep, type Scoped, track } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Pass } from './types.js';
 
-/** Adds the gradients and writes dx, where it is wanted. Throws before it has changed anything, or not at all. */
-export type PullBack = (op: string, dy: Operand, dx: Operand | null) => void;
+/**
+ * Adds the gradients and writes dx, where it is wanted; reads dy last of all. Throws before it has changed anything, or not
+ * at all.
+ */
+export type PullBack = (op: string, dy: Tensor<Real>, dx: Operand | null) => void;
 
 /** A pull-back that can be called once, and what it keeps alive until then. */
 export class AdapterPass implements Pass {
@@ -42,7 +45,7 @@ export class AdapterPass implements Pass {
     const given = checkOptions(op, 'options', options, ['inputGrad']);
     const inputGrad = checkBoolean(op, 'options.inputGrad', given.inputGrad ?? true);
     const { shape, dtype, device } = this.y;
-    const gradient = memoryOf(op, 'dy', checkReal(op, 'dy', dy, { shape, dtype, device }));
+    const gradient = checkReal(op, 'dy', dy, { shape, dtype, device });
     const dx = inputGrad ? output(op, this.y, [shape[0] as number, this.#inFeatures]) : null;
     this.#pullBack(op, gradient, dx?.memory ?? null);
     this.#release('consumed');

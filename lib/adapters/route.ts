@@ -8,12 +8,11 @@ import { frozenArguments, gradientTargets, layerArguments, type Term, type Terms
 import type { PullBack } from './pass.js';
 import type { Keeps } from './planner.js';
 
-/** One batch on its way: X (N, in) and where Y (N, out) goes. */
+/** One batch on its way: X (N, in), whose memory is read last of all, and where Y (N, out) goes. */
 export interface Batch {
   readonly op: string;
   readonly tokens: number;
   readonly input: Tensor<Real>;
-  readonly x: Operand;
   readonly y: Operand;
 }
 
@@ -58,25 +57,28 @@ export class FactoredRoute implements Route {
     this.#bias = bias;
   }
 
-  apply({ op, tokens, x, y }: Batch): void {
-    native.adapterForward(...layerArguments(op, this.#terms, this.#bias), x, y, null, tokens);
+  apply({ op, tokens, input, y }: Batch): void {
+    const args = layerArguments(op, this.#terms, this.#bias);
+    native.adapterForward(...args, memoryOf(op, 'x', input), y, null, tokens);
   }
 
   record(batch: Batch, wanted: readonly LayerParameter[], { keeps, borrowed }: Saving): Recorded {
-    const { op, tokens, x, y } = batch;
+    const { op, tokens, y } = batch;
     const terms = this.#terms;
     const args = layerArguments(op, terms, this.#bias);
     const [rank] = terms.vt.shape as readonly [number];
     const p = keeps === 'p' ? output(op, terms.u, [native.adapterSavedLength(rank, tokens)]) : null;
     const input = keeps === 'x' ? keptInput(batch, borrowed) : null;
-    native.adapterForward(...args, x, y, p?.memory ?? null, tokens);
+    native.adapterForward(...args, memoryOf(op, 'x', batch.input), y, p?.memory ?? null, tokens);
     const frozen = frozenArguments(op, args, terms);
+    const projected = p?.tensor() ?? null;
     return {
-      saved: [p?.tensor(), input, frozen].filter((each) => each != null),
+      saved: [projected, input, frozen].filter((each) => each != null),
       pullBack: (backwardOp, dy, dx) => {
-        const again = input && memoryOf(backwardOp, 'x', input);
         const gradients = gradientTargets(backwardOp, terms, this.#bias, stillTrainable(wanted));
-        native.adapterBackward(...frozen.args, p?.memory ?? null, again, dy, dx, ...gradients.arguments, tokens);
+        const read = (name: string, tensor: Tensor<Real> | null) => tensor && memoryOf(backwardOp, name, tensor);
+        const [saved, again, given] = [read('this pass', projected), read('x', input), memoryOf(backwardOp, 'dy', dy)];
+        native.adapterBackward(...frozen.args, saved, again, given, dx, ...gradients.arguments, tokens);
         gradients.commit();
       },
     };
@@ -86,10 +88,10 @@ export class FactoredRoute implements Route {
 }
 
 /** Y = X Wᵀ + b. */
-export function throughWeight({ op, tokens, x, y }: Batch, weight: Tensor<Real>, bias: Term | undefined): void {
+export function throughWeight({ op, tokens, input, y }: Batch, weight: Tensor<Real>, bias: Term | undefined): void {
   const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
-  const memory = memoryOf(op, 'weight', weight);
-  native.weightForward(memory, termMemory(op, 'bias', bias), x, y, tokens, inFeatures, outFeatures);
+  const [memory, added] = [memoryOf(op, 'weight', weight), termMemory(op, 'bias', bias)];
+  native.weightForward(memory, added, memoryOf(op, 'x', input), y, tokens, inFeatures, outFeatures);
 }
 
 /** Through a weight in which nothing is trained: dX = dY W. */
@@ -114,8 +116,8 @@ export class FixedRoute implements Route {
     return {
       saved: [weight],
       pullBack: (op, dy, dx) => {
-        const memory = memoryOf(op, 'weight', weight);
-        native.weightBackward(memory, null, dy, dx, null, null, false, tokens, inFeatures, outFeatures);
+        const [memory, given] = [memoryOf(op, 'weight', weight), memoryOf(op, 'dy', dy)];
+        native.weightBackward(memory, null, given, dx, null, null, false, tokens, inFeatures, outFeatures);
       },
     };
   }

@@ -36,9 +36,8 @@ export function matmul<D extends Real, A extends Shape = Shape, B extends Shape 
   if (rows !== k) {
     fail('SHAPE_MISMATCH', op, 'b', `${k} rows to meet the columns of a`, `${rows}, in ${describe([...right.shape])}`);
   }
-  const [from, by] = [memoryOf(op, 'a', left), memoryOf(op, 'b', right)];
-  const c = outputInto(op, given.out, left, [m, n], [from, by]);
-  native.gemm(from, by, c.memory, m, n, k, transposeA, transposeB);
+  const c = outputInto(op, given.out, left, [m, n], [left, right]);
+  native.gemm(memoryOf(op, 'a', left), memoryOf(op, 'b', right), c.memory, m, n, k, transposeA, transposeB);
   return c.tensor();
 }
 

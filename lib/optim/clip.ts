@@ -17,10 +17,8 @@ export function clipGradNorm(parameters: readonly Parameter[], maximum: number):
   checkNumber(op, 'maximum', maximum, 0);
   const gradients = checkParameters(op, 'parameters', parameters)
     .filter(({ trainable, grad }) => trainable && grad)
-    .map((parameter) => {
-      const grad = checkGrad(op, parameter);
-      return { grad, numbers: numbersOf(op, `${parameter.name}.grad`, grad) };
-    });
+    .map((parameter) => ({ name: parameter.name, grad: checkGrad(op, parameter) }))
+    .map(({ name, grad }) => ({ grad, numbers: numbersOf(op, `${name}.grad`, grad) }));
   let squares = 0;
   // By index: iterators make these loops an order of magnitude slower.
   for (const { numbers } of gradients) {

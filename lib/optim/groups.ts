@@ -24,6 +24,7 @@ export interface Slot {
 export interface Ready {
   readonly index: number;
   readonly slot: Slot;
+  readonly tensor: Tensor<Real>;
   readonly value: Operand;
   readonly grad: Operand;
 }
@@ -81,11 +82,16 @@ export function checkGrad(op: string, { name, value, grad }: Parameter): Tensor<
 
 /** The trainable parameters that have a gradient. All are checked before any is returned: a step is whole or not at all. */
 export function readySlots(op: string, slots: readonly Slot[]): readonly Ready[] {
-  return slots.flatMap((slot, index) => {
+  const found = slots.flatMap((slot, index) => {
     const { parameter } = slot;
     if (!parameter.trainable || !parameter.grad) return [];
-    const value = memoryOf(op, `${parameter.name}.value`, checkReal(op, `${parameter.name}.value`, parameter.value));
-    const grad = memoryOf(op, `${parameter.name}.grad`, checkGrad(op, parameter));
-    return [{ index, slot, value, grad }];
+    const { name } = parameter;
+    const tensor = checkReal(op, `${name}.value`, parameter.value);
+    return [{ index, slot, name, tensor, gradient: checkGrad(op, parameter) }];
+  });
+  // A framework's parameters may have getters: none is asked after the first memory was read.
+  return found.map(({ index, slot, name, tensor, gradient }) => {
+    const [value, grad] = [memoryOf(op, `${name}.value`, tensor), memoryOf(op, `${name}.grad`, gradient)];
+    return { index, slot, tensor, value, grad };
   });
 }

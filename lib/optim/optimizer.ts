@@ -4,6 +4,7 @@ import type { Parameter } from '../parameter.js';
 import type { Real } from '../tensor/dtype.js';
 import { zeroOutput } from '../tensor/operand.js';
 import { downloaded, isHost, uploaded } from '../tensor/storage.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { type ParameterGroup, type Ready, readGroups, readySlots, type Slot } from './groups.js';
 
 export interface Optimizer {
@@ -74,13 +75,13 @@ export abstract class BaseOptimizer implements Optimizer {
     // All that may fail comes before the first update.
     const work = readySlots(`${this.#name}.step`, this.#slots).map((ready) => ({
       ready,
-      memory: this.#memories[ready.index] ?? this.#emptyMemory(ready.slot.parameter),
+      memory: this.#memories[ready.index] ?? this.#emptyMemory(ready.tensor),
     }));
     for (const { ready, memory } of work) {
-      const { slot, index } = ready;
+      const { slot, index, tensor } = ready;
       const lr = (slot.lr ?? this.#lr) * this.#lrScale;
       this.update(ready, lr, slot.weightDecay ?? this.#weightDecay, memory);
-      slot.parameter.value.written();
+      tensor.written();
       memory.step += 1;
       this.#memories[index] = memory;
     }
@@ -148,9 +149,8 @@ export abstract class BaseOptimizer implements Optimizer {
     return { step, arrays: Object.fromEntries(arrays) };
   }
 
-  #emptyMemory({ value }: Parameter): Memory {
-    const place = { device: value.device, dtype: value.dtype as Real };
-    const empty = () => zeroOutput(`${this.#name}.step`, place, [value.size]).memory;
+  #emptyMemory(value: Tensor<Real>): Memory {
+    const empty = () => zeroOutput(`${this.#name}.step`, value, [value.size]).memory;
     return { step: 0, arrays: Object.fromEntries(this.#arrayNames.map((name) => [name, empty()])) };
   }
 }

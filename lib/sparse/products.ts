@@ -38,9 +38,9 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
     device: m.device,
     half: m.device,
   });
-  const [by, from] = [memoryOf(op, 'values', m), memoryOf(op, 'dense', x)];
-  const y = outputInto(op, given.out, x, x.shape as MatrixShape, [by, from]);
-  native.spmm(handle, by, from, y.memory, x.shape[1] as number, transpose);
+  const y = outputInto(op, given.out, x, x.shape as MatrixShape, [m, x]);
+  const tokens = x.shape[1] as number;
+  native.spmm(handle, memoryOf(op, 'values', m), memoryOf(op, 'dense', x), y.memory, tokens, transpose);
   return y.tensor() as unknown as Tensor<Exclude<E, 'int32'>, MatrixShape>;
 }
 
@@ -66,9 +66,8 @@ export function sddmm<D extends DType, E extends DType, A extends Shape = Shape,
   const left = checkReal(op, 'a', a, { shape: [shape[0], null], half: Tensor.is(a) ? a.device : 'cpu' });
   const tokens = left.shape[1] as number;
   const right = checkReal(op, 'b', b, { shape: [shape[0], tokens], dtype: left.dtype, device: left.device });
-  const [one, other] = [memoryOf(op, 'a', left), memoryOf(op, 'b', right)];
   const place = { device: left.device, dtype: vectorType(left.dtype) };
-  const values = outputInto(op, out, place, [entries], [one, other]);
-  native.sddmm(handle, one, other, values.memory, tokens);
+  const values = outputInto(op, out, place, [entries], [left, right]);
+  native.sddmm(handle, memoryOf(op, 'a', left), memoryOf(op, 'b', right), values.memory, tokens);
   return values.tensor() as unknown as Tensor<VectorDType<D>, VectorShape>;
 }

@@ -1,4 +1,7 @@
+import type { NumericArray } from '../native.js';
+import { arrayOn, roomFor } from './aligned.js';
 import { allocationFailed } from './memory.js';
+import { anyBuffer, park, zeroBuffer } from './reuse.js';
 
 /** bfloat16 is held as its 16 bits. */
 export type DType = 'float32' | 'float64' | 'bfloat16' | 'int32';
@@ -32,12 +35,31 @@ export function bytesPerElement(dtype: DType): number {
   return constructors[dtype].BYTES_PER_ELEMENT;
 }
 
+/** Bytes from which on an array begins on a cache line and is used again: smaller ones are made in less than that takes. */
+const largeFrom = 4096;
+
 /** Zeros of a type; OUT_OF_MEMORY where the engine has no room for them. */
 export function allocate<D extends DType>(op: string, dtype: D, size: number): TypedArrayOf<D> {
+  return arrayFrom(op, dtype, size, zeroBuffer);
+}
+
+/** The same to be overwritten: any numbers may be in it. */
+export function allocateAny<D extends DType>(op: string, dtype: D, size: number): TypedArrayOf<D> {
+  return arrayFrom(op, dtype, size, anyBuffer);
+}
+
+/** Takes back an array that was made here, from the last one to hold it. */
+export function recycle(array: NumericArray): void {
+  if (array.byteLength >= largeFrom) park(array.buffer as ArrayBuffer);
+}
+
+function arrayFrom<D extends DType>(op: string, dtype: D, size: number, bufferOf: (bytes: number) => ArrayBuffer) {
+  const bytes = size * bytesPerElement(dtype);
   try {
-    return new constructors[dtype](size) as TypedArrayOf<D>;
+    if (bytes < largeFrom) return new constructors[dtype](size) as TypedArrayOf<D>;
+    return arrayOn<NumericArray>(constructors[dtype], bufferOf(roomFor(bytes)), size) as TypedArrayOf<D>;
   } catch (cause) {
-    return allocationFailed(op, size * constructors[dtype].BYTES_PER_ELEMENT, cause);
+    return allocationFailed(op, bytes, cause);
   }
 }
 

@@ -2,7 +2,7 @@ import { describe, fail, reject } from '../check.js';
 import type { Device } from '../device.js';
 import { native, type Operand, type RealArray } from '../native.js';
 import { convert } from './convert.js';
-import { allocate, type DType, type Real, type TypedArrayOf, vectorType } from './dtype.js';
+import { allocate, allocateAny, type DType, type Real, type TypedArrayOf, vectorType } from './dtype.js';
 import { allocateOn, isHost, uploaded } from './storage.js';
 import { type Shape, Tensor } from './tensor.js';
 
@@ -53,9 +53,17 @@ export function checkReal<D extends Real = Real>(
   return tensor as Tensor<D>;
 }
 
-/** The memory of a tensor that was checked before, as operations take it. */
+/**
+ * The memory of a tensor that was checked before, as operations take it: last of all, since what runs in between (a
+ * caller's getter) might dispose the tensor, and its memory then serve another result.
+ */
 export function memoryOf(op: string, argument: string, tensor: Tensor): Operand {
   return tensor.read(op, argument) as Operand;
+}
+
+/** The same for what keeps the memory beyond the call. */
+export function lastingMemoryOf(op: string, argument: string, tensor: Tensor): Operand {
+  return tensor.handOut(op, argument) as Operand;
 }
 
 /** The numbers of a tensor that was checked before, on the host and to be read only. */
@@ -98,32 +106,46 @@ export function widened(op: string, tensor: Tensor<Real>): Tensor<Real> {
   return placed(op, tensor, { device: tensor.device, dtype: vectorType(tensor.dtype) });
 }
 
-/** Memory for an operation's result, which becomes a tensor only when the operation has succeeded. */
+/** Memory for an operation's result, which becomes a tensor only when the operation has succeeded, once. */
 export interface Output<D extends Real, S extends Shape> {
   readonly memory: Operand;
   tensor(): Tensor<D, S>;
 }
 
-/** Memory to be overwritten. */
+/** Memory to be overwritten: any numbers may be in it. */
 export function output<D extends Real, const S extends Shape>(
   op: string,
   { device, dtype }: Place<D>,
   shape: S,
 ): Output<D, S> {
-  const size = shape.reduce((product, n) => product * n, 1);
-  if (device === 'cpu') {
-    const array = allocate(op, dtype, size);
-    return { memory: array as RealArray, tensor: () => Tensor.make(op, dtype, array, shape) };
-  }
-  const memory = allocateOn(op, device, dtype, size);
-  return { memory, tensor: () => Tensor.on(device, dtype, memory, shape) };
+  return device === 'cpu' ? hostOutput(op, dtype, shape, allocateAny) : deviceOutput(op, { device, dtype }, shape);
 }
 
 /** Memory to be added to: zeros. */
 export function zeroOutput<D extends Real, const S extends Shape>(op: string, place: Place<D>, shape: S): Output<D, S> {
-  const result = output(op, place, shape);
-  if (!isHost(result.memory)) native.deviceZero(result.memory);
+  if (place.device === 'cpu') return hostOutput(op, place.dtype, shape, allocate);
+  const result = deviceOutput(op, place, shape);
+  native.deviceZero(result.memory);
   return result;
+}
+
+function elements(shape: Shape): number {
+  return shape.reduce((product, n) => product * n, 1);
+}
+
+function hostOutput<D extends Real, S extends Shape>(
+  op: string,
+  dtype: D,
+  shape: S,
+  make: typeof allocate,
+): Output<D, S> {
+  const array = make(op, dtype, elements(shape));
+  return { memory: array as RealArray, tensor: () => Tensor.make(op, dtype, array, shape, true) };
+}
+
+function deviceOutput<D extends Real, S extends Shape>(op: string, { device, dtype }: Place<D>, shape: S) {
+  const memory = allocateOn(op, device, dtype, elements(shape));
+  return { memory, tensor: () => Tensor.on(device, dtype, memory, shape) };
 }
 
 /** Whether two operands have bytes in common. */
@@ -139,13 +161,13 @@ export function outputInto<D extends Real, const S extends Shape>(
   out: Tensor | undefined,
   place: Place<D>,
   shape: S,
-  inputs: readonly Operand[],
+  inputs: readonly Tensor[],
 ): Output<D, S> {
   if (out === undefined) return output(op, place, shape);
   const { device, dtype } = place;
   const target = checkReal<D>(op, 'options.out', out, { shape, dtype, device });
   const memory = memoryOf(op, 'options.out', target);
-  if (inputs.some((input) => overlap(input, memory))) {
+  if (inputs.some((input) => overlap(memoryOf(op, 'operand', input), memory))) {
     reject(op, 'options.out', 'memory apart from the operands', out);
   }
   const tensor = () => {

@@ -1,7 +1,7 @@
 import { type Device, deviceIndex } from '../device.js';
 import { renamed } from '../errors.js';
 import { type DeviceMemory, type NumericArray, native } from '../native.js';
-import { allocate, bytesPerElement, type DType, dtypes, type TypedArrayOf } from './dtype.js';
+import { allocate, bytesPerElement, type DType, dtypes, recycle, type TypedArrayOf } from './dtype.js';
 import { countBytes } from './memory.js';
 
 /** The memory behind one or more tensors of one device. */
@@ -9,9 +9,13 @@ export interface Storage {
   readonly device: Device;
   /** JavaScript's own on the CPU. */
   memory: NumericArray | DeviceMemory;
+  /** Elements, while nobody has detached or resized the memory. */
+  readonly size: number;
   owners: number;
   /** How often operations have written into it: on a device nothing else does. */
   writes: number;
+  /** Whether nobody but the tensors that own it can see it, so that it may serve another result after them. */
+  reusable: boolean;
 }
 
 /** Runs what calls the native side on behalf of operation `op`. */
@@ -40,6 +44,7 @@ export function release(storage: Storage, bytes: number): void {
   if (storage.owners > 0) return;
   countBytes(storage.device, -bytes);
   if (isHost(storage.memory)) {
+    if (storage.reusable) recycle(storage.memory);
     // A disposed tensor that somebody still holds must not hold the memory.
     storage.memory = new Float32Array(0);
   } else {

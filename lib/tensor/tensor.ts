@@ -87,27 +87,37 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     return typeof value === 'object' && value !== null && #storage in value;
   }
 
-  /** @internal A tensor on JavaScript's memory of its type. */
-  static make<D extends DType, S extends Shape>(op: string, dtype: D, array: TypedArrayOf<D>, shape: S): Tensor<D, S> {
+  /** @internal A tensor on JavaScript's memory of its type; `reusable` where nobody else has a view on it. */
+  static make<D extends DType, S extends Shape>(
+    op: string,
+    dtype: D,
+    array: TypedArrayOf<D>,
+    shape: S,
+    reusable = false,
+  ): Tensor<D, S> {
     const size = sizeOf(op, shape);
     if (array.length !== size) {
       fail('SHAPE_MISMATCH', op, 'shape', `${array.length} elements, as the data has`, `${size} in ${describe(shape)}`);
     }
-    return new Tensor(dtype, shape, size, { device: 'cpu', memory: array, owners: 0, writes: 0 });
+    return new Tensor(dtype, shape, size, { device: 'cpu', memory: array, size, owners: 0, writes: 0, reusable });
   }
 
   /** @internal A tensor on memory of a device. */
   static on<D extends DType, S extends Shape>(device: Device, dtype: D, memory: DeviceMemory, shape: S): Tensor<D, S> {
-    return new Tensor(dtype, shape, sizeOf('Tensor', shape), { device, memory, owners: 0, writes: 0 });
+    const size = sizeOf('Tensor', shape);
+    return new Tensor(dtype, shape, size, { device, memory, size, owners: 0, writes: 0, reusable: false });
   }
 
   get disposed(): boolean {
     return this.#disposed;
   }
 
-  /** On the CPU the tensor's own live memory, which may be written at any time; from another device a copy. */
+  /**
+   * On the CPU the tensor's own live memory, which may be written at any time; from another device a copy. It may begin
+   * anywhere in its `buffer`, as `byteOffset` says, and stays as it is when the tensor is disposed.
+   */
   async data(): Promise<TypedArrayOf<D>> {
-    const memory = this.read('Tensor.data', 'this');
+    const memory = this.handOut('Tensor.data', 'this');
     return isHost(memory) ? (memory as TypedArrayOf<D>) : downloadedLater('Tensor.data', this.dtype, this.size, memory);
   }
 
@@ -125,7 +135,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
    */
   assign(data: ArrayLike<number>): void {
     const op = 'Tensor.assign';
-    const memory = this.read(op, 'this');
+    this.read(op, 'this');
     if (typeof data !== 'object' || data === null || !Number.isInteger(data.length) || !holdsNumbers(data)) {
       reject(op, 'data', 'an array of numbers', data);
     }
@@ -134,32 +144,44 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     }
     const bits = this.dtype === 'bfloat16' && data instanceof Uint16Array;
     const array = convert(op, data, bits ? 'bfloat16' : 'float64', this.dtype);
+    // Not before: the caller's numbers may have getters.
+    const memory = this.read(op, 'this');
     if (isHost(memory)) memory.set(array);
     else native.deviceUpload(memory, array);
     this.#storage.writes += 1;
   }
 
-  /** @internal The memory, for operation `op`: DISPOSED or INVALID_ARGUMENT where it is gone. */
+  /**
+   * @internal The memory, for operation `op`: DISPOSED or INVALID_ARGUMENT where it is gone. To be used at once: when the
+   * tensor is disposed it may serve another result.
+   */
   read(op: string, argument: string): TypedArrayOf<D> | DeviceMemory {
     if (this.#disposed) {
       throw new SigmaError('DISPOSED', op, `${argument}: expected a live tensor, got one that was disposed`);
     }
-    const { memory } = this.#storage;
-    if (isHost(memory) && memory.length !== this.size) {
+    const { memory, size } = this.#storage;
+    if (isHost(memory) && memory.length !== size) {
       fail(
         'INVALID_ARGUMENT',
         op,
         argument,
-        `a buffer of ${this.size} elements`,
+        `a buffer of ${size} elements`,
         `${memory.length}: it was detached or resized`,
       );
     }
     return memory as TypedArrayOf<D> | DeviceMemory;
   }
 
-  /** @internal The numbers on the host: the live memory on the CPU, a copy from another device. */
-  numbers(op: string, argument: string): TypedArrayOf<D> {
+  /** @internal The same for somebody who may keep it: it will serve no other result. */
+  handOut(op: string, argument: string): TypedArrayOf<D> | DeviceMemory {
     const memory = this.read(op, argument);
+    this.#storage.reusable = false;
+    return memory;
+  }
+
+  /** @internal The numbers on the host, to be kept as long as one likes: the live memory on the CPU, else a copy. */
+  numbers(op: string, argument: string): TypedArrayOf<D> {
+    const memory = this.handOut(op, argument);
     return isHost(memory) ? (memory as TypedArrayOf<D>) : downloaded(op, this.dtype, this.size, memory);
   }
 
@@ -231,7 +253,10 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     return new Tensor(this.dtype, shape, size, this.#storage);
   }
 
-  /** Gives the memory back, once no other tensor shares it. May be called again. */
+  /**
+   * Gives the memory back, once no other tensor shares it: a later result may use it, unless `data` or `dataSync` has
+   * shown it. May be called again.
+   */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;

@@ -15,6 +15,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     throw Napi::Error::New(env, error.what());
   }
   sigma::bind_system(exports);
+  sigma::bind_buffers(exports);
   sigma::bind_device(exports);
   sigma::bind_linalg(exports);
   sigma::bind_sparse(exports);

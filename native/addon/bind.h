@@ -6,6 +6,7 @@
 namespace sigma {
 
 void bind_system(Napi::Object exports);
+void bind_buffers(Napi::Object exports);
 void bind_device(Napi::Object exports);
 void bind_linalg(Napi::Object exports);
 void bind_sparse(Napi::Object exports);

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "backend.h"
+#include "buffers.h"
 #include "place.h"
 #include "recipes/adapter.h"
 
@@ -17,7 +18,8 @@ namespace sigma {
 struct Environment {
   std::shared_ptr<Place> cpu;
   std::map<int32_t, std::shared_ptr<Place>> devices;  // made when first used
-  napi_ref error_class = nullptr;                     // lib/errors.ts's SigmaError; released with the environment
+  FreeBuffers buffers;
+  napi_ref error_class = nullptr;  // lib/errors.ts's SigmaError; released with the environment
 
   Environment() : cpu(std::make_shared<Place>(sigma_cpu_backend(), 0)) {}
   Environment(const Environment&) = delete;

@@ -10,7 +10,7 @@ namespace sigma::cpu {
 
 // One row of out = diagonal · own + g · M dense, M given by its entries; `own` may be null for a diagonal of 0.
 template <class T>
-struct GatherRow {
+struct SparseRow {
   T diagonal;
   const T* own;
   int64_t entries;
@@ -19,30 +19,23 @@ struct GatherRow {
   T* out;
 };
 
-// The same for a row whose entries fill the columns from `first` to before `end`.
-template <class T>
-struct BandRow {
-  T diagonal;
-  const T* own;
-  int64_t first, end;
-  const T* values;  // (end - first)
-  T* out;
-};
+// Rows of a band that its kernels take at once, and columns in a tile of their dots.
+constexpr int kBandRows = 4;
 
 // Pointers of one type; every stride counts elements, and every row has `count` numbers.
 template <class T>
 struct Kernels {
   // out[t] = diagonal · own[t] + g · Σ_q values[q] · dense[indices[q] · stride + t]
-  void (*gather)(int64_t count, const GatherRow<T>* row, T g, const T* dense, int64_t stride);
-  // The same for two neighbouring rows of a band: a.first ≤ b.first ≤ a.end ≤ b.end.
-  void (*band)(int64_t count, const BandRow<T>* a, const BandRow<T>* b, T g, const T* dense, int64_t stride);
+  void (*gather)(int64_t count, const SparseRow<T>* row, T g, const T* dense, int64_t stride);
+  // The same for kBandRows neighbouring rows of a band: none is empty, and neither end moves left from row to row.
+  void (*band)(int64_t count, const SparseRow<T>* rows, T g, const T* dense, int64_t stride);
   // sums[q] += Σ_t a[t] · dense[indices[q] · stride + t], in an order fixed by count.
   void (*dots)(int64_t count, const T* a, int64_t entries, const int32_t* indices, const T* dense, int64_t stride,
                T* sums);
+  // sums[i · kBandRows + j] = Σ_t a[i][t] · b[j][t] for kBandRows rows of each, in the same order.
+  void (*tile_dots)(int64_t count, const T* const* a, const T* const* b, T* sums);
   // Σ_t a[t] · b[t] in an order fixed by count.
   T (*dot)(int64_t count, const T* a, const T* b);
-  // w[t] += Σ_k x[k] · a[k · stride + t] and sums[k] = Σ_t v[t] · b[k · stride + t] for k = 0 … 3; a and b may be one.
-  void (*sweep)(int64_t count, int64_t stride, const T* a, const T* x, T* w, const T* b, const T* v, T* sums);
   // sums[j] += a[j]
   void (*add)(int64_t count, const T* a, T* sums);
   void (*adamw)(int64_t count, const sigma_adamw* options, T* parameter, const T* gradient, T* m, T* v);

@@ -7,24 +7,10 @@
 #include "ops.h"
 #include "pool.h"
 #include "simd.h"
+#include "sparse_blocks.h"
 
 namespace sigma::cpu {
 namespace {
-
-// Rows of the core in a task.
-constexpr int64_t kRows = 128;
-
-// Tokens in a task, in whole strips of the kernels. Any row of the dense operand may be asked for again and again, so
-// that all rows of the block should stay in the second-level cache; of a band only the last few, which the first holds.
-template <class T>
-int64_t token_block(const sigma_pattern* pattern, int64_t rows) {
-  constexpr int64_t kStrip = 256 / static_cast<int64_t>(sizeof(T));
-  const bool banded = pattern == nullptr || pattern->banded != 0;
-  const int64_t reused = pattern == nullptr ? 1 : banded ? pattern->entries / rows + 2 : rows;
-  const int64_t cache = banded ? int64_t{24} << 10 : int64_t{768} << 10;
-  const int64_t fitting = cache / (reused * static_cast<int64_t>(sizeof(T))) / kStrip * kStrip;
-  return std::clamp(fitting, kStrip, 32 * kStrip);
-}
 
 template <class T>
 T gate_factor(const sigma_core& core) {
@@ -59,15 +45,10 @@ class Rows {
     values_ = permuted_.data();
   }
 
-  GatherRow<T> gather(int64_t i, T diagonal, const T* own, T* out) const {
+  SparseRow<T> operator()(int64_t i, T diagonal, const T* own, T* out) const {
     if (pointers_ == nullptr) return {diagonal, own, 0, nullptr, nullptr, out};
     const int32_t begin = pointers_[i];
     return {diagonal, own, pointers_[i + 1] - begin, indices_ + begin, values_ + begin, out};
-  }
-  BandRow<T> band(int64_t i, T diagonal, const T* own, T* out) const {
-    const int32_t begin = pointers_[i];
-    const int64_t first = indices_[begin];
-    return {diagonal, own, first, first + (pointers_[i + 1] - begin), values_ + begin, out};
   }
 
  private:
@@ -77,6 +58,80 @@ class Rows {
   std::vector<T> permuted_;
 };
 
+// The samples of the rows from i to before `end` (kBandRows at most) of a band, whose tiles of dots cover them.
+template <class T>
+void add_band_samples(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, int64_t i,
+                      int64_t end, T* samples) {
+  const int32_t* const begins = pattern.row_pointers;
+  const int32_t* const columns = pattern.column_indices;
+  // Rows beyond the last are not asked for: any other stands in for them.
+  const auto row = [&](const sigma_matrix& m, int64_t k) {
+    return static_cast<const T*>(m.data) + std::min(k, m.rows - 1) * m.stride;
+  };
+  for (int64_t j = columns[begins[i]]; j <= columns[begins[end] - 1]; j += kBandRows) {
+    const T* const left[kBandRows] = {row(a, i), row(a, i + 1), row(a, i + 2), row(a, i + 3)};
+    const T* const right[kBandRows] = {row(b, j), row(b, j + 1), row(b, j + 2), row(b, j + 3)};
+    T tile[kBandRows][kBandRows];
+    kernels<T>().tile_dots(a.columns, left, right, tile[0]);
+    for (int64_t k = i; k < end; ++k) {
+      // Where column j stands among the row's samples, or would stand.
+      const int64_t at = begins[k] + j - columns[begins[k]];
+      const int64_t until = std::min<int64_t>(begins[k + 1], at + kBandRows);
+      for (int64_t p = std::max<int64_t>(begins[k], at); p < until; ++p) samples[p] += tile[k - i][p - at];
+    }
+  }
+}
+
+template <class T>
+void sddmm_band(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
+  const Tiling tiling = tiling_for<T>(&pattern, pattern.size, a.columns);
+  std::fill(samples, samples + pattern.entries, T{0});
+  parallel_for(tiling.row_blocks, [&](int64_t task) {
+    const int64_t begin = task * tiling.rows;
+    const int64_t end = std::min(begin + tiling.rows, pattern.size);
+    for (int64_t t = 0; t < a.columns; t += tiling.tokens) {
+      const int64_t tokens = std::min(tiling.tokens, a.columns - t);
+      const sigma_matrix left = columns_of<T>(a, t, tokens), right = columns_of<T>(b, t, tokens);
+      for (int64_t i = begin; i < end; i += kBandRows) {
+        add_band_samples(pattern, left, right, i, std::min(i + kBandRows, end), samples);
+      }
+    }
+  });
+}
+
+// Tasks of the same rows go through other tokens, so that each slab is packed for all rows at once: every range of
+// tokens has its own sums, which are added up in order.
+template <class T>
+void sddmm_gather(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
+  const Tiling tiling = tiling_for<T>(&pattern, pattern.size, a.columns);
+  const bool packed = is_packed(&pattern);
+  const int64_t ranges = std::min<int64_t>(tiling.token_blocks, 16);
+  std::vector<T> sums(static_cast<size_t>(ranges * pattern.entries));
+  parallel_for(ranges * tiling.row_blocks, [&](int64_t task) {
+    const int64_t range = task / tiling.row_blocks;
+    const int64_t begin = task % tiling.row_blocks * tiling.rows;
+    const int64_t end = std::min(begin + tiling.rows, pattern.size);
+    T* const sum = sums.data() + range * pattern.entries;
+    const int64_t last = (range + 1) * tiling.token_blocks / ranges;
+    for (int64_t block = range * tiling.token_blocks / ranges; block < last; ++block) {
+      const int64_t t = block * tiling.tokens;
+      const int64_t tokens = std::min(tiling.tokens, a.columns - t);
+      const sigma_matrix right = packed ? packed_columns<T>(b, t, tokens) : columns_of<T>(b, t, tokens);
+      for (int64_t i = begin; i < end; ++i) {
+        const T* const left = static_cast<const T*>(a.data) + i * a.stride + t;
+        if (packed && i + 1 < end) prefetch(left + a.stride, tokens);
+        const int32_t first = pattern.row_pointers[i];
+        kernels<T>().dots(tokens, left, pattern.row_pointers[i + 1] - first, pattern.column_indices + first,
+                          static_cast<const T*>(right.data), right.stride, sum + first);
+      }
+    }
+  });
+  std::fill(samples, samples + pattern.entries, T{0});
+  for (int64_t range = 0; range < ranges; ++range) {
+    kernels<T>().add(pattern.entries, sums.data() + range * pattern.entries, samples);
+  }
+}
+
 }  // namespace
 
 // out (r, N) = C dense, or Cᵀ dense
@@ -84,28 +139,30 @@ template <class T>
 void spmm(const sigma_core& core, bool transpose, const sigma_matrix& dense, const sigma_matrix& out) {
   const T g = gate_factor<T>(core);
   const Rows<T> rows(core, transpose);
-  const bool banded = core.pattern != nullptr && core.pattern->banded != 0;
-  const T* const diagonal = static_cast<const T*>(core.diagonal);
-  const int64_t row_blocks = blocks(core.size, kRows);
-  const int64_t block = token_block<T>(core.pattern, core.size);
+  const bool banded = is_banded(core.pattern);
+  const bool packed = is_packed(core.pattern);
+  const Tiling tiling = tiling_for<T>(core.pattern, core.size, dense.columns);
 
-  parallel_for(row_blocks * blocks(dense.columns, block), [&](int64_t task) {
-    const int64_t end = std::min((task % row_blocks + 1) * kRows, core.size);
-    const int64_t first_token = task / row_blocks * block;
-    const int64_t tokens = std::min(block, dense.columns - first_token);
-    const T* const from = static_cast<const T*>(dense.data) + first_token;
-    T* const to = static_cast<T*>(out.data) + first_token;
-    const auto d = [&](int64_t i) { return diagonal_at<T>(core, i); };
-    const auto own = [&](int64_t i) { return diagonal != nullptr ? from + i * dense.stride : nullptr; };
-    int64_t i = task % row_blocks * kRows;
-    for (; banded && i + 2 <= end; i += 2) {
-      const BandRow<T> a = rows.band(i, d(i), own(i), to + i * out.stride);
-      const BandRow<T> b = rows.band(i + 1, d(i + 1), own(i + 1), to + (i + 1) * out.stride);
-      kernels<T>().band(tokens, &a, &b, g, from, dense.stride);
+  parallel_for(tiling.row_blocks * tiling.token_blocks, [&](int64_t task) {
+    const int64_t end = std::min((task % tiling.row_blocks + 1) * tiling.rows, core.size);
+    const int64_t first = task / tiling.row_blocks * tiling.tokens;
+    const int64_t tokens = std::min(tiling.tokens, dense.columns - first);
+    const sigma_matrix operand = packed ? packed_columns<T>(dense, first, tokens) : columns_of<T>(dense, first, tokens);
+    const T* const from = static_cast<const T*>(operand.data);
+    T* const to = static_cast<T*>(out.data) + first;
+    const auto row = [&](int64_t i) {
+      const T* const own = core.diagonal != nullptr ? from + i * operand.stride : nullptr;
+      return rows(i, diagonal_at<T>(core, i), own, to + i * out.stride);
+    };
+    int64_t i = task % tiling.row_blocks * tiling.rows;
+    for (; banded && i + kBandRows <= end; i += kBandRows) {
+      const SparseRow<T> group[kBandRows] = {row(i), row(i + 1), row(i + 2), row(i + 3)};
+      kernels<T>().band(tokens, group, g, from, operand.stride);
     }
     for (; i < end; ++i) {
-      const GatherRow<T> row = rows.gather(i, d(i), own(i), to + i * out.stride);
-      kernels<T>().gather(tokens, &row, g, from, dense.stride);
+      if (packed && i + 1 < end) prefetch(to + (i + 1) * out.stride, tokens);
+      const SparseRow<T> one = row(i);
+      kernels<T>().gather(tokens, &one, g, from, operand.stride);
     }
   });
 }
@@ -113,22 +170,14 @@ void spmm(const sigma_core& core, bool transpose, const sigma_matrix& dense, con
 // samples[p] = Σ_t a[i_p, t] b[j_p, t]: block after block of tokens, each block's dot in the kernel's fixed order
 template <class T>
 void sddmm(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
-  const T* const left = static_cast<const T*>(a.data);
-  const T* const right = static_cast<const T*>(b.data);
-  const int64_t block = token_block<T>(&pattern, pattern.size);
-  parallel_for(blocks(pattern.size, kRows), [&](int64_t task) {
-    const int64_t begin = task * kRows;
-    const int64_t end = std::min(begin + kRows, pattern.size);
-    std::fill(samples + pattern.row_pointers[begin], samples + pattern.row_pointers[end], T{0});
-    for (int64_t t = 0; t < a.columns; t += block) {
-      const int64_t tokens = std::min(block, a.columns - t);
-      for (int64_t i = begin; i < end; ++i) {
-        const int32_t first = pattern.row_pointers[i];
-        kernels<T>().dots(tokens, left + i * a.stride + t, pattern.row_pointers[i + 1] - first,
-                          pattern.column_indices + first, right + t, b.stride, samples + first);
-      }
-    }
-  });
+  if (!is_banded(&pattern)) {
+    sddmm_gather(pattern, a, b, samples);
+  } else if (pattern.entries > pattern.size) {
+    sddmm_band(pattern, a, b, samples);
+  } else {  // a band of one entry a row is the diagonal
+    std::fill(samples, samples + pattern.entries, T{0});
+    row_dots<T>(a, b, nullptr, samples);
+  }
 }
 
 // dvalues[p] += g samples[p]; dgate += g (1 - g) Σ_p values[p] samples[p]
@@ -146,6 +195,7 @@ void core_gradient(const sigma_core& core, const T* samples, T* dvalues, T* dgat
 // sums[i] += Σ_t a[i, t] b[i, t], where mask[i] > 0 if there is a mask
 template <class T>
 void row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, T* sums) {
+  constexpr int64_t kRows = 128;
   parallel_for(blocks(a.rows, kRows), [&](int64_t task) {
     for (int64_t i = task * kRows; i < std::min((task + 1) * kRows, a.rows); ++i) {
       if (mask != nullptr && !(mask[i] > 0)) continue;

@@ -1,0 +1,45 @@
+// JavaScript's own buffers: where they begin, and those that are free.
+#include <cstdint>
+
+#include "args.h"
+#include "bind.h"
+
+namespace sigma {
+namespace {
+
+constexpr uintptr_t kLine = 64;
+
+void require_buffer(Napi::Value value) {
+  if (!value.IsArrayBuffer()) throw ArgumentError("buffer: expected an ArrayBuffer");
+}
+
+// bufferPadding(buffer): bytes from its beginning to the next cache line
+Napi::Value buffer_padding(Args& args) {
+  require_buffer(args.value(0));
+  const auto address = reinterpret_cast<uintptr_t>(args.value(0).As<Napi::ArrayBuffer>().Data());
+  return Napi::Number::New(args.env(), static_cast<double>((kLine - address % kLine) % kLine));
+}
+
+// parkBuffer(buffer): for takeBuffer, as long as it is not collected
+Napi::Value park_buffer(Args& args) {
+  require_buffer(args.value(0));
+  args.environment().buffers.park(args.env(), args.value(0));
+  return args.env().Undefined();
+}
+
+// takeBuffer(byteLength): ArrayBuffer | undefined
+Napi::Value take_buffer(Args& args) {
+  const int64_t bytes = args.integer(0, "byteLength");
+  const napi_value buffer = args.environment().buffers.take(args.env(), static_cast<size_t>(bytes));
+  return buffer == nullptr ? args.env().Undefined() : Napi::Value(args.env(), buffer);
+}
+
+}  // namespace
+
+void bind_buffers(Napi::Object exports) {
+  export_function<buffer_padding>(exports, "bufferPadding");
+  export_function<park_buffer>(exports, "parkBuffer");
+  export_function<take_buffer>(exports, "takeBuffer");
+}
+
+}  // namespace sigma

@@ -1,0 +1,107 @@
+// How the sparse products go through matrices (r, N): in blocks of rows and tokens that stay in the cache.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <type_traits>
+
+#include "backend.h"
+#include "pool.h"
+#include "simd.h"
+
+namespace sigma::cpu {
+
+constexpr int64_t kLineBytes = 64;
+
+inline bool is_banded(const sigma_pattern* pattern) { return pattern != nullptr && pattern->banded != 0; }
+
+// Whether the rows of the dense operand are asked for so often, and in no order, that it pays to copy them together.
+inline bool is_packed(const sigma_pattern* pattern) {
+  return pattern != nullptr && pattern->banded == 0 && pattern->entries / 6 >= pattern->size;
+}
+
+// What a task computes: a block of rows on a block of tokens.
+struct Tiling {
+  int64_t rows, tokens;
+  int64_t row_blocks, token_blocks;
+};
+
+// Each task packs all rows of its tokens: a strip of the kernels, or half of one where only that fits the second-level
+// cache. Where there are few slabs, two tasks share each one's rows, and both pack it.
+template <class T>
+Tiling packed_tiling(int64_t rows, int64_t columns) {
+  const bool fits = rows * 8 * kLineBytes <= int64_t{768} << 10;
+  const int64_t tokens = (fits ? 8 : 4) * kLineBytes / static_cast<int64_t>(sizeof(T));
+  const int64_t token_blocks = blocks(columns, tokens);
+  const int64_t task_rows = token_blocks < 8 ? blocks(rows, 2) : rows;
+  return {task_rows, tokens, blocks(rows, task_rows), token_blocks};
+}
+
+// Tokens for which the rows that are live stay in the second-level cache, in blocks as even as whole strips allow: of a
+// band these are the ones it goes through at that time, of other patterns any.
+template <class T>
+Tiling direct_tiling(const sigma_pattern* pattern, int64_t rows, int64_t columns) {
+  constexpr int64_t kRows = 64, kCache = int64_t{256} << 10, kStrip = 4 * kLineBytes / static_cast<int64_t>(sizeof(T));
+  const int64_t band = pattern == nullptr ? 1 : pattern->entries / rows;
+  const int64_t live = pattern == nullptr || is_banded(pattern) ? band + 2 * kBandRows : blocks(rows, 3);
+  const int64_t fitting = kCache / (live * static_cast<int64_t>(sizeof(T))) / kStrip * kStrip;
+  const int64_t token_blocks = blocks(columns, std::clamp(fitting, kStrip, 32 * kStrip));
+  const int64_t tokens = blocks(columns, token_blocks * kStrip) * kStrip;
+  return {kRows, tokens, blocks(rows, kRows), blocks(columns, tokens)};
+}
+
+template <class T>
+Tiling tiling_for(const sigma_pattern* pattern, int64_t rows, int64_t columns) {
+  if (rows == 0 || columns == 0) return {};
+  return is_packed(pattern) ? packed_tiling<T>(rows, columns) : direct_tiling<T>(pattern, rows, columns);
+}
+
+// This thread's scratch memory, at least so large; what it held is lost. Kept, since new pages cost more than a slab.
+inline void* thread_scratch(size_t bytes) {
+  struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+  };
+  thread_local std::unique_ptr<void, Free> memory;
+  thread_local size_t size = 0;
+  if (size < bytes) {
+    size = 0;
+    memory.reset();
+    memory.reset(std::aligned_alloc(kLineBytes, bytes));
+    if (memory == nullptr) throw std::bad_alloc();
+    size = bytes;
+  }
+  return memory.get();
+}
+
+// Columns of a matrix, where they are.
+template <class T>
+sigma_matrix columns_of(const sigma_matrix& matrix, int64_t first, int64_t columns) {
+  return {static_cast<T*>(matrix.data) + first, matrix.rows, columns, matrix.stride};
+}
+
+// A copy of columns in this thread's scratch memory, valid until its next one: close together, so that they take few
+// pages, and each row starting at a line of the cache, in sets of its own.
+template <class T>
+sigma_matrix packed_columns(const sigma_matrix& matrix, int64_t first, int64_t columns) {
+  constexpr int64_t kLine = kLineBytes / static_cast<int64_t>(sizeof(T));
+  const int64_t stride = blocks(columns, kLine) * kLine;
+  T* const slab = static_cast<T*>(thread_scratch(static_cast<size_t>(matrix.rows * stride) * sizeof(T)));
+  const T* const from = static_cast<const T*>(matrix.data) + first;
+  for (int64_t i = 0; i < matrix.rows; ++i) {
+    std::memcpy(slab + i * stride, from + i * matrix.stride, static_cast<size_t>(columns) * sizeof(T));
+  }
+  return {slab, matrix.rows, columns, stride};
+}
+
+// A short piece of a row is no stream that the hardware would foresee.
+template <class T>
+void prefetch(T* row, int64_t tokens) {
+  constexpr int64_t kLine = kLineBytes / static_cast<int64_t>(sizeof(T));
+  for (int64_t t = 0; t < tokens; t += kLine) __builtin_prefetch(row + t, std::is_const_v<T> ? 0 : 1);
+}
+
+}  // namespace sigma::cpu
