@@ -145,7 +145,7 @@ class Reduction {
       factors = row + j;
     }
     const auto add = [&](const T* columns, int entries, const T* values) {
-      const GatherRow<T> sum{T{1}, w + top, entries, kIndices, values, w + top};
+      const SparseRow<T> sum{T{1}, w + top, entries, kIndices, values, w + top};
       kernels<T>().gather(count, &sum, T{1}, columns, stride);
     };
     if (j > begin) add(behind, kSweep, factors);

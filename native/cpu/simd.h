@@ -36,6 +36,8 @@ struct Kernels {
   void (*tile_dots)(int64_t count, const T* const* a, const T* const* b, T* sums);
   // Σ_t a[t] · b[t] in an order fixed by count.
   T (*dot)(int64_t count, const T* a, const T* b);
+  // w[t] += Σ_k x[k] · a[k · stride + t] and sums[k] = Σ_t v[t] · b[k · stride + t] for k = 0 … 3; a and b may be one.
+  void (*sweep)(int64_t count, int64_t stride, const T* a, const T* x, T* w, const T* b, const T* v, T* sums);
   // sums[j] += a[j]
   void (*add)(int64_t count, const T* a, T* sums);
   void (*adamw)(int64_t count, const sigma_adamw* options, T* parameter, const T* gradient, T* m, T* v);
