@@ -16,11 +16,12 @@ struct Free {
 template <class T>
 using Numbers = std::unique_ptr<T[], Free>;
 
-// From a cache line on, of no particular content.
+// Of no particular content; what is large begins on a cache line, for which the allocator takes longer.
 template <class T>
 Numbers<T> numbers(size_t count) {
+  constexpr size_t kSmall = 1024;
   const size_t bytes = (std::max<size_t>(1, count) * sizeof(T) + kCacheLine - 1) / kCacheLine * kCacheLine;
-  void* const memory = std::aligned_alloc(kCacheLine, bytes);
+  void* const memory = bytes < kSmall ? std::malloc(bytes) : std::aligned_alloc(kCacheLine, bytes);
   if (memory == nullptr) throw std::bad_alloc();
   return Numbers<T>(static_cast<T*>(memory));
 }
