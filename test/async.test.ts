@@ -266,6 +266,36 @@ t.test('the number of threads changes meanwhile', async (t) => {
   disposeAll(...list);
 });
 
+t.test('more threads let in those who wait, fewer let nobody in', { skip: cpuOnly }, async (t) => {
+  const before = threads();
+  const a = gaussian(seeded(1), [80, 80], 'float32');
+  const several = () => Promise.all(Array.from({ length: 6 }, () => svd(a)));
+  for (const [first, then, most] of [
+    [1, 2, 2],
+    [2, 1, 1],
+  ] as const) {
+    setThreads(first);
+    let later = 0;
+    let running = () => 0;
+    await watchSvd(
+      async (calls) => {
+        running = () => calls.running;
+        const results = await several();
+        t.equal(later, most, `${first} thread(s), then ${then}`);
+        t.equal(calls.begun, 6, 'all are done');
+        disposeSvd(...results);
+      },
+      (call) => {
+        if (call === 3) setThreads(then);
+        // From the fifth on, all who began before the change have left.
+        if (call >= 5) later = Math.max(later, running());
+      },
+    );
+  }
+  setThreads(before);
+  a.dispose();
+});
+
 t.test('memory shared with other threads', { skip: cpuOnly }, async (t) => {
   // Another thread may write it at any time, so it may be refused; what is taken must be computed right.
   const shared = new Float32Array(new SharedArrayBuffer(36 * 4));

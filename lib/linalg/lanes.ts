@@ -4,7 +4,7 @@ export class Lanes {
   #inside = 0;
   readonly #waiting: (() => void)[] = [];
 
-  /** `most` is asked at each entry. */
+  /** `most` is asked whenever somebody comes or goes. */
   constructor(most: () => number) {
     this.#most = most;
   }
@@ -15,15 +15,27 @@ export class Lanes {
 
   /** Nothing to wait for where a place is free: the caller then goes on at once. */
   enter(): Promise<void> | undefined {
-    if (this.#inside >= this.most) return new Promise((resolve) => this.#waiting.push(resolve));
-    this.#inside += 1;
-    return undefined;
+    if (this.#waiting.length === 0 && this.#inside < this.most) {
+      this.#inside += 1;
+      return undefined;
+    }
+    const entered = new Promise<void>((resolve) => this.#waiting.push(resolve));
+    this.#admit();
+    return entered;
   }
 
-  /** Hands the place to whoever has waited longest. */
   leave(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#inside -= 1;
-    else next();
+    this.#inside -= 1;
+    this.#admit();
+  }
+
+  /** As many as fit now: the limit may have changed since they came. */
+  #admit(): void {
+    while (this.#inside < this.most) {
+      const next = this.#waiting.shift();
+      if (next === undefined) return;
+      this.#inside += 1;
+      next();
+    }
   }
 }
