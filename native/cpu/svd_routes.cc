@@ -106,6 +106,10 @@ void apply_orthogonal(bool left, const Columns<T>& a, const T* tau, const Column
 // Below this many numbers the calls cost more than the arithmetic: LAPACK's own routine makes the fewest.
 constexpr size_t kTiny = 24 * 24;
 
+// LAPACK's divide and conquer counts its workspace, 3 r² + 7 r numbers, with 32 bits, and does not notice where they
+// overflow.
+bool can_divide(int64_t r) { return 3 * r * r + 7 * r <= std::numeric_limits<int>::max(); }
+
 // From this ratio of the sides on QR first is cheaper.
 bool much_longer(int64_t longer, int64_t shorter) { return 6 * longer >= 11 * shorter; }
 
@@ -113,6 +117,10 @@ bool much_longer(int64_t longer, int64_t shorter) { return 6 * longer >= 11 * sh
 
 template <class T>
 bool svd_gesdd(const SvdProblem<T>& p) {
+  if (!can_divide(p.r)) {
+    throw Failure(SIGMA_UNSUPPORTED,
+                  "the shorter side, " + std::to_string(p.r) + ", is beyond the 32-bit workspace of LAPACK's gesdd");
+  }
   const auto a = copy_of(p);
   const auto iwork = numbers<int>(8 * static_cast<size_t>(p.r));
   T query = 0;
@@ -135,6 +143,7 @@ bool svd_gesvd(const SvdProblem<T>& p) {
 template <class T>
 bool svd_divide_and_conquer(const SvdProblem<T>& p) {
   if (p.size() < kTiny) return svd_gesdd(p);
+  if (!can_divide(p.r)) return false;
   const auto copy = copy_of(p);
   const T scale = safe_scale(copy.get(), p.size());
   if (scale != 1) std::transform(copy.get(), copy.get() + p.size(), copy.get(), [&](T x) { return x * scale; });

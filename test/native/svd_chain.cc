@@ -60,8 +60,27 @@ bool solves(std::initializer_list<sigma::cpu::SvdRoute<T>> chain, int rows, int 
   return true;
 }
 
+// Whether divide and conquer fills all of its results, and right. Large ones go in several tiles of vectors.
+template <class T>
+bool divides(int rows, int columns) {
+  const auto a = random_numbers<T>(int64_t{rows} * columns, 17);
+  const auto r = static_cast<size_t>(std::min(rows, columns));
+  constexpr T nan = std::numeric_limits<T>::quiet_NaN();
+  std::vector<T> u(static_cast<size_t>(rows) * r, nan), s(r, nan), vt(r * static_cast<size_t>(columns), nan);
+  const SvdProblem<T> p(rows, columns, a.data(), u.data(), s.data(), vt.data());
+  if (!sigma::cpu::svd_divide_and_conquer(p)) return false;
+  const auto quality = sigma::cpu::probe(p);
+  return quality.residual <= 2 * sigma::cpu::kResidual<T> && quality.orthogonality <= 2 * sigma::cpu::kOrthogonality<T>;
+}
+
 template <class T>
 void chain() {
+  std::vector<std::array<int, 2>> shapes = {{5, 7}, {30, 41}, {41, 30}, {190, 200}};
+  if (sizeof(T) == 4)
+    shapes.insert(shapes.end(), {{1030, 1030}, {1030, 1200}, {1200, 1030}, {1030, 1900}, {1900, 1030}});
+  for (const auto& [rows, columns] : shapes) {
+    expect(divides<T>(rows, columns), "divide and conquer fills u, s and vt");
+  }
   constexpr auto dc = sigma::cpu::svd_divide_and_conquer<T>;
   for (const auto& [rows, columns] : std::vector<std::array<int, 2>>{{30, 30}, {90, 20}, {20, 90}, {41, 30}}) {
     // The last are the largest and smallest numbers whose sums and products a matrix of this size still has.
