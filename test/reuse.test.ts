@@ -2,6 +2,9 @@
  * Large results begin on a cache line, and serve later results when they are disposed, but never where somebody may still
  * see them. What lies ready to be used again is asked for at the addon.
  */
+import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import {
   AdamW,
   clipGradNorm,
@@ -291,6 +294,16 @@ t.test('only so many lie ready', { skip: cpuOnly }, async (t) => {
   for (const bad of [-1, 1.5, Number.NaN, '8', undefined]) {
     throwsSigma(t, () => call('takeBuffer', bad), 'INVALID_ARGUMENT', `${bad}`, 'byteLength');
   }
+});
+
+t.test('what lies ready may be collected', { skip: cpuOnly }, async (t) => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const bytes = 123_456;
+  call('parkBuffer', new ArrayBuffer(bytes));
+  await setImmediate();
+  collect();
+  t.equal(call('takeBuffer', bytes), undefined, 'it is held weakly');
 });
 
 t.test('a getter that disposes an operand in the middle of a call', { skip: cpuOnly }, async (t) => {
