@@ -10,12 +10,13 @@
 #include <type_traits>
 
 #include "backend.h"
+#include "columns.h"
 #include "pool.h"
 #include "simd.h"
 
 namespace sigma::cpu {
 
-constexpr int64_t kLineBytes = 64;
+constexpr auto kLineBytes = static_cast<int64_t>(kCacheLine);
 
 inline bool is_banded(const sigma_pattern* pattern) { return pattern != nullptr && pattern->banded != 0; }
 
@@ -62,15 +63,12 @@ Tiling tiling_for(const sigma_pattern* pattern, int64_t rows, int64_t columns) {
 
 // This thread's scratch memory, at least so large; what it held is lost. Kept, since new pages cost more than a slab.
 inline void* thread_scratch(size_t bytes) {
-  struct Free {
-    void operator()(void* memory) const { std::free(memory); }
-  };
   thread_local std::unique_ptr<void, Free> memory;
   thread_local size_t size = 0;
   if (size < bytes) {
     size = 0;
     memory.reset();
-    memory.reset(std::aligned_alloc(kLineBytes, bytes));
+    memory.reset(std::aligned_alloc(kCacheLine, bytes));
     if (memory == nullptr) throw std::bad_alloc();
     size = bytes;
   }
