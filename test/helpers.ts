@@ -148,15 +148,25 @@ export interface Tolerance {
   readonly rtol: number;
 }
 
-/** |actual − expected| ≤ atol · max|expected| + rtol · |expected| for every entry; reports the worst one. */
-export function assertClose(t: Check, actual: Values, expected: Values, tolerance: Tolerance, label: string): void {
+/**
+ * |actual − expected| ≤ atol · max|expected| + rtol · |expected| for every entry; reports the worst one. `size` is that of
+ * the terms, for a sum in which they may cancel.
+ */
+export function assertClose(
+  t: Check,
+  actual: Values,
+  expected: Values,
+  tolerance: Tolerance,
+  label: string,
+  size = 0,
+): void {
   const found = values(actual);
   const wanted = values(expected);
   if (found.length !== wanted.length) {
     t.equal(found.length, wanted.length, `${label}: as many entries`);
     return;
   }
-  let scale = 0;
+  let scale = size;
   for (let i = 0; i < wanted.length; i++) scale = Math.max(scale, Math.abs(at(wanted, i)));
   let worst = 0;
   let where = -1;

@@ -189,6 +189,8 @@ export interface Gradients {
   readonly m: Float64Array;
   /** dγ; 0 where M is not gated. */
   readonly gate: number;
+  /** What dγ would be if none of its terms cancelled another. */
+  readonly gateSize: number;
 }
 
 export function backward(operator: Operator, x: Matrix, dy: Matrix): Gradients {
@@ -201,7 +203,8 @@ export function backward(operator: Operator, x: Matrix, dy: Matrix): Gradients {
   const g = strength(operator);
   const slots = operator.m ? coordinates(operator.m.pattern) : [];
   const dots = slots.map(({ row, column }) => entry(k, row, column));
-  const dg = dots.reduce((sum, dot, slot) => sum + dot * at(operator.m?.values ?? [], slot), 0);
+  const terms = dots.map((dot, slot) => dot * at(operator.m?.values ?? [], slot));
+  const gated = operator.gate === undefined ? 0 : g * (1 - g);
   const bias = new Float64Array(dy.columns);
   for (let t = 0; t < dy.rows; t++) for (let i = 0; i < dy.columns; i++) bias[i] = at(bias, i) + entry(dy, t, i);
   return {
@@ -209,6 +212,7 @@ export function backward(operator: Operator, x: Matrix, dy: Matrix): Gradients {
     bias,
     sigma: Float64Array.from({ length: k.rows }, (_, i) => entry(k, i, i)),
     m: Float64Array.from(dots, (dot) => g * dot),
-    gate: operator.gate === undefined ? 0 : g * (1 - g) * dg,
+    gate: gated * terms.reduce((sum, term) => sum + term, 0),
+    gateSize: gated * terms.reduce((sum, term) => sum + Math.abs(term), 0),
   };
 }
