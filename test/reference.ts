@@ -189,7 +189,7 @@ export interface Gradients {
   readonly m: Float64Array;
   /** dγ; 0 where M is not gated. */
   readonly gate: number;
-  /** What dγ would be if none of its terms cancelled another. */
+  /** The size of the terms of dγ, which may cancel: the root of the sum of their squares, as their errors add up. */
   readonly gateSize: number;
 }
 
@@ -213,6 +213,6 @@ export function backward(operator: Operator, x: Matrix, dy: Matrix): Gradients {
     sigma: Float64Array.from({ length: k.rows }, (_, i) => entry(k, i, i)),
     m: Float64Array.from(dots, (dot) => g * dot),
     gate: gated * terms.reduce((sum, term) => sum + term, 0),
-    gateSize: gated * terms.reduce((sum, term) => sum + Math.abs(term), 0),
+    gateSize: gated * Math.hypot(...terms),
   };
 }
