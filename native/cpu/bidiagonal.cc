@@ -23,9 +23,6 @@ constexpr int64_t kShare = int64_t{1} << 19;
 constexpr int64_t kParts = 4;
 
 template <class T>
-constexpr int kLine = static_cast<int>(kCacheLine / sizeof(T));
-
-template <class T>
 int aligned_down(int i) {
   return i / kLine<T> * kLine<T>;
 }

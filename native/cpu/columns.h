@@ -9,6 +9,9 @@
 namespace sigma::cpu {
 
 constexpr size_t kCacheLine = 64;
+// Numbers of a type in a line.
+template <class T>
+constexpr int kLine = static_cast<int>(kCacheLine / sizeof(T));
 
 struct Free {
   void operator()(void* memory) const { std::free(memory); }

@@ -16,8 +16,6 @@
 
 namespace sigma::cpu {
 
-constexpr auto kLineBytes = static_cast<int64_t>(kCacheLine);
-
 inline bool is_banded(const sigma_pattern* pattern) { return pattern != nullptr && pattern->banded != 0; }
 
 // Whether the rows of the dense operand are asked for so often, and in no order, that it pays to copy them together.
@@ -35,8 +33,8 @@ struct Tiling {
 // cache. Where there are few slabs, two tasks share each one's rows, and both pack it.
 template <class T>
 Tiling packed_tiling(int64_t rows, int64_t columns) {
-  const bool fits = rows * 8 * kLineBytes <= int64_t{768} << 10;
-  const int64_t tokens = (fits ? 8 : 4) * kLineBytes / static_cast<int64_t>(sizeof(T));
+  const bool fits = rows * 8 * static_cast<int64_t>(kCacheLine) <= int64_t{768} << 10;
+  const int64_t tokens = (fits ? 8 : 4) * kLine<T>;
   const int64_t token_blocks = blocks(columns, tokens);
   const int64_t task_rows = token_blocks < 8 ? blocks(rows, 2) : rows;
   return {task_rows, tokens, blocks(rows, task_rows), token_blocks};
@@ -46,7 +44,7 @@ Tiling packed_tiling(int64_t rows, int64_t columns) {
 // band these are the ones it goes through at that time, of other patterns any.
 template <class T>
 Tiling direct_tiling(const sigma_pattern* pattern, int64_t rows, int64_t columns) {
-  constexpr int64_t kRows = 64, kCache = int64_t{256} << 10, kStrip = 4 * kLineBytes / static_cast<int64_t>(sizeof(T));
+  constexpr int64_t kRows = 64, kCache = int64_t{256} << 10, kStrip = 4 * kLine<T>;
   const int64_t band = pattern == nullptr ? 1 : pattern->entries / rows;
   const int64_t live = pattern == nullptr || is_banded(pattern) ? band + 2 * kBandRows : blocks(rows, 3);
   const int64_t fitting = kCache / (live * static_cast<int64_t>(sizeof(T))) / kStrip * kStrip;
@@ -85,8 +83,7 @@ sigma_matrix columns_of(const sigma_matrix& matrix, int64_t first, int64_t colum
 // pages, and each row starting at a line of the cache, in sets of its own.
 template <class T>
 sigma_matrix packed_columns(const sigma_matrix& matrix, int64_t first, int64_t columns) {
-  constexpr int64_t kLine = kLineBytes / static_cast<int64_t>(sizeof(T));
-  const int64_t stride = blocks(columns, kLine) * kLine;
+  const int64_t stride = blocks(columns, kLine<T>) * kLine<T>;
   T* const slab = static_cast<T*>(thread_scratch(static_cast<size_t>(matrix.rows * stride) * sizeof(T)));
   const T* const from = static_cast<const T*>(matrix.data) + first;
   for (int64_t i = 0; i < matrix.rows; ++i) {
@@ -98,8 +95,7 @@ sigma_matrix packed_columns(const sigma_matrix& matrix, int64_t first, int64_t c
 // A short piece of a row is no stream that the hardware would foresee.
 template <class T>
 void prefetch(T* row, int64_t tokens) {
-  constexpr int64_t kLine = kLineBytes / static_cast<int64_t>(sizeof(T));
-  for (int64_t t = 0; t < tokens; t += kLine) __builtin_prefetch(row + t, std::is_const_v<T> ? 0 : 1);
+  for (int64_t t = 0; t < tokens; t += kLine<T>) __builtin_prefetch(row + t, std::is_const_v<T> ? 0 : 1);
 }
 
 }  // namespace sigma::cpu
