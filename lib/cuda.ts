@@ -23,7 +23,7 @@ export interface DeviceStatus {
   readonly backend?: string;
 }
 
-/** In the order of sigma_reason in native/backend.h. */
+/** In the order of sigma_reason in native/contract/backend.h. */
 const reasons = [undefined, 'ABI_MISMATCH', 'NO_DRIVER', 'DRIVER_TOO_OLD', 'NO_DEVICE', 'NO_LIBRARY'] as const;
 
 const file = 'libsigmatune_cuda.so';

@@ -30,7 +30,7 @@ export interface SvdProblem {
 export interface OpenedBackend {
   /** What the loader said, where the library could not be opened. */
   readonly loadError?: string;
-  /** A sigma_reason of native/backend.h; 0 is available. */
+  /** A sigma_reason of native/contract/backend.h; 0 is available. */
   readonly reason: number;
   readonly detail: string;
   /** A line for each place. */
@@ -41,22 +41,28 @@ export interface OpenedBackend {
   readonly devices?: readonly { readonly name: string; readonly memoryBytes: number; readonly capability: string }[];
 }
 
-/** The operator's terms, in the order in which every adapter call takes them. */
-export type LayerArguments = readonly [
-  inFeatures: number,
-  outFeatures: number,
-  rank: number,
-  base: Operand | null,
-  u: Operand,
-  vt: Operand,
-  diagonal: Operand | null,
-  origin: Operand | null,
-  rectified: boolean,
-  pattern: PatternHandle | null,
-  values: Operand | null,
-  gate: Operand | null,
-  bias: Operand | null,
-];
+/** The terms of an adapter's operator on the native side, which does not keep their memory alive. */
+export type LayerHandle = { readonly __layer: unique symbol };
+
+/** What `layer` makes a handle of. */
+export interface LayerTerms {
+  readonly in: number;
+  readonly out: number;
+  readonly rank: number;
+  readonly base: Operand | null;
+  readonly u: Operand;
+  readonly vt: Operand;
+  readonly diagonal: Operand | null;
+  readonly origin: Operand | null;
+  readonly rectified: boolean;
+  readonly pattern: PatternHandle | null;
+  readonly values: Operand | null;
+  readonly gate: Operand | null;
+  readonly bias: Operand | null;
+}
+
+/** Copies of what training may change, each null where the layer's own is to be used. */
+export type SnapshotArguments = readonly [diagonal: Operand | null, values: Operand | null, gate: Operand | null];
 
 export type GradientArguments = readonly [
   diagonal: Operand | null,
@@ -80,6 +86,9 @@ export interface Native {
   takeBuffer(byteLength: number): ArrayBuffer | undefined;
 
   deviceOpen(path: string): OpenedBackend;
+  /** Whether a device's backend has a kernel for vectors of type `real` and matrices of these types, in the order in which
+   * native/contract/backend.h has them; -1 is the CPU. */
+  supports(device: number, operation: string, real: string, dtypes: readonly string[]): boolean;
   /** -1 is the CPU. */
   timerStart(device: number): void;
   timerStop(device: number): number;
@@ -119,11 +128,13 @@ export interface Native {
   spmm(pattern: PatternHandle, values: Operand, dense: Operand, out: Operand, tokens: number, transpose: boolean): void;
   sddmm(pattern: PatternHandle, a: Operand, b: Operand, out: Operand, tokens: number): void;
 
+  layer(terms: LayerTerms): LayerHandle;
   adapterSavedLength(rank: number, tokens: number): number;
-  adapterForward(...call: [...LayerArguments, x: Operand, y: Operand, saved: Operand | null, tokens: number]): void;
+  adapterForward(layer: LayerHandle, x: Operand, y: Operand, saved: Operand | null, tokens: number): void;
   adapterBackward(
     ...call: [
-      ...LayerArguments,
+      layer: LayerHandle,
+      ...SnapshotArguments,
       saved: Operand | null,
       x: Operand | null,
       dy: Operand,
@@ -132,8 +143,8 @@ export interface Native {
       tokens: number,
     ]
   ): void;
-  adapterMerge(...call: [...LayerArguments, merged: Operand]): void;
-  adapterProject(...call: [...LayerArguments, g: Operand, ...GradientArguments]): void;
+  adapterMerge(layer: LayerHandle, merged: Operand): void;
+  adapterProject(...call: [layer: LayerHandle, ...SnapshotArguments, g: Operand, ...GradientArguments]): void;
   weightForward(
     weight: Operand,
     bias: Operand | null,

@@ -26,13 +26,12 @@ const users = ['test', 'bench', 'examples'];
 
 /** native/: what a folder's files may include besides their own folder and the C++ library. The first match counts. */
 const native = [
-  { folder: 'native/backend.h', sees: [] },
-  { folder: 'native/addon', sees: ['native/backend.h', 'native/recipes', 'Node'] },
-  { folder: 'native/recipes', sees: ['native/backend.h'] },
-  { folder: 'native/guard.h', sees: ['native/backend.h'] },
-  { folder: 'native/cpu', sees: ['native/backend.h', 'native/guard.h', 'BLAS'] },
-  { folder: 'native/cuda/kernels', sees: ['native/backend.h'] },
-  { folder: 'native/cuda', sees: ['native/backend.h', 'native/guard.h', 'CUDA'] },
+  { folder: 'native/contract', sees: [] },
+  { folder: 'native/addon', sees: ['native/contract', 'native/recipes', 'Node'] },
+  { folder: 'native/recipes', sees: ['native/contract'] },
+  { folder: 'native/cpu', sees: ['native/contract', 'BLAS'] },
+  { folder: 'native/cuda/kernels', sees: ['native/contract'] },
+  { folder: 'native/cuda', sees: ['native/contract', 'CUDA'] },
 ];
 
 /** Headers from elsewhere that only some folders may see. Others, such as the C++ library's, are everyone's. */

@@ -118,12 +118,17 @@ t.test('adapters', async (t) => {
     values: single(2),
     gate: null,
   };
-  const layer = (more: object): unknown[] => [3, 4, 2, ...Object.values({ ...terms, bias: null, ...more })];
+  const kept: unknown[] = []; // a handle does not keep its operands alive
+  const layer = (more: object): unknown => {
+    const all = { in: 3, out: 4, rank: 2, ...terms, bias: null, ...more };
+    kept.push(all);
+    return call('layer', all);
+  };
   const saved = call('adapterSavedLength', 2, 5) as number;
   const forward =
-    (more: object, x = single(15), y: unknown = single(20), kept: unknown = single(saved)) =>
+    (more: object, x = single(15), y: unknown = single(20), p: unknown = single(saved)) =>
     () =>
-      call('adapterForward', ...layer(more), x, y, kept, 5);
+      call('adapterForward', layer(more), x, y, p, 5);
   forward({})();
   const larger = call('pattern', Int32Array.of(0, 1, 2, 3), Int32Array.of(0, 1, 2));
   for (const [name, wrong] of [
@@ -140,22 +145,40 @@ t.test('adapters', async (t) => {
   ] as const) {
     throwsSigma(t, forward({ [name]: wrong }), 'INVALID_ARGUMENT', name, name);
   }
+  for (const bad of [{}, null, 5, pattern]) {
+    const use = () => call('adapterForward', bad, single(15), single(20), null, 5);
+    throwsSigma(t, use, 'INVALID_ARGUMENT', 'no handle', 'layer');
+  }
+  for (const name of ['in', 'out', 'rank']) {
+    throwsSigma(t, () => layer({ [name]: 0 }), 'INVALID_ARGUMENT', name, name);
+    throwsSigma(t, forward({ [name]: 7 }), 'INVALID_ARGUMENT', `another ${name}`);
+  }
+  throwsSigma(t, forward({ values: null }), 'INVALID_ARGUMENT', 'no values', 'values');
+  throwsSigma(t, () => layer({ u: 5 }), 'INVALID_ARGUMENT', 'no operand', 'u');
   throwsSigma(t, forward({ pattern: larger, values: single(3) }), 'INVALID_ARGUMENT', 'a larger core', 'pattern');
   throwsSigma(t, forward({}, single(14)), 'INVALID_ARGUMENT', 'x', 'x', '15', '14');
   throwsSigma(t, forward({}, single(15), single(21)), 'INVALID_ARGUMENT', 'y', 'y', '20', '21');
   throwsSigma(t, forward({}, single(15), single(20), single(saved - 1)), 'INVALID_ARGUMENT', 'saved', 'saved');
 
   const none = [null, null, null, null];
+  const absent: unknown[] = [null, null, null];
   const backward =
-    (kept: unknown, dy: unknown, dx: unknown, gradients: unknown[], x: unknown = null) =>
+    (p: unknown, dy: unknown, dx: unknown, gradients: unknown[], x: unknown = null, snapshot = absent) =>
     () =>
-      call('adapterBackward', ...layer({}), kept, x, dy, dx, ...gradients, 5);
+      call('adapterBackward', layer({}), ...snapshot, p, x, dy, dx, ...gradients, 5);
   backward(null, single(20), single(15), none)();
   backward(null, single(20), null, [single(2), null, null, null], single(15))();
+  backward(single(saved), single(20), null, [single(2), null, null, null], null, [single(2), single(2), null])();
+  for (const [i, name] of ['diagonal', 'values', 'gate'].entries()) {
+    const wrong = absent.map((_, j) => (i === j ? single(9) : null));
+    throwsSigma(t, backward(null, single(20), null, none, null, wrong), 'INVALID_ARGUMENT', `snapshot, ${name}`, name);
+  }
+  throwsSigma(t, backward(double(saved), single(20), null, none), 'INVALID_ARGUMENT', 'saved in another type', 'saved');
   throwsSigma(t, backward(single(saved), single(19), null, none), 'INVALID_ARGUMENT', 'dy', 'dy', '20', '19');
   throwsSigma(t, backward(single(saved), single(20), single(14), none), 'INVALID_ARGUMENT', 'dx', 'dx', '15', '14');
   throwsSigma(t, backward(null, single(20), null, none, single(14)), 'INVALID_ARGUMENT', 'x', 'x', '15', '14');
-  const project = (g: unknown, gradients: unknown[]) => () => call('adapterProject', ...layer({}), g, ...gradients);
+  const project = (g: unknown, gradients: unknown[]) => () =>
+    call('adapterProject', layer({}), ...absent, g, ...gradients);
   project(single(12), none)();
   throwsSigma(t, project(single(11), none), 'INVALID_ARGUMENT', 'g', 'g', '12', '11');
   for (const gradients of [

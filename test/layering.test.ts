@@ -26,10 +26,13 @@ t.test('what the layers allow passes', async (t) => {
       'device.ts': "// import './adapters/svft.js'\nconst text = \"import './index.js'\";",
     },
     native: {
-      'backend.h': '#include <stdint.h>',
-      addon: { 'addon.cc': '#include <napi.h>\n#include "backend.h"\n#include "recipes/adapter.h"' },
-      recipes: { 'adapter.h': '#include "backend.h"' },
-      cpu: { 'svd.cc': '#include <cblas.h>\n#include "backend.h"\n#include "ops.h"\n#include <vector>', 'ops.h': '' },
+      contract: { 'backend.h': '#include <stdint.h>' },
+      addon: { 'addon.cc': '#include <napi.h>\n#include "contract/backend.h"\n#include "recipes/adapter.h"' },
+      recipes: { 'adapter.h': '#include "contract/backend.h"' },
+      cpu: {
+        'svd.cc': '#include <cblas.h>\n#include "contract/backend.h"\n#include "ops.h"\n#include <vector>',
+        'ops.h': '',
+      },
       cuda: { 'svd.cu': '#include <cuda_runtime.h>\n#include "kernels/svd.cuh"', kernels: { 'svd.cuh': '' } },
     },
     test: { 'svd.test.ts': "import { svd } from 'sigmatune';\nimport './helpers.js';" },
@@ -48,7 +51,7 @@ t.test('each forbidden import is told', async (t) => {
       'device.ts': "import { helper } from '../test/helpers.js';",
     },
     native: {
-      'backend.h': '#include <cblas.h>',
+      contract: { 'backend.h': '#include <cblas.h>' },
       addon: { 'addon.cc': '#include "cpu/ops.h"', 'args.h': '' },
       recipes: { 'adapter.cc': '#include <lapacke.h>' },
       cpu: {
@@ -73,7 +76,7 @@ t.test('each forbidden import is told', async (t) => {
     'lib/sparse/csr.ts: sparse must not import lib/linalg/svd.ts',
     'lib/tensor/tensor.ts: tensor must not import lib/linalg/svd.ts',
     'native/addon/addon.cc: native/addon must not include native/cpu/ops.h',
-    'native/backend.h: native/backend.h must not include cblas.h',
+    'native/contract/backend.h: native/contract must not include cblas.h',
     'native/cpu/sparse.cc: native/cpu must not include node_api.h',
     'native/cpu/svd.cc: native/cpu must not include napi.h',
     'native/cpu/svd.cc: native/cpu must not include native/addon/args.h',

@@ -65,7 +65,7 @@ t.test('the packed package works with nothing but Node', { timeout: ten }, async
       'LICENSE',
       'dist/index.js',
       'dist/index.d.ts',
-      'native/backend.h',
+      'native/contract/backend.h',
       'binding.gyp',
     ]) {
       t.ok(files.includes(needed), needed);

@@ -188,12 +188,16 @@ export async function decomposeWhole(site: Site): Promise<Svd> {
  * numbers where nothing was trained; U C Vᵀ afterwards, the same to rounding.
  */
 export function mergeOnBase(site: Site, factored: Terms, sigma: Tensor<Real>): () => Terms {
+  let onBase: Terms | undefined;
   return () => {
     const base = site.borrowedWeight();
     if (base === undefined) return factored;
-    const { diagonal, ...others } = factored;
-    // A diagonal that is σ itself is in the base already; one that is trained adds what it has moved by.
-    return diagonal === sigma ? { ...others, base } : { ...factored, base, origin: sigma };
+    if (onBase === undefined) {
+      const { diagonal, ...others } = factored;
+      // A diagonal that is σ itself is in the base already; one that is trained adds what it has moved by.
+      onBase = diagonal === sigma ? { ...others, base } : { ...factored, base, origin: sigma };
+    }
+    return onBase;
   };
 }
 

@@ -59,7 +59,7 @@ export class MergedRoute implements Route {
     throughWeight(batch, weight, this.#bias);
     const pullBack: PullBack = (op, dy, dx) => {
       const now = stillTrainable(wanted);
-      const ofCore = coreParameters(built.terms).filter((parameter) => now.includes(parameter));
+      const ofCore = coreParameters(built.operator.terms).filter((parameter) => now.includes(parameter));
       const bias = accumulatorOf(op, this.#bias, now);
       const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
       const sizes = [tokens, inFeatures, outFeatures] as const;
@@ -99,8 +99,10 @@ export class MergedRoute implements Route {
   #project(): void {
     if (this.#gathered === null || this.#g === null) return;
     const { op, built, wanted } = this.#gathered;
-    const gradients = gradientTargets(op, built.terms, undefined, wanted);
-    native.adapterProject(...built.args, memoryOf(op, 'gradient', this.#g), ...gradients.arguments);
+    const gradients = gradientTargets(op, built.operator.terms, undefined, wanted);
+    const layer = built.operator.handle(op);
+    const g = memoryOf(op, 'gradient', this.#g);
+    native.adapterProject(layer, ...built.snapshot.arguments, g, ...gradients.arguments);
     gradients.commit();
     this.#gathered = null;
   }

@@ -1,47 +1,70 @@
-import { type LayerArguments, native } from '../native.js';
+import { native } from '../native.js';
 import type { Real } from '../tensor/dtype.js';
 import { output } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
 import type { Snapshot, Tensor } from '../tensor/tensor.js';
-import { coreParameters, frozenArguments, layerArguments, type Terms } from './operator.js';
+import { coreParameters, Operator, type TermSnapshot, type Terms } from './operator.js';
 
 /** A new W' (out, in) from these terms. */
 export function mergeTerms(op: string, terms: Terms): Tensor<Real> {
-  const args = layerArguments(op, terms, undefined);
-  const merged = output(op, terms.u, [terms.u.shape[0] as number, terms.vt.shape[1] as number]);
-  native.adapterMerge(...args, merged.memory);
+  return mergedBy(op, new Operator(terms, undefined));
+}
+
+function mergedBy(op: string, operator: Operator): Tensor<Real> {
+  const { u, vt } = operator.terms;
+  const merged = output(op, u, [u.shape[0] as number, vt.shape[1] as number]);
+  native.adapterMerge(operator.handle(op), merged.memory);
   return merged.tensor();
 }
 
 /** W', and what its gradient is projected with: the terms as they were when it was built. */
 export interface Built {
   readonly weight: Tensor<Real>;
+  readonly operator: Operator;
+  readonly snapshot: TermSnapshot;
+}
+
+/** How W' is built from some terms, and how its gradient is projected back: without the base, which may be gone by then. */
+class MergedTerms {
   readonly terms: Terms;
-  readonly args: LayerArguments;
+  readonly #whole: Operator;
+  readonly core: Operator;
+
+  constructor(terms: Terms) {
+    const { base, ...core } = terms;
+    this.terms = terms;
+    this.#whole = new Operator(terms, undefined);
+    this.core = base === undefined ? this.#whole : new Operator(core, undefined);
+  }
+
+  merge(op: string): Tensor<Real> {
+    return mergedBy(op, this.#whole);
+  }
 }
 
 /** W', rebuilt only when a parameter has changed: parameters may be written at any time, so their bits are compared. */
 export class MergedWeight {
+  #of: MergedTerms | undefined;
   #built: Built | null = null;
   #snapshot: readonly Snapshot[] = [];
 
   /** Whether W' of today's values stands. */
   stands(op: string): boolean {
-    return this.#built !== null && this.#isFresh(op, this.#built.terms);
+    return this.#built !== null && this.#isFresh(op, this.#built.operator.terms);
   }
 
   /** W' for the parameters' values of now. The tensor stays this object's; share it to keep it. */
   current(op: string, terms: () => Terms): Built {
-    if (this.#built !== null && this.#isFresh(op, this.#built.terms)) return this.#built;
+    if (this.#built !== null && this.#isFresh(op, this.#built.operator.terms)) return this.#built;
     const now = terms();
-    const weight = keep(mergeTerms(op, now));
+    if (this.#of?.terms !== now) this.#of = new MergedTerms(now);
+    const { core } = this.#of;
+    const weight = keep(this.#of.merge(op));
     this.dispose();
-    // The projection needs no base; nothing that is held here holds it either.
-    const { base: _, ...core } = now;
     // Passes and what they gathered may outlive this W', so its copies are left to the collector.
-    const { args } = frozenArguments(op, layerArguments(op, core, undefined), core);
+    const snapshot = core.snapshot(op);
     this.#snapshot = coreParameters(now).map(({ value }) => value.snapshot(op, 'parameter'));
-    this.#built = { weight, terms: core, args };
+    this.#built = { weight, operator: core, snapshot };
     return this.#built;
   }
 

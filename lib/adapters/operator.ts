@@ -1,15 +1,16 @@
 import {
   type DeviceMemory,
   type GradientArguments,
-  type LayerArguments,
+  type LayerHandle,
   native,
   type Operand,
   type RealArray,
+  type SnapshotArguments,
 } from '../native.js';
 import { type Accumulator, LayerParameter } from '../parameter.js';
 import type { SparsityPattern } from '../sparse/pattern.js';
 import type { Real } from '../tensor/dtype.js';
-import { copyInto, lastingMemoryOf, numbersOf, output } from '../tensor/operand.js';
+import { copyInto, lastingMemoryOf, memoryOf, numbersOf, output } from '../tensor/operand.js';
 import type { Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -61,51 +62,63 @@ export function diagonalOf(op: string, { diagonal, rectified, origin }: Terms): 
   return before ? present.map((value, i) => value - (before[i] as number)) : present;
 }
 
-/** What the native side takes for these terms, with today's values. */
-export function layerArguments(op: string, terms: Terms, bias: Term | undefined): LayerArguments {
-  const { base, u, vt, core } = terms;
-  const [rank, inFeatures] = vt.shape as readonly [number, number];
-  return [
-    inFeatures,
-    u.shape[0] as number,
-    rank,
-    termMemory(op, 'weight', base),
-    lastingMemoryOf(op, 'factors.u', u),
-    lastingMemoryOf(op, 'factors.vt', vt),
-    termMemory(op, 'sigma', terms.diagonal),
-    termMemory(op, 'factors.s', terms.origin),
-    terms.rectified ?? false,
-    core?.pattern.handle ?? null,
-    termMemory(op, 'm', core?.values),
-    termMemory(op, 'gate', core?.gate),
-    termMemory(op, 'bias', bias),
-  ];
+/** One set of terms, with or without a bias, and its handle on the native side. */
+export class Operator {
+  readonly terms: Terms;
+  readonly bias: Term | undefined;
+  #handle: LayerHandle | undefined;
+
+  constructor(terms: Terms, bias: Term | undefined) {
+    this.terms = terms;
+    this.bias = bias;
+  }
+
+  /** To be used at once: DISPOSED where a term was disposed meanwhile. */
+  handle(op: string): LayerHandle {
+    const { base, u, vt, diagonal, origin, rectified = false, core } = this.terms;
+    const memories = {
+      base: termMemory(op, 'weight', base),
+      u: lastingMemoryOf(op, 'factors.u', u),
+      vt: lastingMemoryOf(op, 'factors.vt', vt),
+      diagonal: termMemory(op, 'sigma', diagonal),
+      origin: termMemory(op, 'factors.s', origin),
+      values: termMemory(op, 'm', core?.values),
+      gate: termMemory(op, 'gate', core?.gate),
+      bias: termMemory(op, 'bias', this.bias),
+    };
+    if (this.#handle === undefined) {
+      const [rank, inFeatures] = vt.shape as readonly [number, number];
+      const sizes = { in: inFeatures, out: u.shape[0] as number, rank };
+      this.#handle = native.layer({ ...sizes, ...memories, rectified, pattern: core?.pattern.handle ?? null });
+    }
+    return this.#handle;
+  }
+
+  /** Copies of what training may change: a later write then does not reach a pull-back. */
+  snapshot(op: string): TermSnapshot {
+    const { diagonal, core } = this.terms;
+    const ofDevice: DeviceMemory[] = [];
+    const copied = (argument: string, term: Term | undefined): Operand | null => {
+      if (!(term instanceof LayerParameter)) return null;
+      const memory = memoryOf(op, argument, term.value);
+      if (isHost(memory)) return memory.slice();
+      const copy = output(op, term.value, [term.value.size]).memory;
+      copyInto(copy, memory);
+      ofDevice.push(copy as DeviceMemory);
+      return copy;
+    };
+    return {
+      arguments: [copied('sigma', diagonal), copied('m', core?.values), copied('gate', core?.gate)],
+      dispose: () => {
+        for (const memory of ofDevice.splice(0)) native.deviceRelease(memory);
+      },
+    };
+  }
 }
 
-/** Arguments, and the copies among them. */
-export interface Frozen extends Scoped {
-  readonly args: LayerArguments;
-}
-
-/** The same with copies of what training may change, so that a later write does not reach a pull-back. */
-export function frozenArguments(op: string, args: LayerArguments, { diagonal, core }: Terms): Frozen {
-  const [inFeatures, out, rank, base, left, vt, d, origin, rectified, pattern, m, gamma] = args;
-  const ofDevice: DeviceMemory[] = [];
-  const frozen = (memory: Operand | null, term: Term | undefined): Operand | null => {
-    if (memory === null || !(term instanceof LayerParameter)) return memory;
-    if (isHost(memory)) return memory.slice();
-    const copy = output(op, term.value, [term.value.size]).memory;
-    copyInto(copy, memory);
-    ofDevice.push(copy as DeviceMemory);
-    return copy;
-  };
-  const start = [inFeatures, out, rank, base, left, vt, frozen(d, diagonal), origin, rectified, pattern] as const;
-  return {
-    args: [...start, frozen(m, core?.values), frozen(gamma, core?.gate), null],
-    dispose: () => {
-      for (const memory of ofDevice.splice(0)) native.deviceRelease(memory);
-    },
-  };
+/** The copies of `Operator.snapshot`. */
+export interface TermSnapshot extends Scoped {
+  readonly arguments: SnapshotArguments;
 }
 
 /** The parameters among the core's terms. */

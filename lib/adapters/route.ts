@@ -1,10 +1,10 @@
 import { native, type Operand } from '../native.js';
 import type { LayerParameter } from '../parameter.js';
 import type { Real } from '../tensor/dtype.js';
-import { copyOf, memoryOf, output } from '../tensor/operand.js';
+import { copyOf, memoryOf, type Output, output } from '../tensor/operand.js';
 import type { Scoped } from '../tensor/scope.js';
-import type { Tensor } from '../tensor/tensor.js';
-import { frozenArguments, gradientTargets, layerArguments, type Term, type Terms, termMemory } from './operator.js';
+import type { Tensor, VectorShape } from '../tensor/tensor.js';
+import { gradientTargets, Operator, type Term, type Terms, termMemory } from './operator.js';
 import type { PullBack } from './pass.js';
 import type { Keeps } from './planner.js';
 
@@ -49,42 +49,48 @@ export function keptInput({ op, input }: Batch, borrowed: boolean): Tensor<Real>
 
 /** Through U and V, with or without the base: the strategies 'factored' and 'lowrank'. Keeps P = Vᵀ Xᵀ (r, N), or X. */
 export class FactoredRoute implements Route {
-  readonly #terms: Terms;
-  readonly #bias: Term | undefined;
+  readonly #operator: Operator;
+  /** Elements of P, for the number of tokens of the last batch. */
+  #savedLength = { tokens: 0, elements: 0 };
 
   constructor(terms: Terms, bias: Term | undefined) {
-    this.#terms = terms;
-    this.#bias = bias;
+    this.#operator = new Operator(terms, bias);
   }
 
   apply({ op, tokens, input, y }: Batch): void {
-    const args = layerArguments(op, this.#terms, this.#bias);
-    native.adapterForward(...args, memoryOf(op, 'x', input), y, null, tokens);
+    native.adapterForward(this.#operator.handle(op), memoryOf(op, 'x', input), y, null, tokens);
   }
 
   record(batch: Batch, wanted: readonly LayerParameter[], { keeps, borrowed }: Saving): Recorded {
     const { op, tokens, y } = batch;
-    const terms = this.#terms;
-    const args = layerArguments(op, terms, this.#bias);
-    const [rank] = terms.vt.shape as readonly [number];
-    const p = keeps === 'p' ? output(op, terms.u, [native.adapterSavedLength(rank, tokens)]) : null;
+    const operator = this.#operator;
+    const p = keeps === 'p' ? this.#outputP(op, tokens) : null;
     const input = keeps === 'x' ? keptInput(batch, borrowed) : null;
-    native.adapterForward(...args, memoryOf(op, 'x', batch.input), y, p?.memory ?? null, tokens);
-    const frozen = frozenArguments(op, args, terms);
+    native.adapterForward(operator.handle(op), memoryOf(op, 'x', batch.input), y, p?.memory ?? null, tokens);
+    const snapshot = operator.snapshot(op);
     const projected = p?.tensor() ?? null;
     return {
-      saved: [projected, input, frozen].filter((each) => each != null),
+      saved: [projected, input, snapshot].filter((each) => each != null),
       pullBack: (backwardOp, dy, dx) => {
-        const gradients = gradientTargets(backwardOp, terms, this.#bias, stillTrainable(wanted));
+        const gradients = gradientTargets(backwardOp, operator.terms, operator.bias, stillTrainable(wanted));
+        const layer = operator.handle(backwardOp);
         const read = (name: string, tensor: Tensor<Real> | null) => tensor && memoryOf(backwardOp, name, tensor);
         const [saved, again, given] = [read('this pass', projected), read('x', input), memoryOf(backwardOp, 'dy', dy)];
-        native.adapterBackward(...frozen.args, saved, again, given, dx, ...gradients.arguments, tokens);
+        native.adapterBackward(layer, ...snapshot.arguments, saved, again, given, dx, ...gradients.arguments, tokens);
         gradients.commit();
       },
     };
   }
 
   dispose(): void {}
+
+  #outputP(op: string, tokens: number): Output<Real, VectorShape> {
+    const { vt, u } = this.#operator.terms;
+    if (this.#savedLength.tokens !== tokens) {
+      this.#savedLength = { tokens, elements: native.adapterSavedLength(vt.shape[0] as number, tokens) };
+    }
+    return output(op, u, [this.#savedLength.elements]);
+  }
 }
 
 /** Y = X Wᵀ + b. */

@@ -11,7 +11,7 @@ import { Lanes } from './lanes.js';
 
 const optionNames = ['driver', 'rank', 'signal', 'onProgress'] as const;
 
-/** In the order of native/backend.h. */
+/** In the order of native/contract/backend.h. */
 const drivers = ['auto', 'gesdd', 'gesvd', 'gesvdj', 'gesvdp', 'gram64'] as const;
 
 /** A thin SVD A = u · diag(s) · vt. */

@@ -30,11 +30,6 @@ double number_of(Napi::Value value, const char* name) {
   return value.As<Napi::Number>().DoubleValue();
 }
 
-const char* dtype_name(sigma_dtype dtype) {
-  constexpr const char* kNames[] = {"float32", "float64", "bfloat16"};
-  return kNames[dtype];
-}
-
 // A Float32Array, a Float64Array, or memory of a device with numbers to compute with.
 View real_view(Napi::Value value, const char* name) {
   const TypedArray array = typed_array(value);
@@ -45,6 +40,16 @@ View real_view(Napi::Value value, const char* name) {
     throw ArgumentError(std::string(name) + ": expected a Float32Array, a Float64Array, or real memory of a device");
   }
   return {memory->block->data(), memory->length, static_cast<sigma_dtype>(memory->element), memory->block};
+}
+
+const char* dtype_name(sigma_dtype dtype) {
+  constexpr const char* kNames[] = {"float32", "float64", "bfloat16", "int8"};
+  return kNames[dtype];
+}
+
+void require_type(const char* name, sigma_dtype wanted, sigma_dtype found) {
+  if (found == wanted) return;
+  throw ArgumentError(std::string(name) + ": expected " + dtype_name(wanted) + ", got " + dtype_name(found));
 }
 
 void require_length(const char* name, int64_t wanted, int64_t found) {
@@ -78,48 +83,50 @@ int64_t integer_of(Napi::Value value, const char* name, int64_t least) {
   return static_cast<int64_t>(number);
 }
 
-View Operands::read(Napi::Value value, const char* name, sigma_dtype expected) {
+View Operands::any(Napi::Value value, const char* name) {
   View view = real_view(value, name);
-  if (typed_ && view.dtype != expected) {
-    throw ArgumentError(std::string(name) + ": expected " + dtype_name(expected) + ", got " + dtype_name(view.dtype));
-  }
-  if (!typed_) {
-    dtype_ = view.dtype;
+  if (!known_) {
+    real_ = real_of(view.dtype);
     if (view.block) place_ = view.block->place();
+    known_ = true;
+  }
+  if (real_of(view.dtype) != real_) {
+    throw ArgumentError(std::string(name) + ": expected numbers that go with " + dtype_name(dtype_of(real_)) +
+                        ", got " + dtype_name(view.dtype));
   }
   const bool here = view.block ? view.block->place() == place_ : !place_->has_memory();
   if (!here) throw ArgumentError(std::string(name) + ": expected memory of the same device as the operands before it");
-  typed_ = true;
   return view;
 }
 
-View Operands::exact(Napi::Value value, const char* name, int64_t length) {
-  View view = any(value, name);
-  require_length(name, length, view.length);
-  return view;
+sigma_matrix Operands::matrix(Napi::Value value, const char* name, int64_t rows, int64_t columns) {
+  const View view = any(value, name);
+  require_length(name, product(rows, columns), view.length);
+  return dense_matrix(view.dtype, view.data, rows, columns);
+}
+
+sigma_matrix Operands::matrix(Napi::Value value, const char* name, int64_t rows, int64_t columns, sigma_dtype dtype) {
+  const sigma_matrix found = matrix(value, name, rows, columns);
+  require_type(name, dtype, found.dtype);
+  return found;
 }
 
 void* Operands::vector(Napi::Value value, const char* name, int64_t length) {
-  const View view = read(value, name, dtype_ == SIGMA_BFLOAT16 ? SIGMA_FLOAT32 : dtype_);
+  const View view = any(value, name);
+  require_type(name, dtype_of(real_), view.dtype);
   require_length(name, length, view.length);
   return view.data;
 }
 
-void* Operands::part(Napi::Value value, const char* name, int64_t first, int64_t length) {
-  const View view = any(value, name);
+View Operands::part(Napi::Value value, const char* name, int64_t first, int64_t length) {
+  View view = any(value, name);
   if (first > view.length || length > view.length - first) {
     throw ArgumentError(std::string(name) + ": expected at least " + std::to_string(first) + " + " +
                         std::to_string(length) + " numbers, got " + std::to_string(view.length));
   }
-  return static_cast<std::byte*>(view.data) + static_cast<size_t>(first) * element_size(dtype_);
-}
-
-void* Args::optional_matrix(size_t index, const char* name, int64_t length) {
-  return is_absent(index) ? nullptr : matrix(index, name, length);
-}
-
-void* Args::optional_vector(size_t index, const char* name, int64_t length) {
-  return is_absent(index) ? nullptr : vector(index, name, length);
+  view.data = static_cast<std::byte*>(view.data) + static_cast<size_t>(first) * element_size(view.dtype);
+  view.length = length;
+  return view;
 }
 
 double Args::number(size_t index, const char* name) const { return number_of(info_[index], name); }

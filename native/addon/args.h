@@ -31,29 +31,34 @@ Int32View int32_view(Napi::Value value, const char* name);
 // An integer from `least` to 2^53.
 int64_t integer_of(Napi::Value value, const char* name, int64_t least);
 
-// The operands of one call. They share one type and one place, which the first read sets, so that it has to be a
-// matrix: vectors beside bfloat16 matrices are float32.
+// The operands of one call. All are at one place, which the first read sets. The first also sets the type of the call's
+// vectors, with which all its matrices must go: float64 with float64, anything else with float32. Whether there is a
+// kernel for the matrices' own types is for the backend to say.
 class Operands {
  public:
   explicit Operands(const Environment& environment) : place_(environment.cpu) {}
 
-  sigma_dtype dtype() const { return dtype_; }
+  sigma_real real() const { return real_; }
   const std::shared_ptr<Place>& place() const { return place_; }
-  // A matrix of any length.
-  View any(Napi::Value value, const char* name) { return read(value, name, dtype_); }
-  // A matrix of `length` numbers, or a vector.
-  View exact(Napi::Value value, const char* name, int64_t length);
+  // Numbers of any count.
+  View any(Napi::Value value, const char* name);
+  // A dense matrix (rows, columns) of any type, or of one.
+  sigma_matrix matrix(Napi::Value value, const char* name, int64_t rows, int64_t columns);
+  sigma_matrix matrix(Napi::Value value, const char* name, int64_t rows, int64_t columns, sigma_dtype dtype);
   void* vector(Napi::Value value, const char* name, int64_t length);
-  // `length` of a matrix's numbers, from `first` on.
-  void* part(Napi::Value value, const char* name, int64_t first, int64_t length);
+  // `length` numbers, from `first` on.
+  View part(Napi::Value value, const char* name, int64_t first, int64_t length);
 
  private:
-  View read(Napi::Value value, const char* name, sigma_dtype expected);
-
-  sigma_dtype dtype_ = SIGMA_FLOAT32;
+  sigma_real real_ = SIGMA_REAL32;
   std::shared_ptr<Place> place_;
-  bool typed_ = false;
+  bool known_ = false;
 };
+
+inline bool is_absent(napi_env env, napi_value value) {
+  napi_valuetype type = napi_undefined;
+  return napi_typeof(env, value, &type) != napi_ok || type == napi_undefined || type == napi_null;
+}
 
 class Args {
  public:
@@ -62,34 +67,42 @@ class Args {
 
   Napi::Env env() const { return info_.Env(); }
   Napi::Value value(size_t index) const { return info_[index]; }
-  // For the type and the place that the operands read so far have shared.
-  Engine engine() const { return operands_.place()->engine(operands_.dtype()); }
-  const std::shared_ptr<Place>& place() const { return operands_.place(); }
+  // At the place that the operands read so far have shared, and with the type of their vectors.
+  Engine engine() const { return operands_.place()->engine(); }
+  sigma_real real() const { return operands_.real(); }
+  Operands& operands() { return operands_; }
   const sigma_backend& cpu() const { return *environment_.cpu->backend; }
   Environment& environment() const { return environment_; }
 
-  // A matrix of `length` numbers, of the same type and place as the operands read before it.
-  void* matrix(size_t index, const char* name, int64_t length) {
-    return operands_.exact(info_[index], name, length).data;
+  // A matrix without padding.
+  sigma_matrix matrix(size_t index, const char* name, int64_t rows, int64_t columns) {
+    return operands_.matrix(info_[index], name, rows, columns);
   }
-  // A vector beside matrices that were read before.
+  // The memory of one of this type.
+  void* matrix_of(sigma_dtype dtype, size_t index, const char* name, int64_t rows, int64_t columns) {
+    return operands_.matrix(info_[index], name, rows, columns, dtype).data;
+  }
   void* vector(size_t index, const char* name, int64_t length) { return operands_.vector(info_[index], name, length); }
   // The same, or null for null and undefined.
-  void* optional_matrix(size_t index, const char* name, int64_t length);
-  void* optional_vector(size_t index, const char* name, int64_t length);
-  // `length` of a matrix's numbers, from `first` on.
-  void* part(size_t index, const char* name, int64_t first, int64_t length) {
+  void* optional_matrix_of(sigma_dtype dtype, size_t index, const char* name, int64_t rows, int64_t columns) {
+    return is_absent(index) ? nullptr : matrix_of(dtype, index, name, rows, columns);
+  }
+  void* optional_vector(size_t index, const char* name, int64_t length) {
+    return is_absent(index) ? nullptr : vector(index, name, length);
+  }
+  // `length` numbers, from `first` on.
+  View part(size_t index, const char* name, int64_t first, int64_t length) {
     return operands_.part(info_[index], name, first, length);
   }
-  // A matrix of any length, which sets the type and gives the count.
-  View any_matrix(size_t index, const char* name) { return operands_.any(info_[index], name); }
+  // Numbers of any count.
+  View any(size_t index, const char* name) { return operands_.any(info_[index], name); }
 
   int64_t integer(size_t index, const char* name, int64_t least = 0) const {
     return integer_of(info_[index], name, least);
   }
   double number(size_t index, const char* name) const;
   bool flag(size_t index) const { return info_[index].ToBoolean(); }
-  bool is_absent(size_t index) const { return info_[index].IsNull() || info_[index].IsUndefined(); }
+  bool is_absent(size_t index) const { return sigma::is_absent(env(), info_[index]); }
   // A pattern, on the host: to know its sizes.
   const sigma_pattern& pattern(size_t index, const char* name) const { return pattern_of(info_[index], name); }
   // The same at the place of the operands read so far.

@@ -1,48 +1,36 @@
-// The adapter recipes. Every function takes the layer as its first arguments, in this order:
-//   0 in, 1 out, 2 rank, 3 base | null, 4 u, 5 vt, 6 diagonal | null, 7 origin | null, 8 rectified, 9 pattern | null,
-//   10 values | null, 11 gate | null, 12 bias | null
+// The adapter recipes. A layer is the handle that `layer` makes. A snapshot is three arguments, copies of the layer's
+// diagonal, values and gate as they were at a forward pass, each null where the layer's own is to be used.
 #include "args.h"
 #include "bind.h"
+#include "layer.h"
 #include "recipes/adapter.h"
 
 namespace sigma {
 namespace {
 
-constexpr size_t kLayerArguments = 13;
+constexpr size_t kSnapshot = 3;
 
-AdapterLayer layer_of(Args& args) {
-  AdapterLayer layer{};
-  layer.in = args.integer(0, "in", 1);
-  layer.out = args.integer(1, "out", 1);
-  layer.rank = args.integer(2, "rank", 1);
-  layer.base = args.optional_matrix(3, "base", product(layer.out, layer.in));
-  layer.u = args.matrix(4, "u", product(layer.out, layer.rank));
-  layer.vt = args.matrix(5, "vt", product(layer.rank, layer.in));
-  sigma_core& core = layer.core;
-  core.size = layer.rank;
-  core.diagonal = args.optional_vector(6, "diagonal", layer.rank);
-  core.origin = args.optional_vector(7, "origin", layer.rank);
-  core.rectified = args.flag(8) ? 1 : 0;
-  if (!args.is_absent(9)) {
-    core.pattern = &args.placed_pattern(9, "pattern");
-    if (core.pattern->size != layer.rank) throw ArgumentError("pattern: expected the size of the core");
-    core.values = args.vector(10, "values", core.pattern->entries);
-    core.gate = args.optional_vector(11, "gate", 1);
-  }
-  layer.bias = args.optional_vector(12, "bias", layer.out);
-  return layer;
+// layer(terms): a handle
+Napi::Value layer(Args& args) {
+  if (!args.value(0).IsObject()) throw ArgumentError("terms: expected an object");
+  return make_layer(args.env(), args.value(0).As<Napi::Object>());
 }
 
 // Four arrays to add to: ddiagonal | null, dvalues | null, dgate | null, dbias | null
 AdapterGradients gradients_of(Args& args, const AdapterLayer& layer, size_t first) {
   AdapterGradients gradients;
-  gradients.diagonal = args.optional_vector(first, "ddiagonal", layer.rank);
+  gradients.diagonal = args.optional_vector(first, "ddiagonal", layer.rank());
   if (layer.core.pattern != nullptr) {
     gradients.values = args.optional_vector(first + 1, "dvalues", layer.core.pattern->entries);
     gradients.gate = args.optional_vector(first + 2, "dgate", 1);
   }
-  gradients.bias = args.optional_vector(first + 3, "dbias", layer.out);
+  gradients.bias = args.optional_vector(first + 3, "dbias", layer.out());
   return gradients;
+}
+
+// P (r, N) as forward saves it, in the type of the activations; null where it is absent.
+void* saved_of(Args& args, sigma_dtype dtype, size_t index, int64_t rank, int64_t tokens) {
+  return args.optional_matrix_of(dtype, index, "saved", 1, sigma::adapter_saved_length(rank, tokens));
 }
 
 // adapterSavedLength(rank, tokens): number
@@ -53,48 +41,50 @@ Napi::Value adapter_saved_length(Args& args) {
   return Napi::Number::New(args.env(), static_cast<double>(sigma::adapter_saved_length(rank, tokens)));
 }
 
-// adapterForward(…layer, x, y, saved | null, tokens)
+// adapterForward(layer, x, y, saved | null, tokens)
 Napi::Value adapter_forward(Args& args) {
-  const AdapterLayer layer = layer_of(args);
-  const int64_t tokens = args.integer(kLayerArguments + 3, "tokens", 1);
-  const void* const x = args.matrix(kLayerArguments, "x", product(tokens, layer.in));
-  void* const y = args.matrix(kLayerArguments + 1, "y", product(tokens, layer.out));
-  void* const saved =
-      args.optional_matrix(kLayerArguments + 2, "saved", sigma::adapter_saved_length(layer.rank, tokens));
-  sigma::adapter_forward(args.engine(), layer, tokens, x, y, saved);
+  const AdapterLayer layer = layer_of(args, 0);
+  const int64_t tokens = args.integer(4, "tokens", 1);
+  const sigma_matrix x = args.matrix(1, "x", tokens, layer.in());
+  const sigma_matrix y = args.matrix(2, "y", tokens, layer.out());
+  void* const saved = saved_of(args, x.dtype, 3, layer.rank(), tokens);
+  sigma::adapter_forward(args.engine(), layer, x, y, saved);
   return args.env().Undefined();
 }
 
-// adapterBackward(…layer, saved | null, x | null, dy, dx | null, …gradients, tokens)
+// adapterBackward(layer, …snapshot, saved | null, x | null, dy, dx | null, …gradients, tokens)
 Napi::Value adapter_backward(Args& args) {
-  const AdapterLayer layer = layer_of(args);
-  const int64_t tokens = args.integer(kLayerArguments + 8, "tokens", 1);
-  const AdapterSaved saved{
-      args.optional_matrix(kLayerArguments, "saved", sigma::adapter_saved_length(layer.rank, tokens)),
-      args.optional_matrix(kLayerArguments + 1, "x", product(tokens, layer.in))};
-  const void* const dy = args.matrix(kLayerArguments + 2, "dy", product(tokens, layer.out));
-  void* const dx = args.optional_matrix(kLayerArguments + 3, "dx", product(tokens, layer.in));
-  const AdapterGradients gradients = gradients_of(args, layer, kLayerArguments + 4);
+  constexpr size_t kFirst = 1 + kSnapshot;
+  AdapterLayer layer = layer_of(args, 0);
+  use_snapshot(args, layer, 1);
+  const int64_t tokens = args.integer(kFirst + 8, "tokens", 1);
+  const sigma_matrix dy = args.matrix(kFirst + 2, "dy", tokens, layer.out());
+  const AdapterSaved saved{saved_of(args, dy.dtype, kFirst, layer.rank(), tokens),
+                           args.optional_matrix_of(dy.dtype, kFirst + 1, "x", tokens, layer.in())};
+  void* const dx = args.optional_matrix_of(dy.dtype, kFirst + 3, "dx", tokens, layer.in());
+  const AdapterGradients gradients = gradients_of(args, layer, kFirst + 4);
   if (saved.p == nullptr && saved.x == nullptr && gradients.wants_core()) {
     throw ArgumentError("saved: expected the forward's activation, or its input");
   }
-  sigma::adapter_backward(args.engine(), layer, tokens, saved, dy, dx, gradients);
+  sigma::adapter_backward(args.engine(), layer, saved, dy, dx, gradients);
   return args.env().Undefined();
 }
 
-// adapterMerge(…layer, merged)
+// adapterMerge(layer, merged)
 Napi::Value adapter_merge(Args& args) {
-  const AdapterLayer layer = layer_of(args);
-  void* const merged = args.matrix(kLayerArguments, "merged", product(layer.out, layer.in));
+  const AdapterLayer layer = layer_of(args, 0);
+  const sigma_matrix merged = args.matrix(1, "merged", layer.out(), layer.in());
+  if (layer.has_base() && layer.base.dtype != merged.dtype) throw ArgumentError("merged: expected the base's type");
   sigma::adapter_merge(args.engine(), layer, merged);
   return args.env().Undefined();
 }
 
-// adapterProject(…layer, g, …gradients)
+// adapterProject(layer, …snapshot, g, …gradients)
 Napi::Value adapter_project(Args& args) {
-  const AdapterLayer layer = layer_of(args);
-  const void* const g = args.matrix(kLayerArguments, "g", product(layer.out, layer.in));
-  sigma::adapter_project(args.engine(), layer, g, gradients_of(args, layer, kLayerArguments + 1));
+  AdapterLayer layer = layer_of(args, 0);
+  use_snapshot(args, layer, 1);
+  const sigma_matrix g = args.matrix(1 + kSnapshot, "g", layer.out(), layer.in());
+  sigma::adapter_project(args.engine(), layer, g, gradients_of(args, layer, 2 + kSnapshot));
   return args.env().Undefined();
 }
 
@@ -103,12 +93,11 @@ Napi::Value weight_forward(Args& args) {
   const int64_t tokens = args.integer(4, "tokens", 1);
   const int64_t in = args.integer(5, "in", 1);
   const int64_t out = args.integer(6, "out", 1);
-  const sigma_matrix weight{args.matrix(0, "weight", product(out, in)), out, in, in};
+  const sigma_matrix weight = args.matrix(0, "weight", out, in);
   const void* const bias = args.optional_vector(1, "bias", out);
-  const sigma_matrix x{args.matrix(2, "x", product(tokens, in)), tokens, in, in};
-  const sigma_matrix y{args.matrix(3, "y", product(tokens, out)), tokens, out, out};
-  const Engine e = args.engine();
-  e.call(e.backend->gemm, false, true, &x, &weight, false, bias, &y);
+  const sigma_matrix x = args.matrix(2, "x", tokens, in);
+  const sigma_matrix y = args.matrix(3, "y", tokens, out);
+  args.engine().run(&sigma_backend::gemm, sigma_gemm{args.real(), false, true, false, x, weight, y, bias});
   return args.env().Undefined();
 }
 
@@ -117,21 +106,24 @@ Napi::Value weight_backward(Args& args) {
   const int64_t tokens = args.integer(7, "tokens", 1);
   const int64_t in = args.integer(8, "in", 1);
   const int64_t out = args.integer(9, "out", 1);
-  const WeightPullBack call{.weight = args.matrix(0, "weight", product(out, in)),
-                            .x = args.optional_matrix(1, "x", product(tokens, in)),
-                            .dy = args.matrix(2, "dy", product(tokens, out)),
-                            .dx = args.optional_matrix(3, "dx", product(tokens, in)),
+  const sigma_matrix weight = args.matrix(0, "weight", out, in);
+  const sigma_matrix dy = args.matrix(2, "dy", tokens, out);
+  const WeightPullBack call{.weight = weight,
+                            .dy = dy,
+                            .x = args.optional_matrix_of(dy.dtype, 1, "x", tokens, in),
+                            .dx = args.optional_matrix_of(dy.dtype, 3, "dx", tokens, in),
                             .dbias = args.optional_vector(4, "dbias", out),
-                            .g = args.optional_matrix(5, "g", product(out, in)),
+                            .g = args.optional_matrix_of(weight.dtype, 5, "g", out, in),
                             .accumulate = args.flag(6)};
   if (call.x == nullptr && call.g != nullptr) throw ArgumentError("x: expected the forward's input");
-  sigma::weight_backward(args.engine(), out, in, tokens, call);
+  sigma::weight_backward(args.engine(), call);
   return args.env().Undefined();
 }
 
 }  // namespace
 
 void bind_adapter(Napi::Object exports) {
+  export_function<layer>(exports, "layer");
   export_function<adapter_saved_length>(exports, "adapterSavedLength");
   export_function<adapter_forward>(exports, "adapterForward");
   export_function<adapter_backward>(exports, "adapterBackward");

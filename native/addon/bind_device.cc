@@ -1,6 +1,11 @@
 // Backends on devices: opening one, and the memory of its devices.
+#include <algorithm>
+#include <array>
 #include <atomic>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "args.h"
 #include "bind.h"
@@ -72,16 +77,45 @@ const Place& any_place_of(Args& args) {
   return device < 0 ? *args.environment().cpu : *place_of(args, device);
 }
 
+// supports(device, operation, real, dtypes): whether the backend of a device, or of the CPU for -1, has a kernel for
+// these types of vectors and matrices
+Napi::Value supports(Args& args) {
+  constexpr std::array kOperations = {
+#define SIGMA_NAME(operation) std::string_view(#operation),
+      SIGMA_OPERATIONS(SIGMA_NAME)
+#undef SIGMA_NAME
+  };
+  constexpr std::array<std::string_view, 4> kTypes = {"float32", "float64", "bfloat16", "int8"};
+  const auto index_in = [](const auto& names, Napi::Value value, const char* argument) {
+    const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+    const auto found = std::find(names.begin(), names.end(), name);
+    if (found == names.end())
+      throw ArgumentError(std::string(argument) + ": expected a known name, got '" + name + "'");
+    return found - names.begin();
+  };
+  const auto operation = static_cast<sigma_operation>(index_in(kOperations, args.value(1), "operation"));
+  const auto real = real_of(static_cast<sigma_dtype>(index_in(kTypes, args.value(2), "real")));
+  if (!args.value(3).IsArray()) throw ArgumentError("dtypes: expected an array");
+  std::vector<sigma_dtype> dtypes;
+  const auto given = args.value(3).As<Napi::Array>();
+  for (uint32_t i = 0; i < given.Length(); ++i) {
+    dtypes.push_back(static_cast<sigma_dtype>(index_in(kTypes, given[i], "dtypes")));
+  }
+  const sigma_backend& backend = *any_place_of(args).backend;
+  const int32_t count = static_cast<int32_t>(dtypes.size());
+  return Napi::Boolean::New(args.env(), backend.supports(operation, real, dtypes.data(), count) != 0);
+}
+
 // timerStart(device)
 Napi::Value timer_start(Args& args) {
-  const Engine e = any_place_of(args).engine(SIGMA_FLOAT32);
+  const Engine e = any_place_of(args).engine();
   e.check(e.backend->start_timer(e.context));
   return args.env().Undefined();
 }
 
 // timerStop(device): milliseconds
 Napi::Value timer_stop(Args& args) {
-  const Engine e = any_place_of(args).engine(SIGMA_FLOAT32);
+  const Engine e = any_place_of(args).engine();
   double milliseconds = 0;
   e.check(e.backend->stop_timer(e.context, &milliseconds));
   return Napi::Number::New(args.env(), milliseconds);
@@ -118,7 +152,7 @@ void* host_side(Napi::Value value, const DeviceMemory& memory) {
   return data;
 }
 
-Engine engine_of(const DeviceMemory& memory) { return memory.block->place()->engine(SIGMA_FLOAT32); }
+Engine engine_of(const DeviceMemory& memory) { return memory.block->place()->engine(); }
 
 // deviceUpload(memory, array)
 Napi::Value device_upload(Args& args) {
@@ -196,9 +230,10 @@ Napi::Value device_cast(Args& args) {
                         to.block->place() == from.block->place();
   if (!castable) throw ArgumentError("from: expected real memory of the same length and device");
   const Engine e = engine_of(to);
-  if (e.backend->cast == nullptr) throw BackendError(SIGMA_UNSUPPORTED, "this backend has no such operation");
-  e.check(e.backend->cast(e.context, static_cast<sigma_dtype>(from.element), static_cast<sigma_dtype>(to.element),
-                          to.length, from.block->data(), to.block->data()));
+  const auto row = [](const DeviceMemory& memory) {
+    return dense_matrix(static_cast<sigma_dtype>(memory.element), memory.block->data(), 1, memory.length);
+  };
+  e.run(&sigma_backend::cast, sigma_cast{row(from), row(to)});
   return args.env().Undefined();
 }
 
@@ -206,6 +241,7 @@ Napi::Value device_cast(Args& args) {
 
 void bind_device(Napi::Object exports) {
   export_function<device_open>(exports, "deviceOpen");
+  export_function<supports>(exports, "supports");
   export_function<timer_start>(exports, "timerStart");
   export_function<timer_stop>(exports, "timerStop");
   export_function<device_allocate>(exports, "deviceAllocate");

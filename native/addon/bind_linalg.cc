@@ -19,14 +19,10 @@ Napi::Value gemm(Args& args) {
   const int64_t k = args.integer(5, "k", 1);
   const bool transpose_a = args.flag(6);
   const bool transpose_b = args.flag(7);
-  void* const a_data = args.matrix(0, "a", product(m, k));
-  void* const b_data = args.matrix(1, "b", product(k, n));
-  void* const c_data = args.matrix(2, "c", product(m, n));
-  const sigma_matrix a = transpose_a ? sigma_matrix{a_data, k, m, m} : sigma_matrix{a_data, m, k, k};
-  const sigma_matrix b = transpose_b ? sigma_matrix{b_data, n, k, k} : sigma_matrix{b_data, k, n, n};
-  const sigma_matrix c{c_data, m, n, n};
-  const Engine e = args.engine();
-  e.call(e.backend->gemm, transpose_a, transpose_b, &a, &b, false, nullptr, &c);
+  const sigma_matrix a = transpose_a ? args.matrix(0, "a", k, m) : args.matrix(0, "a", m, k);
+  const sigma_matrix b = transpose_b ? args.matrix(1, "b", n, k) : args.matrix(1, "b", k, n);
+  const sigma_matrix c = args.matrix(2, "c", m, n);
+  args.engine().run(&sigma_backend::gemm, sigma_gemm{args.real(), transpose_a, transpose_b, 0, a, b, c, nullptr});
   return args.env().Undefined();
 }
 
@@ -38,12 +34,12 @@ Napi::Value copy_matrix(Args& args) {
   const auto block = [&](size_t index, const char* name) {
     const int64_t stride = args.integer(index + 2, "stride", columns);
     const int64_t length = product(rows - 1, stride) + columns;
-    return sigma_matrix{args.part(index, name, args.integer(index + 1, "first"), length), rows, columns, stride};
+    const View view = args.part(index, name, args.integer(index + 1, "first"), length);
+    return sigma_matrix{view.data, rows, columns, stride, view.dtype, nullptr};
   };
   const sigma_matrix from = block(0, "from");
   const sigma_matrix to = block(3, "to");
-  const Engine e = args.engine();
-  e.call(e.backend->copy_matrix, &from, &to);
+  args.engine().run(&sigma_backend::copy_matrix, sigma_copy_matrix{from, to});
   return args.env().Undefined();
 }
 
@@ -62,11 +58,12 @@ class SvdTask : public Task {
     const int64_t r = std::min(m, n);
     const auto result = [&](const char* name, int64_t size) {
       const Napi::Value value = problem.Get(name);
-      results_.push_back(operands_.any(value, name).block);
-      return operands_.part(value, name, product(at, size), size);
+      const View view = real_part(value, name, product(at, size), size);
+      results_.push_back(view.block);
+      return view.data;
     };
-    const void* const a = operands_.part(problem.Get("a"), "a", first, product(m, n));
-    const void* const copy = copied(a, static_cast<size_t>(m * n) * element_size(operands_.dtype()));
+    const View a = real_part(problem.Get("a"), "a", first, product(m, n));
+    const void* const copy = copied(a.data, static_cast<size_t>(m * n) * element_size(a.dtype));
     problems_.push_back({copy, result("u", product(m, r)), result("s", r), result("vt", product(r, n)), m, n});
   }
 
@@ -74,14 +71,23 @@ class SvdTask : public Task {
   Outcome run() override {
     Outcome outcome;
     const auto count = static_cast<int64_t>(problems_.size());
-    const Engine e = operands_.place()->engine(operands_.dtype());
-    if (e.backend->svd == nullptr) return {SIGMA_UNSUPPORTED, "this backend has no such operation", 0};
-    outcome.status = e.backend->svd(e.context, e.dtype, driver_, problems_.data(), count, &outcome.failed);
+    const Engine e = operands_.place()->engine();
+    const sigma_svd call{operands_.real(), driver_, problems_.data(), count, &outcome.failed};
+    outcome.status = e.backend->svd(e.context, &call);
     if (outcome.status != SIGMA_OK) outcome.message = e.backend->last_error();
     return outcome;
   }
 
  private:
+  // Numbers of the type of vectors, which all matrices of an SVD have.
+  View real_part(Napi::Value value, const char* name, int64_t first, int64_t length) {
+    const View view = operands_.part(value, name, first, length);
+    if (view.dtype != dtype_of(operands_.real())) {
+      throw ArgumentError(std::string(name) + ": expected float32 or float64 numbers");
+    }
+    return view;
+  }
+
   const void* copied(const void* a, size_t bytes) {
     const std::shared_ptr<Place>& place = operands_.place();
     if (!place->has_memory()) {
@@ -90,7 +96,7 @@ class SvdTask : public Task {
       return inputs_.back().get();
     }
     blocks_.push_back(std::make_unique<DeviceBlock>(place, bytes));
-    const Engine e = place->engine(operands_.dtype());
+    const Engine e = place->engine();
     e.check(e.backend->copy(e.context, blocks_.back()->data(), a, bytes));
     return blocks_.back()->data();
   }

@@ -7,26 +7,35 @@ namespace {
 
 // adamw(parameter, gradient, m, v, lr, beta1, beta2, eps, weightDecay, step)
 Napi::Value adamw(Args& args) {
-  const View parameter = args.any_matrix(0, "parameter");
-  const void* const gradient = args.matrix(1, "gradient", parameter.length);
-  void* const m = args.matrix(2, "m", parameter.length);
-  void* const v = args.matrix(3, "v", parameter.length);
-  const sigma_adamw options{args.number(4, "lr"),  args.number(5, "beta1"),       args.number(6, "beta2"),
-                            args.number(7, "eps"), args.number(8, "weightDecay"), args.integer(9, "step", 1)};
-  const Engine e = args.engine();
-  e.call(e.backend->adamw, &options, parameter.length, parameter.data, gradient, m, v);
+  const int64_t count = args.any(0, "parameter").length;
+  args.engine().run(&sigma_backend::adamw, sigma_adamw{.real = args.real(),
+                                                       .lr = args.number(4, "lr"),
+                                                       .beta1 = args.number(5, "beta1"),
+                                                       .beta2 = args.number(6, "beta2"),
+                                                       .eps = args.number(7, "eps"),
+                                                       .weight_decay = args.number(8, "weightDecay"),
+                                                       .step = args.integer(9, "step", 1),
+                                                       .count = count,
+                                                       .parameter = args.vector(0, "parameter", count),
+                                                       .gradient = args.vector(1, "gradient", count),
+                                                       .m = args.vector(2, "m", count),
+                                                       .v = args.vector(3, "v", count)});
   return args.env().Undefined();
 }
 
 // sgd(parameter, gradient, momentumBuffer | null, lr, momentum, weightDecay, first)
 Napi::Value sgd(Args& args) {
-  const View parameter = args.any_matrix(0, "parameter");
-  const void* const gradient = args.matrix(1, "gradient", parameter.length);
-  void* const momentum_buffer = args.optional_matrix(2, "momentumBuffer", parameter.length);
-  const sigma_sgd options{args.number(3, "lr"), args.number(4, "momentum"), args.number(5, "weightDecay"),
-                          args.flag(6) ? 1 : 0};
-  const Engine e = args.engine();
-  e.call(e.backend->sgd, &options, parameter.length, parameter.data, gradient, momentum_buffer);
+  const int64_t count = args.any(0, "parameter").length;
+  args.engine().run(&sigma_backend::sgd,
+                    sigma_sgd{.real = args.real(),
+                              .lr = args.number(3, "lr"),
+                              .momentum = args.number(4, "momentum"),
+                              .weight_decay = args.number(5, "weightDecay"),
+                              .first = args.flag(6) ? 1 : 0,
+                              .count = count,
+                              .parameter = args.vector(0, "parameter", count),
+                              .gradient = args.vector(1, "gradient", count),
+                              .momentum_buffer = args.optional_vector(2, "momentumBuffer", count)});
   return args.env().Undefined();
 }
 

@@ -18,15 +18,13 @@ Napi::Value pattern(Args& args) {
 Napi::Value spmm(Args& args) {
   const sigma_pattern& structure = args.pattern(0, "pattern");
   const int64_t tokens = args.integer(4, "tokens", 1);
-  const int64_t length = product(structure.size, tokens);
-  const sigma_matrix dense{args.matrix(2, "dense", length), structure.size, tokens, tokens};
-  const sigma_matrix out{args.matrix(3, "out", length), structure.size, tokens, tokens};
+  const sigma_matrix dense = args.matrix(2, "dense", structure.size, tokens);
+  const sigma_matrix out = args.matrix(3, "out", structure.size, tokens);
   sigma_core core{};
   core.size = structure.size;
   core.pattern = &args.placed_pattern(0, "pattern");
   core.values = args.vector(1, "values", structure.entries);
-  const Engine e = args.engine();
-  e.call(e.backend->spmm, &core, args.flag(5), &dense, &out);
+  args.engine().run(&sigma_backend::spmm, sigma_spmm{args.real(), args.flag(5), &core, dense, out});
   return args.env().Undefined();
 }
 
@@ -34,12 +32,11 @@ Napi::Value spmm(Args& args) {
 Napi::Value sddmm(Args& args) {
   const sigma_pattern& structure = args.pattern(0, "pattern");
   const int64_t tokens = args.integer(4, "tokens", 1);
-  const int64_t length = product(structure.size, tokens);
-  const sigma_matrix a{args.matrix(1, "a", length), structure.size, tokens, tokens};
-  const sigma_matrix b{args.matrix(2, "b", length), structure.size, tokens, tokens};
+  const sigma_matrix a = args.matrix(1, "a", structure.size, tokens);
+  const sigma_matrix b = args.matrix(2, "b", structure.size, tokens);
   void* const out = args.vector(3, "out", structure.entries);
-  const Engine e = args.engine();
-  e.call(e.backend->sddmm, &args.placed_pattern(0, "pattern"), &a, &b, out);
+  const sigma_pattern& here = args.placed_pattern(0, "pattern");
+  args.engine().run(&sigma_backend::sddmm, sigma_sddmm{args.real(), &here, a, b, out});
   return args.env().Undefined();
 }
 

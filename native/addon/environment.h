@@ -8,10 +8,9 @@
 #include <stdexcept>
 #include <string>
 
-#include "backend.h"
 #include "buffers.h"
+#include "contract/backend.h"
 #include "place.h"
-#include "recipes/adapter.h"
 
 namespace sigma {
 

@@ -27,7 +27,7 @@ size_t bytes_of(Element element) {
 }
 
 DeviceBlock::DeviceBlock(std::shared_ptr<Place> place, size_t bytes) : place_(std::move(place)) {
-  place_->engine(SIGMA_FLOAT32).check(place_->backend->allocate(place_->context, bytes, &data_));
+  place_->engine().check(place_->backend->allocate(place_->context, bytes, &data_));
 }
 
 Napi::Object make_memory(Napi::Env env, std::shared_ptr<Place> place, Element element, int64_t length) {

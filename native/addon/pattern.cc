@@ -110,8 +110,7 @@ PatternCopy copy_to(const std::shared_ptr<Place>& place, const PatternStorage& s
     const std::vector<int32_t>& array = *arrays[i];
     found[i] = next;
     if (array.empty()) continue;
-    place->engine(SIGMA_FLOAT32)
-        .check(place->backend->upload(place->context, next, array.data(), array.size() * sizeof(int32_t)));
+    place->engine().check(place->backend->upload(place->context, next, array.data(), array.size() * sizeof(int32_t)));
     next += padded(array);
   }
   sigma_pattern view = storage.view;

@@ -6,7 +6,7 @@
 
 #include <memory>
 
-#include "backend.h"
+#include "contract/backend.h"
 #include "place.h"
 
 namespace sigma {

@@ -3,8 +3,7 @@
 
 #include <cstdint>
 
-#include "backend.h"
-#include "recipes/adapter.h"
+#include "contract/engine.h"
 
 namespace sigma {
 
@@ -23,7 +22,7 @@ struct Place {
 
   // Whether operands are memory of a device, rather than JavaScript's.
   bool has_memory() const { return backend->allocate != nullptr; }
-  Engine engine(sigma_dtype dtype) const { return {backend, context, dtype}; }
+  Engine engine() const { return {backend, context}; }
 };
 
 }  // namespace sigma

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "backend.h"
+#include "contract/backend.h"
 
 namespace sigma {
 

@@ -1,14 +1,15 @@
-// The CPU's table: each entry turns exceptions into a status and picks the type.
-#include "backend.h"
+// The CPU's table.
+#include "contract/backend.h"
 
 #include <cblas.h>
 
-#include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 
-#include "guard.h"
+#include "contract/failure.h"
+#include "dispatch.h"
 #include "ops.h"
 #include "pool.h"
 #include "simd.h"
@@ -31,18 +32,6 @@ const char* blas_text() { return openblas_get_config(); }
 const sigma_backend* initialised(const sigma_backend* table) {
   openblas_set_num_threads(1);
   return table;
-}
-
-// Calls `body.template operator()<T>()` for the type that `dtype` names.
-template <class Body>
-void with_type(sigma_dtype dtype, Body&& body) {
-  if (dtype == SIGMA_FLOAT32) {
-    body.template operator()<float>();
-  } else if (dtype == SIGMA_FLOAT64) {
-    body.template operator()<double>();
-  } else {
-    throw Failure(SIGMA_UNSUPPORTED, "the CPU computes in float32 and float64");
-  }
 }
 
 int32_t device_count() { return 1; }
@@ -104,120 +93,62 @@ sigma_status stop_timer(sigma_context* context, double* milliseconds) {
   return SIGMA_OK;
 }
 
-sigma_status table_copy_matrix(sigma_context*, sigma_dtype dtype, const sigma_matrix* from, const sigma_matrix* to) {
-  return guarded([&] {
-    with_type(dtype, [&]<class T>() {
-      for (int64_t i = 0; i < from->rows; ++i) {
-        const T* const row = static_cast<const T*>(from->data) + i * from->stride;
-        std::copy_n(row, from->columns, static_cast<T*>(to->data) + i * to->stride);
-      }
-    });
-  });
+int32_t supports(sigma_operation operation, sigma_real real, const sigma_dtype* dtypes, int32_t count) {
+  if (operation == SIGMA_OPERATION_cast) return 0;
+  if (operation == SIGMA_OPERATION_copy_matrix) return count == 2 && dtypes[0] == dtypes[1] ? 1 : 0;
+  return computes(real, dtypes, static_cast<size_t>(count)) ? 1 : 0;
 }
 
-sigma_status table_gemm(sigma_context*, sigma_dtype dtype, int32_t transpose_a, int32_t transpose_b,
-                        const sigma_matrix* a, const sigma_matrix* b, int32_t accumulate, const void* bias,
-                        const sigma_matrix* c) {
-  return guarded([&] {
-    with_type(dtype, [&]<class T>() {
-      gemm<T>(transpose_a != 0, transpose_b != 0, *a, *b, accumulate != 0, static_cast<const T*>(bias), *c);
-    });
-  });
+// A function of ops.h as an entry of the table.
+template <class Call, void (*operation)(const Call&)>
+sigma_status entry(sigma_context*, const Call* call) {
+  return guarded([&] { operation(*call); });
 }
 
-sigma_status table_spmm(sigma_context*, sigma_dtype dtype, const sigma_core* core, int32_t transpose,
-                        const sigma_matrix* dense, const sigma_matrix* out) {
-  return guarded([&] { with_type(dtype, [&]<class T>() { spmm<T>(*core, transpose != 0, *dense, *out); }); });
-}
-
-sigma_status table_sddmm(sigma_context*, sigma_dtype dtype, const sigma_pattern* pattern, const sigma_matrix* a,
-                         const sigma_matrix* b, void* samples) {
-  return guarded([&] { with_type(dtype, [&]<class T>() { sddmm<T>(*pattern, *a, *b, static_cast<T*>(samples)); }); });
-}
-
-sigma_status table_core_gradient(sigma_context*, sigma_dtype dtype, const sigma_core* core, const void* samples,
-                                 void* dvalues, void* dgate) {
-  return guarded([&] {
-    with_type(dtype, [&]<class T>() {
-      core_gradient<T>(*core, static_cast<const T*>(samples), static_cast<T*>(dvalues), static_cast<T*>(dgate));
-    });
-  });
-}
-
-sigma_status table_row_dots(sigma_context*, sigma_dtype dtype, const sigma_matrix* a, const sigma_matrix* b,
-                            const void* mask, void* sums) {
-  return guarded([&] {
-    with_type(dtype, [&]<class T>() { row_dots<T>(*a, *b, static_cast<const T*>(mask), static_cast<T*>(sums)); });
-  });
-}
-
-sigma_status table_column_sums(sigma_context*, sigma_dtype dtype, const sigma_matrix* a, void* sums) {
-  return guarded([&] { with_type(dtype, [&]<class T>() { column_sums<T>(*a, static_cast<T*>(sums)); }); });
-}
-
-sigma_status table_adamw(sigma_context*, sigma_dtype dtype, const sigma_adamw* options, int64_t count, void* parameter,
-                         const void* gradient, void* m, void* v) {
-  return guarded([&] {
-    with_type(dtype, [&]<class T>() {
-      adamw<T>(*options, count, static_cast<T*>(parameter), static_cast<const T*>(gradient), static_cast<T*>(m),
-               static_cast<T*>(v));
-    });
-  });
-}
-
-sigma_status table_sgd(sigma_context*, sigma_dtype dtype, const sigma_sgd* options, int64_t count, void* parameter,
-                       const void* gradient, void* momentum_buffer) {
-  return guarded([&] {
-    with_type(dtype, [&]<class T>() {
-      sgd<T>(*options, count, static_cast<T*>(parameter), static_cast<const T*>(gradient),
-             static_cast<T*>(momentum_buffer));
-    });
-  });
-}
-
-sigma_status table_svd(sigma_context*, sigma_dtype dtype, sigma_svd_driver driver, const sigma_svd_problem* problems,
-                       int64_t count, int64_t* failed) {
-  return guarded([&] { with_type(dtype, [&]<class T>() { svd<T>(driver, problems, count, failed); }); });
-}
-
-constexpr sigma_backend kTable = {
-    .abi_version = SIGMA_ABI_VERSION,
-    .struct_size = sizeof(sigma_backend),
-    .name = "cpu",
-    .simulated = 0,
-    .last_error = last_error,
-    .blas = blas_text,
-    .simd = simd_level,
-    .device_count = device_count,
-    .device_info = device_info,
-    .create_context = create_context,
-    .destroy_context = destroy_context,
-    .set_threads = set_thread_count,
-    .threads = threads,
-    .reserve = reserve,
-    .allocate = nullptr,
-    .release = nullptr,
-    .upload = nullptr,
-    .download = nullptr,
-    .synchronize = synchronize,
-    .start_timer = start_timer,
-    .stop_timer = stop_timer,
-    .copy = copy,
-    .zero = zero,
-    .copy_matrix = table_copy_matrix,
-    .cast = nullptr,
-    .gemm = table_gemm,
-    .spmm = table_spmm,
-    .sddmm = table_sddmm,
-    .core_gradient = table_core_gradient,
-    .row_dots = table_row_dots,
-    .column_sums = table_column_sums,
-    .adamw = table_adamw,
-    .sgd = table_sgd,
-    .svd = table_svd,
+constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
+                                  .struct_size = sizeof(sigma_backend),
+                                  .name = "cpu",
+                                  .simulated = 0,
+                                  .last_error = last_error,
+                                  .blas = blas_text,
+                                  .simd = simd_level,
+                                  .device_count = device_count,
+                                  .device_info = device_info,
+                                  .create_context = create_context,
+                                  .destroy_context = destroy_context,
+                                  .set_threads = set_thread_count,
+                                  .threads = threads,
+                                  .reserve = reserve,
+                                  .allocate = nullptr,
+                                  .release = nullptr,
+                                  .upload = nullptr,
+                                  .download = nullptr,
+                                  .synchronize = synchronize,
+                                  .start_timer = start_timer,
+                                  .stop_timer = stop_timer,
+                                  .copy = copy,
+                                  .zero = zero,
+                                  .supports = supports,
+#define SIGMA_FILL(operation) .operation = entry<sigma_##operation, operation>,
+                                  SIGMA_OPERATIONS(SIGMA_FILL)
+#undef SIGMA_FILL
 };
 
 }  // namespace
+
+void copy_matrix(const sigma_copy_matrix& call) {
+  const auto& [from, to] = call;
+  const size_t size = element_size(from.dtype);
+  if (to.dtype != from.dtype) refuse_types(real_of(from.dtype), {from.dtype, to.dtype});
+  for (int64_t i = 0; i < from.rows; ++i) {
+    std::memcpy(static_cast<std::byte*>(to.data) + static_cast<size_t>(i * to.stride) * size,
+                static_cast<const std::byte*>(from.data) + static_cast<size_t>(i * from.stride) * size,
+                static_cast<size_t>(from.columns) * size);
+  }
+}
+
+void cast(const sigma_cast& call) { refuse_types(real_of(call.to.dtype), {call.from.dtype, call.to.dtype}); }
+
 }  // namespace sigma::cpu
 
 const sigma_backend* sigma_cpu_backend(void) {

@@ -5,7 +5,7 @@
 
 #include <limits>
 
-#include "guard.h"
+#include "contract/failure.h"
 
 namespace sigma::cpu {
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "blas.h"
-#include "guard.h"
+#include "dispatch.h"
 #include "ops.h"
 #include "pool.h"
 
@@ -22,11 +22,12 @@ int64_t tile_of(int64_t length) {
   return blocks(blocks(length, 2 * pairs), 16) * 16;
 }
 
-}  // namespace
-
 template <class T>
-void gemm(bool transpose_a, bool transpose_b, const sigma_matrix& a, const sigma_matrix& b, bool accumulate,
-          const T* bias, const sigma_matrix& c) {
+void multiply(const sigma_gemm& call) {
+  const sigma_matrix &a = call.a, &b = call.b, &c = call.c;
+  const bool transpose_a = call.transpose_a != 0, transpose_b = call.transpose_b != 0,
+             accumulate = call.accumulate != 0;
+  const T* const bias = static_cast<const T*>(call.bias);
   const int64_t m = c.rows;
   const int64_t n = c.columns;
   const int64_t k = transpose_a ? a.rows : a.columns;
@@ -62,9 +63,10 @@ void gemm(bool transpose_a, bool transpose_b, const sigma_matrix& a, const sigma
   });
 }
 
-template void gemm<float>(bool, bool, const sigma_matrix&, const sigma_matrix&, bool, const float*,
-                          const sigma_matrix&);
-template void gemm<double>(bool, bool, const sigma_matrix&, const sigma_matrix&, bool, const double*,
-                           const sigma_matrix&);
+}  // namespace
+
+void gemm(const sigma_gemm& call) {
+  for_types(call.real, {call.a.dtype, call.b.dtype, call.c.dtype}, [&]<class T>() { multiply<T>(call); });
+}
 
 }  // namespace sigma::cpu

@@ -1,6 +1,7 @@
 // Optimiser steps, in place, block by block on the pool.
 #include <algorithm>
 
+#include "dispatch.h"
 #include "ops.h"
 #include "pool.h"
 #include "simd.h"
@@ -20,24 +21,24 @@ void for_each_block(int64_t count, const Body& body) {
 
 }  // namespace
 
-template <class T>
-void adamw(const sigma_adamw& options, int64_t count, T* parameter, const T* gradient, T* m, T* v) {
-  for_each_block(count, [&](int64_t begin, int64_t size) {
-    kernels<T>().adamw(size, &options, parameter + begin, gradient + begin, m + begin, v + begin);
+void adamw(const sigma_adamw& call) {
+  for_real(call.real, [&]<class T>() {
+    for_each_block(call.count, [&](int64_t begin, int64_t size) {
+      kernels<T>().adamw(size, &call, static_cast<T*>(call.parameter) + begin,
+                         static_cast<const T*>(call.gradient) + begin, static_cast<T*>(call.m) + begin,
+                         static_cast<T*>(call.v) + begin);
+    });
   });
 }
 
-template <class T>
-void sgd(const sigma_sgd& options, int64_t count, T* parameter, const T* gradient, T* momentum_buffer) {
-  for_each_block(count, [&](int64_t begin, int64_t size) {
-    kernels<T>().sgd(size, &options, parameter + begin, gradient + begin,
-                     momentum_buffer != nullptr ? momentum_buffer + begin : nullptr);
+void sgd(const sigma_sgd& call) {
+  for_real(call.real, [&]<class T>() {
+    auto* const momentum = static_cast<T*>(call.momentum_buffer);
+    for_each_block(call.count, [&](int64_t begin, int64_t size) {
+      kernels<T>().sgd(size, &call, static_cast<T*>(call.parameter) + begin,
+                       static_cast<const T*>(call.gradient) + begin, momentum != nullptr ? momentum + begin : nullptr);
+    });
   });
 }
-
-template void adamw<float>(const sigma_adamw&, int64_t, float*, const float*, float*, float*);
-template void adamw<double>(const sigma_adamw&, int64_t, double*, const double*, double*, double*);
-template void sgd<float>(const sigma_sgd&, int64_t, float*, const float*, float*);
-template void sgd<double>(const sigma_sgd&, int64_t, double*, const double*, double*);
 
 }  // namespace sigma::cpu

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "dispatch.h"
 #include "ops.h"
 #include "pool.h"
 #include "simd.h"
@@ -132,11 +133,9 @@ void sddmm_gather(const sigma_pattern& pattern, const sigma_matrix& a, const sig
   }
 }
 
-}  // namespace
-
 // out (r, N) = C dense, or Cᵀ dense
 template <class T>
-void spmm(const sigma_core& core, bool transpose, const sigma_matrix& dense, const sigma_matrix& out) {
+void multiply(const sigma_core& core, bool transpose, const sigma_matrix& dense, const sigma_matrix& out) {
   const T g = gate_factor<T>(core);
   const Rows<T> rows(core, transpose);
   const bool banded = is_banded(core.pattern);
@@ -167,34 +166,9 @@ void spmm(const sigma_core& core, bool transpose, const sigma_matrix& dense, con
   });
 }
 
-// samples[p] = Σ_t a[i_p, t] b[j_p, t]: block after block of tokens, each block's dot in the kernel's fixed order
-template <class T>
-void sddmm(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
-  if (!is_banded(&pattern)) {
-    sddmm_gather(pattern, a, b, samples);
-  } else if (pattern.entries > pattern.size) {
-    sddmm_band(pattern, a, b, samples);
-  } else {  // a band of one entry a row is the diagonal
-    std::fill(samples, samples + pattern.entries, T{0});
-    row_dots<T>(a, b, nullptr, samples);
-  }
-}
-
-// dvalues[p] += g samples[p]; dgate += g (1 - g) Σ_p values[p] samples[p]
-template <class T>
-void core_gradient(const sigma_core& core, const T* samples, T* dvalues, T* dgate) {
-  const T g = gate_factor<T>(core);
-  const int64_t entries = core.pattern->entries;
-  if (dvalues != nullptr) {
-    for (int64_t p = 0; p < entries; ++p) dvalues[p] += g * samples[p];
-  }
-  if (dgate != nullptr)
-    *dgate += g * (T{1} - g) * kernels<T>().dot(entries, static_cast<const T*>(core.values), samples);
-}
-
 // sums[i] += Σ_t a[i, t] b[i, t], where mask[i] > 0 if there is a mask
 template <class T>
-void row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, T* sums) {
+void add_row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, T* sums) {
   constexpr int64_t kRows = 128;
   parallel_for(blocks(a.rows, kRows), [&](int64_t task) {
     for (int64_t i = task * kRows; i < std::min((task + 1) * kRows, a.rows); ++i) {
@@ -205,9 +179,34 @@ void row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, T* su
   });
 }
 
+// samples[p] = Σ_t a[i_p, t] b[j_p, t]: block after block of tokens, each block's dot in the kernel's fixed order
+template <class T>
+void sample(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
+  if (!is_banded(&pattern)) {
+    sddmm_gather(pattern, a, b, samples);
+  } else if (pattern.entries > pattern.size) {
+    sddmm_band(pattern, a, b, samples);
+  } else {  // a band of one entry a row is the diagonal
+    std::fill(samples, samples + pattern.entries, T{0});
+    add_row_dots<T>(a, b, nullptr, samples);
+  }
+}
+
+// dvalues[p] += g samples[p]; dgate += g (1 - g) Σ_p values[p] samples[p]
+template <class T>
+void pull_back(const sigma_core& core, const T* samples, T* dvalues, T* dgate) {
+  const T g = gate_factor<T>(core);
+  const int64_t entries = core.pattern->entries;
+  if (dvalues != nullptr) {
+    for (int64_t p = 0; p < entries; ++p) dvalues[p] += g * samples[p];
+  }
+  if (dgate != nullptr)
+    *dgate += g * (T{1} - g) * kernels<T>().dot(entries, static_cast<const T*>(core.values), samples);
+}
+
 // sums[j] += Σ_t a[t, j]
 template <class T>
-void column_sums(const sigma_matrix& a, T* sums) {
+void add_columns(const sigma_matrix& a, T* sums) {
   constexpr int64_t kColumns = 512;
   parallel_for(blocks(a.columns, kColumns), [&](int64_t task) {
     const int64_t begin = task * kColumns;
@@ -220,14 +219,33 @@ void column_sums(const sigma_matrix& a, T* sums) {
   });
 }
 
-#define SIGMA_INSTANTIATE(T)                                                                  \
-  template void spmm<T>(const sigma_core&, bool, const sigma_matrix&, const sigma_matrix&);   \
-  template void sddmm<T>(const sigma_pattern&, const sigma_matrix&, const sigma_matrix&, T*); \
-  template void core_gradient<T>(const sigma_core&, const T*, T*, T*);                        \
-  template void row_dots<T>(const sigma_matrix&, const sigma_matrix&, const T*, T*);          \
-  template void column_sums<T>(const sigma_matrix&, T*);
-SIGMA_INSTANTIATE(float)
-SIGMA_INSTANTIATE(double)
-#undef SIGMA_INSTANTIATE
+}  // namespace
+
+void spmm(const sigma_spmm& call) {
+  for_types(call.real, {call.dense.dtype, call.out.dtype},
+            [&]<class T>() { multiply<T>(*call.core, call.transpose != 0, call.dense, call.out); });
+}
+
+void sddmm(const sigma_sddmm& call) {
+  for_types(call.real, {call.a.dtype, call.b.dtype},
+            [&]<class T>() { sample<T>(*call.pattern, call.a, call.b, static_cast<T*>(call.samples)); });
+}
+
+void core_gradient(const sigma_core_gradient& call) {
+  for_real(call.real, [&]<class T>() {
+    pull_back<T>(*call.core, static_cast<const T*>(call.samples), static_cast<T*>(call.dvalues),
+                 static_cast<T*>(call.dgate));
+  });
+}
+
+void row_dots(const sigma_row_dots& call) {
+  for_types(call.real, {call.a.dtype, call.b.dtype}, [&]<class T>() {
+    add_row_dots<T>(call.a, call.b, static_cast<const T*>(call.mask), static_cast<T*>(call.sums));
+  });
+}
+
+void column_sums(const sigma_column_sums& call) {
+  for_types(call.real, {call.a.dtype}, [&]<class T>() { add_columns<T>(call.a, static_cast<T*>(call.sums)); });
+}
 
 }  // namespace sigma::cpu

@@ -9,8 +9,8 @@
 #include <new>
 #include <type_traits>
 
-#include "backend.h"
 #include "columns.h"
+#include "contract/backend.h"
 #include "pool.h"
 #include "simd.h"
 
@@ -76,7 +76,7 @@ inline void* thread_scratch(size_t bytes) {
 // Columns of a matrix, where they are.
 template <class T>
 sigma_matrix columns_of(const sigma_matrix& matrix, int64_t first, int64_t columns) {
-  return {static_cast<T*>(matrix.data) + first, matrix.rows, columns, matrix.stride};
+  return {static_cast<T*>(matrix.data) + first, matrix.rows, columns, matrix.stride, matrix.dtype, nullptr};
 }
 
 // A copy of columns in this thread's scratch memory, valid until its next one: close together, so that they take few
@@ -89,7 +89,7 @@ sigma_matrix packed_columns(const sigma_matrix& matrix, int64_t first, int64_t c
   for (int64_t i = 0; i < matrix.rows; ++i) {
     std::memcpy(slab + i * stride, from + i * matrix.stride, static_cast<size_t>(columns) * sizeof(T));
   }
-  return {slab, matrix.rows, columns, stride};
+  return {slab, matrix.rows, columns, stride, matrix.dtype, nullptr};
 }
 
 // A short piece of a row is no stream that the hardware would foresee.

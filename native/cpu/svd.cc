@@ -1,6 +1,7 @@
 // Thin SVDs, side by side on the pool, each with BLAS on one thread; a single one spreads what it can.
 #include <vector>
 
+#include "dispatch.h"
 #include "ops.h"
 #include "pool.h"
 #include "svd_solve.h"
@@ -30,10 +31,9 @@ void solve(sigma_svd_driver driver, const SvdProblem<T>& p) {
   fix_signs(p);
 }
 
-}  // namespace
-
 template <class T>
-void svd(sigma_svd_driver driver, const sigma_svd_problem* problems, int64_t count, int64_t* failed) {
+void solve_all(const sigma_svd& call) {
+  const auto& [real, driver, problems, count, failed] = call;
   if (driver != SIGMA_SVD_AUTO && driver != SIGMA_SVD_GESDD && driver != SIGMA_SVD_GESVD) {
     throw Failure(SIGMA_UNSUPPORTED, "expected 'auto', 'gesdd' or 'gesvd', which the CPU has");
   }
@@ -54,7 +54,10 @@ void svd(sigma_svd_driver driver, const sigma_svd_problem* problems, int64_t cou
   }
 }
 
-template void svd<float>(sigma_svd_driver, const sigma_svd_problem*, int64_t, int64_t*);
-template void svd<double>(sigma_svd_driver, const sigma_svd_problem*, int64_t, int64_t*);
+}  // namespace
+
+void svd(const sigma_svd& call) {
+  for_real(call.real, [&]<class T>() { solve_all<T>(call); });
+}
 
 }  // namespace sigma::cpu

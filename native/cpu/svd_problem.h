@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <cstring>
 
-#include "backend.h"
 #include "blas.h"
 #include "columns.h"
-#include "guard.h"
+#include "contract/backend.h"
+#include "contract/failure.h"
 
 namespace sigma::cpu {
 

@@ -1,11 +1,12 @@
 // The GPU's table: each entry makes the context's device current and turns exceptions into a status.
-#include "backend.h"
+#include "contract/backend.h"
 
 #include <cstdio>
 
 #include "context_state.h"
+#include "contract/failure.h"
+#include "dispatch.h"
 #include "driver.h"
-#include "guard.h"
 #include "libraries.h"
 #include "memory.h"
 #include "ops.h"
@@ -29,8 +30,6 @@ sigma_status on(sigma_context* context, Body&& body) {
     }
   });
 }
-
-size_t element_size(sigma_dtype dtype) { return dtype == SIGMA_FLOAT64 ? 8 : dtype == SIGMA_FLOAT32 ? 4 : 2; }
 
 const char* simd_text() { return "CUDA"; }
 
@@ -105,66 +104,18 @@ sigma_status zero(sigma_context* context, void* memory, size_t bytes) {
   });
 }
 
-sigma_status copy_matrix(sigma_context* context, sigma_dtype dtype, const sigma_matrix* from, const sigma_matrix* to) {
-  return on(context, [&] {
-    context->queued("copy");
-    const size_t size = element_size(dtype);
-    const auto bytes = [&](int64_t elements) { return static_cast<size_t>(elements) * size; };
-    check(cudaMemcpy2DAsync(to->data, bytes(to->stride), from->data, bytes(from->stride), bytes(from->columns),
-                            static_cast<size_t>(from->rows), cudaMemcpyDeviceToDevice, context->stream()),
-          "copy");
-  });
+int32_t supports(sigma_operation operation, sigma_real real, const sigma_dtype* dtypes, int32_t count) {
+  if (operation == SIGMA_OPERATION_copy_matrix) return count == 2 && dtypes[0] == dtypes[1] ? 1 : 0;
+  if (operation == SIGMA_OPERATION_cast) {
+    return count == 2 && dtypes[0] != SIGMA_INT8 && dtypes[1] != SIGMA_INT8 ? 1 : 0;
+  }
+  return computes(real, dtypes, static_cast<size_t>(count)) ? 1 : 0;
 }
 
-sigma_status table_cast(sigma_context* context, sigma_dtype from_dtype, sigma_dtype to_dtype, int64_t count,
-                        const void* from, void* to) {
-  return on(context, [&] { cast(*context, from_dtype, to_dtype, count, from, to); });
-}
-
-sigma_status table_gemm(sigma_context* context, sigma_dtype dtype, int32_t transpose_a, int32_t transpose_b,
-                        const sigma_matrix* a, const sigma_matrix* b, int32_t accumulate, const void* bias,
-                        const sigma_matrix* c) {
-  return on(context,
-            [&] { gemm(*context, dtype, transpose_a != 0, transpose_b != 0, *a, *b, accumulate != 0, bias, *c); });
-}
-
-sigma_status table_spmm(sigma_context* context, sigma_dtype dtype, const sigma_core* core, int32_t transpose,
-                        const sigma_matrix* dense, const sigma_matrix* out) {
-  return on(context, [&] { spmm(*context, dtype, *core, transpose != 0, *dense, *out); });
-}
-
-sigma_status table_sddmm(sigma_context* context, sigma_dtype dtype, const sigma_pattern* pattern, const sigma_matrix* a,
-                         const sigma_matrix* b, void* samples) {
-  return on(context, [&] { sddmm(*context, dtype, *pattern, *a, *b, samples); });
-}
-
-sigma_status table_core_gradient(sigma_context* context, sigma_dtype dtype, const sigma_core* core, const void* samples,
-                                 void* dvalues, void* dgate) {
-  return on(context, [&] { core_gradient(*context, dtype, *core, samples, dvalues, dgate); });
-}
-
-sigma_status table_row_dots(sigma_context* context, sigma_dtype dtype, const sigma_matrix* a, const sigma_matrix* b,
-                            const void* mask, void* sums) {
-  return on(context, [&] { row_dots(*context, dtype, *a, *b, mask, sums); });
-}
-
-sigma_status table_column_sums(sigma_context* context, sigma_dtype dtype, const sigma_matrix* a, void* sums) {
-  return on(context, [&] { column_sums(*context, dtype, *a, sums); });
-}
-
-sigma_status table_adamw(sigma_context* context, sigma_dtype dtype, const sigma_adamw* options, int64_t count,
-                         void* parameter, const void* gradient, void* m, void* v) {
-  return on(context, [&] { adamw(*context, dtype, *options, count, parameter, gradient, m, v); });
-}
-
-sigma_status table_sgd(sigma_context* context, sigma_dtype dtype, const sigma_sgd* options, int64_t count,
-                       void* parameter, const void* gradient, void* momentum_buffer) {
-  return on(context, [&] { sgd(*context, dtype, *options, count, parameter, gradient, momentum_buffer); });
-}
-
-sigma_status table_svd(sigma_context* context, sigma_dtype dtype, sigma_svd_driver driver,
-                       const sigma_svd_problem* problems, int64_t count, int64_t* failed) {
-  return on(context, [&] { svd(*context, dtype, driver, problems, count, failed); });
+// A function of ops.h as an entry of the table.
+template <class Call, void (*operation)(sigma_context&, const Call&)>
+sigma_status entry(sigma_context* context, const Call* call) {
+  return on(context, [&] { operation(*context, *call); });
 }
 
 #ifdef SIGMA_SIMULATED
@@ -175,44 +126,46 @@ constexpr const char* kName = "cuda";
 constexpr int32_t kSimulated = 0;
 #endif
 
-constexpr sigma_backend kTable = {
-    .abi_version = SIGMA_ABI_VERSION,
-    .struct_size = sizeof(sigma_backend),
-    .name = kName,
-    .simulated = kSimulated,
-    .last_error = last_error,
-    .blas = libraries_text,
-    .simd = simd_text,
-    .device_count = device_count,
-    .device_info = device_info,
-    .create_context = create_context,
-    .destroy_context = destroy_context,
-    .set_threads = nullptr,
-    .threads = nullptr,
-    .reserve = reserve,
-    .allocate = table_allocate,
-    .release = table_release,
-    .upload = upload,
-    .download = download,
-    .synchronize = synchronize,
-    .start_timer = start_timer,
-    .stop_timer = stop_timer,
-    .copy = copy,
-    .zero = zero,
-    .copy_matrix = copy_matrix,
-    .cast = table_cast,
-    .gemm = table_gemm,
-    .spmm = table_spmm,
-    .sddmm = table_sddmm,
-    .core_gradient = table_core_gradient,
-    .row_dots = table_row_dots,
-    .column_sums = table_column_sums,
-    .adamw = table_adamw,
-    .sgd = table_sgd,
-    .svd = table_svd,
+constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
+                                  .struct_size = sizeof(sigma_backend),
+                                  .name = kName,
+                                  .simulated = kSimulated,
+                                  .last_error = last_error,
+                                  .blas = libraries_text,
+                                  .simd = simd_text,
+                                  .device_count = device_count,
+                                  .device_info = device_info,
+                                  .create_context = create_context,
+                                  .destroy_context = destroy_context,
+                                  .set_threads = nullptr,
+                                  .threads = nullptr,
+                                  .reserve = reserve,
+                                  .allocate = table_allocate,
+                                  .release = table_release,
+                                  .upload = upload,
+                                  .download = download,
+                                  .synchronize = synchronize,
+                                  .start_timer = start_timer,
+                                  .stop_timer = stop_timer,
+                                  .copy = copy,
+                                  .zero = zero,
+                                  .supports = supports,
+#define SIGMA_FILL(operation) .operation = entry<sigma_##operation, operation>,
+                                  SIGMA_OPERATIONS(SIGMA_FILL)
+#undef SIGMA_FILL
 };
 
 }  // namespace
+
+void copy_matrix(sigma_context& context, const sigma_copy_matrix& call) {
+  const auto& [from, to] = call;
+  if (to.dtype != from.dtype) refuse_types(real_of(from.dtype), {from.dtype, to.dtype});
+  context.queued("copy");
+  const auto bytes = [&](int64_t elements) { return static_cast<size_t>(elements) * element_size(from.dtype); };
+  check(cudaMemcpy2DAsync(to.data, bytes(to.stride), from.data, bytes(from.stride), bytes(from.columns),
+                          static_cast<size_t>(from.rows), cudaMemcpyDeviceToDevice, context.stream()),
+        "copy");
+}
 
 const sigma_backend* table() { return &kTable; }
 

@@ -1,8 +1,8 @@
 #include <algorithm>
 
 #include "bias.h"
+#include "dispatch.h"
 #include "kernels/bias.cuh"
-#include "launch.h"
 
 namespace sigma::cuda {
 namespace {
@@ -19,14 +19,8 @@ void add(sigma_context& context, const sigma_matrix& c, const void* bias) {
 
 }  // namespace
 
-void add_bias(sigma_context& context, sigma_dtype dtype, const sigma_matrix& c, const void* bias) {
-  if (dtype == SIGMA_FLOAT64) {
-    add<double>(context, c, bias);
-  } else if (dtype == SIGMA_FLOAT32) {
-    add<float>(context, c, bias);
-  } else {
-    add<bfloat16>(context, c, bias);
-  }
+void add_bias(sigma_context& context, const sigma_matrix& c, const void* bias) {
+  for_type(c.dtype, [&]<class T>(std::type_identity<T>) { add<T>(context, c, bias); });
 }
 
 }  // namespace sigma::cuda

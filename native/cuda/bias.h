@@ -1,11 +1,11 @@
 #pragma once
 
-#include "backend.h"
 #include "context.h"
+#include "contract/backend.h"
 
 namespace sigma::cuda {
 
 // c (rows, columns) += bias (columns) on every row; beside bfloat16 the bias is float32.
-void add_bias(sigma_context& context, sigma_dtype dtype, const sigma_matrix& c, const void* bias);
+void add_bias(sigma_context& context, const sigma_matrix& c, const void* bias);
 
 }  // namespace sigma::cuda

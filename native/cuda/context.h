@@ -9,7 +9,7 @@
 #include <memory>
 #include <string>
 
-#include "guard.h"
+#include "contract/failure.h"
 
 namespace sigma::cuda {
 

@@ -1,26 +1,49 @@
 // From the types and sizes of a call to those of a kernel.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <type_traits>
 
-#include "guard.h"
+#include "contract/engine.h"
+#include "contract/failure.h"
 #include "kernels/device.cuh"
 #include "launch.h"
 #include "plan.h"
 
 namespace sigma::cuda {
 
-// body(std::type_identity<T>) with T the type of a matrix.
+// Whether there are kernels for these matrices: all of one type, which goes with the vectors'.
+inline bool computes(sigma_real real, const sigma_dtype* dtypes, size_t count) {
+  return std::all_of(dtypes, dtypes + count, [&](sigma_dtype dtype) {
+    return dtype == dtypes[0] && dtype != SIGMA_INT8 && real_of(dtype) == real;
+  });
+}
+
+// body(std::type_identity<T>()) with T the type of the vectors.
+template <class Body>
+void for_real(sigma_real real, const Body& body) {
+  return real == SIGMA_REAL64 ? body(std::type_identity<double>()) : body(std::type_identity<float>());
+}
+
+// body(std::type_identity<T>()) with T a type of matrices; UNSUPPORTED if no kernel takes it.
 template <class Body>
 void for_type(sigma_dtype dtype, const Body& body) {
   switch (dtype) {
     case SIGMA_FLOAT32: return body(std::type_identity<float>());
     case SIGMA_FLOAT64: return body(std::type_identity<double>());
     case SIGMA_BFLOAT16: return body(std::type_identity<bfloat16>());
+    case SIGMA_INT8: break;
   }
-  throw Failure(SIGMA_UNSUPPORTED, "a type of numbers that the CUDA backend does not know");
+  refuse_types(real_of(dtype), {dtype});
+}
+
+// The same with T the one type of these matrices.
+template <class Body>
+void for_types(sigma_real real, std::initializer_list<sigma_dtype> dtypes, const Body& body) {
+  if (!computes(real, dtypes.begin(), dtypes.size())) refuse_types(real, dtypes);
+  for_type(*dtypes.begin(), body);
 }
 
 inline bool starts_aligned(const void* memory) { return reinterpret_cast<uintptr_t>(memory) % kVectorBytes == 0; }

@@ -6,7 +6,7 @@
 
 #include <cstdlib>
 
-#include "guard.h"
+#include "contract/failure.h"
 
 namespace sigma::cuda {
 namespace {

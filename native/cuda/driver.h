@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "backend.h"
+#include "contract/backend.h"
 #include "searched.h"
 
 namespace sigma::cuda {

@@ -3,11 +3,13 @@
 // cuBLAS counts in columns: our row-major C = op(A) op(B) is its Cᵀ = op(B)ᵀ op(A)ᵀ, where every matrix is already the
 // transpose it wants. So the operands change places, nothing is moved, and a bias along our rows is one along its
 // columns, which is what the epilogue adds.
+#include <array>
 #include <cstdlib>
 #include <cstring>
 
 #include "bias.h"
 #include "context_state.h"
+#include "dispatch.h"
 #include "ops.h"
 
 namespace sigma::cuda {
@@ -139,7 +141,8 @@ void by_lt(sigma_context& context, const GemmPlans& plans, const GemmShape& shap
     const void* bias = operands.bias;
     if (shape.type == CUDA_R_16BF) {  // cuBLASLt documents a bias of the matrices' own type
       void* const narrow = context.scratch(static_cast<size_t>(shape.rows) * sizeof(uint16_t));
-      cast(context, SIGMA_FLOAT32, SIGMA_BFLOAT16, shape.rows, bias, narrow);
+      cast(context,
+           {dense_matrix(SIGMA_FLOAT32, bias, 1, shape.rows), dense_matrix(SIGMA_BFLOAT16, narrow, 1, shape.rows)});
       bias = narrow;
     }
     set(plan.description.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
@@ -170,22 +173,24 @@ void by_blas(sigma_context& context, GemmPlans& plans, const GemmShape& shape, c
 
 }  // namespace
 
-void gemm(sigma_context& context, sigma_dtype dtype, bool transpose_a, bool transpose_b, const sigma_matrix& a,
-          const sigma_matrix& b, bool accumulate, const void* bias, const sigma_matrix& c) {
+void gemm(sigma_context& context, const sigma_gemm& call) {
+  const auto& [real, transpose_a, transpose_b, accumulate, a, b, c, bias] = call;
+  const std::array dtypes = {a.dtype, b.dtype, c.dtype};
+  if (!computes(real, dtypes.data(), dtypes.size())) refuse_types(real, {a.dtype, b.dtype, c.dtype});
   context.queued("gemm");
   GemmPlans& plans = context.state().gemm;
   prepare(context, plans);
   const GemmShape shape = {
-      .type = data_type(dtype),
-      .transpose_a = transpose_b,
-      .transpose_b = transpose_a,
+      .type = data_type(c.dtype),
+      .transpose_a = transpose_b != 0,
+      .transpose_b = transpose_a != 0,
       .rows = c.columns,
       .columns = c.rows,
-      .inner = transpose_a ? a.rows : a.columns,
+      .inner = transpose_a != 0 ? a.rows : a.columns,
       .stride_a = b.stride,
       .stride_b = a.stride,
       .stride_d = c.stride,
-      .accumulate = accumulate,
+      .accumulate = accumulate != 0,
       .bias = bias != nullptr,
       .alignment_a = alignment_of(b.data),
       .alignment_b = alignment_of(a.data),
@@ -197,7 +202,7 @@ void gemm(sigma_context& context, sigma_dtype dtype, bool transpose_a, bool tran
     by_lt(context, plans, shape, plan, operands);
   } else {
     by_blas(context, plans, shape, operands);
-    if (bias != nullptr) add_bias(context, dtype, c, bias);
+    if (bias != nullptr) add_bias(context, c, bias);
   }
 }
 

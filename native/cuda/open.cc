@@ -3,7 +3,7 @@
 
 #include <cstdio>
 
-#include "backend.h"
+#include "contract/backend.h"
 #include "driver.h"
 #include "libraries.h"
 #include "table.h"

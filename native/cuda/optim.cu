@@ -8,13 +8,6 @@
 namespace sigma::cuda {
 namespace {
 
-template <class Body>
-void for_trained_type(sigma_dtype dtype, const Body& body) {
-  if (dtype == SIGMA_FLOAT32) return body(std::type_identity<float>());
-  if (dtype == SIGMA_FLOAT64) return body(std::type_identity<double>());
-  throw Failure(SIGMA_UNSUPPORTED, "optimisers step float32 and float64 numbers only");
-}
-
 template <class T>
 AdamW<T> constants(const sigma_adamw& o) {
   const auto step = static_cast<double>(o.step);
@@ -41,26 +34,25 @@ dim3 vector_grid(int64_t count) {
 
 }  // namespace
 
-void adamw(sigma_context& context, sigma_dtype dtype, const sigma_adamw& options, int64_t count, void* parameter,
-           const void* gradient, void* m, void* v) {
-  if (count == 0) return;
-  for_trained_type(dtype, [&]<class T>(std::type_identity<T>) {
-    const bool aligned =
-        starts_aligned(parameter) && starts_aligned(gradient) && starts_aligned(m) && starts_aligned(v);
-    launch(context, "adamw", adamw_kernel<T>, vector_grid<T>(count), dim3(256), 0, constants<T>(options), count,
-           static_cast<T*>(parameter), static_cast<const T*>(gradient), static_cast<T*>(m), static_cast<T*>(v),
-           aligned);
+void adamw(sigma_context& context, const sigma_adamw& call) {
+  if (call.count == 0) return;
+  for_real(call.real, [&]<class T>(std::type_identity<T>) {
+    const bool aligned = starts_aligned(call.parameter) && starts_aligned(call.gradient) && starts_aligned(call.m) &&
+                         starts_aligned(call.v);
+    launch(context, "adamw", adamw_kernel<T>, vector_grid<T>(call.count), dim3(256), 0, constants<T>(call), call.count,
+           static_cast<T*>(call.parameter), static_cast<const T*>(call.gradient), static_cast<T*>(call.m),
+           static_cast<T*>(call.v), aligned);
   });
 }
 
-void sgd(sigma_context& context, sigma_dtype dtype, const sigma_sgd& options, int64_t count, void* parameter,
-         const void* gradient, void* momentum_buffer) {
-  if (count == 0) return;
-  for_trained_type(dtype, [&]<class T>(std::type_identity<T>) {
-    const bool aligned =
-        starts_aligned(parameter) && starts_aligned(gradient) && starts_aligned(momentum_buffer);  // null is
-    launch(context, "sgd", sgd_kernel<T>, vector_grid<T>(count), dim3(256), 0, constants<T>(options), count,
-           static_cast<T*>(parameter), static_cast<const T*>(gradient), static_cast<T*>(momentum_buffer), aligned);
+void sgd(sigma_context& context, const sigma_sgd& call) {
+  if (call.count == 0) return;
+  for_real(call.real, [&]<class T>(std::type_identity<T>) {
+    const bool aligned = starts_aligned(call.parameter) && starts_aligned(call.gradient) &&
+                         starts_aligned(call.momentum_buffer);  // null is
+    launch(context, "sgd", sgd_kernel<T>, vector_grid<T>(call.count), dim3(256), 0, constants<T>(call), call.count,
+           static_cast<T*>(call.parameter), static_cast<const T*>(call.gradient), static_cast<T*>(call.momentum_buffer),
+           aligned);
   });
 }
 

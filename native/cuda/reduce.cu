@@ -71,17 +71,18 @@ void sum_columns(sigma_context& context, const sigma_matrix& a, Number<T>* sums)
 
 }  // namespace
 
-void row_dots(sigma_context& context, sigma_dtype dtype, const sigma_matrix& a, const sigma_matrix& b, const void* mask,
-              void* sums) {
-  if (a.rows == 0 || a.columns == 0) return;
-  for_type(dtype, [&]<class T>(std::type_identity<T>) {
-    dot_rows<T>(context, a, b, static_cast<const Number<T>*>(mask), static_cast<Number<T>*>(sums));
+void row_dots(sigma_context& context, const sigma_row_dots& call) {
+  if (call.a.rows == 0 || call.a.columns == 0) return;
+  for_types(call.real, {call.a.dtype, call.b.dtype}, [&]<class T>(std::type_identity<T>) {
+    dot_rows<T>(context, call.a, call.b, static_cast<const Number<T>*>(call.mask), static_cast<Number<T>*>(call.sums));
   });
 }
 
-void column_sums(sigma_context& context, sigma_dtype dtype, const sigma_matrix& a, void* sums) {
-  if (a.rows == 0 || a.columns == 0) return;
-  for_type(dtype, [&]<class T>(std::type_identity<T>) { sum_columns<T>(context, a, static_cast<Number<T>*>(sums)); });
+void column_sums(sigma_context& context, const sigma_column_sums& call) {
+  if (call.a.rows == 0 || call.a.columns == 0) return;
+  for_types(call.real, {call.a.dtype}, [&]<class T>(std::type_identity<T>) {
+    sum_columns<T>(context, call.a, static_cast<Number<T>*>(call.sums));
+  });
 }
 
 }  // namespace sigma::cuda

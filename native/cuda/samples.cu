@@ -107,20 +107,18 @@ void pull_back(sigma_context& context, const sigma_core& core, const V* samples,
 
 }  // namespace
 
-void sddmm(sigma_context& context, sigma_dtype dtype, const sigma_pattern& pattern, const sigma_matrix& a,
-           const sigma_matrix& b, void* samples) {
-  if (pattern.entries == 0) return;
-  for_type(dtype, [&]<class T>(std::type_identity<T>) {
-    sample<T>(context, pattern, a, b, static_cast<Number<T>*>(samples));
+void sddmm(sigma_context& context, const sigma_sddmm& call) {
+  if (call.pattern->entries == 0) return;
+  for_types(call.real, {call.a.dtype, call.b.dtype}, [&]<class T>(std::type_identity<T>) {
+    sample<T>(context, *call.pattern, call.a, call.b, static_cast<Number<T>*>(call.samples));
   });
 }
 
-void core_gradient(sigma_context& context, sigma_dtype dtype, const sigma_core& core, const void* samples,
-                   void* dvalues, void* dgate) {
-  if (dvalues == nullptr && dgate == nullptr) return;
-  for_type(dtype, [&]<class T>(std::type_identity<T>) {
-    using V = Number<T>;
-    pull_back<V>(context, core, static_cast<const V*>(samples), static_cast<V*>(dvalues), static_cast<V*>(dgate));
+void core_gradient(sigma_context& context, const sigma_core_gradient& call) {
+  if (call.dvalues == nullptr && call.dgate == nullptr) return;
+  for_real(call.real, [&]<class V>(std::type_identity<V>) {
+    pull_back<V>(context, *call.core, static_cast<const V*>(call.samples), static_cast<V*>(call.dvalues),
+                 static_cast<V*>(call.dgate));
   });
 }
 

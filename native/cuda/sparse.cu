@@ -85,10 +85,12 @@ void multiply(sigma_context& context, const sigma_core& core, bool transpose, co
 
 }  // namespace
 
-void spmm(sigma_context& context, sigma_dtype dtype, const sigma_core& core, bool transpose, const sigma_matrix& dense,
-          const sigma_matrix& out) {
-  if (core.size == 0 || dense.columns == 0) return;
-  for_type(dtype, [&]<class T>(std::type_identity<T>) { multiply<T>(context, core, transpose, dense, out); });
+void spmm(sigma_context& context, const sigma_spmm& call) {
+  const auto& [real, transpose, core, dense, out] = call;
+  if (core->size == 0 || dense.columns == 0) return;
+  for_types(real, {dense.dtype, out.dtype}, [&]<class T>(std::type_identity<T>) {
+    multiply<T>(context, *call.core, call.transpose != 0, call.dense, call.out);
+  });
 }
 
 }  // namespace sigma::cuda

@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 
+#include "dispatch.h"
 #include "ops.h"
 #include "svd_solve.h"
 
@@ -220,19 +221,14 @@ void Call<T>::run(int64_t* failed) {
 
 }  // namespace
 
-void svd(sigma_context& context, sigma_dtype dtype, sigma_svd_driver driver, const sigma_svd_problem* problems,
-         int64_t count, int64_t* failed) {
+void svd(sigma_context& context, const sigma_svd& call) {
   // What the problems rest on has been queued on the context's stream.
   context.synchronize();
   context.queued("svd");
-  *failed = 0;
-  if (dtype == SIGMA_FLOAT32) {
-    Call<float>(context.device(), driver, problems, count).run(failed);
-  } else if (dtype == SIGMA_FLOAT64) {
-    Call<double>(context.device(), driver, problems, count).run(failed);
-  } else {
-    throw Failure(SIGMA_UNSUPPORTED, "expected float32 or float64 matrices for an SVD");
-  }
+  *call.failed = 0;
+  for_real(call.real, [&]<class T>(std::type_identity<T>) {
+    Call<T>(context.device(), call.driver, call.problems, call.count).run(call.failed);
+  });
 }
 
 }  // namespace sigma::cuda

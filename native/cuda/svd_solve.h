@@ -4,7 +4,7 @@
 #include <exception>
 #include <vector>
 
-#include "backend.h"
+#include "contract/backend.h"
 #include "svd_routes.h"
 
 namespace sigma::cuda {

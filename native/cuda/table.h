@@ -1,7 +1,7 @@
 // The backend's table, filled.
 #pragma once
 
-#include "backend.h"
+#include "contract/backend.h"
 
 namespace sigma::cuda {
 

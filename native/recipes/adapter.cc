@@ -1,4 +1,4 @@
-#include "adapter.h"
+#include "recipes/adapter.h"
 
 #include <cstddef>
 
@@ -12,21 +12,18 @@ int64_t padded(int64_t tokens) {
   return (lines < 16 ? lines + 1 : lines + (13 - lines % 8) % 8) * 16;
 }
 
-// The backend never writes what a recipe passes as an input.
-sigma_matrix matrix(const void* data, int64_t rows, int64_t columns, int64_t stride) {
-  return {const_cast<void*>(data), rows, columns, stride};
-}
-sigma_matrix dense(const void* data, int64_t rows, int64_t columns) { return matrix(data, rows, columns, columns); }
-sigma_matrix intermediate(const void* data, int64_t rank, int64_t tokens) {
-  return matrix(data, rank, tokens, padded(tokens));
+// (r, N), with padded rows
+sigma_matrix intermediate(sigma_dtype dtype, const void* data, int64_t rank, int64_t tokens) {
+  return {const_cast<void*>(data), rank, tokens, padded(tokens), dtype, nullptr};
 }
 
-// Scratch memory of one call: matrices of `elements` in all, and behind them a vector of `samples`.
+// Scratch memory of one call: intermediates of `elements` in all, and behind them a vector of `samples`.
 class Workspace {
  public:
-  Workspace(const Engine& engine, int64_t elements, int64_t samples = 0) : size_(element_size(engine.dtype)) {
+  Workspace(const Engine& engine, sigma_dtype dtype, int64_t elements, int64_t samples = 0)
+      : size_(element_size(dtype)) {
     const size_t matrices = static_cast<size_t>(elements) * size_;
-    const size_t bytes = matrices + static_cast<size_t>(samples) * vector_element_size(engine.dtype);
+    const size_t bytes = matrices + static_cast<size_t>(samples) * element_size(real_of(dtype));
     void* memory = nullptr;
     engine.check(engine.backend->reserve(engine.context, bytes, &memory));
     next_ = static_cast<std::byte*>(memory);
@@ -50,124 +47,126 @@ constexpr bool kTransposed = true;
 constexpr bool kOverwrite = false;
 
 // C = op(A) op(B) [+ C] [+ bias]
-void gemm(const Engine& e, bool transpose_a, const sigma_matrix& a, bool transpose_b, const sigma_matrix& b,
-          bool accumulate, const void* bias, const sigma_matrix& c) {
-  e.call(e.backend->gemm, transpose_a, transpose_b, &a, &b, accumulate, bias, &c);
+void gemm(const Engine& e, sigma_real real, bool transpose_a, const sigma_matrix& a, bool transpose_b,
+          const sigma_matrix& b, bool accumulate, const void* bias, const sigma_matrix& c) {
+  e.run(&sigma_backend::gemm, sigma_gemm{real, transpose_a, transpose_b, accumulate, a, b, c, bias});
 }
 
 // out = C dense, or Cᵀ dense
-void core_product(const Engine& e, const sigma_core& core, bool transpose, const sigma_matrix& dense_operand,
+void core_product(const Engine& e, const AdapterLayer& layer, bool transpose, const sigma_matrix& dense,
                   const sigma_matrix& out) {
-  e.call(e.backend->spmm, &core, transpose, &dense_operand, &out);
+  e.run(&sigma_backend::spmm, sigma_spmm{layer.real, transpose, &layer.core, dense, out});
 }
 
 int64_t sample_count(const AdapterLayer& layer, const AdapterGradients& gradients) {
   return gradients.wants_samples() ? layer.core.pattern->entries : 0;
 }
 
-// K = A Bᵀ, sampled: its diagonal is dd, its entries on the pattern give dM and dγ. `samples` is scratch (z).
+// K = A Bᵀ, sampled: its diagonal is dd, its entries on the pattern give dM and dγ. `samples` is scratch (z). What
+// needs memory of its own comes before the first gradient is added to.
 void core_pull_back(const Engine& e, const AdapterLayer& layer, const sigma_matrix& a, const sigma_matrix& b,
                     void* samples, const AdapterGradients& gradients) {
+  if (gradients.wants_samples()) {
+    e.run(&sigma_backend::sddmm, sigma_sddmm{layer.real, layer.core.pattern, a, b, samples});
+  }
   if (gradients.diagonal != nullptr) {
     const void* const mask = layer.core.rectified != 0 ? layer.core.diagonal : nullptr;
-    e.call(e.backend->row_dots, &a, &b, mask, gradients.diagonal);
+    e.run(&sigma_backend::row_dots, sigma_row_dots{layer.real, a, b, mask, gradients.diagonal});
   }
   if (gradients.wants_samples()) {
-    e.call(e.backend->sddmm, layer.core.pattern, &a, &b, samples);
-    e.call(e.backend->core_gradient, &layer.core, samples, gradients.values, gradients.gate);
+    e.run(&sigma_backend::core_gradient,
+          sigma_core_gradient{layer.real, &layer.core, samples, gradients.values, gradients.gate});
   }
 }
 
-void bias_pull_back(const Engine& e, const sigma_matrix& dy, void* dbias) {
-  if (dbias != nullptr) e.call(e.backend->column_sums, &dy, dbias);
+void bias_pull_back(const Engine& e, sigma_real real, const sigma_matrix& dy, void* dbias) {
+  if (dbias != nullptr) e.run(&sigma_backend::column_sums, sigma_column_sums{real, dy, dbias});
 }
 
 // P = Vᵀ Xᵀ
 void project_input(const Engine& e, const AdapterLayer& layer, const sigma_matrix& x, const sigma_matrix& p) {
-  gemm(e, kPlain, dense(layer.vt, layer.rank, layer.in), kTransposed, x, kOverwrite, nullptr, p);
+  gemm(e, layer.real, kPlain, layer.vt, kTransposed, x, kOverwrite, nullptr, p);
 }
 
 }  // namespace
 
 int64_t adapter_saved_length(int64_t rank, int64_t tokens) { return rank * padded(tokens); }
 
-void adapter_forward(const Engine& e, const AdapterLayer& layer, int64_t tokens, const void* x_data, void* y_data,
+void adapter_forward(const Engine& e, const AdapterLayer& layer, const sigma_matrix& x, const sigma_matrix& y,
                      void* saved) {
-  const int64_t length = adapter_saved_length(layer.rank, tokens);
-  Workspace workspace(e, saved != nullptr ? length : 2 * length);
-  const sigma_matrix x = dense(x_data, tokens, layer.in);
-  const sigma_matrix y = dense(y_data, tokens, layer.out);
-  const sigma_matrix u = dense(layer.u, layer.out, layer.rank);
-  const sigma_matrix p = intermediate(saved != nullptr ? saved : workspace.take(length), layer.rank, tokens);
-  const sigma_matrix q = intermediate(workspace.take(length), layer.rank, tokens);
+  const int64_t tokens = x.rows;
+  const int64_t length = adapter_saved_length(layer.rank(), tokens);
+  Workspace workspace(e, x.dtype, saved != nullptr ? length : 2 * length);
+  const sigma_matrix p = intermediate(x.dtype, saved != nullptr ? saved : workspace.take(length), layer.rank(), tokens);
+  const sigma_matrix q = intermediate(x.dtype, workspace.take(length), layer.rank(), tokens);
 
   project_input(e, layer, x, p);
-  core_product(e, layer.core, kPlain, p, q);
-  const bool with_base = layer.base != nullptr;
-  if (with_base) {
-    gemm(e, kPlain, x, kTransposed, dense(layer.base, layer.out, layer.in), kOverwrite, layer.bias, y);
-  }
-  gemm(e, kTransposed, q, kTransposed, u, with_base, with_base ? nullptr : layer.bias, y);
+  core_product(e, layer, kPlain, p, q);
+  const bool with_base = layer.has_base();
+  if (with_base) gemm(e, layer.real, kPlain, x, kTransposed, layer.base, kOverwrite, layer.bias, y);
+  gemm(e, layer.real, kTransposed, q, kTransposed, layer.u, with_base, with_base ? nullptr : layer.bias, y);
 }
 
-void adapter_backward(const Engine& e, const AdapterLayer& layer, int64_t tokens, const AdapterSaved& saved,
-                      const void* dy_data, void* dx_data, const AdapterGradients& gradients) {
-  const sigma_matrix dy = dense(dy_data, tokens, layer.out);
-  bias_pull_back(e, dy, gradients.bias);
-  if (dx_data == nullptr && !gradients.wants_core()) return;
-
-  const int64_t length = adapter_saved_length(layer.rank, tokens);
-  Workspace workspace(e, 2 * length, sample_count(layer, gradients));
-  const sigma_matrix dq = intermediate(workspace.take(length), layer.rank, tokens);
-  // dP is done with when P is needed, so that one piece of memory serves both.
-  const sigma_matrix other = intermediate(workspace.take(length), layer.rank, tokens);
-  gemm(e, kTransposed, dense(layer.u, layer.out, layer.rank), kTransposed, dy, kOverwrite, nullptr, dq);
-  if (dx_data != nullptr) {
-    const sigma_matrix dx = dense(dx_data, tokens, layer.in);
-    core_product(e, layer.core, kTransposed, dq, other);
-    gemm(e, kTransposed, other, kPlain, dense(layer.vt, layer.rank, layer.in), kOverwrite, nullptr, dx);
-    if (layer.base != nullptr) {
-      gemm(e, kPlain, dy, kPlain, dense(layer.base, layer.out, layer.in), true, nullptr, dx);
+void adapter_backward(const Engine& e, const AdapterLayer& layer, const AdapterSaved& saved, const sigma_matrix& dy,
+                      void* dx_data, const AdapterGradients& gradients) {
+  const int64_t tokens = dy.rows;
+  if (dx_data != nullptr || gradients.wants_core()) {
+    const int64_t length = adapter_saved_length(layer.rank(), tokens);
+    Workspace workspace(e, dy.dtype, 2 * length, sample_count(layer, gradients));
+    const sigma_matrix dq = intermediate(dy.dtype, workspace.take(length), layer.rank(), tokens);
+    // dP is done with when P is needed, so that one piece of memory serves both.
+    const sigma_matrix other = intermediate(dy.dtype, workspace.take(length), layer.rank(), tokens);
+    gemm(e, layer.real, kTransposed, layer.u, kTransposed, dy, kOverwrite, nullptr, dq);
+    if (dx_data != nullptr) {
+      const sigma_matrix dx = dense_matrix(dy.dtype, dx_data, tokens, layer.in());
+      core_product(e, layer, kTransposed, dq, other);
+      gemm(e, layer.real, kTransposed, other, kPlain, layer.vt, kOverwrite, nullptr, dx);
+      if (layer.has_base()) gemm(e, layer.real, kPlain, dy, kPlain, layer.base, true, nullptr, dx);
+    }
+    if (gradients.wants_core()) {
+      if (saved.p == nullptr) {
+        project_input(e, layer, dense_matrix(dy.dtype, saved.x, tokens, layer.in()), other);
+      }
+      const sigma_matrix p = saved.p != nullptr ? intermediate(dy.dtype, saved.p, layer.rank(), tokens) : other;
+      core_pull_back(e, layer, dq, p, workspace.samples(), gradients);
     }
   }
-  if (!gradients.wants_core()) return;
-  if (saved.p == nullptr) project_input(e, layer, dense(saved.x, tokens, layer.in), other);
-  const sigma_matrix p = saved.p != nullptr ? intermediate(saved.p, layer.rank, tokens) : other;
-  core_pull_back(e, layer, dq, p, workspace.samples(), gradients);
+  bias_pull_back(e, layer.real, dy, gradients.bias);
 }
 
-void adapter_merge(const Engine& e, const AdapterLayer& layer, void* merged) {
-  const int64_t length = adapter_saved_length(layer.rank, layer.in);
-  Workspace workspace(e, length);
-  const sigma_matrix scaled = intermediate(workspace.take(length), layer.rank, layer.in);
-  core_product(e, layer.core, kPlain, dense(layer.vt, layer.rank, layer.in), scaled);
-  if (layer.base != nullptr) {
-    const size_t bytes = static_cast<size_t>(layer.out * layer.in) * element_size(e.dtype);
-    e.check(e.backend->copy(e.context, merged, layer.base, bytes));
+void adapter_merge(const Engine& e, const AdapterLayer& layer, const sigma_matrix& merged) {
+  const int64_t length = adapter_saved_length(layer.rank(), layer.in());
+  Workspace workspace(e, merged.dtype, length);
+  const sigma_matrix scaled = intermediate(merged.dtype, workspace.take(length), layer.rank(), layer.in());
+  core_product(e, layer, kPlain, layer.vt, scaled);
+  if (layer.has_base()) {
+    const size_t bytes = static_cast<size_t>(layer.out() * layer.in()) * element_size(merged.dtype);
+    e.check(e.backend->copy(e.context, merged.data, layer.base.data, bytes));
   }
-  gemm(e, kPlain, dense(layer.u, layer.out, layer.rank), kPlain, scaled, layer.base != nullptr, nullptr,
-       dense(merged, layer.out, layer.in));
+  gemm(e, layer.real, kPlain, layer.u, kPlain, scaled, layer.has_base(), nullptr, merged);
 }
 
-void weight_backward(const Engine& e, int64_t out, int64_t in, int64_t tokens, const WeightPullBack& call) {
-  const sigma_matrix dy = dense(call.dy, tokens, out);
-  bias_pull_back(e, dy, call.dbias);
+void weight_backward(const Engine& e, const WeightPullBack& call) {
+  const sigma_matrix& dy = call.dy;
+  const int64_t in = call.weight.columns;
+  const sigma_real real = real_of(call.weight.dtype);
   if (call.dx != nullptr) {
-    gemm(e, kPlain, dy, kPlain, dense(call.weight, out, in), kOverwrite, nullptr, dense(call.dx, tokens, in));
+    gemm(e, real, kPlain, dy, kPlain, call.weight, kOverwrite, nullptr, dense_matrix(dy.dtype, call.dx, dy.rows, in));
   }
   if (call.g != nullptr) {
-    gemm(e, kTransposed, dy, kPlain, dense(call.x, tokens, in), call.accumulate, nullptr, dense(call.g, out, in));
+    gemm(e, real, kTransposed, dy, kPlain, dense_matrix(dy.dtype, call.x, dy.rows, in), call.accumulate, nullptr,
+         dense_matrix(call.weight.dtype, call.g, dy.columns, in));
   }
+  bias_pull_back(e, real, dy, call.dbias);
 }
 
-void adapter_project(const Engine& e, const AdapterLayer& layer, const void* g, const AdapterGradients& gradients) {
-  const int64_t length = adapter_saved_length(layer.rank, layer.in);
-  Workspace workspace(e, length, sample_count(layer, gradients));
-  const sigma_matrix h = intermediate(workspace.take(length), layer.rank, layer.in);
-  gemm(e, kTransposed, dense(layer.u, layer.out, layer.rank), kPlain, dense(g, layer.out, layer.in), kOverwrite,
-       nullptr, h);
-  const sigma_matrix vt = dense(layer.vt, layer.rank, layer.in);
-  core_pull_back(e, layer, h, vt, workspace.samples(), gradients);
+void adapter_project(const Engine& e, const AdapterLayer& layer, const sigma_matrix& g,
+                     const AdapterGradients& gradients) {
+  const int64_t length = adapter_saved_length(layer.rank(), layer.in());
+  Workspace workspace(e, g.dtype, length, sample_count(layer, gradients));
+  const sigma_matrix h = intermediate(g.dtype, workspace.take(length), layer.rank(), layer.in());
+  gemm(e, layer.real, kTransposed, layer.u, kPlain, g, kOverwrite, nullptr, h);
+  core_pull_back(e, layer, h, layer.vt, workspace.samples(), gradients);
 }
 
 }  // namespace sigma

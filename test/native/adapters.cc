@@ -12,7 +12,7 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
   const sigma_backend* const backend = sigma_cpu_backend();
   sigma_context* context = nullptr;
   backend->create_context(0, &context);
-  const sigma::Engine engine{backend, context, dtype_of<T>};
+  const sigma::Engine engine{backend, context};
 
   const int64_t entries = 3 * rank;
   const Pattern pattern(rank, entries, 20);
@@ -21,12 +21,10 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
   const auto values = random_numbers<T>(entries, 25), bias = random_numbers<T>(out, 26);
   const auto x = random_numbers<T>(tokens * in, 27), dy = random_numbers<T>(tokens * out, 28);
   const T gate = static_cast<T>(-0.4);
-  const sigma::AdapterLayer layer{in,
-                                  out,
-                                  rank,
-                                  with_base ? base.data() : nullptr,
-                                  u.data(),
-                                  vt.data(),
+  const sigma::AdapterLayer layer{real_of<T>,
+                                  with_base ? view(base, out, in) : sigma_matrix{},
+                                  view(u, out, rank),
+                                  view(vt, rank, in),
                                   {rank, diagonal.data(), nullptr, 0, &pattern.view, values.data(), &gate},
                                   bias.data()};
 
@@ -42,11 +40,13 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
 
   std::vector<T> y(static_cast<size_t>(tokens * out)), merged(static_cast<size_t>(out * in));
   std::vector<T> saved(static_cast<size_t>(sigma::adapter_saved_length(rank, tokens)));
-  sigma::adapter_forward(engine, layer, tokens, x.data(), y.data(), nullptr);
+  const sigma_matrix x_view = view(x, tokens, in), y_view = view(y, tokens, out), dy_view = view(dy, tokens, out);
+  const sigma_matrix merged_view = view(merged, out, in);
+  sigma::adapter_forward(engine, layer, x_view, y_view, nullptr);
   expect_close(y, y64, "adapter_forward that keeps nothing");
-  sigma::adapter_forward(engine, layer, tokens, x.data(), y.data(), saved.data());
+  sigma::adapter_forward(engine, layer, x_view, y_view, saved.data());
   expect_close(y, y64, "adapter_forward");
-  sigma::adapter_merge(engine, layer, merged.data());
+  sigma::adapter_merge(engine, layer, merged_view);
   expect_close(merged, merged64, "adapter_merge");
 
   const auto dx64 = product(dy64, false, merged64, false, tokens, in, out);
@@ -61,13 +61,18 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
     const sigma::AdapterGradients gradients{ddiagonal.data(), dvalues.data(), dgate.data(), dbias.data()};
     if (way == Way::through_merged) {
       std::vector<T> gathered(static_cast<size_t>(out * in));
-      sigma::weight_backward(engine, out, in, tokens,
-                             {merged.data(), x.data(), dy.data(), dx.data(), dbias.data(), gathered.data(), false});
-      sigma::adapter_project(engine, layer, gathered.data(), gradients);
+      sigma::weight_backward(engine, {.weight = merged_view,
+                                      .dy = dy_view,
+                                      .x = x.data(),
+                                      .dx = dx.data(),
+                                      .dbias = dbias.data(),
+                                      .g = gathered.data(),
+                                      .accumulate = false});
+      sigma::adapter_project(engine, layer, view(gathered, out, in), gradients);
     } else {
       const bool recompute = way == Way::from_input;
       const sigma::AdapterSaved from{recompute ? nullptr : saved.data(), recompute ? x.data() : nullptr};
-      sigma::adapter_backward(engine, layer, tokens, from, dy.data(), dx.data(), gradients);
+      sigma::adapter_backward(engine, layer, from, dy_view, dx.data(), gradients);
     }
     expect_close(dx, dx64, way == Way::through_merged ? "merged dx" : "dx");
     expect_close(ddiagonal, ddiagonal64, way == Way::through_merged ? "merged ddiagonal" : "ddiagonal");

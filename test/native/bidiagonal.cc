@@ -36,8 +36,9 @@ struct Reduced {
     return c;
   }
 
+  // Of sums over the rows, which are no fewer than the columns.
   double rounding() const {
-    return 8 * std::sqrt(static_cast<double>(d.size())) * static_cast<double>(std::numeric_limits<T>::epsilon());
+    return 8 * std::sqrt(static_cast<double>(a.view().rows)) * static_cast<double>(std::numeric_limits<T>::epsilon());
   }
 
   sigma::cpu::PaddedColumns<T> a;

@@ -26,9 +26,9 @@ void concurrency() {
     const sigma_matrix out = view(results.product, kSize, kTokens), gram = view(results.gram, kSize, kSize);
     void* scratch = nullptr;
     backend.reserve(context, 1000, &scratch);
-    backend.spmm(context, SIGMA_FLOAT32, &core, false, &left, &out);
-    backend.sddmm(context, SIGMA_FLOAT32, &pattern.view, &left, &right, results.samples.data());
-    backend.gemm(context, SIGMA_FLOAT32, false, true, &left, &right, false, nullptr, &gram);
+    run(context, backend.spmm, {SIGMA_REAL32, false, &core, left, out});
+    run(context, backend.sddmm, {SIGMA_REAL32, &pattern.view, left, right, results.samples.data()});
+    run(context, backend.gemm, {SIGMA_REAL32, false, true, false, left, right, gram, nullptr});
     std::vector<float> u(3 * kSize * kSize), vt(3 * kSize * kSize);
     std::vector<sigma_svd_problem> problems;
     for (int64_t i = 0; i < 3; ++i) {
@@ -36,7 +36,7 @@ void concurrency() {
                           vt.data() + i * kSize * kSize, kSize, kSize});
     }
     int64_t failed = -1;
-    backend.svd(context, SIGMA_FLOAT32, SIGMA_SVD_AUTO, problems.data(), 3, &failed);
+    run(context, backend.svd, {SIGMA_REAL32, SIGMA_SVD_AUTO, problems.data(), 3, &failed});
     backend.destroy_context(context);
     return results;
   };

@@ -10,7 +10,7 @@
 #include <random>
 #include <vector>
 
-#include "backend.h"
+#include "contract/engine.h"
 
 namespace check {
 
@@ -23,7 +23,13 @@ inline void expect(bool condition, const char* what) {
 }
 
 template <class T>
-constexpr sigma_dtype dtype_of = sizeof(T) == 8 ? SIGMA_FLOAT64 : SIGMA_FLOAT32;
+constexpr sigma_real real_of = sizeof(T) == 8 ? SIGMA_REAL64 : SIGMA_REAL32;
+
+// One operation on a context; its status.
+template <class Call>
+sigma_status run(sigma_context* context, sigma_status (*entry)(sigma_context*, const Call*), const Call& call) {
+  return entry(context, &call);
+}
 
 template <class T>
 constexpr double tolerance = sizeof(T) == 8 ? 1e-10 : 2e-4;
@@ -49,7 +55,7 @@ void expect_close(const std::vector<T>& got, const std::vector<double>& want, co
 
 template <class T>
 sigma_matrix view(const std::vector<T>& numbers, int64_t rows, int64_t columns) {
-  return {const_cast<T*>(numbers.data()), rows, columns, columns};
+  return sigma::dense_matrix(sigma::dtype_of(real_of<T>), numbers.data(), rows, columns);
 }
 
 // op(A) (m, k) op(B) (k, n) as float64 loops

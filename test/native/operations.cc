@@ -29,9 +29,8 @@ void gemm(sigma_context* context) {
       const sigma_matrix left = ta ? view(a, k, m) : view(a, m, k);
       const sigma_matrix right = tb ? view(b, n, k) : view(b, k, n);
       const sigma_matrix out = view(c, m, n);
-      const auto status = backend().gemm(context, dtype_of<T>, ta, tb, &left, &right, accumulate,
-                                         with_bias ? bias.data() : nullptr, &out);
-      expect(status == SIGMA_OK, "gemm's status");
+      const sigma_gemm call{real_of<T>, ta, tb, accumulate, left, right, out, with_bias ? bias.data() : nullptr};
+      expect(run(context, backend().gemm, call) == SIGMA_OK, "gemm's status");
       expect_close(c, want, "gemm");
     }
   }
@@ -69,7 +68,8 @@ void sparse(sigma_context* context) {
     for (const bool transpose : {false, true}) {
       std::vector<T> out(static_cast<size_t>(r * tokens), std::numeric_limits<T>::quiet_NaN());
       const sigma_matrix target = view(out, r, tokens);
-      expect(backend().spmm(context, dtype_of<T>, &core, transpose, &in, &target) == SIGMA_OK, "spmm's status");
+      const sigma_spmm call{real_of<T>, transpose, &core, in, target};
+      expect(run(context, backend().spmm, call) == SIGMA_OK, "spmm's status");
       expect_close(out, product(c, transpose, dense, false, r, tokens, r), "spmm");
     }
 
@@ -87,16 +87,16 @@ void sparse(sigma_context* context) {
     }
     std::vector<T> samples(static_cast<size_t>(entries)), dvalues(static_cast<size_t>(entries), T{0});
     std::vector<T> gate_sum{T{1}}, rows(static_cast<size_t>(r), T{2}), columns(static_cast<size_t>(tokens), T{0});
-    expect(backend().sddmm(context, dtype_of<T>, &pattern.view, &other, &in, samples.data()) == SIGMA_OK,
-           "sddmm's status");
+    const sigma_sddmm sampling{real_of<T>, &pattern.view, other, in, samples.data()};
+    expect(run(context, backend().sddmm, sampling) == SIGMA_OK, "sddmm's status");
     expect_close(samples, want, "sddmm");
-    backend().core_gradient(context, dtype_of<T>, &core, samples.data(), dvalues.data(), gate_sum.data());
+    run(context, backend().core_gradient, {real_of<T>, &core, samples.data(), dvalues.data(), gate_sum.data()});
     for (double& number : want) number *= g;
     expect_close(dvalues, want, "core_gradient: values");
     expect_close(gate_sum, {dgate}, "core_gradient: gate");
-    backend().row_dots(context, dtype_of<T>, &other, &in, nullptr, rows.data());
+    run(context, backend().row_dots, {real_of<T>, other, in, nullptr, rows.data()});
     expect_close(rows, want_rows, "row_dots adds");
-    backend().column_sums(context, dtype_of<T>, &in, columns.data());
+    run(context, backend().column_sums, {real_of<T>, in, columns.data()});
     expect_close(columns, sums, "column_sums");
   }
 }
@@ -108,18 +108,37 @@ void optimisers(sigma_context* context) {
     const auto gradient = random_numbers<T>(count, 11);
     std::vector<T> m(static_cast<size_t>(count)), v(static_cast<size_t>(count));
     std::vector<double> want(parameter.begin(), parameter.end());
-    const sigma_adamw options{.lr = 0.1, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.1, .step = 1};
+    run(context, backend().adamw,
+        {.real = real_of<T>,
+         .lr = 0.1,
+         .beta1 = 0.9,
+         .beta2 = 0.99,
+         .eps = 1e-8,
+         .weight_decay = 0.1,
+         .step = 1,
+         .count = count,
+         .parameter = parameter.data(),
+         .gradient = gradient.data(),
+         .m = m.data(),
+         .v = v.data()});
     for (size_t i = 0; i < want.size(); ++i) {
       const auto g = static_cast<double>(gradient[i]);
       want[i] = want[i] * (1 - 0.01) - 0.1 * g / (std::abs(g) + 1e-8);
     }
-    backend().adamw(context, dtype_of<T>, &options, count, parameter.data(), gradient.data(), m.data(), v.data());
     expect_close(parameter, want, "adamw's first step is a signed one");
 
-    const sigma_sgd plain{.lr = 0.5, .momentum = 0, .weight_decay = 0, .first = 1};
     for (size_t i = 0; i < want.size(); ++i)
       want[i] = static_cast<double>(parameter[i]) - 0.5 * static_cast<double>(gradient[i]);
-    backend().sgd(context, dtype_of<T>, &plain, count, parameter.data(), gradient.data(), nullptr);
+    run(context, backend().sgd,
+        {.real = real_of<T>,
+         .lr = 0.5,
+         .momentum = 0,
+         .weight_decay = 0,
+         .first = 1,
+         .count = count,
+         .parameter = parameter.data(),
+         .gradient = gradient.data(),
+         .momentum_buffer = nullptr});
     expect_close(parameter, want, "sgd");
   }
 }
@@ -134,7 +153,7 @@ void svd() {
       std::vector<T> u(static_cast<size_t>(rows * r)), s(static_cast<size_t>(r)), vt(static_cast<size_t>(r * columns));
       const sigma_svd_problem problem{a.data(), u.data(), s.data(), vt.data(), rows, columns};
       int64_t failed = -1;
-      expect(backend().svd(nullptr, dtype_of<T>, driver, &problem, 1, &failed) == SIGMA_OK, "svd's status");
+      expect(run(nullptr, backend().svd, {real_of<T>, driver, &problem, 1, &failed}) == SIGMA_OK, "svd's status");
       auto scaled = u;
       for (size_t i = 0; i < scaled.size(); ++i) scaled[i] *= s[i % static_cast<size_t>(r)];
       expect_close(a, product(scaled, false, vt, false, rows, columns, r), "svd: A = U diag(s) Vt");
@@ -144,10 +163,30 @@ void svd() {
   std::vector<T> u(1), s(1), vt(2);
   const sigma_svd_problem problem{bad.data(), u.data(), s.data(), vt.data(), 1, 2};
   int64_t failed = -1;
-  expect(backend().svd(nullptr, dtype_of<T>, SIGMA_SVD_AUTO, &problem, 1, &failed) == SIGMA_NON_FINITE && failed == 0,
-         "svd refuses Infinity");
-  expect(backend().svd(nullptr, dtype_of<T>, SIGMA_SVD_GRAM64, &problem, 1, &failed) == SIGMA_UNSUPPORTED,
-         "svd refuses a driver it has not");
+  const auto status = [&](sigma_svd_driver driver) {
+    return run(nullptr, backend().svd, {real_of<T>, driver, &problem, 1, &failed});
+  };
+  expect(status(SIGMA_SVD_AUTO) == SIGMA_NON_FINITE && failed == 0, "svd refuses Infinity");
+  expect(status(SIGMA_SVD_GRAM64) == SIGMA_UNSUPPORTED, "svd refuses a driver it has not");
+}
+
+// What no kernel takes is refused, and `supports` has said so before.
+void types(sigma_context* context) {
+  const std::vector<float> numbers(4);
+  const auto matrix = [&](sigma_dtype dtype) { return sigma::dense_matrix(dtype, numbers.data(), 1, 1); };
+  for (const sigma_dtype a : {SIGMA_FLOAT32, SIGMA_FLOAT64, SIGMA_BFLOAT16, SIGMA_INT8}) {
+    for (const sigma_dtype b : {SIGMA_FLOAT32, SIGMA_FLOAT64, SIGMA_BFLOAT16, SIGMA_INT8}) {
+      const std::array dtypes = {a, b, SIGMA_FLOAT32};
+      const bool supported = backend().supports(SIGMA_OPERATION_gemm, SIGMA_REAL32, dtypes.data(), 3) != 0;
+      const sigma_gemm call{SIGMA_REAL32, 0, 0, 0, matrix(a), matrix(b), matrix(SIGMA_FLOAT32), nullptr};
+      const sigma_status status = run(context, backend().gemm, call);
+      expect(supported == (a == SIGMA_FLOAT32 && b == SIGMA_FLOAT32), "gemm's types");
+      expect(status == (supported ? SIGMA_OK : SIGMA_UNSUPPORTED), "gemm refuses what it does not support");
+    }
+  }
+  const std::array both = {SIGMA_INT8, SIGMA_FLOAT32};
+  expect(backend().supports(SIGMA_OPERATION_cast, SIGMA_REAL32, both.data(), 2) == 0, "cast's types");
+  expect(backend().supports(SIGMA_OPERATION_adamw, SIGMA_REAL64, nullptr, 0) == 1, "an operation on vectors alone");
 }
 
 template <class T>
@@ -158,6 +197,7 @@ void all() {
   sparse<T>(context);
   optimisers<T>(context);
   svd<T>();
+  types(context);
   backend().destroy_context(context);
 }
 

@@ -12,8 +12,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "backend.h"
 #include "context.h"
+#include "contract/engine.h"
 #include "kernels/device.cuh"
 #include "ops.h"
 
@@ -35,6 +35,8 @@ template <class T>
 constexpr sigma_dtype kDtype = std::is_same_v<T, bfloat16> ? SIGMA_BFLOAT16
                                : sizeof(T) == 8            ? SIGMA_FLOAT64
                                                            : SIGMA_FLOAT32;
+template <class T>
+constexpr sigma_real kReal = sizeof(T) == 8 ? SIGMA_REAL64 : SIGMA_REAL32;
 template <class T>
 constexpr const char* kName = std::is_same_v<T, bfloat16> ? "bfloat16"
                               : sizeof(T) == 8            ? "float64"
@@ -109,7 +111,7 @@ class Matrix {
   double operator()(int64_t i, int64_t t) const {
     return number(memory_[static_cast<size_t>(offset_ + i * stride_ + t)]);
   }
-  sigma_matrix view() { return {memory_.data() + offset_, rows_, columns_, stride_}; }
+  sigma_matrix view() { return {memory_.data() + offset_, rows_, columns_, stride_, kDtype<T>, nullptr}; }
 
   // What lies between the rows, as they were made: a kernel that writes there is wrong.
   bool padding_untouched() const {

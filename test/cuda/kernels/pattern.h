@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "backend.h"
+#include "contract/backend.h"
 
 namespace check {
 

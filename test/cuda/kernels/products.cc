@@ -70,7 +70,7 @@ void expect_product(const Core<T>& core, const Pattern* pattern, Matrix<T>& dens
     const Matrix<T> out = repeatable(what, [&] {
       sigma_context context(0);
       Matrix<T> result(dense.rows(), dense.columns(), out_layout);
-      sigma::cuda::spmm(context, kDtype<T>, core.view, transpose, dense.view(), result.view());
+      sigma::cuda::spmm(context, {kReal<T>, transpose, &core.view, dense.view(), result.view()});
       return result;
     });
     const std::vector<Sum> want = reference(core, pattern, transpose, dense);

@@ -25,7 +25,7 @@ void check_samples(const Pattern& pattern, int64_t tokens, Layout layout, bool w
   const std::vector<V> samples = repeatable(what, [&] {
     sigma_context context(0);
     std::vector<V> result(static_cast<size_t>(view.entries), static_cast<V>(kNaN));
-    sigma::cuda::sddmm(context, kDtype<T>, view, a.view(), b.view(), result.data());
+    sigma::cuda::sddmm(context, {kReal<T>, &view, a.view(), b.view(), result.data()});
     return result;
   });
   int wrong = 0;
@@ -103,8 +103,8 @@ void check_core_gradient(int64_t entries, bool with_gate, bool with_values, bool
     sigma_context context(0);
     std::vector<V> dvalues = start;
     const auto dgate = std::make_unique<V>(V(2));
-    sigma::cuda::core_gradient(context, kDtype<T>, core, samples.data(), with_values ? dvalues.data() : nullptr,
-                               with_dgate ? dgate.get() : nullptr);
+    sigma::cuda::core_gradient(context, {kReal<T>, &core, samples.data(), with_values ? dvalues.data() : nullptr,
+                                         with_dgate ? dgate.get() : nullptr});
     dvalues.push_back(*dgate);
     return dvalues;
   });

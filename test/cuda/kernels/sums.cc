@@ -41,7 +41,7 @@ void check_row_dots(int64_t rows, int64_t tokens, Layout layout, bool masked, bo
   const auto got = repeatable(what, [&] {
     sigma_context context(0);
     std::vector<V> sums = start;
-    sigma::cuda::row_dots(context, kDtype<T>, a.view(), b.view(), masked ? mask.data() : nullptr, sums.data());
+    sigma::cuda::row_dots(context, {kReal<T>, a.view(), b.view(), masked ? mask.data() : nullptr, sums.data()});
     return sums;
   });
   std::vector<Sum> want = started(start);
@@ -62,7 +62,7 @@ void check_column_sums(int64_t tokens, int64_t columns, Layout layout, bool with
   const auto got = repeatable(what, [&] {
     sigma_context context(0);
     std::vector<V> sums = start;
-    sigma::cuda::column_sums(context, kDtype<T>, a.view(), sums.data());
+    sigma::cuda::column_sums(context, {kReal<T>, a.view(), sums.data()});
     return sums;
   });
   std::vector<Sum> want = started(start);
@@ -80,7 +80,7 @@ void check_bias(int64_t rows, int64_t columns, Layout layout) {
   const Matrix<T> got = repeatable(what, [&] {
     sigma_context context(0);
     Matrix<T> c = start;
-    sigma::cuda::add_bias(context, kDtype<T>, c.view(), bias.data());
+    sigma::cuda::add_bias(context, c.view(), bias.data());
     return c;
   });
   int wrong = 0;
@@ -134,6 +134,18 @@ void row_dots() {
   row_dots_of<float>();
   row_dots_of<double>();
   row_dots_of<bfloat16>();
+  sigma_context context(0);
+  const sigma_matrix wide = Matrix<float>(1, 1, kLayouts[0]).view();
+  const sigma_matrix half = Matrix<bfloat16>(1, 1, kLayouts[0]).view();
+  for (const auto& [real, a, b] : {std::tuple(SIGMA_REAL32, wide, half), std::tuple(SIGMA_REAL64, half, half)}) {
+    bool refused = false;
+    try {
+      sigma::cuda::row_dots(context, {real, a, b, nullptr, nullptr});
+    } catch (const sigma::Failure& failure) {
+      refused = failure.status() == SIGMA_UNSUPPORTED;
+    }
+    expect(refused, "row_dots refuses matrices of two types, or of one that does not go with the sums");
+  }
 }
 
 void biases() {

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "backend.h"
+#include "contract/engine.h"
 
 namespace sigma::check {
 
@@ -43,6 +43,12 @@ class Setting {
  private:
   const char* name_;
 };
+
+// One operation on a context; its status.
+template <class Call>
+sigma_status run(sigma_context* context, sigma_status (*entry)(sigma_context*, const Call*), const Call& call) {
+  return entry(context, &call);
+}
 
 class Context {
  public:

@@ -13,8 +13,6 @@ struct Case {
   int64_t offset;   // elements before each matrix
 };
 
-size_t size_of(sigma_dtype dtype) { return dtype == SIGMA_FLOAT64 ? 8 : dtype == SIGMA_FLOAT32 ? 4 : 2; }
-
 float bfloat16_value(uint16_t bits) {
   const uint32_t wide = static_cast<uint32_t>(bits) << 16;
   float value = 0;
@@ -31,7 +29,7 @@ uint16_t bfloat16_bits(double x) {
 
 // Numbers as a type holds them, and the same in float64.
 struct Numbers {
-  Numbers(sigma_dtype dtype, const std::vector<double>& from) : bytes(from.size() * size_of(dtype)) {
+  Numbers(sigma_dtype dtype, const std::vector<double>& from) : bytes(from.size() * element_size(dtype)) {
     for (size_t i = 0; i < from.size(); ++i) {
       if (dtype == SIGMA_FLOAT64) {
         put(i, from[i]);
@@ -50,7 +48,7 @@ struct Numbers {
 };
 
 std::vector<double> widened(sigma_dtype dtype, const std::vector<char>& bytes) {
-  std::vector<double> wide(bytes.size() / size_of(dtype));
+  std::vector<double> wide(bytes.size() / element_size(dtype));
   for (size_t i = 0; i < wide.size(); ++i) {
     if (dtype == SIGMA_FLOAT64) {
       std::memcpy(&wide[i], &bytes[i * 8], 8);
@@ -73,7 +71,12 @@ struct Operand {
       : rows(rows_), columns(columns_), stride(columns_ + c.padding), offset(c.offset),
         numbers(c.dtype, gaussian(static_cast<size_t>(rows_ * stride + offset), seed)), piece(context, numbers.bytes),
         before(widened(c.dtype, numbers.bytes)) {
-    matrix = {static_cast<char*>(piece.data()) + static_cast<size_t>(offset) * size_of(c.dtype), rows, columns, stride};
+    matrix = {static_cast<char*>(piece.data()) + static_cast<size_t>(offset) * element_size(c.dtype),
+              rows,
+              columns,
+              stride,
+              c.dtype,
+              nullptr};
   }
   double at(int64_t i, int64_t j) const { return before[static_cast<size_t>(offset + i * stride + j)]; }
 
@@ -95,13 +98,13 @@ void check_case(sigma_context* context, const Case& c) {
   const Operand a(context, c, c.transpose_a ? c.k : c.m, c.transpose_a ? c.m : c.k, 1);
   const Operand b(context, c, c.transpose_b ? c.n : c.k, c.transpose_b ? c.k : c.n, 2);
   const Operand d(context, c, c.m, c.n, 3);
-  const sigma_dtype vectors = c.dtype == SIGMA_BFLOAT16 ? SIGMA_FLOAT32 : c.dtype;
+  const sigma_dtype vectors = dtype_of(real_of(c.dtype));
   const Numbers bias(vectors, gaussian(static_cast<size_t>(c.n), 4));
   const std::vector<double> addend = widened(vectors, bias.bytes);
   const Piece bias_piece(context, bias.bytes);
-  expect_ok(backend->gemm(context, c.dtype, c.transpose_a, c.transpose_b, &a.matrix, &b.matrix, c.accumulate,
-                          c.bias ? bias_piece.data() : nullptr, &d.matrix),
-            told(c));
+  const sigma_gemm call{real_of(c.dtype), c.transpose_a, c.transpose_b, c.accumulate,
+                        a.matrix,         b.matrix,      d.matrix,      c.bias ? bias_piece.data() : nullptr};
+  expect_ok(run(context, backend->gemm, call), told(c));
   const std::vector<double> found = widened(c.dtype, d.piece.values<char>(d.numbers.bytes.size()));
   double worst = 0;
   for (int64_t i = 0; i < c.m; ++i) {
@@ -150,9 +153,10 @@ void check_gemm() {
   }
   const Setting fail("SIGMA_SIMULATED_FAIL", "gemm:status");
   const Piece piece(context, 1024);
-  const sigma_matrix square = {piece.data(), 4, 4, 4};
-  expect_failure(backend->gemm(context, SIGMA_FLOAT32, 0, 0, &square, &square, 0, nullptr, &square), SIGMA_NATIVE,
-                 "gemm: cuBLAS failed with status 13", "a product that fails");
+  const sigma_matrix square = dense_matrix(SIGMA_FLOAT32, piece.data(), 4, 4);
+  const sigma_gemm call{SIGMA_REAL32, 0, 0, 0, square, square, square, nullptr};
+  expect_failure(run(context, backend->gemm, call), SIGMA_NATIVE, "gemm: cuBLAS failed with status 13",
+                 "a product that fails");
 }
 
 }  // namespace sigma::check

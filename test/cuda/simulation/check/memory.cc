@@ -46,8 +46,9 @@ void check_small_uploads(sigma_context* context) {
 void check_copy_matrix(sigma_context* context) {
   const std::vector<int> from = counted(5 * 9, 0);
   const Piece source(context, from), target(context, std::vector<int>(5 * 11, -1));
-  const sigma_matrix a = {source.data(), 5, 7, 9}, b = {target.data(), 5, 7, 11};
-  expect_ok(backend->copy_matrix(context, SIGMA_FLOAT32, &a, &b), "copy_matrix");
+  const sigma_matrix a = {source.data(), 5, 7, 9, SIGMA_FLOAT32, nullptr};
+  const sigma_matrix b = {target.data(), 5, 7, 11, SIGMA_FLOAT32, nullptr};
+  expect_ok(run(context, backend->copy_matrix, {a, b}), "copy_matrix");
   const std::vector<int> found = target.values<int>(5 * 11);
   for (int i = 0; i < 5; ++i) {
     for (int j = 0; j < 11; ++j) {
@@ -120,10 +121,11 @@ void check_memory() {
 void check_failures() {
   const Context context;
   const Piece piece(context, 1024);
-  const sigma_matrix square = {piece.data(), 4, 4, 4};
+  const sigma_matrix square = dense_matrix(SIGMA_FLOAT32, piece.data(), 4, 4);
+  const sigma_gemm product{SIGMA_REAL32, 0, 0, 1, square, square, square, nullptr};
   expect_ok(backend->synchronize(context), "synchronize");
   expect_ok(backend->zero(context, piece.data(), 1024), "zero");
-  expect_ok(backend->gemm(context, SIGMA_FLOAT32, 0, 0, &square, &square, 1, nullptr, &square), "gemm");
+  expect_ok(run(context, backend->gemm, product), "gemm");
   {
     const Setting error("SIGMA_SIMULATED_ERROR", "700");
     expect_failure(backend->synchronize(context), SIGMA_NATIVE,

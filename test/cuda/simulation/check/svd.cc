@@ -6,7 +6,7 @@ namespace sigma::check {
 namespace {
 
 template <class T>
-constexpr sigma_dtype kDtype = sizeof(T) == sizeof(float) ? SIGMA_FLOAT32 : SIGMA_FLOAT64;
+constexpr sigma_real kReal = sizeof(T) == sizeof(float) ? SIGMA_REAL32 : SIGMA_REAL64;
 
 const char* driver_name(sigma_svd_driver driver) {
   constexpr const char* kNames[] = {"auto", "gesdd", "gesvd", "gesvdj", "gesvdp", "gram64"};
@@ -24,8 +24,8 @@ void check_stack(sigma_context* context, sigma_svd_driver driver, const std::vec
   }
   int64_t failed = -1;
   const std::string name = what + " by " + driver_name(driver) + (sizeof(T) == 4 ? " in float32" : " in float64");
-  const sigma_status status =
-      backend->svd(context, kDtype<T>, driver, described.data(), static_cast<int64_t>(described.size()), &failed);
+  const auto count = static_cast<int64_t>(described.size());
+  const sigma_status status = run(context, backend->svd, {kReal<T>, driver, described.data(), count, &failed});
   expect_ok(status, name);
   if (status != SIGMA_OK) return;
   for (size_t i = 0; i < problems.size(); ++i) {
@@ -94,15 +94,13 @@ void check_bad_input(sigma_context* context) {
   const Problem<float> good(context, random_matrix({40, 50}, 10)), worse(context, bad);
   const sigma_svd_problem problems[] = {good.described(), worse.described()};
   int64_t failed = -1;
-  expect_failure(backend->svd(context, SIGMA_FLOAT32, SIGMA_SVD_AUTO, problems, 2, &failed), SIGMA_NON_FINITE,
+  expect_failure(run(context, backend->svd, {SIGMA_REAL32, SIGMA_SVD_AUTO, problems, 2, &failed}), SIGMA_NON_FINITE,
                  "expected finite numbers, got NaN at row 3, column 7", "a matrix with NaN");
   expect(failed == 1, "the matrix with NaN is named");
-  expect_failure(backend->svd(context, SIGMA_FLOAT32, SIGMA_SVD_GESDD, problems, 1, &failed), SIGMA_UNSUPPORTED,
+  expect_failure(run(context, backend->svd, {SIGMA_REAL32, SIGMA_SVD_GESDD, problems, 1, &failed}), SIGMA_UNSUPPORTED,
                  "expected 'auto', 'gesvdj', 'gesvdp', 'gesvd' or 'gram64', which CUDA has", "gesdd");
-  expect_failure(backend->svd(context, SIGMA_FLOAT64, SIGMA_SVD_GRAM64, problems, 1, &failed), SIGMA_UNSUPPORTED,
+  expect_failure(run(context, backend->svd, {SIGMA_REAL64, SIGMA_SVD_GRAM64, problems, 1, &failed}), SIGMA_UNSUPPORTED,
                  "gram64", "gram64 in float64");
-  expect_failure(backend->svd(context, SIGMA_BFLOAT16, SIGMA_SVD_AUTO, problems, 1, &failed), SIGMA_UNSUPPORTED,
-                 "float32 or float64", "bfloat16");
 }
 
 // A library that fails: the chain goes on to the next routine, and says so when there is none.
@@ -127,19 +125,19 @@ void check_chain(sigma_context* context) {
   int64_t failed = -1;
   {
     const Setting planted("SIGMA_SIMULATED_FAIL", "syevd,gesvdp:wrong,gesvd");
-    expect_failure(backend->svd(context, SIGMA_FLOAT32, SIGMA_SVD_AUTO, &problem, 1, &failed), SIGMA_NOT_CONVERGED,
-                   "no routine found", "a chain that fails");
+    expect_failure(run(context, backend->svd, {SIGMA_REAL32, SIGMA_SVD_AUTO, &problem, 1, &failed}),
+                   SIGMA_NOT_CONVERGED, "no routine found", "a chain that fails");
     expect(failed == 0, "the problem without an answer is named");
   }
   {
     const Setting planted("SIGMA_SIMULATED_FAIL", "gesvdp:status");
-    expect_failure(backend->svd(context, SIGMA_FLOAT32, SIGMA_SVD_GESVDP, &problem, 1, &failed), SIGMA_NATIVE,
+    expect_failure(run(context, backend->svd, {SIGMA_REAL32, SIGMA_SVD_GESVDP, &problem, 1, &failed}), SIGMA_NATIVE,
                    "gesvdp: cuSOLVER failed with status 7", "a routine that fails");
   }
   {
     const Setting planted("SIGMA_SIMULATED_FAIL", "gesvdp:memory");
-    expect_failure(backend->svd(context, SIGMA_FLOAT32, SIGMA_SVD_GESVDP, &problem, 1, &failed), SIGMA_OUT_OF_MEMORY,
-                   "gesvdp: cuSOLVER found too little memory", "a routine without memory");
+    expect_failure(run(context, backend->svd, {SIGMA_REAL32, SIGMA_SVD_GESVDP, &problem, 1, &failed}),
+                   SIGMA_OUT_OF_MEMORY, "gesvdp: cuSOLVER found too little memory", "a routine without memory");
   }
   check_stack<float>(context, SIGMA_SVD_AUTO, some, "after failures");
 }
@@ -158,8 +156,8 @@ void check_memory_limits(sigma_context* context) {
   int64_t failed = -1;
   {
     const Setting limit("SIGMA_SIMULATED_MEMORY", std::to_string(3 * 160000 + 100000));
-    expect_failure(backend->svd(context, SIGMA_FLOAT32, SIGMA_SVD_AUTO, &problem, 1, &failed), SIGMA_OUT_OF_MEMORY,
-                   "no memory left", "an SVD without memory");
+    expect_failure(run(context, backend->svd, {SIGMA_REAL32, SIGMA_SVD_AUTO, &problem, 1, &failed}),
+                   SIGMA_OUT_OF_MEMORY, "no memory left", "an SVD without memory");
   }
   check_stack<float>(context, SIGMA_SVD_AUTO, {many[0]}, "after too little memory");
 }

@@ -13,9 +13,10 @@ bool multiply(sigma_context* context, int turn, int seed) {
   void *a = nullptr, *c = nullptr;
   if (backend->allocate(context, bytes, &a) != SIGMA_OK || backend->allocate(context, bytes, &c) != SIGMA_OK)
     return false;
-  const sigma_matrix x = {a, kSize, kSize, kSize}, y = {c, kSize, kSize, kSize};
+  const sigma_matrix x = dense_matrix(SIGMA_FLOAT32, a, kSize, kSize), y = dense_matrix(SIGMA_FLOAT32, c, kSize, kSize);
+  const sigma_gemm call{SIGMA_REAL32, turn % 2, 0, 0, x, x, y, nullptr};
   bool right = backend->upload(context, a, equal.data(), bytes) == SIGMA_OK &&
-               backend->gemm(context, SIGMA_FLOAT32, turn % 2, 0, &x, &x, 0, nullptr, &y) == SIGMA_OK &&
+               run(context, backend->gemm, call) == SIGMA_OK &&
                backend->download(context, found.data(), c, bytes) == SIGMA_OK;
   for (const float value : found) right = right && value == static_cast<float>(kSize * seed * seed);
   backend->release(context, a);
@@ -40,7 +41,7 @@ bool decompose(sigma_context* context, int seed) {
   sigma_status status = SIGMA_NATIVE;
   std::thread solver([&] {
     int64_t failed = 0;
-    status = backend->svd(context, SIGMA_FLOAT32, SIGMA_SVD_AUTO, problems.data(), 4, &failed);
+    status = run(context, backend->svd, {SIGMA_REAL32, SIGMA_SVD_AUTO, problems.data(), 4, &failed});
   });
   bool right = true;
   for (int turn = 0; turn < 10; ++turn) right = right && multiply(context, turn, seed);

@@ -3,11 +3,12 @@
 
 #include <cstring>
 #include <exception>
+#include <initializer_list>
 #include <new>
 #include <stdexcept>
 #include <string>
 
-#include "backend.h"
+#include "contract/backend.h"
 
 namespace sigma {
 
@@ -46,6 +47,18 @@ sigma_status guarded(Body&& body) noexcept {
     remember_error("an unknown failure");
     return SIGMA_NATIVE;
   }
+}
+
+inline const char* name_of(sigma_dtype dtype) {
+  constexpr const char* kNames[] = {"float32", "float64", "bfloat16", "int8"};
+  return kNames[dtype];
+}
+
+// For a call whose types no kernel takes.
+[[noreturn]] inline void refuse_types(sigma_real real, std::initializer_list<sigma_dtype> dtypes) {
+  std::string text = "this backend has no kernel for ";
+  for (const sigma_dtype dtype : dtypes) text += std::string(name_of(dtype)) + ", ";
+  throw Failure(SIGMA_UNSUPPORTED, text + "with sums in " + (real == SIGMA_REAL64 ? "float64" : "float32"));
 }
 
 }  // namespace sigma

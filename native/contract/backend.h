@@ -1,9 +1,11 @@
 /*
  * The contract between the addon and a backend: plain C, no Node and no CUDA in sight.
  *
- * A backend fills one table of functions. A null entry means that the backend has no such operation; callers report
- * UNSUPPORTED. Matrices are row-major. No function aborts, exits or prints; each returns a status, and last_error()
- * then tells more. Sizes are trusted here: the addon has checked them against the memory behind every pointer.
+ * A backend fills one table of functions: some for the device itself, and one for each operation in SIGMA_OPERATIONS.
+ * An operation takes one struct, which has the operation's name. `supports` tells for which types it is implemented; a
+ * call with other types returns SIGMA_UNSUPPORTED. Matrices are row-major. No function aborts, exits or prints; each
+ * returns a status, and last_error() then tells more. Sizes are trusted here: the addon has checked them against the
+ * memory behind every pointer.
  *
  * Unless a comment says "adds", outputs are overwritten. Outputs never overlap inputs, except where stated.
  *
@@ -11,8 +13,8 @@
  * Calls queue their work in the order in which they are made and return before it is done: a failure of the device
  * itself may show only at a later call that waits (`download`, `synchronize`, `svd`), whose text names what was queued.
  */
-#ifndef SIGMA_BACKEND_H
-#define SIGMA_BACKEND_H
+#ifndef SIGMA_CONTRACT_BACKEND_H
+#define SIGMA_CONTRACT_BACKEND_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +23,7 @@
 extern "C" {
 #endif
 
-#define SIGMA_ABI_VERSION 3
+#define SIGMA_ABI_VERSION 4
 
 typedef enum sigma_status {
   SIGMA_OK = 0,
@@ -33,11 +35,17 @@ typedef enum sigma_status {
   SIGMA_NATIVE
 } sigma_status;
 
+/* What a matrix holds. Each matrix of a call has a type of its own. */
+typedef enum sigma_dtype { SIGMA_FLOAT32 = 0, SIGMA_FLOAT64 = 1, SIGMA_BFLOAT16 = 2, SIGMA_INT8 = 3 } sigma_dtype;
+
 /*
- * What the matrices of a call hold. The vectors of a call (a core's diagonal, values and gate, biases, samples, sums)
- * have the same type, but float32 beside bfloat16 matrices.
+ * What the vectors of a call hold (a core's diagonal, values and gate, biases, samples, sums, what is trained), and the
+ * least precision in which it sums.
  */
-typedef enum sigma_dtype { SIGMA_FLOAT32 = 0, SIGMA_FLOAT64 = 1, SIGMA_BFLOAT16 = 2 } sigma_dtype;
+typedef enum sigma_real { SIGMA_REAL32 = 0, SIGMA_REAL64 = 1 } sigma_real;
+
+/* Numbers of an int8 matrix that share a scale: consecutive ones of a row. */
+#define SIGMA_SCALE_GROUP 64
 
 typedef enum sigma_svd_driver {
   SIGMA_SVD_AUTO = 0,
@@ -60,6 +68,8 @@ typedef struct sigma_matrix {
   int64_t rows;
   int64_t columns;
   int64_t stride;
+  sigma_dtype dtype;
+  const float* scales; /* (rows, ceil(columns / SIGMA_SCALE_GROUP)) of an int8 matrix; null otherwise */
 } sigma_matrix;
 
 /*
@@ -90,6 +100,89 @@ typedef struct sigma_core {
   const void* gate;             /* (1), or null: the factor is then 1 */
 } sigma_core;
 
+/* ── The operations: what each computes, and on what ── */
+
+/* to = from, row by row: (m, n) of one type. */
+typedef struct sigma_copy_matrix {
+  sigma_matrix from, to;
+} sigma_copy_matrix;
+
+/* to = from, (m, n) of another type, without padding. To bfloat16 numbers are rounded to the nearest, ties to even. */
+typedef struct sigma_cast {
+  sigma_matrix from, to;
+} sigma_cast;
+
+/* c (m, n) = op(a) op(b) [+ c, where accumulate] [+ bias (n) on every row]. */
+typedef struct sigma_gemm {
+  sigma_real real;
+  int32_t transpose_a, transpose_b, accumulate;
+  sigma_matrix a, b, c;
+  const void* bias; /* (n), or null */
+} sigma_gemm;
+
+/* out (r, N) = C dense, or Cᵀ dense; dense (r, N). */
+typedef struct sigma_spmm {
+  sigma_real real;
+  int32_t transpose;
+  const sigma_core* core;
+  sigma_matrix dense, out;
+} sigma_spmm;
+
+/* samples[p] = Σ_t a[i_p, t] b[j_p, t]; a and b (r, N). The same bits for any number of threads. */
+typedef struct sigma_sddmm {
+  sigma_real real;
+  const sigma_pattern* pattern;
+  sigma_matrix a, b;
+  void* samples; /* (z) */
+} sigma_sddmm;
+
+/* The rest of M's pull-back, where g = sigmoid(gate). Adds: dvalues[p] += g samples[p] and
+ * dgate += g (1 - g) Σ_p values[p] samples[p]. Either may be null. */
+typedef struct sigma_core_gradient {
+  sigma_real real;
+  const sigma_core* core;
+  const void* samples; /* (z) */
+  void* dvalues;       /* (z) */
+  void* dgate;         /* (1) */
+} sigma_core_gradient;
+
+/* Adds: sums[i] += Σ_t a[i, t] b[i, t]; a and b (r, N). Where `mask` (r) is given, only to rows with mask[i] > 0. */
+typedef struct sigma_row_dots {
+  sigma_real real;
+  sigma_matrix a, b;
+  const void* mask; /* (r), or null */
+  void* sums;       /* (r) */
+} sigma_row_dots;
+
+/* Adds: sums[j] += Σ_t a[t, j]; a (N, n). */
+typedef struct sigma_column_sums {
+  sigma_real real;
+  sigma_matrix a;
+  void* sums; /* (n) */
+} sigma_column_sums;
+
+/* One step on `count` numbers, in place: parameter, and the moments m and v. */
+typedef struct sigma_adamw {
+  sigma_real real;
+  double lr, beta1, beta2, eps, weight_decay;
+  int64_t step; /* 1 at the first */
+  int64_t count;
+  void* parameter;
+  const void* gradient;
+  void *m, *v;
+} sigma_adamw;
+
+/* The same; momentum_buffer is null where `momentum` is 0. */
+typedef struct sigma_sgd {
+  sigma_real real;
+  double lr, momentum, weight_decay;
+  int32_t first; /* non-zero: the momentum buffer starts as the gradient */
+  int64_t count;
+  void* parameter;
+  const void* gradient;
+  void* momentum_buffer;
+} sigma_sgd;
+
 typedef struct sigma_svd_problem {
   const void* a; /* (m, n), dense rows */
   void* u;       /* (m, r), r = min(m, n) */
@@ -99,15 +192,29 @@ typedef struct sigma_svd_problem {
   int64_t columns;
 } sigma_svd_problem;
 
-typedef struct sigma_adamw {
-  double lr, beta1, beta2, eps, weight_decay;
-  int64_t step; /* 1 at the first */
-} sigma_adamw;
+/*
+ * Thin SVDs, side by side; `problems` is on the host. Called from any thread while the context's own goes on: it waits
+ * for the work queued before it, and has finished when it returns. In each pair the entry of u with the largest
+ * magnitude (the first of equals) is positive.
+ */
+typedef struct sigma_svd {
+  sigma_real real; /* of all matrices */
+  sigma_svd_driver driver;
+  const sigma_svd_problem* problems;
+  int64_t count;
+  int64_t* failed; /* on failure the index of the first problem that has none */
+} sigma_svd;
 
-typedef struct sigma_sgd {
-  double lr, momentum, weight_decay;
-  int32_t first; /* non-zero: the momentum buffer starts as the gradient */
-} sigma_sgd;
+/* Every operation, by the one name that it has in every layer. */
+#define SIGMA_OPERATIONS(each)                                                                                        \
+  each(copy_matrix) each(cast) each(gemm) each(spmm) each(sddmm) each(core_gradient) each(row_dots) each(column_sums) \
+      each(adamw) each(sgd) each(svd)
+
+typedef enum sigma_operation {
+#define SIGMA_NUMBER(operation) SIGMA_OPERATION_##operation,
+  SIGMA_OPERATIONS(SIGMA_NUMBER)
+#undef SIGMA_NUMBER
+} sigma_operation;
 
 typedef struct sigma_device {
   char name[256];
@@ -159,47 +266,16 @@ typedef struct sigma_backend {
 
   sigma_status (*copy)(sigma_context* context, void* to, const void* from, size_t bytes);
   sigma_status (*zero)(sigma_context* context, void* memory, size_t bytes);
-  /* to = from, both (m, n), row by row. */
-  sigma_status (*copy_matrix)(sigma_context* context, sigma_dtype dtype, const sigma_matrix* from,
-                              const sigma_matrix* to);
-  /* Numbers of one type in another; to bfloat16 they are rounded to the nearest, ties to even. Null on the CPU. */
-  sigma_status (*cast)(sigma_context* context, sigma_dtype from_dtype, sigma_dtype to_dtype, int64_t count,
-                       const void* from, void* to);
 
-  /* C (m, n) = op(A) op(B) [+ C, where accumulate] [+ bias (n) on every row]. */
-  sigma_status (*gemm)(sigma_context* context, sigma_dtype dtype, int32_t transpose_a, int32_t transpose_b,
-                       const sigma_matrix* a, const sigma_matrix* b, int32_t accumulate, const void* bias,
-                       const sigma_matrix* c);
+  /*
+   * Whether an operation is implemented for vectors of type `real` and for matrices of these types, in the order in
+   * which its struct has them. Asks no device and has no failure.
+   */
+  int32_t (*supports)(sigma_operation operation, sigma_real real, const sigma_dtype* dtypes, int32_t count);
 
-  /* out (r, N) = C dense, or Cᵀ dense; dense (r, N). */
-  sigma_status (*spmm)(sigma_context* context, sigma_dtype dtype, const sigma_core* core, int32_t transpose,
-                       const sigma_matrix* dense, const sigma_matrix* out);
-  /* samples[p] = Σ_t a[i_p, t] b[j_p, t]; a and b (r, N). The same bits for any number of threads. */
-  sigma_status (*sddmm)(sigma_context* context, sigma_dtype dtype, const sigma_pattern* pattern, const sigma_matrix* a,
-                        const sigma_matrix* b, void* samples);
-  /* The rest of M's pull-back, where g = sigmoid(gate). Adds: dvalues[p] += g samples[p] and
-   * dgate += g (1 - g) Σ_p values[p] samples[p]. Either may be null. */
-  sigma_status (*core_gradient)(sigma_context* context, sigma_dtype dtype, const sigma_core* core, const void* samples,
-                                void* dvalues, void* dgate);
-  /* Adds: sums[i] += Σ_t a[i, t] b[i, t]; a and b (r, N). Where `mask` (r) is given, only to rows with mask[i] > 0. */
-  sigma_status (*row_dots)(sigma_context* context, sigma_dtype dtype, const sigma_matrix* a, const sigma_matrix* b,
-                           const void* mask, void* sums);
-  /* Adds: sums[j] += Σ_t a[t, j]; a (N, n). */
-  sigma_status (*column_sums)(sigma_context* context, sigma_dtype dtype, const sigma_matrix* a, void* sums);
-
-  /* One step on `count` numbers, in place: parameter, and the moments m and v. */
-  sigma_status (*adamw)(sigma_context* context, sigma_dtype dtype, const sigma_adamw* options, int64_t count,
-                        void* parameter, const void* gradient, void* m, void* v);
-  /* momentum_buffer is null where options->momentum is 0. */
-  sigma_status (*sgd)(sigma_context* context, sigma_dtype dtype, const sigma_sgd* options, int64_t count,
-                      void* parameter, const void* gradient, void* momentum_buffer);
-
-  /* Thin SVDs, side by side, in float32 or float64; `problems` is on the host. Called from any thread while the
-   * context's own goes on: it waits for the work queued before it, and has finished when it returns. On failure *failed
-   * is the index of the first problem that has none. In each pair the entry of u with the largest magnitude (the first
-   * of equals) is positive. */
-  sigma_status (*svd)(sigma_context* context, sigma_dtype dtype, sigma_svd_driver driver,
-                      const sigma_svd_problem* problems, int64_t count, int64_t* failed);
+#define SIGMA_ENTRY(operation) sigma_status (*operation)(sigma_context * context, const sigma_##operation* call);
+  SIGMA_OPERATIONS(SIGMA_ENTRY)
+#undef SIGMA_ENTRY
 } sigma_backend;
 
 /* The backend that is built into the addon. */

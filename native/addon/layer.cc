@@ -1,0 +1,124 @@
+#include "layer.h"
+
+#include <array>
+#include <memory>
+#include <string>
+
+namespace sigma {
+namespace {
+
+constexpr napi_type_tag kLayerTag = {0x7d30c9e1f2ab4685, 0x94b7d1c86e0f532a};
+
+enum Term { kBase, kU, kVt, kDiagonal, kOrigin, kPattern, kValues, kGate, kBias, kTerms };
+constexpr std::array<const char*, kTerms> kNames = {"base",    "u",      "vt",   "diagonal", "origin",
+                                                    "pattern", "values", "gate", "bias"};
+
+// Weak references: whoever owns the layer keeps its operands, and a handle that waits to be finalised keeps none.
+struct LayerTerms {
+  explicit LayerTerms(napi_env env_) : env(env_) {}
+  LayerTerms(const LayerTerms&) = delete;
+  LayerTerms& operator=(const LayerTerms&) = delete;
+  ~LayerTerms() {
+    for (const napi_ref term : terms) {
+      if (term != nullptr) napi_delete_reference(env, term);
+    }
+  }
+
+  napi_env env;
+  int64_t in = 0, out = 0, rank = 0;
+  bool rectified = false;
+  std::array<napi_ref, kTerms> terms{};  // null where a term is absent
+};
+
+const LayerTerms& terms_of(Napi::Value handle) {
+  bool tagged = false;
+  void* data = nullptr;
+  const bool found = handle.IsObject() &&
+                     napi_check_object_type_tag(handle.Env(), handle, &kLayerTag, &tagged) == napi_ok && tagged &&
+                     napi_unwrap(handle.Env(), handle, &data) == napi_ok;
+  if (!found) throw ArgumentError("layer: expected the handle of a layer");
+  return *static_cast<const LayerTerms*>(data);
+}
+
+// One layer's operands at one call.
+class Reader {
+ public:
+  Reader(const LayerTerms& layer, Operands& operands) : layer_(layer), operands_(operands) {}
+
+  bool has(Term term) const { return layer_.terms[term] != nullptr; }
+  Napi::Value value(Term term) const {
+    napi_value found = nullptr;
+    if (napi_get_reference_value(layer_.env, layer_.terms[term], &found) != napi_ok || found == nullptr) {
+      throw ArgumentError(std::string(kNames[term]) + ": expected an operand that is still alive");
+    }
+    return {layer_.env, found};
+  }
+  sigma_matrix matrix(Term term, int64_t rows, int64_t columns) const {
+    return operands_.matrix(value(term), kNames[term], rows, columns);
+  }
+  void* vector(Term term, int64_t length) const {
+    return has(term) ? operands_.vector(value(term), kNames[term], length) : nullptr;
+  }
+
+ private:
+  const LayerTerms& layer_;
+  Operands& operands_;
+};
+
+}  // namespace
+
+Napi::Object make_layer(Napi::Env env, Napi::Object given) {
+  auto layer = std::make_unique<LayerTerms>(env);
+  layer->in = integer_of(given.Get("in"), "in", 1);
+  layer->out = integer_of(given.Get("out"), "out", 1);
+  layer->rank = integer_of(given.Get("rank"), "rank", 1);
+  layer->rectified = given.Get("rectified").ToBoolean();
+  for (size_t i = 0; i < kTerms; ++i) {
+    const Napi::Value term = given.Get(kNames[i]);
+    if (is_absent(env, term)) continue;
+    if (napi_create_reference(env, term, 0, &layer->terms[i]) != napi_ok) {
+      throw ArgumentError(std::string(kNames[i]) + ": expected an operand");
+    }
+  }
+  const Napi::Object handle = Napi::Object::New(env);
+  const auto release = [](napi_env, void* data, void*) { delete static_cast<LayerTerms*>(data); };
+  if (napi_wrap(env, handle, layer.get(), release, nullptr, nullptr) != napi_ok) throw Napi::Error::New(env);
+  layer.release();
+  if (napi_type_tag_object(env, handle, &kLayerTag) != napi_ok) throw Napi::Error::New(env);
+  return handle;
+}
+
+AdapterLayer layer_of(Args& args, size_t index) {
+  const LayerTerms& terms = terms_of(args.value(index));
+  const auto [in, out, rank] = std::array{terms.in, terms.out, terms.rank};
+  const Reader read(terms, args.operands());
+  AdapterLayer layer{};
+  layer.u = read.matrix(kU, out, rank);
+  layer.vt = read.matrix(kVt, rank, in);
+  if (read.has(kBase)) layer.base = read.matrix(kBase, out, in);
+  layer.real = args.real();
+  sigma_core& core = layer.core;
+  core.size = rank;
+  core.diagonal = read.vector(kDiagonal, rank);
+  core.origin = read.vector(kOrigin, rank);
+  core.rectified = terms.rectified ? 1 : 0;
+  if (read.has(kPattern)) {
+    core.pattern = &pattern_at(read.value(kPattern), "pattern", args.operands().place());
+    if (core.pattern->size != rank) throw ArgumentError("pattern: expected the size of the core");
+    core.values = read.vector(kValues, core.pattern->entries);
+    if (core.values == nullptr) throw ArgumentError("values: expected the numbers of the pattern's entries");
+    core.gate = read.vector(kGate, 1);
+  }
+  layer.bias = read.vector(kBias, out);
+  return layer;
+}
+
+void use_snapshot(Args& args, AdapterLayer& layer, size_t first) {
+  sigma_core& core = layer.core;
+  if (!args.is_absent(first)) core.diagonal = args.vector(first, "diagonal", layer.rank());
+  if (core.pattern == nullptr) return;
+  if (!args.is_absent(first + 1)) core.values = args.vector(first + 1, "values", core.pattern->entries);
+  if (!args.is_absent(first + 2)) core.gate = args.vector(first + 2, "gate", 1);
+}
+
+}  // namespace sigma

@@ -1,0 +1,23 @@
+// The terms of one adapter's operator on the native side: named once, and read again at each call, since their memory
+// is JavaScript's.
+#pragma once
+
+#include <napi.h>
+
+#include "args.h"
+#include "recipes/adapter.h"
+
+namespace sigma {
+
+// The handle of a layer from { in, out, rank, base, u, vt, diagonal, origin, rectified, pattern, values, gate, bias },
+// where absent terms are null. The handle does not keep the operands alive.
+Napi::Object make_layer(Napi::Env env, Napi::Object terms);
+
+// The layer behind argument `index`, with its operands' memory of now.
+AdapterLayer layer_of(Args& args, size_t index);
+
+// Replaces what training may change, the diagonal, the values and the gate, by the arguments from `first` on that are
+// not null: copies of what these were at the forward pass.
+void use_snapshot(Args& args, AdapterLayer& layer, size_t first);
+
+}  // namespace sigma

@@ -1,0 +1,60 @@
+// How the addon and the recipes call a backend: statuses become exceptions again.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+
+#include "contract/backend.h"
+
+namespace sigma {
+
+// A backend call that failed; what() is the backend's own sentence.
+class BackendError : public std::runtime_error {
+ public:
+  BackendError(sigma_status status, const char* message) : std::runtime_error(message), status_(status) {}
+  sigma_status status() const noexcept { return status_; }
+
+ private:
+  sigma_status status_;
+};
+
+// A backend with the context of one environment on one device: what every call needs.
+struct Engine {
+  const sigma_backend* backend;
+  sigma_context* context;
+
+  void check(sigma_status status) const {
+    if (status != SIGMA_OK) throw BackendError(status, backend->last_error());
+  }
+
+  // One operation: `entry` is its member of the table.
+  template <class Call>
+  void run(sigma_status (*sigma_backend::*entry)(sigma_context*, const Call*), const Call& call) const {
+    check((backend->*entry)(context, &call));
+  }
+};
+
+// Bytes of one element.
+constexpr size_t element_size(sigma_dtype dtype) {
+  switch (dtype) {
+    case SIGMA_FLOAT64: return 8;
+    case SIGMA_FLOAT32: return 4;
+    case SIGMA_BFLOAT16: return 2;
+    case SIGMA_INT8: return 1;
+  }
+  return 0;
+}
+constexpr size_t element_size(sigma_real real) { return real == SIGMA_REAL64 ? 8 : 4; }
+
+// The type of the vectors beside matrices of this type.
+constexpr sigma_real real_of(sigma_dtype dtype) { return dtype == SIGMA_FLOAT64 ? SIGMA_REAL64 : SIGMA_REAL32; }
+// The type of a matrix that holds such vectors.
+constexpr sigma_dtype dtype_of(sigma_real real) { return real == SIGMA_REAL64 ? SIGMA_FLOAT64 : SIGMA_FLOAT32; }
+
+// A matrix without padding. A backend never writes what a call has as an input.
+inline sigma_matrix dense_matrix(sigma_dtype dtype, const void* data, int64_t rows, int64_t columns) {
+  return {const_cast<void*>(data), rows, columns, columns, dtype, nullptr};
+}
+
+}  // namespace sigma
