@@ -1,5 +1,5 @@
 // @ts-check
-import { matmul, Tensor } from 'sigmatune';
+import { matmul, Tensor, tensor } from 'sigmatune';
 
 /** @typedef {import('./network.js').Layer} Layer */
 /** @typedef {import('./network.js').Matrix} Matrix */
@@ -95,6 +95,10 @@ export class Dense {
       return options ? undefined : matmul(dy, this.weight);
     };
     return { y: this.apply(x), backward };
+  }
+
+  mergedWeight() {
+    return tensor(this.weight.dataSync(), this.weight.shape);
   }
 
   dispose() {

@@ -1,10 +1,13 @@
 // @ts-check
+import { effectiveRank, svd } from 'sigmatune';
 import { Network } from './network.js';
 import { seeded } from './random.js';
+import { mean } from './table.js';
 import { accuracy, countSteps, train } from './train.js';
 
 /** @typedef {import('./methods.js').BaseLayer} BaseLayer */
 /** @typedef {import('./methods.js').Method} Method */
+/** @typedef {import('./network.js').Layer} Layer */
 /** @typedef {import('./mnist.js').Digits} Digits */
 /** @typedef {{ epochs: number; batchSize: number; weightDecay: number; warmup: number }} Recipe */
 /** @typedef {{ train: Digits; heldOut: Digits; test: Digits }} Task */
@@ -76,6 +79,21 @@ function runOnce(network, task, { recipe, lr, seed, curveEpochs, onStep }) {
 }
 
 /**
+ * The effective rank of the layers' weights as they are now, on average.
+ * @param {readonly Layer[]} layers
+ */
+export async function meanEffectiveRank(layers) {
+  const ranks = [];
+  for (const layer of layers) {
+    const weight = layer.mergedWeight();
+    const { u, s, vt } = await svd(weight);
+    ranks.push(effectiveRank(s));
+    for (const part of [weight, u, s, vt]) part.dispose();
+  }
+  return mean(ranks);
+}
+
+/**
  * The runs that are reported, one per method and seed; the first seed's give the training curves. The methods take
  * turns, so that whatever else the machine is doing meets all of them and their times compare.
  * @param {readonly { method: Method; lr: number }[]} choices
@@ -86,6 +104,7 @@ function runOnce(network, task, { recipe, lr, seed, curveEpochs, onStep }) {
 export async function measure(choices, base, task, { recipe, seeds, curveEpochs, progress }) {
   const results = choices.map(() => ({
     accuracies: /** @type {number[]} */ ([]),
+    effectiveRanks: /** @type {number[]} */ ([]),
     curve: /** @type {{ step: number; accuracy: number }[]} */ ([]),
     seconds: /** @type {number[]} */ ([]),
     parameters: 0,
@@ -101,6 +120,7 @@ export async function measure(choices, base, task, { recipe, seeds, curveEpochs,
       result.seconds.push(...run.seconds);
       result.curve.push(...run.curve);
       result.parameters = network.parameterCount;
+      result.effectiveRanks.push(await meanEffectiveRank(network.layers));
       network.dispose();
     }
   }

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { memory, svd } from 'sigmatune';
 import { firstOfEach, strip } from './digits.js';
-import { chooseRate, measure } from './experiment.js';
+import { chooseRate, meanEffectiveRank, measure } from './experiment.js';
 import { count, duration, percent } from './format.js';
 import { full, methods } from './methods.js';
 import { createLayers, Network } from './network.js';
@@ -85,6 +85,7 @@ const rows = [
     name: 'No adaptation',
     family: 'none',
     accuracies: [unadapted],
+    effectiveRanks: [await meanEffectiveRank(layers)],
     parameters: 0,
     recovered: 0,
     msPerStep: null,

@@ -65,6 +65,7 @@ const MARKS = {
   control: 'M-5 -5H5V5H-5Z',
   svft: 'M-5.5 0A5.5 5.5 0 1 0 5.5 0A5.5 5.5 0 1 0 -5.5 0Z',
   siva: 'M0 -6.5L6 5H-6Z',
+  ablation: 'M0 6.5L6 -5H-6Z',
   vectorfit: 'M0 -7L6.5 0L0 7L-6.5 0Z',
 };
 
@@ -217,7 +218,7 @@ export function curvePlot(entries) {
   const curves = entries.map(({ row, series }, index) => {
     const path = row.curve.map(({ step, accuracy }) => `${px(toX(step))} ${px(toY(100 * accuracy))}`).join('L');
     const leader = `M${px(frame.right + 3)} ${px(ends[index])}L${px(frame.right + 20)} ${px(labels[index])}`;
-    const dashed = row.family === 'control' ? ' dashed' : '';
+    const dashed = row.family === 'control' || row.family === 'ablation' ? ' dashed' : '';
     return `<path class="curve series-${series}${dashed}" d="M${path}"/>
 <path class="leader series-${series}" d="${leader}"/>
 ${mark({ row, series }, frame.right + 28, labels[index])}
