@@ -64,8 +64,8 @@ export function effectiveRank(s: Tensor | ArrayLike<number>): number {
 
 /**
  * The derivative of `effectiveRank` by each value: erank · c_i, where c_i = −(log p_i + H) / Σ|s| is the direction in
- * which the entropy rises (SiVA, Theorem 1), with the sign of s_i. Add a multiple of it to a layer's gradient to train
- * towards a higher effective rank. Where s_i is 0 the slope has no bound and the sign is open: 0 is returned.
+ * which the entropy rises (SiVA, Theorem 1), with the sign of s_i. Subtract a multiple of it from the gradient of the
+ * loss to train towards a higher effective rank. Where s_i is 0 the slope has no bound and the sign is open: 0 is returned.
  *
  * @param s singular values, or a spectrum that training has moved
  * @returns as many numbers as s has
