@@ -55,12 +55,12 @@ export function accumulate(parameter, grad) {
 }
 
 /**
- * An ordinary linear layer, all of it trainable: y = x Wᵀ + b.
+ * A linear layer whose weight and bias are trainable: y = x Wᵀ + b.
  * @implements {Layer}
  */
 export class Dense {
   /**
-   * Owns what it is given.
+   * Takes ownership of weight and bias.
    * @param {string} name
    * @param {Matrix} weight [out, in]
    * @param {Matrix} bias [out]

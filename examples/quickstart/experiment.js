@@ -28,7 +28,7 @@ async function build(method, base, seed) {
 
 /**
  * Tries every learning rate of the method with a whole run each, and takes the one that is best on the held-out split.
- * If that is the last of its grid the grid is widened, the same for every method, so that the choice has neighbours.
+ * If it is the first or last of its grid, the grid is widened, for every method alike, so that the choice has neighbours.
  * @param {Method} method
  * @param {readonly BaseLayer[]} base
  * @param {Task} task
@@ -54,13 +54,13 @@ export async function chooseRate(method, base, task, { recipe, seed, progress })
 }
 
 /**
- * The most accurate, the smaller rate where two are equal.
+ * The most accurate trial; of two equal ones that with the smaller rate.
  * @param {{ lr: number; accuracy: number }[]} tried
  */
 const best = (tried) => tried.reduce((top, next) => (next.accuracy > top.accuracy ? next : top));
 
 /**
- * One run that counts: its accuracy on the test images, on the way at `curveEpochs` and at the end.
+ * One reported run: its accuracy on the test images, after each of `curveEpochs` and at the end.
  * @param {Network} network
  * @param {Task} task
  * @param {{ recipe: Recipe; lr: number; seed: number; curveEpochs: readonly number[]; onStep: () => void }} options
@@ -94,8 +94,8 @@ export async function meanEffectiveRank(layers) {
 }
 
 /**
- * The runs that are reported, one per method and seed; the first seed's give the training curves. The methods take
- * turns, so that whatever else the machine is doing meets all of them and their times compare.
+ * The runs that are reported, one for each method and seed. The training curves are those of the first seed. The methods
+ * take turns, so that other load on the machine affects all of them alike.
  * @param {readonly { method: Method; lr: number }[]} choices
  * @param {readonly BaseLayer[]} base
  * @param {Task} task

@@ -22,7 +22,7 @@ import { Lora } from './lora.js';
  */
 
 /**
- * PEFT's LoRA with its usual α = 2r.
+ * LoRA with α = 2r, a common choice.
  * @param {number} r
  * @returns {Method['adapt']}
  */

@@ -8,7 +8,7 @@ import { mean } from './table.js';
 
 const WIDTH = 760;
 const HEIGHT = 440;
-/** @type {Box} where the data lies */
+/** @type {Box} the area of the data */
 const FRAME = { left: 70, top: 18, right: WIDTH - 44, bottom: HEIGHT - 58 };
 const FONT = 12;
 
@@ -20,7 +20,7 @@ export const escapeHtml = (text) =>
 const px = (value) => value.toFixed(1);
 
 /**
- * Average width of the report's sans-serif letters, on the safe side.
+ * Width of a text, from a generous average of the report's sans-serif letters.
  * @param {string} text
  */
 const textWidth = (text) => text.length * FONT * 0.58;
@@ -101,7 +101,7 @@ function overlap(a, b) {
 }
 
 /**
- * Gives each point the place for its label, right, left, above or below, that covers least of what is there already.
+ * Chooses a place for the label of each point (right, left, above or below) that covers the least of marks and labels.
  * @param {readonly { x: number; y: number; text: string }[]} points
  */
 function placeLabels(points) {
@@ -201,11 +201,11 @@ function spread(wanted, gap, limit) {
 }
 
 /**
- * Accuracy in the course of the first run, a line per method, named at its end.
+ * Accuracy during the first run, one line for each method, named at its end.
  * @param {readonly Entry[]} entries
  */
 export function curvePlot(entries) {
-  const frame = { ...FRAME, right: WIDTH - 160 }; // the names stand beside it
+  const frame = { ...FRAME, right: WIDTH - 160 }; // the names stand to the right
   const points = entries.flatMap(({ row }) => row.curve);
   const low = 10 * Math.floor(10 * Math.min(...points.map(({ accuracy }) => accuracy)));
   const high = 100;

@@ -8,7 +8,7 @@ import { columns } from './table.js';
 
 /**
  * @typedef {object} Report
- * @property {string} headline what came of it, in a sentence or two
+ * @property {string} headline the result in a few sentences
  * @property {readonly Row[]} rows
  * @property {{ upright: string; rotated: string }} strips images of the ten digits, as data URIs
  * @property {readonly string[]} notes how it was done
@@ -38,7 +38,7 @@ function ratesTable(rows) {
 }
 
 /**
- * One HTML file that needs nothing else, from no network.
+ * The report as one HTML file without external resources.
  * @param {Report} report
  */
 export async function renderReport({ headline, rows, strips, notes }) {

@@ -37,7 +37,7 @@ export function notesOf({ adapt, reportedSeeds, shift, widths }, steps) {
       `of AdamW: ${adapt.epochs} epochs, batches of ${adapt.batchSize}, a linear schedule with ` +
       `${percent(adapt.warmup, 0)} warm-up, no weight decay. All three layers are adapted.`,
     `Each method’s learning rate is the best on ${count(heldOut)} other rotated training images, from a grid of ` +
-      'the same size for all, a run per rate; a grid is widened where its last rate wins. Test images choose nothing.',
+      'the same size for all, a run per rate; a grid is widened if its first or last rate wins. No choice uses the test images.',
     `Accuracy is the mean over ${reportedSeeds.length} orders of the data, ± the standard deviation, on all 10,000 ` +
       'rotated test images. Whiskers go from the worst run to the best; the curves are those of the first run.',
     'Gain recovered = (accuracy − no adaptation) / (full fine-tuning − no adaptation).',
@@ -49,7 +49,7 @@ export function notesOf({ adapt, reportedSeeds, shift, widths }, steps) {
     'SiVA trains only the smallest singular values; perc is the share of the variance that stays frozen. “SiVA … ' +
       'top” trains as many of the largest singular values instead, the ablation of its paper.',
     'Milliseconds per step are the median of a whole training step: batch, forward, loss, backward, optimiser. An ' +
-      'adapter is one native call each way; full fine-tuning and LoRA are put together from matmul in the example. ' +
+      'adapter is one native call each way; the example builds full fine-tuning and LoRA from matmul. ' +
       'The SVD is done once and shared.',
   ];
 }

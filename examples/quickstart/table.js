@@ -3,7 +3,7 @@ import Table from 'cli-table3';
 import { count, duration, percent, rate } from './format.js';
 
 /**
- * One line of the result. Where a method has no training of its own, what belongs to the training is null.
+ * One line of the result. For a line without training the fields of the training are null.
  * @typedef {object} Row
  * @property {string} name
  * @property {'none' | import('./methods.js').Method['family']} family

@@ -63,7 +63,8 @@ function svftFormula(method: Extract<CountedMethod, { name: 'svft' }>): Formula 
 }
 
 /**
- * Exact trainable-parameter count over linear layers, with no weights needed.
+ * Exact number of trainable parameters over linear layers, without their weights. 'random' and 'topk' have the entries of
+ * the band, for every shape.
  *
  * @throws SigmaError INVALID_ARGUMENT
  * @example

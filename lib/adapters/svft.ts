@@ -46,7 +46,7 @@ export interface SvftOptions extends AdapterOptions {
   gate?: boolean;
   /** M at the start: zeros (default), N(0, 2/z), or given numbers in CSR order. */
   init?: 'zeros' | 'kaiming' | { m: ArrayLike<number>; gate?: number };
-  /** top-k: rank alignments by magnitude (default) or by signed value. Rectangular weights: SHAPE_MISMATCH. */
+  /** top-k: rank alignments by magnitude (default) or by signed value. A rectangular weight is SHAPE_MISMATCH, except in `parity`. */
   absolute?: boolean;
   /**
    * What happens to the singular directions beyond `rank`: they stay as they are ('keep', default), are left out of W'
