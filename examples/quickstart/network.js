@@ -20,7 +20,7 @@ import { uniform } from './random.js';
  * @property {readonly Parameter[]} parameters
  * @property {(x: Matrix) => import('sigmatune').Tensor} apply
  * @property {(x: Matrix) => Pass} forward
- * @property {() => import('sigmatune').Tensor} mergedWeight the weight as it is now, in a new tensor
+ * @property {() => import('sigmatune').Tensor<'float32' | 'float64'>} mergedWeight the weight as it is now, in a new tensor
  * @property {() => void} dispose
  */
 
