@@ -63,8 +63,8 @@ export async function countsPage() {
     'the tables.',
     '',
     'These prints are in no list, because a part of the setting is missing: SiVA (k depends on the weights), AdaLoRA (its',
-    'ranks depend on the training), full fine-tuning, VeRA in SiVA’s Table 1 (no rank) and the adapters in its Tables 3 and 4 (no width),',
-    'VectorFit’s Table 5 (Stable Diffusion; no shapes) and the LoRA and AdaLoRA rows of its Table 6 (no rank).',
+    'ranks depend on the training), full fine-tuning, VeRA in SiVA’s Table 1 (no rank), the adapters in its Tables 3 and 4 (no',
+    'width), VectorFit’s Table 5 (Stable Diffusion; no shapes) and the LoRA and AdaLoRA rows of its Table 6 (no rank).',
     '',
     '`npm run docs` makes this page from `test/fixtures/parameter-counts.json`.',
     '',
@@ -103,7 +103,7 @@ export async function countsPage() {
 
 /** VectorFit's five prints for DeBERTaV3-base, under two readings of "all biases" and of the model's size. */
 function ambiguousSection({ total, rows }) {
-  const share = (count, of) => `${((100 * count) / of).toFixed(4)} %`;
+  const share = (count, of) => `${((100 * count) / of).toFixed(5)} %`;
   return [
     '## Ambiguous: which biases VectorFit trains',
     '',
@@ -129,8 +129,9 @@ function ambiguousSection({ total, rows }) {
     '',
     'The prints alone do not decide. For A: Section 3.2 of the paper defines the trained vectors as σ and b of the modules q,',
     'k, v, o, f1 and f2. Against B: Table 14 is about SQuAD, and with a head for that task the total is 183,833,090, of which',
-    'Σ is 0.0301 % and Σ_a 0.0201 %. For B: the 0.08 % of LoRA r = 1, of SVFT d = 1 and of the adapters in the same Table 2',
-    'fit by truncation only. Neither explains BART’s 0.12 % (below). This package follows A: a layer trains the bias of its',
-    'own linear map. To follow B, train the LayerNorm biases in your model and give them to the optimiser too.',
+    'Σ is 0.03008 % and Σ_a 0.02005 %. For B: in the same Table 2 the 0.08 % of LoRA r = 1, of SVFT d = 1 and of the Houlsby',
+    'adapter fit by truncation only, as shares of that total plus their own parameters. Neither explains BART’s 0.12 %',
+    '(below). This package follows A: a layer trains the bias of its own linear map. To follow B, train the LayerNorm biases',
+    'in your model and give them to the optimiser too.',
   ];
 }
