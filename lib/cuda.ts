@@ -59,7 +59,7 @@ export function openCuda(): DeviceStatus {
     return unavailable('NOT_BUILT', `no CUDA backend is there: ${advice}`, tried);
   }
   try {
-    return read(path, native.deviceOpen(path));
+    return read(path, native.deviceOpen('cudaStatus', path));
   } catch (error) {
     return unavailable('LOAD_FAILED', error instanceof Error ? error.message : String(error), [path]);
   }

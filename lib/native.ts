@@ -66,8 +66,7 @@ export type GradientArguments = readonly [
 ];
 
 /** What native/addon exports. Lengths and types are checked there again; meaning is checked before. */
-export interface Native {
-  initialize(errorClass: typeof SigmaError): void;
+interface Addon {
   setThreads(count: number): void;
   threads(): number;
   nativeInfo(): { backend: string; abi: number; blas: string; simd: string };
@@ -78,6 +77,8 @@ export interface Native {
   parkBuffer(buffer: ArrayBuffer): void;
   /** One of them that has this length, which is then forgotten. */
   takeBuffer(byteLength: number): ArrayBuffer | undefined;
+  /** Whether two operands have bytes in common. */
+  overlap(a: Operand, b: Operand): boolean;
 
   deviceOpen(path: string): OpenedBackend;
   /** -1 is the CPU. */
@@ -179,15 +180,23 @@ export interface Native {
   ): void;
 }
 
+/** Every function of the addon is told first which public function calls it: errors carry that name. */
+type Called<F> = F extends (...args: infer A) => infer R ? (op: string, ...args: A) => R : never;
+
+/** The addon's functions are methods: their errors are of the class that their object has. */
+export type Native = { readonly [name in keyof Addon]: Called<Addon[name]> } & {
+  readonly SigmaError: typeof SigmaError;
+};
+
 /** The addon, by absolute path: SIGMATUNE_ADDON names another build of it, for sanitizers and comparisons. */
 function load(): Native {
   const require = createRequire(import.meta.url);
   const root = fileURLToPath(new URL('..', import.meta.url));
   const override = process.env['SIGMATUNE_ADDON'];
   try {
-    const addon: Native = override ? require(override) : require('node-gyp-build')(root);
-    addon.initialize(SigmaError);
-    return addon;
+    const addon: object = override ? require(override) : require('node-gyp-build')(root);
+    // Two copies of this package may share one addon: each has an object of its own, with its own class.
+    return Object.create(addon, { SigmaError: { value: SigmaError } });
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new SigmaError(

@@ -1,4 +1,4 @@
-import { reject } from './check.js';
+import { checkBoolean, reject } from './check.js';
 import type { Operand } from './native.js';
 import type { DType, Real } from './tensor/dtype.js';
 import { checkReal, copyInto, memoryOf, zeroOutput } from './tensor/operand.js';
@@ -30,7 +30,7 @@ export interface Accumulator {
 export class LayerParameter implements Parameter<Real> {
   readonly name: string;
   readonly #value: Tensor<Real>;
-  trainable = true;
+  #trainable = true;
   #grad: Tensor | null = null;
   /** A gradient that a framework assigned is borrowed, so it is never written. */
   #owned = false;
@@ -47,6 +47,14 @@ export class LayerParameter implements Parameter<Real> {
 
   set value(value: unknown) {
     reject('Parameter', `${this.name}.value`, 'to be written through value.assign(numbers), not to be replaced', value);
+  }
+
+  get trainable(): boolean {
+    return this.#trainable;
+  }
+
+  set trainable(trainable: boolean) {
+    this.#trainable = checkBoolean('Parameter', `${this.name}.trainable`, trainable);
   }
 
   get grad(): Tensor | null {
@@ -86,7 +94,7 @@ export class LayerParameter implements Parameter<Real> {
       return { memory: memoryOf(op, `${this.name}.grad`, current), commit: () => current.written() };
     }
     const { memory, tensor } = zeroOutput(op, this.#value, this.#value.shape);
-    if (current !== null) copyInto(memory, memoryOf(op, `${this.name}.grad`, current));
+    if (current !== null) copyInto(op, memory, memoryOf(op, `${this.name}.grad`, current));
     const commit = () => {
       this.#grad = keep(tensor());
       this.#owned = true;

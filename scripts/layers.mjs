@@ -18,7 +18,7 @@ const library = [
   ['cuda.ts'],
   ['native.ts'],
   ['check.ts'],
-  ['errors.ts', 'random.ts'],
+  ['describe.ts', 'nearest.ts', 'errors.ts', 'random.ts'],
 ];
 
 /** These use the package as its users do, by its name: so it is the built package that they show, time and test. */

@@ -143,7 +143,7 @@ export class Adapter implements AdaptedLinear {
         why: `base ${gemms.toFixed(2)} GEMMs: the layer is switched off`,
       };
     }
-    const steady = this.#load(tokens, true, false);
+    const steady = this.#load(op, tokens, true, false);
     const { strategy, gemms, savedBytes } = plan(steady);
     return { strategy, gemms, savedBytes, why: reason(steady) };
   }
@@ -229,7 +229,7 @@ export class Adapter implements AdaptedLinear {
     ) {
       return last.plan;
     }
-    const found = plan(this.#load(tokens, training, built));
+    const found = plan(this.#load(op, tokens, training, built));
     this.#last = { tokens, training, built, trainsCore, plan: found };
     return found;
   }
@@ -238,7 +238,7 @@ export class Adapter implements AdaptedLinear {
     return this.#core.some(({ trainable }) => trainable);
   }
 
-  #load(tokens: number, training: boolean, built: boolean): PlanInput {
+  #load(op: string, tokens: number, training: boolean, built: boolean): PlanInput {
     const { inFeatures, outFeatures } = this;
     const { microBatches, borrowInputs, passBytes } = this.#saving;
     const rank = this.#terms.vt.shape[0] as number;
@@ -255,7 +255,7 @@ export class Adapter implements AdaptedLinear {
       built,
       choices,
       room: {
-        p: bytes * native.adapterSavedLength(rank, tokens),
+        p: bytes * native.adapterSavedLength(op, rank, tokens),
         x: bytes * tokens * inFeatures,
         borrowed: borrowInputs,
         most: passBytes,

@@ -9,7 +9,7 @@ import {
   reject,
 } from '../check.js';
 import { type Device, resolveDevice } from '../device.js';
-import { SigmaError } from '../errors.js';
+import { renamed, SigmaError } from '../errors.js';
 import { type Svd, thinSvd } from '../linalg/svd.js';
 import { LayerParameter } from '../parameter.js';
 import { type DType, type Real, vectorType } from '../tensor/dtype.js';
@@ -17,7 +17,7 @@ import { checkReal, type Place, placed } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { type MatrixShape, Tensor } from '../tensor/tensor.js';
 import { Adapter, type Blueprint } from './adapter.js';
-import { checkBelongs, readFactors, sliceFactors } from './factors.js';
+import { checkBelongs, checkFactors, readTriples, sliceFactors } from './factors.js';
 import type { Terms } from './operator.js';
 import { type Strategy, type StrategyOption, strategies } from './planner.js';
 import type { AdaptedLinear, AdapterOptions, SavingOptions } from './types.js';
@@ -108,7 +108,7 @@ export function family<O extends AdapterOptions>(
       return new Adapter(name.toLowerCase(), blueprint, saving);
     } catch (error) {
       for (const each of made) each.dispose();
-      throw error;
+      throw renamed(error, name);
     }
   };
 }
@@ -118,6 +118,8 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     made.push(keep(scoped));
     return scoped;
   };
+  // What may run the caller's code comes before the first tensor is looked at.
+  const wanted = options.factors === undefined ? undefined : readTriples(op, options.factors);
   const device = resolveDevice(op, options.device, Tensor.is(weight) ? weight.device : 'cpu');
   const base = checkReal(op, 'weight', weight, { shape: [null, null], half: device });
   // Where a device is asked for, what lies elsewhere is copied there; else all has to lie with the weight.
@@ -136,7 +138,7 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     options.bias === undefined
       ? undefined
       : checkReal(op, 'options.bias', options.bias, { shape: [outFeatures], dtype: vectors, ...expected });
-  const given = options.factors === undefined ? undefined : readFactors(op, options.factors, base, device, expected);
+  const given = wanted && checkFactors(op, wanted, base, device, expected);
   // The caller may dispose the weight while the decomposition runs; this handle keeps its memory until then.
   const kept = here(base);
   return {

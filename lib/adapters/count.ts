@@ -1,4 +1,13 @@
-import { checkBoolean, checkChoice, checkInteger, checkOptions, isRecord, reject } from '../check.js';
+import {
+  checkBoolean,
+  checkChoice,
+  checkInteger,
+  checkOptions,
+  isRecord,
+  readList,
+  readRecord,
+  reject,
+} from '../check.js';
 import { type Band, bandedEntries, readBand } from '../sparse/banded.js';
 
 const op = 'parameterCount';
@@ -72,13 +81,16 @@ function svftFormula(method: Extract<CountedMethod, { name: 'svft' }>): Formula 
  */
 export function parameterCount(method: CountedMethod, modules: readonly CountedModule[]): number {
   if (!isRecord(method)) reject(op, 'method', 'an object with a name', method);
-  if (!Array.isArray(modules)) reject(op, 'modules', 'an array of { out, in, count? }', modules);
-  const formula = formulaOf(method);
-  return modules.reduce((sum: number, module: CountedModule, i) => {
-    if (!isRecord(module)) reject(op, `modules[${i}]`, 'an object { out, in, count? }', module);
-    const out = checkInteger(op, `modules[${i}].out`, module.out, 1);
-    const inFeatures = checkInteger(op, `modules[${i}].in`, module.in, 1);
-    const count = checkInteger(op, `modules[${i}].count`, module.count ?? 1, 0);
-    return sum + count * formula(out, inFeatures);
+  const formula = formulaOf(readRecord(op, 'method', method) as unknown as CountedMethod);
+  const list = readList(op, 'modules', modules, 'an array of { out, in, count? }');
+  const total = list.reduce((sum: number, each, i) => {
+    if (!isRecord(each)) reject(op, `modules[${i}]`, 'an object { out, in, count? }', each);
+    const { out, in: inFeatures, count = 1 } = each;
+    checkInteger(op, `modules[${i}].out`, out, 1);
+    checkInteger(op, `modules[${i}].in`, inFeatures, 1);
+    return sum + checkInteger(op, `modules[${i}].count`, count, 0) * formula(out as number, inFeatures as number);
   }, 0);
+  // Sums and products of what is not negative never come back into the range of exact numbers.
+  if (!Number.isSafeInteger(total)) reject(op, 'modules', 'fewer than 2^53 parameters in all', total);
+  return total;
 }

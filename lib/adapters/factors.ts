@@ -9,26 +9,38 @@ import { checkReal, type Expected, fromNumbers, memoryOf, numbersOf, output, wid
 import { tidy } from '../tensor/scope.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 
+/** What is given as factors, each of the three read once. */
+export interface Triples {
+  readonly u: unknown;
+  readonly s: unknown;
+  readonly vt: unknown;
+}
+
+export function readTriples(op: string, factors: unknown): Triples {
+  if (!isRecord(factors)) reject(op, 'options.factors', 'an object { u, s, vt }', factors);
+  const { u, s, vt } = factors;
+  return { u, s, vt };
+}
+
 /** Given factors: u [out, q], s [q], vt [q, in] with q ≤ min(out, in), of the weight's type, or float32 beside bfloat16. */
-export function readFactors(
+export function checkFactors(
   op: string,
-  factors: unknown,
+  given: Triples,
   weight: Tensor<Real>,
   half: Device,
   { device }: Expected,
 ): Svd {
-  if (!isRecord(factors)) reject(op, 'options.factors', 'an object { u, s, vt }', factors);
   const [outFeatures, inFeatures] = weight.shape as MatrixShape;
   const place = device && { device };
   const vectors = vectorType(weight.dtype);
   const matrices = { dtype: vectors, ...place, ...(weight.dtype !== vectors && { half }) };
-  const s = checkReal(op, 'options.factors.s', factors['s'], { shape: [null], dtype: vectors, ...place });
+  const s = checkReal(op, 'options.factors.s', given.s, { shape: [null], dtype: vectors, ...place });
   const q = s.shape[0] as number;
   if (q > Math.min(outFeatures, inFeatures)) {
     fail('SHAPE_MISMATCH', op, 'options.factors.s', `at most ${Math.min(outFeatures, inFeatures)} values`, describe(q));
   }
-  const u = checkReal(op, 'options.factors.u', factors['u'], { shape: [outFeatures, q], ...matrices });
-  const vt = checkReal(op, 'options.factors.vt', factors['vt'], { shape: [q, inFeatures], ...matrices });
+  const u = checkReal(op, 'options.factors.u', given.u, { shape: [outFeatures, q], ...matrices });
+  const vt = checkReal(op, 'options.factors.vt', given.vt, { shape: [q, inFeatures], ...matrices });
   return { u, s, vt };
 }
 
@@ -119,8 +131,18 @@ export function selectTriples(op: string, { u, s, vt }: Svd, first: number, coun
   const left = output(op, u, [rows, count]);
   const values = output(op, s, [count]);
   const right = output(op, vt, [count, columns]);
-  native.copyMatrix(memoryOf(op, 'factors.u', u), first, q, left.memory, 0, count, rows, count);
-  native.copyMatrix(memoryOf(op, 'factors.s', s), first, q, values.memory, 0, count, 1, count);
-  native.copyMatrix(memoryOf(op, 'factors.vt', vt), first * columns, columns, right.memory, 0, columns, count, columns);
+  native.copyMatrix(op, memoryOf(op, 'factors.u', u), first, q, left.memory, 0, count, rows, count);
+  native.copyMatrix(op, memoryOf(op, 'factors.s', s), first, q, values.memory, 0, count, 1, count);
+  native.copyMatrix(
+    op,
+    memoryOf(op, 'factors.vt', vt),
+    first * columns,
+    columns,
+    right.memory,
+    0,
+    columns,
+    count,
+    columns,
+  );
   return { u: left.tensor(), s: values.tensor(), vt: right.tensor() };
 }

@@ -9,7 +9,7 @@ import { coreParameters, frozenArguments, layerArguments, type Terms } from './o
 export function mergeTerms(op: string, terms: Terms): Tensor<Real> {
   const args = layerArguments(op, terms, undefined);
   const merged = output(op, terms.u, [terms.u.shape[0] as number, terms.vt.shape[1] as number]);
-  native.adapterMerge(...args, merged.memory);
+  native.adapterMerge(op, ...args, merged.memory);
   return merged.tensor();
 }
 

@@ -95,7 +95,7 @@ export function frozenArguments(op: string, args: LayerArguments, { diagonal, co
     if (memory === null || !(term instanceof LayerParameter)) return memory;
     if (isHost(memory)) return memory.slice();
     const copy = output(op, term.value, [term.value.size]).memory;
-    copyInto(copy, memory);
+    copyInto(op, copy, memory);
     ofDevice.push(copy as DeviceMemory);
     return copy;
   };
@@ -103,7 +103,7 @@ export function frozenArguments(op: string, args: LayerArguments, { diagonal, co
   return {
     args: [...start, frozen(m, core?.values), frozen(gamma, core?.gate), null],
     dispose: () => {
-      for (const memory of ofDevice.splice(0)) native.deviceRelease(memory);
+      for (const memory of ofDevice.splice(0)) native.deviceRelease(op, memory);
     },
   };
 }

@@ -59,7 +59,7 @@ export class FactoredRoute implements Route {
 
   apply({ op, tokens, input, y }: Batch): void {
     const args = layerArguments(op, this.#terms, this.#bias);
-    native.adapterForward(...args, memoryOf(op, 'x', input), y, null, tokens);
+    native.adapterForward(op, ...args, memoryOf(op, 'x', input), y, null, tokens);
   }
 
   record(batch: Batch, wanted: readonly LayerParameter[], { keeps, borrowed }: Saving): Recorded {
@@ -67,9 +67,9 @@ export class FactoredRoute implements Route {
     const terms = this.#terms;
     const args = layerArguments(op, terms, this.#bias);
     const [rank] = terms.vt.shape as readonly [number];
-    const p = keeps === 'p' ? output(op, terms.u, [native.adapterSavedLength(rank, tokens)]) : null;
+    const p = keeps === 'p' ? output(op, terms.u, [native.adapterSavedLength(op, rank, tokens)]) : null;
     const input = keeps === 'x' ? keptInput(batch, borrowed) : null;
-    native.adapterForward(...args, memoryOf(op, 'x', batch.input), y, p?.memory ?? null, tokens);
+    native.adapterForward(op, ...args, memoryOf(op, 'x', batch.input), y, p?.memory ?? null, tokens);
     const frozen = frozenArguments(op, args, terms);
     const projected = p?.tensor() ?? null;
     return {
@@ -78,7 +78,7 @@ export class FactoredRoute implements Route {
         const gradients = gradientTargets(backwardOp, terms, this.#bias, stillTrainable(wanted));
         const read = (name: string, tensor: Tensor<Real> | null) => tensor && memoryOf(backwardOp, name, tensor);
         const [saved, again, given] = [read('this pass', projected), read('x', input), memoryOf(backwardOp, 'dy', dy)];
-        native.adapterBackward(...frozen.args, saved, again, given, dx, ...gradients.arguments, tokens);
+        native.adapterBackward(op, ...frozen.args, saved, again, given, dx, ...gradients.arguments, tokens);
         gradients.commit();
       },
     };
@@ -91,7 +91,7 @@ export class FactoredRoute implements Route {
 export function throughWeight({ op, tokens, input, y }: Batch, weight: Tensor<Real>, bias: Term | undefined): void {
   const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
   const [memory, added] = [memoryOf(op, 'weight', weight), termMemory(op, 'bias', bias)];
-  native.weightForward(memory, added, memoryOf(op, 'x', input), y, tokens, inFeatures, outFeatures);
+  native.weightForward(op, memory, added, memoryOf(op, 'x', input), y, tokens, inFeatures, outFeatures);
 }
 
 /** Through a weight in which nothing is trained: dX = dY W. */
@@ -117,7 +117,7 @@ export class FixedRoute implements Route {
       saved: [weight],
       pullBack: (op, dy, dx) => {
         const [memory, given] = [memoryOf(op, 'weight', weight), memoryOf(op, 'dy', dy)];
-        native.weightBackward(memory, null, given, dx, null, null, false, tokens, inFeatures, outFeatures);
+        native.weightBackward(op, memory, null, given, dx, null, null, false, tokens, inFeatures, outFeatures);
       },
     };
   }

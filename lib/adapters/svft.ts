@@ -15,7 +15,7 @@ import type { RealArray } from '../native.js';
 import { random } from '../random.js';
 import { type Band, readBand } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
-import { allocate } from '../tensor/dtype.js';
+import { allocate, readNumbers } from '../tensor/dtype.js';
 import { fromNumbers } from '../tensor/operand.js';
 import type { Blueprint } from './adapter.js';
 import { chooseFrom, family, mergeOnBase, type Site } from './construct.js';
@@ -82,7 +82,7 @@ function settings(op: string, thin: number, options: SvftOptions) {
     rank: rank === undefined ? undefined : checkInteger(op, 'options.rank', rank, 1, thin),
     gate: checkBoolean(op, 'options.gate', options.gate ?? true),
     init: isRecord(init)
-      ? init
+      ? readInit(op, init)
       : checkChoice(op, 'options.init', init ?? (parity ? 'kaiming' : 'zeros'), ['zeros', 'kaiming']),
     absolute: checkBoolean(op, 'options.absolute', options.absolute ?? !parity),
     residual: checkChoice(op, 'options.residual', options.residual ?? (parity ? 'drop' : 'keep'), [
@@ -91,6 +91,12 @@ function settings(op: string, thin: number, options: SvftOptions) {
       'orthonormal',
     ]),
   };
+}
+
+/** Given numbers for M, and for γ. */
+function readInit(op: string, init: object): { m: ArrayLike<number>; gate: unknown } {
+  const { m, gate } = checkOptions<{ m?: unknown; gate?: unknown }>(op, 'options.init', init, ['m', 'gate']);
+  return { m: readNumbers(op, 'options.init.m', m), gate };
 }
 
 type Settings = ReturnType<typeof settings>;
@@ -169,11 +175,10 @@ function initialise(op: string, { init, gate, seed }: Settings, m: RealArray, ga
     for (let p = 0; p < m.length; p++) m[p] = deviation * generator.normal();
     return;
   }
-  const { m: given, gate: start } = checkOptions(op, 'options.init', init, ['m', 'gate']);
-  const length = typeof given === 'object' && given !== null ? given.length : undefined;
-  if (length !== m.length) {
+  const { m: given, gate: start } = init;
+  if (given.length !== m.length) {
     const expected = `${m.length} numbers, one for each entry of the pattern`;
-    fail('SHAPE_MISMATCH', op, 'options.init.m', expected, describe(length ?? given));
+    fail('SHAPE_MISMATCH', op, 'options.init.m', expected, describe(given.length));
   }
   const put = (array: RealArray, index: number, argument: string, value: unknown): void => {
     array[index] = checkNumber(op, argument, value, -Infinity);

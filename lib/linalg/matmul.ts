@@ -37,7 +37,7 @@ export function matmul<D extends Real, A extends Shape = Shape, B extends Shape 
     fail('SHAPE_MISMATCH', op, 'b', `${k} rows to meet the columns of a`, `${rows}, in ${describe([...right.shape])}`);
   }
   const c = outputInto(op, given.out, left, [m, n], [left, right]);
-  native.gemm(memoryOf(op, 'a', left), memoryOf(op, 'b', right), c.memory, m, n, k, transposeA, transposeB);
+  native.gemm(op, memoryOf(op, 'a', left), memoryOf(op, 'b', right), c.memory, m, n, k, transposeA, transposeB);
   return c.tensor();
 }
 

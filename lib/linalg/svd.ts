@@ -1,4 +1,14 @@
-import { checkChoice, checkInteger, checkOptions, checkSignal, describe, fail, reject } from '../check.js';
+import {
+  checkChoice,
+  checkInteger,
+  checkOptions,
+  checkSignal,
+  describe,
+  fail,
+  isArray,
+  readList,
+  reject,
+} from '../check.js';
 import { threads } from '../device.js';
 import { SigmaError } from '../errors.js';
 import { native, type Operand, type SvdProblem } from '../native.js';
@@ -61,10 +71,11 @@ export function svd<D extends Real>(a: Tensor<D>, options?: SvdOptions): Promise
 export function svd<D extends Real>(a: readonly Tensor<D>[], options?: SvdOptions): Promise<Svd<D>[]>;
 export async function svd(a: Tensor<Real> | readonly Tensor<Real>[], options?: SvdOptions): Promise<Svd | Svd[]> {
   const op = 'svd';
-  if (!Array.isArray(a)) return thinSvd(op, 'a', a as Tensor<Real>, options);
+  if (!isArray(a)) return thinSvd(op, 'a', a as Tensor<Real>, options);
   const plan = readOptions(op, options);
-  const half = Tensor.is(a[0]) ? a[0].device : 'cpu';
-  const inputs = a.map((each, i) => checkReal(op, `a[${i}]`, each, { shape: [null, null], half }));
+  const list = readList(op, 'a', a, 'a list of matrices');
+  const half = Tensor.is(list[0]) ? list[0].device : 'cpu';
+  const inputs = list.map((each, i) => checkReal(op, `a[${i}]`, each, { shape: [null, null], half }));
   const dtype = inputs[0]?.dtype;
   const device = inputs[0]?.device;
   for (const [i, input] of inputs.entries()) checkReal(op, `a[${i}]`, input, dtype && device && { dtype, device });
@@ -155,13 +166,13 @@ class Batch implements Scoped {
 
   /** Keeps of a problem that wrote beside the result what is wanted. */
   finish({ at }: Job, { u, s, vt }: SvdProblem): void {
-    const { m, n, thin, rank } = this;
+    const { op, m, n, thin, rank } = this;
     if (rank === thin) return;
     const { u: toU, s: toS, vt: toVt } = this.#results;
-    copyBlock(u, thin, toU.memory, at * m * rank, m, rank);
-    copyBlock(s, rank, toS.memory, at * rank, 1, rank);
-    copyBlock(vt, n, toVt.memory, at * rank * n, rank, n);
-    for (const each of [u, s, vt]) if (!isHost(each)) native.deviceRelease(each);
+    copyBlock(op, u, thin, toU.memory, at * m * rank, m, rank);
+    copyBlock(op, s, rank, toS.memory, at * rank, 1, rank);
+    copyBlock(op, vt, n, toVt.memory, at * rank * n, rank, n);
+    for (const each of [u, s, vt]) if (!isHost(each)) native.deviceRelease(op, each);
   }
 
   dispose(): void {
@@ -175,8 +186,16 @@ class Batch implements Scoped {
 }
 
 /** The first rows and columns of `from`, to a compact block that begins at element `first` of `to`. */
-function copyBlock(from: Operand, stride: number, to: Operand, first: number, rows: number, columns: number): void {
-  native.copyMatrix(from, 0, stride, to, first, columns, rows, columns);
+function copyBlock(
+  op: string,
+  from: Operand,
+  stride: number,
+  to: Operand,
+  first: number,
+  rows: number,
+  columns: number,
+): void {
+  native.copyMatrix(op, from, 0, stride, to, first, columns, rows, columns);
 }
 
 /** A call should hold at least this much work, some milliseconds, so that small matrices share its cost. */
@@ -250,7 +269,7 @@ async function run(op: string, jobs: readonly Job[], { driver, signal, onProgres
 async function decompose(op: string, driver: number, group: readonly Job[]): Promise<void> {
   const problems = group.map((job) => job.batch.problem(job));
   try {
-    await native.svd(driver, problems);
+    await native.svd(op, driver, problems);
   } catch (error) {
     throw named(error, op, driver, group);
   }

@@ -2,6 +2,7 @@ import { checkBoolean, checkInteger, checkNumber, checkOptions, describe, fail, 
 import { SigmaError } from '../errors.js';
 import type { RealArray } from '../native.js';
 import type { Parameter } from '../parameter.js';
+import { copyOfNumbers, type Real } from '../tensor/dtype.js';
 import { numbersOf } from '../tensor/operand.js';
 import { checkParameters } from './groups.js';
 
@@ -179,12 +180,11 @@ function readState(
   if (name !== parameter.name) reject(op, `${path}.name`, `'${parameter.name}'`, name);
   const { value } = parameter;
   const type = value.dtype === 'float64' ? Float64Array : Float32Array;
-  if (!(initial instanceof type) || initial.length !== value.size) {
-    reject(op, `${path}.initial`, `a ${type.name} of ${value.size}`, initial);
-  }
+  const numbers = copyOfNumbers(op, value.dtype as Real, initial);
+  if (numbers?.length !== value.size) reject(op, `${path}.initial`, `a ${type.name} of ${value.size}`, initial);
   return {
     parameter,
-    initial: initial.slice(),
+    initial: numbers,
     strength: checkNumber(op, `${path}.strength`, strength, 0),
     frozen: checkBoolean(op, `${path}.frozen`, frozen),
   };

@@ -2,6 +2,7 @@ import { checkInteger, checkNumber, isRecord, reject } from '../check.js';
 import type { Operand } from '../native.js';
 import type { Parameter } from '../parameter.js';
 import type { Real } from '../tensor/dtype.js';
+import { copyOfNumbers } from '../tensor/dtype.js';
 import { zeroOutput } from '../tensor/operand.js';
 import { downloaded, isHost, uploaded } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -140,11 +141,10 @@ export abstract class BaseOptimizer implements Optimizer {
     const type = value.dtype === 'float64' ? Float64Array : Float32Array;
     const arrays = this.#arrayNames.map((name) => {
       const array = saved[name];
-      if (!(array instanceof type) || array.length !== value.size) {
-        reject(op, `${path}.${name}`, `a ${type.name} of ${value.size}`, array);
-      }
       const { device, dtype } = value;
-      return [name, device === 'cpu' ? array.slice() : uploaded(op, device, dtype, array)] as const;
+      const copy = copyOfNumbers(op, dtype as Real, array);
+      if (copy?.length !== value.size) reject(op, `${path}.${name}`, `a ${type.name} of ${value.size}`, array);
+      return [name, device === 'cpu' ? copy : uploaded(op, device, dtype, copy)] as const;
     });
     return { step, arrays: Object.fromEntries(arrays) };
   }

@@ -36,6 +36,6 @@ export class Sgd extends BaseOptimizer {
   }
 
   protected override update({ value, grad }: Ready, lr: number, weightDecay: number, { step, arrays }: Memory): void {
-    native.sgd(value, grad, arrays['momentum'] ?? null, lr, this.#momentum, weightDecay, step === 0);
+    native.sgd('Sgd.step', value, grad, arrays['momentum'] ?? null, lr, this.#momentum, weightDecay, step === 0);
   }
 }

@@ -20,7 +20,7 @@ export function alignments(
     fail('SHAPE_MISMATCH', op, 'vt', 'the factors of a square weight, since u_i · v_j needs equal lengths', got);
   }
   const product = output(op, left, [r, r]);
-  native.gemm(memoryOf(op, 'u', left), memoryOf(op, 'vt', right), product.memory, r, r, n, true, true);
+  native.gemm(op, memoryOf(op, 'u', left), memoryOf(op, 'vt', right), product.memory, r, r, n, true, true);
   const scores = product.tensor();
   const found = numbersOf(op, 'scores', scores);
   scores.dispose();

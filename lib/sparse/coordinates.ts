@@ -1,4 +1,7 @@
 import { checkInteger } from '../check.js';
+import { allocate, readNumbers } from '../tensor/dtype.js';
+
+type Indices = Int32Array | readonly number[];
 
 /** A CSR structure, and where each given coordinate went. */
 export interface Cells {
@@ -7,13 +10,18 @@ export interface Cells {
   readonly slots?: Int32Array;
 }
 
+/** Indices of the r x r core, each read once. */
+export function readIndices(op: string, argument: string, given: unknown, r: number): Int32Array {
+  const list = readNumbers(op, argument, given);
+  const count = checkInteger(op, `${argument}.length`, list.length, 1);
+  const indices = allocate(op, 'int32', count);
+  for (let p = 0; p < count; p++) indices[p] = checkInteger(op, `${argument}[${p}]`, list[p], 0, r - 1);
+  return indices;
+}
+
 /** Coordinates in any order to CSR, by row and then by column; equal ones stay in the order given. */
-export function coordinateCells(op: string, rows: ArrayLike<number>, columns: ArrayLike<number>, r: number): Cells {
-  const count = checkInteger(op, 'rows.length', rows.length, 1);
-  for (let p = 0; p < count; p++) {
-    checkInteger(op, `rows[${p}]`, rows[p], 0, r - 1);
-    checkInteger(op, `columns[${p}]`, columns[p], 0, r - 1);
-  }
+export function coordinateCells(rows: Indices, columns: Indices, r: number): Cells {
+  const count = rows.length;
   const order = Int32Array.from({ length: count }, (_, p) => p);
   order.sort((p, q) => at(rows, p) - at(rows, q) || at(columns, p) - at(columns, q) || p - q);
 
@@ -29,6 +37,6 @@ export function coordinateCells(op: string, rows: ArrayLike<number>, columns: Ar
   return { rowPointers, columnIndices, slots };
 }
 
-function at(list: ArrayLike<number>, index: number): number {
+function at(list: Indices, index: number): number {
   return list[index] as number;
 }

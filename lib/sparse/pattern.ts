@@ -1,13 +1,16 @@
-import { checkInteger, describe, fail, reject } from '../check.js';
+import { checkInteger, checkOptions, describe, fail, isRecord, reject } from '../check.js';
 import { native, type PatternHandle } from '../native.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { alignments, largest } from './alignment.js';
 import { type Band, bandedCells, bandedEntries, readBand } from './banded.js';
-import { type Cells, coordinateCells } from './coordinates.js';
+import { type Cells, coordinateCells, readIndices } from './coordinates.js';
 import { type RandomOptions, randomCells } from './random-cells.js';
 
 /** How many entries: directly, or as many as a band of so many off-diagonals has; a number stands for both sides. */
 export type PatternSize = { offDiagonals: number | Band } | { entries: number };
+
+/** Known here alone, so that nothing else makes a pattern. */
+const made = Symbol();
 
 /** Where M may be non-zero: an immutable CSR structure on the r x r core. */
 export class SparsityPattern {
@@ -22,7 +25,11 @@ export class SparsityPattern {
   readonly slots?: Int32Array;
   readonly #handle: PatternHandle;
 
-  private constructor(kind: 'diagonal' | 'banded' | 'csr', r: number, cells: Cells) {
+  private constructor(key: typeof made, op: string, kind: 'diagonal' | 'banded' | 'csr', r: number, cells: Cells) {
+    if (key !== made) {
+      const expected = 'SparsityPattern.banded(…) or one of its siblings, which make patterns';
+      reject('SparsityPattern', 'new SparsityPattern', expected, key);
+    }
     this.kind = kind;
     this.shape = Object.freeze([r, r] as const);
     this.entries = cells.columnIndices.length;
@@ -30,7 +37,7 @@ export class SparsityPattern {
     this.columnIndices = cells.columnIndices;
     if (cells.slots !== undefined) this.slots = cells.slots;
     // The native side keeps its own checked copy: no later write to the arrays above can reach a kernel.
-    this.#handle = native.pattern(cells.rowPointers, cells.columnIndices);
+    this.#handle = native.pattern(op, cells.rowPointers, cells.columnIndices);
     Object.freeze(this);
   }
 
@@ -48,7 +55,7 @@ export class SparsityPattern {
   static diagonal(r: number): SparsityPattern {
     const op = 'SparsityPattern.diagonal';
     checkInteger(op, 'r', r, 1);
-    return new SparsityPattern('diagonal', r, bandedCells(op, r, { lower: 0, upper: 0 }));
+    return new SparsityPattern(made, op, 'diagonal', r, bandedCells(op, r, { lower: 0, upper: 0 }));
   }
 
   /**
@@ -63,7 +70,7 @@ export class SparsityPattern {
   static banded(r: number, offDiagonals: number | Band): SparsityPattern {
     const op = 'SparsityPattern.banded';
     checkInteger(op, 'r', r, 1);
-    return new SparsityPattern('banded', r, bandedCells(op, r, readBand(op, 'offDiagonals', offDiagonals)));
+    return new SparsityPattern(made, op, 'banded', r, bandedCells(op, r, readBand(op, 'offDiagonals', offDiagonals)));
   }
 
   /**
@@ -78,8 +85,8 @@ export class SparsityPattern {
   static random(r: number, size: PatternSize, options: RandomOptions): SparsityPattern {
     const op = 'SparsityPattern.random';
     checkInteger(op, 'r', r, 1);
-    const { rows, columns } = randomCells(op, r, readSize(op, r, size), options);
-    return new SparsityPattern('csr', r, withoutSlots(coordinateCells(op, rows, columns, r)));
+    const { rows, columns } = randomCells(op, r, entriesOf(r, readSize(op, size)), options);
+    return new SparsityPattern(made, op, 'csr', r, withoutSlots(coordinateCells(rows, columns, r)));
   }
 
   /**
@@ -93,8 +100,9 @@ export class SparsityPattern {
    */
   static topK(u: Tensor, vt: Tensor, size: PatternSize, options?: { absolute?: boolean }): SparsityPattern {
     const op = 'SparsityPattern.topK';
+    const given = readSize(op, size);
     const { r, scores, absolute } = alignments(op, u, vt, options);
-    return SparsityPattern.ofLargest(op, scores, r, readSize(op, r, size), absolute);
+    return SparsityPattern.ofLargest(op, scores, r, entriesOf(r, given), absolute);
   }
 
   /** @internal The `count` cells with the largest scores (r, r); of equals the first. */
@@ -109,7 +117,7 @@ export class SparsityPattern {
     const cells = largest(scores, count, absolute);
     const rows = cells.map((cell) => Math.floor(cell / r));
     const columns = cells.map((cell) => cell % r);
-    return new SparsityPattern('csr', r, withoutSlots(coordinateCells(op, rows, columns, r)));
+    return new SparsityPattern(made, op, 'csr', r, withoutSlots(coordinateCells(rows, columns, r)));
   }
 
   /**
@@ -124,12 +132,12 @@ export class SparsityPattern {
   static fromCoordinates(rows: ArrayLike<number>, columns: ArrayLike<number>, r: number): SparsityPattern {
     const op = 'SparsityPattern.fromCoordinates';
     checkInteger(op, 'r', r, 1);
-    if (typeof rows !== 'object' || rows === null) reject(op, 'rows', 'an array of integers', rows);
-    if (typeof columns !== 'object' || columns === null) reject(op, 'columns', 'an array of integers', columns);
-    if (rows.length !== columns.length) {
-      fail('SHAPE_MISMATCH', op, 'columns', `${describe(rows.length)} indices, as rows has`, describe(columns.length));
+    const i = readIndices(op, 'rows', rows, r);
+    const j = readIndices(op, 'columns', columns, r);
+    if (i.length !== j.length) {
+      fail('SHAPE_MISMATCH', op, 'columns', `${i.length} indices, as rows has`, describe(j.length));
     }
-    return new SparsityPattern('csr', r, coordinateCells(op, rows, columns, r));
+    return new SparsityPattern(made, op, 'csr', r, coordinateCells(i, j, r));
   }
 }
 
@@ -137,11 +145,19 @@ function withoutSlots({ rowPointers, columnIndices }: Cells): Cells {
   return { rowPointers, columnIndices };
 }
 
-function readSize(op: string, r: number, size: PatternSize): number {
-  if (typeof size !== 'object' || size === null) reject(op, 'size', '{ offDiagonals } or { entries }', size);
-  if ('entries' in size) {
-    if ('offDiagonals' in size) reject(op, 'size', 'either offDiagonals or entries', Object.keys(size));
-    return checkInteger(op, 'size.entries', size.entries, 1);
-  }
-  return bandedEntries(r, readBand(op, 'size.offDiagonals', size.offDiagonals));
+type Size = { readonly band: Band } | { readonly entries: number };
+
+function readSize(op: string, size: PatternSize): Size {
+  if (!isRecord(size)) reject(op, 'size', '{ offDiagonals } or { entries }', size);
+  const { entries, offDiagonals } = checkOptions<{ entries?: number; offDiagonals?: number | Band }>(op, 'size', size, [
+    'offDiagonals',
+    'entries',
+  ]);
+  if (entries === undefined) return { band: readBand(op, 'size.offDiagonals', offDiagonals as number | Band) };
+  if (offDiagonals !== undefined) reject(op, 'size', 'either offDiagonals or entries', ['offDiagonals', 'entries']);
+  return { entries: checkInteger(op, 'size.entries', entries, 1) };
+}
+
+function entriesOf(r: number, size: Size): number {
+  return 'band' in size ? bandedEntries(r, size.band) : size.entries;
 }

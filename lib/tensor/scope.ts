@@ -1,4 +1,5 @@
-import { reject } from '../check.js';
+import { types } from 'node:util';
+import { isPromise, reject } from '../check.js';
 import { SigmaError } from '../errors.js';
 
 /** What a scope may dispose: a tensor, or a pass that holds some. */
@@ -27,7 +28,7 @@ function reachable(start: unknown): Set<unknown> {
     const value = waiting.pop();
     if (typeof value !== 'object' || value === null || found.has(value) || ArrayBuffer.isView(value)) continue;
     found.add(value);
-    const children = value instanceof Map || value instanceof Set ? [...value].flat() : Object.values(value);
+    const children = types.isMap(value) || types.isSet(value) ? [...value].flat() : Object.values(value);
     for (const child of children) waiting.push(child);
   }
   return found;
@@ -48,7 +49,7 @@ export function tidy<T>(body: () => T): T {
   let survivors: Set<unknown> = new Set();
   try {
     const result = body();
-    if (result instanceof Promise) {
+    if (isPromise(result)) {
       result.catch(() => undefined);
       throw new SigmaError(
         'INVALID_ARGUMENT',

@@ -122,6 +122,15 @@ void* Args::optional_vector(size_t index, const char* name, int64_t length) {
   return is_absent(index) ? nullptr : vector(index, name, length);
 }
 
-double Args::number(size_t index, const char* name) const { return number_of(info_[index], name); }
+double Args::number(size_t index, const char* name) const { return number_of(value(index), name); }
+
+View Args::view(size_t index, const char* name) const { return real_view(value(index), name); }
+
+Caller Args::caller(const char* name) const { return caller_of(info_, name); }
+
+Caller caller_of(const Napi::CallbackInfo& info, const char* name) {
+  const bool named = info[size_t{0}].IsString();
+  return {info.This(), named ? info[size_t{0}].As<Napi::String>().Utf8Value() : std::string(name)};
+}
 
 }  // namespace sigma

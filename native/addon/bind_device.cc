@@ -166,7 +166,7 @@ Napi::Value device_download_later(Args& args) {
   const Engine e = engine_of(memory);
   e.check(e.backend->copy(e.context, copy->data(), memory.block->data(), memory.bytes()));
   auto task = std::make_unique<DownloadTask>(std::move(copy), to, memory.bytes());
-  return Task::start(args.env(), "data", std::move(task), args.value(1));
+  return Task::start(args.env(), args.caller("data"), std::move(task), args.value(1));
 }
 
 // deviceZero(memory)

@@ -115,7 +115,7 @@ Napi::Value svd(Args& args) {
     if (!problem.IsObject()) throw ArgumentError("problems: expected objects");
     task->add(problem.As<Napi::Object>());
   }
-  return Task::start(args.env(), "svd", std::move(task), problems);
+  return Task::start(args.env(), args.caller("svd"), std::move(task), problems);
 }
 
 }  // namespace
