@@ -83,7 +83,7 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
 /** Whether an object inherits nothing but what every object of some realm does. */
 function isPlain(value: object): boolean {
   const parent = Object.getPrototypeOf(value);
-  if (parent === null || parent === Object.prototype) return true;
+  if (parent === null || parent === Object.prototype || parent === Read.prototype) return true;
   return Object.getPrototypeOf(parent) === null && Object.hasOwn(parent, 'isPrototypeOf');
 }
 
@@ -139,11 +139,12 @@ export function checkOptions<T extends object>(
 /** The most elements that an array can have. */
 const mostElements = 2 ** 32 - 1;
 
-/** The length of a list, read once. */
-function readLength(op: string, argument: string, list: ArrayLike<unknown>, expected: string): number {
+/** The length of an array or an array-like object, to be read once. */
+export function readLength(op: string, argument: string, list: unknown, expected: string): number {
+  if (!isArray(list) && !isRecord(list)) reject(op, argument, expected, list);
   const { length } = list;
-  if (!Number.isInteger(length) || length < 0) reject(op, argument, expected, list);
-  if (length > mostElements) reject(op, argument, `${expected}, at most ${mostElements} elements`, length);
+  if (typeof length !== 'number' || !Number.isInteger(length) || length < 0) reject(op, argument, expected, list);
+  if (length > mostElements) reject(op, argument, `${expected}, at most 2^32 - 1 elements`, length);
   return length;
 }
 
@@ -157,24 +158,6 @@ export function readList(op: string, argument: string, value: unknown, expected:
       fail('INVALID_ARGUMENT', op, `${argument}[${i}]`, 'an element', 'a hole in the array');
     read.push(value[i]);
   }
-  return read;
-}
-
-/** The elements of an array or an array-like object, each read once. `check` throws for those that will not do. */
-export function readElements<T>(
-  op: string,
-  argument: string,
-  value: unknown,
-  expected: string,
-  check: (element: unknown, index: number) => T,
-): T[] {
-  if (typeof value !== 'object' || value === null || !(isArray(value) || isRecord(value))) {
-    reject(op, argument, expected, value);
-  }
-  const list = value as unknown as ArrayLike<unknown>;
-  const length = readLength(op, argument, list, expected);
-  const read: T[] = [];
-  for (let i = 0; i < length; i++) read.push(check(list[i], i));
   return read;
 }
 

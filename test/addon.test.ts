@@ -3,14 +3,8 @@
  * TypeScript in front of it does.
  */
 import t from 'tap';
-import { addon } from './addon.js';
+import { call } from './addon.js';
 import { rejectsSigma, throwsSigma } from './helpers.js';
-
-function call(name: string, ...args: unknown[]): unknown {
-  const method = addon[name];
-  if (!method) throw new Error(`no ${name}`);
-  return method(...args);
-}
 
 const single = (size: number): Float32Array => new Float32Array(size);
 const double = (size: number): Float64Array => new Float64Array(size);

@@ -1,4 +1,4 @@
-import { checkChoice, checkOptions, describe, fail, isArray, readElements, reject } from '../check.js';
+import { checkChoice, checkOptions, describe, fail, isArray, readLength, reject } from '../check.js';
 import { type Device, resolveDevice } from '../device.js';
 import { native } from '../native.js';
 import { convert } from './convert.js';
@@ -37,22 +37,24 @@ function flatten(data: unknown, out: number[], path: string, depth = 1): number[
   if (depth > mostDimensions) reject('tensor', 'data', `at most ${mostDimensions} dimensions`, data);
   let nested: boolean | undefined;
   let inner: number[] = [];
-  const list = isNumberArray(data) ? plainView(data) : data;
-  const { length } = readElements('tensor', path, list, 'an array of numbers', (element, i) => {
+  const list = (isNumberArray(data) ? plainView(data) : data) as ArrayLike<unknown>;
+  const length = readLength('tensor', path, list, 'an array of numbers');
+  for (let i = 0; i < length; i++) {
+    const element = list[i];
     nested ??= isNested(element);
     if (nested !== isNested(element) || (!nested && typeof element !== 'number')) {
       reject('tensor', `${path}[${i}]`, nested ? 'an array, as its neighbours are' : 'a number', element);
     }
     if (!nested) {
       out.push(element as number);
-      return;
+      continue;
     }
     const shape = flatten(element, out, `${path}[${i}]`, depth + 1);
     if (i > 0 && String(shape) !== String(inner)) {
       reject('tensor', `${path}[${i}]`, `the shape of its neighbours, ${describe(inner)}`, shape);
     }
     inner = shape;
-  });
+  }
   if (length === 0) reject('tensor', path, 'at least one element', data);
   return [length, ...inner];
 }

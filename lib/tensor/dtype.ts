@@ -1,5 +1,5 @@
 import { types } from 'node:util';
-import { readElements, reject } from '../check.js';
+import { readLength, reject } from '../check.js';
 import type { NumericArray } from '../native.js';
 import { arrayOn, roomFor } from './aligned.js';
 import { allocationFailed } from './memory.js';
@@ -83,10 +83,15 @@ export function givenType(data: unknown, dtype: DType): DType {
 export function readNumbers(op: string, argument: string, data: unknown): ArrayLike<number> {
   if (isNumberArray(data)) return plainView(data);
   if (ArrayBuffer.isView(data)) reject(op, argument, 'an array of numbers', data);
-  return readElements(op, argument, data, 'an array of numbers', (each, i) => {
+  const length = readLength(op, argument, data, 'an array of numbers');
+  const list = data as ArrayLike<unknown>;
+  const numbers: number[] = [];
+  for (let i = 0; i < length; i++) {
+    const each = list[i];
     if (typeof each !== 'number') reject(op, `${argument}[${i}]`, 'a number', each);
-    return each;
-  });
+    numbers.push(each);
+  }
+  return numbers;
 }
 
 /** A copy of a typed array of this type and of any realm; undefined for anything else. */

@@ -6,6 +6,7 @@ import { allocate, allocateAny, type DType, type Real, type TypedArrayOf, vector
 import { type Shape, sizeOf } from './shape.js';
 import { allocateOn, isHost, uploaded } from './storage.js';
 import { Tensor } from './tensor.js';
+import { areApart } from './typed-array.js';
 
 /** What an operation asks of an operand; `null` in a shape stands for any size. */
 export interface Expected {
@@ -145,6 +146,11 @@ function deviceOutput<D extends Real, S extends Shape>(op: string, { device, dty
   return { memory, tensor: () => Tensor.on(device, dtype, memory, shape) };
 }
 
+/** Whether two operands have bytes in common. */
+function overlap(op: string, a: Operand, b: Operand): boolean {
+  return !(isHost(a) && isHost(b) && areApart(a, b)) && native.overlap(op, a, b);
+}
+
 /** The memory of `out`, a tensor that the caller gives for the result, or new memory where there is none. */
 export function outputInto<D extends Real, const S extends Shape>(
   op: string,
@@ -157,7 +163,7 @@ export function outputInto<D extends Real, const S extends Shape>(
   const { device, dtype } = place;
   const target = checkReal<D>(op, 'options.out', out, { shape, dtype, device });
   const memory = memoryOf(op, 'options.out', target);
-  if (inputs.some((input) => native.overlap(op, memoryOf(op, 'operand', input), memory))) {
+  if (inputs.some((input) => overlap(op, memoryOf(op, 'operand', input), memory))) {
     reject(op, 'options.out', 'memory apart from the operands', out);
   }
   const tensor = () => {

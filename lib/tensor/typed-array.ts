@@ -13,6 +13,12 @@ const offsetOf = getter<number>('byteOffset');
 /** The length of a typed array; 0 for one whose buffer was detached. */
 export const lengthOf = getter<number>('length');
 
+/** Whether two arrays surely share no memory. Only SharedArrayBuffers may be two objects on one memory. */
+export function areApart(a: NodeJS.TypedArray, b: NodeJS.TypedArray): boolean {
+  const [one, other] = [bufferOf(a), bufferOf(b)];
+  return one !== other && one instanceof ArrayBuffer && other instanceof ArrayBuffer;
+}
+
 /** A typed array of numbers, of any realm. */
 export type NumberArray = Exclude<NodeJS.TypedArray, BigInt64Array | BigUint64Array>;
 
