@@ -24,8 +24,8 @@ export interface Blueprint {
   readonly rank: number;
   readonly bias: Term | undefined;
   /** The terms of the strategies that work on the factors: at least one. */
-  readonly factored?: Terms | undefined;
-  readonly lowrank?: Terms | undefined;
+  readonly factored: Terms | undefined;
+  readonly lowrank: Terms | undefined;
   /** The terms that W' is built from, asked for at each build. */
   readonly merge: () => Terms;
   /** The layer before it was adapted, and what is known of its singular values. */

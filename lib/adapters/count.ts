@@ -84,8 +84,7 @@ export function parameterCount(method: CountedMethod, modules: readonly CountedM
   const formula = formulaOf(readRecord(op, 'method', method) as unknown as CountedMethod);
   const list = readList(op, 'modules', modules, 'an array of { out, in, count? }');
   const total = list.reduce((sum: number, each, i) => {
-    if (!isRecord(each)) reject(op, `modules[${i}]`, 'an object { out, in, count? }', each);
-    const { out, in: inFeatures, count = 1 } = each;
+    const { out, in: inFeatures, count = 1 } = readRecord(op, `modules[${i}]`, each);
     checkInteger(op, `modules[${i}].out`, out, 1);
     checkInteger(op, `modules[${i}].in`, inFeatures, 1);
     return sum + checkInteger(op, `modules[${i}].count`, count, 0) * formula(out as number, inFeatures as number);

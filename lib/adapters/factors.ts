@@ -5,7 +5,7 @@ import type { Svd } from '../linalg/svd.js';
 import { native } from '../native.js';
 import { random } from '../random.js';
 import { allocate, type DType, type Real, vectorType } from '../tensor/dtype.js';
-import { checkReal, type Expected, fromNumbers, memoryOf, numbersOf, output, widened } from '../tensor/operand.js';
+import { checkReal, fromNumbers, memoryOf, numbersOf, output, widened } from '../tensor/operand.js';
 import { tidy } from '../tensor/scope.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 
@@ -28,13 +28,12 @@ export function checkFactors(
   given: Triples,
   weight: Tensor<Real>,
   half: Device,
-  { device }: Expected,
+  device: Device | undefined,
 ): Svd {
   const [outFeatures, inFeatures] = weight.shape as MatrixShape;
-  const place = device && { device };
   const vectors = vectorType(weight.dtype);
-  const matrices = { dtype: vectors, ...place, ...(weight.dtype !== vectors && { half }) };
-  const s = checkReal(op, 'options.factors.s', given.s, { shape: [null], dtype: vectors, ...place });
+  const matrices = { dtype: vectors, device, ...(weight.dtype !== vectors && { half }) };
+  const s = checkReal(op, 'options.factors.s', given.s, { shape: [null], dtype: vectors, device });
   const q = s.shape[0] as number;
   if (q > Math.min(outFeatures, inFeatures)) {
     fail('SHAPE_MISMATCH', op, 'options.factors.s', `at most ${Math.min(outFeatures, inFeatures)} values`, describe(q));

@@ -37,7 +37,7 @@ export class MergedWeight {
     const weight = keep(mergeTerms(op, now));
     this.dispose();
     // The projection needs no base; nothing that is held here holds it either.
-    const { base: _, ...core } = now;
+    const core = { ...now, base: undefined };
     // Passes and what they gathered may outlive this W', so its copies are left to the collector.
     const { args } = frozenArguments(op, layerArguments(op, core, undefined), core);
     this.#snapshot = coreParameters(now).map(({ value }) => value.snapshot(op, 'parameter'));

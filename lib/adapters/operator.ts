@@ -24,19 +24,24 @@ export type Term = Tensor<Real> | LayerParameter;
  */
 export interface Terms {
   /** (out, in) */
-  readonly base?: Tensor<Real> | undefined;
+  readonly base: Tensor<Real> | undefined;
   /** (out, r) */
   readonly u: Tensor<Real>;
   /** (r, in) */
   readonly vt: Tensor<Real>;
   /** (r) */
-  readonly diagonal?: Term | undefined;
+  readonly diagonal: Term | undefined;
   /** max(0, diagonal) stands in the diagonal's place. */
-  readonly rectified?: boolean;
+  readonly rectified: boolean;
   /** (r) What the base has of the diagonal already: it is subtracted. */
-  readonly origin?: Tensor<Real>;
-  readonly core?: { readonly pattern: SparsityPattern; readonly values: Term; readonly gate?: Term | undefined };
+  readonly origin: Tensor<Real> | undefined;
+  readonly core:
+    | { readonly pattern: SparsityPattern; readonly values: Term; readonly gate: Term | undefined }
+    | undefined;
 }
+
+/** Terms that are absent, as own properties: what is left out would be looked for on Object.prototype. */
+export const absent = { base: undefined, diagonal: undefined, rectified: false, origin: undefined, core: undefined };
 
 export function tensorOf(term: Term): Tensor<Real> {
   return term instanceof LayerParameter ? term.value : term;
@@ -74,7 +79,7 @@ export function layerArguments(op: string, terms: Terms, bias: Term | undefined)
     lastingMemoryOf(op, 'factors.vt', vt),
     termMemory(op, 'sigma', terms.diagonal),
     termMemory(op, 'factors.s', terms.origin),
-    terms.rectified ?? false,
+    terms.rectified,
     core?.pattern.handle ?? null,
     termMemory(op, 'm', core?.values),
     termMemory(op, 'gate', core?.gate),

@@ -36,14 +36,15 @@ export class AdapterPass implements Pass {
   backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor<Real> | undefined;
   backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor<Real> | undefined {
     const op = this.#op;
+    // The caller's getters may call this very pass: its state is looked at afterwards.
+    const given = checkOptions(op, 'options', options, ['inputGrad']);
+    const inputGrad = checkBoolean(op, 'options.inputGrad', given.inputGrad ?? true);
     if (this.#state === 'consumed') {
       throw new SigmaError('CONSUMED', op, 'this pass: expected one backward, got a second');
     }
     if (this.#state === 'disposed') {
       throw new SigmaError('DISPOSED', op, 'this pass: expected a live one, got one that was disposed');
     }
-    const given = checkOptions(op, 'options', options, ['inputGrad']);
-    const inputGrad = checkBoolean(op, 'options.inputGrad', given.inputGrad ?? true);
     const { shape, dtype, device } = this.y;
     const gradient = checkReal(op, 'dy', dy, { shape, dtype, device });
     const dx = inputGrad ? output(op, this.y, [shape[0] as number, this.#inFeatures]) : null;

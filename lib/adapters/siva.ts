@@ -8,7 +8,7 @@ import { fromNumbers, numbersOf, zeroOutput } from '../tensor/operand.js';
 import type { Blueprint } from './adapter.js';
 import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from './construct.js';
 import { selectTriples } from './factors.js';
-import type { Terms } from './operator.js';
+import { absent, type Terms } from './operator.js';
 import { orthonormalRows, transposed } from './orthonormal.js';
 import { costOf, type Strategy } from './planner.js';
 import { entropyPerturbation } from './siva-init.js';
@@ -133,17 +133,18 @@ function factoredBlueprint(site: Site, full: Svd, { first = 0, s, choices }: Tra
   const { u, vt } = full;
   const rank = s.value.size;
   const indices = Array.from({ length: rank }, (_, i) => first + i);
-  const core = { pattern: SparsityPattern.fromCoordinates(indices, indices, thin), values: s };
-  const original: Terms = { u, vt, diagonal: full.s };
+  const core = { pattern: SparsityPattern.fromCoordinates(indices, indices, thin), values: s, gate: undefined };
+  const original: Terms = { ...absent, u, vt, diagonal: full.s };
   const factored: Terms = { ...original, core };
   return {
     rank,
     bias,
     base: { weight: site.borrowedWeight, original, bias },
-    spectrum: { initial: full.s, first: 0, whole: true },
+    spectrum: { initial: full.s, first: 0, whole: true, skew: false },
     // All triples are in use; those that train are copied only for a caller who asks.
     factors: () => selectTriples(op, full, first, rank),
     factored,
+    lowrank: undefined,
     merge: mergeOnBase(site, factored, full.s),
     choices: choices.filter((strategy) => strategy !== 'lowrank'),
     owned: [full.u, full.s, full.vt],
@@ -155,13 +156,14 @@ function lowrankBlueprint(site: Site, full: Svd, factors: Svd, { first, s, choic
   const { bias, weight } = site;
   for (const tensor of [full.u, full.vt]) tensor.dispose();
   for (const tensor of Object.values(factors)) site.own(tensor);
-  const lowrank: Terms = { base: weight, u: factors.u, vt: factors.vt, diagonal: s };
+  const lowrank: Terms = { ...absent, base: weight, u: factors.u, vt: factors.vt, diagonal: s };
   return {
     rank: s.value.size,
     bias,
-    base: { weight: () => weight, bias },
-    spectrum: { initial: full.s, first, whole: true },
+    base: { weight: () => weight, original: undefined, bias },
+    spectrum: { initial: full.s, first, whole: true, skew: false },
     factors: () => factors,
+    factored: undefined,
     lowrank,
     merge: () => lowrank,
     choices: choices.filter((strategy) => strategy !== 'factored'),

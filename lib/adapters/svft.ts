@@ -19,7 +19,7 @@ import { allocate, readNumbers } from '../tensor/dtype.js';
 import { fromNumbers } from '../tensor/operand.js';
 import type { Blueprint } from './adapter.js';
 import { chooseFrom, family, mergeOnBase, type Site } from './construct.js';
-import type { Terms } from './operator.js';
+import { absent, type Terms } from './operator.js';
 import type { Strategy } from './planner.js';
 import { type PatternName, patternNames, patternOf } from './svft-pattern.js';
 import { completed } from './svft-residual.js';
@@ -163,7 +163,7 @@ function coreOf(site: Site, chosen: Settings, factors: Svd): Core {
   const parameter = (name: string, start: RealArray) =>
     site.parameter(name, fromNumbers(op, device, dtype, [start.length], start));
   const values = parameter('m', m);
-  return chosen.gate ? { pattern, values, gate: parameter('gate', gamma) } : { pattern, values };
+  return { pattern, values, gate: chosen.gate ? parameter('gate', gamma) : undefined };
 }
 
 function initialise(op: string, { init, gate, seed }: Settings, m: RealArray, gamma: RealArray): void {
@@ -211,16 +211,17 @@ function blueprint(
   const choices = chooseFrom(site, available, refusal);
   const common = { factors: () => factors, rank: s.size, bias: site.bias, spectrum, choices };
   if (tail === 'kept' || choices.includes('lowrank')) {
-    const lowrank: Terms = { base: site.weight, u, vt, core };
-    const base = { weight: () => site.weight, bias: site.bias };
+    const lowrank: Terms = { ...absent, base: site.weight, u, vt, core };
+    const base = { weight: () => site.weight, original: undefined, bias: site.bias };
     const owned = [u, s, vt, spectrum.initial, site.weight];
-    return { ...common, base, lowrank, merge: () => lowrank, owned };
+    return { ...common, base, factored: undefined, lowrank, merge: () => lowrank, owned };
   }
-  const original: Terms = { u, vt, diagonal: s };
+  const original: Terms = { ...absent, u, vt, diagonal: s };
   const factored: Terms = { ...original, core };
-  const base = { weight: site.borrowedWeight, bias: site.bias };
+  const base = { weight: site.borrowedWeight, original: undefined, bias: site.bias };
   const owned = [u, s, vt, spectrum.initial];
   // Without its tail W' is no longer W0 and an update, nor do the factors make up W0.
-  if (tail === 'gone') return { ...common, base, factored, merge: () => factored, owned };
-  return { ...common, base: { ...base, original }, factored, merge: mergeOnBase(site, factored, s), owned };
+  if (tail === 'gone') return { ...common, base, factored, lowrank: undefined, merge: () => factored, owned };
+  const merge = mergeOnBase(site, factored, s);
+  return { ...common, base: { ...base, original }, factored, lowrank: undefined, merge, owned };
 }

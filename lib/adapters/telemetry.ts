@@ -35,7 +35,7 @@ export interface Spectrum {
   /** Which of them belongs to the first direction of the terms; undefined where those are not the weight's own. */
   readonly first: number | undefined;
   /** Whether U or V may not be orthonormal. */
-  readonly skew?: boolean;
+  readonly skew: boolean;
 }
 
 /** C: its diagonal (r), and by rows what stands beside it, each cell once. */
@@ -151,7 +151,7 @@ function normOf(...lists: readonly Float64Array[]): number {
 
 /** No decomposition: O(q + entries), cheap enough for every step. */
 export function telemetryOf(op: string, terms: Terms, spectrum: Spectrum): Omit<Telemetry, 'frozen'> {
-  const { initial, first, whole, skew = false } = spectrum;
+  const { initial, first, whole, skew } = spectrum;
   const before = numbersOf(op, 'factors.s', initial);
   const core = coreOf(op, terms);
   const gained = gains(terms, core, before);

@@ -13,7 +13,7 @@ import { threads } from '../device.js';
 import { SigmaError } from '../errors.js';
 import { native, type Operand, type SvdProblem } from '../native.js';
 import { type Real, vectorType } from '../tensor/dtype.js';
-import { checkReal, memoryOf, type Output, output, type Place, widened } from '../tensor/operand.js';
+import { anything, checkReal, memoryOf, type Output, output, type Place, widened } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
 import { type Shape, Tensor } from '../tensor/tensor.js';
@@ -75,17 +75,16 @@ export async function svd(a: Tensor<Real> | readonly Tensor<Real>[], options?: S
   const plan = readOptions(op, options);
   const list = readList(op, 'a', a, 'a list of matrices');
   const half = Tensor.is(list[0]) ? list[0].device : 'cpu';
-  const inputs = list.map((each, i) => checkReal(op, `a[${i}]`, each, { shape: [null, null], half }));
-  const dtype = inputs[0]?.dtype;
-  const device = inputs[0]?.device;
-  for (const [i, input] of inputs.entries()) checkReal(op, `a[${i}]`, input, dtype && device && { dtype, device });
+  const inputs = list.map((each, i) => checkReal(op, `a[${i}]`, each, { ...anything, shape: [null, null], half }));
+  const alike = { shape: undefined, dtype: inputs[0]?.dtype, device: inputs[0]?.device };
+  for (const [i, input] of inputs.entries()) checkReal(op, `a[${i}]`, input, alike);
   return runAll(op, inputs, (i) => `a[${i}]`, plan);
 }
 
 /** @internal `svd` of one matrix or stack for another function, whose name and argument its errors then carry. */
 export async function thinSvd(op: string, argument: string, a: Tensor<Real>, options?: SvdOptions): Promise<Svd> {
   const plan = readOptions(op, options);
-  const input = checkReal(op, argument, a, { half: Tensor.is(a) ? a.device : 'cpu' });
+  const input = checkReal(op, argument, a, { ...anything, half: Tensor.is(a) ? a.device : 'cpu' });
   if (input.shape.length !== 2 && input.shape.length !== 3) {
     fail('SHAPE_MISMATCH', op, argument, 'shape [m, n] or [b, m, n]', describe([...input.shape]));
   }

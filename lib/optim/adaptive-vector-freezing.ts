@@ -1,4 +1,15 @@
-import { checkBoolean, checkInteger, checkNumber, checkOptions, describe, fail, isRecord, reject } from '../check.js';
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkOptions,
+  describe,
+  fail,
+  isArray,
+  isRecord,
+  readList,
+  reject,
+} from '../check.js';
 import { SigmaError } from '../errors.js';
 import type { RealArray } from '../native.js';
 import type { Parameter } from '../parameter.js';
@@ -141,8 +152,9 @@ export class AdaptiveVectorFreezing {
    */
   loadState(state: unknown): void {
     const op = 'AdaptiveVectorFreezing.loadState';
-    const saved = isRecord(state) ? state['parameters'] : undefined;
-    if (!Array.isArray(saved)) reject(op, 'state.parameters', 'an array', saved ?? state);
+    const given = isRecord(state) ? state['parameters'] : undefined;
+    if (!isArray(given)) reject(op, 'state.parameters', 'an array', given ?? state);
+    const saved = readList(op, 'state.parameters', given, 'an array');
     // Who is watched is a matter of the state, too: whom it froze may have been frozen at this construction already.
     const named = new Set(saved.map((each: unknown) => (isRecord(each) ? each['name'] : undefined)));
     const watched = new Set(this.#watched.map(({ parameter }) => parameter));

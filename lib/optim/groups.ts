@@ -51,7 +51,7 @@ export function readGroups(op: string, given: readonly Parameter[] | readonly Pa
   if (list.some((each) => isArray(each) || (isRecord(each) && 'forward' in each))) {
     reject(op, 'parameters', 'layer.parameters, or [...a.parameters, ...b.parameters]', given);
   }
-  const grouped = list.some((each) => isRecord(each) && 'parameters' in each);
+  const grouped = list.some((each) => isRecord(each) && Object.hasOwn(each, 'parameters'));
   const groups = (grouped ? list : [{ parameters: list }]) as readonly ParameterGroup[];
   const slots = groups.flatMap((group, g) => {
     const path = grouped ? `parameters[${g}]` : 'parameters';

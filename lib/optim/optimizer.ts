@@ -1,4 +1,4 @@
-import { checkInteger, checkNumber, isRecord, reject } from '../check.js';
+import { checkInteger, checkNumber, isRecord, readList, reject } from '../check.js';
 import type { Operand } from '../native.js';
 import type { Parameter } from '../parameter.js';
 import type { Real } from '../tensor/dtype.js';
@@ -120,10 +120,11 @@ export abstract class BaseOptimizer implements Optimizer {
     const lr = checkNumber(op, 'state.lr', state['lr'], 0);
     const lrScale = checkNumber(op, 'state.lrScale', state['lrScale'], 0);
     const { parameters } = state;
-    if (!Array.isArray(parameters) || parameters.length !== this.#slots.length) {
+    const saved = readList(op, 'state.parameters', parameters, `an array of ${this.#slots.length}`);
+    if (saved.length !== this.#slots.length) {
       reject(op, 'state.parameters', `an array of ${this.#slots.length}`, parameters);
     }
-    const loaded = parameters.map((each: unknown, i) => this.#readMemory(op, `state.parameters[${i}]`, each, i));
+    const loaded = saved.map((each, i) => this.#readMemory(op, `state.parameters[${i}]`, each, i));
     this.#lr = lr;
     this.#lrScale = lrScale;
     for (const [i, memory] of loaded.entries()) this.#memories[i] = memory;

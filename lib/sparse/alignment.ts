@@ -1,6 +1,6 @@
 import { checkBoolean, checkOptions, describe, fail } from '../check.js';
 import { native, type RealArray } from '../native.js';
-import { checkReal, memoryOf, numbersOf, output } from '../tensor/operand.js';
+import { anything, checkReal, memoryOf, numbersOf, output } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 
 /** The scores UᵀV (r, r) of every pair of singular directions. */
@@ -12,7 +12,7 @@ export function alignments(
 ): { r: number; scores: RealArray; absolute: boolean } {
   const given = checkOptions(op, 'options', options, ['absolute']);
   const absolute = checkBoolean(op, 'options.absolute', given.absolute ?? true);
-  const left = checkReal(op, 'u', u, { shape: [null, null] });
+  const left = checkReal(op, 'u', u, { ...anything, shape: [null, null] });
   const [n, r] = left.shape as MatrixShape;
   const right = checkReal(op, 'vt', vt, { shape: [r, null], dtype: left.dtype, device: left.device });
   if (right.shape[1] !== n) {

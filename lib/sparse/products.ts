@@ -31,7 +31,7 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
   const given = checkOptions(op, 'options', options, ['transpose', 'out']);
   const transpose = checkBoolean(op, 'options.transpose', given.transpose ?? false);
   const { entries, shape, handle } = checkPattern(op, pattern);
-  const m = checkReal(op, 'values', values, { shape: [entries] });
+  const m = checkReal(op, 'values', values, { shape: [entries], dtype: undefined, device: undefined });
   const x = checkReal(op, 'dense', dense, {
     shape: [shape[0], null],
     dtype: m.dtype,
@@ -63,7 +63,8 @@ export function sddmm<D extends DType, E extends DType, A extends Shape = Shape,
   const op = 'sddmm';
   const { out } = checkOptions(op, 'options', options, ['out']);
   const { entries, shape, handle } = checkPattern(op, pattern);
-  const left = checkReal(op, 'a', a, { shape: [shape[0], null], half: Tensor.is(a) ? a.device : 'cpu' });
+  const half = Tensor.is(a) ? a.device : 'cpu';
+  const left = checkReal(op, 'a', a, { shape: [shape[0], null], dtype: undefined, device: undefined, half });
   const tokens = left.shape[1] as number;
   const right = checkReal(op, 'b', b, { shape: [shape[0], tokens], dtype: left.dtype, device: left.device });
   const place = { device: left.device, dtype: vectorType(left.dtype) };

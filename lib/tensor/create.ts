@@ -13,13 +13,13 @@ export interface TensorOptions<D extends DType = DType> {
   device?: Device;
 }
 
-function readOptions<O extends { dtype?: DType | undefined; device?: Device }>(
+function readOptions<D extends DType>(
   op: string,
-  options: O | undefined,
-): O & { device: Device } {
-  const given = checkOptions(op, 'options', options, ['dtype', 'device']);
-  if (given.dtype !== undefined) checkChoice(op, 'options.dtype', given.dtype, dtypes);
-  return { ...given, device: resolveDevice(op, given.device) };
+  options: { dtype?: D | undefined; device?: Device } | undefined,
+): { dtype: D | undefined; device: Device } {
+  const { dtype, device } = checkOptions<{ dtype?: D; device?: Device }>(op, 'options', options, ['dtype', 'device']);
+  if (dtype !== undefined) checkChoice(op, 'options.dtype', dtype, dtypes);
+  return { dtype, device: resolveDevice(op, device) };
 }
 
 /** A tensor on a device with the numbers of an array, which on the CPU becomes its memory. */

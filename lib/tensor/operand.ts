@@ -8,14 +8,19 @@ import { allocateOn, isHost, uploaded } from './storage.js';
 import { Tensor } from './tensor.js';
 import { areApart } from './typed-array.js';
 
-/** What an operation asks of an operand; `null` in a shape stands for any size. */
+/**
+ * What an operation asks of an operand; `null` in a shape stands for any size. Each property is an own one, also where
+ * anything will do: what is left out would be looked for on Object.prototype, where a program may have set it.
+ */
 export interface Expected {
-  readonly shape?: readonly (number | null)[];
-  readonly dtype?: Real;
-  readonly device?: Device;
+  readonly shape: readonly (number | null)[] | undefined;
+  readonly dtype: Real | undefined;
+  readonly device: Device | undefined;
   /** Where it will be computed with, if bfloat16 will do for float32 on devices. It then passes for a Real. */
   readonly half?: Device;
 }
+
+export const anything: Expected = { shape: undefined, dtype: undefined, device: undefined };
 
 /** A live tensor, or INVALID_ARGUMENT or DISPOSED. */
 function checkTensor(op: string, argument: string, value: unknown): Tensor {
@@ -36,7 +41,7 @@ export function checkReal<D extends Real = Real>(
   op: string,
   argument: string,
   value: unknown,
-  expected: Expected = {},
+  expected: Expected = anything,
 ): Tensor<D> {
   const tensor = checkTensor(op, argument, value);
   const { dtype, shape, device, half = 'cpu' } = expected;
@@ -147,7 +152,7 @@ function deviceOutput<D extends Real, S extends Shape>(op: string, { device, dty
 }
 
 /** Whether two operands have bytes in common. */
-function overlap(op: string, a: Operand, b: Operand): boolean {
+export function overlap(op: string, a: Operand, b: Operand): boolean {
   return !(isHost(a) && isHost(b) && areApart(a, b)) && native.overlap(op, a, b);
 }
 
