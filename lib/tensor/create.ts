@@ -17,7 +17,10 @@ function readOptions<D extends DType>(
   op: string,
   options: { dtype?: D | undefined; device?: Device } | undefined,
 ): { dtype: D | undefined; device: Device } {
-  const { dtype, device } = checkOptions<{ dtype?: D; device?: Device }>(op, 'options', options, ['dtype', 'device']);
+  const { dtype, device } = checkOptions<{ dtype?: D | undefined; device?: Device }>(op, 'options', options, [
+    'dtype',
+    'device',
+  ]);
   if (dtype !== undefined) checkChoice(op, 'options.dtype', dtype, dtypes);
   return { dtype, device: resolveDevice(op, device) };
 }
