@@ -32,6 +32,9 @@ export interface CountedModule {
   count?: number;
 }
 
+/** The settings of all methods together; each method then takes its own alone. */
+const settings = ['name', 'pattern', 'offDiagonals', 'gate', 'rank', 'sigma', 'bias', 'r', 'm', 'b'] as const;
+
 type Formula = (out: number, inFeatures: number) => number;
 
 function formulaOf(method: CountedMethod): Formula {
@@ -81,13 +84,19 @@ function svftFormula(method: Extract<CountedMethod, { name: 'svft' }>): Formula 
  */
 export function parameterCount(method: CountedMethod, modules: readonly CountedModule[]): number {
   if (!isRecord(method)) reject(op, 'method', 'an object with a name', method);
-  const formula = formulaOf(readRecord(op, 'method', method) as unknown as CountedMethod);
+  const formula = formulaOf(readRecord(op, 'method', method, settings) as unknown as CountedMethod);
   const list = readList(op, 'modules', modules, 'an array of { out, in, count? }');
   const total = list.reduce((sum: number, each, i) => {
-    const { out, in: inFeatures, count = 1 } = readRecord(op, `modules[${i}]`, each);
+    if (!isRecord(each)) reject(op, `modules[${i}]`, 'an object { out, in, count? }', each);
+    const { out, in: inFeatures } = each;
+    const count = Object.hasOwn(each, 'count') ? each['count'] : undefined;
     checkInteger(op, `modules[${i}].out`, out, 1);
     checkInteger(op, `modules[${i}].in`, inFeatures, 1);
-    return sum + checkInteger(op, `modules[${i}].count`, count, 0) * formula(out as number, inFeatures as number);
+    return (
+      sum +
+      checkInteger(op, `modules[${i}].count`, count === undefined ? 1 : count, 0) *
+        formula(out as number, inFeatures as number)
+    );
   }, 0);
   // Sums and products of what is not negative never come back into the range of exact numbers.
   if (!Number.isSafeInteger(total)) reject(op, 'modules', 'fewer than 2^53 parameters in all', total);
