@@ -120,10 +120,9 @@ export function readRecord(
 
 function refuseKey(op: string, argument: string, key: string, known: readonly string[]): never {
   const meant = nearest(key, known);
+  const names = meant === undefined ? known : [meant, ...known.filter((name) => name !== meant)];
   const hint = meant === undefined ? '' : `; did you mean '${meant}'?`;
-  const expected = `expected only the options ${known.join(', ')}`;
-  const message = `${argument}: got the unknown option ${describe(key)}${hint} (${expected})`;
-  throw new SigmaError('INVALID_ARGUMENT', op, message);
+  fail('INVALID_ARGUMENT', op, argument, `only the options ${names.join(', ')}`, `${describe(key)}${hint}`);
 }
 
 /** Options as `readRecord` reads them: a misspelt one is never ignored. Nothing is set for undefined. */

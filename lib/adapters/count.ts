@@ -32,9 +32,6 @@ export interface CountedModule {
   count?: number;
 }
 
-/** The settings of all methods together; each method then takes its own alone. */
-const settings = ['name', 'pattern', 'offDiagonals', 'gate', 'rank', 'sigma', 'bias', 'r', 'm', 'b'] as const;
-
 type Formula = (out: number, inFeatures: number) => number;
 
 function formulaOf(method: CountedMethod): Formula {
@@ -84,7 +81,7 @@ function svftFormula(method: Extract<CountedMethod, { name: 'svft' }>): Formula 
  */
 export function parameterCount(method: CountedMethod, modules: readonly CountedModule[]): number {
   if (!isRecord(method)) reject(op, 'method', 'an object with a name', method);
-  const formula = formulaOf(readRecord(op, 'method', method, settings) as unknown as CountedMethod);
+  const formula = formulaOf(readRecord(op, 'method', method) as unknown as CountedMethod);
   const list = readList(op, 'modules', modules, 'an array of { out, in, count? }');
   const total = list.reduce((sum: number, each, i) => {
     if (!isRecord(each)) reject(op, `modules[${i}]`, 'an object { out, in, count? }', each);

@@ -33,14 +33,14 @@ class ArgumentError : public std::runtime_error {
 
 const char* error_code(sigma_status status);
 
-// One call into the addon, as its errors name it: `self` is the object whose method was called, which has the SigmaError
-// class of its copy of the package; `op` is the public function that called.
+// One call into the addon, as its errors name it: `self` is the object whose method was called, which has the
+// SigmaError class of its copy of the package; `op` is the public function that called.
 struct Caller {
   napi_value self;
   std::string op;
 };
 
-// new self.SigmaError(code, op, message, detail), or a plain Error where `self` has no such class; `detail` may be null.
+// new self.SigmaError(code, op, message, detail), or a plain Error if `self` has no such class; `detail` may be null.
 napi_status make_error(napi_env env, const Caller& caller, const char* code, const char* message, napi_value detail,
                        napi_value* error) noexcept;
 
