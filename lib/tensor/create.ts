@@ -78,7 +78,7 @@ function readData(data: unknown): { numbers: ArrayLike<number>; found: Shape } {
  * is a vector. The dtype follows a Float32Array, Float64Array or Int32Array, else it is float32. A Uint16Array given
  * as bfloat16 is bits, anything else is rounded to it.
  *
- * @throws SigmaError INVALID_ARGUMENT for what is not numbers or has a dimension of 0, SHAPE_MISMATCH where the data
+ * @throws SigmaError INVALID_ARGUMENT for what is not numbers, a dimension of 0, or a number that int32 cannot hold, SHAPE_MISMATCH where the data
  * does not fill the shape
  * @example
  * tensor([[1, 2, 3], [4, 5, 6]]).shape; // [2, 3]

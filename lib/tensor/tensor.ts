@@ -213,7 +213,11 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     return Tensor.on(device, this.dtype, uploaded(op, device, this.dtype, numbers), this.shape);
   }
 
-  /** A copy in another type. bfloat16 rounds to nearest even, int32 truncates. */
+  /**
+   * A copy in another type. bfloat16 rounds to nearest even, int32 truncates.
+   *
+   * @throws SigmaError INVALID_ARGUMENT for a number that int32 cannot hold, DISPOSED
+   */
   cast<E extends DType>(dtype: E): Tensor<E, S> {
     const op = 'Tensor.cast';
     const from = this.read(op, 'this');
