@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { type ErrorCode, SigmaError } from './errors.js';
 
 /** A value, short enough for a message. */
@@ -9,10 +10,14 @@ export function describe(value: unknown, depth = 0): string {
     if (value.length > 8 || depth > 0) return `an array of ${value.length}`;
     return `[${value.map((each) => describe(each, depth + 1)).join(', ')}]`;
   }
+  if (types.isProxy(value)) return 'a Proxy (give the object behind it: in Vue, toRaw(value))';
   if (typeof value === 'object' && value !== null) {
     const name = value.constructor?.name;
     if (name === 'Promise') return 'a Promise, which is still to be awaited';
-    return name && name !== 'Object' ? `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}` : 'an object';
+    if (!name || name === 'Object') return 'an object';
+    const article = /^[AEIOU]/.test(name) ? 'an' : 'a';
+    const made = Object.hasOwn(Object.getPrototypeOf(value) ?? value, 'constructor');
+    return made ? `${article} ${name}` : `an object that inherits from ${article} ${name} (give that one itself)`;
   }
   return String(value);
 }

@@ -17,6 +17,7 @@ const library = [
   ['device.ts'],
   ['cuda.ts'],
   ['native.ts'],
+  ['public-class.ts'],
   ['check.ts'],
   ['errors.ts', 'random.ts'],
 ];

@@ -24,7 +24,7 @@ export interface PatternChoice {
 export function patternOf(op: string, choice: PatternChoice, factors: Svd): SparsityPattern {
   const { pattern, offDiagonals, seed, replacement, includeDiagonal } = choice;
   const r = factors.s.size;
-  if (pattern instanceof SparsityPattern) {
+  if (SparsityPattern.is(pattern)) {
     if (pattern.shape[0] !== r) {
       fail('SHAPE_MISMATCH', op, 'options.pattern', `a pattern of the ${r} x ${r} core`, describe([...pattern.shape]));
     }

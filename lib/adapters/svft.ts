@@ -71,7 +71,10 @@ function settings(op: string, thin: number, options: SvftOptions) {
   }
   const parity = options.parity !== undefined;
   if (parity) checkChoice(op, 'options.parity', options.parity, ['svft-ref']);
-  if (!(pattern instanceof SparsityPattern)) checkChoice(op, 'options.pattern', pattern, patternNames);
+  if (typeof pattern === 'object') {
+    if (!SparsityPattern.is(pattern))
+      reject(op, 'options.pattern', 'the name of a pattern or a SparsityPattern', pattern);
+  } else checkChoice(op, 'options.pattern', pattern, patternNames);
   return {
     pattern,
     parity,

@@ -61,7 +61,7 @@ function coreOf(op: string, terms: Terms): Core {
   const [starts, columns, values] = [new Int32Array(r + 1), new Int32Array(entries), new Float64Array(entries)];
   let count = 0;
   if (terms.core !== undefined) {
-    const { rowPointers, columnIndices } = terms.core.pattern;
+    const { rowPointers, columnIndices } = terms.core.pattern.cells;
     const m = termNumbers(op, 'm', terms.core.values) as RealArray;
     const g = gateOf(op, terms) ?? 1;
     for (let i = 0; i < r; i++) {

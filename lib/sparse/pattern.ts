@@ -1,5 +1,6 @@
 import { checkInteger, describe, fail, reject } from '../check.js';
 import { native, type PatternHandle } from '../native.js';
+import { publish, uncloneable } from '../public-class.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { alignments, largest } from './alignment.js';
 import { type Band, bandedCells, bandedEntries, readBand } from './banded.js';
@@ -9,29 +10,67 @@ import { type RandomOptions, randomCells } from './random-cells.js';
 /** How many entries: directly, or as many as a band of so many off-diagonals has; a number stands for both sides. */
 export type PatternSize = { offDiagonals: number | Band } | { entries: number };
 
-/** Where M may be non-zero: an immutable CSR structure on the r x r core. */
+const described = { name: 'SparsityPattern', instead: 'rows and columns for SparsityPattern.fromCoordinates' };
+const cloning = uncloneable(described);
+
+/**
+ * Where M may be non-zero: an immutable CSR structure on the r x r core. Its arrays are copies, made when they are first
+ * asked for: to write them changes nothing but what the same getter returns the next time.
+ */
 export class SparsityPattern {
+  static {
+    publish(SparsityPattern, {
+      ...described,
+      isOwn: (value) => #handle in value,
+      print: ({ kind, shape, entries }) => `SparsityPattern ${kind}, [${shape.join(', ')}], ${entries} entries`,
+    });
+  }
+
   readonly kind: 'diagonal' | 'banded' | 'csr';
   readonly shape: MatrixShape;
   readonly entries: number;
-  /** (r + 1) */
-  readonly rowPointers: Int32Array;
-  /** (entries), ascending within a row */
-  readonly columnIndices: Int32Array;
-  /** For given coordinates: slots[p] is the CSR slot of the p-th. */
-  readonly slots?: Int32Array;
+  /** @internal */
+  readonly cloning = cloning;
   readonly #handle: PatternHandle;
+  readonly #cells: Cells;
+  /** What the caller has seen of the cells, and may have written. */
+  readonly #shown: { -readonly [name in keyof Cells]?: Cells[name] } = {};
 
   private constructor(kind: 'diagonal' | 'banded' | 'csr', r: number, cells: Cells) {
     this.kind = kind;
     this.shape = Object.freeze([r, r] as const);
     this.entries = cells.columnIndices.length;
-    this.rowPointers = cells.rowPointers;
-    this.columnIndices = cells.columnIndices;
-    if (cells.slots !== undefined) this.slots = cells.slots;
-    // The native side keeps its own checked copy: no later write to the arrays above can reach a kernel.
+    this.#cells = cells;
     this.#handle = native.pattern(cells.rowPointers, cells.columnIndices);
     Object.freeze(this);
+  }
+
+  /** (r + 1) A copy. */
+  get rowPointers(): Int32Array {
+    this.#shown.rowPointers ??= this.#cells.rowPointers.slice();
+    return this.#shown.rowPointers;
+  }
+
+  /** (entries), ascending within a row. A copy. */
+  get columnIndices(): Int32Array {
+    this.#shown.columnIndices ??= this.#cells.columnIndices.slice();
+    return this.#shown.columnIndices;
+  }
+
+  /** For given coordinates: slots[p] is the CSR slot of the p-th. A copy. */
+  get slots(): Int32Array | undefined {
+    if (this.#cells.slots !== undefined) this.#shown.slots ??= this.#cells.slots.slice();
+    return this.#shown.slots;
+  }
+
+  /** @internal A pattern made here, and not an object that merely inherits from one. */
+  static is(value: unknown): value is SparsityPattern {
+    return typeof value === 'object' && value !== null && #handle in value;
+  }
+
+  /** @internal The structure itself, which nobody else can write. */
+  get cells(): Cells {
+    return this.#cells;
   }
 
   /** @internal */
