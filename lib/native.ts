@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { isAbsolute } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SigmaError } from './errors.js';
 
@@ -184,6 +185,10 @@ function load(): Native {
   const require = createRequire(import.meta.url);
   const root = fileURLToPath(new URL('..', import.meta.url));
   const override = process.env['SIGMATUNE_ADDON'];
+  // A relative path would depend on where this module lies, and a bare name would be looked up in node_modules.
+  if (override && !isAbsolute(override)) {
+    throw new SigmaError('NATIVE', 'sigmatune', `SIGMATUNE_ADDON: expected an absolute path, got '${override}'`);
+  }
   try {
     const addon: Native = override ? require(override) : require('node-gyp-build')(root);
     addon.initialize(SigmaError);

@@ -95,6 +95,12 @@ t.test('the packed package works with nothing but Node', { timeout: ten }, async
     t.same({ status, stdout, stderr }, { status: 0, stdout: '3.000000000000 2.000000000000\n', stderr: '' }, file);
   }
 
+  writeFileSync(
+    join(user, 'status.mjs'),
+    `import { cudaStatus } from 'sigmatune';\nconsole.log(cudaStatus().code, /npm run/.test(cudaStatus().detail));`,
+  );
+  t.equal(node(['status.mjs'], user, env).stdout, 'NOT_BUILT false\n', 'no advice to run a script that is not there');
+
   const program = join('node_modules', 'sigmatune', 'bench', 'cli.js');
   const benched = node(
     [program, 'bench', 'run', 'calls', 'matmul', '--processes', '1', '--milliseconds', '1'],
