@@ -104,6 +104,8 @@ export interface Native {
     transposeA: boolean,
     transposeB: boolean,
   ): void;
+  /** The same on another thread, with copies of a and b; c is memory that nobody else has yet. */
+  gemmLater(...call: Parameters<Native['gemm']>): Promise<void>;
   copyMatrix(
     from: Operand,
     fromFirst: number,

@@ -31,8 +31,8 @@ export function uncloneable({ name, instead }: Pick<PublicClass<never>, 'name' |
  * Completes a public class. Its objects print in one line, JSON of them is refused, and every method and accessor checks
  * `this` first: a SigmaError, not the TypeError of a private field.
  */
-export function publish<T extends object>(constructor: { readonly prototype: T }, described: PublicClass<T>): void {
-  const { prototype } = constructor;
+export function publish<T extends object>(made: { readonly prototype: T }, described: PublicClass<T>): void {
+  const { prototype } = made;
   const { name, instead } = described;
   for (const [key, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
     if (key === 'constructor') continue;

@@ -17,7 +17,7 @@ const library = [
   ['device.ts'],
   ['cuda.ts'],
   ['native.ts'],
-  ['public-class.ts'],
+  ['public-class.ts', 'slices.ts'],
   ['check.ts'],
   ['errors.ts', 'random.ts'],
 ];

@@ -181,7 +181,7 @@ async function randomBasis(site: Site, k: number, generator: Random): Promise<Sv
   const { op, own, outFeatures, inFeatures } = site;
   const ut = own(await orthonormalRows(site, k, outFeatures, generator));
   const vt = own(await orthonormalRows(site, k, inFeatures, generator));
-  const u = own(transposed(op, ut));
+  const u = own(await transposed(site, ut));
   ut.dispose();
   return { u, s: zeroOutput(op, site.vectors, [k]).tensor(), vt };
 }

@@ -1,10 +1,11 @@
 import { checkInteger, describe, fail, reject } from '../check.js';
-import { native, type PatternHandle } from '../native.js';
+import { native, type PatternHandle, type RealArray } from '../native.js';
 import { publish, uncloneable } from '../public-class.js';
+import { atOnce, type Work } from '../slices.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { alignments, largest } from './alignment.js';
 import { type Band, bandedCells, bandedEntries, readBand } from './banded.js';
-import { type Cells, coordinateCells } from './coordinates.js';
+import { type Cells, coordinateCells, numberedCoordinates, readCoordinates } from './coordinates.js';
 import { type RandomOptions, randomCells } from './random-cells.js';
 
 /** How many entries: directly, or as many as a band of so many off-diagonals has; a number stands for both sides. */
@@ -117,8 +118,12 @@ export class SparsityPattern {
   static random(r: number, size: PatternSize, options: RandomOptions): SparsityPattern {
     const op = 'SparsityPattern.random';
     checkInteger(op, 'r', r, 1);
-    const { rows, columns } = randomCells(op, r, readSize(op, r, size), options);
-    return new SparsityPattern('csr', r, withoutSlots(coordinateCells(op, rows, columns, r)));
+    return atOnce(SparsityPattern.drawing(op, r, readSize(op, r, size), options));
+  }
+
+  /** @internal `random` of `count` entries, in pieces. */
+  static *drawing(op: string, r: number, count: number, options: RandomOptions): Work<SparsityPattern> {
+    return yield* SparsityPattern.#numbered(op, yield* randomCells(op, r, count, options), r);
   }
 
   /**
@@ -133,22 +138,19 @@ export class SparsityPattern {
   static topK(u: Tensor, vt: Tensor, size: PatternSize, options?: { absolute?: boolean }): SparsityPattern {
     const op = 'SparsityPattern.topK';
     const { r, scores, absolute } = alignments(op, u, vt, options);
-    return SparsityPattern.ofLargest(op, scores, r, readSize(op, r, size), absolute);
+    return atOnce(SparsityPattern.ranking(op, scores, r, readSize(op, r, size), absolute));
   }
 
-  /** @internal The `count` cells with the largest scores (r, r); of equals the first. */
-  static ofLargest(
-    op: string,
-    scores: ArrayLike<number>,
-    r: number,
-    count: number,
-    absolute: boolean,
-  ): SparsityPattern {
+  /** @internal The `count` cells with the largest scores (r, r), of equals the first, in pieces. */
+  static *ranking(op: string, scores: RealArray, r: number, count: number, absolute: boolean): Work<SparsityPattern> {
     if (count > r * r) reject(op, 'size', `at most ${r * r} entries`, count);
-    const cells = largest(scores, count, absolute);
-    const rows = cells.map((cell) => Math.floor(cell / r));
-    const columns = cells.map((cell) => cell % r);
-    return new SparsityPattern('csr', r, withoutSlots(coordinateCells(op, rows, columns, r)));
+    return yield* SparsityPattern.#numbered(op, yield* largest(op, scores, count, absolute), r);
+  }
+
+  /** The cells with these numbers, counted by rows. */
+  static *#numbered(op: string, cells: Float64Array, r: number): Work<SparsityPattern> {
+    const { rowPointers, columnIndices } = yield* coordinateCells(op, yield* numberedCoordinates(op, cells, r), r);
+    return new SparsityPattern('csr', r, { rowPointers, columnIndices });
   }
 
   /**
@@ -168,12 +170,8 @@ export class SparsityPattern {
     if (rows.length !== columns.length) {
       fail('SHAPE_MISMATCH', op, 'columns', `${describe(rows.length)} indices, as rows has`, describe(columns.length));
     }
-    return new SparsityPattern('csr', r, coordinateCells(op, rows, columns, r));
+    return new SparsityPattern('csr', r, atOnce(coordinateCells(op, readCoordinates(op, rows, columns, r), r)));
   }
-}
-
-function withoutSlots({ rowPointers, columnIndices }: Cells): Cells {
-  return { rowPointers, columnIndices };
 }
 
 function readSize(op: string, r: number, size: PatternSize): number {
