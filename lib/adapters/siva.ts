@@ -26,7 +26,7 @@ export interface SivaOptions extends AdapterOptions {
   select?: 'lowest' | 'top';
   /** The weight's own singular vectors (default), or as many random orthonormal ones. */
   basis?: 'weight' | 'random';
-  /** For the random basis. Default 0. */
+  /** For the random basis. Default 0. Two layers of one size and seed get the same. */
   seed?: number;
   /**
    * s at the start: zeros (default), or Theorem 1's perturbation with Σ s² = energy, which raises the entropy of the

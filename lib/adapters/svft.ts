@@ -40,7 +40,10 @@ export interface SvftOptions extends AdapterOptions {
   replacement?: boolean;
   /** random: begin with the whole diagonal. Default false. */
   includeDiagonal?: boolean;
-  /** For the random pattern, the Kaiming init and the orthonormal residual. Default 0. */
+  /**
+   * For the random pattern, the Kaiming init and the orthonormal residual. Default 0. Two layers of one size and seed get
+   * the same.
+   */
   seed?: number;
   /** Keep only so many singular directions. */
   rank?: number;
