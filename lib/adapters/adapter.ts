@@ -88,7 +88,6 @@ export class Adapter implements AdaptedLinear {
     };
     this.#base = new BaseLayer(blueprint.base);
     this.#saving = saving;
-    Object.freeze(this);
   }
 
   get enabled(): boolean {

@@ -42,7 +42,6 @@ export class AdapterPass implements Pass {
     this.#saved = saved.map((each) => keep(each));
     this.#pullBack = pullBack;
     track(this);
-    Object.freeze(this);
   }
 
   backward(dy: Tensor): Tensor<Real>;

@@ -77,7 +77,6 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     acquire(storage, bytesOf(dtype, size));
     countTensors(1);
     track(this);
-    Object.freeze(this);
   }
 
   /**
