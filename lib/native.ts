@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { isAbsolute } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SigmaError } from './errors.js';
 
@@ -104,6 +105,8 @@ interface Addon {
     transposeA: boolean,
     transposeB: boolean,
   ): void;
+  /** The same on another thread, with copies of a and b; c is memory that nobody else has yet. */
+  gemmLater(...call: Parameters<Addon['gemm']>): Promise<void>;
   copyMatrix(
     from: Operand,
     fromFirst: number,
@@ -193,6 +196,10 @@ function load(): Native {
   const require = createRequire(import.meta.url);
   const root = fileURLToPath(new URL('..', import.meta.url));
   const override = process.env['SIGMATUNE_ADDON'];
+  // A relative path would depend on where this module lies, and a bare name would be looked up in node_modules.
+  if (override && !isAbsolute(override)) {
+    throw new SigmaError('NATIVE', 'sigmatune', `SIGMATUNE_ADDON: expected an absolute path, got '${override}'`);
+  }
   try {
     const addon: object = override ? require(override) : require('node-gyp-build')(root);
     // Two copies of this package may share one addon: each has an object of its own, with its own class.

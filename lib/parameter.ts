@@ -1,5 +1,6 @@
 import { checkBoolean, reject } from './check.js';
 import type { Operand } from './native.js';
+import { publish, uncloneable } from './public-class.js';
 import type { DType, Real } from './tensor/dtype.js';
 import { checkReal, copyInto, memoryOf, zeroOutput } from './tensor/operand.js';
 import { keep } from './tensor/scope.js';
@@ -26,8 +27,21 @@ export interface Accumulator {
   commit(): void;
 }
 
+const described = { name: 'Parameter', instead: 'its name and await parameter.value.data()' };
+const cloning = uncloneable(described);
+
 /** A layer's own parameter: it knows whether its gradient may be added to in place. */
 export class LayerParameter implements Parameter<Real> {
+  static {
+    publish(LayerParameter, {
+      ...described,
+      isOwn: (value) => #settle in value,
+      // The gradient is not shown: to ask for it may take a product.
+      print: ({ name, value, trainable }) => `Parameter ${name}${trainable ? '' : ' (frozen)'}: ${value}`,
+    });
+  }
+
+  readonly cloning = cloning;
   readonly name: string;
   readonly #value: Tensor<Real>;
   #trainable = true;

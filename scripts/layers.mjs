@@ -17,6 +17,7 @@ const library = [
   ['device.ts'],
   ['cuda.ts'],
   ['native.ts'],
+  ['public-class.ts', 'slices.ts'],
   ['check.ts'],
   ['describe.ts', 'nearest.ts', 'errors.ts', 'random.ts'],
 ];

@@ -3,6 +3,7 @@ import { SigmaError } from '../errors.js';
 import { type Svd, thinSvd } from '../linalg/svd.js';
 import { native } from '../native.js';
 import { LayerParameter } from '../parameter.js';
+import { publish, uncloneable } from '../public-class.js';
 import { allocate, bytesPerElement, type Real, vectorType } from '../tensor/dtype.js';
 import { checkReal, copyOf, fromNumbers, output } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
@@ -37,8 +38,16 @@ export interface Blueprint {
   readonly owned: readonly Scoped[];
 }
 
+const described = { name: 'AdaptedLinear', instead: "the weight and the numbers of the layer's parameters" };
+const cloning = uncloneable(described);
+
 /** The one layer of all families. */
 export class Adapter implements AdaptedLinear {
+  static {
+    publish(Adapter, { ...described, isOwn: (value) => #routes in value, print: (layer) => layer.#print() });
+  }
+
+  readonly cloning = cloning;
   readonly family: string;
   readonly inFeatures: number;
   readonly outFeatures: number;
@@ -91,7 +100,7 @@ export class Adapter implements AdaptedLinear {
 
   get factors(): Svd {
     if (this.#factors === undefined) {
-      this.#factors = this.#blueprint.factors();
+      this.#factors = Object.freeze(this.#blueprint.factors());
       for (const tensor of Object.values(this.#factors)) keep(tensor);
     }
     return this.#factors;
@@ -190,6 +199,18 @@ export class Adapter implements AdaptedLinear {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  #print(): string {
+    const { u } = this.#terms;
+    const state = this.#disposed ? ', disposed' : this.#enabled ? '' : ', switched off';
+    const parameters = this.parameters.map(
+      ({ name, value, trainable }) => `${name} [${value.size}]${trainable ? '' : ' (frozen)'}`,
+    );
+    return (
+      `AdaptedLinear ${this.family} [${this.outFeatures}, ${this.inFeatures}] ${u.dtype} on ${u.device}${state}, ` +
+      `rank ${this.rank}, parameters: ${parameters.join(', ') || 'none'}`
+    );
   }
 
   #checkAlive(op: string): void {

@@ -1,6 +1,7 @@
 import { checkBoolean, checkOptions } from '../check.js';
 import { SigmaError } from '../errors.js';
 import type { Operand } from '../native.js';
+import { publish, uncloneable } from '../public-class.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, output } from '../tensor/operand.js';
 import { keep, type Scoped, track } from '../tensor/scope.js';
@@ -13,8 +14,20 @@ import type { Pass } from './types.js';
  */
 export type PullBack = (op: string, dy: Tensor<Real>, dx: Operand | null) => void;
 
+const described = { name: 'Pass', instead: 'the numbers of y, and call backward where forward was called' };
+const cloning = uncloneable(described);
+
 /** A pull-back that can be called once, and what it keeps alive until then. */
 export class AdapterPass implements Pass {
+  static {
+    publish(AdapterPass, {
+      ...described,
+      isOwn: (value) => #pullBack in value,
+      print: (pass) => `Pass ${pass.#op.replace('.backward', '')}, ${pass.#state}, y: ${pass.y}`,
+    });
+  }
+
+  readonly cloning = cloning;
   readonly y: Tensor<Real>;
   readonly #op: string;
   readonly #inFeatures: number;

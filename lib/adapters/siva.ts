@@ -26,7 +26,7 @@ export interface SivaOptions extends AdapterOptions {
   select?: 'lowest' | 'top';
   /** The weight's own singular vectors (default), or as many random orthonormal ones. */
   basis?: 'weight' | 'random';
-  /** For the random basis. Default 0. */
+  /** For the random basis. Default 0. Two layers of one size and seed get the same. */
   seed?: number;
   /**
    * s at the start: zeros (default), or Theorem 1's perturbation with Σ s² = energy, which raises the entropy of the
@@ -183,7 +183,7 @@ async function randomBasis(site: Site, k: number, generator: Random): Promise<Sv
   const { op, own, outFeatures, inFeatures } = site;
   const ut = own(await orthonormalRows(site, k, outFeatures, generator));
   const vt = own(await orthonormalRows(site, k, inFeatures, generator));
-  const u = own(transposed(op, ut));
+  const u = own(await transposed(site, ut));
   ut.dispose();
   return { u, s: zeroOutput(op, site.vectors, [k]).tensor(), vt };
 }

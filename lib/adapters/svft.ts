@@ -13,6 +13,7 @@ import {
 import type { Svd } from '../linalg/svd.js';
 import type { RealArray } from '../native.js';
 import { random } from '../random.js';
+import { inSlices, type Work } from '../slices.js';
 import { type Band, readBand } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { allocate, readNumbers } from '../tensor/dtype.js';
@@ -20,6 +21,7 @@ import { fromNumbers } from '../tensor/operand.js';
 import type { Blueprint } from './adapter.js';
 import { chooseFrom, family, mergeOnBase, type Site } from './construct.js';
 import { absent, type Terms } from './operator.js';
+import { fillNormal } from './orthonormal.js';
 import type { Strategy } from './planner.js';
 import { type PatternName, patternNames, patternOf } from './svft-pattern.js';
 import { completed } from './svft-residual.js';
@@ -38,7 +40,10 @@ export interface SvftOptions extends AdapterOptions {
   replacement?: boolean;
   /** random: begin with the whole diagonal. Default false. */
   includeDiagonal?: boolean;
-  /** For the random pattern, the Kaiming init and the orthonormal residual. Default 0. */
+  /**
+   * For the random pattern, the Kaiming init and the orthonormal residual. Default 0. Two layers of one size and seed get
+   * the same.
+   */
   seed?: number;
   /** Keep only so many singular directions. */
   rank?: number;
@@ -71,7 +76,10 @@ function settings(op: string, thin: number, options: SvftOptions) {
   }
   const parity = options.parity !== undefined;
   if (parity) checkChoice(op, 'options.parity', options.parity, ['svft-ref']);
-  if (!(pattern instanceof SparsityPattern)) checkChoice(op, 'options.pattern', pattern, patternNames);
+  if (typeof pattern === 'object') {
+    if (!SparsityPattern.is(pattern))
+      reject(op, 'options.pattern', 'the name of a pattern or a SparsityPattern', pattern);
+  } else checkChoice(op, 'options.pattern', pattern, patternNames);
   return {
     pattern,
     parity,
@@ -148,31 +156,29 @@ export const svft = family<SvftOptions>(
     if (initial !== found.sigma) found.sigma.dispose();
     const whole = tail !== 'kept' || initial.size === site.thin;
     const spectrum = { initial, first: skew ? undefined : 0, whole, skew };
-    return blueprint(site, factors, coreOf(site, chosen, factors), tail, spectrum);
+    return blueprint(site, factors, await coreOf(site, chosen, factors), tail, spectrum);
   },
 );
 
 /** The trainable M and γ, at their start. */
-function coreOf(site: Site, chosen: Settings, factors: Svd): Core {
+async function coreOf(site: Site, chosen: Settings, factors: Svd): Promise<Core> {
   const { op } = site;
   const { device, dtype } = site.vectors;
-  const pattern = patternOf(op, chosen, factors);
+  const pattern = await patternOf(site, chosen, factors);
   const m = allocate(op, dtype, pattern.entries);
   const gamma = allocate(op, dtype, 1);
-  initialise(op, chosen, m, gamma);
+  await inSlices(op, initialise(op, chosen, m, gamma), site.signal);
   const parameter = (name: string, start: RealArray) =>
     site.parameter(name, fromNumbers(op, device, dtype, [start.length], start));
   const values = parameter('m', m);
   return { pattern, values, gate: chosen.gate ? parameter('gate', gamma) : undefined };
 }
 
-function initialise(op: string, { init, gate, seed }: Settings, m: RealArray, gamma: RealArray): void {
+function* initialise(op: string, { init, gate, seed }: Settings, m: RealArray, gamma: RealArray): Work<void> {
   if (init === 'zeros') return;
   if (init === 'kaiming') {
     // kaiming_normal_ on M's values as one row: variance 2 / fan_in, fan_in = z.
-    const generator = random(seed, 1);
-    const deviation = Math.sqrt(2 / m.length);
-    for (let p = 0; p < m.length; p++) m[p] = deviation * generator.normal();
+    yield* fillNormal(m, random(seed, 1), Math.sqrt(2 / m.length));
     return;
   }
   const { m: given, gate: start } = init;

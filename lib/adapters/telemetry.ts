@@ -14,7 +14,10 @@ export interface Telemetry {
    * (see `spectrum`): for directions that are not the weight's own, and where M is too large beside σ.
    */
   readonly effectiveRank: { readonly before: number; readonly after: number | undefined };
-  /** |C_ii − σ_i|, how far the core's diagonal has left the same singular values. */
+  /**
+   * |C_ii − σ_i|, how far the core's diagonal has left the same singular values. The mean is over all of them: where SiVA
+   * trains k of r, it is the sum divided by r, not by k as in Eq. 4 of VectorFit.
+   */
   readonly drift: { readonly mean: number; readonly max: number } | undefined;
   /** Whether `after` is exact: for a diagonal core of a weight all of whose σ are known. Else to second order in M. */
   readonly exact: boolean;
@@ -61,7 +64,7 @@ function coreOf(op: string, terms: Terms): Core {
   const [starts, columns, values] = [new Int32Array(r + 1), new Int32Array(entries), new Float64Array(entries)];
   let count = 0;
   if (terms.core !== undefined) {
-    const { rowPointers, columnIndices } = terms.core.pattern;
+    const { rowPointers, columnIndices } = terms.core.pattern.cells;
     const m = termNumbers(op, 'm', terms.core.values) as RealArray;
     const g = gateOf(op, terms) ?? 1;
     for (let i = 0; i < r; i++) {

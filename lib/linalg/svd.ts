@@ -46,7 +46,7 @@ export interface SvdOptions {
  * Native calls in flight at once, over all calls of svd: while one ends the other keeps the threads busy, and most of
  * libuv's four threads stay free for the rest of the program. With `setThreads(1)` it is one.
  */
-const lanes = new Lanes(() => Math.min(2, threads()));
+export const lanes = new Lanes(() => Math.min(2, threads()));
 
 /** One matrix to decompose: number `at` of its batch. */
 interface Job {

@@ -13,6 +13,7 @@ import {
 import { SigmaError } from '../errors.js';
 import type { RealArray } from '../native.js';
 import type { Parameter } from '../parameter.js';
+import { publish, uncloneable } from '../public-class.js';
 import { copyOfNumbers, type Real } from '../tensor/dtype.js';
 import { numbersOf } from '../tensor/operand.js';
 import { checkParameters } from './groups.js';
@@ -48,6 +49,9 @@ interface FreezingState {
   }[];
 }
 
+const described = { name: 'AdaptiveVectorFreezing', instead: 'freezing.state(), for loadState' };
+const cloning = uncloneable(described);
+
 /**
  * VectorFit's Adaptive Vector Freezing (Eq. 4 and 5), on any family's parameters. At the steps start, start + every, …
  * (`count` of them) a vector's strength moves towards its mean distance from where it began,
@@ -67,6 +71,19 @@ interface FreezingState {
  * }
  */
 export class AdaptiveVectorFreezing {
+  static {
+    publish(AdaptiveVectorFreezing, {
+      ...described,
+      isOwn: (value) => #watched in value,
+      print: (freezing) => {
+        const frozen = freezing.#frozen.join(', ') || 'none';
+        return `AdaptiveVectorFreezing of ${freezing.#watched.length} parameters, frozen: ${frozen}`;
+      },
+    });
+  }
+
+  /** @internal */
+  readonly cloning = cloning;
   readonly #options: Required<FreezingOptions>;
   readonly #all: readonly Parameter[];
   #watched: readonly Watched[];

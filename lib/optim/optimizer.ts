@@ -1,6 +1,7 @@
 import { checkInteger, checkNumber, isRecord, readList, reject } from '../check.js';
 import type { Operand } from '../native.js';
 import type { Parameter } from '../parameter.js';
+import { publish, uncloneable } from '../public-class.js';
 import type { Real } from '../tensor/dtype.js';
 import { copyOfNumbers } from '../tensor/dtype.js';
 import { zeroOutput } from '../tensor/operand.js';
@@ -33,8 +34,21 @@ export interface Memory {
   readonly arrays: Readonly<Record<string, Operand>>;
 }
 
+const described = { name: 'Optimizer', instead: 'optimizer.state(), for loadState' };
+const cloning = uncloneable(described);
+
 /** What the optimisers share; a rule says what one step does to one parameter. */
 export abstract class BaseOptimizer implements Optimizer {
+  static {
+    publish<BaseOptimizer>(BaseOptimizer, {
+      ...described,
+      isOwn: (value) => #slots in value,
+      print: (optimizer) => optimizer.#print(),
+    });
+  }
+
+  /** @internal */
+  readonly cloning = cloning;
   #lr = 0;
   #lrScale = 1;
   readonly #name: string;
@@ -148,6 +162,10 @@ export abstract class BaseOptimizer implements Optimizer {
       return [name, device === 'cpu' ? copy : uploaded(op, device, dtype, copy)] as const;
     });
     return { step, arrays: Object.fromEntries(arrays) };
+  }
+
+  #print(): string {
+    return `${this.#name} of ${this.#slots.length} parameters, lr ${this.#lr}, lrScale ${this.#lrScale}`;
   }
 
   #emptyMemory(value: Tensor<Real>): Memory {

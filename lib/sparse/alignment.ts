@@ -1,5 +1,7 @@
+import { endianness } from 'node:os';
 import { checkBoolean, checkOptions, describe, fail } from '../check.js';
 import { native, type RealArray } from '../native.js';
+import type { Work } from '../slices.js';
 import { anything, checkReal, memoryOf, numbersOf, output } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 
@@ -27,16 +29,67 @@ export function alignments(
   return { r, scores: found, absolute };
 }
 
+/** How many scores are looked at between two pauses. */
+const piece = 2 ** 15;
+
 /** The indices of the `count` largest scores, ascending; of equals the first. */
-export function largest(scores: ArrayLike<number>, count: number, absolute: boolean): number[] {
-  const size = Float64Array.from(scores, absolute ? Math.abs : Number);
-  const threshold = size.slice().sort().at(-count) as number;
-  let above = 0;
-  for (const score of size) if (score > threshold) above += 1;
-  let ties = count - above;
-  const chosen: number[] = [];
-  for (const [cell, score] of size.entries()) {
-    if (score > threshold || (score === threshold && ties-- > 0)) chosen.push(cell);
+export function* largest(op: string, scores: RealArray, count: number, absolute: boolean): Work<Float64Array> {
+  const least = yield* leastOf(scores, count, absolute);
+  const sizeAt = (i: number) => (absolute ? Math.abs(scores[i] as number) : (scores[i] as number));
+  let ties = count;
+  for (let i = 0; i < scores.length; i++) {
+    const size = sizeAt(i);
+    if (Number.isNaN(size)) fail('NON_FINITE', op, 'u · vt', 'alignments that are numbers', 'NaN');
+    if (size > least) ties -= 1;
+    if (i % piece === 0) yield;
+  }
+  const chosen = new Float64Array(count);
+  for (let i = 0, slot = 0; slot < count; i++) {
+    const size = sizeAt(i);
+    if (size > least || (size === least && ties-- > 0)) chosen[slot++] = i;
+    if (i % piece === 0) yield;
   }
   return chosen;
+}
+
+/**
+ * The `count`-th largest score, by its bits, 16 at a time from the highest on: taken as an integer, they rise with the
+ * number, once the sign bit is turned over and the others of a negative number as well.
+ */
+function* leastOf(scores: RealArray, count: number, absolute: boolean): Work<number> {
+  const digits = scores.BYTES_PER_ELEMENT / 2;
+  const bits = new Uint16Array(scores.buffer, scores.byteOffset, scores.length * digits);
+  const place = (digit: number) => (endianness() === 'LE' ? digits - 1 - digit : digit);
+  const top = place(0);
+  const bins = new Uint32Array(2 ** 16);
+  /** Where the scores with the highest digits of the answer are; all at first. */
+  let candidates: Float64Array | undefined;
+  let rank = count;
+  for (let digit = 0; digit < digits; digit++) {
+    const at = place(digit);
+    const length: number = candidates?.length ?? scores.length;
+    const keyOf = (k: number) => {
+      const first = (candidates ? (candidates[k] as number) : k) * digits;
+      const value = bits[first + at] as number;
+      if (absolute) return digit === 0 ? value & 0x7fff : value;
+      const isNegative = ((bits[first + top] as number) & 0x8000) !== 0;
+      return isNegative ? value ^ 0xffff : digit === 0 ? value | 0x8000 : value;
+    };
+    bins.fill(0);
+    for (let k = 0; k < length; k++) {
+      const key = keyOf(k);
+      bins[key] = (bins[key] as number) + 1;
+      if (k % piece === 0) yield;
+    }
+    let bin = bins.length - 1;
+    while ((bins[bin] as number) < rank) rank -= bins[bin--] as number;
+    const next = new Float64Array(bins[bin] as number);
+    for (let k = 0, slot = 0; slot < next.length; k++) {
+      if (keyOf(k) === bin) next[slot++] = candidates ? (candidates[k] as number) : k;
+      if (k % piece === 0) yield;
+    }
+    candidates = next;
+  }
+  const found = scores[candidates?.[0] as number] as number;
+  return absolute ? Math.abs(found) : found;
 }

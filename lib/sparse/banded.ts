@@ -45,5 +45,5 @@ export function bandedCells(op: string, r: number, band: Band): Cells {
     for (let j = Math.max(0, i - lower); j <= last; j++) columnIndices[slot++] = j;
     rowPointers[i + 1] = slot;
   }
-  return { rowPointers, columnIndices };
+  return { rowPointers, columnIndices, slots: undefined };
 }

@@ -7,7 +7,7 @@ import type { BesideDType, OfRank, SameDType, VectorDType } from '../tensor/typi
 import { SparsityPattern } from './pattern.js';
 
 function checkPattern(op: string, pattern: unknown): SparsityPattern {
-  if (!(pattern instanceof SparsityPattern)) rejectInstance(op, 'pattern', 'SparsityPattern', pattern);
+  if (!SparsityPattern.is(pattern)) rejectInstance(op, 'pattern', 'SparsityPattern', pattern);
   return pattern;
 }
 

@@ -2,9 +2,11 @@ import { checkChoice, describe, fail, reject } from '../check.js';
 import { type Device, resolveDevice } from '../device.js';
 import { SigmaError } from '../errors.js';
 import { type DeviceMemory, type NumericArray, native } from '../native.js';
+import { publish, uncloneable } from '../public-class.js';
 import { convert } from './convert.js';
 import { type DType, dtypeOf, dtypes, givenType, readNumbers, type TypedArrayOf } from './dtype.js';
 import { countTensors } from './memory.js';
+import { firstNumbers } from './print.js';
 import { track } from './scope.js';
 import { readShape, type Shape, sizeOf } from './shape.js';
 import {
@@ -25,9 +27,14 @@ export type { MatrixShape, Shape, StackShape, VectorShape } from './shape.js';
 /** What tells later whether a tensor was written: its numbers on the CPU, where anyone may write; a count on a device. */
 export type Snapshot = NumericArray | number;
 
+const described = { name: 'Tensor', instead: '{ shape, dtype, data: await tensor.data() }' };
+const cloning = uncloneable(described);
+
 /**
  * An array of numbers with a shape, row-major. On the CPU it is a view on an ArrayBuffer that JavaScript owns, on another
- * device memory that `dispose` gives back. Dispose it when done: directly, with `using`, or through `tidy`.
+ * device memory that `dispose` gives back. Dispose it when done: directly, with `using`, or through `tidy`. console.log and
+ * String show the first numbers, but fetch none from a device. A structured clone would lose the numbers, so it is refused:
+ * send `{ shape, dtype, data: await w.data() }` to a worker, which makes `tensor(data, shape, { dtype })` of them.
  *
  * @example
  * const w = tensor([[1, 2], [3, 4]], undefined, { dtype: 'float64' });
@@ -35,6 +42,12 @@ export type Snapshot = NumericArray | number;
  * w.dispose();
  */
 export class Tensor<D extends DType = DType, S extends Shape = Shape> implements Disposable {
+  static {
+    publish<Tensor>(Tensor, { ...described, isOwn: (value) => #storage in value, print: (tensor) => tensor.#print() });
+  }
+
+  /** @internal */
+  readonly cloning = cloning;
   readonly dtype: D;
   readonly shape: S;
   readonly device: Device;
@@ -259,6 +272,15 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  #print(): string {
+    const what = `Tensor [${this.shape.join(', ')}] ${this.dtype}`;
+    if (this.#disposed) return `${what}, disposed`;
+    const { memory, size } = this.#storage;
+    if (!isHost(memory)) return `${what} on ${this.device} (await its data() to see the numbers)`;
+    if (memory.length !== size) return `${what}, whose memory was detached or resized`;
+    return `${what} on cpu: ${firstNumbers(this.dtype, memory)}`;
   }
 }
 

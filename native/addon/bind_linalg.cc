@@ -1,4 +1,4 @@
-// gemm and copies, on the spot, and svd, off the event loop.
+// gemm and copies, on the spot, and gemmLater and svd, off the event loop.
 #include <algorithm>
 #include <cstddef>
 #include <memory>
@@ -47,8 +47,78 @@ Napi::Value copy_matrix(Args& args) {
   return args.env().Undefined();
 }
 
-// One asynchronous svd call. The inputs are copied before it starts: their memory may be written, transferred or
-// dropped while it runs. The outputs are memory that nobody else has yet.
+// Copies of what an asynchronous call reads: the caller's memory may be written, transferred or dropped while it runs.
+class InputCopies {
+ public:
+  const void* add(const Operands& operands, const void* data, size_t bytes) {
+    const std::shared_ptr<Place>& place = operands.place();
+    if (!place->has_memory()) {
+      host_.push_back(std::make_unique_for_overwrite<std::byte[]>(bytes));
+      std::copy_n(static_cast<const std::byte*>(data), bytes, host_.back().get());
+      return host_.back().get();
+    }
+    blocks_.push_back(std::make_unique<DeviceBlock>(place, bytes));
+    const Engine e = place->engine(operands.dtype());
+    e.check(e.backend->copy(e.context, blocks_.back()->data(), data, bytes));
+    return blocks_.back()->data();
+  }
+
+ private:
+  std::vector<std::unique_ptr<std::byte[]>> host_;
+  std::vector<std::unique_ptr<DeviceBlock>> blocks_;
+};
+
+// One asynchronous gemm call. The output is memory that nobody else has yet.
+class GemmTask : public Task {
+ public:
+  explicit GemmTask(const Environment& environment) : operands_(environment) {}
+
+  void read(Args& args) {
+    const int64_t m = args.integer(3, "m", 1);
+    const int64_t n = args.integer(4, "n", 1);
+    const int64_t k = args.integer(5, "k", 1);
+    transpose_a_ = args.flag(6);
+    transpose_b_ = args.flag(7);
+    a_ = transpose_a_ ? sigma_matrix{nullptr, k, m, m} : sigma_matrix{nullptr, m, k, k};
+    b_ = transpose_b_ ? sigma_matrix{nullptr, n, k, k} : sigma_matrix{nullptr, k, n, n};
+    const void* const a = operands_.exact(args.value(0), "a", product(m, k)).data;
+    const void* const b = operands_.exact(args.value(1), "b", product(k, n)).data;
+    const View c = operands_.exact(args.value(2), "c", product(m, n));
+    c_ = {c.data, m, n, n};
+    result_ = c.block;
+    const size_t bytes = element_size(operands_.dtype());
+    a_.data = const_cast<void*>(copies_.add(operands_, a, static_cast<size_t>(m * k) * bytes));
+    b_.data = const_cast<void*>(copies_.add(operands_, b, static_cast<size_t>(k * n) * bytes));
+  }
+
+ protected:
+  Outcome run() override {
+    Outcome outcome;
+    const Engine e = operands_.place()->engine(operands_.dtype());
+    outcome.status = e.backend->gemm(e.context, e.dtype, transpose_a_, transpose_b_, &a_, &b_, false, nullptr, &c_);
+    if (outcome.status != SIGMA_OK) outcome.message = e.backend->last_error();
+    return outcome;
+  }
+
+ private:
+  Operands operands_;
+  InputCopies copies_;
+  std::shared_ptr<DeviceBlock> result_;
+  bool transpose_a_ = false;
+  bool transpose_b_ = false;
+  sigma_matrix a_ = {};
+  sigma_matrix b_ = {};
+  sigma_matrix c_ = {};
+};
+
+// gemmLater(a, b, c, m, n, k, transposeA, transposeB): Promise<void>; the same as gemm
+Napi::Value gemm_later(Args& args) {
+  auto task = std::make_unique<GemmTask>(args.environment());
+  task->read(args);
+  return Task::start(args.env(), args.caller("gemm"), std::move(task), args.value(2));
+}
+
+// One asynchronous svd call. The outputs are memory that nobody else has yet.
 class SvdTask : public Task {
  public:
   SvdTask(const Environment& environment, sigma_svd_driver driver) : operands_(environment), driver_(driver) {}
@@ -66,7 +136,7 @@ class SvdTask : public Task {
       return operands_.part(value, name, product(at, size), size);
     };
     const void* const a = operands_.part(problem.Get("a"), "a", first, product(m, n));
-    const void* const copy = copied(a, static_cast<size_t>(m * n) * element_size(operands_.dtype()));
+    const void* const copy = copies_.add(operands_, a, static_cast<size_t>(m * n) * element_size(operands_.dtype()));
     problems_.push_back({copy, result("u", product(m, r)), result("s", r), result("vt", product(r, n)), m, n});
   }
 
@@ -82,23 +152,9 @@ class SvdTask : public Task {
   }
 
  private:
-  const void* copied(const void* a, size_t bytes) {
-    const std::shared_ptr<Place>& place = operands_.place();
-    if (!place->has_memory()) {
-      inputs_.push_back(std::make_unique_for_overwrite<std::byte[]>(bytes));
-      std::copy_n(static_cast<const std::byte*>(a), bytes, inputs_.back().get());
-      return inputs_.back().get();
-    }
-    blocks_.push_back(std::make_unique<DeviceBlock>(place, bytes));
-    const Engine e = place->engine(operands_.dtype());
-    e.check(e.backend->copy(e.context, blocks_.back()->data(), a, bytes));
-    return blocks_.back()->data();
-  }
-
   Operands operands_;
   sigma_svd_driver driver_;
-  std::vector<std::unique_ptr<std::byte[]>> inputs_;
-  std::vector<std::unique_ptr<DeviceBlock>> blocks_;
+  InputCopies copies_;
   std::vector<std::shared_ptr<DeviceBlock>> results_;
   std::vector<sigma_svd_problem> problems_;
 };
@@ -122,6 +178,7 @@ Napi::Value svd(Args& args) {
 
 void bind_linalg(Napi::Object exports) {
   export_function<gemm>(exports, "gemm");
+  export_function<gemm_later>(exports, "gemmLater");
   export_function<copy_matrix>(exports, "copyMatrix");
   export_function<svd>(exports, "svd");
 }
