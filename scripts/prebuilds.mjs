@@ -7,7 +7,6 @@ import { nodeDir } from './setup/node.mjs';
 import { must, root, SetupError, step } from './setup/run.mjs';
 import { readStamp, writeStamp } from './setup/stamp.mjs';
 import { main, setup } from './setup/steps.mjs';
-import { ensureSystem, forPrebuild } from './setup/system.mjs';
 
 const folder = join(root, 'prebuilds', `${process.platform}-${process.arch}`);
 
@@ -16,8 +15,7 @@ const everywhere = /^(libc|libm|libpthread|libdl|librt|linux-vdso|ld-linux[-\w]*
 
 main(() => {
   setup();
-  ensureSystem(forPrebuild());
-  const { folder: cwd, variables, title } = variant('prebuild', 'prebuilt addon', { blas: 'static' });
+  const { folder: cwd, variables, title } = variant('prebuild', 'prebuilt addon', { portable: 1 });
   const stampFile = join(cwd, 'prebuilds.stamp');
   const sources = addonSources();
   if (prebuilt() && readStamp(stampFile).sources === sources) return;
