@@ -66,16 +66,16 @@ int64_t sample_count(const AdapterLayer& layer, const AdapterGradients& gradient
 }
 
 // K = A Bᵀ, sampled: its diagonal is dd, its entries on the pattern give dM and dγ. `samples` is scratch (z). What may
-// fail for want of memory comes before what adds.
+// find no memory comes first; row_dots and column_sums need none.
 void core_pull_back(const Engine& e, const AdapterLayer& layer, const sigma_matrix& a, const sigma_matrix& b,
                     void* samples, const AdapterGradients& gradients) {
-  if (gradients.wants_samples()) e.call(e.backend->sddmm, layer.core.pattern, &a, &b, samples);
+  if (gradients.wants_samples()) {
+    e.call(e.backend->sddmm, layer.core.pattern, &a, &b, samples);
+    e.call(e.backend->core_gradient, &layer.core, samples, gradients.values, gradients.gate);
+  }
   if (gradients.diagonal != nullptr) {
     const void* const mask = layer.core.rectified != 0 ? layer.core.diagonal : nullptr;
     e.call(e.backend->row_dots, &a, &b, mask, gradients.diagonal);
-  }
-  if (gradients.wants_samples()) {
-    e.call(e.backend->core_gradient, &layer.core, samples, gradients.values, gradients.gate);
   }
 }
 
