@@ -47,6 +47,10 @@ function checkSelfContained(file) {
     .map((line) => line.split(' ')[0].split('/').at(-1));
   const foreign = needed.filter((name) => !everywhere.test(name));
   if (foreign.length > 0) throw new SetupError(`${file} must not need ${foreign.join(', ')}`);
+  // Else glibc allocates a thread's data when it first uses the addon, and aborts the process if there is no memory.
+  if (!must('readelf', ['--dynamic', '--wide', file]).includes('STATIC_TLS')) {
+    throw new SetupError(`${file} must have its thread-local data from a thread's start (STATIC_TLS)`);
+  }
   // The linker lets symbols stay open; loading it with all of them bound at once (-z now) does not.
   must(process.execPath, ['-e', `require(${JSON.stringify(file)})`]);
 }
