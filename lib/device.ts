@@ -76,8 +76,9 @@ export function timed(device: Device, body: () => unknown): number {
 }
 
 /**
- * How many threads a call may use, for the whole process. At first: the number of processors. Results do not depend
- * on it, to the bit.
+ * How many threads a call may use, for the whole process. At first: the number of processors that the process may use, by
+ * its affinity and its control group's quota. No more than four threads are started for each of them, or 16 in all.
+ * Results do not depend on it, to the bit.
  *
  * @throws SigmaError INVALID_ARGUMENT
  * @example

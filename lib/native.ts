@@ -211,7 +211,7 @@ function load(): Native {
       'sigmatune',
       `the native addon could not be loaded (${reason.split('\n')[0]}). ` +
         `Looked ${override ? `at SIGMATUNE_ADDON=${override}` : `in ${root} for build/Release and prebuilds/${process.platform}-${process.arch}`}. ` +
-        `Where no prebuild fits this machine, install g++, make, python3, libopenblas-dev and liblapacke-dev and run "npm rebuild sigmatune".`,
+        `Where no prebuild fits this machine, install g++, make, python3, libopenblas-serial-dev and liblapacke-dev and run "npm rebuild sigmatune".`,
       cause,
     );
   }

@@ -5,7 +5,8 @@
  * UNSUPPORTED. Matrices are row-major. No function aborts, exits or prints; each returns a status, and last_error()
  * then tells more. Sizes are trusted here: the addon has checked them against the memory behind every pointer.
  *
- * Unless a comment says "adds", outputs are overwritten. Outputs never overlap inputs, except where stated.
+ * Unless a comment says "adds", outputs are overwritten. Outputs never overlap inputs, except where stated. A call that
+ * adds adds everything, or nothing if it finds no memory; row_dots and column_sums do without memory of their own.
  *
  * On a device every pointer to numbers or indices is to memory of the context's device, unless a comment says "host".
  * Calls queue their work in the order in which they are made and return before it is done: a failure of the device

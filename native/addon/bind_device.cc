@@ -93,7 +93,8 @@ Napi::Value device_allocate(Args& args) {
   const int64_t length = args.integer(2, "length", 1);
   if (element > static_cast<int64_t>(Element::kInt32)) throw ArgumentError("element: expected a known type");
   product(length, 8);
-  return make_memory(args.env(), place_of(args, args.integer(0, "device")), static_cast<Element>(element), length);
+  return make_memory(args.env(), args.environment(), place_of(args, args.integer(0, "device")),
+                     static_cast<Element>(element), length);
 }
 
 // deviceRelease(memory)

@@ -10,6 +10,7 @@
 
 #include "backend.h"
 #include "buffers.h"
+#include "handles.h"
 #include "place.h"
 #include "recipes/adapter.h"
 
@@ -19,6 +20,7 @@ struct Environment {
   std::shared_ptr<Place> cpu;
   std::map<int32_t, std::shared_ptr<Place>> devices;  // made when first used
   FreeBuffers buffers;
+  std::shared_ptr<Handles> handles = std::make_shared<Handles>();  // patterns, and memory of devices
 
   Environment() : cpu(std::make_shared<Place>(sigma_cpu_backend(), 0)) {}
   Environment(const Environment&) = delete;

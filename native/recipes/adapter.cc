@@ -65,16 +65,17 @@ int64_t sample_count(const AdapterLayer& layer, const AdapterGradients& gradient
   return gradients.wants_samples() ? layer.core.pattern->entries : 0;
 }
 
-// K = A Bᵀ, sampled: its diagonal is dd, its entries on the pattern give dM and dγ. `samples` is scratch (z).
+// K = A Bᵀ, sampled: its diagonal is dd, its entries on the pattern give dM and dγ. `samples` is scratch (z). What may
+// find no memory comes first; row_dots and column_sums need none.
 void core_pull_back(const Engine& e, const AdapterLayer& layer, const sigma_matrix& a, const sigma_matrix& b,
                     void* samples, const AdapterGradients& gradients) {
-  if (gradients.diagonal != nullptr) {
-    const void* const mask = layer.core.rectified != 0 ? layer.core.diagonal : nullptr;
-    e.call(e.backend->row_dots, &a, &b, mask, gradients.diagonal);
-  }
   if (gradients.wants_samples()) {
     e.call(e.backend->sddmm, layer.core.pattern, &a, &b, samples);
     e.call(e.backend->core_gradient, &layer.core, samples, gradients.values, gradients.gate);
+  }
+  if (gradients.diagonal != nullptr) {
+    const void* const mask = layer.core.rectified != 0 ? layer.core.diagonal : nullptr;
+    e.call(e.backend->row_dots, &a, &b, mask, gradients.diagonal);
   }
 }
 
@@ -113,8 +114,7 @@ void adapter_forward(const Engine& e, const AdapterLayer& layer, int64_t tokens,
 void adapter_backward(const Engine& e, const AdapterLayer& layer, int64_t tokens, const AdapterSaved& saved,
                       const void* dy_data, void* dx_data, const AdapterGradients& gradients) {
   const sigma_matrix dy = dense(dy_data, tokens, layer.out);
-  bias_pull_back(e, dy, gradients.bias);
-  if (dx_data == nullptr && !gradients.wants_core()) return;
+  if (dx_data == nullptr && !gradients.wants_core()) return bias_pull_back(e, dy, gradients.bias);
 
   const int64_t length = adapter_saved_length(layer.rank, tokens);
   Workspace workspace(e, 2 * length, sample_count(layer, gradients));
@@ -130,10 +130,12 @@ void adapter_backward(const Engine& e, const AdapterLayer& layer, int64_t tokens
       gemm(e, kPlain, dy, kPlain, dense(layer.base, layer.out, layer.in), true, nullptr, dx);
     }
   }
-  if (!gradients.wants_core()) return;
-  if (saved.p == nullptr) project_input(e, layer, dense(saved.x, tokens, layer.in), other);
-  const sigma_matrix p = saved.p != nullptr ? intermediate(saved.p, layer.rank, tokens) : other;
-  core_pull_back(e, layer, dq, p, workspace.samples(), gradients);
+  if (gradients.wants_core()) {
+    if (saved.p == nullptr) project_input(e, layer, dense(saved.x, tokens, layer.in), other);
+    const sigma_matrix p = saved.p != nullptr ? intermediate(saved.p, layer.rank, tokens) : other;
+    core_pull_back(e, layer, dq, p, workspace.samples(), gradients);
+  }
+  bias_pull_back(e, dy, gradients.bias);
 }
 
 void adapter_merge(const Engine& e, const AdapterLayer& layer, void* merged) {
@@ -151,13 +153,13 @@ void adapter_merge(const Engine& e, const AdapterLayer& layer, void* merged) {
 
 void weight_backward(const Engine& e, int64_t out, int64_t in, int64_t tokens, const WeightPullBack& call) {
   const sigma_matrix dy = dense(call.dy, tokens, out);
-  bias_pull_back(e, dy, call.dbias);
   if (call.dx != nullptr) {
     gemm(e, kPlain, dy, kPlain, dense(call.weight, out, in), kOverwrite, nullptr, dense(call.dx, tokens, in));
   }
   if (call.g != nullptr) {
     gemm(e, kTransposed, dy, kPlain, dense(call.x, tokens, in), call.accumulate, nullptr, dense(call.g, out, in));
   }
+  bias_pull_back(e, dy, call.dbias);
 }
 
 void adapter_project(const Engine& e, const AdapterLayer& layer, const void* g, const AdapterGradients& gradients) {

@@ -102,5 +102,6 @@ void bidiagonal();
 void svd_chain();
 void adapters();
 void concurrency();
+void limits();
 
 }  // namespace check
