@@ -31,9 +31,10 @@ const native = [
   { folder: 'native/addon', sees: ['native/backend.h', 'native/recipes', 'Node'] },
   { folder: 'native/recipes', sees: ['native/backend.h'] },
   { folder: 'native/guard.h', sees: ['native/backend.h'] },
-  { folder: 'native/cpu', sees: ['native/backend.h', 'native/guard.h', 'BLAS'] },
-  { folder: 'native/cuda/kernels', sees: ['native/backend.h'] },
-  { folder: 'native/cuda', sees: ['native/backend.h', 'native/guard.h', 'CUDA'] },
+  { folder: 'native/svd_limits.h', sees: [] },
+  { folder: 'native/cpu', sees: ['native/backend.h', 'native/guard.h', 'native/svd_limits.h', 'BLAS'] },
+  { folder: 'native/cuda/kernels', sees: ['native/backend.h', 'native/svd_limits.h'] },
+  { folder: 'native/cuda', sees: ['native/backend.h', 'native/guard.h', 'native/svd_limits.h', 'CUDA'] },
 ];
 
 /** Headers from elsewhere that only some folders may see. Others, such as the C++ library's, are everyone's. */

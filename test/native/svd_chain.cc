@@ -104,7 +104,7 @@ void chain() {
 void svd_chain() {
   chain<float>();
   chain<double>();
-  expect(solves<float>({sigma::cpu::svd_in_float64}, 37, 25, 1.0F), "by way of float64");
+  expect(solves<float>({sigma::cpu::svd_in_float64<sigma::cpu::svd_divide_and_conquer<double>>}, 37, 25, 1.0F), "by way of float64");
 }
 
 }  // namespace check
