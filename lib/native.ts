@@ -15,10 +15,14 @@ export type DeviceMemory = { readonly __memory: unique symbol };
 /** What an operation reads and writes: JavaScript's own memory, or a device's. Those of one call are of one place. */
 export type Operand = RealArray | DeviceMemory;
 
-/** One matrix to decompose: from element `first` of `a` on, to the results number `at` of u, s and vt. */
+/**
+ * One matrix to decompose: from element `first` of `a` on, to the results number `at` of u, s and vt. `owned`: nobody else
+ * has the memory of `a`, so that no copy is needed.
+ */
 export interface SvdProblem {
   readonly a: Operand;
   readonly first: number;
+  readonly owned: boolean;
   readonly u: Operand;
   readonly s: Operand;
   readonly vt: Operand;

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   checkChoice,
   checkInteger,
@@ -11,8 +12,8 @@ import {
 } from '../check.js';
 import { threads } from '../device.js';
 import { SigmaError } from '../errors.js';
-import { native, type Operand, type SvdProblem } from '../native.js';
-import { type Real, vectorType } from '../tensor/dtype.js';
+import { native, type Operand, type RealArray, type SvdProblem } from '../native.js';
+import { allocateAny, type Real, vectorType } from '../tensor/dtype.js';
 import { anything, checkReal, memoryOf, type Output, output, type Place, widened } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
@@ -47,6 +48,9 @@ export interface SvdOptions {
  * libuv's four threads stay free for the rest of the program. With `setThreads(1)` it is one.
  */
 export const lanes = new Lanes(() => Math.min(2, threads()));
+
+/** Numbers that are copied in one go: some milliseconds. */
+const slice = 2 ** 20;
 
 /** One matrix to decompose: number `at` of its batch. */
 interface Job {
@@ -123,7 +127,8 @@ class Batch implements Scoped {
   readonly rank: number;
   readonly #leading: readonly number[];
   readonly #place: Place;
-  readonly #results: { readonly [name in 'u' | 's' | 'vt']: Output<Real, Shape> };
+  /** Made with the first matrix: a long list would otherwise take its memory, and the event loop's time, at once. */
+  #made: { readonly [name in 'u' | 's' | 'vt']: Output<Real, Shape> } | undefined;
 
   constructor(op: string, name: string, input: Tensor<Real>, wanted: number | undefined) {
     const [n, m, count = 1] = input.shape.toReversed() as [number, number, number?];
@@ -136,16 +141,16 @@ class Batch implements Scoped {
     this.rank = wanted === undefined ? this.thin : checkInteger(op, 'options.rank', wanted, 1, this.thin);
     this.#leading = input.shape.slice(0, -2);
     this.#place = { device: input.device, dtype: vectorType(input.dtype) };
-    this.#results = this.#outputs(this.rank, this.#leading);
     this.input = keep(widened(op, input));
   }
 
-  get jobs(): Job[] {
-    return Array.from({ length: this.count }, (_, at) => ({
-      name: this.#leading.length > 0 ? `${this.name}[${at}]` : this.name,
-      batch: this,
-      at,
-    }));
+  job(at: number): Job {
+    return { name: this.#leading.length > 0 ? `${this.name}[${at}]` : this.name, batch: this, at };
+  }
+
+  get #results() {
+    this.#made ??= this.#outputs(this.rank, this.#leading);
+    return this.#made;
   }
 
   result(): Svd {
@@ -153,14 +158,35 @@ class Batch implements Scoped {
     return { u: u.tensor(), s: s.tensor(), vt: vt.tensor() };
   }
 
-  /** The native call writes all thin triples; where only some are kept it writes beside the result. */
-  problem({ name, at }: Job): SvdProblem {
+  /** Whether copying a matrix at once would hold the event loop for long. */
+  get isLarge(): boolean {
+    return this.input.device === 'cpu' && this.m * this.n > slice;
+  }
+
+  /** A copy of a large matrix, made in slices between which the event loop goes on. */
+  async copyOf({ name, at }: Job): Promise<RealArray> {
+    const size = this.m * this.n;
+    const copy = allocateAny(this.op, this.input.dtype, size);
+    for (let begin = 0; begin < size; begin += slice) {
+      if (begin > 0) await nextTurn();
+      const numbers = memoryOf(this.op, name, this.input) as RealArray;
+      copy.set(numbers.subarray(at * size + begin, at * size + Math.min(size, begin + slice)), begin);
+    }
+    return copy;
+  }
+
+  /**
+   * The native call copies its input, unless it is given `copy`, which nobody else has. It writes all thin triples; if
+   * only some are kept it writes beside the result.
+   */
+  problem({ name, at }: Job, copy?: RealArray): SvdProblem {
     const { m, n, op } = this;
-    const a = memoryOf(op, name, this.input);
+    const owned = copy !== undefined;
+    const a = copy ?? memoryOf(op, name, this.input);
     const beside = this.rank < this.thin;
     const { u, s, vt } = beside ? this.#outputs(this.thin, []) : this.#results;
-    const first = at * m * n;
-    return { a, first, u: u.memory, s: s.memory, vt: vt.memory, at: beside ? 0 : at, rows: m, columns: n };
+    const first = owned ? 0 : at * m * n;
+    return { a, first, owned, u: u.memory, s: s.memory, vt: vt.memory, at: beside ? 0 : at, rows: m, columns: n };
   }
 
   /** Keeps of a problem that wrote beside the result what is wanted. */
@@ -199,23 +225,27 @@ function copyBlock(
 
 /** A call should hold at least this much work, some milliseconds, so that small matrices share its cost. */
 const leastFlops = { host: 2e7, device: 5e10 };
+/** At most, because what prepares and finishes a call runs on the event loop: some milliseconds. */
+const mostMatrices = 256;
 
-/** Groups of consecutive jobs, each for one native call: enough to fill this call's share of the threads. */
-function* groups(jobs: readonly Job[]): Generator<readonly Job[]> {
+/** Groups of consecutive matrices, each for one native call: enough to fill this call's share of the threads. */
+function* groups(batches: readonly Batch[]): Generator<readonly Job[]> {
   const matrices = Math.max(1, Math.ceil(threads() / lanes.most));
-  let start = 0;
-  while (start < jobs.length) {
-    let end = start;
-    let flops = 0;
-    const { device } = (jobs[start] as Job).batch.input;
-    const least = device === 'cpu' ? leastFlops.host : leastFlops.device;
-    while (end < jobs.length && (end - start < matrices || flops < least)) {
-      const { m, n, thin } = (jobs[end++] as Job).batch;
+  let group: Job[] = [];
+  let flops = 0;
+  for (const batch of batches) {
+    const { m, n, thin, count, input } = batch;
+    const least = input.device === 'cpu' ? leastFlops.host : leastFlops.device;
+    for (let at = 0; at < count; at++) {
+      group.push(batch.job(at));
       flops += 20 * m * n * thin;
+      if (group.length < mostMatrices && (group.length < matrices || flops < least)) continue;
+      yield group;
+      group = [];
+      flops = 0;
     }
-    yield jobs.slice(start, end);
-    start = end;
   }
+  if (group.length > 0) yield group;
 }
 
 /** The results of all inputs, or the first failure. */
@@ -228,8 +258,7 @@ async function runAll(
   const batches: Batch[] = [];
   try {
     for (const [i, input] of inputs.entries()) batches.push(new Batch(op, nameOf(i), input, plan.rank));
-    const jobs = batches.flatMap((batch) => batch.jobs);
-    await run(op, jobs, plan);
+    await run(op, batches, plan);
     return batches.map((batch) => batch.result());
   } finally {
     for (const batch of batches) batch.dispose();
@@ -237,8 +266,9 @@ async function runAll(
 }
 
 /** Runs every job, or rejects once nothing is in flight any more. */
-async function run(op: string, jobs: readonly Job[], { driver, signal, onProgress }: Plan): Promise<void> {
-  const waiting = groups(jobs);
+async function run(op: string, batches: readonly Batch[], { driver, signal, onProgress }: Plan): Promise<void> {
+  const waiting = groups(batches);
+  const total = batches.reduce((sum, { count }) => sum + count, 0);
   let done = 0;
   let failed = false;
   const work = async () => {
@@ -250,7 +280,7 @@ async function run(op: string, jobs: readonly Job[], { driver, signal, onProgres
         checkSignal(op, signal);
         await decompose(op, driver, group);
         done += group.length;
-        if (!failed) onProgress?.(done, jobs.length);
+        if (!failed) onProgress?.(done, total);
       } catch (error) {
         failed = true;
         throw error;
@@ -266,7 +296,11 @@ async function run(op: string, jobs: readonly Job[], { driver, signal, onProgres
 }
 
 async function decompose(op: string, driver: number, group: readonly Job[]): Promise<void> {
-  const problems = group.map((job) => job.batch.problem(job));
+  const problems: SvdProblem[] = [];
+  for (const job of group) {
+    const copy = job.batch.isLarge ? await job.batch.copyOf(job) : undefined;
+    problems.push(job.batch.problem(job, copy));
+  }
   try {
     await native.svd(op, driver, problems);
   } catch (error) {

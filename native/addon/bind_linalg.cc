@@ -118,7 +118,7 @@ Napi::Value gemm_later(Args& args) {
   return Task::start(args.env(), args.caller("gemm"), std::move(task), args.value(2));
 }
 
-// One asynchronous svd call. The outputs are memory that nobody else has yet.
+// One asynchronous svd call. The outputs, and inputs that are `owned`, are memory that nobody else has.
 class SvdTask : public Task {
  public:
   SvdTask(const Environment& environment, sigma_svd_driver driver) : operands_(environment), driver_(driver) {}
@@ -136,7 +136,9 @@ class SvdTask : public Task {
       return operands_.part(value, name, product(at, size), size);
     };
     const void* const a = operands_.part(problem.Get("a"), "a", first, product(m, n));
-    const void* const copy = copies_.add(operands_, a, static_cast<size_t>(m * n) * element_size(operands_.dtype()));
+    const bool owned = problem.Get("owned").ToBoolean();
+    const size_t bytes = static_cast<size_t>(m * n) * element_size(operands_.dtype());
+    const void* const copy = owned ? a : copies_.add(operands_, a, bytes);
     problems_.push_back({copy, result("u", product(m, r)), result("s", r), result("vt", product(r, n)), m, n});
   }
 
@@ -159,7 +161,7 @@ class SvdTask : public Task {
   std::vector<sigma_svd_problem> problems_;
 };
 
-// svd(driver, problems): Promise<void>; problems is a list of { a, first, u, s, vt, at, rows, columns }
+// svd(driver, problems): Promise<void>; problems is a list of { a, first, owned, u, s, vt, at, rows, columns }
 Napi::Value svd(Args& args) {
   const int64_t driver = args.integer(0, "driver");
   if (driver > SIGMA_SVD_GRAM64) throw ArgumentError("driver: expected a known driver");
