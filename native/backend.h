@@ -197,8 +197,8 @@ typedef struct sigma_backend {
 
   /* Thin SVDs, side by side, in float32 or float64; `problems` is on the host. Called from any thread while the
    * context's own goes on: it waits for the work queued before it, and has finished when it returns. On failure *failed
-   * is the index of the first problem that has none. In each pair the entry of u with the largest magnitude (the first
-   * of equals) is positive. */
+   * is the index of the first problem that has none. In each pair of singular vectors the first
+   * entry of u whose magnitude is at least 1 - 1/2048 of the largest is positive (svd_limits.h). */
   sigma_status (*svd)(sigma_context* context, sigma_dtype dtype, sigma_svd_driver driver,
                       const sigma_svd_problem* problems, int64_t count, int64_t* failed);
 } sigma_backend;

@@ -75,7 +75,10 @@ function compared(at: number, x: Rows, y: Rows, unit = 1, use: (i: number) => bo
   let size = 0;
   for (let i = 0; i < x.length; i++) {
     if (!use(i)) continue;
-    const [one, other] = [x, y].map((each) => (each.numbers[at * each.length + i] as number) / unit) as [number, number];
+    const [one, other] = [x, y].map((each) => (each.numbers[at * each.length + i] as number) / unit) as [
+      number,
+      number,
+    ];
     difference += (one - other) ** 2;
     size += one ** 2 + other ** 2;
   }

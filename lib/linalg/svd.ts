@@ -61,7 +61,8 @@ interface Job {
 
 /**
  * Thin SVD, s descending, u and vt orthonormal; in each pair of singular vectors the entry of u with the largest
- * magnitude (the first of equals) is positive, so devices agree. Takes one matrix [m, n] (u [m, r], s [r], vt [r, n]),
+ * magnitude is positive, so devices, drivers and types agree; entries within 1/2048 of the largest count as equal to it, and the
+ * first of them decides. Takes one matrix [m, n] (u [m, r], s [r], vt [r, n]),
  * a stack [b, m, n] (each result with the batch axis first), or a list of matrices of any shapes (a list of results).
  * A bfloat16 matrix on a device is decomposed in float32. Runs off the event loop. Each matrix is copied when its turn
  * comes: until the promise settles a tensor may be disposed, but its numbers should stay as they are.
@@ -168,10 +169,11 @@ class Batch implements Scoped {
     const size = this.m * this.n;
     const copy = allocateAny(this.op, this.input.dtype, size);
     for (let begin = 0; begin < size; begin += slice) {
-      if (begin > 0) await nextTurn();
+      await nextTurn();
       const numbers = memoryOf(this.op, name, this.input) as RealArray;
       copy.set(numbers.subarray(at * size + begin, at * size + Math.min(size, begin + slice)), begin);
     }
+    await nextTurn();
     return copy;
   }
 
