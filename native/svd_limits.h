@@ -9,8 +9,8 @@
 namespace sigma {
 
 // A good answer stays below these, which are the accuracy that svd promises. `forgiven`: how many times the limit an
-// answer may be at if every routine has failed to do better. A constant matrix of 2000 by 600 is at 9 in float64, because
-// its sums round one way in the BLAS below LAPACK; float32 has float64 to go to.
+// answer may be at if every routine has failed to do better. A constant matrix of 2000 by 600 is at 9 in float64,
+// because its sums round one way in the BLAS below LAPACK; float32 has float64 to go to.
 template <class T>
 struct SvdLimits;
 template <>
@@ -51,10 +51,10 @@ double svd_excess(int64_t m, int64_t n, double unit, const SvdMeasures& found) {
          growth;
 }
 
-// In a column of U every entry of at least this part of the largest magnitude counts as one of the largest; the first of
-// them is positive. Entries that a symmetry of A makes equal differ by rounding, which must not decide. The tolerance,
-// about the square root of float32's epsilon, exceeds float32's rounding by far, and is one for both types, so that
-// they agree.
+// In a column of U every entry of at least this part of the largest magnitude counts as one of the largest; the first
+// of them is positive. Entries that a symmetry of A makes equal differ by rounding, which must not decide. The
+// tolerance, about the square root of float32's epsilon, exceeds float32's rounding by far, and is one for both types,
+// so that they agree.
 constexpr double kSvdTie = 1 - 1.0 / 2048;
 
 }  // namespace sigma

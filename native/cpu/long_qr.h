@@ -35,8 +35,8 @@ class LongQr {
   bool tall_;
   int r_, length_;
   int64_t parts_;
-  Numbers<T> tau_;            // (parts, r)
-  Numbers<T> stack_;          // (parts r, r)
+  Numbers<T> tau_;                // (parts, r)
+  Numbers<T> stack_;              // (parts r, r)
   std::unique_ptr<LongQr> next_;  // of the stack; none for one part
 };
 

@@ -20,8 +20,8 @@ void unit_trapezoid(const Columns<T>& to, const T* tau, const Tail& tail) {
   }
 }
 
-// BLAS adds up some hundreds of products one after the other. In a matrix of similar numbers their rounding all goes one
-// way, so longer sums are made of parts.
+// BLAS adds up some hundreds of products one after the other. In a matrix of similar numbers their rounding all goes
+// one way, so longer sums are made of parts.
 constexpr int kPart = 512;
 
 // C (m, n) = Aᵀ B for A (length, m) and B (length, n).

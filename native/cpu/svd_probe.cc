@@ -11,8 +11,7 @@ namespace {
 // kProbes vectors, one after the other.
 class Vectors {
  public:
-  explicit Vectors(int length)
-      : length_(length), numbers_(numbers<double>(static_cast<size_t>(length) * kProbes)) {
+  explicit Vectors(int length) : length_(length), numbers_(numbers<double>(static_cast<size_t>(length) * kProbes)) {
     std::fill_n(data(), length_ * kProbes, 0.0);
   }
   double* data() const { return numbers_.get(); }

@@ -78,9 +78,9 @@ void solve_by_chain(std::initializer_list<SvdRoute<T>> chain, const SvdProblem<T
     }
   }
   if (best == nullptr) {
-    throw Failure(SIGMA_NOT_CONVERGED,
-                  last == nullptr ? "the iteration did not converge"
-                                  : "no routine found singular values and vectors that reproduce the matrix");
+    throw Failure(SIGMA_NOT_CONVERGED, last == nullptr
+                                           ? "the iteration did not converge"
+                                           : "no routine found singular values and vectors that reproduce the matrix");
   }
   if (best != last) best(p);
 }

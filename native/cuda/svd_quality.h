@@ -9,8 +9,8 @@
 
 namespace sigma::cuda {
 
-// How many times the limit an answer is at; infinite if it is no answer. The largest over the vectors counts: an error of
-// rank one hides from a vector orthogonal to it.
+// How many times the limit an answer is at; infinite if it is no answer. The largest over the vectors counts: an error
+// of rank one hides from a vector orthogonal to it.
 template <class T>
 double svd_excess_of(const SvdShape& shape, const SvdItem& item, const SvdSums& sums) {
   const auto largest = [](const double* squares) {
