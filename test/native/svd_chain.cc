@@ -77,7 +77,8 @@ template <class T, int bits>
 bool of_another(const SvdProblem<T>& p) {
   double squares = 0;
   for (size_t i = 0; i < p.size(); ++i) squares += static_cast<double>(p.a[i]) * static_cast<double>(p.a[i]);
-  const double each = 50 * sigma::SvdLimits<T>::residual * std::sqrt(squares / static_cast<double>(p.size()));
+  const double relative = 4 * sigma::SvdLimits<T>::forgiven * sigma::SvdLimits<T>::residual;
+  const double each = relative * std::sqrt(squares / static_cast<double>(p.size()));
   std::vector<T> other(p.a, p.a + p.size());
   for (size_t i = 0; i < p.size(); ++i) {
     const bool negative = (bits >> (i % static_cast<size_t>(p.n) % 2) & 1) != 0;
