@@ -173,7 +173,8 @@ function judged(op: string, factors: Svd, sigma: RealArray, weight: Tensor<Real>
     }
   }
   if (worst <= tolerance && !filled) return true;
-  if (worst <= tolerance && allowFill && rows > probes) return false;
+  // A weight without a single σ of its own is none of these factors'.
+  if (worst <= tolerance && allowFill && rows > probes && own(0)) return false;
   fail(
     'BASE_MISMATCH',
     op,
