@@ -1,5 +1,5 @@
 // @ts-check
-// Teaches a frozen weight to double its output, by training only the numbers between its singular vectors.
+// Trains a layer to double its output. The weight is frozen; only the numbers between its singular vectors train.
 import { AdamW, svft, Tensor, tensor, tidy } from 'sigmatune';
 
 const random = (/** @type {number} */ size) => Float32Array.from({ length: size }, () => Math.random() - 0.5);

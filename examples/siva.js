@@ -1,14 +1,14 @@
 // @ts-check
-// How many singular values the variance rule leaves to train, and what training them does to the effective rank.
+// Prints how many singular values the variance rule selects, and how training them changes the effective rank.
 import { AdamW, siva, svd, Tensor, tensor, tidy } from 'sigmatune';
 
 const size = 48;
 const noise = (/** @type {number} */ seed) =>
-  Float32Array.from({ length: size * size }, (_, i) => Math.sin(seed + i * i * 0.618)); // repeatable
+  Float32Array.from({ length: size * size }, (_, i) => Math.sin(seed + i * i * 0.618)); // the same on every run
 const weight = tensor(noise(1), [size, size]); // W0 [out, in]
 const x = tensor(noise(2), [size, size]);
 const target = noise(3);
-const factors = await svd(weight); // once, for all layers
+const factors = await svd(weight); // computed once, for all layers
 
 /** @type {Record<string, import('sigmatune').SivaOptions>} */
 const choices = {
@@ -24,7 +24,7 @@ const choices = {
 for (const [name, options] of Object.entries(choices)) {
   const layer = await siva(weight, { ...options, factors });
   const optimizer = new AdamW(layer.parameters, { lr: 0.05, weightDecay: 0 });
-  const start = layer.telemetry().effectiveRank.after ?? Number.NaN; // a random basis does not tell
+  const start = layer.telemetry().effectiveRank.after ?? Number.NaN; // undefined for a random basis
   for (let step = 0; step < 100; step++) {
     tidy(() => {
       const pass = layer.forward(x);

@@ -1,10 +1,11 @@
 // @ts-check
-// One weight, several places for M: how many numbers each trains, and how much of another weight's map it learns.
+// Trains M with several sparsity patterns on one weight. Prints how many numbers each pattern trains, and how much of
+// the map of another weight it learns.
 import { AdamW, matmul, SparsityPattern, svd, svft, Tensor, tensor, tidy } from 'sigmatune';
 
 const size = 48;
 const noise = (/** @type {number} */ seed, /** @type {number} */ scale) =>
-  Float32Array.from({ length: size * size }, (_, i) => scale * Math.sin(seed + i * i * 0.618)); // repeatable
+  Float32Array.from({ length: size * size }, (_, i) => scale * Math.sin(seed + i * i * 0.618)); // the same on every run
 const weight = tensor(noise(1, 0.2), [size, size]); // W0 [out, in]
 const x = tensor(noise(2, 1), [size, size]);
 const shift = noise(3, 0.02);
@@ -14,7 +15,7 @@ const other = tensor(
 );
 const target = matmul(x, other, { transposeB: true }).dataSync();
 
-const factors = await svd(weight); // once, for all layers
+const factors = await svd(weight); // computed once, for all layers
 /** @type {Record<string, import('sigmatune').SvftOptions>} */
 const choices = {
   plain: {},

@@ -1,10 +1,10 @@
 // @ts-check
-// Two layers trained by their singular values and biases; from time to time the vector that has moved most is frozen.
+// Trains the singular values and biases of two layers, and freezes the vector that has moved most from time to time.
 import { AdamW, AdaptiveVectorFreezing, Tensor, tensor, tidy, vectorFit } from 'sigmatune';
 
 const size = 32;
 const noise = (/** @type {number} */ seed, /** @type {number} */ length) =>
-  Float32Array.from({ length }, (_, i) => 0.5 * Math.sin(seed + i * i * 0.618)); // repeatable
+  Float32Array.from({ length }, (_, i) => 0.5 * Math.sin(seed + i * i * 0.618)); // the same on every run
 const pretrained = (/** @type {number} */ seed) => ({
   weight: tensor(noise(seed, size * size), [size, size]), // W0 [out, in]
   bias: tensor(noise(seed + 1, size), [size]),
@@ -32,7 +32,7 @@ for (let step = 1; step <= 180; step++) {
   });
   optimizer.step();
   optimizer.zeroGrad();
-  freezing.step(step); // after the optimiser's
+  freezing.step(step); // after the optimiser's step
   if (step % 20 === 0) console.log(`step ${step}: loss ${loss.toFixed(2)}, frozen: ${freezing.frozen[0] ?? 'none'}`);
 }
 for (const [name, strength] of freezing.strengths) console.log(`${name}: strength ${strength.toExponential(1)}`);

@@ -1,21 +1,9 @@
+import { types } from 'node:util';
+import { describe } from './describe.js';
 import { type ErrorCode, SigmaError } from './errors.js';
+import { nearest } from './nearest.js';
 
-/** A value, short enough for a message. */
-export function describe(value: unknown, depth = 0): string {
-  if (typeof value === 'string') return value.length > 40 ? `'${value.slice(0, 40)}…'` : `'${value}'`;
-  if (typeof value === 'function') return 'a function';
-  if (typeof value === 'symbol' || typeof value === 'bigint') return String(value);
-  if (Array.isArray(value)) {
-    if (value.length > 8 || depth > 0) return `an array of ${value.length}`;
-    return `[${value.map((each) => describe(each, depth + 1)).join(', ')}]`;
-  }
-  if (typeof value === 'object' && value !== null) {
-    const name = value.constructor?.name;
-    if (name === 'Promise') return 'a Promise, which is still to be awaited';
-    return name && name !== 'Object' ? `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}` : 'an object';
-  }
-  return String(value);
-}
+export { describe } from './describe.js';
 
 /** The one form of a complaint: what it is about, what was expected, what came. */
 export function fail(code: ErrorCode, op: string, argument: string, expected: string, got: string): never {
@@ -25,6 +13,14 @@ export function fail(code: ErrorCode, op: string, argument: string, expected: st
 /** INVALID_ARGUMENT where the value itself is what came. */
 export function reject(op: string, argument: string, expected: string, value: unknown): never {
   fail('INVALID_ARGUMENT', op, argument, expected, describe(value));
+}
+
+/** The same for what is no instance of this copy's own class, though a class of another may have that name. */
+export function rejectInstance(op: string, argument: string, name: string, value: unknown, hint = ''): never {
+  const got = describe(value);
+  const foreign =
+    got === `a ${name}` ? " that another copy of sigmatune made: 'npm ls sigmatune' shows the copies" : '';
+  fail('INVALID_ARGUMENT', op, argument, `a ${name}${hint}`, `${got}${foreign}`);
 }
 
 export function checkInteger(op: string, argument: string, value: unknown, least: number, most = 2 ** 31 - 1): number {
@@ -62,29 +58,106 @@ export function checkChoice<T extends string>(op: string, argument: string, valu
   return value as T;
 }
 
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Promise);
+/** A promise of any realm. */
+export function isPromise(value: unknown): value is Promise<unknown> {
+  return types.isPromise(value);
 }
 
-/** Options must be an object without unknown keys: a misspelt option is never ignored. Returns {} for undefined. */
+/** An array of any realm; a revoked proxy is none. */
+export function isArray(value: unknown): value is unknown[] {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
+
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  try {
+    return typeof value === 'object' && value !== null && !Array.isArray(value) && !isPromise(value);
+  } catch {
+    return false; // a revoked proxy
+  }
+}
+
+/** Whether an object inherits nothing but what every object of some realm does. */
+function isPlain(value: object): boolean {
+  const parent = Object.getPrototypeOf(value);
+  if (parent === null || parent === Object.prototype || parent === Read.prototype) return true;
+  return Object.getPrototypeOf(parent) === null && Object.hasOwn(parent, 'isPrototypeOf');
+}
+
+/** Properties that were read. Nothing is inherited, and the engine keeps it as fast as any object. */
+class Read {
+  [key: string]: unknown;
+}
+Object.setPrototypeOf(Read.prototype, null);
+Reflect.deleteProperty(Read.prototype, 'constructor');
+
+const nothing = Object.freeze(new Read());
+
+/**
+ * The properties of a plain object, each read once, so that what was checked is what is used. A value of undefined
+ * stands for the default, null is refused. Where `known` is given every key must be one of these.
+ */
+export function readRecord(
+  op: string,
+  argument: string,
+  value: unknown,
+  known?: readonly string[],
+): Record<string, unknown> {
+  if (!isRecord(value)) reject(op, argument, 'an object', value);
+  if (!isPlain(value)) reject(op, argument, 'a plain object, which inherits no options', value);
+  const read = new Read();
+  for (const key of Object.getOwnPropertyNames(value)) {
+    if (known?.includes(key) === false) refuseKey(op, argument, key, known);
+    const each = value[key];
+    if (each === null) reject(op, `${argument}.${key}`, 'a value, or undefined for the default', each);
+    if (each !== undefined) read[key] = each;
+  }
+  return read;
+}
+
+function refuseKey(op: string, argument: string, key: string, known: readonly string[]): never {
+  const meant = nearest(key, known);
+  const names = meant === undefined ? known : [meant, ...known.filter((name) => name !== meant)];
+  const hint = meant === undefined ? '' : `; did you mean '${meant}'?`;
+  fail('INVALID_ARGUMENT', op, argument, `only the options ${names.join(', ')}`, `${describe(key)}${hint}`);
+}
+
+/** Options as `readRecord` reads them: a misspelt one is never ignored. Nothing is set for undefined. */
 export function checkOptions<T extends object>(
   op: string,
   argument: string,
   value: T | undefined,
   known: readonly string[],
 ): T {
-  if (value === undefined) return {} as T;
-  if (!isRecord(value)) reject(op, argument, 'an object', value);
-  for (const key of Object.keys(value)) {
-    if (!known.includes(key)) {
-      throw new SigmaError(
-        'INVALID_ARGUMENT',
-        op,
-        `${argument}: expected only the options ${known.join(', ')}, got '${key}'`,
-      );
-    }
+  return (value === undefined ? nothing : readRecord(op, argument, value, known)) as T;
+}
+
+/** The most elements that an array can have. */
+const mostElements = 2 ** 32 - 1;
+
+/** The length of an array or an array-like object, to be read once. */
+export function readLength(op: string, argument: string, list: unknown, expected: string): number {
+  if (!isArray(list) && !isRecord(list)) reject(op, argument, expected, list);
+  const { length } = list;
+  if (typeof length !== 'number' || !Number.isInteger(length) || length < 0) reject(op, argument, expected, list);
+  if (length > mostElements) reject(op, argument, `${expected}, at most 2^32 - 1 elements`, length);
+  return length;
+}
+
+/** The elements of an array, each read once. Holes are refused. */
+export function readList(op: string, argument: string, value: unknown, expected: string): unknown[] {
+  if (!isArray(value)) reject(op, argument, expected, value);
+  const length = readLength(op, argument, value, expected);
+  const read: unknown[] = [];
+  for (let i = 0; i < length; i++) {
+    if (!Object.hasOwn(value, i))
+      fail('INVALID_ARGUMENT', op, `${argument}[${i}]`, 'an element', 'a hole in the array');
+    read.push(value[i]);
   }
-  return value;
+  return read;
 }
 
 /** ABORTED, with the signal's reason as detail, where it has fired. */

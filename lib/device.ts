@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { checkInteger, reject } from './check.js';
+import { checkInteger, isPromise, reject } from './check.js';
 import { type DeviceStatus, openCuda } from './cuda.js';
 import { SigmaError } from './errors.js';
 import { native } from './native.js';
@@ -65,10 +65,10 @@ export function timed(device: Device, body: () => unknown): number {
   const op = 'timed';
   const index = deviceIndex(resolveDevice(op, device));
   if (typeof body !== 'function') reject(op, 'body', 'a function', body);
-  native.timerStart(index);
+  native.timerStart(op, index);
   const result = body();
-  const milliseconds = native.timerStop(index);
-  if (result instanceof Promise) {
+  const milliseconds = native.timerStop(op, index);
+  if (isPromise(result)) {
     result.catch(() => undefined);
     reject(op, 'body', 'a synchronous function', result);
   }
@@ -76,15 +76,16 @@ export function timed(device: Device, body: () => unknown): number {
 }
 
 /**
- * How many threads a call may use, for the whole process. At first: the number of processors. Results do not depend
- * on it, to the bit.
+ * How many threads a call may use, for the whole process. At first: the number of processors that the process may use, by
+ * its affinity and its control group's quota. No more than four threads are started for each of them, or 16 in all.
+ * Results do not depend on it, to the bit.
  *
  * @throws SigmaError INVALID_ARGUMENT
  * @example
  * setThreads(4);
  */
 export function setThreads(count: number): void {
-  native.setThreads(checkInteger('setThreads', 'count', count, 1, 1024));
+  native.setThreads('setThreads', checkInteger('setThreads', 'count', count, 1, 1024));
 }
 
 /**
@@ -94,7 +95,7 @@ export function setThreads(count: number): void {
  * threads(); // 2, on a machine of two processors
  */
 export function threads(): number {
-  return native.threads();
+  return native.threads('threads');
 }
 
 /**
@@ -105,7 +106,7 @@ export function threads(): number {
  */
 export function systemInfo(): Record<string, unknown> {
   const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
-  const info = native.nativeInfo();
+  const info = native.nativeInfo('systemInfo');
   return {
     sigmatune: version,
     node: process.version,

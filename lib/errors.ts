@@ -43,6 +43,6 @@ export class SigmaError extends Error {
 
 /** The same failure under the name of the function that was called. */
 export function renamed(error: unknown, op: string): unknown {
-  if (!(error instanceof SigmaError)) return error;
-  return new SigmaError(error.code, op, error.message.slice(`${error.op}: `.length));
+  if (!(error instanceof SigmaError) || error.op === op) return error;
+  return new SigmaError(error.code, op, error.message.slice(`${error.op}: `.length), error.detail);
 }

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { isAbsolute } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SigmaError } from './errors.js';
 
@@ -14,10 +15,14 @@ export type DeviceMemory = { readonly __memory: unique symbol };
 /** What an operation reads and writes: JavaScript's own memory, or a device's. Those of one call are of one place. */
 export type Operand = RealArray | DeviceMemory;
 
-/** One matrix to decompose: from element `first` of `a` on, to the results number `at` of u, s and vt. */
+/**
+ * One matrix to decompose: from element `first` of `a` on, to the results number `at` of u, s and vt. `owned`: nobody else
+ * has the memory of `a`, so that no copy is needed.
+ */
 export interface SvdProblem {
   readonly a: Operand;
   readonly first: number;
+  readonly owned: boolean;
   readonly u: Operand;
   readonly s: Operand;
   readonly vt: Operand;
@@ -72,8 +77,7 @@ export type GradientArguments = readonly [
 ];
 
 /** What native/addon exports. Lengths and types are checked there again; meaning is checked before. */
-export interface Native {
-  initialize(errorClass: typeof SigmaError): void;
+interface Addon {
   setThreads(count: number): void;
   threads(): number;
   nativeInfo(): { backend: string; abi: number; blas: string; simd: string };
@@ -84,6 +88,8 @@ export interface Native {
   parkBuffer(buffer: ArrayBuffer): void;
   /** One of them that has this length, which is then forgotten. */
   takeBuffer(byteLength: number): ArrayBuffer | undefined;
+  /** Whether two operands have bytes in common. */
+  overlap(a: Operand, b: Operand): boolean;
 
   deviceOpen(path: string): OpenedBackend;
   /** Whether a device's backend has a kernel for vectors of type `real` and matrices of these types, in the order in which
@@ -112,6 +118,8 @@ export interface Native {
     transposeA: boolean,
     transposeB: boolean,
   ): void;
+  /** The same on another thread, with copies of a and b; c is memory that nobody else has yet. */
+  gemmLater(...call: Parameters<Addon['gemm']>): Promise<void>;
   copyMatrix(
     from: Operand,
     fromFirst: number,
@@ -190,15 +198,27 @@ export interface Native {
   ): void;
 }
 
+/** Every function of the addon is told first which public function calls it: errors carry that name. */
+type Called<F> = F extends (...args: infer A) => infer R ? (op: string, ...args: A) => R : never;
+
+/** The addon's functions are methods: their errors are of the class that their object has. */
+export type Native = { readonly [name in keyof Addon]: Called<Addon[name]> } & {
+  readonly SigmaError: typeof SigmaError;
+};
+
 /** The addon, by absolute path: SIGMATUNE_ADDON names another build of it, for sanitizers and comparisons. */
 function load(): Native {
   const require = createRequire(import.meta.url);
   const root = fileURLToPath(new URL('..', import.meta.url));
   const override = process.env['SIGMATUNE_ADDON'];
+  // A relative path would depend on where this module lies, and a bare name would be looked up in node_modules.
+  if (override && !isAbsolute(override)) {
+    throw new SigmaError('NATIVE', 'sigmatune', `SIGMATUNE_ADDON: expected an absolute path, got '${override}'`);
+  }
   try {
-    const addon: Native = override ? require(override) : require('node-gyp-build')(root);
-    addon.initialize(SigmaError);
-    return addon;
+    const addon: object = override ? require(override) : require('node-gyp-build')(root);
+    // Two copies of this package may share one addon: each has an object of its own, with its own class.
+    return Object.create(addon, { SigmaError: { value: SigmaError } });
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new SigmaError(
@@ -206,7 +226,7 @@ function load(): Native {
       'sigmatune',
       `the native addon could not be loaded (${reason.split('\n')[0]}). ` +
         `Looked ${override ? `at SIGMATUNE_ADDON=${override}` : `in ${root} for build/Release and prebuilds/${process.platform}-${process.arch}`}. ` +
-        `Where no prebuild fits this machine, install g++, make, python3, libopenblas-dev and liblapacke-dev and run "npm rebuild sigmatune".`,
+        `Where no prebuild fits this machine, install g++, make, python3, libopenblas-serial-dev and liblapacke-dev and run "npm rebuild sigmatune".`,
       cause,
     );
   }

@@ -1,5 +1,6 @@
-import { reject } from './check.js';
+import { checkBoolean, reject } from './check.js';
 import type { Operand } from './native.js';
+import { publish, uncloneable } from './public-class.js';
 import type { DType, Real } from './tensor/dtype.js';
 import { checkReal, copyInto, memoryOf, zeroOutput } from './tensor/operand.js';
 import { keep } from './tensor/scope.js';
@@ -26,11 +27,24 @@ export interface Accumulator {
   commit(): void;
 }
 
+const described = { name: 'Parameter', instead: 'its name and await parameter.value.data()' };
+const cloning = uncloneable(described);
+
 /** A layer's own parameter: it knows whether its gradient may be added to in place. */
 export class LayerParameter implements Parameter<Real> {
+  static {
+    publish(LayerParameter, {
+      ...described,
+      isOwn: (value) => #settle in value,
+      // The gradient is not shown: to ask for it may take a product.
+      print: ({ name, value, trainable }) => `Parameter ${name}${trainable ? '' : ' (frozen)'}: ${value}`,
+    });
+  }
+
+  readonly cloning = cloning;
   readonly name: string;
   readonly #value: Tensor<Real>;
-  trainable = true;
+  #trainable = true;
   #grad: Tensor | null = null;
   /** A gradient that a framework assigned is borrowed, so it is never written. */
   #owned = false;
@@ -47,6 +61,14 @@ export class LayerParameter implements Parameter<Real> {
 
   set value(value: unknown) {
     reject('Parameter', `${this.name}.value`, 'to be written through value.assign(numbers), not to be replaced', value);
+  }
+
+  get trainable(): boolean {
+    return this.#trainable;
+  }
+
+  set trainable(trainable: boolean) {
+    this.#trainable = checkBoolean('Parameter', `${this.name}.trainable`, trainable);
   }
 
   get grad(): Tensor | null {
@@ -86,7 +108,7 @@ export class LayerParameter implements Parameter<Real> {
       return { memory: memoryOf(op, `${this.name}.grad`, current), commit: () => current.written() };
     }
     const { memory, tensor } = zeroOutput(op, this.#value, this.#value.shape);
-    if (current !== null) copyInto(memory, memoryOf(op, `${this.name}.grad`, current));
+    if (current !== null) copyInto(op, memory, memoryOf(op, `${this.name}.grad`, current));
     const commit = () => {
       this.#grad = keep(tensor());
       this.#owned = true;

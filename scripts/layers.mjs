@@ -17,8 +17,9 @@ const library = [
   ['device.ts'],
   ['cuda.ts'],
   ['native.ts'],
+  ['public-class.ts', 'slices.ts'],
   ['check.ts'],
-  ['errors.ts', 'random.ts'],
+  ['describe.ts', 'nearest.ts', 'errors.ts', 'random.ts'],
 ];
 
 /** These use the package as its users do, by its name: so it is the built package that they show, time and test. */

@@ -7,7 +7,6 @@ import { nodeDir } from './setup/node.mjs';
 import { must, root, SetupError, step } from './setup/run.mjs';
 import { readStamp, writeStamp } from './setup/stamp.mjs';
 import { main, setup } from './setup/steps.mjs';
-import { ensureSystem, forPrebuild } from './setup/system.mjs';
 
 const folder = join(root, 'prebuilds', `${process.platform}-${process.arch}`);
 
@@ -16,8 +15,7 @@ const everywhere = /^(libc|libm|libpthread|libdl|librt|linux-vdso|ld-linux[-\w]*
 
 main(() => {
   setup();
-  ensureSystem(forPrebuild());
-  const { folder: cwd, variables, title } = variant('prebuild', 'prebuilt addon', { blas: 'static' });
+  const { folder: cwd, variables, title } = variant('prebuild', 'prebuilt addon', { portable: 1 });
   const stampFile = join(cwd, 'prebuilds.stamp');
   const sources = addonSources();
   if (prebuilt() && readStamp(stampFile).sources === sources) return;
@@ -49,6 +47,10 @@ function checkSelfContained(file) {
     .map((line) => line.split(' ')[0].split('/').at(-1));
   const foreign = needed.filter((name) => !everywhere.test(name));
   if (foreign.length > 0) throw new SetupError(`${file} must not need ${foreign.join(', ')}`);
+  // Else glibc allocates a thread's data when it first uses the addon, and aborts the process if there is no memory.
+  if (!must('readelf', ['--dynamic', '--wide', file]).includes('STATIC_TLS')) {
+    throw new SetupError(`${file} must have its thread-local data from a thread's start (STATIC_TLS)`);
+  }
   // The linker lets symbols stay open; loading it with all of them bound at once (-z now) does not.
   must(process.execPath, ['-e', `require(${JSON.stringify(file)})`]);
 }

@@ -9,7 +9,7 @@ import { alone } from './setup/lock.mjs';
 import { must, root, SetupError, step } from './setup/run.mjs';
 import { runSanitized } from './setup/sanitized.mjs';
 import { main, setup } from './setup/steps.mjs';
-import { ensureSystem } from './setup/system.mjs';
+import { ensureSystem, forNative } from './setup/system.mjs';
 
 /** These are about no device: the package, its types, its pages, its tools, and the addon's border on the CPU. */
 const elsewhere = [
@@ -32,7 +32,7 @@ main(() => {
   if (part !== undefined && parts[part] === undefined) {
     throw new SetupError(`there is no part ${part}, only ${Object.keys(parts).join(', ')}`);
   }
-  ensureSystem(['g++', 'make', 'cmake', 'libopenblas-dev', 'liblapacke-dev']);
+  ensureSystem([...forNative, 'cmake']);
   const chosen = part === undefined ? [checkKernels, checkBackend, runSuite] : [parts[part]];
   for (const work of chosen) work(tapArguments);
 });

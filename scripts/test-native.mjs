@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { must, root, step } from './setup/run.mjs';
 import { runSanitized } from './setup/sanitized.mjs';
 import { main } from './setup/steps.mjs';
-import { ensureSystem } from './setup/system.mjs';
+import { ensureSystem, forNative } from './setup/system.mjs';
 
 const sanitizers = ['address,undefined', 'thread'];
 
 main(() => {
-  ensureSystem(['g++', 'make', 'cmake', 'libopenblas-dev', 'liblapacke-dev']);
+  ensureSystem([...forNative, 'cmake']);
   for (const sanitizer of sanitizers) {
     const build = join(root, 'build-native', sanitizer.replace(',', '-'));
     step(`building native_check with ${sanitizer}`, () => {

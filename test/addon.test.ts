@@ -2,19 +2,32 @@
  * The addon's own checks, called past lib/: a length or a type that is wrong must never reach a kernel, whatever the
  * TypeScript in front of it does.
  */
+import { SigmaError } from 'sigmatune';
 import t from 'tap';
-import { addon } from './addon.js';
+import { addon, call } from './addon.js';
 import { rejectsSigma, throwsSigma } from './helpers.js';
-
-function call(name: string, ...args: unknown[]): unknown {
-  const method = addon[name];
-  if (!method) throw new Error(`no ${name}`);
-  return method(...args);
-}
 
 const single = (size: number): Float32Array => new Float32Array(size);
 const double = (size: number): Float64Array => new Float64Array(size);
 const pattern = call('pattern', Int32Array.of(0, 1, 2), Int32Array.of(0, 1));
+
+t.test('an error has the class of the object that was called, and the name of the function that called', async (t) => {
+  class Own extends SigmaError {}
+  const failure = (self: unknown): unknown => {
+    try {
+      addon['gemm']?.call(self, 'matmul', single(1), single(1), single(1), 2, 2, 2, false, false);
+    } catch (error) {
+      return error;
+    }
+    return undefined;
+  };
+  const own = failure(Object.create(addon, { SigmaError: { value: Own } }));
+  t.ok(own instanceof Own);
+  t.match(own, { op: 'matmul', code: 'INVALID_ARGUMENT', message: /^matmul: a: / });
+  for (const self of [undefined, null, 5, {}, addon]) {
+    t.match(failure(self), { name: 'Error', code: 'INVALID_ARGUMENT', message: /^a: / }, 'a plain error without one');
+  }
+});
 
 t.test('patterns', async (t) => {
   const structures: [string, number[], number[]][] = [

@@ -1,7 +1,9 @@
 /** Every reason for which CUDA cannot be used, each in a process of its own: in words, with what was tried, in silence. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { DeviceStatus } from 'sigmatune';
 import t from 'tap';
 import { runScript, withEnvironment } from './process.js';
@@ -53,6 +55,18 @@ const cases: readonly Case[] = [
     code: 'LOAD_FAILED',
     says: [noLibrary],
     searched: noLibrary,
+  },
+  {
+    what: 'a library by a relative path, which another folder might answer to',
+    environment: { SIGMATUNE_CUDA_LIBRARY: 'build-cuda/libsigmatune_cuda.so' },
+    code: 'LOAD_FAILED',
+    says: ['SIGMATUNE_CUDA_LIBRARY: expected an absolute path', 'build-cuda'],
+  },
+  {
+    what: 'a folder of libraries by a relative path',
+    environment: { SIGMATUNE_CUDA_LIBRARY: missing, SIGMATUNE_CUDA_PATH: '.' },
+    code: 'LOAD_FAILED',
+    says: ["SIGMATUNE_CUDA_PATH: expected an absolute path, got '.'"],
   },
   {
     what: 'a library of something else',
@@ -117,3 +131,73 @@ for (const { what, environment, code, says, searched } of simulation ? [...cases
     t.ok(milliseconds < 1000, `found out in ${milliseconds} ms`);
   });
 }
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** A script in a process of its own, which has the package's module as `sigma`. */
+function runModule(script: string, from: string, environment: Readonly<Record<string, string>>, ...flags: string[]) {
+  const module = JSON.stringify(join(from, 'dist', 'index.js'));
+  const code = `import fs from 'node:fs';\nconst sigma = await import(${module});\n${script}`;
+  // Without the test runner's loaders, which it sets for each child: the permission model forbids what they do.
+  const command = [
+    '-u',
+    'NODE_OPTIONS',
+    process.execPath,
+    ...flags,
+    '--input-type=module',
+    '--no-warnings',
+    '-e',
+    code,
+  ];
+  const env = { ...process.env, SIGMATUNE_CUDA: 'auto', ...environment };
+  const { status, stdout, stderr } = spawnSync('env', command, { cwd: root, env, encoding: 'utf8' });
+  return { status, stderr, said: stdout.trim() };
+}
+
+t.test('never throws, even where the working directory is gone', async (t) => {
+  const gone = join(folder, 'gone');
+  mkdirSync(gone);
+  const script = `process.chdir(${JSON.stringify(gone)});
+    fs.rmdirSync(${JSON.stringify(gone)}); console.log(sigma.cudaStatus().code);`;
+  for (const [library, code] of [
+    ['x.so', 'LOAD_FAILED'],
+    [missing, 'NOT_BUILT'],
+  ] as const) {
+    mkdirSync(gone, { recursive: true });
+    const outcome = runModule(script, root, { SIGMATUNE_CUDA_LIBRARY: library });
+    t.same(outcome, { status: 0, stderr: '', said: code });
+  }
+});
+
+t.test("never throws, even where Node's permission model forbids to look", async (t) => {
+  const name = process.allowedNodeEnvironmentFlags.has('--permission') ? '--permission' : '--experimental-permission';
+  const readable = [join(root, '*'), '/etc/alpine-release']; // the second is what node-gyp-build looks for
+  const flags = [name, '--allow-addons', ...readable.map((path) => `--allow-fs-read=${path}`)];
+  const outcome = runModule(
+    'console.log(sigma.cudaStatus().available);',
+    root,
+    { SIGMATUNE_CUDA_LIBRARY: missing },
+    ...flags,
+  );
+  t.same(outcome, { status: 0, stderr: '', said: 'false' });
+});
+
+t.test('the advice fits an installed package, which has no scripts', async (t) => {
+  const installed = join(folder, 'installed');
+  mkdirSync(installed);
+  for (const name of ['dist', 'package.json']) cpSync(join(root, name), join(installed, name), { recursive: true });
+  symlinkSync(join(root, 'node_modules'), join(installed, 'node_modules'));
+  const addon = process.env['SIGMATUNE_ADDON'] ?? join(root, 'build', 'Release', 'sigmatune.node');
+  const script = 'console.log(sigma.cudaStatus().code, sigma.cudaStatus().detail);';
+  const { said } = runModule(script, installed, { SIGMATUNE_ADDON: addon, SIGMATUNE_CUDA_LIBRARY: '' });
+  t.match(said, /^NOT_BUILT .*docs\/cuda\.md.*SIGMATUNE_CUDA_LIBRARY/);
+  t.notMatch(said, /npm run/);
+});
+
+t.test('SIGMATUNE_ADDON takes an absolute path only', async (t) => {
+  for (const path of ['build/Release/sigmatune.node', 'node-gyp-build']) {
+    const { status, stderr } = runModule('', root, { SIGMATUNE_ADDON: path });
+    t.equal(status, 1, path);
+    t.match(stderr, `SIGMATUNE_ADDON: expected an absolute path, got '${path}'`);
+  }
+});

@@ -1,6 +1,8 @@
 /** The documentation's code is the code that runs, its tables name every option, and its counts are those of the tests. */
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SigmaError, siva, svft, tensor, vectorFit } from 'sigmatune';
 import t from 'tap';
@@ -57,18 +59,52 @@ t.test('the counts are those of the file that is tested', async (t) => {
   t.equal(run('--input-type=module', '-e', code), read('docs/parameter-counts.md'), 'docs/parameter-counts.md');
 });
 
+const pages = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'CHANGELOG.md',
+  ...readdirSync(new URL('docs', root)).map((name) => `docs/${name}`),
+].filter((name) => name.endsWith('.md'));
+
+/** The files that a page links to. */
+function linkedFiles(page: string): string[] {
+  const links = [...read(page).matchAll(/\]\((?!https?:)([^)#]*)(#[^)]*)?\)/g)].map(([, target = '']) => target);
+  return links.filter((target) => target !== '').map((target) => join(page, '..', target));
+}
+
 t.test('every link between the pages leads somewhere', async (t) => {
-  const pages = [
-    'README.md',
-    'CONTRIBUTING.md',
-    'CHANGELOG.md',
-    ...readdirSync(new URL('docs', root)).map((name) => `docs/${name}`),
-  ];
-  for (const page of pages.filter((name) => name.endsWith('.md'))) {
-    for (const [, target = ''] of read(page).matchAll(/\]\((?!https?:)([^)#]*)(#[^)]*)?\)/g)) {
-      if (target === '') continue;
-      const url = new URL(target, new URL(page, root));
-      t.doesNotThrow(() => readFileSync(url), `${page}: ${target}`);
+  for (const page of pages) {
+    for (const target of linkedFiles(page)) t.doesNotThrow(() => read(target), `${page}: ${target}`);
+  }
+});
+
+t.test('every link leads somewhere in the published package, too', async (t) => {
+  const npm = ['pack', '--dry-run', '--json', '--ignore-scripts'];
+  const [packed] = JSON.parse(execFileSync('npm', npm, { cwd: fileURLToPath(root), encoding: 'utf8', stdio: 'pipe' }));
+  const files = packed.files.map(({ path }: { path: string }) => path);
+  for (const page of pages.filter((name) => files.includes(name))) {
+    for (const target of linkedFiles(page)) t.ok(files.includes(target), `${page}: ${target}`);
+  }
+});
+
+t.test('the examples of README run as they stand, whatever kind of module the folder has', async (t) => {
+  const [first = '', ...others] = [...read('README.md').matchAll(/```js\n([\s\S]*?)```/g)].map(([, code = '']) => code);
+  t.equal(others.length, 1, 'one example, and one that goes on with it');
+  const whole = first.replace(/\}\);\s*$/, `${others.join('\n')}});\n`);
+  t.not(whole, first);
+  const folder = mkdtempSync(join(tmpdir(), 'sigmatune-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  mkdirSync(join(folder, 'node_modules'));
+  symlinkSync(fileURLToPath(root), join(folder, 'node_modules', 'sigmatune'));
+  for (const type of ['commonjs', 'module', undefined]) {
+    writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'user', type }));
+    for (const [name, code] of Object.entries({ 'first.js': first, 'whole.js': whole, 'first.mjs': first })) {
+      writeFileSync(join(folder, name), code);
+      t.doesNotThrow(
+        // Without the test runner's loaders, which make modules of everything.
+        () => execFileSync('env', ['-u', 'NODE_OPTIONS', process.execPath, name], { cwd: folder, stdio: 'pipe' }),
+        `${name} in a folder of type ${type}`,
+      );
     }
   }
 });

@@ -5,6 +5,7 @@ import { dtypes, layerShapes, oneOfEach, tolerances } from './cases.js';
 import {
   assertClose,
   assertSameBits,
+  at,
   disposeAll,
   disposeSvd,
   expectNoLeak,
@@ -218,4 +219,79 @@ t.test('factors and weights at the ends of the range', async (t) => {
   await rejectsSigma(t, () => svft(broken, { factors }), 'NON_FINITE', 'a weight with NaN', 'weight');
   disposeSvd(factors);
   disposeAll(broken, whole);
+});
+
+/** The same factors with other numbers in some of their parts. */
+function altered(factors: Svd, parts: Partial<Record<keyof Svd, (value: number, i: number) => number>>): Svd {
+  const change = (name: keyof Svd) => {
+    const { shape, dtype } = factors[name];
+    return real(snapshot(factors[name]).map(parts[name] ?? ((value) => value)), shape, dtype);
+  };
+  return { u: change('u'), s: change('s'), vt: change('vt') };
+}
+
+t.test('factors are judged on both sides of the weight', async (t) => {
+  const given = { u: real([1, 0, 0, 1, 5, 0, 0, 7], [4, 2], 'float32'), s: real([3, 2], [2], 'float32') };
+  const factors = { ...given, vt: real([1, 0, 0, 1], [2, 2], 'float32') };
+  const weight = real([3, 0, 0, 2, 0, 0, 0, 0], [4, 2], 'float32');
+  await rejectsSigma(
+    t,
+    () => vectorFit(weight, { factors }),
+    'BASE_MISMATCH',
+    'U beside the columns of W',
+    'options.factors',
+  );
+  disposeAll(weight);
+  disposeSvd(factors);
+
+  for (const dtype of dtypes) {
+    for (const shape of [tall, item(layerShapes, 2)]) {
+      using on = await bench(shape, dtype);
+      const q = on.factors.s.size;
+      const columns = shape.in;
+      const swap = (i: number, width: number) => (i % width === 0 ? 1 : i % width === 1 ? -1 : 0);
+      const u = snapshot(on.factors.u);
+      const vt = snapshot(on.factors.vt);
+      const s = snapshot(on.factors.s);
+      const exchanged = {
+        u: (_: number, i: number) => at(u, i + swap(i, q)),
+        s: (_: number, i: number) => at(s, i + swap(i, q)),
+        vt: (value: number, i: number) =>
+          i < columns ? at(vt, i + columns) : i < 2 * columns ? at(vt, i - columns) : value,
+      };
+      const cases = [
+        ['an entry of U is off by 0.05', { u: (value: number, i: number) => (i === 3 ? value + 0.05 : value) }],
+        ['an entry of Vᵀ is off by 0.05', { vt: (value: number, i: number) => (i === 3 ? value + 0.05 : value) }],
+        ['U is 1 % longer, σ shorter', { u: (value: number) => value * 1.01, s: (value: number) => value / 1.01 }],
+        ['the first two triples are exchanged', exchanged],
+        [
+          'a σ and its u are negative',
+          {
+            u: (value: number, i: number) => (i % q === q - 1 ? -value : value),
+            s: (value: number, i: number) => (i === q - 1 ? -value : value),
+          },
+        ],
+      ] as const;
+      for (const [label, parts] of cases) {
+        const wrong = altered(on.factors, parts);
+        for (const family of oneOfEach) {
+          const make = () => family.make(on.weight, { factors: wrong });
+          await rejectsSigma(
+            t,
+            make,
+            'BASE_MISMATCH',
+            `${family.name}, ${shape.name}, ${dtype}: ${label}`,
+            'options.factors',
+          );
+        }
+        disposeSvd(wrong);
+      }
+      for (const name of ['u', 's', 'vt'] as const) {
+        const broken = altered(on.factors, { [name]: (value: number, i: number) => (i === 1 ? Number.NaN : value) });
+        const make = () => svft(on.weight, { factors: broken });
+        await rejectsSigma(t, make, 'NON_FINITE', `NaN in ${name}, ${dtype}`, `options.factors.${name}`, 'NaN');
+        disposeSvd(broken);
+      }
+    }
+  }
 });

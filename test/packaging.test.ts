@@ -54,7 +54,7 @@ t.test('the packed package works with nothing but Node', { timeout: ten }, async
   await t.test('the tarball holds what is meant, no more', async (t) => {
     const files = tarballs.find(({ name }) => name === 'sigmatune')?.files.map(({ path }) => path) ?? [];
     const meant =
-      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|binding\.gyp|docs\/[\w-]+\.(md|svg)|dist\/.*\.(js|js\.map|d\.ts)|bench\/(cli|usage|(cases|commands|gate|measure|record|report|stats)\/[\w-]+)\.(js|css)|native\/.*\.(h|cc|inc|cu|cuh)|prebuilds\/[\w-]+\/sigmatune\.\w+\.node)$/;
+      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|CONTRIBUTING\.md|examples\/[\w-]+\.js|examples\/quickstart\/train\.js|bench\/results\/gpu\/README\.md|binding\.gyp|docs\/[\w-]+\.(md|svg)|dist\/.*\.(js|js\.map|d\.ts)|bench\/(cli|usage|(cases|commands|gate|measure|record|report|stats)\/[\w-]+)\.(js|css)|native\/(.*\.(h|cc|inc|cu|cuh)|openblas\.mjs)|prebuilds\/[\w-]+\/sigmatune\.\w+\.node)$/;
     t.same(
       files.filter((path) => !meant.test(path)),
       [],
@@ -66,6 +66,7 @@ t.test('the packed package works with nothing but Node', { timeout: ten }, async
       'dist/index.js',
       'dist/index.d.ts',
       'native/contract/backend.h',
+      'native/openblas.mjs',
       'binding.gyp',
     ]) {
       t.ok(files.includes(needed), needed);
@@ -94,6 +95,12 @@ t.test('the packed package works with nothing but Node', { timeout: ten }, async
     const { status, stdout, stderr } = node([file], user, env);
     t.same({ status, stdout, stderr }, { status: 0, stdout: '3.000000000000 2.000000000000\n', stderr: '' }, file);
   }
+
+  writeFileSync(
+    join(user, 'status.mjs'),
+    `import { cudaStatus } from 'sigmatune';\nconsole.log(cudaStatus().code, /npm run/.test(cudaStatus().detail));`,
+  );
+  t.equal(node(['status.mjs'], user, env).stdout, 'NOT_BUILT false\n', 'no advice to run a script that is not there');
 
   const program = join('node_modules', 'sigmatune', 'bench', 'cli.js');
   const benched = node(

@@ -23,7 +23,7 @@ import {
   zeros,
 } from 'sigmatune';
 import t from 'tap';
-import { addon } from './addon.js';
+import { addon, call } from './addon.js';
 import { dtypes, families } from './cases.js';
 import {
   assertSameBits,
@@ -39,12 +39,6 @@ import {
 import { bench, disposeLayer, makeLayer, perturb } from './layer.js';
 
 const line = 64;
-
-function call(name: string, ...args: unknown[]): unknown {
-  const method = addon[name];
-  if (!method) throw new Error(`no ${name}`);
-  return method(...args);
-}
 
 /** Takes what lies ready for a result of so many bytes. */
 function free(bytes: number): ArrayBuffer | undefined {
@@ -370,7 +364,7 @@ t.test('a getter that disposes an operand in the middle of a call', { skip: cpuO
 async function poisoned<T>(body: () => Promise<T>): Promise<{ made: T; taken: number }> {
   const { takeBuffer } = addon;
   let taken = 0;
-  addon['takeBuffer'] = (size) => {
+  addon['takeBuffer'] = (_op, size) => {
     const buffer = new ArrayBuffer(size as number);
     new Uint8Array(buffer).fill(255);
     taken++;

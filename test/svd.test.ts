@@ -69,14 +69,13 @@ function checkSvd(
   t.ok(error <= accuracy.sigma * (at(truth, 0) || 1), `${label}: σ is off by ${error / (at(truth, 0) || 1)} · σ₁`);
 }
 
+/** Entries of u within a part of 1/2048 of the largest magnitude count as equal to it. */
 function obeysSignRule(u: Matrix): boolean {
   for (let j = 0; j < u.columns; j++) {
-    let best = at(u.data, j);
-    for (let i = 1; i < u.rows; i++) {
-      const value = at(u.data, i * u.columns + j);
-      if (Math.abs(value) > Math.abs(best)) best = value;
-    }
-    if (!(best > 0)) return false;
+    const column = Array.from({ length: u.rows }, (_, i) => at(u.data, i * u.columns + j));
+    const least = column.reduce((most, value) => Math.max(most, Math.abs(value)), 0) * (1 - 1 / 2048);
+    const first = column.find((value) => Math.abs(value) >= least);
+    if (first === undefined || !(first > 0)) return false;
   }
   return true;
 }
@@ -458,6 +457,184 @@ t.test('what is hard on a probe is solved all the same', async (t) => {
   const large = real(new Float32Array(4).fill(3.4e38), [2, 2], 'float32');
   await rejectsSigma(t, () => svd(large), 'NOT_CONVERGED', 'σ beyond float32', 'a', 'too large');
   large.dispose();
+});
+
+const namedDrivers = cpuOnly ? (['auto'] as const) : (['auto', 'gesdd', 'gesvd'] as const);
+
+t.test('a long matrix of similar numbers is as accurate as a short one', async (t) => {
+  for (const [m, n] of [
+    [40000, 5],
+    [5, 40000],
+    [30000, 2],
+    [20000, 1],
+    [9000, 40],
+    [70, 20000],
+  ] as const) {
+    for (const dtype of dtypes) {
+      const numbers = seeded(m + n).normals(m * n, 1e-3);
+      for (const [kind, value] of [
+        ['around 1', (i: number) => 1 + at(numbers, i)],
+        ['constant columns', (i: number) => 0.1 * (1 + (i % n))],
+      ] as const) {
+        const a = real(
+          Float64Array.from(numbers, (_, i) => value(i)),
+          [m, n],
+          dtype,
+        );
+        for (const driver of namedDrivers) {
+          const result = await svd(a, { driver });
+          checkLong(t, snapshot(a), result, m, n, dtype, `${kind}, ${m} × ${n}, ${dtype}, ${driver}`);
+          disposeSvd(result);
+        }
+        a.dispose();
+      }
+    }
+  }
+});
+
+/** What `svd` promises, for a matrix of which only one side is long: sums in blocks, as no sum may run over all of it. */
+function checkLong(
+  t: Check,
+  a: Float64Array,
+  { u, s, vt }: Svd,
+  m: number,
+  n: number,
+  dtype: Real,
+  label: string,
+): void {
+  const { residual, orthogonality, sigma } = svdAccuracy[dtype];
+  const r = Math.min(m, n);
+  const [left, values, right] = [snapshot(u), snapshot(s), snapshot(vt)];
+  const blocked = (count: number, term: (i: number) => number): number => {
+    let sum = 0;
+    for (let begin = 0; begin < count; begin += 256) {
+      let part = 0;
+      for (let i = begin; i < Math.min(count, begin + 256); i++) part += term(i);
+      sum += part;
+    }
+    return sum;
+  };
+  const off = (p: number): number => {
+    const [i, j] = [Math.floor(p / n), p % n];
+    let value = -at(a, p);
+    for (let k = 0; k < r; k++) value += at(left, i * r + k) * at(values, k) * at(right, k * n + j);
+    return value ** 2;
+  };
+  const size = Math.sqrt(blocked(m * n, (p) => at(a, p) ** 2));
+  const wrong = Math.sqrt(blocked(m * n, off)) / size;
+  t.ok(wrong <= residual, `${label}: ‖A − U S Vᵀ‖/‖A‖ is ${wrong}`);
+  const total = Math.sqrt(blocked(r, (k) => at(values, k) ** 2)) / size - 1;
+  t.ok(Math.abs(total) <= sigma, `${label}: ‖σ‖ is off by ${total}`);
+  let worst = 0;
+  for (let k = 0; k < r; k++) {
+    for (let l = k; l < r; l++) {
+      const inU = blocked(m, (i) => at(left, i * r + k) * at(left, i * r + l)) - Number(k === l);
+      const inV = blocked(n, (j) => at(right, k * n + j) * at(right, l * n + j)) - Number(k === l);
+      worst = Math.max(worst, Math.abs(inU), Math.abs(inV));
+    }
+  }
+  t.ok(worst <= orthogonality, `${label}: max|UᵀU − I|, |VᵀV − I| is ${worst}`);
+}
+
+t.test('a driver asked for by name is scaled and checked like auto', async (t) => {
+  for (const driver of namedDrivers) {
+    for (const [numbers, dtype] of [
+      [[3e38, 3e38, 3e38, -3e38], 'float32'],
+      [[1.5e308, 1.5e308, 1.5e308, -1.5e308], 'float64'],
+    ] as const) {
+      const beyond = real(numbers, [2, 2], dtype);
+      await rejectsSigma(
+        t,
+        () => svd(beyond, { driver }),
+        'NOT_CONVERGED',
+        `${driver}, ${dtype}: σ beyond the type`,
+        'a',
+      );
+      beyond.dispose();
+    }
+    for (const [scale, dtype] of [
+      [1e37, 'float32'],
+      [1e-37, 'float32'],
+      [1e-40, 'float32'],
+      [1e306, 'float64'],
+      [1e-306, 'float64'],
+      [1e-310, 'float64'],
+    ] as const) {
+      for (const [m, n] of [
+        [2, 2],
+        [30, 31],
+        [600, 3],
+      ] as const) {
+        // Rank one, of entries scale / √(m n): its only singular value is `scale`, up to its own digits.
+        const a = real(new Float64Array(m * n).fill(scale / Math.sqrt(m * n)), [m, n], dtype);
+        const result = await svd(a, { driver });
+        const least = dtype === 'float32' ? 2 ** -149 : 2 ** -1074;
+        const error = Math.abs(at(snapshot(result.s), 0) - scale);
+        t.ok(
+          error <= 2e-6 * scale + m * n * least,
+          `${driver}, ${m} × ${n} of σ = ${scale}, ${dtype}: off by ${error}`,
+        );
+        t.ok(snapshot(result.u).every(Number.isFinite) && snapshot(result.vt).every(Number.isFinite), 'finite vectors');
+        disposeSvd(result);
+        a.dispose();
+      }
+    }
+  }
+});
+
+t.test('rounding does not decide the sign where the largest entries are equal', async (t) => {
+  // Second differences: u's entries are sin(i k π / (n + 1)), of which several are the largest.
+  const n = 20;
+  const differences = build(n, n, (i, j) => (i === j ? 2 : Math.abs(i - j) === 1 ? -1 : 0));
+  const signs: string[] = [];
+  for (const dtype of dtypes) {
+    for (const driver of namedDrivers) {
+      const a = real(differences.data, [n, n], dtype);
+      const result = await svd(a, { driver });
+      const u = matrix(n, n, snapshot(result.u));
+      for (let j = 0; j < n; j++) {
+        const column = Array.from({ length: n }, (_, i) => at(u.data, i * n + j));
+        const largest = Math.max(...column.map(Math.abs));
+        const first = column.find((value) => Math.abs(value) >= largest * (1 - 1e-4)) ?? 0;
+        t.ok(first > 0, `${dtype}, ${driver}: the first of the equal largest entries of column ${j}`);
+      }
+      signs.push(u.data.map(Math.sign).slice(0, n).join());
+      disposeSvd(result);
+      a.dispose();
+    }
+  }
+  t.equal(new Set(signs).size, 1, 'types and drivers agree');
+});
+
+t.test('a stack of many small matrices leaves the event loop free between slices', async (t) => {
+  const stack = real(new Float64Array(20000).fill(2), [20000, 1, 1], 'float32');
+  let reports = 0;
+  const result = await svd(stack, { onProgress: () => reports++ });
+  t.ok(cpuOnly || reports >= 20000 / 256, `${reports} native calls, each prepared in a turn of its own`);
+  t.ok(
+    snapshot(result.s).every((value) => value === 2),
+    'all of them are right',
+  );
+  disposeSvd(result);
+  stack.dispose();
+});
+
+t.test('a large matrix is copied in slices', async (t) => {
+  const a = gaussian(seeded(5), [1100, 1000], 'float32');
+  let turns = 0;
+  let waiting = true;
+  const count = (): void => {
+    turns++;
+    if (waiting) setImmediate(count);
+  };
+  setImmediate(count);
+  const promise = svd(a, { rank: 1 });
+  a.dispose();
+  const result = await promise;
+  waiting = false;
+  t.ok(turns > 2, 'the event loop turns meanwhile');
+  t.equal(result.s.size, 1, 'a tensor that is disposed meanwhile is decomposed');
+  disposeSvd(result);
 });
 
 t.test('a list of which one matrix cannot be', async (t) => {

@@ -66,6 +66,65 @@ t.test('returns structures', async (t) => {
   });
 });
 
+t.test('finds what is returned under any key', async (t) => {
+  class Batch extends Map<string, unknown> {
+    readonly loss: Tensor;
+    constructor(loss: Tensor) {
+      super([['key', { deep: zeros([1]) }]]);
+      this.loss = loss;
+    }
+  }
+  const hidden = Symbol('hidden');
+  const ways: Record<string, () => [unknown, (result: never) => Tensor]> = {
+    'a symbol': () => [{ [hidden]: zeros([1]) }, (result: { [hidden]: Tensor }) => result[hidden]],
+    'a key that is not enumerable': () => [
+      Object.defineProperty({}, 'y', { value: zeros([1]) }),
+      (result: { y: Tensor }) => result.y,
+    ],
+    'an own getter': () => {
+      const y = zeros([1]);
+      return [Object.defineProperty({}, 'y', { get: () => y, enumerable: true }), (result: { y: Tensor }) => result.y];
+    },
+    'a key of an array beside its elements': () => [
+      Object.assign([1, 2], { y: zeros([1]) }),
+      (result: { y: Tensor }) => result.y,
+    ],
+    'a property of a function': () => [Object.assign(() => 1, { y: zeros([1]) }), (result: { y: Tensor }) => result.y],
+    'a field of a map': () => [new Batch(zeros([1])), (result: Batch) => result.loss],
+    'a key of a map': () => [new Map([[zeros([1]), 1]]), (result: Map<Tensor, number>) => item([...result.keys()], 0)],
+    'an object without a prototype': () => [
+      Object.assign(Object.create(null), { y: zeros([1]) }),
+      (result: { y: Tensor }) => result.y,
+    ],
+  };
+  for (const [name, make] of Object.entries(ways)) {
+    await expectNoLeak(t, name, () => {
+      let look: (result: never) => Tensor = () => t.fail('not run') as never;
+      const result = tidy(() => {
+        const [made, find] = make();
+        look = find;
+        zeros([3]);
+        return made;
+      });
+      t.notOk(look(result as never).disposed, name);
+      look(result as never).dispose();
+      if (result instanceof Batch) (result.get('key') as { deep: Tensor }).deep.dispose();
+    });
+  }
+});
+
+t.test('refuses a promise anywhere in what is returned, and leaves nothing behind', async (t) => {
+  await expectNoLeak(t, 'promises', () => {
+    for (const wrap of [
+      (promise: unknown) => promise,
+      (promise: unknown) => ({ later: [promise] }),
+      (promise: unknown) => new Map([['later', promise]]),
+    ]) {
+      throwsSigma(t, () => tidy(() => wrap(zeros([2]).data())), 'INVALID_ARGUMENT', 'a promise', 'body', 'promise');
+    }
+  });
+});
+
 t.test('nests', async (t) => {
   await expectNoLeak(t, 'nested', () => {
     let inner: Tensor | undefined;

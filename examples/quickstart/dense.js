@@ -1,5 +1,5 @@
 // @ts-check
-import { matmul, Tensor } from 'sigmatune';
+import { matmul, Tensor, tensor } from 'sigmatune';
 
 /** @typedef {import('./network.js').Layer} Layer */
 /** @typedef {import('./network.js').Matrix} Matrix */
@@ -55,12 +55,12 @@ export function accumulate(parameter, grad) {
 }
 
 /**
- * An ordinary linear layer, all of it trainable: y = x Wᵀ + b.
+ * A linear layer whose weight and bias are trainable: y = x Wᵀ + b.
  * @implements {Layer}
  */
 export class Dense {
   /**
-   * Owns what it is given.
+   * Takes ownership of weight and bias.
    * @param {string} name
    * @param {Matrix} weight [out, in]
    * @param {Matrix} bias [out]
@@ -95,6 +95,10 @@ export class Dense {
       return options ? undefined : matmul(dy, this.weight);
     };
     return { y: this.apply(x), backward };
+  }
+
+  mergedWeight() {
+    return tensor(this.weight.dataSync(), this.weight.shape);
   }
 
   dispose() {

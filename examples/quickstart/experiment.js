@@ -1,10 +1,13 @@
 // @ts-check
+import { effectiveRank, svd } from 'sigmatune';
 import { Network } from './network.js';
 import { seeded } from './random.js';
+import { mean } from './table.js';
 import { accuracy, countSteps, train } from './train.js';
 
 /** @typedef {import('./methods.js').BaseLayer} BaseLayer */
 /** @typedef {import('./methods.js').Method} Method */
+/** @typedef {import('./network.js').Layer} Layer */
 /** @typedef {import('./mnist.js').Digits} Digits */
 /** @typedef {{ epochs: number; batchSize: number; weightDecay: number; warmup: number }} Recipe */
 /** @typedef {{ train: Digits; heldOut: Digits; test: Digits }} Task */
@@ -25,7 +28,7 @@ async function build(method, base, seed) {
 
 /**
  * Tries every learning rate of the method with a whole run each, and takes the one that is best on the held-out split.
- * If that is the last of its grid the grid is widened, the same for every method, so that the choice has neighbours.
+ * If it is the first or last of its grid, the grid is widened, for every method alike, so that the choice has neighbours.
  * @param {Method} method
  * @param {readonly BaseLayer[]} base
  * @param {Task} task
@@ -51,13 +54,13 @@ export async function chooseRate(method, base, task, { recipe, seed, progress })
 }
 
 /**
- * The most accurate, the smaller rate where two are equal.
+ * The most accurate trial; of two equal ones that with the smaller rate.
  * @param {{ lr: number; accuracy: number }[]} tried
  */
 const best = (tried) => tried.reduce((top, next) => (next.accuracy > top.accuracy ? next : top));
 
 /**
- * One run that counts: its accuracy on the test images, on the way at `curveEpochs` and at the end.
+ * One reported run: its accuracy on the test images, after each of `curveEpochs` and at the end.
  * @param {Network} network
  * @param {Task} task
  * @param {{ recipe: Recipe; lr: number; seed: number; curveEpochs: readonly number[]; onStep: () => void }} options
@@ -76,8 +79,23 @@ function runOnce(network, task, { recipe, lr, seed, curveEpochs, onStep }) {
 }
 
 /**
- * The runs that are reported, one per method and seed; the first seed's give the training curves. The methods take
- * turns, so that whatever else the machine is doing meets all of them and their times compare.
+ * The effective rank of the layers' weights as they are now, on average.
+ * @param {readonly Layer[]} layers
+ */
+export async function meanEffectiveRank(layers) {
+  const ranks = [];
+  for (const layer of layers) {
+    const weight = layer.mergedWeight();
+    const { u, s, vt } = await svd(weight);
+    ranks.push(effectiveRank(s));
+    for (const part of [weight, u, s, vt]) part.dispose();
+  }
+  return mean(ranks);
+}
+
+/**
+ * The runs that are reported, one for each method and seed. The training curves are those of the first seed. The methods
+ * take turns, so that other load on the machine affects all of them alike.
  * @param {readonly { method: Method; lr: number }[]} choices
  * @param {readonly BaseLayer[]} base
  * @param {Task} task
@@ -86,6 +104,7 @@ function runOnce(network, task, { recipe, lr, seed, curveEpochs, onStep }) {
 export async function measure(choices, base, task, { recipe, seeds, curveEpochs, progress }) {
   const results = choices.map(() => ({
     accuracies: /** @type {number[]} */ ([]),
+    effectiveRanks: /** @type {number[]} */ ([]),
     curve: /** @type {{ step: number; accuracy: number }[]} */ ([]),
     seconds: /** @type {number[]} */ ([]),
     parameters: 0,
@@ -101,6 +120,7 @@ export async function measure(choices, base, task, { recipe, seeds, curveEpochs,
       result.seconds.push(...run.seconds);
       result.curve.push(...run.curve);
       result.parameters = network.parameterCount;
+      result.effectiveRanks.push(await meanEffectiveRank(network.layers));
       network.dispose();
     }
   }

@@ -71,6 +71,13 @@ export class Lora {
     return dx;
   }
 
+  mergedWeight() {
+    const merged = matmul(this.b, this.a);
+    scaleBy(merged, this.scale);
+    addScaled(merged, this.weight, 1);
+    return merged;
+  }
+
   dispose() {
     this.a.dispose();
     this.b.dispose();

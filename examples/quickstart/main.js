@@ -1,10 +1,10 @@
 // @ts-check
-// npm run quickstart: teach a network upright digits, turn the digits, and adapt it in every way the package knows.
+// npm run quickstart: trains a network on upright digits, rotates the digits, and adapts the network with every method.
 import { writeFile } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { memory, svd } from 'sigmatune';
 import { firstOfEach, strip } from './digits.js';
-import { chooseRate, measure } from './experiment.js';
+import { chooseRate, meanEffectiveRank, measure } from './experiment.js';
 import { count, duration, percent } from './format.js';
 import { full, methods } from './methods.js';
 import { createLayers, Network } from './network.js';
@@ -67,7 +67,7 @@ for (const method of methods) {
 }
 rateProgress.done();
 
-// 4. The runs that count, judged on the test images.
+// 4. The runs that are reported, judged on the test images.
 const runProgress = startProgress('Adapting', methods.length * reportedSeeds.length * stepsPerRun);
 const runs = await measure(choices, base, rotated, {
   recipe: adapt,
@@ -85,6 +85,7 @@ const rows = [
     name: 'No adaptation',
     family: 'none',
     accuracies: [unadapted],
+    effectiveRanks: [await meanEffectiveRank(layers)],
     parameters: 0,
     recovered: 0,
     msPerStep: null,
@@ -115,7 +116,7 @@ console.log(textTable(rows));
 console.log(`\n${headline}\n`);
 console.log(`${settings.reportFile} has the plots. Whole run: ${duration((performance.now() - started) / 1000)}.`);
 
-// Whoever disposes what it made leaves nothing behind.
+// All memory has been disposed: the counts are those of the start.
 pretrained.dispose();
 for (const { u, s, vt } of factors) for (const part of [u, s, vt]) part.dispose();
 const left = memory();

@@ -9,20 +9,20 @@ import { Lora } from './lora.js';
 /** @typedef {import('sigmatune').Svd<'float32'>} Factors */
 
 /**
- * One trained layer as every method finds it: its weight, its bias, and the weight's SVD, done once for all.
+ * A pretrained layer that every method starts from: its weight, its bias, and the weight's SVD, computed once.
  * @typedef {{ name: string; weight: Matrix; bias: Matrix; factors: Factors }} BaseLayer
  */
 
 /**
  * @typedef {object} Method
  * @property {string} name
- * @property {'control' | 'svft' | 'siva' | 'vectorfit'} family
+ * @property {'control' | 'svft' | 'siva' | 'ablation' | 'vectorfit'} family
  * @property {readonly number[]} rates learning rates to choose from, the same number for every method
  * @property {(base: BaseLayer, generator: Generator) => Layer | Promise<Layer>} adapt
  */
 
 /**
- * PEFT's LoRA with its usual α = 2r.
+ * LoRA with α = 2r, a common choice.
  * @param {number} r
  * @returns {Method['adapt']}
  */
@@ -78,8 +78,21 @@ export const methods = [
     rates: [2e-1, 5e-1, 1, 2, 5],
     adapt: ({ weight, ...options }) => siva(weight, { ...options, perc: 0.8 }),
   },
+  // The ablation of SiVA's paper: as many of the largest singular values instead.
   {
-    name: 'VectorFit',
+    name: 'SiVA 0.95 top',
+    family: 'ablation',
+    rates: [2e-1, 5e-1, 1, 2, 5],
+    adapt: ({ weight, ...options }) => siva(weight, { ...options, perc: 0.95, select: 'top' }),
+  },
+  {
+    name: 'SiVA 0.80 top',
+    family: 'ablation',
+    rates: [2e-1, 5e-1, 1, 2, 5],
+    adapt: ({ weight, ...options }) => siva(weight, { ...options, perc: 0.8, select: 'top' }),
+  },
+  {
+    name: 'VectorFit, no AVF',
     family: 'vectorfit',
     rates: [5e-2, 1e-1, 2e-1, 5e-1, 1],
     adapt: ({ weight, ...options }) => vectorFit(weight, options),

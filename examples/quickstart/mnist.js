@@ -64,7 +64,7 @@ export function pick(digits, indices) {
 }
 
 /**
- * Copies the images and labels numbered by `indices` into memory that is there already.
+ * Copies the images and labels numbered by `indices` into allocated memory.
  * @param {Digits} digits
  * @param {Int32Array} indices
  * @param {Float32Array} images

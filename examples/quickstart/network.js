@@ -15,11 +15,12 @@ import { uniform } from './random.js';
  */
 
 /**
- * What a network is made of. The package's AdaptedLinear is one; so are Dense and Lora of this example.
+ * A layer of a network: the package's AdaptedLinear, or Dense or Lora of this example.
  * @typedef {object} Layer
  * @property {readonly Parameter[]} parameters
  * @property {(x: Matrix) => import('sigmatune').Tensor} apply
  * @property {(x: Matrix) => Pass} forward
+ * @property {() => import('sigmatune').Tensor<'float32' | 'float64'>} mergedWeight the weight as it is now, in a new tensor
  * @property {() => void} dispose
  */
 
@@ -33,7 +34,7 @@ function relu(h) {
 }
 
 /**
- * The pull-back of relu, in place: no gradient where the unit was off.
+ * The pull-back of relu, in place: the gradient is 0 if the unit was off.
  * @param {Matrix} dh
  * @param {Matrix} h
  */
@@ -43,9 +44,9 @@ function reluBackward(dh, h) {
   for (let i = 0; i < gradient.length; i++) gradient[i] *= Number(values[i] > 0);
 }
 
-/** Layers with a ReLU between each two. It does not care which kind of layer they are. */
+/** Layers with a ReLU between each two. Any kind of layer will do. */
 export class Network {
-  /** @param {readonly Layer[]} layers owned from here on */
+  /** @param {readonly Layer[]} layers the network takes ownership of them */
   constructor(layers) {
     this.layers = layers;
   }
@@ -93,7 +94,7 @@ export class Network {
         dy = /** @type {Matrix} */ (passes[index]?.backward(dy));
         reluBackward(dy, /** @type {Matrix} */ (passes[index - 1]?.y));
       }
-      passes[0]?.backward(dy, { inputGrad: false }); // nobody needs the gradient of the images
+      passes[0]?.backward(dy, { inputGrad: false }); // the gradient of the images is not needed
     };
     return { logits: h, backward };
   }

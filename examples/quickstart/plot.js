@@ -8,7 +8,7 @@ import { mean } from './table.js';
 
 const WIDTH = 760;
 const HEIGHT = 440;
-/** @type {Box} where the data lies */
+/** @type {Box} the area of the data */
 const FRAME = { left: 70, top: 18, right: WIDTH - 44, bottom: HEIGHT - 58 };
 const FONT = 12;
 
@@ -20,7 +20,7 @@ export const escapeHtml = (text) =>
 const px = (value) => value.toFixed(1);
 
 /**
- * Average width of the report's sans-serif letters, on the safe side.
+ * Width of a text, from a generous average of the report's sans-serif letters.
  * @param {string} text
  */
 const textWidth = (text) => text.length * FONT * 0.58;
@@ -65,6 +65,7 @@ const MARKS = {
   control: 'M-5 -5H5V5H-5Z',
   svft: 'M-5.5 0A5.5 5.5 0 1 0 5.5 0A5.5 5.5 0 1 0 -5.5 0Z',
   siva: 'M0 -6.5L6 5H-6Z',
+  ablation: 'M0 6.5L6 -5H-6Z',
   vectorfit: 'M0 -7L6.5 0L0 7L-6.5 0Z',
 };
 
@@ -100,7 +101,7 @@ function overlap(a, b) {
 }
 
 /**
- * Gives each point the place for its label, right, left, above or below, that covers least of what is there already.
+ * Chooses a place for the label of each point (right, left, above or below) that covers the least of marks and labels.
  * @param {readonly { x: number; y: number; text: string }[]} points
  */
 function placeLabels(points) {
@@ -200,11 +201,11 @@ function spread(wanted, gap, limit) {
 }
 
 /**
- * Accuracy in the course of the first run, a line per method, named at its end.
+ * Accuracy during the first run, one line for each method, named at its end.
  * @param {readonly Entry[]} entries
  */
 export function curvePlot(entries) {
-  const frame = { ...FRAME, right: WIDTH - 160 }; // the names stand beside it
+  const frame = { ...FRAME, right: WIDTH - 160 }; // the names stand to the right
   const points = entries.flatMap(({ row }) => row.curve);
   const low = 10 * Math.floor(10 * Math.min(...points.map(({ accuracy }) => accuracy)));
   const high = 100;
@@ -217,7 +218,7 @@ export function curvePlot(entries) {
   const curves = entries.map(({ row, series }, index) => {
     const path = row.curve.map(({ step, accuracy }) => `${px(toX(step))} ${px(toY(100 * accuracy))}`).join('L');
     const leader = `M${px(frame.right + 3)} ${px(ends[index])}L${px(frame.right + 20)} ${px(labels[index])}`;
-    const dashed = row.family === 'control' ? ' dashed' : '';
+    const dashed = row.family === 'control' || row.family === 'ablation' ? ' dashed' : '';
     return `<path class="curve series-${series}${dashed}" d="M${path}"/>
 <path class="leader series-${series}" d="${leader}"/>
 ${mark({ row, series }, frame.right + 28, labels[index])}

@@ -8,7 +8,7 @@ import { columns } from './table.js';
 
 /**
  * @typedef {object} Report
- * @property {string} headline what came of it, in a sentence or two
+ * @property {string} headline the result in a few sentences
  * @property {readonly Row[]} rows
  * @property {{ upright: string; rotated: string }} strips images of the ten digits, as data URIs
  * @property {readonly string[]} notes how it was done
@@ -38,7 +38,7 @@ function ratesTable(rows) {
 }
 
 /**
- * One HTML file that needs nothing else, from no network.
+ * The report as one HTML file without external resources.
  * @param {Report} report
  */
 export async function renderReport({ headline, rows, strips, notes }) {
@@ -58,6 +58,7 @@ ${style}</style>
 <main>
 <h1>sigmatune quickstart</h1>
 <p>${escapeHtml(headline)}</p>
+<p class="cue">Tables and plots that are wider than the page scroll sideways.</p>
 
 <h2>The task</h2>
 <dl class="strips">
@@ -71,10 +72,10 @@ ${style}</style>
 ${resultTable(rows)}
 
 <h2>Accuracy against trainable parameters</h2>
-<figure>${parameterPlot(entries)}</figure>
+<figure class="scroll">${parameterPlot(entries)}</figure>
 
 <h2>Training curves</h2>
-<figure>${curvePlot(entries)}</figure>
+<figure class="scroll">${curvePlot(entries)}</figure>
 
 <h2>Learning rates</h2>
 <p>Accuracy (%) on the held-out split for every rate that was tried; the chosen one is framed.</p>

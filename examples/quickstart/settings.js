@@ -2,7 +2,9 @@
 
 /**
  * Every number of the experiment. All methods share `adapt`: the same data, steps, batch size and schedule. It is the
- * recipe of the SVFT paper's vision experiments (AdamW, 10 epochs, batches of 64, linear decay after 10 % warm-up).
+ * recipe of the SVFT paper's vision experiments (AdamW, 10 epochs, batches of 64, linear decay after 10 % warm-up), but
+ * for the weight decay: 0, as in the VectorFit paper, where the SVFT paper has 0.01. At these learning rates 0.01 would
+ * pull VectorFit's singular values, which are the pretrained ones, towards zero.
  */
 export const settings = {
   seed: 1,

@@ -7,7 +7,7 @@ import { mean } from './table.js';
 const familyNames = { svft: 'SVFT', siva: 'SiVA', vectorfit: 'VectorFit' };
 
 /**
- * What came of it, from the numbers themselves: for each family the variant that recovers most.
+ * The result in a few sentences, made from the numbers: for each family the variant that recovers most.
  * @param {readonly Row[]} rows no adaptation, full fine-tuning, then the others
  * @param {{ uprightAccuracy: number; degrees: number }} task
  */
@@ -37,16 +37,19 @@ export function notesOf({ adapt, reportedSeeds, shift, widths }, steps) {
       `of AdamW: ${adapt.epochs} epochs, batches of ${adapt.batchSize}, a linear schedule with ` +
       `${percent(adapt.warmup, 0)} warm-up, no weight decay. All three layers are adapted.`,
     `Each method’s learning rate is the best on ${count(heldOut)} other rotated training images, from a grid of ` +
-      'the same size for all, a run per rate; a grid is widened where its last rate wins. Test images choose nothing.',
+      'the same size for all, a run per rate; a grid is widened if its first or last rate wins. No choice uses the test images.',
     `Accuracy is the mean over ${reportedSeeds.length} orders of the data, ± the standard deviation, on all 10,000 ` +
       'rotated test images. Whiskers go from the worst run to the best; the curves are those of the first run.',
     'Gain recovered = (accuracy − no adaptation) / (full fine-tuning − no adaptation).',
-    'SVFT and SiVA leave the biases frozen, as LoRA does. VectorFit trains them beside the singular values; its ' +
-      'vector freezing is off, as it begins later than this short training ends. Full fine-tuning trains everything.',
-    'SiVA trains only the smallest singular values (perc is the share of the variance it leaves alone): the fewest ' +
-      'parameters, and the smallest gain. A smaller perc trains more of them.',
+    'Effective rank: the exponential of the entropy of the singular values, normalised to sum to 1, of each adapted ' +
+      'weight; the mean of the three weights and of the runs. SiVA’s paper expects accuracy to rise with it.',
+    'SVFT and SiVA keep the biases frozen, as LoRA does. VectorFit trains them with the singular values; its ' +
+      'adaptive vector freezing (AVF) is off, because it would start later than this short training ends. Full ' +
+      'fine-tuning trains everything.',
+    'SiVA trains only the smallest singular values; perc is the share of the variance that stays frozen. “SiVA … ' +
+      'top” trains as many of the largest singular values instead, the ablation of its paper.',
     'Milliseconds per step are the median of a whole training step: batch, forward, loss, backward, optimiser. An ' +
-      'adapter is one native call each way; full fine-tuning and LoRA are put together from matmul in the example. ' +
+      'adapter is one native call each way; the example builds full fine-tuning and LoRA from matmul. ' +
       'The SVD is done once and shared.',
   ];
 }

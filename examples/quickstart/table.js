@@ -3,11 +3,12 @@ import Table from 'cli-table3';
 import { count, duration, percent, rate } from './format.js';
 
 /**
- * One line of the result. Where a method has no training of its own, what belongs to the training is null.
+ * One line of the result. For a line without training the fields of the training are null.
  * @typedef {object} Row
  * @property {string} name
  * @property {'none' | import('./methods.js').Method['family']} family
  * @property {number[]} accuracies on the rotated test images, one per run
+ * @property {number[]} effectiveRanks mean effective rank of the weights after training, one per run
  * @property {number} parameters
  * @property {number} recovered share of full fine-tuning's gain
  * @property {number | null} msPerStep
@@ -52,6 +53,7 @@ export const columns = [
   { title: 'Test accuracy', text: accuracyText },
   { title: 'Trainable\nparameters', text: ({ parameters }) => count(parameters) },
   { title: 'Gain\nrecovered', text: ({ recovered, family }) => (family === 'none' ? '–' : percent(recovered)) },
+  { title: 'Effective\nrank', text: ({ effectiveRanks }) => mean(effectiveRanks).toFixed(1) },
   { title: 'ms per\nstep', text: ({ msPerStep }) => orDash(msPerStep, (ms) => ms.toFixed(2)) },
   { title: 'SVD,\nshared', text: ({ svdSeconds }) => orDash(svdSeconds, duration) },
   { title: 'Learning\nrate', text: ({ lr }) => orDash(lr, rate) },

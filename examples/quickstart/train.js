@@ -27,8 +27,8 @@ import { permutation, seeded } from './random.js';
 export const countSteps = ({ data, epochs, batchSize }) => epochs * Math.floor(data.labels.length / batchSize);
 
 /**
- * THE loop: how a training loop in JavaScript calls the package. Whatever the network is made of, a step is a forward
- * pass, a loss, its gradient back through the layers, and one step of the optimiser. Returns the seconds of each step.
+ * The training loop. For every kind of layer, a step is a forward pass, a loss, its gradient back through the layers, and
+ * one step of the optimiser. Returns the seconds of each step.
  * @param {Network} network
  * @param {TrainOptions} options
  */
@@ -39,7 +39,7 @@ export function train(network, options) {
   const optimizer = new AdamW(network.parameters, { lr, weightDecay });
   const generator = seeded(seed);
 
-  // One batch of memory serves all steps: the tensors look at it, nothing is copied.
+  // All steps use the memory of one batch: the tensors are views of it.
   const images = new Float32Array(batchSize * PIXELS);
   const labels = new Uint8Array(batchSize);
   const x = Tensor.wrap(images, [batchSize, PIXELS]);

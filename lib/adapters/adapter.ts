@@ -3,6 +3,7 @@ import { SigmaError } from '../errors.js';
 import { type Svd, thinSvd } from '../linalg/svd.js';
 import { native } from '../native.js';
 import { LayerParameter } from '../parameter.js';
+import { publish, uncloneable } from '../public-class.js';
 import { allocate, bytesPerElement, type Real, vectorType } from '../tensor/dtype.js';
 import { checkReal, copyOf, fromNumbers, output } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
@@ -24,8 +25,8 @@ export interface Blueprint {
   readonly rank: number;
   readonly bias: Term | undefined;
   /** The terms of the strategies that work on the factors: at least one. */
-  readonly factored?: Terms | undefined;
-  readonly lowrank?: Terms | undefined;
+  readonly factored: Terms | undefined;
+  readonly lowrank: Terms | undefined;
   /** The terms that W' is built from, asked for at each build. */
   readonly merge: () => Terms;
   /** The layer before it was adapted, and what is known of its singular values. */
@@ -37,8 +38,16 @@ export interface Blueprint {
   readonly owned: readonly Scoped[];
 }
 
+const described = { name: 'AdaptedLinear', instead: "the weight and the numbers of the layer's parameters" };
+const cloning = uncloneable(described);
+
 /** The one layer of all families. */
 export class Adapter implements AdaptedLinear {
+  static {
+    publish(Adapter, { ...described, isOwn: (value) => #routes in value, print: (layer) => layer.#print() });
+  }
+
+  readonly cloning = cloning;
   readonly family: string;
   readonly inFeatures: number;
   readonly outFeatures: number;
@@ -91,7 +100,7 @@ export class Adapter implements AdaptedLinear {
 
   get factors(): Svd {
     if (this.#factors === undefined) {
-      this.#factors = this.#blueprint.factors();
+      this.#factors = Object.freeze(this.#blueprint.factors());
       for (const tensor of Object.values(this.#factors)) keep(tensor);
     }
     return this.#factors;
@@ -143,7 +152,7 @@ export class Adapter implements AdaptedLinear {
         why: `base ${gemms.toFixed(2)} GEMMs: the layer is switched off`,
       };
     }
-    const steady = this.#load(tokens, true, false);
+    const steady = this.#load(op, tokens, true, false);
     const { strategy, gemms, savedBytes } = plan(steady);
     return { strategy, gemms, savedBytes, why: reason(steady) };
   }
@@ -192,6 +201,18 @@ export class Adapter implements AdaptedLinear {
     this.dispose();
   }
 
+  #print(): string {
+    const { u } = this.#terms;
+    const state = this.#disposed ? ', disposed' : this.#enabled ? '' : ', switched off';
+    const parameters = this.parameters.map(
+      ({ name, value, trainable }) => `${name} [${value.size}]${trainable ? '' : ' (frozen)'}`,
+    );
+    return (
+      `AdaptedLinear ${this.family} [${this.outFeatures}, ${this.inFeatures}] ${u.dtype} on ${u.device}${state}, ` +
+      `rank ${this.rank}, parameters: ${parameters.join(', ') || 'none'}`
+    );
+  }
+
   #checkAlive(op: string): void {
     if (this.#disposed) {
       throw new SigmaError('DISPOSED', op, 'this layer: expected a live one, got one that was disposed');
@@ -229,7 +250,7 @@ export class Adapter implements AdaptedLinear {
     ) {
       return last.plan;
     }
-    const found = plan(this.#load(tokens, training, built));
+    const found = plan(this.#load(op, tokens, training, built));
     this.#last = { tokens, training, built, trainsCore, plan: found };
     return found;
   }
@@ -238,7 +259,7 @@ export class Adapter implements AdaptedLinear {
     return this.#core.some(({ trainable }) => trainable);
   }
 
-  #load(tokens: number, training: boolean, built: boolean): PlanInput {
+  #load(op: string, tokens: number, training: boolean, built: boolean): PlanInput {
     const { inFeatures, outFeatures } = this;
     const { microBatches, borrowInputs, passBytes } = this.#saving;
     const rank = this.#terms.vt.shape[0] as number;
@@ -255,7 +276,7 @@ export class Adapter implements AdaptedLinear {
       built,
       choices,
       room: {
-        p: bytes * native.adapterSavedLength(rank, tokens),
+        p: bytes * native.adapterSavedLength(op, rank, tokens),
         x: bytes * tokens * inFeatures,
         borrowed: borrowInputs,
         most: passBytes,

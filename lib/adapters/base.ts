@@ -12,7 +12,7 @@ export interface Base {
   /** W0, while it can be reached. */
   readonly weight: () => Tensor<Real> | undefined;
   /** What stands for W0 afterwards, where the factors make it up. */
-  readonly original?: Terms | undefined;
+  readonly original: Terms | undefined;
   readonly bias: Tensor<Real> | undefined;
 }
 

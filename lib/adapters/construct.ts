@@ -9,15 +9,15 @@ import {
   reject,
 } from '../check.js';
 import { type Device, resolveDevice } from '../device.js';
-import { SigmaError } from '../errors.js';
+import { renamed, SigmaError } from '../errors.js';
 import { type Svd, thinSvd } from '../linalg/svd.js';
 import { LayerParameter } from '../parameter.js';
 import { type DType, type Real, vectorType } from '../tensor/dtype.js';
-import { checkReal, type Place, placed } from '../tensor/operand.js';
+import { anything, checkReal, type Place, placed } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { type MatrixShape, Tensor } from '../tensor/tensor.js';
 import { Adapter, type Blueprint } from './adapter.js';
-import { checkBelongs, readFactors, sliceFactors } from './factors.js';
+import { checkBelongs, checkFactors, readTriples, sliceFactors } from './factors.js';
 import type { Terms } from './operator.js';
 import { type Strategy, type StrategyOption, strategies } from './planner.js';
 import type { AdaptedLinear, AdapterOptions, SavingOptions } from './types.js';
@@ -108,7 +108,7 @@ export function family<O extends AdapterOptions>(
       return new Adapter(name.toLowerCase(), blueprint, saving);
     } catch (error) {
       for (const each of made) each.dispose();
-      throw error;
+      throw renamed(error, name);
     }
   };
 }
@@ -118,25 +118,27 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     made.push(keep(scoped));
     return scoped;
   };
+  const { name, signal } = options;
+  if (name !== undefined && (typeof name !== 'string' || name === ''))
+    reject(op, 'options.name', 'a non-empty string', name);
+  const strategy = checkChoice(op, 'options.strategy', options.strategy ?? 'auto', strategies);
+  // What may run the caller's code comes before the first tensor is looked at.
+  checkSignal(op, signal);
+  const wanted = options.factors === undefined ? undefined : readTriples(op, options.factors);
   const device = resolveDevice(op, options.device, Tensor.is(weight) ? weight.device : 'cpu');
-  const base = checkReal(op, 'weight', weight, { shape: [null, null], half: device });
+  const base = checkReal(op, 'weight', weight, { ...anything, shape: [null, null], half: device });
   // Where a device is asked for, what lies elsewhere is copied there; else all has to lie with the weight.
-  const expected = options.device === undefined ? { device } : {};
+  const where = options.device === undefined ? device : undefined;
   const here = (tensor: Tensor<Real>) => own(tensor.on(op, device));
   const [outFeatures, inFeatures] = base.shape as MatrixShape;
   const thin = Math.min(outFeatures, inFeatures);
   const { dtype } = base;
   const vectors = vectorType(dtype);
-  const { name, signal } = options;
-  if (name !== undefined && (typeof name !== 'string' || name === ''))
-    reject(op, 'options.name', 'a non-empty string', name);
-  checkSignal(op, signal);
-  const strategy = checkChoice(op, 'options.strategy', options.strategy ?? 'auto', strategies);
   const bias =
     options.bias === undefined
       ? undefined
-      : checkReal(op, 'options.bias', options.bias, { shape: [outFeatures], dtype: vectors, ...expected });
-  const given = options.factors === undefined ? undefined : readFactors(op, options.factors, base, device, expected);
+      : checkReal(op, 'options.bias', options.bias, { shape: [outFeatures], dtype: vectors, device: where });
+  const given = wanted && checkFactors(op, wanted, base, device, where);
   // The caller may dispose the weight while the decomposition runs; this handle keeps its memory until then.
   const kept = here(base);
   return {
@@ -192,11 +194,9 @@ export function mergeOnBase(site: Site, factored: Terms, sigma: Tensor<Real>): (
   return () => {
     const base = site.borrowedWeight();
     if (base === undefined) return factored;
-    if (onBase === undefined) {
-      const { diagonal, ...others } = factored;
-      // A diagonal that is σ itself is in the base already; one that is trained adds what it has moved by.
-      onBase = diagonal === sigma ? { ...others, base } : { ...factored, base, origin: sigma };
-    }
+    // A diagonal that is σ itself is in the base already; one that is trained adds what it has moved by.
+    const { diagonal } = factored;
+    onBase ??= diagonal === sigma ? { ...factored, base, diagonal: undefined } : { ...factored, base, origin: sigma };
     return onBase;
   };
 }

@@ -1,4 +1,13 @@
-import { checkBoolean, checkChoice, checkInteger, checkOptions, isRecord, reject } from '../check.js';
+import {
+  checkBoolean,
+  checkChoice,
+  checkInteger,
+  checkOptions,
+  isRecord,
+  readList,
+  readRecord,
+  reject,
+} from '../check.js';
 import { type Band, bandedEntries, readBand } from '../sparse/banded.js';
 
 const op = 'parameterCount';
@@ -63,7 +72,8 @@ function svftFormula(method: Extract<CountedMethod, { name: 'svft' }>): Formula 
 }
 
 /**
- * Exact trainable-parameter count over linear layers, with no weights needed.
+ * Exact number of trainable parameters over linear layers, without their weights. 'random' and 'topk' have the entries of
+ * the band, for every shape.
  *
  * @throws SigmaError INVALID_ARGUMENT
  * @example
@@ -71,13 +81,21 @@ function svftFormula(method: Extract<CountedMethod, { name: 'svft' }>): Formula 
  */
 export function parameterCount(method: CountedMethod, modules: readonly CountedModule[]): number {
   if (!isRecord(method)) reject(op, 'method', 'an object with a name', method);
-  if (!Array.isArray(modules)) reject(op, 'modules', 'an array of { out, in, count? }', modules);
-  const formula = formulaOf(method);
-  return modules.reduce((sum: number, module: CountedModule, i) => {
-    if (!isRecord(module)) reject(op, `modules[${i}]`, 'an object { out, in, count? }', module);
-    const out = checkInteger(op, `modules[${i}].out`, module.out, 1);
-    const inFeatures = checkInteger(op, `modules[${i}].in`, module.in, 1);
-    const count = checkInteger(op, `modules[${i}].count`, module.count ?? 1, 0);
-    return sum + count * formula(out, inFeatures);
+  const formula = formulaOf(readRecord(op, 'method', method) as unknown as CountedMethod);
+  const list = readList(op, 'modules', modules, 'an array of { out, in, count? }');
+  const total = list.reduce((sum: number, each, i) => {
+    if (!isRecord(each)) reject(op, `modules[${i}]`, 'an object { out, in, count? }', each);
+    const { out, in: inFeatures } = each;
+    const count = Object.hasOwn(each, 'count') ? each['count'] : undefined;
+    checkInteger(op, `modules[${i}].out`, out, 1);
+    checkInteger(op, `modules[${i}].in`, inFeatures, 1);
+    return (
+      sum +
+      checkInteger(op, `modules[${i}].count`, count === undefined ? 1 : count, 0) *
+        formula(out as number, inFeatures as number)
+    );
   }, 0);
+  // Sums and products of what is not negative never come back into the range of exact numbers.
+  if (!Number.isSafeInteger(total)) reject(op, 'modules', 'fewer than 2^53 parameters in all', total);
+  return total;
 }

@@ -2,37 +2,48 @@ import { describe, fail, isRecord, reject } from '../check.js';
 import type { Device } from '../device.js';
 import { matmul } from '../linalg/matmul.js';
 import type { Svd } from '../linalg/svd.js';
-import { native } from '../native.js';
+import { native, type RealArray } from '../native.js';
 import { random } from '../random.js';
 import { allocate, type DType, type Real, vectorType } from '../tensor/dtype.js';
-import { checkReal, type Expected, fromNumbers, memoryOf, numbersOf, output, widened } from '../tensor/operand.js';
+import { checkReal, fromNumbers, memoryOf, numbersOf, output, widened } from '../tensor/operand.js';
 import { tidy } from '../tensor/scope.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 
+/** What is given as factors, each of the three read once. */
+export interface Triples {
+  readonly u: unknown;
+  readonly s: unknown;
+  readonly vt: unknown;
+}
+
+export function readTriples(op: string, factors: unknown): Triples {
+  if (!isRecord(factors)) reject(op, 'options.factors', 'an object { u, s, vt }', factors);
+  const { u, s, vt } = factors;
+  return { u, s, vt };
+}
+
 /** Given factors: u [out, q], s [q], vt [q, in] with q ≤ min(out, in), of the weight's type, or float32 beside bfloat16. */
-export function readFactors(
+export function checkFactors(
   op: string,
-  factors: unknown,
+  given: Triples,
   weight: Tensor<Real>,
   half: Device,
-  { device }: Expected,
+  device: Device | undefined,
 ): Svd {
-  if (!isRecord(factors)) reject(op, 'options.factors', 'an object { u, s, vt }', factors);
   const [outFeatures, inFeatures] = weight.shape as MatrixShape;
-  const place = device && { device };
   const vectors = vectorType(weight.dtype);
-  const matrices = { dtype: vectors, ...place, ...(weight.dtype !== vectors && { half }) };
-  const s = checkReal(op, 'options.factors.s', factors['s'], { shape: [null], dtype: vectors, ...place });
+  const matrices = { dtype: vectors, device, ...(weight.dtype !== vectors && { half }) };
+  const s = checkReal(op, 'options.factors.s', given.s, { shape: [null], dtype: vectors, device });
   const q = s.shape[0] as number;
   if (q > Math.min(outFeatures, inFeatures)) {
     fail('SHAPE_MISMATCH', op, 'options.factors.s', `at most ${Math.min(outFeatures, inFeatures)} values`, describe(q));
   }
-  const u = checkReal(op, 'options.factors.u', factors['u'], { shape: [outFeatures, q], ...matrices });
-  const vt = checkReal(op, 'options.factors.vt', factors['vt'], { shape: [q, inFeatures], ...matrices });
+  const u = checkReal(op, 'options.factors.u', given.u, { shape: [outFeatures, q], ...matrices });
+  const vt = checkReal(op, 'options.factors.vt', given.vt, { shape: [q, inFeatures], ...matrices });
   return { u, s, vt };
 }
 
-/** How far given factors may be from the weight's: loose enough for any real decomposition, far from any other weight. */
+/** Relative tolerance for factors that the caller supplies. */
 const belonging = (weight: Tensor<Real>) => ((weight.dtype as DType) === 'bfloat16' ? 3e-2 : 1e-3);
 
 /** What a product of the weight and its factors may leave of a zero. */
@@ -40,66 +51,144 @@ function roundingOf({ dtype }: Tensor): number {
   return { float64: 1e-11, float32: 1e-4, bfloat16: 3e-2, int32: 0 }[dtype];
 }
 
-/** ‖a − b‖ / ‖(a, b)‖ of numbers whose largest magnitude is `scale`, without overflow on the way. */
-function relativeDistance(a: Float64Array, b: Float64Array, scale: number): number {
+/** Random vectors of a probe, for the triples of σ > 0 and for those of σ = 0 each. */
+const probes = 2;
+
+/** Products of a probe, as rows: of the triples of σ > 0 first, then, if there are any, of those of σ = 0. */
+interface Probe {
+  /** W V w and U diag(s) w, and Wᵀ U w and V diag(s) w: equal for the singular triples of W, be they all or some. */
+  readonly sides: readonly { readonly found: Rows; readonly wanted: Rows }[];
+  /** UᵀU w and VᵀV w: equal to w, which is `given`. The numbers of w are ±`unit`. */
+  readonly returned: readonly Rows[];
+  readonly given: Rows;
+  readonly unit: number;
+}
+
+interface Rows {
+  readonly numbers: RealArray;
+  readonly length: number;
+}
+
+/** ‖x − y‖ and ‖(x, y)‖ of row `at` of both, in units, over the components that `use` picks. */
+function compared(at: number, x: Rows, y: Rows, unit = 1, use: (i: number) => boolean = () => true) {
   let difference = 0;
   let size = 0;
-  for (let i = 0; i < a.length; i++) {
-    const [x, y] = [(a[i] as number) / scale, (b[i] as number) / scale];
-    difference += (x - y) ** 2;
-    size += x ** 2 + y ** 2;
+  for (let i = 0; i < x.length; i++) {
+    if (!use(i)) continue;
+    const [one, other] = [x, y].map((each) => (each.numbers[at * each.length + i] as number) / unit) as [
+      number,
+      number,
+    ];
+    difference += (one - other) ** 2;
+    size += one ** 2 + other ** 2;
   }
-  return Math.sqrt(difference / size);
+  return { difference: Math.sqrt(difference), size: Math.sqrt(size) };
 }
 
-/** Uᵀ W z and diag(s) Vᵀ z (q) of a random z: equal for the singular triples of W, be they all or some. */
-function probe(op: string, { u, s, vt }: Svd, weight: Tensor<Real>): { found: Float64Array; wanted: Float64Array } {
-  const { finite, ...sides } = tidy(() => probed(op, { u, s, vt }, weight));
-  if (!finite) fail('NON_FINITE', op, 'weight', 'finite numbers, not too large to be summed', 'others');
-  return sides;
-}
-
-function probed(op: string, { u, s, vt }: Svd, weight: Tensor<Real>) {
+function probe(op: string, { u, vt }: Svd, sigma: RealArray, weight: Tensor<Real>): Probe {
   type Matrix = Tensor<Real, MatrixShape>;
   const generator = random(0);
+  const q = sigma.length;
+  const rows = sigma.some((value) => value === 0) ? 2 * probes : probes;
   const [a, left, right] = [weight, u, vt].map((tensor) => widened(op, tensor)) as [Matrix, Matrix, Matrix];
-  const numbers = allocate(op, a.dtype, a.shape[1]);
-  for (let i = 0; i < numbers.length; i++) numbers[i] = generator.normal();
-  const z = fromNumbers(op, a.device, a.dtype, [numbers.length, 1], numbers);
-  const wz = matmul(a, z);
-  const leftWz = matmul(left, wz, { transposeA: true });
-  const rightZ = matmul(right, z);
-  const sigma = numbersOf(op, 'options.factors.s', s);
-  const found = Float64Array.from(leftWz.dataSync());
-  const wanted = Float64Array.from(rightZ.dataSync(), (value, i) => value * (sigma[i] as number));
-  return { found, wanted, finite: wz.dataSync().every(Number.isFinite) };
+  // A power of two brings W's products near 1, at the ends of the range too, where squares are infinite or zero.
+  const room = a.dtype === 'float64' ? 900 : 100;
+  const exponent = sigma[0] === 0 ? 0 : Math.floor(Math.log2(sigma[0] as number));
+  const unit = 2 ** -Math.max(-room, Math.min(room, exponent));
+  const signs = allocate(op, a.dtype, rows * q);
+  const weighted = allocate(op, a.dtype, rows * q);
+  for (let v = 0; v < probes; v++) {
+    for (let i = 0; i < q; i++) {
+      // Signs: no component of an error can hide behind a small number.
+      const sign = generator.normal() < 0 ? -unit : unit;
+      const row = sigma[i] === 0 ? probes + v : v;
+      signs[row * q + i] = sign;
+      weighted[row * q + i] = sign * (sigma[i] as number);
+    }
+  }
+  const matrix = (numbers: RealArray) => fromNumbers(op, a.device, a.dtype, [rows, q], numbers) as Matrix;
+  const read = (tensor: Matrix): Rows => ({ numbers: numbersOf(op, 'product', tensor), length: tensor.shape[1] });
+  const [w, sw] = [matrix(signs.slice()), matrix(weighted)];
+  const byU = matmul(w, left, { transposeB: true });
+  const byV = matmul(w, right);
+  return {
+    sides: [
+      { found: read(matmul(byV, a, { transposeB: true })), wanted: read(matmul(sw, left, { transposeB: true })) },
+      { found: read(matmul(byU, a)), wanted: read(matmul(sw, right)) },
+    ],
+    returned: [read(matmul(byU, left)), read(matmul(byV, right, { transposeB: true }))],
+    given: { numbers: signs, length: q },
+    unit,
+  };
 }
 
 /**
- * BASE_MISMATCH where the factors are those of another weight: one probe tells, at the price of a few products with a
- * vector. Returns whether all triples are the weight's own; with `allowFill` those of σ = 0 may be others, as they are
- * where a truncated rank was filled up.
+ * Whether factors are the singular triples of a weight: s falls and is not negative, U and V are orthonormal, and W V = U
+ * diag(s) and Wᵀ U = V diag(s), as a few products with random vectors tell; else BASE_MISMATCH, or NON_FINITE. Signs are
+ * free, and the triples may be fewer than all. Returns whether all triples are the weight's own; with `allowFill` those of
+ * σ = 0 may be others, as they are where a truncated rank was filled up: not even orthogonal then.
  */
 export function checkBelongs(op: string, factors: Svd, weight: Tensor<Real>, allowFill: boolean): boolean {
-  const { found, wanted } = probe(op, factors, weight);
-  const scale = [...found, ...wanted].reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  const smallest = weight.dtype === 'float64' ? 1e-300 : 1e-32; // below it hardly a digit is left to compare
-  if (scale <= smallest) return true;
-  const off = relativeDistance(found, wanted, scale);
   const sigma = numbersOf(op, 'options.factors.s', factors.s);
-  const own = (_: number, i: number) => sigma[i] !== 0;
-  // Along a direction of σ = 0 the weight has nothing but rounding, however slight its tail.
-  const rounding = roundingOf(weight) * scale;
-  const filled = found.some((value, i) => sigma[i] === 0 && Math.abs(value) > rounding);
-  if (off <= belonging(weight) && !filled) return true;
-  if (allowFill && relativeDistance(found.filter(own), wanted.filter(own), scale) <= belonging(weight)) return false;
+  requireFinite(op, 'options.factors.s', factors.s);
+  for (const [i, value] of sigma.entries()) {
+    if (value < 0 || (i > 0 && value > (sigma[i - 1] as number))) {
+      const expected = 'singular values that fall and are not negative';
+      fail('BASE_MISMATCH', op, 'options.factors.s', expected, `${describe(value)} at ${i}`);
+    }
+  }
+  return tidy(() => judged(op, factors, sigma, weight, allowFill));
+}
+
+function judged(op: string, factors: Svd, sigma: RealArray, weight: Tensor<Real>, allowFill: boolean): boolean {
+  const { sides, returned, given, unit } = probe(op, factors, sigma, weight);
+  const tolerance = belonging(weight);
+  const own = (i: number) => sigma[i] !== 0;
+  const part = ({ difference, size }: ReturnType<typeof compared>) =>
+    size === 0 ? 0 : Number.isFinite(size) ? difference / size : Infinity;
+  const rows = given.numbers.length / given.length;
+  let worst = 0;
+  let filled = false;
+  const keep = (off: number) => {
+    worst = Math.max(worst, off);
+  };
+  for (let v = 0; v < probes; v++) {
+    for (const { found, wanted } of sides) {
+      const both = compared(v, found, wanted);
+      keep(part(both));
+      if (rows === probes) continue;
+      // Along a direction of σ = 0 the weight has nothing but rounding, however slight its tail.
+      const none = compared(probes + v, found, wanted);
+      if (!(none.difference <= roundingOf(weight) * both.size)) filled = true;
+    }
+    for (const each of returned) {
+      keep(part(compared(v, each, given, unit, own)));
+      const of = (row: number) => part(compared(row, each, given, unit));
+      if (of(v) > tolerance || (rows > probes && of(probes + v) > tolerance)) filled = true;
+    }
+  }
+  if (!Number.isFinite(worst)) {
+    for (const [name, tensor] of [['weight', weight], ...Object.entries(factors)] as [string, Tensor<Real>][]) {
+      requireFinite(op, tensor === weight ? name : `options.factors.${name}`, tensor);
+    }
+  }
+  if (worst <= tolerance && !filled) return true;
+  // A weight without a single σ of its own is none of these factors'.
+  if (worst <= tolerance && allowFill && rows > probes && own(0)) return false;
   fail(
     'BASE_MISMATCH',
     op,
     'options.factors',
-    'the singular triples of the weight',
-    `others (off by ${off.toPrecision(2)} of their size)`,
+    'the singular triples of the weight, orthonormal',
+    filled && worst <= tolerance ? 'others for σ = 0' : `others (off by ${worst.toPrecision(2)} of their size)`,
   );
+}
+
+function requireFinite(op: string, argument: string, tensor: Tensor<Real>): void {
+  const at = numbersOf(op, argument, tensor).findIndex((value) => !Number.isFinite(value));
+  if (at < 0) return;
+  const value = numbersOf(op, argument, tensor)[at];
+  fail('NON_FINITE', op, argument, 'finite numbers', `${describe(value)} at element ${at}`);
 }
 
 /** Own handles on given factors, or compact copies of their `rank` largest triples. */
@@ -119,8 +208,18 @@ export function selectTriples(op: string, { u, s, vt }: Svd, first: number, coun
   const left = output(op, u, [rows, count]);
   const values = output(op, s, [count]);
   const right = output(op, vt, [count, columns]);
-  native.copyMatrix(memoryOf(op, 'factors.u', u), first, q, left.memory, 0, count, rows, count);
-  native.copyMatrix(memoryOf(op, 'factors.s', s), first, q, values.memory, 0, count, 1, count);
-  native.copyMatrix(memoryOf(op, 'factors.vt', vt), first * columns, columns, right.memory, 0, columns, count, columns);
+  native.copyMatrix(op, memoryOf(op, 'factors.u', u), first, q, left.memory, 0, count, rows, count);
+  native.copyMatrix(op, memoryOf(op, 'factors.s', s), first, q, values.memory, 0, count, 1, count);
+  native.copyMatrix(
+    op,
+    memoryOf(op, 'factors.vt', vt),
+    first * columns,
+    columns,
+    right.memory,
+    0,
+    columns,
+    count,
+    columns,
+  );
   return { u: left.tensor(), s: values.tensor(), vt: right.tensor() };
 }

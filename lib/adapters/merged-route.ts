@@ -66,12 +66,12 @@ export class MergedRoute implements Route {
       // Nothing of the caller's runs from here on, so that these stay whose they are.
       const [w, given] = [memoryOf(op, 'weight', weight), memoryOf(op, 'dy', dy)];
       if (input === null || ofCore.length === 0) {
-        native.weightBackward(w, null, given, dx, bias?.memory ?? null, null, false, ...sizes);
+        native.weightBackward(op, w, null, given, dx, bias?.memory ?? null, null, false, ...sizes);
       } else {
         const x = memoryOf(op, 'x', input);
         for (const parameter of ofCore) parameter.claim(op);
         const [g, adds] = this.#gather(op, built, ofCore);
-        native.weightBackward(w, x, given, dx, bias?.memory ?? null, g, adds, ...sizes);
+        native.weightBackward(op, w, x, given, dx, bias?.memory ?? null, g, adds, ...sizes);
         this.#gathered = { op, built, wanted: ofCore };
         for (const parameter of ofCore) parameter.settleWith(this.#settle);
       }
@@ -102,7 +102,7 @@ export class MergedRoute implements Route {
     const gradients = gradientTargets(op, built.operator.terms, undefined, wanted);
     const layer = built.operator.handle(op);
     const g = memoryOf(op, 'gradient', this.#g);
-    native.adapterProject(layer, ...built.snapshot.arguments, g, ...gradients.arguments);
+    native.adapterProject(op, layer, ...built.snapshot.arguments, g, ...gradients.arguments);
     gradients.commit();
     this.#gathered = null;
   }

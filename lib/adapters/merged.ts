@@ -13,7 +13,7 @@ export function mergeTerms(op: string, terms: Terms): Tensor<Real> {
 function mergedBy(op: string, operator: Operator): Tensor<Real> {
   const { u, vt } = operator.terms;
   const merged = output(op, u, [u.shape[0] as number, vt.shape[1] as number]);
-  native.adapterMerge(operator.handle(op), merged.memory);
+  native.adapterMerge(op, operator.handle(op), merged.memory);
   return merged.tensor();
 }
 
@@ -31,10 +31,9 @@ class MergedTerms {
   readonly core: Operator;
 
   constructor(terms: Terms) {
-    const { base, ...core } = terms;
     this.terms = terms;
     this.#whole = new Operator(terms, undefined);
-    this.core = base === undefined ? this.#whole : new Operator(core, undefined);
+    this.core = terms.base === undefined ? this.#whole : new Operator({ ...terms, base: undefined }, undefined);
   }
 
   merge(op: string): Tensor<Real> {

@@ -25,19 +25,24 @@ export type Term = Tensor<Real> | LayerParameter;
  */
 export interface Terms {
   /** (out, in) */
-  readonly base?: Tensor<Real> | undefined;
+  readonly base: Tensor<Real> | undefined;
   /** (out, r) */
   readonly u: Tensor<Real>;
   /** (r, in) */
   readonly vt: Tensor<Real>;
   /** (r) */
-  readonly diagonal?: Term | undefined;
+  readonly diagonal: Term | undefined;
   /** max(0, diagonal) stands in the diagonal's place. */
-  readonly rectified?: boolean;
+  readonly rectified: boolean;
   /** (r) What the base has of the diagonal already: it is subtracted. */
-  readonly origin?: Tensor<Real>;
-  readonly core?: { readonly pattern: SparsityPattern; readonly values: Term; readonly gate?: Term | undefined };
+  readonly origin: Tensor<Real> | undefined;
+  readonly core:
+    | { readonly pattern: SparsityPattern; readonly values: Term; readonly gate: Term | undefined }
+    | undefined;
 }
+
+/** Terms that are absent, as own properties: what is left out would be looked for on Object.prototype. */
+export const absent = { base: undefined, diagonal: undefined, rectified: false, origin: undefined, core: undefined };
 
 export function tensorOf(term: Term): Tensor<Real> {
   return term instanceof LayerParameter ? term.value : term;
@@ -75,7 +80,7 @@ export class Operator {
 
   /** To be used at once: DISPOSED where a term was disposed meanwhile. */
   handle(op: string): LayerHandle {
-    const { base, u, vt, diagonal, origin, rectified = false, core } = this.terms;
+    const { base, u, vt, diagonal, origin, rectified, core } = this.terms;
     const memories = {
       base: termMemory(op, 'weight', base),
       u: lastingMemoryOf(op, 'factors.u', u),
@@ -89,7 +94,7 @@ export class Operator {
     if (this.#handle === undefined) {
       const [rank, inFeatures] = vt.shape as readonly [number, number];
       const sizes = { in: inFeatures, out: u.shape[0] as number, rank };
-      this.#handle = native.layer({ ...sizes, ...memories, rectified, pattern: core?.pattern.handle ?? null });
+      this.#handle = native.layer(op, { ...sizes, ...memories, rectified, pattern: core?.pattern.handle ?? null });
     }
     return this.#handle;
   }
@@ -103,14 +108,14 @@ export class Operator {
       const memory = memoryOf(op, argument, term.value);
       if (isHost(memory)) return memory.slice();
       const copy = output(op, term.value, [term.value.size]).memory;
-      copyInto(copy, memory);
+      copyInto(op, copy, memory);
       ofDevice.push(copy as DeviceMemory);
       return copy;
     };
     return {
       arguments: [copied('sigma', diagonal), copied('m', core?.values), copied('gate', core?.gate)],
       dispose: () => {
-        for (const memory of ofDevice.splice(0)) native.deviceRelease(memory);
+        for (const memory of ofDevice.splice(0)) native.deviceRelease(op, memory);
       },
     };
   }

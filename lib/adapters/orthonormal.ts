@@ -1,28 +1,36 @@
 import { checkSignal } from '../check.js';
-import { matmul } from '../linalg/matmul.js';
+import { matmulLater } from '../linalg/matmul.js';
 import { thinSvd } from '../linalg/svd.js';
+import { native, type Operand, type RealArray } from '../native.js';
 import type { Random } from '../random.js';
+import { inSlices, type Work } from '../slices.js';
 import { allocate, type Real, vectorType } from '../tensor/dtype.js';
-import { fromNumbers, numbersOf, type Place, placed } from '../tensor/operand.js';
+import { fromNumbers, memoryOf, numbersOf, output, type Place, placed } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import type { Site } from './construct.js';
 
-type Matrix = Tensor<Real, MatrixShape>;
-
-function gaussian(op: string, dtype: Real, rows: number, columns: number, random: Random): Matrix {
-  const numbers = allocate(op, dtype, rows * columns);
-  for (let i = 0; i < numbers.length; i++) numbers[i] = random.normal();
-  return fromNumbers(op, 'cpu', dtype, [rows, columns], numbers) as Matrix;
+/** Fills an array with normal numbers of this deviation, in pieces. */
+export function* fillNormal(into: RealArray, random: Random, deviation: number): Work<void> {
+  for (let i = 0; i < into.length; i++) {
+    into[i] = deviation * random.normal();
+    if (i % 1024 === 0) yield;
+  }
 }
 
 /** z − (z basisᵀ) basis, in place: takes the rows of the basis (q, n) out of those of z (k, n). */
-function project(z: Matrix, basis: Matrix): void {
-  const inside = matmul(z, basis, { transposeB: true });
-  const part = matmul(inside, basis);
-  const [into, from] = [z.dataSync(), part.dataSync()];
-  for (let i = 0; i < into.length; i++) into[i] = (into[i] as number) - (from[i] as number);
+async function project({ op, signal, own }: Site, z: Tensor<Real>, basis: Tensor<Real>): Promise<void> {
+  const inside = own(await matmulLater(op, z, basis, { transposeB: true, signal }));
+  const part = own(await matmulLater(op, inside, basis, { signal }));
+  await inSlices(op, subtract(z.dataSync() as RealArray, part.dataSync() as RealArray), signal);
   inside.dispose();
   part.dispose();
+}
+
+function* subtract(into: RealArray, from: RealArray): Work<void> {
+  for (let i = 0; i < into.length; i++) {
+    into[i] = (into[i] as number) - (from[i] as number);
+    if (i % 2 ** 15 === 0) yield;
+  }
 }
 
 /**
@@ -31,17 +39,20 @@ function project(z: Matrix, basis: Matrix): void {
  * devices.
  */
 export async function orthonormalRows(
-  { op, device, dtype, vectors, signal, own }: Site,
+  site: Site,
   count: number,
   n: number,
   random: Random,
   against?: Tensor<Real>,
 ): Promise<Tensor<Real>> {
+  const { op, device, dtype, vectors, signal, own } = site;
   const onHost: Place = { device: 'cpu', dtype: vectors.dtype };
-  const z = own(gaussian(op, vectors.dtype, count, n, random));
+  const numbers = allocate(op, vectors.dtype, count * n);
+  await inSlices(op, fillNormal(numbers, random, 1), signal);
+  const z = own(fromNumbers(op, 'cpu', vectors.dtype, [count, n], numbers));
   // Twice is enough: the second round takes out what rounding left in the first (Giraud et al. 2005).
   const basis = against && own(placed(op, against, onHost));
-  if (basis !== undefined) for (let round = 0; round < 2; round++) project(z, basis as Matrix);
+  if (basis !== undefined) for (let round = 0; round < 2; round++) await project(site, z, basis);
   checkSignal(op, signal);
   const { u, s, vt } = await thinSvd(op, 'weight', z, signal && { signal });
   for (const tensor of [u, s, vt]) own(tensor);
@@ -60,12 +71,18 @@ export function stackRows(op: string, upper: Tensor<Real>, lower: Tensor<Real>):
 }
 
 /** The transpose of a matrix, as a new tensor. */
-export function transposed(op: string, a: Tensor<Real>): Tensor<Real> {
+export async function transposed({ op, signal }: Site, a: Tensor<Real>): Promise<Tensor<Real>> {
   const [rows, columns] = a.shape as MatrixShape;
-  const numbers = allocate(op, vectorType(a.dtype), a.size);
-  const from = numbersOf(op, 'matrix', a);
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < columns; j++) numbers[j * rows + i] = from[i * columns + j] as number;
+  const result = output(op, a, [columns, rows]);
+  await inSlices(op, transpose(op, a, result.memory), signal);
+  return result.tensor();
+}
+
+/** Column by column: each is a block of one column, and becomes one of as many rows, one after the other. */
+function* transpose(op: string, a: Tensor<Real>, to: Operand): Work<void> {
+  const [rows, columns] = a.shape as MatrixShape;
+  for (let j = 0; j < columns; j++) {
+    native.copyMatrix(op, memoryOf(op, 'matrix', a), j, columns, to, j * rows, 1, rows, 1);
+    yield;
   }
-  return fromNumbers(op, a.device, a.dtype, [columns, rows], numbers);
 }

@@ -1,6 +1,7 @@
 import { checkBoolean, checkOptions } from '../check.js';
 import { SigmaError } from '../errors.js';
 import type { Operand } from '../native.js';
+import { publish, uncloneable } from '../public-class.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, output } from '../tensor/operand.js';
 import { keep, type Scoped, track } from '../tensor/scope.js';
@@ -13,8 +14,20 @@ import type { Pass } from './types.js';
  */
 export type PullBack = (op: string, dy: Tensor<Real>, dx: Operand | null) => void;
 
+const described = { name: 'Pass', instead: 'the numbers of y, and call backward where forward was called' };
+const cloning = uncloneable(described);
+
 /** A pull-back that can be called once, and what it keeps alive until then. */
 export class AdapterPass implements Pass {
+  static {
+    publish(AdapterPass, {
+      ...described,
+      isOwn: (value) => #pullBack in value,
+      print: (pass) => `Pass ${pass.#op.replace('.backward', '')}, ${pass.#state}, y: ${pass.y}`,
+    });
+  }
+
+  readonly cloning = cloning;
   readonly y: Tensor<Real>;
   readonly #op: string;
   readonly #inFeatures: number;
@@ -36,14 +49,15 @@ export class AdapterPass implements Pass {
   backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor<Real> | undefined;
   backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor<Real> | undefined {
     const op = this.#op;
+    // The caller's getters may call this very pass: its state is looked at afterwards.
+    const given = checkOptions(op, 'options', options, ['inputGrad']);
+    const inputGrad = checkBoolean(op, 'options.inputGrad', given.inputGrad ?? true);
     if (this.#state === 'consumed') {
       throw new SigmaError('CONSUMED', op, 'this pass: expected one backward, got a second');
     }
     if (this.#state === 'disposed') {
       throw new SigmaError('DISPOSED', op, 'this pass: expected a live one, got one that was disposed');
     }
-    const given = checkOptions(op, 'options', options, ['inputGrad']);
-    const inputGrad = checkBoolean(op, 'options.inputGrad', given.inputGrad ?? true);
     const { shape, dtype, device } = this.y;
     const gradient = checkReal(op, 'dy', dy, { shape, dtype, device });
     const dx = inputGrad ? output(op, this.y, [shape[0] as number, this.#inFeatures]) : null;

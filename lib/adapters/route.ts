@@ -58,7 +58,7 @@ export class FactoredRoute implements Route {
   }
 
   apply({ op, tokens, input, y }: Batch): void {
-    native.adapterForward(this.#operator.handle(op), memoryOf(op, 'x', input), y, null, tokens);
+    native.adapterForward(op, this.#operator.handle(op), memoryOf(op, 'x', input), y, null, tokens);
   }
 
   record(batch: Batch, wanted: readonly LayerParameter[], { keeps, borrowed }: Saving): Recorded {
@@ -66,7 +66,7 @@ export class FactoredRoute implements Route {
     const operator = this.#operator;
     const p = keeps === 'p' ? this.#outputP(op, tokens) : null;
     const input = keeps === 'x' ? keptInput(batch, borrowed) : null;
-    native.adapterForward(operator.handle(op), memoryOf(op, 'x', batch.input), y, p?.memory ?? null, tokens);
+    native.adapterForward(op, operator.handle(op), memoryOf(op, 'x', batch.input), y, p?.memory ?? null, tokens);
     const snapshot = operator.snapshot(op);
     const projected = p?.tensor() ?? null;
     return {
@@ -76,7 +76,17 @@ export class FactoredRoute implements Route {
         const layer = operator.handle(backwardOp);
         const read = (name: string, tensor: Tensor<Real> | null) => tensor && memoryOf(backwardOp, name, tensor);
         const [saved, again, given] = [read('this pass', projected), read('x', input), memoryOf(backwardOp, 'dy', dy)];
-        native.adapterBackward(layer, ...snapshot.arguments, saved, again, given, dx, ...gradients.arguments, tokens);
+        native.adapterBackward(
+          backwardOp,
+          layer,
+          ...snapshot.arguments,
+          saved,
+          again,
+          given,
+          dx,
+          ...gradients.arguments,
+          tokens,
+        );
         gradients.commit();
       },
     };
@@ -87,7 +97,7 @@ export class FactoredRoute implements Route {
   #outputP(op: string, tokens: number): Output<Real, VectorShape> {
     const { vt, u } = this.#operator.terms;
     if (this.#savedLength.tokens !== tokens) {
-      this.#savedLength = { tokens, elements: native.adapterSavedLength(vt.shape[0] as number, tokens) };
+      this.#savedLength = { tokens, elements: native.adapterSavedLength(op, vt.shape[0] as number, tokens) };
     }
     return output(op, u, [this.#savedLength.elements]);
   }
@@ -97,7 +107,7 @@ export class FactoredRoute implements Route {
 export function throughWeight({ op, tokens, input, y }: Batch, weight: Tensor<Real>, bias: Term | undefined): void {
   const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
   const [memory, added] = [memoryOf(op, 'weight', weight), termMemory(op, 'bias', bias)];
-  native.weightForward(memory, added, memoryOf(op, 'x', input), y, tokens, inFeatures, outFeatures);
+  native.weightForward(op, memory, added, memoryOf(op, 'x', input), y, tokens, inFeatures, outFeatures);
 }
 
 /** Through a weight in which nothing is trained: dX = dY W. */
@@ -123,7 +133,7 @@ export class FixedRoute implements Route {
       saved: [weight],
       pullBack: (op, dy, dx) => {
         const [memory, given] = [memoryOf(op, 'weight', weight), memoryOf(op, 'dy', dy)];
-        native.weightBackward(memory, null, given, dx, null, null, false, tokens, inFeatures, outFeatures);
+        native.weightBackward(op, memory, null, given, dx, null, null, false, tokens, inFeatures, outFeatures);
       },
     };
   }

@@ -1,5 +1,6 @@
 import { entropyOf, largestOf, sumsOf } from '../linalg/effective-rank.js';
 import type { RealArray } from '../native.js';
+import { dtypeOf } from '../tensor/dtype.js';
 
 /**
  * Theorem 1's perturbation of the singular values first … first + k − 1: of all with Σ δ² = energy the one that raises
@@ -13,7 +14,7 @@ import type { RealArray } from '../native.js';
 export function entropyPerturbation(s: RealArray, first: number, k: number, energy: number): Float64Array {
   const largest = largestOf(Float64Array.from(s));
   if (largest === 0) return new Float64Array(k).fill(Math.sqrt(energy / k));
-  const rounding = s instanceof Float32Array ? 2 ** -23 : 2 ** -52;
+  const rounding = dtypeOf(s) === 'float32' ? 2 ** -23 : 2 ** -52;
   const scaled = Float64Array.from(s, (value) => Math.max(value / largest, rounding));
   const sums = sumsOf(scaled);
   const entropy = entropyOf(sums);

@@ -8,7 +8,7 @@ import { fromNumbers, numbersOf, zeroOutput } from '../tensor/operand.js';
 import type { Blueprint } from './adapter.js';
 import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from './construct.js';
 import { selectTriples } from './factors.js';
-import type { Terms } from './operator.js';
+import { absent, type Terms } from './operator.js';
 import { orthonormalRows, transposed } from './orthonormal.js';
 import { costOf, type Strategy } from './planner.js';
 import { entropyPerturbation } from './siva-init.js';
@@ -26,7 +26,7 @@ export interface SivaOptions extends AdapterOptions {
   select?: 'lowest' | 'top';
   /** The weight's own singular vectors (default), or as many random orthonormal ones. */
   basis?: 'weight' | 'random';
-  /** For the random basis. Default 0. */
+  /** For the random basis. Default 0. Two layers of one size and seed get the same. */
   seed?: number;
   /**
    * s at the start: zeros (default), or Theorem 1's perturbation with Σ s² = energy, which raises the entropy of the
@@ -133,17 +133,18 @@ function factoredBlueprint(site: Site, full: Svd, { first = 0, s, choices }: Tra
   const { u, vt } = full;
   const rank = s.value.size;
   const indices = Array.from({ length: rank }, (_, i) => first + i);
-  const core = { pattern: SparsityPattern.fromCoordinates(indices, indices, thin), values: s };
-  const original: Terms = { u, vt, diagonal: full.s };
+  const core = { pattern: SparsityPattern.fromCoordinates(indices, indices, thin), values: s, gate: undefined };
+  const original: Terms = { ...absent, u, vt, diagonal: full.s };
   const factored: Terms = { ...original, core };
   return {
     rank,
     bias,
     base: { weight: site.borrowedWeight, original, bias },
-    spectrum: { initial: full.s, first: 0, whole: true },
+    spectrum: { initial: full.s, first: 0, whole: true, skew: false },
     // All triples are in use; those that train are copied only for a caller who asks.
     factors: () => selectTriples(op, full, first, rank),
     factored,
+    lowrank: undefined,
     merge: mergeOnBase(site, factored, full.s),
     choices: choices.filter((strategy) => strategy !== 'lowrank'),
     owned: [full.u, full.s, full.vt],
@@ -155,13 +156,14 @@ function lowrankBlueprint(site: Site, full: Svd, factors: Svd, { first, s, choic
   const { bias, weight } = site;
   for (const tensor of [full.u, full.vt]) tensor.dispose();
   for (const tensor of Object.values(factors)) site.own(tensor);
-  const lowrank: Terms = { base: weight, u: factors.u, vt: factors.vt, diagonal: s };
+  const lowrank: Terms = { ...absent, base: weight, u: factors.u, vt: factors.vt, diagonal: s };
   return {
     rank: s.value.size,
     bias,
-    base: { weight: () => weight, bias },
-    spectrum: { initial: full.s, first, whole: true },
+    base: { weight: () => weight, original: undefined, bias },
+    spectrum: { initial: full.s, first, whole: true, skew: false },
     factors: () => factors,
+    factored: undefined,
     lowrank,
     merge: () => lowrank,
     choices: choices.filter((strategy) => strategy !== 'factored'),
@@ -181,7 +183,7 @@ async function randomBasis(site: Site, k: number, generator: Random): Promise<Sv
   const { op, own, outFeatures, inFeatures } = site;
   const ut = own(await orthonormalRows(site, k, outFeatures, generator));
   const vt = own(await orthonormalRows(site, k, inFeatures, generator));
-  const u = own(transposed(op, ut));
+  const u = own(await transposed(site, ut));
   ut.dispose();
   return { u, s: zeroOutput(op, site.vectors, [k]).tensor(), vt };
 }

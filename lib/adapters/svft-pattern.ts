@@ -1,11 +1,14 @@
 import { describe, fail } from '../check.js';
-import { matmul } from '../linalg/matmul.js';
+import { matmulLater } from '../linalg/matmul.js';
 import type { Svd } from '../linalg/svd.js';
 import type { RealArray } from '../native.js';
+import { inSlices } from '../slices.js';
 import { type Band, bandedEntries } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
-import { widened } from '../tensor/operand.js';
+import type { Real } from '../tensor/dtype.js';
+import { numbersOf, widened } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
+import type { Site } from './construct.js';
 
 export const patternNames = ['plain', 'banded', 'random', 'topk'] as const;
 export type PatternName = (typeof patternNames)[number];
@@ -21,10 +24,10 @@ export interface PatternChoice {
 }
 
 /** The structure that SVFT's options name, on the r x r core of these factors. */
-export function patternOf(op: string, choice: PatternChoice, factors: Svd): SparsityPattern {
+export async function patternOf({ op, signal }: Site, choice: PatternChoice, factors: Svd): Promise<SparsityPattern> {
   const { pattern, offDiagonals, seed, replacement, includeDiagonal } = choice;
   const r = factors.s.size;
-  if (pattern instanceof SparsityPattern) {
+  if (SparsityPattern.is(pattern)) {
     if (pattern.shape[0] !== r) {
       fail('SHAPE_MISMATCH', op, 'options.pattern', `a pattern of the ${r} x ${r} core`, describe([...pattern.shape]));
     }
@@ -35,40 +38,53 @@ export function patternOf(op: string, choice: PatternChoice, factors: Svd): Spar
       return SparsityPattern.diagonal(r);
     case 'banded':
       return SparsityPattern.banded(r, offDiagonals);
-    case 'random':
-      return SparsityPattern.random(r, { offDiagonals }, { seed, replacement, includeDiagonal });
+    case 'random': {
+      const entries = bandedEntries(r, offDiagonals);
+      return inSlices(op, SparsityPattern.drawing(op, r, entries, { seed, replacement, includeDiagonal }), signal);
+    }
     case 'topk': {
-      const [u, vt] = [widened(op, factors.u), widened(op, factors.vt)];
-      try {
-        return mostAligned(op, choice, u, vt);
-      } finally {
-        for (const tensor of [u, vt]) tensor.dispose();
-      }
+      const scores = await scoresOf(op, choice, factors, signal);
+      return inSlices(
+        op,
+        SparsityPattern.ranking(op, scores, r, bandedEntries(r, offDiagonals), choice.absolute),
+        signal,
+      );
     }
   }
 }
 
-function mostAligned(op: string, choice: PatternChoice, u: Tensor, vt: Tensor): SparsityPattern {
-  const { offDiagonals, absolute, parity } = choice;
-  const r = vt.shape[0] as number;
-  return parity
-    ? SparsityPattern.ofLargest(op, referenceScores(op, u, vt), r, bandedEntries(r, offDiagonals), absolute)
-    : aligned(op, choice, u, vt);
-}
-
-function aligned(op: string, { offDiagonals, absolute }: PatternChoice, u: Tensor, vt: Tensor): SparsityPattern {
-  if (u.shape[0] !== vt.shape[1]) {
+/** The scores (r, r) that top-k ranks: UᵀV, or those of the reference code. */
+async function scoresOf(
+  op: string,
+  { parity }: PatternChoice,
+  factors: Svd,
+  signal: AbortSignal | undefined,
+): Promise<RealArray> {
+  const given = parity ? referenceScores(op, factors) : undefined;
+  if (given !== undefined) return numbersOf(op, 'factors', given).slice();
+  const transposeA = !parity;
+  const [out, inFeatures] = [factors.u.shape[0], factors.vt.shape[1]];
+  if (out !== inFeatures) {
     const expected = `'topk' on a square weight only, since u_i · v_j needs equal lengths`;
-    fail('SHAPE_MISMATCH', op, 'options.pattern', expected, `'topk' on ${describe([u.shape[0], vt.shape[1]])}`);
+    fail('SHAPE_MISMATCH', op, 'options.pattern', expected, `'topk' on ${describe([out, inFeatures])}`);
   }
-  return SparsityPattern.topK(u, vt, { offDiagonals }, { absolute });
+  const [u, vt] = [widened(op, factors.u), widened(op, factors.vt)];
+  try {
+    const scores = await matmulLater(op, u, vt, { transposeA, transposeB: true, signal });
+    const numbers = numbersOf(op, 'scores', scores);
+    scores.dispose();
+    return numbers;
+  } finally {
+    for (const tensor of [u, vt]) tensor.dispose();
+  }
 }
 
 /**
- * The scores of the public reference code: U · V by rows, where the paper has Uᵀ V, and for a rectangular weight the
- * square one of its thin factors as it stands. Under truncation that code fails on shape.
+ * The scores of the public reference code, where they are not a product: it takes U · V by rows, where the paper has
+ * Uᵀ V, and for a rectangular weight the square one of its thin factors as it stands. Under truncation that code fails on
+ * shape.
  */
-function referenceScores(op: string, u: Tensor, vt: Tensor): RealArray {
+function referenceScores(op: string, { u, vt }: Svd): Tensor<Real> | undefined {
   const [out, r] = u.shape as MatrixShape;
   const columns = vt.shape[1] as number;
   if (r < Math.min(out, columns)) {
@@ -80,12 +96,6 @@ function referenceScores(op: string, u: Tensor, vt: Tensor): RealArray {
       `'topk', with which the reference code fails`,
     );
   }
-  if (out > columns) return vt.dataSync() as RealArray;
-  if (out < columns) return u.dataSync() as RealArray;
-  const scores = matmul(u as Tensor<'float64', MatrixShape>, vt as Tensor<'float64', MatrixShape>, {
-    transposeB: true,
-  });
-  const product = scores.dataSync();
-  scores.dispose();
-  return product;
+  if (out === columns) return undefined;
+  return out > columns ? vt : u;
 }

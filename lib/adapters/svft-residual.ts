@@ -12,14 +12,14 @@ import { orthonormalRows, stackRows, transposed } from './orthonormal.js';
 export async function completed(site: Site, found: Svd, random: Random, raw: boolean): Promise<Svd> {
   const { op, own, outFeatures, inFeatures, thin } = site;
   const missing = thin - found.s.size;
-  const ut = own(transposed(op, found.u));
+  const ut = own(await transposed(site, found.u));
   const moreUt = own(await orthonormalRows(site, missing, outFeatures, random, raw ? undefined : ut));
   const moreVt = own(await orthonormalRows(site, missing, inFeatures, random, raw ? undefined : found.vt));
   const allUt = own(stackRows(op, ut, moreUt));
   const s = allocate(op, found.s.dtype, thin);
   s.set(numbersOf(op, 'factors.s', found.s));
   const result = {
-    u: own(transposed(op, allUt)),
+    u: own(await transposed(site, allUt)),
     s: own(fromNumbers(op, site.device, found.s.dtype, [thin], s)),
     vt: own(stackRows(op, found.vt, moreVt)),
   };

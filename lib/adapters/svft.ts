@@ -13,13 +13,15 @@ import {
 import type { Svd } from '../linalg/svd.js';
 import type { RealArray } from '../native.js';
 import { random } from '../random.js';
+import { inSlices, type Work } from '../slices.js';
 import { type Band, readBand } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
-import { allocate } from '../tensor/dtype.js';
+import { allocate, readNumbers } from '../tensor/dtype.js';
 import { fromNumbers } from '../tensor/operand.js';
 import type { Blueprint } from './adapter.js';
 import { chooseFrom, family, mergeOnBase, type Site } from './construct.js';
-import type { Terms } from './operator.js';
+import { absent, type Terms } from './operator.js';
+import { fillNormal } from './orthonormal.js';
 import type { Strategy } from './planner.js';
 import { type PatternName, patternNames, patternOf } from './svft-pattern.js';
 import { completed } from './svft-residual.js';
@@ -38,7 +40,10 @@ export interface SvftOptions extends AdapterOptions {
   replacement?: boolean;
   /** random: begin with the whole diagonal. Default false. */
   includeDiagonal?: boolean;
-  /** For the random pattern, the Kaiming init and the orthonormal residual. Default 0. */
+  /**
+   * For the random pattern, the Kaiming init and the orthonormal residual. Default 0. Two layers of one size and seed get
+   * the same.
+   */
   seed?: number;
   /** Keep only so many singular directions. */
   rank?: number;
@@ -46,7 +51,7 @@ export interface SvftOptions extends AdapterOptions {
   gate?: boolean;
   /** M at the start: zeros (default), N(0, 2/z), or given numbers in CSR order. */
   init?: 'zeros' | 'kaiming' | { m: ArrayLike<number>; gate?: number };
-  /** top-k: rank alignments by magnitude (default) or by signed value. Rectangular weights: SHAPE_MISMATCH. */
+  /** top-k: rank alignments by magnitude (default) or by signed value. A rectangular weight is SHAPE_MISMATCH, except in `parity`. */
   absolute?: boolean;
   /**
    * What happens to the singular directions beyond `rank`: they stay as they are ('keep', default), are left out of W'
@@ -71,7 +76,10 @@ function settings(op: string, thin: number, options: SvftOptions) {
   }
   const parity = options.parity !== undefined;
   if (parity) checkChoice(op, 'options.parity', options.parity, ['svft-ref']);
-  if (!(pattern instanceof SparsityPattern)) checkChoice(op, 'options.pattern', pattern, patternNames);
+  if (typeof pattern === 'object') {
+    if (!SparsityPattern.is(pattern))
+      reject(op, 'options.pattern', 'the name of a pattern or a SparsityPattern', pattern);
+  } else checkChoice(op, 'options.pattern', pattern, patternNames);
   return {
     pattern,
     parity,
@@ -82,7 +90,7 @@ function settings(op: string, thin: number, options: SvftOptions) {
     rank: rank === undefined ? undefined : checkInteger(op, 'options.rank', rank, 1, thin),
     gate: checkBoolean(op, 'options.gate', options.gate ?? true),
     init: isRecord(init)
-      ? init
+      ? readInit(op, init)
       : checkChoice(op, 'options.init', init ?? (parity ? 'kaiming' : 'zeros'), ['zeros', 'kaiming']),
     absolute: checkBoolean(op, 'options.absolute', options.absolute ?? !parity),
     residual: checkChoice(op, 'options.residual', options.residual ?? (parity ? 'drop' : 'keep'), [
@@ -91,6 +99,12 @@ function settings(op: string, thin: number, options: SvftOptions) {
       'orthonormal',
     ]),
   };
+}
+
+/** Given numbers for M, and for γ. */
+function readInit(op: string, init: object): { m: ArrayLike<number>; gate: unknown } {
+  const { m, gate } = checkOptions<{ m?: unknown; gate?: unknown }>(op, 'options.init', init, ['m', 'gate']);
+  return { m: readNumbers(op, 'options.init.m', m), gate };
 }
 
 type Settings = ReturnType<typeof settings>;
@@ -142,38 +156,35 @@ export const svft = family<SvftOptions>(
     if (initial !== found.sigma) found.sigma.dispose();
     const whole = tail !== 'kept' || initial.size === site.thin;
     const spectrum = { initial, first: skew ? undefined : 0, whole, skew };
-    return blueprint(site, factors, coreOf(site, chosen, factors), tail, spectrum);
+    return blueprint(site, factors, await coreOf(site, chosen, factors), tail, spectrum);
   },
 );
 
 /** The trainable M and γ, at their start. */
-function coreOf(site: Site, chosen: Settings, factors: Svd): Core {
+async function coreOf(site: Site, chosen: Settings, factors: Svd): Promise<Core> {
   const { op } = site;
   const { device, dtype } = site.vectors;
-  const pattern = patternOf(op, chosen, factors);
+  const pattern = await patternOf(site, chosen, factors);
   const m = allocate(op, dtype, pattern.entries);
   const gamma = allocate(op, dtype, 1);
-  initialise(op, chosen, m, gamma);
+  await inSlices(op, initialise(op, chosen, m, gamma), site.signal);
   const parameter = (name: string, start: RealArray) =>
     site.parameter(name, fromNumbers(op, device, dtype, [start.length], start));
   const values = parameter('m', m);
-  return chosen.gate ? { pattern, values, gate: parameter('gate', gamma) } : { pattern, values };
+  return { pattern, values, gate: chosen.gate ? parameter('gate', gamma) : undefined };
 }
 
-function initialise(op: string, { init, gate, seed }: Settings, m: RealArray, gamma: RealArray): void {
+function* initialise(op: string, { init, gate, seed }: Settings, m: RealArray, gamma: RealArray): Work<void> {
   if (init === 'zeros') return;
   if (init === 'kaiming') {
     // kaiming_normal_ on M's values as one row: variance 2 / fan_in, fan_in = z.
-    const generator = random(seed, 1);
-    const deviation = Math.sqrt(2 / m.length);
-    for (let p = 0; p < m.length; p++) m[p] = deviation * generator.normal();
+    yield* fillNormal(m, random(seed, 1), Math.sqrt(2 / m.length));
     return;
   }
-  const { m: given, gate: start } = checkOptions(op, 'options.init', init, ['m', 'gate']);
-  const length = typeof given === 'object' && given !== null ? given.length : undefined;
-  if (length !== m.length) {
+  const { m: given, gate: start } = init;
+  if (given.length !== m.length) {
     const expected = `${m.length} numbers, one for each entry of the pattern`;
-    fail('SHAPE_MISMATCH', op, 'options.init.m', expected, describe(length ?? given));
+    fail('SHAPE_MISMATCH', op, 'options.init.m', expected, describe(given.length));
   }
   const put = (array: RealArray, index: number, argument: string, value: unknown): void => {
     array[index] = checkNumber(op, argument, value, -Infinity);
@@ -206,16 +217,17 @@ function blueprint(
   const choices = chooseFrom(site, available, refusal);
   const common = { factors: () => factors, rank: s.size, bias: site.bias, spectrum, choices };
   if (tail === 'kept' || choices.includes('lowrank')) {
-    const lowrank: Terms = { base: site.weight, u, vt, core };
-    const base = { weight: () => site.weight, bias: site.bias };
+    const lowrank: Terms = { ...absent, base: site.weight, u, vt, core };
+    const base = { weight: () => site.weight, original: undefined, bias: site.bias };
     const owned = [u, s, vt, spectrum.initial, site.weight];
-    return { ...common, base, lowrank, merge: () => lowrank, owned };
+    return { ...common, base, factored: undefined, lowrank, merge: () => lowrank, owned };
   }
-  const original: Terms = { u, vt, diagonal: s };
+  const original: Terms = { ...absent, u, vt, diagonal: s };
   const factored: Terms = { ...original, core };
-  const base = { weight: site.borrowedWeight, bias: site.bias };
+  const base = { weight: site.borrowedWeight, original: undefined, bias: site.bias };
   const owned = [u, s, vt, spectrum.initial];
   // Without its tail W' is no longer W0 and an update, nor do the factors make up W0.
-  if (tail === 'gone') return { ...common, base, factored, merge: () => factored, owned };
-  return { ...common, base: { ...base, original }, factored, merge: mergeOnBase(site, factored, s), owned };
+  if (tail === 'gone') return { ...common, base, factored, lowrank: undefined, merge: () => factored, owned };
+  const merge = mergeOnBase(site, factored, s);
+  return { ...common, base: { ...base, original }, factored, lowrank: undefined, merge, owned };
 }

@@ -14,7 +14,10 @@ export interface Telemetry {
    * (see `spectrum`): for directions that are not the weight's own, and where M is too large beside σ.
    */
   readonly effectiveRank: { readonly before: number; readonly after: number | undefined };
-  /** |C_ii − σ_i|, how far the core's diagonal has left the same singular values. */
+  /**
+   * |C_ii − σ_i|, how far the core's diagonal has left the same singular values. The mean is over all of them: where SiVA
+   * trains k of r, it is the sum divided by r, not by k as in Eq. 4 of VectorFit.
+   */
   readonly drift: { readonly mean: number; readonly max: number } | undefined;
   /** Whether `after` is exact: for a diagonal core of a weight all of whose σ are known. Else to second order in M. */
   readonly exact: boolean;
@@ -35,7 +38,7 @@ export interface Spectrum {
   /** Which of them belongs to the first direction of the terms; undefined where those are not the weight's own. */
   readonly first: number | undefined;
   /** Whether U or V may not be orthonormal. */
-  readonly skew?: boolean;
+  readonly skew: boolean;
 }
 
 /** C: its diagonal (r), and by rows what stands beside it, each cell once. */
@@ -61,7 +64,7 @@ function coreOf(op: string, terms: Terms): Core {
   const [starts, columns, values] = [new Int32Array(r + 1), new Int32Array(entries), new Float64Array(entries)];
   let count = 0;
   if (terms.core !== undefined) {
-    const { rowPointers, columnIndices } = terms.core.pattern;
+    const { rowPointers, columnIndices } = terms.core.pattern.cells;
     const m = termNumbers(op, 'm', terms.core.values) as RealArray;
     const g = gateOf(op, terms) ?? 1;
     for (let i = 0; i < r; i++) {
@@ -151,7 +154,7 @@ function normOf(...lists: readonly Float64Array[]): number {
 
 /** No decomposition: O(q + entries), cheap enough for every step. */
 export function telemetryOf(op: string, terms: Terms, spectrum: Spectrum): Omit<Telemetry, 'frozen'> {
-  const { initial, first, whole, skew = false } = spectrum;
+  const { initial, first, whole, skew } = spectrum;
   const before = numbersOf(op, 'factors.s', initial);
   const core = coreOf(op, terms);
   const gained = gains(terms, core, before);

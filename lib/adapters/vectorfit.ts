@@ -3,7 +3,7 @@ import type { Real } from '../tensor/dtype.js';
 import { copyOf, zeroOutput } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from './construct.js';
-import type { Terms } from './operator.js';
+import { absent, type Terms } from './operator.js';
 import type { AdapterOptions } from './types.js';
 
 export interface VectorFitOptions extends AdapterOptions {
@@ -49,14 +49,15 @@ export const vectorFit = family<VectorFitOptions>(
     const baseBias = trains.bias && site.bias ? site.own(copyOf(op, 'options.bias', site.bias)) : site.bias;
     if (trains.bias) site.bias?.dispose();
     const owned = trains.bias && baseBias ? [u, s, vt, baseBias] : [u, s, vt];
-    const terms: Terms = { u, vt, diagonal: sigma, rectified };
+    const terms: Terms = { ...absent, u, vt, diagonal: sigma, rectified };
     return {
       factors: () => factors,
       rank: s.size,
       bias,
-      base: { weight: site.borrowedWeight, original: { u, vt, diagonal: s }, bias: baseBias },
-      spectrum: { initial: s, first: 0, whole: true },
+      base: { weight: site.borrowedWeight, original: { ...absent, u, vt, diagonal: s }, bias: baseBias },
+      spectrum: { initial: s, first: 0, whole: true, skew: false },
       factored: terms,
+      lowrank: undefined,
       merge: mergeOnBase(site, terms, s),
       choices,
       owned,

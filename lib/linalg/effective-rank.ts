@@ -1,19 +1,13 @@
 import { reject } from '../check.js';
+import { readNumbers } from '../tensor/dtype.js';
 import { checkReal, numbersOf } from '../tensor/operand.js';
 import { Tensor } from '../tensor/tensor.js';
 
-/** The magnitudes of a spectrum (q). */
-function magnitudes(op: string, s: Tensor | ArrayLike<number>): Float64Array {
-  const values = Tensor.is(s) ? numbersOf(op, 's', checkReal(op, 's', s)) : s;
-  if (typeof values !== 'object' || values === null || !Number.isInteger(values.length) || values.length < 1) {
-    reject(op, 's', 'a Tensor or an array of at least one number', s);
-  }
-  const found = new Float64Array(values.length);
-  for (let i = 0; i < found.length; i++) {
-    if (typeof values[i] !== 'number') reject(op, `s[${i}]`, 'a number', values[i]);
-    found[i] = Math.abs(values[i] as number);
-  }
-  return found;
+/** A spectrum (q), each value read once. */
+function readSpectrum(op: string, s: Tensor | ArrayLike<number>): ArrayLike<number> {
+  const values = Tensor.is(s) ? numbersOf(op, 's', checkReal(op, 's', s)) : readNumbers(op, 's', s);
+  if (values.length === 0) reject(op, 's', 'a Tensor or an array of at least one number', s);
+  return values;
 }
 
 /** x log x, which is 0 at 0. */
@@ -56,7 +50,7 @@ export function largestOf(sigma: Float64Array): number {
  * effectiveRank([1, 1, 1, 0]); // 3
  */
 export function effectiveRank(s: Tensor | ArrayLike<number>): number {
-  const sigma = magnitudes('effectiveRank', s);
+  const sigma = Float64Array.from(readSpectrum('effectiveRank', s), Math.abs);
   const largest = largestOf(sigma);
   if (largest === 0) return 0;
   return Math.exp(entropyOf(sumsOf(sigma.map((value) => value / largest))));
@@ -64,8 +58,8 @@ export function effectiveRank(s: Tensor | ArrayLike<number>): number {
 
 /**
  * The derivative of `effectiveRank` by each value: erank · c_i, where c_i = −(log p_i + H) / Σ|s| is the direction in
- * which the entropy rises (SiVA, Theorem 1), with the sign of s_i. Add a multiple of it to a layer's gradient to train
- * towards a higher effective rank. Where s_i is 0 the slope has no bound and the sign is open: 0 is returned.
+ * which the entropy rises (SiVA, Theorem 1), with the sign of s_i. Subtract a multiple of it from the gradient of the
+ * loss to train towards a higher effective rank. Where s_i is 0 the slope has no bound and the sign is open: 0 is returned.
  *
  * @param s singular values, or a spectrum that training has moved
  * @returns as many numbers as s has
@@ -75,8 +69,8 @@ export function effectiveRank(s: Tensor | ArrayLike<number>): number {
  */
 export function effectiveRankGradient(s: Tensor | ArrayLike<number>): Float64Array {
   const op = 'effectiveRankGradient';
-  const sigma = magnitudes(op, s);
-  const signs = Tensor.is(s) ? numbersOf(op, 's', s) : s;
+  const signed = readSpectrum(op, s);
+  const sigma = Float64Array.from(signed, Math.abs);
   const largest = largestOf(sigma);
   const scaled = sigma.map((value) => value / largest);
   const sums = sumsOf(scaled);
@@ -84,6 +78,6 @@ export function effectiveRankGradient(s: Tensor | ArrayLike<number>): Float64Arr
   return scaled.map((value, i) => {
     if (sigma[i] === 0) return 0;
     const rise = -(Math.log(value / sums.sum) + entropy) / sums.sum / largest;
-    return Math.sign(signs[i] as number) * Math.exp(entropy) * rise;
+    return Math.sign(signed[i] as number) * Math.exp(entropy) * rise;
   });
 }

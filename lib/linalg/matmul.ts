@@ -1,9 +1,11 @@
-import { checkBoolean, checkOptions, describe, fail } from '../check.js';
+import { checkBoolean, checkOptions, checkSignal, describe, fail } from '../check.js';
+import { renamed } from '../errors.js';
 import { native } from '../native.js';
 import type { Real } from '../tensor/dtype.js';
-import { checkReal, memoryOf, outputInto } from '../tensor/operand.js';
+import { checkReal, memoryOf, output, outputInto } from '../tensor/operand.js';
 import type { MatrixShape, Shape, Tensor } from '../tensor/tensor.js';
 import type { OfRank } from '../tensor/typing.js';
+import { lanes } from './svd.js';
 
 const op = 'matmul';
 
@@ -29,7 +31,7 @@ export function matmul<D extends Real, A extends Shape = Shape, B extends Shape 
   const given = checkOptions(op, 'options', options, ['transposeA', 'transposeB', 'out']);
   const transposeA = checkBoolean(op, 'options.transposeA', given.transposeA ?? false);
   const transposeB = checkBoolean(op, 'options.transposeB', given.transposeB ?? false);
-  const left = checkReal<D>(op, 'a', a, { shape: [null, null] });
+  const left = checkReal<D>(op, 'a', a, { shape: [null, null], dtype: undefined, device: undefined });
   const right = checkReal<D>(op, 'b', b, { shape: [null, null], dtype: left.dtype, device: left.device });
   const [m, k] = oriented(left, transposeA);
   const [rows, n] = oriented(right, transposeB);
@@ -37,8 +39,37 @@ export function matmul<D extends Real, A extends Shape = Shape, B extends Shape 
     fail('SHAPE_MISMATCH', op, 'b', `${k} rows to meet the columns of a`, `${rows}, in ${describe([...right.shape])}`);
   }
   const c = outputInto(op, given.out, left, [m, n], [left, right]);
-  native.gemm(memoryOf(op, 'a', left), memoryOf(op, 'b', right), c.memory, m, n, k, transposeA, transposeB);
+  native.gemm(op, memoryOf(op, 'a', left), memoryOf(op, 'b', right), c.memory, m, n, k, transposeA, transposeB);
   return c.tensor();
+}
+
+/**
+ * The same product, to the bit, off the event loop, for another function. The operands are copied when the product's turn
+ * comes: until then they must not be disposed.
+ */
+export async function matmulLater(
+  op: string,
+  a: Tensor<Real>,
+  b: Tensor<Real>,
+  { transposeA = false, transposeB = false, signal }: Omit<MatmulOptions, 'out'> & { signal: AbortSignal | undefined },
+): Promise<Tensor<Real, MatrixShape>> {
+  const [m, k] = oriented(a, transposeA);
+  const [, n] = oriented(b, transposeB);
+  const turn = lanes.enter();
+  if (turn !== undefined) await turn;
+  try {
+    checkSignal(op, signal);
+    const c = output(op, a, [m, n]);
+    const call = [op, memoryOf(op, 'a', a), memoryOf(op, 'b', b), c.memory, m, n, k, transposeA, transposeB] as const;
+    // A device queues the work: nothing waits for it here.
+    if (a.device === 'cpu') await native.gemmLater(...call);
+    else native.gemm(...call);
+    return c.tensor();
+  } catch (error) {
+    throw renamed(error, op);
+  } finally {
+    lanes.leave();
+  }
 }
 
 function oriented(matrix: Tensor, transpose: boolean): MatrixShape {

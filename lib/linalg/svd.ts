@@ -1,9 +1,20 @@
-import { checkChoice, checkInteger, checkOptions, checkSignal, describe, fail, reject } from '../check.js';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import {
+  checkChoice,
+  checkInteger,
+  checkOptions,
+  checkSignal,
+  describe,
+  fail,
+  isArray,
+  readList,
+  reject,
+} from '../check.js';
 import { threads } from '../device.js';
 import { SigmaError } from '../errors.js';
-import { native, type Operand, type SvdProblem } from '../native.js';
-import { type Real, vectorType } from '../tensor/dtype.js';
-import { checkReal, memoryOf, type Output, output, type Place, widened } from '../tensor/operand.js';
+import { native, type Operand, type RealArray, type SvdProblem } from '../native.js';
+import { allocateAny, type Real, vectorType } from '../tensor/dtype.js';
+import { anything, checkReal, memoryOf, type Output, output, type Place, widened } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
 import { type Shape, Tensor } from '../tensor/tensor.js';
@@ -36,7 +47,10 @@ export interface SvdOptions {
  * Native calls in flight at once, over all calls of svd: while one ends the other keeps the threads busy, and most of
  * libuv's four threads stay free for the rest of the program. With `setThreads(1)` it is one.
  */
-const lanes = new Lanes(() => Math.min(2, threads()));
+export const lanes = new Lanes(() => Math.min(2, threads()));
+
+/** Numbers that are copied in one go: some milliseconds. */
+const slice = 2 ** 20;
 
 /** One matrix to decompose: number `at` of its batch. */
 interface Job {
@@ -47,7 +61,8 @@ interface Job {
 
 /**
  * Thin SVD, s descending, u and vt orthonormal; in each pair of singular vectors the entry of u with the largest
- * magnitude (the first of equals) is positive, so devices agree. Takes one matrix [m, n] (u [m, r], s [r], vt [r, n]),
+ * magnitude is positive, so devices, drivers and types agree; entries within 1/2048 of the largest count as equal to it, and the
+ * first of them decides. Takes one matrix [m, n] (u [m, r], s [r], vt [r, n]),
  * a stack [b, m, n] (each result with the batch axis first), or a list of matrices of any shapes (a list of results).
  * A bfloat16 matrix on a device is decomposed in float32. Runs off the event loop. Each matrix is copied when its turn
  * comes: until the promise settles a tensor may be disposed, but its numbers should stay as they are.
@@ -61,20 +76,20 @@ export function svd<D extends Real>(a: Tensor<D>, options?: SvdOptions): Promise
 export function svd<D extends Real>(a: readonly Tensor<D>[], options?: SvdOptions): Promise<Svd<D>[]>;
 export async function svd(a: Tensor<Real> | readonly Tensor<Real>[], options?: SvdOptions): Promise<Svd | Svd[]> {
   const op = 'svd';
-  if (!Array.isArray(a)) return thinSvd(op, 'a', a as Tensor<Real>, options);
+  if (!isArray(a)) return thinSvd(op, 'a', a as Tensor<Real>, options);
   const plan = readOptions(op, options);
-  const half = Tensor.is(a[0]) ? a[0].device : 'cpu';
-  const inputs = a.map((each, i) => checkReal(op, `a[${i}]`, each, { shape: [null, null], half }));
-  const dtype = inputs[0]?.dtype;
-  const device = inputs[0]?.device;
-  for (const [i, input] of inputs.entries()) checkReal(op, `a[${i}]`, input, dtype && device && { dtype, device });
+  const list = readList(op, 'a', a, 'a list of matrices');
+  const half = Tensor.is(list[0]) ? list[0].device : 'cpu';
+  const inputs = list.map((each, i) => checkReal(op, `a[${i}]`, each, { ...anything, shape: [null, null], half }));
+  const alike = { shape: undefined, dtype: inputs[0]?.dtype, device: inputs[0]?.device };
+  for (const [i, input] of inputs.entries()) checkReal(op, `a[${i}]`, input, alike);
   return runAll(op, inputs, (i) => `a[${i}]`, plan);
 }
 
 /** @internal `svd` of one matrix or stack for another function, whose name and argument its errors then carry. */
 export async function thinSvd(op: string, argument: string, a: Tensor<Real>, options?: SvdOptions): Promise<Svd> {
   const plan = readOptions(op, options);
-  const input = checkReal(op, argument, a, { half: Tensor.is(a) ? a.device : 'cpu' });
+  const input = checkReal(op, argument, a, { ...anything, half: Tensor.is(a) ? a.device : 'cpu' });
   if (input.shape.length !== 2 && input.shape.length !== 3) {
     fail('SHAPE_MISMATCH', op, argument, 'shape [m, n] or [b, m, n]', describe([...input.shape]));
   }
@@ -113,7 +128,8 @@ class Batch implements Scoped {
   readonly rank: number;
   readonly #leading: readonly number[];
   readonly #place: Place;
-  readonly #results: { readonly [name in 'u' | 's' | 'vt']: Output<Real, Shape> };
+  /** Made with the first matrix: a long list would otherwise take its memory, and the event loop's time, at once. */
+  #made: { readonly [name in 'u' | 's' | 'vt']: Output<Real, Shape> } | undefined;
 
   constructor(op: string, name: string, input: Tensor<Real>, wanted: number | undefined) {
     const [n, m, count = 1] = input.shape.toReversed() as [number, number, number?];
@@ -126,16 +142,16 @@ class Batch implements Scoped {
     this.rank = wanted === undefined ? this.thin : checkInteger(op, 'options.rank', wanted, 1, this.thin);
     this.#leading = input.shape.slice(0, -2);
     this.#place = { device: input.device, dtype: vectorType(input.dtype) };
-    this.#results = this.#outputs(this.rank, this.#leading);
     this.input = keep(widened(op, input));
   }
 
-  get jobs(): Job[] {
-    return Array.from({ length: this.count }, (_, at) => ({
-      name: this.#leading.length > 0 ? `${this.name}[${at}]` : this.name,
-      batch: this,
-      at,
-    }));
+  job(at: number): Job {
+    return { name: this.#leading.length > 0 ? `${this.name}[${at}]` : this.name, batch: this, at };
+  }
+
+  get #results() {
+    this.#made ??= this.#outputs(this.rank, this.#leading);
+    return this.#made;
   }
 
   result(): Svd {
@@ -143,25 +159,47 @@ class Batch implements Scoped {
     return { u: u.tensor(), s: s.tensor(), vt: vt.tensor() };
   }
 
-  /** The native call writes all thin triples; where only some are kept it writes beside the result. */
-  problem({ name, at }: Job): SvdProblem {
+  /** Whether copying a matrix at once would hold the event loop for long. */
+  get isLarge(): boolean {
+    return this.input.device === 'cpu' && this.m * this.n > slice;
+  }
+
+  /** A copy of a large matrix, made in slices between which the event loop goes on. */
+  async copyOf({ name, at }: Job): Promise<RealArray> {
+    const size = this.m * this.n;
+    const copy = allocateAny(this.op, this.input.dtype, size);
+    for (let begin = 0; begin < size; begin += slice) {
+      await nextTurn();
+      const numbers = memoryOf(this.op, name, this.input) as RealArray;
+      copy.set(numbers.subarray(at * size + begin, at * size + Math.min(size, begin + slice)), begin);
+    }
+    await nextTurn();
+    return copy;
+  }
+
+  /**
+   * The native call copies its input, unless it is given `copy`, which nobody else has. It writes all thin triples; if
+   * only some are kept it writes beside the result.
+   */
+  problem({ name, at }: Job, copy?: RealArray): SvdProblem {
     const { m, n, op } = this;
-    const a = memoryOf(op, name, this.input);
+    const owned = copy !== undefined;
+    const a = copy ?? memoryOf(op, name, this.input);
     const beside = this.rank < this.thin;
     const { u, s, vt } = beside ? this.#outputs(this.thin, []) : this.#results;
-    const first = at * m * n;
-    return { a, first, u: u.memory, s: s.memory, vt: vt.memory, at: beside ? 0 : at, rows: m, columns: n };
+    const first = owned ? 0 : at * m * n;
+    return { a, first, owned, u: u.memory, s: s.memory, vt: vt.memory, at: beside ? 0 : at, rows: m, columns: n };
   }
 
   /** Keeps of a problem that wrote beside the result what is wanted. */
   finish({ at }: Job, { u, s, vt }: SvdProblem): void {
-    const { m, n, thin, rank } = this;
+    const { op, m, n, thin, rank } = this;
     if (rank === thin) return;
     const { u: toU, s: toS, vt: toVt } = this.#results;
-    copyBlock(u, thin, toU.memory, at * m * rank, m, rank);
-    copyBlock(s, rank, toS.memory, at * rank, 1, rank);
-    copyBlock(vt, n, toVt.memory, at * rank * n, rank, n);
-    for (const each of [u, s, vt]) if (!isHost(each)) native.deviceRelease(each);
+    copyBlock(op, u, thin, toU.memory, at * m * rank, m, rank);
+    copyBlock(op, s, rank, toS.memory, at * rank, 1, rank);
+    copyBlock(op, vt, n, toVt.memory, at * rank * n, rank, n);
+    for (const each of [u, s, vt]) if (!isHost(each)) native.deviceRelease(op, each);
   }
 
   dispose(): void {
@@ -175,29 +213,41 @@ class Batch implements Scoped {
 }
 
 /** The first rows and columns of `from`, to a compact block that begins at element `first` of `to`. */
-function copyBlock(from: Operand, stride: number, to: Operand, first: number, rows: number, columns: number): void {
-  native.copyMatrix(from, 0, stride, to, first, columns, rows, columns);
+function copyBlock(
+  op: string,
+  from: Operand,
+  stride: number,
+  to: Operand,
+  first: number,
+  rows: number,
+  columns: number,
+): void {
+  native.copyMatrix(op, from, 0, stride, to, first, columns, rows, columns);
 }
 
 /** A call should hold at least this much work, some milliseconds, so that small matrices share its cost. */
 const leastFlops = { host: 2e7, device: 5e10 };
+/** At most, because what prepares and finishes a call runs on the event loop: some milliseconds. */
+const mostMatrices = 256;
 
-/** Groups of consecutive jobs, each for one native call: enough to fill this call's share of the threads. */
-function* groups(jobs: readonly Job[]): Generator<readonly Job[]> {
+/** Groups of consecutive matrices, each for one native call: enough to fill this call's share of the threads. */
+function* groups(batches: readonly Batch[]): Generator<readonly Job[]> {
   const matrices = Math.max(1, Math.ceil(threads() / lanes.most));
-  let start = 0;
-  while (start < jobs.length) {
-    let end = start;
-    let flops = 0;
-    const { device } = (jobs[start] as Job).batch.input;
-    const least = device === 'cpu' ? leastFlops.host : leastFlops.device;
-    while (end < jobs.length && (end - start < matrices || flops < least)) {
-      const { m, n, thin } = (jobs[end++] as Job).batch;
+  let group: Job[] = [];
+  let flops = 0;
+  for (const batch of batches) {
+    const { m, n, thin, count, input } = batch;
+    const least = input.device === 'cpu' ? leastFlops.host : leastFlops.device;
+    for (let at = 0; at < count; at++) {
+      group.push(batch.job(at));
       flops += 20 * m * n * thin;
+      if (group.length < mostMatrices && (group.length < matrices || flops < least)) continue;
+      yield group;
+      group = [];
+      flops = 0;
     }
-    yield jobs.slice(start, end);
-    start = end;
   }
+  if (group.length > 0) yield group;
 }
 
 /** The results of all inputs, or the first failure. */
@@ -210,8 +260,7 @@ async function runAll(
   const batches: Batch[] = [];
   try {
     for (const [i, input] of inputs.entries()) batches.push(new Batch(op, nameOf(i), input, plan.rank));
-    const jobs = batches.flatMap((batch) => batch.jobs);
-    await run(op, jobs, plan);
+    await run(op, batches, plan);
     return batches.map((batch) => batch.result());
   } finally {
     for (const batch of batches) batch.dispose();
@@ -219,8 +268,9 @@ async function runAll(
 }
 
 /** Runs every job, or rejects once nothing is in flight any more. */
-async function run(op: string, jobs: readonly Job[], { driver, signal, onProgress }: Plan): Promise<void> {
-  const waiting = groups(jobs);
+async function run(op: string, batches: readonly Batch[], { driver, signal, onProgress }: Plan): Promise<void> {
+  const waiting = groups(batches);
+  const total = batches.reduce((sum, { count }) => sum + count, 0);
   let done = 0;
   let failed = false;
   const work = async () => {
@@ -232,7 +282,7 @@ async function run(op: string, jobs: readonly Job[], { driver, signal, onProgres
         checkSignal(op, signal);
         await decompose(op, driver, group);
         done += group.length;
-        if (!failed) onProgress?.(done, jobs.length);
+        if (!failed) onProgress?.(done, total);
       } catch (error) {
         failed = true;
         throw error;
@@ -248,9 +298,13 @@ async function run(op: string, jobs: readonly Job[], { driver, signal, onProgres
 }
 
 async function decompose(op: string, driver: number, group: readonly Job[]): Promise<void> {
-  const problems = group.map((job) => job.batch.problem(job));
+  const problems: SvdProblem[] = [];
+  for (const job of group) {
+    const copy = job.batch.isLarge ? await job.batch.copyOf(job) : undefined;
+    problems.push(job.batch.problem(job, copy));
+  }
   try {
-    await native.svd(driver, problems);
+    await native.svd(op, driver, problems);
   } catch (error) {
     throw named(error, op, driver, group);
   }

@@ -1,4 +1,4 @@
-import { checkNumber, checkOptions, reject } from '../check.js';
+import { checkNumber, checkOptions, readList, reject } from '../check.js';
 import { native, type Operand } from '../native.js';
 import type { Parameter } from '../parameter.js';
 import type { ParameterGroup, Ready } from './groups.js';
@@ -34,8 +34,8 @@ export class AdamW extends BaseOptimizer {
   constructor(parameters: readonly Parameter[] | readonly ParameterGroup[], options?: AdamWOptions) {
     const op = 'AdamW';
     const given = checkOptions(op, 'options', options, ['lr', 'betas', 'eps', 'weightDecay']);
-    const { betas = [0.9, 0.999] } = given;
-    if (!Array.isArray(betas) || betas.length !== 2) reject(op, 'options.betas', 'two numbers', betas);
+    const betas = readList(op, 'options.betas', given.betas ?? [0.9, 0.999], 'two numbers');
+    if (betas.length !== 2) reject(op, 'options.betas', 'two numbers', betas);
     super(op, parameters, {
       lr: given.lr ?? 1e-3,
       weightDecay: given.weightDecay ?? 0.01,
@@ -48,6 +48,6 @@ export class AdamW extends BaseOptimizer {
 
   protected override update({ value, grad }: Ready, lr: number, weightDecay: number, { step, arrays }: Memory): void {
     const { m, v } = arrays as { m: Operand; v: Operand };
-    native.adamw(value, grad, m, v, lr, this.#beta1, this.#beta2, this.#eps, weightDecay, step + 1);
+    native.adamw('AdamW.step', value, grad, m, v, lr, this.#beta1, this.#beta2, this.#eps, weightDecay, step + 1);
   }
 }

@@ -1,7 +1,20 @@
-import { checkBoolean, checkInteger, checkNumber, checkOptions, describe, fail, isRecord, reject } from '../check.js';
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkOptions,
+  describe,
+  fail,
+  isArray,
+  isRecord,
+  readList,
+  reject,
+} from '../check.js';
 import { SigmaError } from '../errors.js';
 import type { RealArray } from '../native.js';
 import type { Parameter } from '../parameter.js';
+import { publish, uncloneable } from '../public-class.js';
+import { copyOfNumbers, type Real } from '../tensor/dtype.js';
 import { numbersOf } from '../tensor/operand.js';
 import { checkParameters } from './groups.js';
 
@@ -36,6 +49,9 @@ interface FreezingState {
   }[];
 }
 
+const described = { name: 'AdaptiveVectorFreezing', instead: 'freezing.state(), for loadState' };
+const cloning = uncloneable(described);
+
 /**
  * VectorFit's Adaptive Vector Freezing (Eq. 4 and 5), on any family's parameters. At the steps start, start + every, …
  * (`count` of them) a vector's strength moves towards its mean distance from where it began,
@@ -55,6 +71,19 @@ interface FreezingState {
  * }
  */
 export class AdaptiveVectorFreezing {
+  static {
+    publish(AdaptiveVectorFreezing, {
+      ...described,
+      isOwn: (value) => #watched in value,
+      print: (freezing) => {
+        const frozen = freezing.#frozen.join(', ') || 'none';
+        return `AdaptiveVectorFreezing of ${freezing.#watched.length} parameters, frozen: ${frozen}`;
+      },
+    });
+  }
+
+  /** @internal */
+  readonly cloning = cloning;
   readonly #options: Required<FreezingOptions>;
   readonly #all: readonly Parameter[];
   #watched: readonly Watched[];
@@ -140,8 +169,9 @@ export class AdaptiveVectorFreezing {
    */
   loadState(state: unknown): void {
     const op = 'AdaptiveVectorFreezing.loadState';
-    const saved = isRecord(state) ? state['parameters'] : undefined;
-    if (!Array.isArray(saved)) reject(op, 'state.parameters', 'an array', saved ?? state);
+    const given = isRecord(state) ? state['parameters'] : undefined;
+    if (!isArray(given)) reject(op, 'state.parameters', 'an array', given ?? state);
+    const saved = readList(op, 'state.parameters', given, 'an array');
     // Who is watched is a matter of the state, too: whom it froze may have been frozen at this construction already.
     const named = new Set(saved.map((each: unknown) => (isRecord(each) ? each['name'] : undefined)));
     const watched = new Set(this.#watched.map(({ parameter }) => parameter));
@@ -179,12 +209,11 @@ function readState(
   if (name !== parameter.name) reject(op, `${path}.name`, `'${parameter.name}'`, name);
   const { value } = parameter;
   const type = value.dtype === 'float64' ? Float64Array : Float32Array;
-  if (!(initial instanceof type) || initial.length !== value.size) {
-    reject(op, `${path}.initial`, `a ${type.name} of ${value.size}`, initial);
-  }
+  const numbers = copyOfNumbers(op, value.dtype as Real, initial);
+  if (numbers?.length !== value.size) reject(op, `${path}.initial`, `a ${type.name} of ${value.size}`, initial);
   return {
     parameter,
-    initial: initial.slice(),
+    initial: numbers,
     strength: checkNumber(op, `${path}.strength`, strength, 0),
     frozen: checkBoolean(op, `${path}.frozen`, frozen),
   };

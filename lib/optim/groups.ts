@@ -1,4 +1,4 @@
-import { checkBoolean, checkNumber, checkOptions, isRecord, reject } from '../check.js';
+import { checkBoolean, checkNumber, checkOptions, isArray, isRecord, readList, reject } from '../check.js';
 import { SigmaError } from '../errors.js';
 import type { Operand } from '../native.js';
 import type { Parameter } from '../parameter.js';
@@ -39,27 +39,27 @@ export function checkParameter(op: string, argument: string, value: unknown): Pa
 }
 
 export function checkParameters(op: string, argument: string, value: unknown): readonly Parameter[] {
-  if (!Array.isArray(value)) reject(op, argument, 'an array of parameters', value);
-  return value.map((each, i) => checkParameter(op, `${argument}[${i}]`, each));
+  const list = readList(op, argument, value, 'an array of parameters');
+  return list.map((each, i) => checkParameter(op, `${argument}[${i}]`, each));
 }
 
 /** A flat list of all groups' parameters, each of which may occur once. */
 export function readGroups(op: string, given: readonly Parameter[] | readonly ParameterGroup[]): readonly Slot[] {
-  if (!Array.isArray(given) || given.length === 0) {
-    reject(op, 'parameters', 'a non-empty array of parameters, or of groups of them', given);
-  }
-  if (given.some((each) => Array.isArray(each) || (isRecord(each) && 'forward' in each))) {
+  const expected = 'a non-empty array of parameters, or of groups of them';
+  const list = readList(op, 'parameters', given, expected);
+  if (list.length === 0) reject(op, 'parameters', expected, given);
+  if (list.some((each) => isArray(each) || (isRecord(each) && 'forward' in each))) {
     reject(op, 'parameters', 'layer.parameters, or [...a.parameters, ...b.parameters]', given);
   }
-  const grouped = given.some((each) => isRecord(each) && 'parameters' in each);
-  const groups: readonly ParameterGroup[] = grouped ? given : [{ parameters: given }];
+  const grouped = list.some((each) => isRecord(each) && Object.hasOwn(each, 'parameters'));
+  const groups = (grouped ? list : [{ parameters: list }]) as readonly ParameterGroup[];
   const slots = groups.flatMap((group, g) => {
     const path = grouped ? `parameters[${g}]` : 'parameters';
     const { parameters, lr, weightDecay } = checkOptions(op, path, group, ['parameters', 'lr', 'weightDecay']);
     if (lr !== undefined) checkNumber(op, `${path}.lr`, lr, 0);
     if (weightDecay !== undefined) checkNumber(op, `${path}.weightDecay`, weightDecay, 0);
-    const list = checkParameters(op, grouped ? `${path}.parameters` : path, parameters);
-    return list.map((parameter) => ({ parameter, lr, weightDecay }));
+    const members = checkParameters(op, grouped ? `${path}.parameters` : path, parameters);
+    return members.map((parameter) => ({ parameter, lr, weightDecay }));
   });
   const seen = new Set<Parameter>();
   for (const { parameter } of slots) {

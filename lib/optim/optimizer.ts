@@ -1,7 +1,9 @@
-import { checkInteger, checkNumber, isRecord, reject } from '../check.js';
+import { checkInteger, checkNumber, isRecord, readList, reject } from '../check.js';
 import type { Operand } from '../native.js';
 import type { Parameter } from '../parameter.js';
+import { publish, uncloneable } from '../public-class.js';
 import type { Real } from '../tensor/dtype.js';
+import { copyOfNumbers } from '../tensor/dtype.js';
 import { zeroOutput } from '../tensor/operand.js';
 import { downloaded, isHost, uploaded } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -32,8 +34,21 @@ export interface Memory {
   readonly arrays: Readonly<Record<string, Operand>>;
 }
 
+const described = { name: 'Optimizer', instead: 'optimizer.state(), for loadState' };
+const cloning = uncloneable(described);
+
 /** What the optimisers share; a rule says what one step does to one parameter. */
 export abstract class BaseOptimizer implements Optimizer {
+  static {
+    publish<BaseOptimizer>(BaseOptimizer, {
+      ...described,
+      isOwn: (value) => #slots in value,
+      print: (optimizer) => optimizer.#print(),
+    });
+  }
+
+  /** @internal */
+  readonly cloning = cloning;
   #lr = 0;
   #lrScale = 1;
   readonly #name: string;
@@ -119,10 +134,11 @@ export abstract class BaseOptimizer implements Optimizer {
     const lr = checkNumber(op, 'state.lr', state['lr'], 0);
     const lrScale = checkNumber(op, 'state.lrScale', state['lrScale'], 0);
     const { parameters } = state;
-    if (!Array.isArray(parameters) || parameters.length !== this.#slots.length) {
+    const saved = readList(op, 'state.parameters', parameters, `an array of ${this.#slots.length}`);
+    if (saved.length !== this.#slots.length) {
       reject(op, 'state.parameters', `an array of ${this.#slots.length}`, parameters);
     }
-    const loaded = parameters.map((each: unknown, i) => this.#readMemory(op, `state.parameters[${i}]`, each, i));
+    const loaded = saved.map((each, i) => this.#readMemory(op, `state.parameters[${i}]`, each, i));
     this.#lr = lr;
     this.#lrScale = lrScale;
     for (const [i, memory] of loaded.entries()) this.#memories[i] = memory;
@@ -140,13 +156,16 @@ export abstract class BaseOptimizer implements Optimizer {
     const type = value.dtype === 'float64' ? Float64Array : Float32Array;
     const arrays = this.#arrayNames.map((name) => {
       const array = saved[name];
-      if (!(array instanceof type) || array.length !== value.size) {
-        reject(op, `${path}.${name}`, `a ${type.name} of ${value.size}`, array);
-      }
       const { device, dtype } = value;
-      return [name, device === 'cpu' ? array.slice() : uploaded(op, device, dtype, array)] as const;
+      const copy = copyOfNumbers(op, dtype as Real, array);
+      if (copy?.length !== value.size) reject(op, `${path}.${name}`, `a ${type.name} of ${value.size}`, array);
+      return [name, device === 'cpu' ? copy : uploaded(op, device, dtype, copy)] as const;
     });
     return { step, arrays: Object.fromEntries(arrays) };
+  }
+
+  #print(): string {
+    return `${this.#name} of ${this.#slots.length} parameters, lr ${this.#lr}, lrScale ${this.#lrScale}`;
   }
 
   #emptyMemory(value: Tensor<Real>): Memory {

@@ -1,5 +1,5 @@
 import { checkNumber, checkOptions } from '../check.js';
-import { native } from '../native.js';
+import { native, type Operand } from '../native.js';
 import type { Parameter } from '../parameter.js';
 import type { ParameterGroup, Ready } from './groups.js';
 import { BaseOptimizer, type Memory } from './optimizer.js';
@@ -36,6 +36,15 @@ export class Sgd extends BaseOptimizer {
   }
 
   protected override update({ value, grad }: Ready, lr: number, weightDecay: number, { step, arrays }: Memory): void {
-    native.sgd(value, grad, arrays['momentum'] ?? null, lr, this.#momentum, weightDecay, step === 0);
+    native.sgd(
+      'Sgd.step',
+      value,
+      grad,
+      this.#momentum > 0 ? (arrays['momentum'] as Operand) : null,
+      lr,
+      this.#momentum,
+      weightDecay,
+      step === 0,
+    );
   }
 }

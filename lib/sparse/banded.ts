@@ -1,4 +1,4 @@
-import { checkInteger, checkOptions } from '../check.js';
+import { checkInteger, checkOptions, isRecord } from '../check.js';
 import { allocate } from '../tensor/dtype.js';
 import type { Cells } from './coordinates.js';
 
@@ -10,7 +10,7 @@ export interface Band {
 
 /** A checked band; a number stands for both sides. */
 export function readBand(op: string, argument: string, width: number | Band): Band {
-  if (typeof width !== 'object' || width === null) {
+  if (!isRecord(width)) {
     const both = checkInteger(op, argument, width, 0);
     return { lower: both, upper: both };
   }
@@ -28,8 +28,9 @@ function cut(r: number, { lower, upper }: Band): Band {
 
 /** The entries of a band of the r x r core; r(2d + 1) − d(d + 1) where both sides are d wide. */
 export function bandedEntries(r: number, band: Band): number {
-  const { lower, upper } = cut(r, band);
-  return r * (lower + upper + 1) - (lower * (lower + 1)) / 2 - (upper * (upper + 1)) / 2;
+  const [n, lower, upper] = [r, ...Object.values(cut(r, band))].map(BigInt) as [bigint, bigint, bigint];
+  // The terms may leave the range of exact numbers where their sum does not.
+  return Number(n * (lower + upper + 1n) - (lower * (lower + 1n)) / 2n - (upper * (upper + 1n)) / 2n);
 }
 
 /** All (i, j) with −lower ≤ j − i ≤ upper. */
@@ -44,5 +45,5 @@ export function bandedCells(op: string, r: number, band: Band): Cells {
     for (let j = Math.max(0, i - lower); j <= last; j++) columnIndices[slot++] = j;
     rowPointers[i + 1] = slot;
   }
-  return { rowPointers, columnIndices };
+  return { rowPointers, columnIndices, slots: undefined };
 }

@@ -1,34 +1,86 @@
 import { checkInteger } from '../check.js';
+import type { Work } from '../slices.js';
+import { allocate, readNumbers } from '../tensor/dtype.js';
 
 /** A CSR structure, and where each given coordinate went. */
 export interface Cells {
   readonly rowPointers: Int32Array;
   readonly columnIndices: Int32Array;
-  readonly slots?: Int32Array;
+  readonly slots: Int32Array | undefined;
 }
 
-/** Coordinates in any order to CSR, by row and then by column; equal ones stay in the order given. */
-export function coordinateCells(op: string, rows: ArrayLike<number>, columns: ArrayLike<number>, r: number): Cells {
-  const count = checkInteger(op, 'rows.length', rows.length, 1);
+/** Coordinates of cells, in any order. */
+export interface Coordinates {
+  readonly rows: Int32Array;
+  readonly columns: Int32Array;
+}
+
+/** How many cells are looked at between two pauses. */
+const piece = 2 ** 13;
+
+/** Room for the coordinates of `count` cells. */
+export function coordinates(op: string, count: number): Coordinates {
+  return { rows: allocate(op, 'int32', count), columns: allocate(op, 'int32', count) };
+}
+
+/** Indices of the r x r core, each read once. */
+export function readIndices(op: string, argument: string, given: unknown, r: number): Int32Array {
+  const list = readNumbers(op, argument, given);
+  const count = checkInteger(op, `${argument}.length`, list.length, 1);
+  const indices = allocate(op, 'int32', count);
   for (let p = 0; p < count; p++) {
-    checkInteger(op, `rows[${p}]`, rows[p], 0, r - 1);
-    checkInteger(op, `columns[${p}]`, columns[p], 0, r - 1);
+    const index = list[p] as number;
+    const fits = Number.isInteger(index) && index >= 0 && index < r;
+    indices[p] = fits ? index : checkInteger(op, `${argument}[${p}]`, index, 0, r - 1);
   }
-  const order = Int32Array.from({ length: count }, (_, p) => p);
-  order.sort((p, q) => at(rows, p) - at(rows, q) || at(columns, p) - at(columns, q) || p - q);
-
-  const rowPointers = new Int32Array(r + 1);
-  const columnIndices = new Int32Array(count);
-  const slots = new Int32Array(count);
-  for (const [slot, p] of order.entries()) {
-    rowPointers[at(rows, p) + 1] = slot + 1;
-    columnIndices[slot] = at(columns, p);
-    slots[p] = slot;
-  }
-  for (let i = 1; i <= r; i++) rowPointers[i] = Math.max(rowPointers[i] as number, rowPointers[i - 1] as number);
-  return { rowPointers, columnIndices, slots };
+  return indices;
 }
 
-function at(list: ArrayLike<number>, index: number): number {
-  return list[index] as number;
+/** Cells by their numbers, counted by rows. */
+export function* numberedCoordinates(op: string, cells: ArrayLike<number>, r: number): Work<Coordinates> {
+  const { rows, columns } = coordinates(op, cells.length);
+  for (let p = 0; p < cells.length; p++) {
+    const cell = cells[p] as number;
+    rows[p] = Math.floor(cell / r);
+    columns[p] = cell % r;
+    if (p % piece === 0) yield;
+  }
+  return { rows, columns };
+}
+
+/** Coordinates to CSR, by row and then by column; equal ones stay in the order given. */
+export function* coordinateCells(op: string, { rows, columns }: Coordinates, r: number): Work<Cells> {
+  const byColumn = yield* stableOrder(op, columns, r);
+  const { order, starts } = yield* stableOrder(op, rows, r, byColumn.order);
+  const columnIndices = allocate(op, 'int32', rows.length);
+  const slots = allocate(op, 'int32', rows.length);
+  for (let slot = 0; slot < order.length; slot++) {
+    const p = order[slot] as number;
+    columnIndices[slot] = columns[p] as number;
+    slots[p] = slot;
+    if (slot % piece === 0) yield;
+  }
+  return { rowPointers: starts, columnIndices, slots };
+}
+
+/** The order of keys from 0 to below r, those of one key as in `before`; key i is from starts[i] to before starts[i + 1]. */
+function* stableOrder(op: string, keys: Int32Array, r: number, before?: Int32Array) {
+  const starts = allocate(op, 'int32', r + 1);
+  for (let p = 0; p < keys.length; p++) {
+    const after = (keys[p] as number) + 1;
+    starts[after] = (starts[after] as number) + 1;
+    if (p % piece === 0) yield;
+  }
+  for (let i = 1; i <= r; i++) starts[i] = (starts[i] as number) + (starts[i - 1] as number);
+  const next = starts.slice();
+  const order = allocate(op, 'int32', keys.length);
+  for (let k = 0; k < keys.length; k++) {
+    const p = before ? (before[k] as number) : k;
+    const key = keys[p] as number;
+    const slot = next[key] as number;
+    order[slot] = p;
+    next[key] = slot + 1;
+    if (k % piece === 0) yield;
+  }
+  return { order, starts };
 }

@@ -1,37 +1,84 @@
-import { checkInteger, describe, fail, reject } from '../check.js';
-import { native, type PatternHandle } from '../native.js';
+import { checkInteger, checkOptions, describe, fail, isRecord, reject } from '../check.js';
+import { native, type PatternHandle, type RealArray } from '../native.js';
+import { publish, uncloneable } from '../public-class.js';
+import { atOnce, type Work } from '../slices.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { alignments, largest } from './alignment.js';
 import { type Band, bandedCells, bandedEntries, readBand } from './banded.js';
-import { type Cells, coordinateCells } from './coordinates.js';
+import { type Cells, coordinateCells, numberedCoordinates, readIndices } from './coordinates.js';
 import { type RandomOptions, randomCells } from './random-cells.js';
 
 /** How many entries: directly, or as many as a band of so many off-diagonals has; a number stands for both sides. */
 export type PatternSize = { offDiagonals: number | Band } | { entries: number };
 
-/** Where M may be non-zero: an immutable CSR structure on the r x r core. */
+/** Known here alone, so that nothing else makes a pattern. */
+const made = Symbol();
+
+const described = { name: 'SparsityPattern', instead: 'rows and columns for SparsityPattern.fromCoordinates' };
+const cloning = uncloneable(described);
+
+/**
+ * Where M may be non-zero: an immutable CSR structure on the r x r core. Its arrays are copies, made when they are first
+ * asked for: to write them changes nothing but what the same getter returns the next time.
+ */
 export class SparsityPattern {
+  static {
+    publish(SparsityPattern, {
+      ...described,
+      isOwn: (value) => #handle in value,
+      print: ({ kind, shape, entries }) => `SparsityPattern ${kind}, [${shape.join(', ')}], ${entries} entries`,
+    });
+  }
+
   readonly kind: 'diagonal' | 'banded' | 'csr';
   readonly shape: MatrixShape;
   readonly entries: number;
-  /** (r + 1) */
-  readonly rowPointers: Int32Array;
-  /** (entries), ascending within a row */
-  readonly columnIndices: Int32Array;
-  /** For given coordinates: slots[p] is the CSR slot of the p-th. */
-  readonly slots?: Int32Array;
+  /** @internal */
+  readonly cloning = cloning;
   readonly #handle: PatternHandle;
+  readonly #cells: Cells;
+  /** What the caller has seen of the cells, and may have written. */
+  readonly #shown: { -readonly [name in keyof Cells]?: Cells[name] } = {};
 
-  private constructor(kind: 'diagonal' | 'banded' | 'csr', r: number, cells: Cells) {
+  private constructor(key: typeof made, op: string, kind: 'diagonal' | 'banded' | 'csr', r: number, cells: Cells) {
+    if (key !== made) {
+      const expected = 'SparsityPattern.banded(…) or one of its siblings, which make patterns';
+      reject('SparsityPattern', 'new SparsityPattern', expected, key);
+    }
     this.kind = kind;
     this.shape = Object.freeze([r, r] as const);
     this.entries = cells.columnIndices.length;
-    this.rowPointers = cells.rowPointers;
-    this.columnIndices = cells.columnIndices;
-    if (cells.slots !== undefined) this.slots = cells.slots;
-    // The native side keeps its own checked copy: no later write to the arrays above can reach a kernel.
-    this.#handle = native.pattern(cells.rowPointers, cells.columnIndices);
+    this.#cells = cells;
+    this.#handle = native.pattern(op, cells.rowPointers, cells.columnIndices);
     Object.freeze(this);
+  }
+
+  /** (r + 1) A copy. */
+  get rowPointers(): Int32Array {
+    this.#shown.rowPointers ??= this.#cells.rowPointers.slice();
+    return this.#shown.rowPointers;
+  }
+
+  /** (entries), ascending within a row. A copy. */
+  get columnIndices(): Int32Array {
+    this.#shown.columnIndices ??= this.#cells.columnIndices.slice();
+    return this.#shown.columnIndices;
+  }
+
+  /** For given coordinates: slots[p] is the CSR slot of the p-th. A copy. */
+  get slots(): Int32Array | undefined {
+    if (this.#cells.slots !== undefined) this.#shown.slots ??= this.#cells.slots.slice();
+    return this.#shown.slots;
+  }
+
+  /** @internal A pattern made here, and not an object that merely inherits from one. */
+  static is(value: unknown): value is SparsityPattern {
+    return typeof value === 'object' && value !== null && #handle in value;
+  }
+
+  /** @internal The structure itself, which nobody else can write. */
+  get cells(): Cells {
+    return this.#cells;
   }
 
   /** @internal */
@@ -48,7 +95,7 @@ export class SparsityPattern {
   static diagonal(r: number): SparsityPattern {
     const op = 'SparsityPattern.diagonal';
     checkInteger(op, 'r', r, 1);
-    return new SparsityPattern('diagonal', r, bandedCells(op, r, { lower: 0, upper: 0 }));
+    return new SparsityPattern(made, op, 'diagonal', r, bandedCells(op, r, { lower: 0, upper: 0 }));
   }
 
   /**
@@ -63,7 +110,7 @@ export class SparsityPattern {
   static banded(r: number, offDiagonals: number | Band): SparsityPattern {
     const op = 'SparsityPattern.banded';
     checkInteger(op, 'r', r, 1);
-    return new SparsityPattern('banded', r, bandedCells(op, r, readBand(op, 'offDiagonals', offDiagonals)));
+    return new SparsityPattern(made, op, 'banded', r, bandedCells(op, r, readBand(op, 'offDiagonals', offDiagonals)));
   }
 
   /**
@@ -78,8 +125,12 @@ export class SparsityPattern {
   static random(r: number, size: PatternSize, options: RandomOptions): SparsityPattern {
     const op = 'SparsityPattern.random';
     checkInteger(op, 'r', r, 1);
-    const { rows, columns } = randomCells(op, r, readSize(op, r, size), options);
-    return new SparsityPattern('csr', r, withoutSlots(coordinateCells(op, rows, columns, r)));
+    return atOnce(SparsityPattern.drawing(op, r, entriesOf(r, readSize(op, size)), options));
+  }
+
+  /** @internal `random` of `count` entries, in pieces. */
+  static *drawing(op: string, r: number, count: number, options: RandomOptions): Work<SparsityPattern> {
+    return yield* SparsityPattern.#numbered(op, yield* randomCells(op, r, count, options), r);
   }
 
   /**
@@ -93,23 +144,21 @@ export class SparsityPattern {
    */
   static topK(u: Tensor, vt: Tensor, size: PatternSize, options?: { absolute?: boolean }): SparsityPattern {
     const op = 'SparsityPattern.topK';
+    const given = readSize(op, size);
     const { r, scores, absolute } = alignments(op, u, vt, options);
-    return SparsityPattern.ofLargest(op, scores, r, readSize(op, r, size), absolute);
+    return atOnce(SparsityPattern.ranking(op, scores, r, entriesOf(r, given), absolute));
   }
 
-  /** @internal The `count` cells with the largest scores (r, r); of equals the first. */
-  static ofLargest(
-    op: string,
-    scores: ArrayLike<number>,
-    r: number,
-    count: number,
-    absolute: boolean,
-  ): SparsityPattern {
+  /** @internal The `count` cells with the largest scores (r, r), of equals the first, in pieces. */
+  static *ranking(op: string, scores: RealArray, r: number, count: number, absolute: boolean): Work<SparsityPattern> {
     if (count > r * r) reject(op, 'size', `at most ${r * r} entries`, count);
-    const cells = largest(scores, count, absolute);
-    const rows = cells.map((cell) => Math.floor(cell / r));
-    const columns = cells.map((cell) => cell % r);
-    return new SparsityPattern('csr', r, withoutSlots(coordinateCells(op, rows, columns, r)));
+    return yield* SparsityPattern.#numbered(op, yield* largest(op, scores, count, absolute), r);
+  }
+
+  /** The cells with these numbers, counted by rows. */
+  static *#numbered(op: string, cells: Float64Array, r: number): Work<SparsityPattern> {
+    const { rowPointers, columnIndices } = yield* coordinateCells(op, yield* numberedCoordinates(op, cells, r), r);
+    return new SparsityPattern(made, op, 'csr', r, { rowPointers, columnIndices, slots: undefined });
   }
 
   /**
@@ -124,24 +173,28 @@ export class SparsityPattern {
   static fromCoordinates(rows: ArrayLike<number>, columns: ArrayLike<number>, r: number): SparsityPattern {
     const op = 'SparsityPattern.fromCoordinates';
     checkInteger(op, 'r', r, 1);
-    if (typeof rows !== 'object' || rows === null) reject(op, 'rows', 'an array of integers', rows);
-    if (typeof columns !== 'object' || columns === null) reject(op, 'columns', 'an array of integers', columns);
-    if (rows.length !== columns.length) {
-      fail('SHAPE_MISMATCH', op, 'columns', `${describe(rows.length)} indices, as rows has`, describe(columns.length));
+    const i = readIndices(op, 'rows', rows, r);
+    const j = readIndices(op, 'columns', columns, r);
+    if (i.length !== j.length) {
+      fail('SHAPE_MISMATCH', op, 'columns', `${i.length} indices, as rows has`, describe(j.length));
     }
-    return new SparsityPattern('csr', r, coordinateCells(op, rows, columns, r));
+    return new SparsityPattern(made, op, 'csr', r, atOnce(coordinateCells(op, { rows: i, columns: j }, r)));
   }
 }
 
-function withoutSlots({ rowPointers, columnIndices }: Cells): Cells {
-  return { rowPointers, columnIndices };
+type Size = { readonly band: Band } | { readonly entries: number };
+
+function readSize(op: string, size: PatternSize): Size {
+  if (!isRecord(size)) reject(op, 'size', '{ offDiagonals } or { entries }', size);
+  const { entries, offDiagonals } = checkOptions<{ entries?: number; offDiagonals?: number | Band }>(op, 'size', size, [
+    'offDiagonals',
+    'entries',
+  ]);
+  if (entries === undefined) return { band: readBand(op, 'size.offDiagonals', offDiagonals as number | Band) };
+  if (offDiagonals !== undefined) reject(op, 'size', 'either offDiagonals or entries', ['offDiagonals', 'entries']);
+  return { entries: checkInteger(op, 'size.entries', entries, 1) };
 }
 
-function readSize(op: string, r: number, size: PatternSize): number {
-  if (typeof size !== 'object' || size === null) reject(op, 'size', '{ offDiagonals } or { entries }', size);
-  if ('entries' in size) {
-    if ('offDiagonals' in size) reject(op, 'size', 'either offDiagonals or entries', Object.keys(size));
-    return checkInteger(op, 'size.entries', size.entries, 1);
-  }
-  return bandedEntries(r, readBand(op, 'size.offDiagonals', size.offDiagonals));
+function entriesOf(r: number, size: Size): number {
+  return 'band' in size ? bandedEntries(r, size.band) : size.entries;
 }

@@ -1,4 +1,4 @@
-import { checkBoolean, checkOptions, reject } from '../check.js';
+import { checkBoolean, checkOptions, rejectInstance } from '../check.js';
 import { native } from '../native.js';
 import { type DType, vectorType } from '../tensor/dtype.js';
 import { checkReal, memoryOf, outputInto } from '../tensor/operand.js';
@@ -7,7 +7,7 @@ import type { BesideDType, OfRank, SameDType, VectorDType } from '../tensor/typi
 import { SparsityPattern } from './pattern.js';
 
 function checkPattern(op: string, pattern: unknown): SparsityPattern {
-  if (!(pattern instanceof SparsityPattern)) reject(op, 'pattern', 'a SparsityPattern', pattern);
+  if (!SparsityPattern.is(pattern)) rejectInstance(op, 'pattern', 'SparsityPattern', pattern);
   return pattern;
 }
 
@@ -28,10 +28,10 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
   options?: { transpose?: boolean; out?: Tensor },
 ): Tensor<Exclude<E, 'int32'>, MatrixShape> {
   const op = 'spmm';
-  const { entries, shape, handle } = checkPattern(op, pattern);
   const given = checkOptions(op, 'options', options, ['transpose', 'out']);
   const transpose = checkBoolean(op, 'options.transpose', given.transpose ?? false);
-  const m = checkReal(op, 'values', values, { shape: [entries] });
+  const { entries, shape, handle } = checkPattern(op, pattern);
+  const m = checkReal(op, 'values', values, { shape: [entries], dtype: undefined, device: undefined });
   const x = checkReal(op, 'dense', dense, {
     shape: [shape[0], null],
     dtype: m.dtype,
@@ -40,7 +40,7 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
   });
   const y = outputInto(op, given.out, x, x.shape as MatrixShape, [m, x]);
   const tokens = x.shape[1] as number;
-  native.spmm(handle, memoryOf(op, 'values', m), memoryOf(op, 'dense', x), y.memory, tokens, transpose);
+  native.spmm(op, handle, memoryOf(op, 'values', m), memoryOf(op, 'dense', x), y.memory, tokens, transpose);
   return y.tensor() as unknown as Tensor<Exclude<E, 'int32'>, MatrixShape>;
 }
 
@@ -63,11 +63,12 @@ export function sddmm<D extends DType, E extends DType, A extends Shape = Shape,
   const op = 'sddmm';
   const { out } = checkOptions(op, 'options', options, ['out']);
   const { entries, shape, handle } = checkPattern(op, pattern);
-  const left = checkReal(op, 'a', a, { shape: [shape[0], null], half: Tensor.is(a) ? a.device : 'cpu' });
+  const half = Tensor.is(a) ? a.device : 'cpu';
+  const left = checkReal(op, 'a', a, { shape: [shape[0], null], dtype: undefined, device: undefined, half });
   const tokens = left.shape[1] as number;
   const right = checkReal(op, 'b', b, { shape: [shape[0], tokens], dtype: left.dtype, device: left.device });
   const place = { device: left.device, dtype: vectorType(left.dtype) };
   const values = outputInto(op, out, place, [entries], [left, right]);
-  native.sddmm(handle, memoryOf(op, 'a', left), memoryOf(op, 'b', right), values.memory, tokens);
+  native.sddmm(op, handle, memoryOf(op, 'a', left), memoryOf(op, 'b', right), values.memory, tokens);
   return values.tensor() as unknown as Tensor<VectorDType<D>, VectorShape>;
 }

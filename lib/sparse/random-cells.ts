@@ -1,5 +1,6 @@
 import { checkBoolean, checkOptions, checkSeed, reject } from '../check.js';
 import { type Random, random } from '../random.js';
+import type { Work } from '../slices.js';
 import { allocate } from '../tensor/dtype.js';
 
 export interface RandomOptions {
@@ -10,45 +11,53 @@ export interface RandomOptions {
   includeDiagonal?: boolean;
 }
 
-/** `count` distinct integers below `limit` (Floyd 1987). */
-function distinct(op: string, generator: Random, count: number, limit: number): number[] {
+/** How many numbers are drawn between two pauses. */
+const piece = 2 ** 10;
+
+/** `count` distinct integers below `limit` (Floyd 1987), to `into`. */
+function* distinct(op: string, generator: Random, limit: number, into: Float64Array): Work<void> {
   const taken = allocate(op, 'int32', Math.ceil(limit / 32)); // a bit for each cell
   const isTaken = (cell: number) => ((taken[Math.floor(cell / 32)] as number) >>> (cell % 32)) & 1;
-  const drawn: number[] = [];
-  for (let j = limit - count; j < limit; j++) {
+  for (let k = 0; k < into.length; k++) {
+    const j = limit - into.length + k;
     const candidate = generator.below(j + 1);
     const cell = isTaken(candidate) ? j : candidate;
     const word = Math.floor(cell / 32);
     taken[word] = (taken[word] as number) | (1 << (cell % 32));
-    drawn.push(cell);
+    into[k] = cell;
+    if (k % piece === 0) yield;
   }
-  return drawn;
 }
 
-/** Coordinates of `count` random cells of the r x r core. */
-export function randomCells(
-  op: string,
-  r: number,
-  count: number,
-  options: RandomOptions,
-): { rows: number[]; columns: number[] } {
+/** The numbers, counted by rows, of `count` random cells of the r x r core. */
+export function* randomCells(op: string, r: number, count: number, options: RandomOptions): Work<Float64Array> {
   if (options === undefined) reject(op, 'options', 'an object with a seed', options);
   const given = checkOptions(op, 'options', options, ['seed', 'replacement', 'includeDiagonal']);
   const generator = random(checkSeed(op, 'options.seed', given.seed));
   const replacement = checkBoolean(op, 'options.replacement', given.replacement ?? false);
   const diagonal = checkBoolean(op, 'options.includeDiagonal', given.includeDiagonal ?? false);
 
-  const fixed = diagonal ? Array.from({ length: r }, (_, i) => i * r + i) : [];
-  if (count < fixed.length) reject(op, 'size', `at least the ${r} entries of the diagonal`, count);
+  const fixed = diagonal ? r : 0;
+  if (count < fixed) reject(op, 'size', `at least the ${r} entries of the diagonal`, count);
   const free = diagonal && !replacement ? r * r - r : r * r;
-  const wanted = count - fixed.length;
-  if (!replacement && wanted > free) reject(op, 'size', `at most ${free + fixed.length} distinct entries`, count);
+  if (!replacement && count - fixed > free) reject(op, 'size', `at most ${free + fixed} distinct entries`, count);
 
-  const drawn = replacement
-    ? Array.from({ length: wanted }, () => generator.below(r * r))
-    : distinct(op, generator, wanted, free);
+  const cells = allocate(op, 'float64', count);
+  for (let i = 0; i < fixed; i++) cells[i] = i * r + i;
+  const drawn = cells.subarray(fixed);
+  if (replacement) {
+    for (let k = 0; k < drawn.length; k++) {
+      drawn[k] = generator.below(r * r);
+      if (k % piece === 0) yield;
+    }
+    return cells;
+  }
+  yield* distinct(op, generator, free, drawn);
   // Numbering the cells off the diagonal: each run of r of them starts just after a diagonal cell.
-  const cells = diagonal && !replacement ? drawn.map((k) => k + Math.floor(k / r) + 1) : drawn;
-  const all = [...fixed, ...cells];
-  return { rows: all.map((cell) => Math.floor(cell / r)), columns: all.map((cell) => cell % r) };
+  if (diagonal) for (let k = 0; k < drawn.length; k++) drawn[k] = offDiagonal(drawn[k] as number, r);
+  return cells;
+}
+
+function offDiagonal(k: number, r: number): number {
+  return k + Math.floor(k / r) + 1;
 }

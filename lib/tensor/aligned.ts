@@ -10,9 +10,10 @@ export function roomFor(bytes: number): number {
 
 /** An array of `size` numbers that begins on the first line of a buffer of that length. */
 export function arrayOn<A extends NumericArray>(
+  op: string,
   kind: new (buffer: ArrayBuffer, byteOffset: number, length: number) => A,
   buffer: ArrayBuffer,
   size: number,
 ): A {
-  return new kind(buffer, native.bufferPadding(buffer), size);
+  return new kind(buffer, native.bufferPadding(op, buffer), size);
 }

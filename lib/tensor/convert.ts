@@ -1,8 +1,18 @@
+import { reject } from '../check.js';
 import { fromBfloat16, toBfloat16 } from './bfloat16.js';
 import { allocate, type DType, type TypedArrayOf } from './dtype.js';
 
-/** A copy of numbers of one type in another. */
-export function convert<E extends DType>(op: string, data: ArrayLike<number>, from: DType, to: E): TypedArrayOf<E> {
+/**
+ * A copy of numbers of one type in another. Fractions are truncated to int32; INVALID_ARGUMENT for a number beyond its
+ * range, which would wrap.
+ */
+export function convert<E extends DType>(
+  op: string,
+  argument: string,
+  data: ArrayLike<number>,
+  from: DType,
+  to: E,
+): TypedArrayOf<E> {
   const out = allocate(op, to, data.length);
   if (from === to) {
     out.set(data);
@@ -13,5 +23,14 @@ export function convert<E extends DType>(op: string, data: ArrayLike<number>, fr
   } else {
     out.set(data);
   }
+  if (to === 'int32' && from !== 'int32') checkFits(op, argument, data, from);
   return out;
+}
+
+function checkFits(op: string, argument: string, data: ArrayLike<number>, from: DType): void {
+  for (let i = 0; i < data.length; i++) {
+    const value = from === 'bfloat16' ? fromBfloat16(data[i] as number) : (data[i] as number);
+    const fits = value > -(2 ** 31) - 1 && value < 2 ** 31;
+    if (!fits) reject(op, `${argument}[${i}]`, 'a number that int32 can hold, from -2^31 to 2^31 - 1', value);
+  }
 }

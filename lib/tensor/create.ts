@@ -1,23 +1,28 @@
-import { checkChoice, checkOptions, describe, fail, reject } from '../check.js';
+import { checkChoice, checkOptions, describe, fail, isArray, readLength, reject } from '../check.js';
 import { type Device, resolveDevice } from '../device.js';
 import { native } from '../native.js';
 import { convert } from './convert.js';
-import { allocate, type DType, dtypeOf, dtypes, isNumericArray, type TypedArrayOf } from './dtype.js';
+import { allocate, type DType, dtypeOf, dtypes, givenType, type TypedArrayOf } from './dtype.js';
+import { mostDimensions, readShape, type Shape, sizeOf } from './shape.js';
 import { allocateOn, uploaded } from './storage.js';
-import { type Shape, sizeOf, Tensor } from './tensor.js';
+import { Tensor } from './tensor.js';
+import { isNumberArray, plainView } from './typed-array.js';
 
 export interface TensorOptions<D extends DType = DType> {
   dtype?: D;
   device?: Device;
 }
 
-function readOptions<O extends { dtype?: DType | undefined; device?: Device }>(
+function readOptions<D extends DType>(
   op: string,
-  options: O | undefined,
-): O & { device: Device } {
-  const given = checkOptions(op, 'options', options, ['dtype', 'device']);
-  if (given.dtype !== undefined) checkChoice(op, 'options.dtype', given.dtype, dtypes);
-  return { ...given, device: resolveDevice(op, given.device) };
+  options: { dtype?: D | undefined; device?: Device } | undefined,
+): { dtype: D | undefined; device: Device } {
+  const { dtype, device } = checkOptions<{ dtype?: D | undefined; device?: Device }>(op, 'options', options, [
+    'dtype',
+    'device',
+  ]);
+  if (dtype !== undefined) checkChoice(op, 'options.dtype', dtype, dtypes);
+  return { dtype, device: resolveDevice(op, device) };
 }
 
 /** A tensor on a device with the numbers of an array, which on the CPU becomes its memory. */
@@ -26,21 +31,20 @@ function place<D extends DType>(op: string, device: Device, dtype: D, array: Typ
   return Tensor.on(device, dtype, uploaded(op, device, dtype, array), shape);
 }
 
-function isNested(element: unknown): boolean {
-  return Array.isArray(element) || isNumericArray(element);
+function isNested(element: unknown): element is ArrayLike<unknown> {
+  return isArray(element) || isNumberArray(element);
 }
 
-/** More dimensions than anyone means: an array that contains itself ends here. */
-const deepest = 32;
-
-/** The shape of nested arrays, whose numbers are appended to `out` in row-major order. */
-function flatten(data: readonly unknown[], out: number[], path: string, depth = 1): number[] {
-  if (depth > deepest) reject('tensor', 'data', `at most ${deepest} dimensions`, data);
-  if (data.length === 0) reject('tensor', path, 'at least one element', data);
-  const nested = isNested(data[0]);
+/** The shape of nested arrays, whose numbers are appended to `out` in row-major order. Each element is read once. */
+function flatten(data: unknown, out: number[], path: string, depth = 1): number[] {
+  if (depth > mostDimensions) reject('tensor', 'data', `at most ${mostDimensions} dimensions`, data);
+  let nested: boolean | undefined;
   let inner: number[] = [];
-  for (let i = 0; i < data.length; i++) {
-    const element = data[i];
+  const list = (isNumberArray(data) ? plainView(data) : data) as ArrayLike<unknown>;
+  const length = readLength('tensor', path, list, 'an array of numbers');
+  for (let i = 0; i < length; i++) {
+    const element = list[i];
+    nested ??= isNested(element);
     if (nested !== isNested(element) || (!nested && typeof element !== 'number')) {
       reject('tensor', `${path}[${i}]`, nested ? 'an array, as its neighbours are' : 'a number', element);
     }
@@ -48,13 +52,25 @@ function flatten(data: readonly unknown[], out: number[], path: string, depth = 
       out.push(element as number);
       continue;
     }
-    const shape = flatten(Array.from(element as ArrayLike<unknown>), out, `${path}[${i}]`, depth + 1);
+    const shape = flatten(element, out, `${path}[${i}]`, depth + 1);
     if (i > 0 && String(shape) !== String(inner)) {
       reject('tensor', `${path}[${i}]`, `the shape of its neighbours, ${describe(inner)}`, shape);
     }
     inner = shape;
   }
-  return [data.length, ...inner];
+  if (length === 0) reject('tensor', path, 'at least one element', data);
+  return [length, ...inner];
+}
+
+/** Numbers, and the shape that their nesting gives. */
+function readData(data: unknown): { numbers: ArrayLike<number>; found: Shape } {
+  if (isNumberArray(data)) {
+    const numbers = plainView(data);
+    return { numbers, found: [numbers.length] };
+  }
+  const numbers: number[] = [];
+  const found = flatten(data, numbers, 'data');
+  return { numbers, found };
 }
 
 /**
@@ -62,7 +78,7 @@ function flatten(data: readonly unknown[], out: number[], path: string, depth = 
  * is a vector. The dtype follows a Float32Array, Float64Array or Int32Array, else it is float32. A Uint16Array given
  * as bfloat16 is bits, anything else is rounded to it.
  *
- * @throws SigmaError INVALID_ARGUMENT for what is not numbers or has a dimension of 0, SHAPE_MISMATCH where the data
+ * @throws SigmaError INVALID_ARGUMENT for what is not numbers, a dimension of 0, or a number that int32 cannot hold, SHAPE_MISMATCH where the data
  * does not fill the shape
  * @example
  * tensor([[1, 2, 3], [4, 5, 6]]).shape; // [2, 3]
@@ -89,35 +105,19 @@ export function tensor(
   options?: { dtype?: DType | undefined; device?: Device },
 ): Tensor {
   const { dtype, device } = readOptions('tensor', options);
-  const bits = dtype === 'bfloat16' && data instanceof Uint16Array;
   const type = dtype ?? dtypeOf(data) ?? 'float32';
-  let numbers: ArrayLike<number>;
-  let found: Shape;
-  if (isNumericArray(data)) {
-    numbers = data;
-    found = [data.length];
-  } else {
-    const list = Array.isArray(data) ? data : arrayFrom(data);
-    const flat: number[] = [];
-    found = flatten(list, flat, 'data');
-    numbers = flat;
-  }
-  const wanted = shape ?? found;
-  const size = sizeOf('tensor', wanted);
+  const given = shape === undefined ? undefined : readShape('tensor', shape);
+  const { numbers, found } = readData(data);
+  const wanted = readShape('tensor', given ?? found);
+  const size = sizeOf(wanted);
   const fits = found.length === 1 ? found[0] === size : String(found) === String(wanted);
   if (!fits) {
     const flat = found.length === 1;
     const expected = flat ? `${found[0]} elements, as the data has` : `that of the data, ${describe(found)}`;
     fail('SHAPE_MISMATCH', 'tensor', 'shape', expected, flat ? `${size} in ${describe(wanted)}` : describe(wanted));
   }
-  const source: DType = bits ? 'bfloat16' : 'float64';
-  return place('tensor', device, type, convert('tensor', numbers, source, type), wanted);
-}
-
-function arrayFrom(data: unknown): unknown[] {
-  const length = typeof data === 'object' && data !== null ? (data as ArrayLike<number>).length : undefined;
-  if (!Number.isInteger(length)) reject('tensor', 'data', 'an array of numbers', data);
-  return Array.from(data as ArrayLike<unknown>);
+  const array = convert('tensor', 'data', numbers, givenType(data, type), type);
+  return place('tensor', device, type, array, wanted);
 }
 
 /**
@@ -131,11 +131,13 @@ export function zeros<D extends DType = 'float32', const S extends Shape = Shape
   shape: S,
   options?: TensorOptions<D>,
 ): Tensor<D, S> {
-  const { dtype, device } = readOptions('zeros', options);
+  const op = 'zeros';
+  const { dtype, device } = readOptions(op, options);
   const type = (dtype ?? 'float32') as D;
-  const size = sizeOf('zeros', shape);
-  if (device === 'cpu') return Tensor.make('zeros', type, allocate('zeros', type, size), shape);
-  const memory = allocateOn('zeros', device, type, size);
-  native.deviceZero(memory);
-  return Tensor.on(device, type, memory, shape);
+  const read = readShape(op, shape);
+  const size = sizeOf(read);
+  if (device === 'cpu') return Tensor.make(op, type, allocate(op, type, size), read);
+  const memory = allocateOn(op, device, type, size);
+  native.deviceZero(op, memory);
+  return Tensor.on(device, type, memory, read);
 }

@@ -1,7 +1,10 @@
+import { types } from 'node:util';
+import { readLength, reject } from '../check.js';
 import type { NumericArray } from '../native.js';
 import { arrayOn, roomFor } from './aligned.js';
 import { allocationFailed } from './memory.js';
 import { anyBuffer, park, zeroBuffer } from './reuse.js';
+import { isNumberArray, lengthOf, plainView } from './typed-array.js';
 
 /** bfloat16 is held as its 16 bits. */
 export type DType = 'float32' | 'float64' | 'bfloat16' | 'int32';
@@ -49,40 +52,52 @@ export function allocateAny<D extends DType>(op: string, dtype: D, size: number)
 }
 
 /** Takes back an array that was made here, from the last one to hold it. */
-export function recycle(array: NumericArray): void {
-  if (array.byteLength >= largeFrom) park(array.buffer as ArrayBuffer);
+export function recycle(op: string, array: NumericArray): void {
+  if (array.byteLength >= largeFrom) park(op, array.buffer as ArrayBuffer);
 }
 
-function arrayFrom<D extends DType>(op: string, dtype: D, size: number, bufferOf: (bytes: number) => ArrayBuffer) {
+function arrayFrom<D extends DType>(op: string, dtype: D, size: number, bufferOf: typeof anyBuffer) {
   const bytes = size * bytesPerElement(dtype);
   try {
     if (bytes < largeFrom) return new constructors[dtype](size) as TypedArrayOf<D>;
-    return arrayOn<NumericArray>(constructors[dtype], bufferOf(roomFor(bytes)), size) as TypedArrayOf<D>;
+    return arrayOn<NumericArray>(op, constructors[dtype], bufferOf(op, roomFor(bytes)), size) as TypedArrayOf<D>;
   } catch (cause) {
     return allocationFailed(op, bytes, cause);
   }
 }
 
-/** The type that a typed array carries of itself; undefined for an array that has none here. */
+/** The type that a typed array of any realm carries of itself; undefined for an array that has none here. */
 export function dtypeOf(array: unknown): DType | undefined {
-  if (array instanceof Float32Array) return 'float32';
-  if (array instanceof Float64Array) return 'float64';
-  if (array instanceof Int32Array) return 'int32';
+  if (types.isFloat32Array(array)) return 'float32';
+  if (types.isFloat64Array(array)) return 'float64';
+  if (types.isInt32Array(array)) return 'int32';
   return undefined;
 }
 
-export function isNumericArray(data: unknown): data is ArrayLike<number> & NodeJS.TypedArray {
-  return (
-    ArrayBuffer.isView(data) &&
-    !(data instanceof DataView) &&
-    !(data instanceof BigInt64Array) &&
-    !(data instanceof BigUint64Array)
-  );
+/** The type of numbers that are given for a tensor of `dtype`: a Uint16Array given as bfloat16 is bits. */
+export function givenType(data: unknown, dtype: DType): DType {
+  return dtype === 'bfloat16' && types.isUint16Array(data) ? 'bfloat16' : 'float64';
 }
 
-/** Whether an array, typed or not, has numbers alone. */
-export function holdsNumbers(data: ArrayLike<unknown>): boolean {
-  if (ArrayBuffer.isView(data)) return isNumericArray(data);
-  for (let i = 0; i < data.length; i++) if (typeof data[i] !== 'number') return false;
-  return true;
+/** The numbers of an array, typed or not, each read once: what is returned runs no code of the caller's. */
+export function readNumbers(op: string, argument: string, data: unknown): ArrayLike<number> {
+  if (isNumberArray(data)) return plainView(data);
+  if (ArrayBuffer.isView(data)) reject(op, argument, 'an array of numbers', data);
+  const length = readLength(op, argument, data, 'an array of numbers');
+  const list = data as ArrayLike<unknown>;
+  const numbers: number[] = [];
+  for (let i = 0; i < length; i++) {
+    const each = list[i];
+    if (typeof each !== 'number') reject(op, `${argument}[${i}]`, 'a number', each);
+    numbers.push(each);
+  }
+  return numbers;
+}
+
+/** A copy of a typed array of this type and of any realm; undefined for anything else. */
+export function copyOfNumbers<D extends Real>(op: string, dtype: D, array: unknown): TypedArrayOf<D> | undefined {
+  if (!isNumberArray(array) || dtypeOf(array) !== dtype) return undefined;
+  const copy = allocate(op, dtype, lengthOf(array));
+  copy.set(plainView(array));
+  return copy;
 }

@@ -1,25 +1,32 @@
-import { describe, fail, reject } from '../check.js';
+import { describe, fail, reject, rejectInstance } from '../check.js';
 import type { Device } from '../device.js';
 import { native, type Operand, type RealArray } from '../native.js';
 import { convert } from './convert.js';
 import { allocate, allocateAny, type DType, type Real, type TypedArrayOf, vectorType } from './dtype.js';
+import { type Shape, sizeOf } from './shape.js';
 import { allocateOn, isHost, uploaded } from './storage.js';
-import { type Shape, Tensor } from './tensor.js';
+import { Tensor } from './tensor.js';
+import { areApart } from './typed-array.js';
 
-/** What an operation asks of an operand; `null` in a shape stands for any size. */
+/**
+ * What an operation asks of an operand; `null` in a shape stands for any size. Each property is an own one, also where
+ * anything will do: what is left out would be looked for on Object.prototype, where a program may have set it.
+ */
 export interface Expected {
-  readonly shape?: readonly (number | null)[];
-  readonly dtype?: Real;
-  readonly device?: Device;
+  readonly shape: readonly (number | null)[] | undefined;
+  readonly dtype: Real | undefined;
+  readonly device: Device | undefined;
   /** Where it will be computed with, if bfloat16 will do for float32 on devices. It then passes for a Real. */
   readonly half?: Device;
 }
+
+export const anything: Expected = { shape: undefined, dtype: undefined, device: undefined };
 
 /** A live tensor, or INVALID_ARGUMENT or DISPOSED. */
 function checkTensor(op: string, argument: string, value: unknown): Tensor {
   if (!Tensor.is(value)) {
     const hint = ArrayBuffer.isView(value) ? ' (Tensor.wrap(array, shape) makes one)' : '';
-    reject(op, argument, `a Tensor${hint}`, value);
+    rejectInstance(op, argument, 'Tensor', value, hint);
   }
   value.read(op, argument);
   return value;
@@ -34,7 +41,7 @@ export function checkReal<D extends Real = Real>(
   op: string,
   argument: string,
   value: unknown,
-  expected: Expected = {},
+  expected: Expected = anything,
 ): Tensor<D> {
   const tensor = checkTensor(op, argument, value);
   const { dtype, shape, device, half = 'cpu' } = expected;
@@ -69,7 +76,7 @@ export function lastingMemoryOf(op: string, argument: string, tensor: Tensor): O
 /** The numbers of a tensor that was checked before, on the host and to be read only. */
 export function numbersOf(op: string, argument: string, tensor: Tensor): RealArray {
   const numbers = tensor.numbers(op, argument);
-  return tensor.dtype === 'bfloat16' ? convert(op, numbers, 'bfloat16', 'float32') : (numbers as RealArray);
+  return tensor.dtype === 'bfloat16' ? convert(op, argument, numbers, 'bfloat16', 'float32') : (numbers as RealArray);
 }
 
 /** A tensor with these numbers, which on the CPU become its memory. */
@@ -81,7 +88,7 @@ export function fromNumbers<D extends Real, const S extends Shape>(
   numbers: RealArray,
 ): Tensor<D, S> {
   if (device === 'cpu') return Tensor.make(op, dtype, numbers as TypedArrayOf<D>, shape);
-  const array = (dtype as DType) === 'bfloat16' ? convert(op, numbers, 'float32', 'bfloat16') : numbers;
+  const array = (dtype as DType) === 'bfloat16' ? convert(op, 'result', numbers, 'float32', 'bfloat16') : numbers;
   return Tensor.on(device, dtype, uploaded(op, device, dtype, array), shape);
 }
 
@@ -125,12 +132,8 @@ export function output<D extends Real, const S extends Shape>(
 export function zeroOutput<D extends Real, const S extends Shape>(op: string, place: Place<D>, shape: S): Output<D, S> {
   if (place.device === 'cpu') return hostOutput(op, place.dtype, shape, allocate);
   const result = deviceOutput(op, place, shape);
-  native.deviceZero(result.memory);
+  native.deviceZero(op, result.memory);
   return result;
-}
-
-function elements(shape: Shape): number {
-  return shape.reduce((product, n) => product * n, 1);
 }
 
 function hostOutput<D extends Real, S extends Shape>(
@@ -139,20 +142,18 @@ function hostOutput<D extends Real, S extends Shape>(
   shape: S,
   make: typeof allocate,
 ): Output<D, S> {
-  const array = make(op, dtype, elements(shape));
+  const array = make(op, dtype, sizeOf(shape));
   return { memory: array as RealArray, tensor: () => Tensor.make(op, dtype, array, shape, true) };
 }
 
 function deviceOutput<D extends Real, S extends Shape>(op: string, { device, dtype }: Place<D>, shape: S) {
-  const memory = allocateOn(op, device, dtype, elements(shape));
+  const memory = allocateOn(op, device, dtype, sizeOf(shape));
   return { memory, tensor: () => Tensor.on(device, dtype, memory, shape) };
 }
 
 /** Whether two operands have bytes in common. */
-function overlap(a: Operand, b: Operand): boolean {
-  if (!(isHost(a) && isHost(b))) return a === b;
-  const before = a.byteOffset + a.byteLength <= b.byteOffset || b.byteOffset + b.byteLength <= a.byteOffset;
-  return a.buffer === b.buffer && !before;
+export function overlap(op: string, a: Operand, b: Operand): boolean {
+  return !(isHost(a) && isHost(b) && areApart(a, b)) && native.overlap(op, a, b);
 }
 
 /** The memory of `out`, a tensor that the caller gives for the result, or new memory where there is none. */
@@ -167,7 +168,7 @@ export function outputInto<D extends Real, const S extends Shape>(
   const { device, dtype } = place;
   const target = checkReal<D>(op, 'options.out', out, { shape, dtype, device });
   const memory = memoryOf(op, 'options.out', target);
-  if (inputs.some((input) => overlap(memoryOf(op, 'operand', input), memory))) {
+  if (inputs.some((input) => overlap(op, memoryOf(op, 'operand', input), memory))) {
     reject(op, 'options.out', 'memory apart from the operands', out);
   }
   const tensor = () => {
@@ -178,9 +179,9 @@ export function outputInto<D extends Real, const S extends Shape>(
 }
 
 /** Copies the numbers of one operand into another of its size, type and place. */
-export function copyInto(to: Operand, from: Operand): void {
+export function copyInto(op: string, to: Operand, from: Operand): void {
   if (isHost(to)) to.set(from as RealArray);
-  else native.deviceCopy(to, from as Exclude<Operand, RealArray>);
+  else native.deviceCopy(op, to, from as Exclude<Operand, RealArray>);
 }
 
 /** A new tensor of its own with the same numbers. */
@@ -190,6 +191,6 @@ export function copyOf<D extends Real, S extends Shape>(
   tensor: Tensor<D, S>,
 ): Tensor<D, S> {
   const copy = output(op, tensor, tensor.shape);
-  copyInto(copy.memory, memoryOf(op, argument, tensor));
+  copyInto(op, copy.memory, memoryOf(op, argument, tensor));
   return copy.tensor();
 }

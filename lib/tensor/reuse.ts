@@ -5,18 +5,18 @@
 import { native } from '../native.js';
 
 /** Takes a buffer that nobody uses any more. */
-export function park(buffer: ArrayBuffer): void {
-  native.parkBuffer(buffer);
+export function park(op: string, buffer: ArrayBuffer): void {
+  native.parkBuffer(op, buffer);
 }
 
 /** A buffer of so many bytes to be overwritten: any numbers may be in it. */
-export function anyBuffer(bytes: number): ArrayBuffer {
-  return native.takeBuffer(bytes) ?? new ArrayBuffer(bytes);
+export function anyBuffer(op: string, bytes: number): ArrayBuffer {
+  return native.takeBuffer(op, bytes) ?? new ArrayBuffer(bytes);
 }
 
 /** A buffer of so many bytes, all of them 0. */
-export function zeroBuffer(bytes: number): ArrayBuffer {
-  const buffer = native.takeBuffer(bytes);
+export function zeroBuffer(op: string, bytes: number): ArrayBuffer {
+  const buffer = native.takeBuffer(op, bytes);
   if (buffer === undefined) return new ArrayBuffer(bytes);
   new Uint8Array(buffer).fill(0);
   return buffer;

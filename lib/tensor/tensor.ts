@@ -2,10 +2,13 @@ import { checkChoice, describe, fail, reject } from '../check.js';
 import { type Device, resolveDevice } from '../device.js';
 import { SigmaError } from '../errors.js';
 import { type DeviceMemory, type NumericArray, native } from '../native.js';
+import { publish, uncloneable } from '../public-class.js';
 import { convert } from './convert.js';
-import { type DType, dtypeOf, dtypes, holdsNumbers, type TypedArrayOf } from './dtype.js';
+import { type DType, dtypeOf, dtypes, givenType, readNumbers, type TypedArrayOf } from './dtype.js';
 import { countTensors } from './memory.js';
+import { firstNumbers } from './print.js';
 import { track } from './scope.js';
+import { readShape, type Shape, sizeOf } from './shape.js';
 import {
   acquire,
   allocateOn,
@@ -14,31 +17,24 @@ import {
   downloadedLater,
   isHost,
   release,
-  type Storage,
+  Storage,
   uploaded,
 } from './storage.js';
+import { lengthOf } from './typed-array.js';
 
-export type Shape = readonly number[];
-export type VectorShape = readonly [length: number];
-export type MatrixShape = readonly [rows: number, columns: number];
-export type StackShape = readonly [batch: number, rows: number, columns: number];
+export type { MatrixShape, Shape, StackShape, VectorShape } from './shape.js';
 
 /** What tells later whether a tensor was written: its numbers on the CPU, where anyone may write; a count on a device. */
 export type Snapshot = NumericArray | number;
 
-/** The number of elements of a shape, each of whose dimensions must be a positive integer. */
-export function sizeOf(op: string, shape: unknown): number {
-  if (!Array.isArray(shape) || !shape.every((n) => Number.isInteger(n) && n >= 1)) {
-    reject(op, 'shape', 'an array of positive integers', shape);
-  }
-  const size = (shape as number[]).reduce((product, n) => product * n, 1);
-  if (!Number.isSafeInteger(size)) reject(op, 'shape', 'fewer than 2^53 elements', shape);
-  return size;
-}
+const described = { name: 'Tensor', instead: '{ shape, dtype, data: await tensor.data() }' };
+const cloning = uncloneable(described);
 
 /**
  * An array of numbers with a shape, row-major. On the CPU it is a view on an ArrayBuffer that JavaScript owns, on another
- * device memory that `dispose` gives back. Dispose it when done: directly, with `using`, or through `tidy`.
+ * device memory that `dispose` gives back. Dispose it when done: directly, with `using`, or through `tidy`. console.log and
+ * String show the first numbers, but fetch none from a device. A structured clone would lose the numbers, so it is refused:
+ * send `{ shape, dtype, data: await w.data() }` to a worker, which makes `tensor(data, shape, { dtype })` of them.
  *
  * @example
  * const w = tensor([[1, 2], [3, 4]], undefined, { dtype: 'float64' });
@@ -46,6 +42,12 @@ export function sizeOf(op: string, shape: unknown): number {
  * w.dispose();
  */
 export class Tensor<D extends DType = DType, S extends Shape = Shape> implements Disposable {
+  static {
+    publish<Tensor>(Tensor, { ...described, isOwn: (value) => #storage in value, print: (tensor) => tensor.#print() });
+  }
+
+  /** @internal */
+  readonly cloning = cloning;
   readonly dtype: D;
   readonly shape: S;
   readonly device: Device;
@@ -53,11 +55,13 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   readonly #storage: Storage;
   #disposed = false;
 
+  /** `shape` was read before. */
   private constructor(dtype: D, shape: S, size: number, storage: Storage) {
-    if (typeof storage !== 'object')
+    if (!(storage instanceof Storage)) {
       reject('Tensor', 'new Tensor', 'tensor(…) or Tensor.wrap(…), which make tensors', dtype);
+    }
     this.dtype = dtype;
-    this.shape = Object.freeze([...shape]) as unknown as S;
+    this.shape = shape;
     this.size = size;
     this.device = storage.device;
     this.#storage = storage;
@@ -95,17 +99,20 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     shape: S,
     reusable = false,
   ): Tensor<D, S> {
-    const size = sizeOf(op, shape);
-    if (array.length !== size) {
-      fail('SHAPE_MISMATCH', op, 'shape', `${array.length} elements, as the data has`, `${size} in ${describe(shape)}`);
+    const read = readShape(op, shape);
+    const size = sizeOf(read);
+    const { length } = array;
+    if (length !== size) {
+      fail('SHAPE_MISMATCH', op, 'shape', `${length} elements, as the data has`, `${size} in ${describe(read)}`);
     }
-    return new Tensor(dtype, shape, size, { device: 'cpu', memory: array, size, owners: 0, writes: 0, reusable });
+    return new Tensor(dtype, read, size, new Storage('cpu', array, size, reusable));
   }
 
   /** @internal A tensor on memory of a device. */
   static on<D extends DType, S extends Shape>(device: Device, dtype: D, memory: DeviceMemory, shape: S): Tensor<D, S> {
-    const size = sizeOf('Tensor', shape);
-    return new Tensor(dtype, shape, size, { device, memory, size, owners: 0, writes: 0, reusable: false });
+    const read = readShape('Tensor', shape);
+    const size = sizeOf(read);
+    return new Tensor(dtype, read, size, new Storage(device, memory, size, false));
   }
 
   get disposed(): boolean {
@@ -136,18 +143,15 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   assign(data: ArrayLike<number>): void {
     const op = 'Tensor.assign';
     this.read(op, 'this');
-    if (typeof data !== 'object' || data === null || !Number.isInteger(data.length) || !holdsNumbers(data)) {
-      reject(op, 'data', 'an array of numbers', data);
+    const numbers = readNumbers(op, 'data', data);
+    if (numbers.length !== this.size) {
+      fail('SHAPE_MISMATCH', op, 'data', `${this.size} numbers`, describe(numbers.length));
     }
-    if (data.length !== this.size) {
-      fail('SHAPE_MISMATCH', op, 'data', `${this.size} numbers`, describe(data.length));
-    }
-    const bits = this.dtype === 'bfloat16' && data instanceof Uint16Array;
-    const array = convert(op, data, bits ? 'bfloat16' : 'float64', this.dtype);
+    const array = convert(op, 'data', numbers, givenType(data, this.dtype), this.dtype);
     // Not before: the caller's numbers may have getters.
     const memory = this.read(op, 'this');
     if (isHost(memory)) memory.set(array);
-    else native.deviceUpload(memory, array);
+    else native.deviceUpload(op, memory, array);
     this.#storage.writes += 1;
   }
 
@@ -160,14 +164,9 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
       throw new SigmaError('DISPOSED', op, `${argument}: expected a live tensor, got one that was disposed`);
     }
     const { memory, size } = this.#storage;
-    if (isHost(memory) && memory.length !== size) {
-      fail(
-        'INVALID_ARGUMENT',
-        op,
-        argument,
-        `a buffer of ${size} elements`,
-        `${memory.length}: it was detached or resized`,
-      );
+    if (isHost(memory) && lengthOf(memory) !== size) {
+      const got = `${lengthOf(memory)}: it was detached or resized`;
+      fail('INVALID_ARGUMENT', op, argument, `a buffer of ${size} elements`, got);
     }
     return memory as TypedArrayOf<D> | DeviceMemory;
   }
@@ -227,30 +226,37 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     return Tensor.on(device, this.dtype, uploaded(op, device, this.dtype, numbers), this.shape);
   }
 
-  /** A copy in another type. bfloat16 rounds to nearest even, int32 truncates. */
+  /**
+   * A copy in another type. bfloat16 rounds to nearest even, int32 truncates.
+   *
+   * @throws SigmaError INVALID_ARGUMENT for a number that int32 cannot hold, DISPOSED
+   */
   cast<E extends DType>(dtype: E): Tensor<E, S> {
     const op = 'Tensor.cast';
     const from = this.read(op, 'this');
     checkChoice(op, 'dtype', dtype, dtypes);
-    if (isHost(from)) return Tensor.make(op, dtype, convert(op, from, this.dtype, dtype), this.shape);
+    if (isHost(from)) return Tensor.make(op, dtype, convert(op, 'this', from, this.dtype, dtype), this.shape);
     if ((dtype as DType) === 'int32' || this.dtype === 'int32') {
-      const converted = convert(op, this.numbers(op, 'this'), this.dtype, dtype);
+      const converted = convert(op, 'this', this.numbers(op, 'this'), this.dtype, dtype);
       return Tensor.on(this.device, dtype, uploaded(op, this.device, dtype, converted), this.shape);
     }
     const memory = allocateOn(op, this.device, dtype, this.size);
-    if ((dtype as DType) === this.dtype) native.deviceCopy(memory, from);
-    else native.deviceCast(memory, from);
+    if ((dtype as DType) === this.dtype) native.deviceCopy(op, memory, from);
+    else native.deviceCast(op, memory, from);
     return Tensor.on(this.device, dtype, memory, this.shape);
   }
 
   /** A handle on the same memory with another shape of the same size. */
   reshape<const T extends Shape>(shape: T): Tensor<D, T> {
-    this.read('Tensor.reshape', 'this');
-    const size = sizeOf('Tensor.reshape', shape);
+    const op = 'Tensor.reshape';
+    const read = readShape(op, shape);
+    const size = sizeOf(read);
+    // Not before: the caller's shape may have getters.
+    this.read(op, 'this');
     if (size !== this.size) {
-      fail('SHAPE_MISMATCH', 'Tensor.reshape', 'shape', `${this.size} elements`, `${size} in ${describe(shape)}`);
+      fail('SHAPE_MISMATCH', op, 'shape', `${this.size} elements`, `${size} in ${describe(read)}`);
     }
-    return new Tensor(this.dtype, shape, size, this.#storage);
+    return new Tensor(this.dtype, read, size, this.#storage);
   }
 
   /**
@@ -261,11 +267,20 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     if (this.#disposed) return;
     this.#disposed = true;
     countTensors(-1);
-    release(this.#storage, bytesOf(this.dtype, this.size));
+    release('Tensor.dispose', this.#storage, bytesOf(this.dtype, this.size));
   }
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  #print(): string {
+    const what = `Tensor [${this.shape.join(', ')}] ${this.dtype}`;
+    if (this.#disposed) return `${what}, disposed`;
+    const { memory, size } = this.#storage;
+    if (!isHost(memory)) return `${what} on ${this.device} (await its data() to see the numbers)`;
+    if (memory.length !== size) return `${what}, whose memory was detached or resized`;
+    return `${what} on cpu: ${firstNumbers(this.dtype, memory)}`;
   }
 }
 

@@ -11,17 +11,19 @@ namespace {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   try {
     env.SetInstanceData(std::make_unique<sigma::Environment>().release());
+    sigma::bind_system(exports);
+    sigma::bind_buffers(exports);
+    sigma::bind_device(exports);
+    sigma::bind_linalg(exports);
+    sigma::bind_sparse(exports);
+    sigma::bind_adapter(exports);
+    sigma::bind_optim(exports);
+    return exports;
+  } catch (const Napi::Error&) {
+    throw;
   } catch (const std::exception& error) {
     throw Napi::Error::New(env, error.what());
   }
-  sigma::bind_system(exports);
-  sigma::bind_buffers(exports);
-  sigma::bind_device(exports);
-  sigma::bind_linalg(exports);
-  sigma::bind_sparse(exports);
-  sigma::bind_adapter(exports);
-  sigma::bind_optim(exports);
-  return exports;
 }
 
 }  // namespace

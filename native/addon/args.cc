@@ -129,6 +129,15 @@ View Operands::part(Napi::Value value, const char* name, int64_t first, int64_t 
   return view;
 }
 
-double Args::number(size_t index, const char* name) const { return number_of(info_[index], name); }
+double Args::number(size_t index, const char* name) const { return number_of(value(index), name); }
+
+View Args::view(size_t index, const char* name) const { return real_view(value(index), name); }
+
+Caller Args::caller(const char* name) const { return caller_of(info_, name); }
+
+Caller caller_of(const Napi::CallbackInfo& info, const char* name) {
+  const bool named = info[size_t{0}].IsString();
+  return {info.This(), named ? info[size_t{0}].As<Napi::String>().Utf8Value() : std::string(name)};
+}
 
 }  // namespace sigma

@@ -60,13 +60,15 @@ inline bool is_absent(napi_env env, napi_value value) {
   return napi_typeof(env, value, &type) != napi_ok || type == napi_undefined || type == napi_null;
 }
 
+// The arguments of one call: the public function that calls, then those that are counted here, from 0 on.
 class Args {
  public:
   explicit Args(const Napi::CallbackInfo& info)
       : info_(info), environment_(*info.Env().GetInstanceData<Environment>()), operands_(environment_) {}
 
   Napi::Env env() const { return info_.Env(); }
-  Napi::Value value(size_t index) const { return info_[index]; }
+  Caller caller(const char* name) const;
+  Napi::Value value(size_t index) const { return info_[index + 1]; }
   // At the place that the operands read so far have shared, and with the type of their vectors.
   Engine engine() const { return operands_.place()->engine(); }
   sigma_real real() const { return operands_.real(); }
@@ -76,13 +78,13 @@ class Args {
 
   // A matrix without padding.
   sigma_matrix matrix(size_t index, const char* name, int64_t rows, int64_t columns) {
-    return operands_.matrix(info_[index], name, rows, columns);
+    return operands_.matrix(value(index), name, rows, columns);
   }
   // The memory of one of this type.
   void* matrix_of(sigma_dtype dtype, size_t index, const char* name, int64_t rows, int64_t columns) {
-    return operands_.matrix(info_[index], name, rows, columns, dtype).data;
+    return operands_.matrix(value(index), name, rows, columns, dtype).data;
   }
-  void* vector(size_t index, const char* name, int64_t length) { return operands_.vector(info_[index], name, length); }
+  void* vector(size_t index, const char* name, int64_t length) { return operands_.vector(value(index), name, length); }
   // The same, or null for null and undefined.
   void* optional_matrix_of(sigma_dtype dtype, size_t index, const char* name, int64_t rows, int64_t columns) {
     return is_absent(index) ? nullptr : matrix_of(dtype, index, name, rows, columns);
@@ -92,22 +94,24 @@ class Args {
   }
   // `length` numbers, from `first` on.
   View part(size_t index, const char* name, int64_t first, int64_t length) {
-    return operands_.part(info_[index], name, first, length);
+    return operands_.part(value(index), name, first, length);
   }
+  // An operand on its own, of any type and place.
+  View view(size_t index, const char* name) const;
   // Numbers of any count.
-  View any(size_t index, const char* name) { return operands_.any(info_[index], name); }
+  View any(size_t index, const char* name) { return operands_.any(value(index), name); }
 
   int64_t integer(size_t index, const char* name, int64_t least = 0) const {
-    return integer_of(info_[index], name, least);
+    return integer_of(value(index), name, least);
   }
   double number(size_t index, const char* name) const;
-  bool flag(size_t index) const { return info_[index].ToBoolean(); }
-  bool is_absent(size_t index) const { return sigma::is_absent(env(), info_[index]); }
+  bool flag(size_t index) const { return value(index).ToBoolean(); }
+  bool is_absent(size_t index) const { return sigma::is_absent(env(), value(index)); }
   // A pattern, on the host: to know its sizes.
-  const sigma_pattern& pattern(size_t index, const char* name) const { return pattern_of(info_[index], name); }
+  const sigma_pattern& pattern(size_t index, const char* name) const { return pattern_of(value(index), name); }
   // The same at the place of the operands read so far.
   const sigma_pattern& placed_pattern(size_t index, const char* name) const {
-    return pattern_at(info_[index], name, operands_.place());
+    return pattern_at(value(index), name, operands_.place());
   }
 
  private:
@@ -119,20 +123,23 @@ class Args {
 // a · b for sizes; throws where the product leaves the range of exact integers.
 int64_t product(int64_t a, int64_t b);
 
-// The exported form of a function: everything it throws becomes a SigmaError of operation `op`.
+// Who calls: the public function of the first argument, or the exported function `name` for a caller that gives none.
+Caller caller_of(const Napi::CallbackInfo& info, const char* name);
+
+// The exported form of a function, as a method: everything it throws becomes an error of its caller.
 template <Napi::Value (*body)(Args&)>
 Napi::Value exported(const Napi::CallbackInfo& info) {
   try {
     Args args(info);
     return body(args);
   } catch (...) {
-    throw current_error(info.Env(), static_cast<const char*>(info.Data()));
+    throw current_error(info.Env(), caller_of(info, static_cast<const char*>(info.Data())));
   }
 }
 
 template <Napi::Value (*body)(Args&)>
-void export_function(Napi::Object exports, const char* op) {
-  exports.Set(op, Napi::Function::New<exported<body>>(exports.Env(), op, const_cast<char*>(op)));
+void export_function(Napi::Object exports, const char* name) {
+  exports.Set(name, Napi::Function::New<exported<body>>(exports.Env(), name, const_cast<char*>(name)));
 }
 
 }  // namespace sigma

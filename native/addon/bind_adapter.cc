@@ -13,7 +13,7 @@ constexpr size_t kSnapshot = 3;
 // layer(terms): a handle
 Napi::Value layer(Args& args) {
   if (!args.value(0).IsObject()) throw ArgumentError("terms: expected an object");
-  return make_layer(args.env(), args.value(0).As<Napi::Object>());
+  return make_layer(args.env(), args.environment(), args.value(0).As<Napi::Object>());
 }
 
 // Four arrays to add to: ddiagonal | null, dvalues | null, dgate | null, dbias | null

@@ -1,4 +1,4 @@
-// JavaScript's own buffers: where they begin, and those that are free.
+// Where memory is: where buffers begin, which of them are free, whether two operands share any.
 #include <cstdint>
 
 #include "args.h"
@@ -34,12 +34,24 @@ Napi::Value take_buffer(Args& args) {
   return buffer == nullptr ? args.env().Undefined() : Napi::Value(args.env(), buffer);
 }
 
+// overlap(a, b): whether two operands have bytes in common, by address, since buffers of two names may share memory
+Napi::Value overlap(Args& args) {
+  const View a = args.view(0, "a");
+  const View b = args.view(1, "b");
+  const auto begin = [](const View& view) { return reinterpret_cast<uintptr_t>(view.data); };
+  const auto end = [&](const View& view) {
+    return begin(view) + static_cast<size_t>(view.length) * element_size(view.dtype);
+  };
+  return Napi::Boolean::New(args.env(), begin(a) < end(b) && begin(b) < end(a));
+}
+
 }  // namespace
 
 void bind_buffers(Napi::Object exports) {
   export_function<buffer_padding>(exports, "bufferPadding");
   export_function<park_buffer>(exports, "parkBuffer");
   export_function<take_buffer>(exports, "takeBuffer");
+  export_function<overlap>(exports, "overlap");
 }
 
 }  // namespace sigma

@@ -127,7 +127,8 @@ Napi::Value device_allocate(Args& args) {
   const int64_t length = args.integer(2, "length", 1);
   if (element > static_cast<int64_t>(Element::kInt32)) throw ArgumentError("element: expected a known type");
   product(length, 8);
-  return make_memory(args.env(), place_of(args, args.integer(0, "device")), static_cast<Element>(element), length);
+  return make_memory(args.env(), args.environment(), place_of(args, args.integer(0, "device")),
+                     static_cast<Element>(element), length);
 }
 
 // deviceRelease(memory)
@@ -200,7 +201,7 @@ Napi::Value device_download_later(Args& args) {
   const Engine e = engine_of(memory);
   e.check(e.backend->copy(e.context, copy->data(), memory.block->data(), memory.bytes()));
   auto task = std::make_unique<DownloadTask>(std::move(copy), to, memory.bytes());
-  return Task::start(args.env(), "data", std::move(task), args.value(1));
+  return Task::start(args.env(), args.caller("data"), std::move(task), args.value(1));
 }
 
 // deviceZero(memory)

@@ -1,4 +1,4 @@
-// gemm and copies, on the spot, and svd, off the event loop.
+// gemm and copies, on the spot, and gemmLater and svd, off the event loop.
 #include <algorithm>
 #include <cstddef>
 #include <memory>
@@ -12,17 +12,25 @@
 namespace sigma {
 namespace {
 
-// gemm(a, b, c, m, n, k, transposeA, transposeB): c (m, n) = op(a) op(b)
-Napi::Value gemm(Args& args) {
+// The product that arguments 0 to 7 name.
+sigma_gemm product_of(Args& args, Operands& operands) {
   const int64_t m = args.integer(3, "m", 1);
   const int64_t n = args.integer(4, "n", 1);
   const int64_t k = args.integer(5, "k", 1);
-  const bool transpose_a = args.flag(6);
-  const bool transpose_b = args.flag(7);
-  const sigma_matrix a = transpose_a ? args.matrix(0, "a", k, m) : args.matrix(0, "a", m, k);
-  const sigma_matrix b = transpose_b ? args.matrix(1, "b", n, k) : args.matrix(1, "b", k, n);
-  const sigma_matrix c = args.matrix(2, "c", m, n);
-  args.engine().run(&sigma_backend::gemm, sigma_gemm{args.real(), transpose_a, transpose_b, 0, a, b, c, nullptr});
+  sigma_gemm call{};
+  call.transpose_a = args.flag(6);
+  call.transpose_b = args.flag(7);
+  call.a = operands.matrix(args.value(0), "a", call.transpose_a ? k : m, call.transpose_a ? m : k);
+  call.b = operands.matrix(args.value(1), "b", call.transpose_b ? n : k, call.transpose_b ? k : n);
+  call.c = operands.matrix(args.value(2), "c", m, n);
+  call.real = operands.real();
+  return call;
+}
+
+// gemm(a, b, c, m, n, k, transposeA, transposeB): c (m, n) = op(a) op(b)
+Napi::Value gemm(Args& args) {
+  const sigma_gemm call = product_of(args, args.operands());
+  args.engine().run(&sigma_backend::gemm, call);
   return args.env().Undefined();
 }
 
@@ -43,8 +51,60 @@ Napi::Value copy_matrix(Args& args) {
   return args.env().Undefined();
 }
 
-// One asynchronous svd call. The inputs are copied before it starts: their memory may be written, transferred or
-// dropped while it runs. The outputs are memory that nobody else has yet.
+// Copies of what an asynchronous call reads: the caller's memory may be written, transferred or dropped while it runs.
+class InputCopies {
+ public:
+  void* add(const Operands& operands, const View& view) {
+    const std::shared_ptr<Place>& place = operands.place();
+    const size_t bytes = static_cast<size_t>(view.length) * element_size(view.dtype);
+    if (!place->has_memory()) {
+      host_.push_back(std::make_unique_for_overwrite<std::byte[]>(bytes));
+      std::copy_n(static_cast<const std::byte*>(view.data), bytes, host_.back().get());
+      return host_.back().get();
+    }
+    blocks_.push_back(std::make_unique<DeviceBlock>(place, bytes));
+    const Engine e = place->engine();
+    e.check(e.backend->copy(e.context, blocks_.back()->data(), view.data, bytes));
+    return blocks_.back()->data();
+  }
+
+ private:
+  std::vector<std::unique_ptr<std::byte[]>> host_;
+  std::vector<std::unique_ptr<DeviceBlock>> blocks_;
+};
+
+// One asynchronous gemm call. The output is memory that nobody else has yet.
+class GemmTask : public Task {
+ public:
+  explicit GemmTask(Args& args) : operands_(args.environment()), call_(product_of(args, operands_)) {
+    result_ = operands_.any(args.value(2), "c").block;
+    call_.a.data = copies_.add(operands_, operands_.any(args.value(0), "a"));
+    call_.b.data = copies_.add(operands_, operands_.any(args.value(1), "b"));
+  }
+
+ protected:
+  Outcome run() override {
+    Outcome outcome;
+    const Engine e = operands_.place()->engine();
+    outcome.status = e.backend->gemm(e.context, &call_);
+    if (outcome.status != SIGMA_OK) outcome.message = e.backend->last_error();
+    return outcome;
+  }
+
+ private:
+  Operands operands_;
+  sigma_gemm call_;
+  InputCopies copies_;
+  std::shared_ptr<DeviceBlock> result_;
+};
+
+// gemmLater(a, b, c, m, n, k, transposeA, transposeB): Promise<void>; the same as gemm
+Napi::Value gemm_later(Args& args) {
+  auto task = std::make_unique<GemmTask>(args);
+  return Task::start(args.env(), args.caller("gemm"), std::move(task), args.value(2));
+}
+
+// One asynchronous svd call. The outputs, and inputs that are `owned`, are memory that nobody else has.
 class SvdTask : public Task {
  public:
   SvdTask(const Environment& environment, sigma_svd_driver driver) : operands_(environment), driver_(driver) {}
@@ -63,7 +123,8 @@ class SvdTask : public Task {
       return view.data;
     };
     const View a = real_part(problem.Get("a"), "a", first, product(m, n));
-    const void* const copy = copied(a.data, static_cast<size_t>(m * n) * element_size(a.dtype));
+    const bool owned = problem.Get("owned").ToBoolean();
+    const void* const copy = owned ? a.data : copies_.add(operands_, a);
     problems_.push_back({copy, result("u", product(m, r)), result("s", r), result("vt", product(r, n)), m, n});
   }
 
@@ -88,28 +149,14 @@ class SvdTask : public Task {
     return view;
   }
 
-  const void* copied(const void* a, size_t bytes) {
-    const std::shared_ptr<Place>& place = operands_.place();
-    if (!place->has_memory()) {
-      inputs_.push_back(std::make_unique_for_overwrite<std::byte[]>(bytes));
-      std::copy_n(static_cast<const std::byte*>(a), bytes, inputs_.back().get());
-      return inputs_.back().get();
-    }
-    blocks_.push_back(std::make_unique<DeviceBlock>(place, bytes));
-    const Engine e = place->engine();
-    e.check(e.backend->copy(e.context, blocks_.back()->data(), a, bytes));
-    return blocks_.back()->data();
-  }
-
   Operands operands_;
   sigma_svd_driver driver_;
-  std::vector<std::unique_ptr<std::byte[]>> inputs_;
-  std::vector<std::unique_ptr<DeviceBlock>> blocks_;
+  InputCopies copies_;
   std::vector<std::shared_ptr<DeviceBlock>> results_;
   std::vector<sigma_svd_problem> problems_;
 };
 
-// svd(driver, problems): Promise<void>; problems is a list of { a, first, u, s, vt, at, rows, columns }
+// svd(driver, problems): Promise<void>; problems is a list of { a, first, owned, u, s, vt, at, rows, columns }
 Napi::Value svd(Args& args) {
   const int64_t driver = args.integer(0, "driver");
   if (driver > SIGMA_SVD_GRAM64) throw ArgumentError("driver: expected a known driver");
@@ -121,13 +168,14 @@ Napi::Value svd(Args& args) {
     if (!problem.IsObject()) throw ArgumentError("problems: expected objects");
     task->add(problem.As<Napi::Object>());
   }
-  return Task::start(args.env(), "svd", std::move(task), problems);
+  return Task::start(args.env(), args.caller("svd"), std::move(task), problems);
 }
 
 }  // namespace
 
 void bind_linalg(Napi::Object exports) {
   export_function<gemm>(exports, "gemm");
+  export_function<gemm_later>(exports, "gemmLater");
   export_function<copy_matrix>(exports, "copyMatrix");
   export_function<svd>(exports, "svd");
 }

@@ -11,7 +11,7 @@ Napi::Value pattern(Args& args) {
   const Int32View rows = int32_view(args.value(0), "rowPointers");
   const Int32View columns = int32_view(args.value(1), "columnIndices");
   if (rows.length < 2) throw ArgumentError("rowPointers: expected at least two numbers");
-  return make_pattern(args.env(), rows.data, rows.length - 1, columns.data, columns.length);
+  return make_pattern(args.env(), args.environment(), rows.data, rows.length - 1, columns.data, columns.length);
 }
 
 // spmm(pattern, values, dense, out, tokens, transpose): out (r, N) = M dense, or Mᵀ dense

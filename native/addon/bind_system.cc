@@ -1,19 +1,9 @@
-// What is neither arithmetic nor memory: the error class, threads, versions.
+// What is neither arithmetic nor memory: threads, versions.
 #include "args.h"
 #include "bind.h"
 
 namespace sigma {
 namespace {
-
-// initialize(SigmaError): the class that every failure is thrown as.
-Napi::Value initialize(Args& args) {
-  if (!args.value(0).IsFunction()) throw ArgumentError("errorClass: expected a constructor");
-  napi_ref& error_class = args.environment().error_class;
-  if (error_class != nullptr) napi_delete_reference(args.env(), error_class);
-  error_class = nullptr;
-  if (napi_create_reference(args.env(), args.value(0), 1, &error_class) != napi_ok) throw Napi::Error::New(args.env());
-  return args.env().Undefined();
-}
 
 // setThreads(count)
 Napi::Value set_threads(Args& args) {
@@ -41,7 +31,6 @@ Napi::Value native_info(Args& args) {
 }  // namespace
 
 void bind_system(Napi::Object exports) {
-  export_function<initialize>(exports, "initialize");
   export_function<set_threads>(exports, "setThreads");
   export_function<threads>(exports, "threads");
   export_function<native_info>(exports, "nativeInfo");

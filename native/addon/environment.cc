@@ -15,47 +15,49 @@ const char* error_code(sigma_status status) {
   }
 }
 
-napi_status make_error(napi_env env, const char* code, const char* op, const char* message, napi_value detail,
+napi_status make_error(napi_env env, const Caller& caller, const char* code, const char* message, napi_value detail,
                        napi_value* error) noexcept {
-  void* data = nullptr;
   napi_value constructor = nullptr;
+  napi_valuetype type = napi_undefined;
   napi_value arguments[4] = {nullptr, nullptr, nullptr, detail};
-  const char* const texts[3] = {code, op, message};
-  napi_status status = napi_get_instance_data(env, &data);
-  if (status != napi_ok || data == nullptr) return napi_generic_failure;
-  status = napi_get_reference_value(env, static_cast<Environment*>(data)->error_class, &constructor);
+  const char* const texts[3] = {code, caller.op.c_str(), message};
+  napi_status status = napi_ok;
   for (int i = 0; i < 3 && status == napi_ok; ++i) {
     status = napi_create_string_utf8(env, texts[i], NAPI_AUTO_LENGTH, &arguments[i]);
   }
   if (status == napi_ok && detail == nullptr) status = napi_get_undefined(env, &arguments[3]);
-  return status == napi_ok ? napi_new_instance(env, constructor, 4, arguments, error) : status;
+  if (status != napi_ok) return status;
+  const bool known = napi_get_named_property(env, caller.self, "SigmaError", &constructor) == napi_ok &&
+                     napi_typeof(env, constructor, &type) == napi_ok && type == napi_function;
+  return known ? napi_new_instance(env, constructor, 4, arguments, error)
+               : napi_create_error(env, arguments[0], arguments[2], error);
 }
 
 namespace {
 
-Napi::Error thrown(Napi::Env env, const char* code, const char* op, const char* message) {
+Napi::Error thrown(Napi::Env env, const Caller& caller, const char* code, const char* message) {
   napi_value error = nullptr;
-  if (make_error(env, code, op, message, nullptr, &error) != napi_ok) return Napi::Error::New(env, message);
+  if (make_error(env, caller, code, message, nullptr, &error) != napi_ok) return Napi::Error::New(env, message);
   return Napi::Error(env, error);
 }
 
 }  // namespace
 
-Napi::Error current_error(Napi::Env env, const char* op) {
+Napi::Error current_error(Napi::Env env, const Caller& caller) {
   try {
     throw;
   } catch (const Napi::Error& error) {
     return error;
   } catch (const ArgumentError& error) {
-    return thrown(env, "INVALID_ARGUMENT", op, error.what());
+    return thrown(env, caller, "INVALID_ARGUMENT", error.what());
   } catch (const BackendError& error) {
-    return thrown(env, error_code(error.status()), op, error.what());
+    return thrown(env, caller, error_code(error.status()), error.what());
   } catch (const std::bad_alloc&) {
-    return thrown(env, "OUT_OF_MEMORY", op, "the system has no memory left for this call");
+    return thrown(env, caller, "OUT_OF_MEMORY", "the system has no memory left for this call");
   } catch (const std::exception& error) {
-    return thrown(env, "NATIVE", op, error.what());
+    return thrown(env, caller, "NATIVE", error.what());
   } catch (...) {
-    return thrown(env, "NATIVE", op, "an unknown failure");
+    return thrown(env, caller, "NATIVE", "an unknown failure");
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "buffers.h"
 #include "contract/backend.h"
+#include "handles.h"
 #include "place.h"
 
 namespace sigma {
@@ -18,7 +19,7 @@ struct Environment {
   std::shared_ptr<Place> cpu;
   std::map<int32_t, std::shared_ptr<Place>> devices;  // made when first used
   FreeBuffers buffers;
-  napi_ref error_class = nullptr;  // lib/errors.ts's SigmaError; released with the environment
+  std::shared_ptr<Handles> handles = std::make_shared<Handles>();  // patterns, layers, and memory of devices
 
   Environment() : cpu(std::make_shared<Place>(sigma_cpu_backend(), 0)) {}
   Environment(const Environment&) = delete;
@@ -33,11 +34,18 @@ class ArgumentError : public std::runtime_error {
 
 const char* error_code(sigma_status status);
 
-// new SigmaError(code, op, message, detail); `detail` may be null
-napi_status make_error(napi_env env, const char* code, const char* op, const char* message, napi_value detail,
+// One call into the addon, as its errors name it: `self` is the object whose method was called, which has the
+// SigmaError class of its copy of the package; `op` is the public function that called.
+struct Caller {
+  napi_value self;
+  std::string op;
+};
+
+// new self.SigmaError(code, op, message, detail), or a plain Error if `self` has no such class; `detail` may be null.
+napi_status make_error(napi_env env, const Caller& caller, const char* code, const char* message, napi_value detail,
                        napi_value* error) noexcept;
 
-// The exception in flight, as a SigmaError of operation `op`. To be called from within a catch block.
-Napi::Error current_error(Napi::Env env, const char* op);
+// The exception in flight as an error of this caller. To be called from within a catch block.
+Napi::Error current_error(Napi::Env env, const Caller& caller);
 
 }  // namespace sigma

@@ -3,6 +3,9 @@
 #include <array>
 #include <memory>
 #include <string>
+#include <utility>
+
+#include "handles.h"
 
 namespace sigma {
 namespace {
@@ -14,11 +17,9 @@ constexpr std::array<const char*, kTerms> kNames = {"base",    "u",      "vt",  
                                                     "pattern", "values", "gate", "bias"};
 
 // Weak references: whoever owns the layer keeps its operands, and a handle that waits to be finalised keeps none.
-struct LayerTerms {
+struct LayerTerms : Owned {
   explicit LayerTerms(napi_env env_) : env(env_) {}
-  LayerTerms(const LayerTerms&) = delete;
-  LayerTerms& operator=(const LayerTerms&) = delete;
-  ~LayerTerms() {
+  ~LayerTerms() override {
     for (const napi_ref term : terms) {
       if (term != nullptr) napi_delete_reference(env, term);
     }
@@ -31,13 +32,9 @@ struct LayerTerms {
 };
 
 const LayerTerms& terms_of(Napi::Value handle) {
-  bool tagged = false;
-  void* data = nullptr;
-  const bool found = handle.IsObject() &&
-                     napi_check_object_type_tag(handle.Env(), handle, &kLayerTag, &tagged) == napi_ok && tagged &&
-                     napi_unwrap(handle.Env(), handle, &data) == napi_ok;
-  if (!found) throw ArgumentError("layer: expected the handle of a layer");
-  return *static_cast<const LayerTerms*>(data);
+  const Owned* const found = Handles::behind(handle.Env(), handle, kLayerTag);
+  if (found == nullptr) throw ArgumentError("layer: expected the handle of a layer");
+  return *static_cast<const LayerTerms*>(found);
 }
 
 // One layer's operands at one call.
@@ -67,7 +64,7 @@ class Reader {
 
 }  // namespace
 
-Napi::Object make_layer(Napi::Env env, Napi::Object given) {
+Napi::Object make_layer(Napi::Env env, const Environment& environment, Napi::Object given) {
   auto layer = std::make_unique<LayerTerms>(env);
   layer->in = integer_of(given.Get("in"), "in", 1);
   layer->out = integer_of(given.Get("out"), "out", 1);
@@ -80,12 +77,7 @@ Napi::Object make_layer(Napi::Env env, Napi::Object given) {
       throw ArgumentError(std::string(kNames[i]) + ": expected an operand");
     }
   }
-  const Napi::Object handle = Napi::Object::New(env);
-  const auto release = [](napi_env, void* data, void*) { delete static_cast<LayerTerms*>(data); };
-  if (napi_wrap(env, handle, layer.get(), release, nullptr, nullptr) != napi_ok) throw Napi::Error::New(env);
-  layer.release();
-  if (napi_type_tag_object(env, handle, &kLayerTag) != napi_ok) throw Napi::Error::New(env);
-  return handle;
+  return Handles::make(env, environment.handles, kLayerTag, std::move(layer), sizeof(LayerTerms));
 }
 
 AdapterLayer layer_of(Args& args, size_t index) {

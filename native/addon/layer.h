@@ -11,7 +11,7 @@ namespace sigma {
 
 // The handle of a layer from { in, out, rank, base, u, vt, diagonal, origin, rectified, pattern, values, gate, bias },
 // where absent terms are null. The handle does not keep the operands alive.
-Napi::Object make_layer(Napi::Env env, Napi::Object terms);
+Napi::Object make_layer(Napi::Env env, const Environment& environment, Napi::Object terms);
 
 // The layer behind argument `index`, with its operands' memory of now.
 AdapterLayer layer_of(Args& args, size_t index);

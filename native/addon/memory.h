@@ -5,7 +5,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
+#include "environment.h"
+#include "handles.h"
 #include "place.h"
 
 namespace sigma {
@@ -31,7 +34,10 @@ class DeviceBlock {
   void* data_ = nullptr;
 };
 
-struct DeviceMemory {
+struct DeviceMemory : Owned {
+  DeviceMemory(std::shared_ptr<DeviceBlock> block_, Element element_, int64_t length_)
+      : block(std::move(block_)), element(element_), length(length_) {}
+
   std::shared_ptr<DeviceBlock> block;  // null once it was released
   Element element;
   int64_t length;
@@ -40,7 +46,8 @@ struct DeviceMemory {
 };
 
 // A handle on new memory for `length` elements, of no particular content.
-Napi::Object make_memory(Napi::Env env, std::shared_ptr<Place> place, Element element, int64_t length);
+Napi::Object make_memory(Napi::Env env, const Environment& environment, std::shared_ptr<Place> place, Element element,
+                         int64_t length);
 
 // What is behind a handle; null for any other value.
 DeviceMemory* memory_behind(napi_env env, napi_value value);

@@ -5,9 +5,10 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "environment.h"
+#include "handles.h"
 #include "memory.h"
 
 namespace sigma {
@@ -21,7 +22,7 @@ struct PatternCopy {
   sigma_pattern view;
 };
 
-struct PatternStorage {
+struct PatternStorage : Owned {
   std::vector<int32_t> row_pointers, column_indices;
   std::vector<int32_t> transposed_row_pointers, transposed_indices, transposed_slots;
   sigma_pattern view{};
@@ -123,19 +124,15 @@ PatternCopy copy_to(const std::shared_ptr<Place>& place, const PatternStorage& s
 }
 
 PatternStorage& storage_of(Napi::Value handle, const char* name) {
-  bool tagged = false;
-  void* data = nullptr;
-  const bool found = handle.IsObject() &&
-                     napi_check_object_type_tag(handle.Env(), handle, &kPatternTag, &tagged) == napi_ok && tagged &&
-                     napi_unwrap(handle.Env(), handle, &data) == napi_ok;
-  if (!found) throw ArgumentError(std::string(name) + ": expected the handle of a sparsity pattern");
-  return *static_cast<PatternStorage*>(data);
+  Owned* const found = Handles::behind(handle.Env(), handle, kPatternTag);
+  if (found == nullptr) throw ArgumentError(std::string(name) + ": expected the handle of a sparsity pattern");
+  return *static_cast<PatternStorage*>(found);
 }
 
 }  // namespace
 
-Napi::Object make_pattern(Napi::Env env, const int32_t* row_pointers, int64_t size, const int32_t* column_indices,
-                          int64_t entries) {
+Napi::Object make_pattern(Napi::Env env, const Environment& environment, const int32_t* row_pointers, int64_t size,
+                          const int32_t* column_indices, int64_t entries) {
   auto storage = std::make_unique<PatternStorage>();
   storage->row_pointers.assign(row_pointers, row_pointers + size + 1);
   storage->column_indices.assign(column_indices, column_indices + entries);
@@ -154,18 +151,8 @@ Napi::Object make_pattern(Napi::Env env, const int32_t* row_pointers, int64_t si
                    0};
   if (storage->view.banded != 0) measure_band(storage->view);
 
-  const Napi::Object handle = Napi::Object::New(env);
-  const auto release = [](napi_env released_env, void* data, void*) {
-    const auto* const released = static_cast<PatternStorage*>(data);
-    int64_t total = 0;
-    napi_adjust_external_memory(released_env, -released->bytes(), &total);
-    delete released;
-  };
-  if (napi_wrap(env, handle, storage.get(), release, nullptr, nullptr) != napi_ok) throw Napi::Error::New(env);
-  Napi::MemoryManagement::AdjustExternalMemory(env, storage->bytes());
-  storage.release();
-  if (napi_type_tag_object(env, handle, &kPatternTag) != napi_ok) throw Napi::Error::New(env);
-  return handle;
+  const int64_t bytes = storage->bytes();
+  return Handles::make(env, environment.handles, kPatternTag, std::move(storage), bytes);
 }
 
 const sigma_pattern& pattern_of(Napi::Value handle, const char* name) { return storage_of(handle, name).view; }
@@ -175,9 +162,8 @@ const sigma_pattern& pattern_at(Napi::Value handle, const char* name, const std:
   if (!place->has_memory()) return storage.view;
   const auto known = storage.copies.find(place.get());
   if (known != storage.copies.end()) return known->second.view;
-  const int64_t before = storage.bytes();
   const sigma_pattern& view = storage.copies.emplace(place.get(), copy_to(place, storage)).first->second.view;
-  Napi::MemoryManagement::AdjustExternalMemory(handle.Env(), storage.bytes() - before);
+  storage.account(handle.Env(), storage.bytes());
   return view;
 }
 

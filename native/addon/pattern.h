@@ -7,13 +7,14 @@
 #include <memory>
 
 #include "contract/backend.h"
+#include "environment.h"
 #include "place.h"
 
 namespace sigma {
 
 // Makes the handle of a CSR structure: checks it, copies it, and adds the structure by columns.
-Napi::Object make_pattern(Napi::Env env, const int32_t* row_pointers, int64_t size, const int32_t* column_indices,
-                          int64_t entries);
+Napi::Object make_pattern(Napi::Env env, const Environment& environment, const int32_t* row_pointers, int64_t size,
+                          const int32_t* column_indices, int64_t entries);
 
 // The structure behind a handle, on the host; throws ArgumentError for anything else.
 const sigma_pattern& pattern_of(Napi::Value handle, const char* name);

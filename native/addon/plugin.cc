@@ -10,13 +10,14 @@
 namespace sigma {
 namespace {
 
-void open(const std::string& path, Plugin& plugin) {
+Plugin open(const std::string& path) {
+  Plugin plugin;
   void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   void* const symbol = library != nullptr ? dlsym(library, SIGMA_OPEN_BACKEND) : nullptr;
   if (symbol == nullptr) {
     const char* const message = dlerror();
     plugin.load_error = message != nullptr ? message : path + " has no symbol " SIGMA_OPEN_BACKEND;
-    return;
+    return plugin;
   }
   reinterpret_cast<sigma_open_backend_function>(symbol)(SIGMA_ABI_VERSION, &plugin.probe);
   const sigma_backend* const table = plugin.probe.backend;
@@ -26,6 +27,7 @@ void open(const std::string& path, Plugin& plugin) {
     plugin.load_error = path + " has not this version's table of functions";
     plugin.probe.backend = nullptr;
   }
+  return plugin;
 }
 
 }  // namespace
@@ -35,9 +37,9 @@ const Plugin& open_plugin(const std::string& path) {
   // Never destroyed: what a library runs may outlive the end of main.
   static auto& opened = *new std::map<std::string, Plugin>;
   const std::lock_guard<std::mutex> lock(mutex);
-  const auto [entry, is_new] = opened.try_emplace(path);
-  if (is_new) open(path, entry->second);
-  return entry->second;
+  const auto known = opened.find(path);
+  if (known != opened.end()) return known->second;
+  return opened.emplace(path, open(path)).first->second;
 }
 
 }  // namespace sigma

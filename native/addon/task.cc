@@ -12,17 +12,18 @@ void require(napi_status status) {
 
 }  // namespace
 
-Napi::Value Task::start(Napi::Env env, const char* op, std::unique_ptr<Task> task, Napi::Value alive) {
+Napi::Value Task::start(Napi::Env env, const Caller& caller, std::unique_ptr<Task> task, Napi::Value alive) {
   napi_value name = nullptr;
   napi_value promise = nullptr;
-  task->op_ = op;
-  require(napi_create_string_utf8(env, op, NAPI_AUTO_LENGTH, &name));
+  task->op_ = caller.op;
+  require(napi_create_string_utf8(env, caller.op.c_str(), NAPI_AUTO_LENGTH, &name));
   const auto execute = [](napi_env, void* data) { static_cast<Task*>(data)->execute(); };
   const auto complete = [](napi_env settled_env, napi_status, void* data) {
     const std::unique_ptr<Task> done(static_cast<Task*>(data));
     done->settle(settled_env);
   };
   require(napi_create_async_work(env, nullptr, name, execute, complete, task.get(), &task->work_));
+  require(napi_create_reference(env, caller.self, 1, &task->self_));
   require(napi_create_reference(env, alive, 1, &task->alive_));
   require(napi_create_promise(env, &task->deferred_, &promise));
   require(napi_queue_async_work(env, task->work_));
@@ -42,6 +43,9 @@ void Task::execute() noexcept {
 
 // Whatever fails here fails because the environment is being torn down: then nobody waits for the promise.
 void Task::settle(napi_env env) noexcept {
+  napi_value self = nullptr;
+  napi_get_reference_value(env, self_, &self);
+  napi_delete_reference(env, self_);
   napi_delete_reference(env, alive_);
   napi_delete_async_work(env, work_);
   napi_value result = nullptr;
@@ -52,7 +56,7 @@ void Task::settle(napi_env env) noexcept {
   napi_value detail = nullptr;
   const bool made =
       napi_create_double(env, static_cast<double>(outcome_.failed), &detail) == napi_ok &&
-      make_error(env, error_code(outcome_.status), op_, outcome_.message.c_str(), detail, &result) == napi_ok;
+      make_error(env, {self, op_}, error_code(outcome_.status), outcome_.message.c_str(), detail, &result) == napi_ok;
   if (made) napi_reject_deferred(env, deferred_, result);
 }
 

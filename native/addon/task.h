@@ -20,8 +20,8 @@ class Task {
   Task& operator=(const Task&) = delete;
   virtual ~Task() = default;
 
-  // Queues the task for operation `op`, a string that outlives it. `alive` is held until it has settled.
-  static Napi::Value start(Napi::Env env, const char* op, std::unique_ptr<Task> task, Napi::Value alive);
+  // Queues the task for its caller. `alive` is held until it has settled.
+  static Napi::Value start(Napi::Env env, const Caller& caller, std::unique_ptr<Task> task, Napi::Value alive);
 
  protected:
   struct Outcome {
@@ -37,8 +37,9 @@ class Task {
   void execute() noexcept;
   void settle(napi_env env) noexcept;
 
-  const char* op_ = nullptr;
+  std::string op_;
   napi_deferred deferred_ = nullptr;
+  napi_ref self_ = nullptr;
   napi_ref alive_ = nullptr;
   napi_async_work work_ = nullptr;
   Outcome outcome_;

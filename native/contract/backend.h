@@ -7,7 +7,8 @@
  * returns a status, and last_error() then tells more. Sizes are trusted here: the addon has checked them against the
  * memory behind every pointer.
  *
- * Unless a comment says "adds", outputs are overwritten. Outputs never overlap inputs, except where stated.
+ * Unless a comment says "adds", outputs are overwritten. Outputs never overlap inputs, except where stated. A call that
+ * adds adds everything, or nothing if it finds no memory; row_dots and column_sums do without memory of their own.
  *
  * On a device every pointer to numbers or indices is to memory of the context's device, unless a comment says "host".
  * Calls queue their work in the order in which they are made and return before it is done: a failure of the device
@@ -194,8 +195,8 @@ typedef struct sigma_svd_problem {
 
 /*
  * Thin SVDs, side by side; `problems` is on the host. Called from any thread while the context's own goes on: it waits
- * for the work queued before it, and has finished when it returns. In each pair the entry of u with the largest
- * magnitude (the first of equals) is positive.
+ * for the work queued before it, and has finished when it returns. In each pair of singular vectors the first entry of
+ * u whose magnitude is at least 1 - 1/2048 of the largest is positive (svd_limits.h).
  */
 typedef struct sigma_svd {
   sigma_real real; /* of all matrices */

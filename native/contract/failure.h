@@ -21,8 +21,9 @@ class Failure : public std::runtime_error {
   sigma_status status_;
 };
 
-// What last_error() says: the text of this thread's last failure.
-inline thread_local char error_text[512] = "";
+// What last_error() says: the text of this thread's last failure. Short, because the linker has little room for such
+// data.
+inline constinit thread_local char error_text[256] = "";
 
 inline const char* last_error() { return error_text; }
 

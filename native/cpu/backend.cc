@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "blas_buffers.h"
 #include "contract/failure.h"
 #include "dispatch.h"
 #include "ops.h"
@@ -28,9 +29,11 @@ namespace {
 
 const char* blas_text() { return openblas_get_config(); }
 
-// OpenBLAS's own threads would fight the pool's; they are held to one before its first use.
+// A build of OpenBLAS with threads of its own is held to one: they would fight the pool's. The first buffer is mapped
+// while there is memory; if there is none, the calls that need it say so.
 const sigma_backend* initialised(const sigma_backend* table) {
   openblas_set_num_threads(1);
+  static_cast<void>(guarded(reserve_blas_buffer));
   return table;
 }
 

@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "blas_buffers.h"
 #include "contract/failure.h"
 
 namespace sigma::cpu {
@@ -19,10 +20,12 @@ inline int blas_int(int64_t value) {
 
 inline void blas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, const float* a, int lda,
                       const float* b, int ldb, float beta, float* c, int ldc) {
+  const BlasCall call;
   cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1.0f, a, lda, b, ldb, beta, c, ldc);
 }
 inline void blas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, const double* a, int lda,
                       const double* b, int ldb, double beta, double* c, int ldc) {
+  const BlasCall call;
   cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1.0, a, lda, b, ldb, beta, c, ldc);
 }
 
@@ -30,10 +33,12 @@ inline void blas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int 
 #define SIGMA_BLAS(T, letter)                                                                                       \
   inline void gemm_by_columns(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, T alpha, const T* a,     \
                               int lda, const T* b, int ldb, T beta, T* c, int ldc) {                                \
+    const BlasCall call;                                                                                            \
     cblas_##letter##gemm(CblasColMajor, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);                      \
   }                                                                                                                 \
   inline void gemv_by_columns(CBLAS_TRANSPOSE ta, int m, int n, T alpha, const T* a, int lda, const T* x, int incx, \
                               T beta, T* y) {                                                                       \
+    const BlasCall call;                                                                                            \
     cblas_##letter##gemv(CblasColMajor, ta, m, n, alpha, a, lda, x, incx, beta, y, 1);                              \
   }
 SIGMA_BLAS(float, s)

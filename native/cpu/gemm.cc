@@ -32,6 +32,8 @@ void multiply(const sigma_gemm& call) {
   const int64_t n = c.columns;
   const int64_t k = transpose_a ? a.rows : a.columns;
   for (const int64_t size : {m, n, k, a.stride, b.stride, c.stride}) blas_int(size);
+  // The last thing that can fail: C is written as a whole or not at all.
+  reserve_blas_buffer();
 
   const auto tile = [&](int64_t row, int64_t rows, int64_t column, int64_t columns) {
     T* const out = static_cast<T*>(c.data) + row * c.stride + column;

@@ -3,6 +3,8 @@
 
 #include <lapack.h>
 
+#include "blas_buffers.h"
+
 namespace sigma::cpu {
 
 template <class T>
@@ -13,11 +15,13 @@ struct Lapack;
   struct Lapack<T> {                                                                                             \
     static int gesdd(int m, int n, T* a, T* s, T* u, int ldu, T* vt, int ldvt, T* work, int lwork, int* iwork) { \
       int info = 0;                                                                                              \
+      const BlasCall call;                                                                                       \
       LAPACK_##letter##gesdd("S", &m, &n, a, &m, s, u, &ldu, vt, &ldvt, work, &lwork, iwork, &info);             \
       return info;                                                                                               \
     }                                                                                                            \
     static int gesvd(int m, int n, T* a, T* s, T* u, int ldu, T* vt, int ldvt, T* work, int lwork) {             \
       int info = 0;                                                                                              \
+      const BlasCall call;                                                                                       \
       LAPACK_##letter##gesvd("S", "S", &m, &n, a, &m, s, u, &ldu, vt, &ldvt, work, &lwork, &info);               \
       return info;                                                                                               \
     }                                                                                                            \
@@ -27,6 +31,7 @@ struct Lapack;
     }                                                                                                            \
     static int trtri(const char* uplo, const char* diag, int n, T* a, int lda) {                                 \
       int info = 0;                                                                                              \
+      const BlasCall call;                                                                                       \
       LAPACK_##letter##trtri(uplo, diag, &n, a, &lda, &info);                                                    \
       return info;                                                                                               \
     }                                                                                                            \
@@ -34,16 +39,19 @@ struct Lapack;
       int info = 0;                                                                                              \
       T q = 0;                                                                                                   \
       int iq = 0;                                                                                                \
+      const BlasCall call;                                                                                       \
       LAPACK_##letter##bdsdc(uplo, "I", &n, d, e, u, &ldu, vt, &ldvt, &q, &iq, work, iwork, &info);              \
       return info;                                                                                               \
     }                                                                                                            \
     static int geqrf(int m, int n, T* a, int lda, T* tau, T* work, int lwork) {                                  \
       int info = 0;                                                                                              \
+      const BlasCall call;                                                                                       \
       LAPACK_##letter##geqrf(&m, &n, a, &lda, tau, work, &lwork, &info);                                         \
       return info;                                                                                               \
     }                                                                                                            \
     static int gelqf(int m, int n, T* a, int lda, T* tau, T* work, int lwork) {                                  \
       int info = 0;                                                                                              \
+      const BlasCall call;                                                                                       \
       LAPACK_##letter##gelqf(&m, &n, a, &lda, tau, work, &lwork, &info);                                         \
       return info;                                                                                               \
     }                                                                                                            \

@@ -1,13 +1,15 @@
 #include "pool.h"
 
+#include <pthread.h>
+
 #include <algorithm>
-#include <atomic>
 #include <condition_variable>
-#include <deque>
+#include <cstddef>
 #include <exception>
 #include <mutex>
-#include <system_error>
-#include <thread>
+#include <new>
+
+#include "processors.h"
 
 namespace sigma::cpu {
 namespace {
@@ -15,11 +17,12 @@ namespace {
 // One parallel_for in progress. It lives on its caller's stack: all members but `task` and `count` are guarded by the
 // pool's mutex, and the caller leaves only when nobody works on it any more.
 struct Job {
-  const std::function<void(int64_t)>* task;
+  TaskRef task;
   int64_t count;
   int64_t next = 0;
   int64_t running = 0;
   std::exception_ptr error = nullptr;
+  Job* after = nullptr;  // the job that came next
 
   bool exhausted() const { return next >= count; }
 };
@@ -31,8 +34,9 @@ class Pool {
  public:
   // Never destroyed: its threads may outlive static destructors when the process exits.
   static Pool& instance() {
-    static Pool* const pool = new Pool;
-    return *pool;
+    alignas(Pool) static std::byte memory[sizeof(Pool)];
+    static Pool& pool = *new (memory) Pool;
+    return pool;
   }
 
   void set_limit(int count) {
@@ -63,26 +67,41 @@ class Pool {
     const int64_t helpers = std::min<int64_t>(limit_, job.count) - 1;
     if (helpers > 0) {
       grow(helpers);
-      jobs_.push_back(&job);
+      append(job);
       for (int64_t i = 0; i < helpers; ++i) work_.notify_one();
     }
     work_on(job, lock);
     idle_.wait(lock, [&] { return job.running == 0; });
-    std::erase(jobs_, &job);
+    if (helpers > 0) remove(job);
   }
 
  private:
-  Pool() : limit_(std::max(1, static_cast<int>(std::thread::hardware_concurrency()))) {}
+  Pool() : limit_(usable_processors()), most_(std::clamp(4 * limit_, 16, 256)) {}
 
-  // Threads are made on first need. Where the system refuses one, the callers do the work themselves.
+  // Threads are made on first need. If the system refuses one, the callers do the work themselves.
   void grow(int64_t wanted) {
-    try {
-      while (made_ < wanted) {
-        std::thread([this] { serve(); }).detach();
-        ++made_;
-      }
-    } catch (const std::system_error&) {
+    const auto body = [](void* pool) -> void* {
+      static_cast<Pool*>(pool)->serve();
+      return nullptr;
+    };
+    while (made_ < std::min<int64_t>(wanted, most_)) {
+      pthread_t thread{};
+      if (pthread_create(&thread, nullptr, body, this) != 0) return;
+      pthread_detach(thread);
+      ++made_;
     }
+  }
+
+  void append(Job& job) {
+    Job** end = &jobs_;
+    while (*end != nullptr) end = &(*end)->after;
+    *end = &job;
+  }
+
+  void remove(const Job& job) {
+    Job** at = &jobs_;
+    while (*at != &job) at = &(*at)->after;
+    *at = job.after;
   }
 
   void serve() {
@@ -98,8 +117,9 @@ class Pool {
   }
 
   Job* open_job() {
-    const auto found = std::find_if(jobs_.begin(), jobs_.end(), [](const Job* job) { return !job->exhausted(); });
-    return found == jobs_.end() ? nullptr : *found;
+    Job* job = jobs_;
+    while (job != nullptr && job->exhausted()) job = job->after;
+    return job;
   }
 
   // Takes tasks until none is left; the lock is held but for the tasks themselves.
@@ -111,7 +131,7 @@ class Pool {
       std::exception_ptr error = nullptr;
       inside_task = true;
       try {
-        (*job.task)(index);
+        job.task(index);
       } catch (...) {
         error = std::current_exception();
       }
@@ -128,8 +148,9 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable work_;
   std::condition_variable idle_;
-  std::deque<Job*> jobs_;
+  Job* jobs_ = nullptr;  // in the order in which they came
   int limit_;
+  const int most_;   // pool threads: more than a few for each processor help nobody
   int active_ = 0;   // pool threads at work
   int callers_ = 0;  // other threads at work
   int made_ = 0;     // pool threads alive
@@ -149,13 +170,13 @@ void set_threads(int count) { Pool::instance().set_limit(count); }
 
 int threads() noexcept { return Pool::instance().limit(); }
 
-void parallel_for(int64_t count, const std::function<void(int64_t)>& task) {
+void parallel_for(int64_t count, TaskRef task) {
   if (inside_task || count <= 1) {
     for (int64_t i = 0; i < count; ++i) task(i);
     return;
   }
   const AtWork here;
-  Job job{.task = &task, .count = count};
+  Job job{.task = task, .count = count};
   Pool::instance().run(job);
   if (job.error) std::rethrow_exception(job.error);
 }

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 
 namespace sigma::cpu {
 
@@ -23,8 +22,22 @@ class AtWork {
 // How many blocks of `size` cover `length`.
 constexpr int64_t blocks(int64_t length, int64_t size) { return (length + size - 1) / size; }
 
+// Refers to a callable that outlives it; allocates nothing.
+class TaskRef {
+ public:
+  template <class Task>
+  TaskRef(const Task& task)
+      : task_(&task), call_([](const void* called, int64_t index) { (*static_cast<const Task*>(called))(index); }) {}
+  void operator()(int64_t index) const { call_(task_, index); }
+
+ private:
+  const void* task_;
+  void (*call_)(const void*, int64_t);
+};
+
 // Runs task(0) … task(count - 1), on the caller and on idle threads of the pool, and returns when all are done. The
 // first exception comes out here. Tasks must not depend on each other. Within a task it runs in order, on the spot.
-void parallel_for(int64_t count, const std::function<void(int64_t)>& task);
+// Needs no memory: without threads the caller does it all.
+void parallel_for(int64_t count, TaskRef task);
 
 }  // namespace sigma::cpu

@@ -20,12 +20,25 @@ void unit_trapezoid(const Columns<T>& to, const T* tau, const Tail& tail) {
   }
 }
 
+// BLAS adds up some hundreds of products one after the other. In a matrix of similar numbers their rounding all goes
+// one way, so longer sums are made of parts.
+constexpr int kPart = 512;
+
+// C (m, n) = Aᵀ B for A (length, m) and B (length, n).
+template <class T>
+void inner_products(const Columns<T>& a, const Columns<T>& b, T* c) {
+  for (int begin = 0; begin < a.rows; begin += kPart) {
+    gemm_by_columns(CblasTrans, CblasNoTrans, a.columns, b.columns, std::min(kPart, a.rows - begin), T{1},
+                    a.at(begin, 0), a.stride, b.at(begin, 0), b.stride, begin == 0 ? T{0} : T{1}, c, a.columns);
+  }
+}
+
 // to = V T, where H₀ H₁ … = 1 - V T Vᵀ. T is the inverse of the upper triangle of VᵀV with 1/τ on its diagonal (Puglisi
 // 1992, Joffrain et al. 2006).
 template <class T>
 void times_triangle(const Columns<T>& v, const T* tau, T* triangle, const Columns<T>& to) {
   const int k = v.columns;
-  gemm_by_columns(CblasTrans, CblasNoTrans, k, k, v.rows, T{1}, v.data, v.stride, v.data, v.stride, T{0}, triangle, k);
+  inner_products(v, v, triangle);
   for (int j = 0; j < k; ++j) {
     triangle[j * k + j] = tau[j] == 0 ? T{1} : 1 / tau[j];
     std::fill(triangle + j * k + j + 1, triangle + (j + 1) * k, T{0});
@@ -63,8 +76,7 @@ void apply_columns(const Columns<T>& a, const T* tau, const Columns<T>& c) {
   const auto tail = [&](int t, int i) { return a.at(t, i); };
   for_blocks<T>(a.columns, a.rows, tau, tail, [&](int first, const Columns<T>& v, const Columns<T>& vt) {
     T* const part = c.at(first, 0);
-    gemm_by_columns(CblasTrans, CblasNoTrans, v.columns, c.columns, v.rows, T{1}, v.data, v.stride, part, c.stride,
-                    T{0}, w.get(), v.columns);
+    inner_products(v, {part, v.rows, c.columns, c.stride}, w.get());
     gemm_by_columns(CblasNoTrans, CblasNoTrans, v.rows, c.columns, v.columns, T{-1}, vt.data, vt.stride, w.get(),
                     v.columns, T{1}, part, c.stride);
   });
@@ -77,8 +89,11 @@ void apply_rows(const Columns<T>& a, int offset, const T* tau, const Columns<T>&
   const int length = a.columns - offset;
   for_blocks<T>(std::min(a.rows, length), length, tau, tail, [&](int first, const Columns<T>& u, const Columns<T>& ut) {
     T* const part = c.at(0, first + offset);
-    gemm_by_columns(CblasNoTrans, CblasNoTrans, c.rows, u.columns, u.rows, T{1}, part, c.stride, u.data, u.stride, T{0},
-                    w.get(), c.rows);
+    for (int begin = 0; begin < u.rows; begin += kPart) {
+      gemm_by_columns(CblasNoTrans, CblasNoTrans, c.rows, u.columns, std::min(kPart, u.rows - begin), T{1},
+                      part + int64_t{begin} * c.stride, c.stride, u.at(begin, 0), u.stride, begin == 0 ? T{0} : T{1},
+                      w.get(), c.rows);
+    }
     gemm_by_columns(CblasNoTrans, CblasTrans, c.rows, u.rows, u.columns, T{-1}, w.get(), c.rows, ut.data, ut.stride,
                     T{1}, part, c.stride);
   });

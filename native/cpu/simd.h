@@ -22,6 +22,9 @@ struct SparseRow {
 // Rows of a band that its kernels take at once, and columns in a tile of their dots.
 constexpr int kBandRows = 4;
 
+// Vectors of float64 that the products of a probe take at once.
+constexpr int kProbes = 4;
+
 // Pointers of one type; every stride counts elements, and every row has `count` numbers.
 template <class T>
 struct Kernels {
@@ -40,6 +43,11 @@ struct Kernels {
   void (*sweep)(int64_t count, int64_t stride, const T* a, const T* x, T* w, const T* b, const T* v, T* sums);
   // sums[j] += a[j]
   void (*add)(int64_t count, const T* a, T* sums);
+  // With b = unit · a, in float64: sums[v] = Σ_t b[t] · x[v · stride + t] for kProbes vectors x, and sums[kProbes] =
+  // Σ_t b[t]².
+  void (*probe_dots)(int64_t count, const T* a, double unit, const double* x, int64_t stride, double* sums);
+  // y[v · stride + t] += factors[v] · a[t] for kProbes vectors y, in float64.
+  void (*probe_add)(int64_t count, const T* a, const double* factors, double* y, int64_t stride);
   void (*adamw)(int64_t count, const sigma_adamw* options, T* parameter, const T* gradient, T* m, T* v);
   void (*sgd)(int64_t count, const sigma_sgd* options, T* parameter, const T* gradient, T* momentum_buffer);
 };

@@ -14,9 +14,13 @@ namespace sigma::cpu {
 namespace {
 
 template <class T>
+T sigmoid(T x) {
+  return T{1} / (T{1} + std::exp(-x));
+}
+
+template <class T>
 T gate_factor(const sigma_core& core) {
-  if (core.gate == nullptr) return T{1};
-  return T{1} / (T{1} + std::exp(-*static_cast<const T*>(core.gate)));
+  return core.gate == nullptr ? T{1} : sigmoid(*static_cast<const T*>(core.gate));
 }
 
 // d[i] = [max(0, diagonal[i])] [- origin[i]]
@@ -169,12 +173,19 @@ void multiply(const sigma_core& core, bool transpose, const sigma_matrix& dense,
 // sums[i] += Σ_t a[i, t] b[i, t], where mask[i] > 0 if there is a mask
 template <class T>
 void add_row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, T* sums) {
+  // Longer sums are made of parts, or rounding would grow with the number of tokens.
+  constexpr int64_t kLongest = 8192;
   constexpr int64_t kRows = 128;
   parallel_for(blocks(a.rows, kRows), [&](int64_t task) {
     for (int64_t i = task * kRows; i < std::min((task + 1) * kRows, a.rows); ++i) {
       if (mask != nullptr && !(mask[i] > 0)) continue;
-      sums[i] += kernels<T>().dot(a.columns, static_cast<const T*>(a.data) + i * a.stride,
-                                  static_cast<const T*>(b.data) + i * b.stride);
+      const T* const left = static_cast<const T*>(a.data) + i * a.stride;
+      const T* const right = static_cast<const T*>(b.data) + i * b.stride;
+      T sum = 0;
+      for (int64_t t = 0; t < a.columns; t += kLongest) {
+        sum += kernels<T>().dot(std::min(kLongest, a.columns - t), left + t, right + t);
+      }
+      sums[i] += sum;
     }
   });
 }
@@ -200,8 +211,11 @@ void pull_back(const sigma_core& core, const T* samples, T* dvalues, T* dgate) {
   if (dvalues != nullptr) {
     for (int64_t p = 0; p < entries; ++p) dvalues[p] += g * samples[p];
   }
-  if (dgate != nullptr)
-    *dgate += g * (T{1} - g) * kernels<T>().dot(entries, static_cast<const T*>(core.values), samples);
+  if (dgate != nullptr) {
+    // 1 - g as sigmoid(-gate), in which nothing cancels.
+    const T rest = core.gate == nullptr ? T{0} : sigmoid(-*static_cast<const T*>(core.gate));
+    *dgate += g * rest * kernels<T>().dot(entries, static_cast<const T*>(core.values), samples);
+  }
 }
 
 // sums[j] += Σ_t a[t, j]
@@ -211,11 +225,16 @@ void add_columns(const sigma_matrix& a, T* sums) {
   parallel_for(blocks(a.columns, kColumns), [&](int64_t task) {
     const int64_t begin = task * kColumns;
     const int64_t columns = std::min(kColumns, a.columns - begin);
-    T block[kColumns] = {};
-    for (int64_t t = 0; t < a.rows; ++t) {
-      kernels<T>().add(columns, static_cast<const T*>(a.data) + t * a.stride + begin, block);
+    constexpr int64_t kRows = 256;
+    T sum[kColumns] = {};
+    for (int64_t first = 0; first < a.rows; first += kRows) {
+      T part[kColumns] = {};
+      for (int64_t t = first; t < std::min(first + kRows, a.rows); ++t) {
+        kernels<T>().add(columns, static_cast<const T*>(a.data) + t * a.stride + begin, part);
+      }
+      kernels<T>().add(columns, part, sum);
     }
-    kernels<T>().add(columns, block, sums + begin);
+    kernels<T>().add(columns, sum, sums + begin);
   });
 }
 

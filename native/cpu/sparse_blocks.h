@@ -3,10 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <new>
 #include <type_traits>
 
 #include "columns.h"
@@ -60,18 +57,8 @@ Tiling tiling_for(const sigma_pattern* pattern, int64_t rows, int64_t columns) {
 }
 
 // This thread's scratch memory, at least so large; what it held is lost. Kept, since new pages cost more than a slab.
-inline void* thread_scratch(size_t bytes) {
-  thread_local std::unique_ptr<void, Free> memory;
-  thread_local size_t size = 0;
-  if (size < bytes) {
-    size = 0;
-    memory.reset();
-    memory.reset(std::aligned_alloc(kCacheLine, bytes));
-    if (memory == nullptr) throw std::bad_alloc();
-    size = bytes;
-  }
-  return memory.get();
-}
+// Null if there is no memory.
+void* thread_scratch(size_t bytes) noexcept;
 
 // Columns of a matrix, where they are.
 template <class T>
@@ -80,11 +67,13 @@ sigma_matrix columns_of(const sigma_matrix& matrix, int64_t first, int64_t colum
 }
 
 // A copy of columns in this thread's scratch memory, valid until its next one: close together, so that they take few
-// pages, and each row starting at a line of the cache, in sets of its own.
+// pages, and each row starting at a line of the cache, in sets of its own. Without memory for a copy: the columns where
+// they are, which takes longer and gives the same bits.
 template <class T>
 sigma_matrix packed_columns(const sigma_matrix& matrix, int64_t first, int64_t columns) {
   const int64_t stride = blocks(columns, kLine<T>) * kLine<T>;
   T* const slab = static_cast<T*>(thread_scratch(static_cast<size_t>(matrix.rows * stride) * sizeof(T)));
+  if (slab == nullptr) return columns_of<T>(matrix, first, columns);
   const T* const from = static_cast<const T*>(matrix.data) + first;
   for (int64_t i = 0; i < matrix.rows; ++i) {
     std::memcpy(slab + i * stride, from + i * matrix.stride, static_cast<size_t>(columns) * sizeof(T));

@@ -9,11 +9,23 @@
 namespace sigma::cpu {
 namespace {
 
-// 'auto': divide and conquer, and where the probe does not like its answer, by way of float64, or QR iteration.
+// A routine, and in float32 the same routine by way of float64 if the first answer misses the limit.
+template <class T, SvdRoute<T> route, SvdRoute<double> wide>
+void solve_by(const SvdProblem<T>& p) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    solve_by_chain<T>({route, svd_in_float64<wide>}, p);
+  } else {
+    solve_by_chain<T>({route}, p);
+  }
+}
+
+// 'auto': divide and conquer, by way of float64 too, and QR iteration as the last resort.
 template <class T>
 void solve_auto(const SvdProblem<T>& p) {
   if constexpr (sizeof(T) == sizeof(float)) {
-    solve_by_chain<T>({svd_divide_and_conquer<T>, svd_in_float64, svd_gesvd<T>}, p);
+    solve_by_chain<T>(
+        {svd_divide_and_conquer<T>, svd_in_float64<svd_divide_and_conquer<double>>, svd_in_float64<svd_gesvd<double>>},
+        p);
   } else {
     solve_by_chain<T>({svd_divide_and_conquer<T>, svd_gesvd<T>}, p);
   }
@@ -22,11 +34,12 @@ void solve_auto(const SvdProblem<T>& p) {
 template <class T>
 void solve(sigma_svd_driver driver, const SvdProblem<T>& p) {
   require_finite(p);
-  if (driver == SIGMA_SVD_AUTO) {
-    solve_auto(p);
+  if (driver == SIGMA_SVD_GESDD) {
+    solve_by<T, svd_gesdd<T>, svd_gesdd<double>>(p);
+  } else if (driver == SIGMA_SVD_GESVD) {
+    solve_by<T, svd_gesvd<T>, svd_gesvd<double>>(p);
   } else {
-    const bool solved = driver == SIGMA_SVD_GESVD ? svd_gesvd(p) : svd_gesdd(p);
-    if (!solved) throw Failure(SIGMA_NOT_CONVERGED, "LAPACK's iteration did not converge");
+    solve_auto(p);
   }
   fix_signs(p);
 }

@@ -5,6 +5,7 @@
 
 #include "bidiagonal.h"
 #include "lapack.h"
+#include "long_qr.h"
 #include "pool.h"
 #include "reflectors.h"
 
@@ -21,17 +22,6 @@ int workspace_size(T query) {
 template <class T>
 void fill_zero(const Columns<T>& c) {
   for (int j = 0; j < c.columns; ++j) std::fill_n(c.column(j), c.rows, T{0});
-}
-
-// The power of two that brings the largest magnitude to where no product over- or underflows; 1 where it is there.
-template <class T>
-T safe_scale(const T* a, size_t count) {
-  T largest = 0;
-  for (size_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(a[i]));
-  const T small = std::sqrt(std::numeric_limits<T>::min()) / std::numeric_limits<T>::epsilon();
-  if (largest == 0 || (largest >= small && largest <= 1 / small)) return T{1};
-  return std::ldexp(T{1}, std::clamp(-std::ilogb(largest), std::numeric_limits<T>::min_exponent - 1,
-                                     std::numeric_limits<T>::max_exponent - 1));
 }
 
 // A tile of U's columns, or of VT's rows, that one task turns.
@@ -80,27 +70,24 @@ void transpose(const Columns<T>& a, const Columns<T>& to) {
   }
 }
 
-// The triangle that QR (upper) or LQ (lower) left in a.
+// Takes a long matrix to its triangle, which `route` decomposes.
 template <class T>
-void copy_triangle(const Columns<T>& a, bool upper, const Columns<T>& to) {
-  for (int j = 0; j < to.columns; ++j) {
-    for (int i = 0; i < to.rows; ++i) to.column(j)[i] = (upper ? i <= j : i >= j) ? a.column(j)[i] : T{0};
+bool through_triangle(const SvdProblem<T>& p, SvdRoute<T> route) {
+  const ScaledCopy<T> copy(p);
+  // LAPACK sees the transpose: (n, m) by columns.
+  const LongQr<T> qr(Columns<T>{copy.data(), p.n, p.m, p.n});
+  const auto square = static_cast<size_t>(p.r) * static_cast<size_t>(p.r);
+  const auto triangle = numbers<T>(square), short_side = numbers<T>(square);
+  qr.copy_triangle({triangle.get(), p.r, p.r, p.r});
+  // The triangle's own factors stand in the first corner of the result's: of u by rows that is its beginning.
+  const bool tall = p.m > p.n;
+  if (!route(SvdProblem<T>(p.r, p.r, triangle.get(), p.u, p.s, tall ? p.vt : short_side.get()))) return false;
+  if (!tall) {
+    for (int i = 0; i < p.r; ++i) std::copy_n(short_side.get() + i * p.r, p.r, p.vt + int64_t{i} * p.n);
   }
-}
-
-// Q times the columns of c, or the rows of c times Q, in tiles on the pool.
-template <class T>
-void apply_orthogonal(bool left, const Columns<T>& a, const T* tau, const Columns<T>& c) {
-  const int vectors = left ? c.columns : c.rows;
-  parallel_for(blocks(vectors, kTile), [&](int64_t task) {
-    const int begin = static_cast<int>(task) * kTile;
-    const int length = std::min(kTile, vectors - begin);
-    if (left) {
-      apply_columns(a, tau, {c.column(begin), c.rows, length, c.stride});
-    } else {
-      apply_rows(a, 0, tau, {c.at(begin, 0), length, c.columns, c.stride});
-    }
-  });
+  qr.apply(tall ? Columns<T>{p.u, p.r, p.m, p.r} : Columns<T>{p.vt, p.n, p.r, p.n});
+  copy.restore(p);
+  return true;
 }
 
 // Below this many numbers the calls cost more than the arithmetic: LAPACK's own routine makes the fewest.
@@ -111,7 +98,33 @@ constexpr size_t kTiny = 24 * 24;
 bool can_divide(int64_t r) { return 3 * r * r + 7 * r <= std::numeric_limits<int>::max(); }
 
 // From this ratio of the sides on QR first is cheaper.
-bool much_longer(int64_t longer, int64_t shorter) { return 6 * longer >= 11 * shorter; }
+bool much_longer(int64_t m, int64_t n) { return 6 * std::max(m, n) >= 11 * std::min(m, n); }
+
+// LAPACK's own routines as they are.
+template <class T>
+bool lapack_gesdd(const SvdProblem<T>& p) {
+  const ScaledCopy<T> a(p);
+  const auto iwork = numbers<int>(8 * static_cast<size_t>(p.r));
+  T query = 0;
+  Lapack<T>::gesdd(p.n, p.m, a.data(), p.s, p.vt, p.n, p.u, p.r, &query, -1, iwork.get());
+  const int lwork = workspace_size(query);
+  const auto work = numbers<T>(static_cast<size_t>(lwork));
+  if (Lapack<T>::gesdd(p.n, p.m, a.data(), p.s, p.vt, p.n, p.u, p.r, work.get(), lwork, iwork.get()) != 0) return false;
+  a.restore(p);
+  return true;
+}
+
+template <class T>
+bool lapack_gesvd(const SvdProblem<T>& p) {
+  const ScaledCopy<T> a(p);
+  T query = 0;
+  Lapack<T>::gesvd(p.n, p.m, a.data(), p.s, p.vt, p.n, p.u, p.r, &query, -1);
+  const int lwork = workspace_size(query);
+  const auto work = numbers<T>(static_cast<size_t>(lwork));
+  if (Lapack<T>::gesvd(p.n, p.m, a.data(), p.s, p.vt, p.n, p.u, p.r, work.get(), lwork) != 0) return false;
+  a.restore(p);
+  return true;
+}
 
 }  // namespace
 
@@ -121,58 +134,26 @@ bool svd_gesdd(const SvdProblem<T>& p) {
     throw Failure(SIGMA_UNSUPPORTED,
                   "the shorter side, " + std::to_string(p.r) + ", is beyond the 32-bit workspace of LAPACK's gesdd");
   }
-  const auto a = copy_of(p);
-  const auto iwork = numbers<int>(8 * static_cast<size_t>(p.r));
-  T query = 0;
-  Lapack<T>::gesdd(p.n, p.m, a.get(), p.s, p.vt, p.n, p.u, p.r, &query, -1, iwork.get());
-  const int lwork = workspace_size(query);
-  const auto work = numbers<T>(static_cast<size_t>(lwork));
-  return Lapack<T>::gesdd(p.n, p.m, a.get(), p.s, p.vt, p.n, p.u, p.r, work.get(), lwork, iwork.get()) == 0;
+  return is_long(std::max(p.m, p.n), p.r) ? through_triangle(p, lapack_gesdd<T>) : lapack_gesdd(p);
 }
 
 template <class T>
 bool svd_gesvd(const SvdProblem<T>& p) {
-  const auto a = copy_of(p);
-  T query = 0;
-  Lapack<T>::gesvd(p.n, p.m, a.get(), p.s, p.vt, p.n, p.u, p.r, &query, -1);
-  const int lwork = workspace_size(query);
-  const auto work = numbers<T>(static_cast<size_t>(lwork));
-  return Lapack<T>::gesvd(p.n, p.m, a.get(), p.s, p.vt, p.n, p.u, p.r, work.get(), lwork) == 0;
+  return is_long(std::max(p.m, p.n), p.r) ? through_triangle(p, lapack_gesvd<T>) : lapack_gesvd(p);
 }
 
 template <class T>
 bool svd_divide_and_conquer(const SvdProblem<T>& p) {
-  if (p.size() < kTiny) return svd_gesdd(p);
+  if (p.size() < kTiny) return lapack_gesdd(p);
   if (!can_divide(p.r)) return false;
-  const auto copy = copy_of(p);
-  const T scale = safe_scale(copy.get(), p.size());
-  if (scale != 1) std::transform(copy.get(), copy.get() + p.size(), copy.get(), [&](T x) { return x * scale; });
+  if (much_longer(p.m, p.n)) return through_triangle(p, svd_divide_and_conquer<T>);
+  const ScaledCopy<T> copy(p);
   // LAPACK sees the transpose: (n, m) by columns.
-  const Columns<T> a{copy.get(), p.n, p.m, p.n};
+  const Columns<T> a{copy.data(), p.n, p.m, p.n};
   const Columns<T> u{p.vt, p.n, p.r, p.n};
   const Columns<T> vt{p.u, p.r, p.m, p.r};
-  const bool tall = much_longer(a.rows, a.columns);
-  const bool wide = much_longer(a.columns, a.rows);
   bool solved = false;
-  if (tall || wide) {
-    const auto tau = numbers<T>(static_cast<size_t>(p.r));
-    {
-      const int lwork = blas_int(int64_t{64} * p.r);
-      const auto work = numbers<T>(static_cast<size_t>(lwork));
-      if (tall) {
-        Lapack<T>::geqrf(a.rows, a.columns, a.data, a.stride, tau.get(), work.get(), lwork);
-      } else {
-        Lapack<T>::gelqf(a.rows, a.columns, a.data, a.stride, tau.get(), work.get(), lwork);
-      }
-    }
-    const PaddedColumns<T> triangle(p.r, p.r);
-    copy_triangle(a, tall, triangle.view());
-    // The triangle's own factors stand in the corner of the result's; what lies beyond is zero until Q is applied.
-    fill_zero(u);
-    fill_zero(vt);
-    solved = bidiagonal_svd<T>(triangle, p.s, {u.data, p.r, p.r, u.stride}, {vt.data, p.r, p.r, vt.stride});
-    if (solved) apply_orthogonal(tall, a, tau.get(), tall ? u : vt);
-  } else if (a.columns > a.rows) {
+  if (a.columns > a.rows) {
     const PaddedColumns<T> turned(a.columns, a.rows);
     transpose(a, turned.view());
     const auto room = static_cast<size_t>(p.r);
@@ -186,19 +167,20 @@ bool svd_divide_and_conquer(const SvdProblem<T>& p) {
     for (int j = 0; j < a.columns; ++j) std::copy_n(a.column(j), a.rows, padded.view().column(j));
     solved = bidiagonal_svd(padded, p.s, u, vt);
   }
-  if (solved && scale != 1) std::transform(p.s, p.s + p.r, p.s, [&](T x) { return x / scale; });
+  if (solved) copy.restore(p);
   return solved;
 }
 
+template <SvdRoute<double> route>
 bool svd_in_float64(const SvdProblem<float>& p) {
   const auto rows = static_cast<size_t>(p.m), columns = static_cast<size_t>(p.n), r = static_cast<size_t>(p.r);
   const auto a = numbers<double>(p.size()), u = numbers<double>(rows * r), s = numbers<double>(r);
   const auto vt = numbers<double>(r * columns);
   std::copy_n(p.a, p.size(), a.get());
-  if (!svd_divide_and_conquer(SvdProblem<double>(p.m, p.n, a.get(), u.get(), s.get(), vt.get()))) return false;
+  if (!route(SvdProblem<double>(p.m, p.n, a.get(), u.get(), s.get(), vt.get()))) return false;
   const auto narrow = [](double x) { return static_cast<float>(x); };
   std::transform(u.get(), u.get() + rows * r, p.u, narrow);
-  std::transform(s.get(), s.get() + r, p.s, narrow);
+  std::transform(s.get(), s.get() + r, p.s, [](double x) { return in_range<float>(x, 1.0); });
   std::transform(vt.get(), vt.get() + r * columns, p.vt, narrow);
   return true;
 }
@@ -209,5 +191,8 @@ template bool svd_gesvd<float>(const SvdProblem<float>&);
 template bool svd_gesvd<double>(const SvdProblem<double>&);
 template bool svd_divide_and_conquer<float>(const SvdProblem<float>&);
 template bool svd_divide_and_conquer<double>(const SvdProblem<double>&);
+template bool svd_in_float64<svd_gesdd<double>>(const SvdProblem<float>&);
+template bool svd_in_float64<svd_gesvd<double>>(const SvdProblem<float>&);
+template bool svd_in_float64<svd_divide_and_conquer<double>>(const SvdProblem<float>&);
 
 }  // namespace sigma::cpu

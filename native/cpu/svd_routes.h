@@ -8,19 +8,20 @@ namespace sigma::cpu {
 template <class T>
 using SvdRoute = bool (*)(const SvdProblem<T>&);
 
-// LAPACK's own routines.
+// LAPACK's own routines. A long matrix is first taken to its triangle by our own QR (long_qr.h).
 template <class T>
 bool svd_gesdd(const SvdProblem<T>& p);
 template <class T>
 bool svd_gesvd(const SvdProblem<T>& p);
 
-// What gesdd does, with our own bidiagonalisation: QR or LQ first where one side is much the longer,
+// What gesdd does, with our own bidiagonalisation: QR or LQ first if one side is much the longer,
 // bidiagonal form, LAPACK's divide and conquer, and then both sides' reflectors at once, in tiles fixed by
 // the shape, on the pool. The same bits for any number of threads.
 template <class T>
 bool svd_divide_and_conquer(const SvdProblem<T>& p);
 
-// A float32 problem by way of float64.
+// A float32 problem by a route of float64: one of those above.
+template <SvdRoute<double> route>
 bool svd_in_float64(const SvdProblem<float>& p);
 
 }  // namespace sigma::cpu

@@ -16,9 +16,10 @@ constexpr bool kSimulated = true;
 constexpr bool kSimulated = false;
 #endif
 
+// A folder by absolute path, or nothing: the working directory must not decide which library is loaded.
 std::string variable(const char* name) {
   const char* const value = std::getenv(name);
-  return value == nullptr ? "" : value;
+  return value == nullptr || value[0] != '/' ? "" : value;
 }
 
 std::vector<std::string> matches(const std::string& pattern) {

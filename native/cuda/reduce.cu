@@ -20,20 +20,28 @@ void sum_partials(sigma_context& context, const char* operation, int64_t count, 
          static_cast<int>(split.count), partials, mask, true, sums);
 }
 
-// Where a kernel leaves its sums: partial ones in scratch memory, or added to `sums` at once where there is one split.
+// Where a kernel leaves its sums: partial ones in scratch memory, or added to `sums` at once if there is one split.
+// Without scratch memory there is one, which is slow: a backward that has added some of its gradients must not fail.
 template <class V>
-V* partials_for(sigma_context& context, const Split& split, int64_t count, V* sums) {
+V* partials_for(sigma_context& context, Split& split, int64_t count, V* sums) {
   if (split.count == 1) return sums;
-  return static_cast<V*>(context.scratch(static_cast<size_t>(split.count * count) * sizeof(V)));
+  try {
+    return static_cast<V*>(context.scratch(static_cast<size_t>(split.count * count) * sizeof(V)));
+  } catch (const Failure& failure) {
+    if (failure.status() != SIGMA_OUT_OF_MEMORY) throw;
+    split = {1, split.count * split.size};
+    return sums;
+  }
 }
 
 template <class T>
 void dot_rows(sigma_context& context, const sigma_matrix& a, const sigma_matrix& b, const Number<T>* mask,
               Number<T>* sums) {
-  const Split split = split_of(a.columns, a.rows, kBusyWarps, kTile<T>, kLeastRowTokens, a.rows);
+  Split split = split_of(a.columns, a.rows, kBusyWarps, kTile<T>, kLeastRowTokens, a.rows);
   RowDots<T> p = {};
   p.rows = a.rows;
   p.tokens = a.columns;
+  p.partials = partials_for(context, split, a.rows, sums);
   p.split_tokens = split.size;
   p.a = static_cast<const T*>(a.data);
   p.a_stride = a.stride;
@@ -41,7 +49,6 @@ void dot_rows(sigma_context& context, const sigma_matrix& a, const sigma_matrix&
   p.b_stride = b.stride;
   p.aligned = rows_aligned<T>({a, b});
   p.mask = mask;
-  p.partials = partials_for(context, split, a.rows, sums);
   p.adds = split.count == 1;
   const dim3 grid(grid_side(divided_up(a.rows, kWarps)), short_side(split.count));
   launch(context, "row_dots", row_dots_kernel<T>, grid, dim3(kWarpSize, kWarps), 0, p);
@@ -52,15 +59,15 @@ template <class T>
 void sum_columns(sigma_context& context, const sigma_matrix& a, Number<T>* sums) {
   constexpr int64_t kWidth = kWarpSize * kLanes<T>;
   const int64_t blocks = divided_up(a.columns, kWidth);
-  const Split split = split_of(a.rows, blocks, kBusyBlocks, kWarps, kLeastColumnTokens, a.columns);
+  Split split = split_of(a.rows, blocks, kBusyBlocks, kWarps, kLeastColumnTokens, a.columns);
   ColumnSums<T> p = {};
   p.tokens = a.rows;
   p.columns = a.columns;
+  p.partials = partials_for(context, split, a.columns, sums);
   p.split_tokens = split.size;
   p.a = static_cast<const T*>(a.data);
   p.stride = a.stride;
   p.aligned = rows_aligned<T>({a});
-  p.partials = partials_for(context, split, a.columns, sums);
   p.adds = split.count == 1;
   launch(context, "column_sums", column_sums_kernel<T>, dim3(grid_side(blocks), short_side(split.count)),
          dim3(kWarpSize, kWarps), static_cast<size_t>(kWarps * kWidth) * sizeof(Number<T>), p);

@@ -183,8 +183,8 @@ std::vector<size_t> Call<T>::solve_together(const SvdLanes& lanes, const std::ve
   for (size_t index = 1; index < lanes.size(); ++index) {
     try {
       threads.emplace_back(work, index);
-    } catch (const std::system_error&) {
-      break;  // the others do the rest
+    } catch (const std::exception&) {  // no thread, or no memory for one
+      break;                           // the others do the rest
     }
   }
   work(0);

@@ -58,12 +58,8 @@ template <class T>
 void fix_signs(const SvdBatch& batch) {
   const SvdShape& shape = batch.shape;
   const SvdNumbers<int> negative(batch.lane, batch.count * shape.r());
-  struct Largest {
-    T value;
-    int64_t row;
-  };
   launch_pass(batch, svd_signs_kernel<T>, blocks_of(shape.r(), kAcross, INT32_MAX), dim3(kAcross, kDown),
-              kAcross * kDown * sizeof(Largest), batch.items(), shape.m, shape.r(), negative.data());
+              kAcross * kDown * sizeof(SvdEntry<T>), batch.items(), shape.m, shape.r(), negative.data());
   launch_over(batch, svd_flip_kernel<T>, shape.size(), false, batch.items(), shape.m, shape.n, shape.r(),
               static_cast<const int*>(negative.data()));
 }

@@ -50,7 +50,8 @@ std::vector<size_t> try_route(const SvdLane& lane, SvdRoute<T> route, const SvdS
     const size_t i = open[k];
     Progress<T>& own = progress[i];
     own.last = route;
-    const double excess = solved[k] ? svd_excess<T>(shape, items[i], sums[k]) : std::numeric_limits<double>::infinity();
+    const double excess =
+        solved[k] ? svd_excess_of<T>(shape, items[i], sums[k]) : std::numeric_limits<double>::infinity();
     if (excess <= 1) continue;
     left.push_back(i);
     if (excess >= own.least) continue;

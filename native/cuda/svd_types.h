@@ -21,20 +21,19 @@ struct SvdRange {
   int64_t first_non_finite;  // -1 where all are finite
 };
 
-// What a probe's products add up to.
-struct SvdSums {
-  double residual;      // Σ |A z - U diag(s) Vt z|²
-  double image;         // Σ |A z|²
-  double squares;       // |A|²
-  double values;        // Σ s²
-  double u_deviation;   // Σ |Uᵀ U w - w|²
-  double vt_deviation;  // the same of Vt
-  int values_in_order;  // whether s is finite, not negative and falls
-  int padding;
-};
-
 // The random vectors of a probe.
 constexpr int kProbes = 8;
+
+// What a probe's products add up to.
+struct SvdSums {
+  double residual[kProbes];      // Σ |A z - U diag(s) Vt z|² of each vector z
+  double u_deviation[kProbes];   // Σ |Uᵀ U w - w|² of each vector w
+  double vt_deviation[kProbes];  // the same of Vt
+  double squares;                // |A|²
+  double values;                 // Σ s²
+  int values_in_order;           // whether s is finite, not negative and falls
+  int padding;
+};
 
 // Where a routine left its vectors: component i of vector k of item b is at data[b * item + i * component + k *
 // vector]. Where `signs` is given, each vector has the sign of its number.

@@ -62,20 +62,18 @@ int64_t sample_count(const AdapterLayer& layer, const AdapterGradients& gradient
   return gradients.wants_samples() ? layer.core.pattern->entries : 0;
 }
 
-// K = A Bᵀ, sampled: its diagonal is dd, its entries on the pattern give dM and dγ. `samples` is scratch (z). What
-// needs memory of its own comes before the first gradient is added to.
+// K = A Bᵀ, sampled: its diagonal is dd, its entries on the pattern give dM and dγ. `samples` is scratch (z). What may
+// find no memory comes first; row_dots and column_sums need none.
 void core_pull_back(const Engine& e, const AdapterLayer& layer, const sigma_matrix& a, const sigma_matrix& b,
                     void* samples, const AdapterGradients& gradients) {
   if (gradients.wants_samples()) {
     e.run(&sigma_backend::sddmm, sigma_sddmm{layer.real, layer.core.pattern, a, b, samples});
+    e.run(&sigma_backend::core_gradient,
+          sigma_core_gradient{layer.real, &layer.core, samples, gradients.values, gradients.gate});
   }
   if (gradients.diagonal != nullptr) {
     const void* const mask = layer.core.rectified != 0 ? layer.core.diagonal : nullptr;
     e.run(&sigma_backend::row_dots, sigma_row_dots{layer.real, a, b, mask, gradients.diagonal});
-  }
-  if (gradients.wants_samples()) {
-    e.run(&sigma_backend::core_gradient,
-          sigma_core_gradient{layer.real, &layer.core, samples, gradients.values, gradients.gate});
   }
 }
 

@@ -49,8 +49,8 @@ struct AdapterSaved {
   const void* x = nullptr;
 };
 
-// The pull-back of dY (N, out). dX (N, in) is overwritten, gradients are added to. `dx` may be null; `saved` may be
-// empty where no gradient of the core is wanted.
+// The pull-back of dY (N, out). dX (N, in) is overwritten, gradients are added to: all of them, or none if the call
+// runs out of memory. `dx` may be null; `saved` may be empty where no gradient of the core is wanted.
 void adapter_backward(const Engine& engine, const AdapterLayer& layer, const AdapterSaved& saved,
                       const sigma_matrix& dy, void* dx, const AdapterGradients& gradients);
 

@@ -1,4 +1,4 @@
-// docs/parameter-counts.md: what the papers print beside what their shapes give.
+// docs/parameter-counts.md: the counts that the papers print, next to those that the shapes give.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { root } from '../setup/run.mjs';
@@ -18,6 +18,8 @@ const models = {
   'bart-large': 'BART-large',
 };
 
+const adapters = { houlsby: 'Houlsby adapters', pfeiffer: 'Pfeiffer adapters' };
+
 const thousands = (number) => number.toLocaleString('en-US');
 
 /** "S000 Tables 1, 5; S001 Table 8" with the papers by name. */
@@ -28,7 +30,8 @@ function methodOf({ name, ...settings }, targets) {
     .filter(([key, value]) => value !== null && key !== 'biasTargets' && !(key === 'gate' && value))
     .map(([key, value]) => (value === false ? `no ${key}` : value === true ? key : `${key} ${value}`));
   const biases = settings.biasTargets ? `; biases of ${settings.biasTargets.join(', ')}` : '';
-  return `${name}${told.length > 0 ? ` (${told.join(', ').replace('offDiagonals', 'd').replace('pattern ', '')})` : ''} on ${targets.join(', ')}${biases}`;
+  const where = name in adapters ? 'after' : 'on';
+  return `${adapters[name] ?? name}${told.length > 0 ? ` (${told.join(', ').replace('offDiagonals', 'd').replace('pattern ', '')})` : ''} ${where} ${targets.join(', ')}${biases}`;
 }
 
 const row = (cells) => `| ${cells.join(' | ')} |`;
@@ -39,19 +42,31 @@ export async function countsPage() {
   const lines = [
     '# Parameter counts',
     '',
-    '`parameterCount(method, modules)` counts what a method trains, without weights. Per linear layer [o, i], r = min(o, i):',
+    '`parameterCount(method, modules)` counts the parameters that a method trains. It needs no weights. For each linear',
+    'layer [o, i], with r = min(o, i):',
     '',
-    '| method | numbers |',
+    '| method | count |',
     '|---|---|',
-    '| SVFT | z + 1: the entries of the pattern and the gate; a band of d has z = r(2d + 1) − d(d + 1) |',
+    '| SVFT | z + 1: the entries of the pattern, and the gate; a band of width d has z = r(2d + 1) − d(d + 1) |',
     '| VectorFit | r + o: σ and the bias |',
     '| SiVA | k, which depends on the weights: read `layer.parameterCount` |',
     '| LoRA, DoRA, VeRA | R(o + i), R(o + i) + o, R + o |',
     '| BOFT | m · i · b + o |',
     '',
-    'Every count of the papers that their own shapes reproduce is below as an exact integer, and the tests demand each. The',
-    'papers round or truncate; some prints are slips, which follow in a list of their own.',
-    'FourierFT is n numbers a module, counted in the tests alone. Made by `npm run docs` from `test/fixtures/parameter-counts.json`.',
+    'Two baselines of the papers are no methods of `parameterCount`; only the tests count them. FourierFT trains n numbers',
+    'for each module. A Houlsby or Pfeiffer adapter of width d after a matrix [o, i] trains 2do + d + o: two linear layers',
+    'with biases. Houlsby has two adapters for each transformer layer, Pfeiffer one.',
+    '',
+    'The first list has every count that follows from a stated setting and the shapes of the model, as an exact integer. The',
+    'tests recompute each of them, and check that the printed number is the count, rounded or truncated. The other lists',
+    'are: prints that two readings explain, prints that do not follow from the shapes, and ratios that do not follow from',
+    'the tables.',
+    '',
+    'These prints are in no list, because a part of the setting is missing: SiVA (k depends on the weights), AdaLoRA (its',
+    'ranks depend on the training), full fine-tuning, VeRA in SiVA’s Table 1 (no rank), the adapters in its Tables 3 and 4 (no',
+    'width), VectorFit’s Table 5 (Stable Diffusion; no shapes) and the LoRA and AdaLoRA rows of its Table 6 (no rank).',
+    '',
+    '`npm run docs` makes this page from `test/fixtures/parameter-counts.json`.',
     '',
     '## Reproduced',
   ];
@@ -64,18 +79,59 @@ export async function countsPage() {
       lines.push(row([methodOf(method, targets), printed, thousands(expected), sourceOf(source)]));
     }
   }
+  lines.push('', ...ambiguousSection(file.ambiguous));
   lines.push(
     '',
     '## Slips in the papers',
     '',
-    'These prints do not follow from the shapes; nothing tests for them.',
+    'These prints do not follow from the shapes. The tests recompute the exact counts.',
     '',
   );
   lines.push(row(['model', 'method and modules', 'printed', 'exact', 'where', 'why']));
   lines.push(row(['---', '---', '---', '---:', '---', '---']));
   for (const { model, method, targets, printed, computed, source, reason } of file.nonMatches) {
-    const exact = computed === null || computed === undefined ? '' : thousands(computed);
-    lines.push(row([nameOf(model), methodOf(method, targets), printed, exact, sourceOf(source), reason]));
+    lines.push(row([nameOf(model), methodOf(method, targets), printed, thousands(computed), sourceOf(source), reason]));
+  }
+  lines.push('', '## Slips in ratios', '', 'These claims do not follow from the tables of the same paper.', '');
+  lines.push(row(['claim', 'where', 'computed', 'why']), row(['---', '---', '---', '---']));
+  for (const { claim, source, quotient, computed, reason } of file.ratios) {
+    const share = quotient ? `${quotient.map(thousands).join(' / ')} = ${computed}` : computed;
+    lines.push(row([claim, sourceOf(source), share, reason]));
   }
   return `${lines.join('\n')}\n`;
+}
+
+/** VectorFit's five prints for DeBERTaV3-base, under two readings of "all biases" and of the model's size. */
+function ambiguousSection({ total, rows }) {
+  const share = (count, of) => `${((100 * count) / of).toFixed(5)} %`;
+  return [
+    '## Ambiguous: which biases VectorFit trains',
+    '',
+    'VectorFit prints five numbers for its variants on DeBERTaV3-base. Two readings explain them:',
+    '',
+    '- A: the biases of the linear layers only, shares of the printed total of 184M, rounded. Two of the five prints fit.',
+    `- B: also two LayerNorm biases for each layer (2 × 768), shares of ${thousands(total)}, truncated. All five fit. That`,
+    '  total is DeBERTaV3-base (183,831,552) with its pooler and a head of two classes.',
+    '',
+    row(['variant', 'printed', 'A', 'A, of 184M', 'B', 'B, of 184.42M', 'where']),
+    row(['---', '---', '---:', '---:', '---:', '---:', '---']),
+    ...rows.map(({ variant, printed, linear, layerNorm, source }) =>
+      row([
+        variant,
+        printed,
+        thousands(linear),
+        share(linear, 184e6),
+        thousands(layerNorm),
+        share(layerNorm, total),
+        sourceOf(source),
+      ]),
+    ),
+    '',
+    'The prints alone do not decide. For A: Section 3.2 of the paper defines the trained vectors as σ and b of the modules q,',
+    'k, v, o, f1 and f2. Against B: Table 14 is about SQuAD, and with a head for that task the total is 183,833,090, of which',
+    'Σ is 0.03008 % and Σ_a 0.02005 %. For B: in the same Table 2 the 0.08 % of LoRA r = 1, of SVFT d = 1 and of the Houlsby',
+    'adapter fit by truncation only, as shares of that total plus their own parameters. Neither explains BART’s 0.12 %',
+    '(below). This package follows A: a layer trains the bias of its own linear map. To follow B, train the LayerNorm biases',
+    'in your model and give them to the optimiser too.',
+  ];
 }

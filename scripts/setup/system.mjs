@@ -15,10 +15,16 @@ const needs = {
   make: () => program(process.env.MAKE ?? 'make'),
   python3: () => program('python3'),
   'python3-pip': () => run('python3', ['-m', 'pip', '--version']).ok,
-  'libopenblas-dev': () => header('cblas.h') && library('libopenblas.so'),
+  // The build that starts no threads, as an archive.
+  'libopenblas-serial-dev': () => header('cblas.h') && library('openblas-serial/libopenblas.a'),
   'liblapacke-dev': () => header('lapack.h'),
   cmake: () => program('cmake'),
   'clang-format': () => program('clang-format'),
+};
+
+/** What else will do if a package cannot be installed: native/openblas.mjs links whichever OpenBLAS there is. */
+const substitutes = {
+  'libopenblas-serial-dev': () => header('cblas.h') && (library('libopenblas.a') || library('libopenblas.so')),
 };
 
 /** Where the compiler finds a library. It answers with the bare name if it does not. */
@@ -27,15 +33,8 @@ export function libraryPath(name) {
   return ok && log.trim() !== name ? log.trim() : undefined;
 }
 
-export const forAddon = ['g++', 'make', 'python3', 'libopenblas-dev', 'liblapacke-dev'];
-
-/** OpenBLAS's archive holds Fortran, whose runtime library comes in a package named after the compiler's version. */
-export function forPrebuild() {
-  const major = compile('-dumpversion').log.trim().split('.')[0];
-  const fortran = `libgfortran-${major}-dev`;
-  needs[fortran] = () => library('libgfortran.a') && library('libopenblas.a');
-  return [...forAddon, fortran];
-}
+export const forNative = ['g++', 'make', 'libopenblas-serial-dev', 'liblapacke-dev'];
+export const forAddon = [...forNative, 'python3'];
 
 /** Returns when all `names` are there; installs what is missing, or stops with the command that does. */
 export function ensureSystem(names) {
@@ -50,7 +49,9 @@ export function ensureSystem(names) {
 
 function install(missing) {
   const packages = missing.join(' ');
+  const substituted = () => missing.every((name) => substitutes[name]?.());
   if (!which('apt-get')) {
+    if (substituted()) return;
     throw new MissingError(
       `missing on this system: ${packages} (these are Debian's names).\n` +
         'Install what your system calls them, then type the same command again: a C++20 compiler, make, Python 3, and\n' +
@@ -59,6 +60,7 @@ function install(missing) {
   }
   const asRoot = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
   if (asRoot.length > 0 && !run('sudo', ['-n', 'true']).ok) {
+    if (substituted()) return;
     throw new MissingError(
       `missing on this system: ${packages}. Type this, then the same command again:\n\n` +
         `  sudo apt-get update && sudo apt-get install -y ${packages}\n`,
@@ -81,6 +83,7 @@ function install(missing) {
     const update = apt('update');
     const installation = apt('install', '-y', '--no-install-recommends', ...missing);
     const still = missing.filter((name) => !needs[name]());
+    if (substituted()) return;
     if (!installation.ok || still.length > 0) {
       throw new MissingError(`${update.log}${installation.log}\napt could not install ${still.join(' ') || packages}.`);
     }

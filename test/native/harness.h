@@ -108,5 +108,6 @@ void bidiagonal();
 void svd_chain();
 void adapters();
 void concurrency();
+void limits();
 
 }  // namespace check

@@ -65,6 +65,7 @@ int main() {
   check::svd_chain();
   check::adapters();
   check::concurrency();
+  check::limits();
   std::printf("%d passed, %d failed\n", check::passes, check::failures);
   return check::failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -36,8 +36,9 @@ __global__ void __launch_bounds__(kWarpSize* kWarps)
   }
   const V total = reduce_block(sum, shared_memory<V>());
   if (threadIdx.x != 0 || threadIdx.y != 0) return;
-  const V g = gate_factor(gate);
-  *dgate += g * (V(1) - g) * total;
+  // 1 - g as sigmoid(-gate), in which nothing cancels.
+  const V rest = gate == nullptr ? V(0) : V(1) / (V(1) + exp(*gate));
+  *dgate += gate_factor(gate) * rest * total;
 }
 
 }  // namespace sigma::cuda

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "contract/svd_limits.h"
 #include "device.cuh"
 #include "svd_types.h"
 
@@ -160,33 +161,50 @@ __global__ void svd_store_transposed_kernel(const SvdItem* items, bool to_u, Svd
 
 // ── signs ────────────────────────────────────────────────────────────────────────────────────────────────
 
-// negative[j]: whether the entry of u's column j with the largest magnitude, the first of equals, is negative. Blocks
-// of (columns, rows).
+// negative[j]: whether the first entry of u's column j whose magnitude is one of the largest (kSvdTie) is negative.
+// Blocks of (columns, rows).
+template <class T>
+struct SvdEntry {
+  T value;
+  int64_t row;
+};
+
 template <class T>
 __global__ void svd_signs_kernel(const SvdItem* items, int64_t rows, int64_t columns, int* negative) {
-  struct Largest {
-    T value;
-    int64_t row;
-  };
-  auto* const shared = shared_memory<Largest>();
+  auto* const shared = shared_memory<SvdEntry<T>>();
   const T* const u = static_cast<const T*>(items[blockIdx.y].u);
   const int64_t j = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  Largest own = {0, 0};
+  const unsigned own = threadIdx.y * blockDim.x + threadIdx.x;
+  T least = 0;
   if (j < columns) {
     for (int64_t i = threadIdx.y; i < rows; i += blockDim.y) {
-      const T value = u[i * columns + j];
-      if (fabs(value) > fabs(own.value)) own = {value, i};
+      const T size = fabs(u[i * columns + j]);
+      if (size > least) least = size;
     }
   }
-  shared[threadIdx.y * blockDim.x + threadIdx.x] = own;
+  shared[own] = {least, 0};
+  __syncthreads();
+  for (unsigned y = 0; y < blockDim.y; ++y) {
+    const T other = shared[y * blockDim.x + threadIdx.x].value;
+    if (other > least) least = other;
+  }
+  least *= static_cast<T>(kSvdTie);
+  __syncthreads();
+  SvdEntry<T> first = {1, rows};
+  if (j < columns) {
+    for (int64_t i = threadIdx.y; i < rows && first.row == rows; i += blockDim.y) {
+      const T value = u[i * columns + j];
+      if (fabs(value) >= least) first = {value, i};
+    }
+  }
+  shared[own] = first;
   __syncthreads();
   if (threadIdx.y != 0 || j >= columns) return;
   for (unsigned y = 1; y < blockDim.y; ++y) {
-    const Largest other = shared[y * blockDim.x + threadIdx.x];
-    const T a = fabs(other.value), b = fabs(own.value);
-    if (a > b || (a == b && other.row < own.row)) own = other;
+    const SvdEntry<T> other = shared[y * blockDim.x + threadIdx.x];
+    if (other.row < first.row) first = other;
   }
-  negative[blockIdx.y * columns + j] = own.value < 0 ? 1 : 0;
+  negative[blockIdx.y * columns + j] = first.value < 0 ? 1 : 0;
 }
 
 template <class T>

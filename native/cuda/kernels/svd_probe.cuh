@@ -109,21 +109,25 @@ __global__ void svd_sums_kernel(const SvdItem* items, int64_t m, int64_t r, SvdP
   const int64_t item = blockIdx.y;
   const double unit = items[item].unit;
   const T* const s = static_cast<const T*>(items[item].s);
-  SvdSums own = {0, 0, 0, 0, 0, 0, 1, 0};
-  for (int64_t p = threadIdx.x; p < kProbes * m; p += blockDim.x) {
-    const double image = products.image[item * kProbes * m + p];
-    const double off = image - products.rebuilt[item * kProbes * m + p];
-    own.residual += off * off;
-    own.image += image * image;
+  SvdSums own = {};
+  own.values_in_order = 1;
+  SIGMA_UNROLL
+  for (int v = 0; v < kProbes; ++v) {
+    const int64_t first = (item * kProbes + v) * m;
+    for (int64_t p = threadIdx.x; p < m; p += blockDim.x) {
+      const double off = products.image[first + p] - products.rebuilt[first + p];
+      own.residual[v] += off * off;
+    }
+    const int64_t begin = (item * kProbes + v) * r;
+    for (int64_t p = threadIdx.x; p < r; p += blockDim.x) {
+      const double wanted = svd_sign(v, p);
+      const double u_off = products.u_returned[begin + p] - wanted;
+      const double vt_off = products.vt_returned[begin + p] - wanted;
+      own.u_deviation[v] += u_off * u_off;
+      own.vt_deviation[v] += vt_off * vt_off;
+    }
   }
   for (int64_t p = threadIdx.x; p < m; p += blockDim.x) own.squares += products.squares[item * m + p];
-  for (int64_t p = threadIdx.x; p < kProbes * r; p += blockDim.x) {
-    const double wanted = svd_sign(static_cast<int>(p / r), p % r);
-    const double u_off = products.u_returned[item * kProbes * r + p] - wanted;
-    const double vt_off = products.vt_returned[item * kProbes * r + p] - wanted;
-    own.u_deviation += u_off * u_off;
-    own.vt_deviation += vt_off * vt_off;
-  }
   for (int64_t j = threadIdx.x; j < r; j += blockDim.x) {
     const double value = static_cast<double>(s[j]);
     own.values += value * unit * (value * unit);
@@ -135,12 +139,14 @@ __global__ void svd_sums_kernel(const SvdItem* items, int64_t m, int64_t r, SvdP
   if (threadIdx.x != 0) return;
   for (unsigned t = 1; t < blockDim.x; ++t) {
     const SvdSums& other = shared[t];
-    own.residual += other.residual;
-    own.image += other.image;
+    SIGMA_UNROLL
+    for (int v = 0; v < kProbes; ++v) {
+      own.residual[v] += other.residual[v];
+      own.u_deviation[v] += other.u_deviation[v];
+      own.vt_deviation[v] += other.vt_deviation[v];
+    }
     own.squares += other.squares;
     own.values += other.values;
-    own.u_deviation += other.u_deviation;
-    own.vt_deviation += other.vt_deviation;
     if (other.values_in_order == 0) own.values_in_order = 0;
   }
   sums[item] = own;

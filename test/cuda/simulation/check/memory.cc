@@ -82,6 +82,22 @@ void check_out_of_memory(sigma_context* context) {
   expect(piece.values<int>(1000) == values, "memory after a failure");
 }
 
+// Sums that are split find no memory for their parts: they add all the same.
+void check_sums_without_scratch() {
+  constexpr int64_t kLong = 20000, kShort = 40;
+  const Context context;  // whose scratch memory is still to come
+  const Piece numbers(context, std::vector<float>(kLong * kShort, 1.0f));
+  const Piece sums(context, std::vector<float>(kShort, 1.0f));
+  const sigma_matrix tall = {numbers.data(), kLong, kShort, kShort}, wide = {numbers.data(), kShort, kLong, kLong};
+  {
+    const Setting limit("SIGMA_SIMULATED_MEMORY", "1");
+    expect_ok(backend->column_sums(context, SIGMA_FLOAT32, &tall, sums.data()), "column_sums without scratch");
+    expect_ok(backend->row_dots(context, SIGMA_FLOAT32, &wide, &wide, nullptr, sums.data()),
+              "row_dots without scratch");
+  }
+  expect(sums.values<float>(kShort) == std::vector<float>(kShort, 2 * kLong + 1), "sums without scratch");
+}
+
 // Downloads by another thread while this one goes on queuing.
 void check_two_threads(sigma_context* context) {
   const size_t count = (size_t{2} << 20) + 5;
@@ -114,6 +130,7 @@ void check_memory() {
     check_copy_matrix(context);
     check_scratch(context);
     check_out_of_memory(context);
+    check_sums_without_scratch();
     check_two_threads(context);
   }
 }

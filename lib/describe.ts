@@ -1,0 +1,36 @@
+import { types } from 'node:util';
+
+/** The most characters of a caller's own text that a message repeats. */
+const longest = 40;
+
+function short(text: string): string {
+  return text.length > longest ? `${text.slice(0, longest)}…` : text;
+}
+
+function described(value: unknown, depth: number): string {
+  if (typeof value === 'string') return `'${short(value)}'`;
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'bigint' || typeof value === 'symbol') return short(String(value));
+  if (typeof value !== 'object' || value === null) return Object.is(value, -0) ? '-0' : String(value);
+  if (types.isProxy(value)) return 'a Proxy (give the object behind it: in Vue, toRaw(value))';
+  if (types.isPromise(value)) return 'a Promise, which is still to be awaited';
+  if (Array.isArray(value)) {
+    const { length } = value;
+    if (length > 8 || depth > 0) return `an array of ${length}`;
+    return `[${Array.from({ length }, (_, i) => describe(value[i], depth + 1)).join(', ')}]`;
+  }
+  const name: unknown = value.constructor?.name;
+  if (typeof name !== 'string' || name === '' || name === 'Object') return 'an object';
+  const instance = `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${short(name)}`;
+  const made = Object.hasOwn(Object.getPrototypeOf(value) ?? value, 'constructor');
+  return made ? instance : `an object that inherits from ${instance} (give that one itself)`;
+}
+
+/** A value, short enough for a message. Never throws: what runs the caller's code, or is a revoked proxy, may. */
+export function describe(value: unknown, depth = 0): string {
+  try {
+    return described(value, depth);
+  } catch {
+    return 'an object that cannot be read';
+  }
+}

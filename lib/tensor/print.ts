@@ -1,0 +1,21 @@
+import type { NumericArray } from '../native.js';
+import { fromBfloat16 } from './bfloat16.js';
+import type { DType } from './dtype.js';
+
+/** How many numbers are shown. */
+const most = 8;
+
+/** Significant digits that a type holds; those of float64 are the engine's own. */
+const digits: Partial<Record<DType, number>> = { float32: 7, bfloat16: 3 };
+
+/** The first numbers of an array, and how many more there are. */
+export function firstNumbers(dtype: DType, array: NumericArray): string {
+  const shown = Array.from(array.subarray(0, most), (element) => {
+    const value = dtype === 'bfloat16' ? fromBfloat16(element) : element;
+    if (Object.is(value, -0)) return '-0';
+    const precision = digits[dtype];
+    return String(precision === undefined ? value : Number(value.toPrecision(precision)));
+  });
+  const more = array.length - shown.length;
+  return more === 0 ? shown.join(', ') : `${shown.join(', ')}, … ${more} more`;
+}

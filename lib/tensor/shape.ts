@@ -1,0 +1,37 @@
+import { isArray, reject } from '../check.js';
+
+export type Shape = readonly number[];
+export type VectorShape = readonly [length: number];
+export type MatrixShape = readonly [rows: number, columns: number];
+export type StackShape = readonly [batch: number, rows: number, columns: number];
+
+/** More dimensions than anyone means: an array that contains itself ends here. */
+export const mostDimensions = 32;
+
+/** A shape as it is kept: every dimension is read once, a positive integer, and their product exact. */
+export function readShape<S extends Shape>(op: string, given: S): S {
+  if (!isArray(given)) reject(op, 'shape', 'an array of positive integers', given);
+  const { length } = given;
+  if (!(length <= mostDimensions)) reject(op, 'shape', `at most ${mostDimensions} dimensions`, length);
+  const shape: number[] = [];
+  let size = 1;
+  for (let i = 0; i < length; i++) {
+    const n: unknown = given[i];
+    if (typeof n !== 'number' || !Number.isInteger(n) || n < 1) refuse(op, shape, n);
+    shape.push(n);
+    size *= n;
+  }
+  if (size > Number.MAX_SAFE_INTEGER) reject(op, 'shape', 'fewer than 2^53 elements', shape);
+  return Object.freeze(shape) as readonly number[] as S;
+}
+
+function refuse(op: string, before: readonly number[], n: unknown): never {
+  reject(op, 'shape', 'an array of positive integers', [...before, n]);
+}
+
+/** The number of elements of a shape that was read before. */
+export function sizeOf(shape: Shape): number {
+  let size = 1;
+  for (let i = 0; i < shape.length; i++) size *= shape[i] as number;
+  return size;
+}
