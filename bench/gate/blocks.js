@@ -14,7 +14,7 @@ import { takeTurns } from './turns.js';
 export function blockMeasurer({ base, head }, seed, tell = () => {}) {
   /** @param {readonly string[]} names @param {number} block @returns {Promise<Map<string, CaseBlock>>} */
   return async (names, block) => {
-    const sessions = await Promise.all([base, base, head].map((build) => Session.open(build)));
+    const sessions = await openAll([base, base, head]);
     try {
       /** @type {Map<string, CaseBlock>} */
       const found = new Map();
@@ -27,6 +27,16 @@ export function blockMeasurer({ base, head }, seed, tell = () => {}) {
       for (const session of sessions) session.close();
     }
   };
+}
+
+/** All of them, or none: a process that is left would keep this one alive. @param {readonly Build[]} builds */
+async function openAll(builds) {
+  const opened = await Promise.allSettled(builds.map((build) => Session.open(build)));
+  const sessions = opened.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+  const failure = opened.find((each) => each.status === 'rejected');
+  if (!failure) return sessions;
+  for (const session of sessions) session.close();
+  throw failure.reason;
 }
 
 /** @param {readonly Session[]} sessions @param {string} name @param {number} seed @param {boolean} check takes the head's error @returns {Promise<CaseBlock>} */

@@ -12,7 +12,7 @@ import { UsageError } from '../usage.js';
 const worker = fileURLToPath(new URL('worker.js', import.meta.url));
 
 /** What a case or a build said when it could not do what it was asked: the process itself goes on. */
-export class Broken extends Error {}
+export class Broken extends UsageError {}
 
 /** A fresh measuring process. */
 export class Session {

@@ -1,6 +1,7 @@
 // @ts-check
 // A run in the forms that others read.
 import { markdownTable, percent, time } from './table.js';
+import { escapeMarkdown } from './text.js';
 
 /** @typedef {import('./schema.js').Run} Run */
 /** @typedef {import('./schema.js').CaseRecord} CaseRecord */
@@ -49,9 +50,12 @@ export function markdown(run) {
   const { environment, ceilings, created } = run;
   const { cpu, threads, simd, blas, node, sigmatune, commit, load, gpu } = environment;
   const memory = ceilings.copy[ceilings.copy.length - 1].bytesPerSecond;
-  return `### sigmatune ${sigmatune}${commit ? ` at ${commit.slice(0, 10)}${commit.endsWith('+') ? ' with changes' : ''}` : ''}
+  const at = commit ? ` at ${commit.slice(0, 10)}${commit.endsWith('+') ? ' with changes' : ''}` : '';
+  const device = gpu.available ? 'available' : (gpu.code ?? 'none');
+  const machine = `${cpu}, ${threads} threads, ${simd}, ${blas}, Node ${node}, GPU ${device}`;
+  return `### sigmatune ${escapeMarkdown(`${sigmatune}${at}`)}
 
-${cpu}, ${threads} threads, ${simd}, ${blas}, Node ${node}, GPU ${gpu.available ? 'available' : (gpu.code ?? 'none')}, load ${load.toFixed(2)}, ${created}.
+${escapeMarkdown(machine)}, load ${load.toFixed(2)}, ${created}.
 Ceilings: GEMM ${(ceilings.gemm.flopsPerSecond / 1e9).toFixed(0)} GFLOP/s, copy from memory ${(memory / 1e9).toFixed(0)} GB/s.
 
 ${runTable(run)}
