@@ -23,7 +23,7 @@ export function readArguments(args, options) {
 export function readInteger(name, text, { least = 0, most = 2 ** 31 } = {}) {
   const value = Number(text);
   if (text.trim() !== '' && Number.isInteger(value) && value >= least && value <= most) return value;
-  throw new UsageError(`--${name}: expected a whole number from ${least} to ${most}, got '${text}'`);
+  throw new UsageError(`--${name}: expected a whole number from ${least} on, ${most} at most, got '${text}'`);
 }
 
 /** @param {string} name @param {string} text */

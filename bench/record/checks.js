@@ -59,7 +59,7 @@ export const notNegative = expect('a number from 0 on (up to 1e30)', between(0, 
 export const logarithm = expect('the logarithm of a ratio (-140 to 140)', between(-140, 140));
 export const truth = expect('true or false', (value) => typeof value === 'boolean');
 export const date = expect(
-  'an ISO date',
+  'a date in ISO form',
   (value) =>
     typeof value === 'string' &&
     /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?)?$/.test(value) &&
@@ -121,15 +121,13 @@ export const schemaOf = (parsed) =>
 /**
  * What a parsed file holds, or a UsageError that says where it departs from its schema.
  * @template T
- * @param {string} file @param {unknown} parsed @param {{ name: string, version: number, check: Check }} schema
+ * @param {string} file @param {unknown} parsed @param {{ version: number, check: Check }} schema
  * @returns {T}
  */
-export function checked(file, parsed, { name, version, check }) {
+export function checked(file, parsed, { version, check }) {
   const given = /** @type {{ version: unknown }} */ (parsed);
   if (given.version !== version) {
-    throw new UsageError(
-      `${file}: has version ${shown(given.version)} of the schema ${name}, this program reads ${version}`,
-    );
+    throw new UsageError(`${file}: has version ${shown(given.version)} of the schema, this program reads ${version}`);
   }
   try {
     check(parsed, '');

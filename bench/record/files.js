@@ -106,9 +106,9 @@ export function readText(file) {
 /** @param {string} file */
 export const loadRun = (file) => readRun(file, readText(file));
 
-/** A kept run or a kept gate. @param {string} file @returns {{ run: Run } | { gate: GateRecord }} */
-export function loadKept(file) {
-  const parsed = parse(file, readText(file));
+/** A kept run or a kept gate. @param {string} file @param {string} [json] what the file holds @returns {{ run: Run } | { gate: GateRecord }} */
+export function loadKept(file, json = readText(file)) {
+  const parsed = parse(file, json);
   const schema = schemaOf(parsed);
   if (schema === schemaName) return { run: checkedRun(file, parsed) };
   if (schema === gateSchemaName) return { gate: checkedGate(file, parsed) };

@@ -80,5 +80,4 @@ const gate = object({
 });
 
 /** @param {string} file @param {unknown} parsed @returns {GateRecord} */
-export const checkedGate = (file, parsed) =>
-  checked(file, parsed, { name: gateSchemaName, version: gateSchemaVersion, check: gate });
+export const checkedGate = (file, parsed) => checked(file, parsed, { version: gateSchemaVersion, check: gate });

@@ -5,6 +5,11 @@ import { shellWord } from './text.js';
 
 const cli = fileURLToPath(new URL('../cli.js', import.meta.url));
 
+function program() {
+  const path = relative(process.cwd(), cli);
+  return path.startsWith('..') ? cli : path;
+}
+
 /**
  * What a shell needs to measure these cases alone again.
  * @param {'run' | 'gate'} command @param {readonly string[]} names @param {Readonly<Record<string, string | number | undefined>>} [options]
@@ -13,7 +18,7 @@ export function rerunCommand(command, names, options = {}) {
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   return [
     'node',
-    relative(process.cwd(), cli),
+    program(),
     'bench',
     command,
     ...given.map(([name, value]) => `--${name}=${value}`),

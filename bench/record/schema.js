@@ -115,7 +115,7 @@ export function readRun(file, json) {
 /** @param {string} file @param {unknown} parsed @returns {Run} */
 export function checkedRun(file, parsed) {
   /** @type {Run} */
-  const found = checked(file, parsed, { name: schemaName, version: schemaVersion, check: run });
+  const found = checked(file, parsed, { version: schemaVersion, check: run });
   for (const each of found.cases) each.error ??= Number.POSITIVE_INFINITY;
   return found;
 }

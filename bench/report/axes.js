@@ -13,7 +13,7 @@ const round = (value) => Number(value.toPrecision(6));
 const mostDecades = 12;
 
 /** Keeps decades within those that numbers have. @param {number} value */
-const bounded = (value) => Math.min(Math.max(value, 1e-290), 1e290);
+const bounded = (value) => Math.min(Math.max(value, 1e-200), 1e200);
 
 /** Decades, and what lies between them if there are few. @param {readonly number[]} values @param {number} start @param {number} end @param {(value: number) => string} name @returns {Scale} */
 export function logScale(values, start, end, name) {

@@ -19,7 +19,7 @@ function sectionHtml({ title, words, plots }) {
   const figures = plots.map((plot) => html`<figure><h3>${plot.title}</h3>${scroll(plot.title, inline(plot))}</figure>`);
   return html`<h2>${title}</h2>
 <p class="about">${words}</p>
-${figures}`;
+<div class="figures">${figures}</div>`;
 }
 
 /** @param {Failures} failures */

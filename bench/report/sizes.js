@@ -7,7 +7,7 @@ import { kinds, label, line, mark, path } from './svg.js';
 
 /** @typedef {import('../record/schema.js').CaseRecord} CaseRecord */
 
-const frame = { left: 74, top: 12, right: 560, bottom: 330 };
+const frame = { left: 74, top: 12, right: 352, bottom: 330 };
 
 /** More series than these cannot be told apart. */
 const mostSeries = 20;
@@ -80,7 +80,7 @@ function sizePlot(panel, all) {
     name: `size-${title.replace(/\W+/g, '-').slice(0, 80)}`,
     title: all.length > series.length ? `${title}, ${series.length} of ${all.length} series` : title,
     described: `time by ${below} of ${series.map(({ name }) => name).join(', ')}`,
-    width: 800,
+    width: 590,
     height: 382,
     body: html`${[axes(frame, x, y, below, 'time of a call'), ...drawn]}`,
   };
