@@ -291,9 +291,8 @@ t.test('gate: builds that there are not, or that do not build', async (t) => {
   t.notOk(existsSync(join(repository, '.git', 'worktrees')), 'and its worktree is gone');
 
   git('commit', '--allow-empty', '-m', 'two');
-  const clones = t.testdir({});
-  gitIn(clones)('clone', '--depth', '1', `file://${repository}`, 'clone');
-  refused(t, gate(join(clones, 'clone'), 'HEAD~1'), /shallow clone: .*git fetch --unshallow/, 'a shallow clone');
+  git('clone', '--depth', '1', `file://${repository}`, 'clone');
+  refused(t, gate(join(repository, 'clone'), 'HEAD~1'), /shallow clone: .*git fetch --unshallow/, 'a shallow clone');
 });
 
 t.test('gate: a case that only the base has is named, and leaves the gate undecided', async (t) => {

@@ -1,5 +1,6 @@
 // @ts-check
 // A run in the forms that others read.
+import { wrongOnes } from './schema.js';
 import { markdownTable, percent, time } from './table.js';
 import { escapeMarkdown } from './text.js';
 
@@ -42,8 +43,19 @@ export function runRow({ name, minima, flops, share, error, bound }) {
   ];
 }
 
+/** The cases of a run, wrong ones first. @param {Run} run */
+export function failuresFirst({ cases }) {
+  const wrong = wrongOnes(cases);
+  const of = new Set(wrong);
+  return [...wrong, ...cases.filter((each) => !of.has(each))].map((each) => ({ each, failed: of.has(each) }));
+}
+
 /** The table of a run. @param {Run} run */
-export const runTable = ({ cases }) => markdownTable(runColumns, cases.map(runRow));
+export const runTable = (run) =>
+  markdownTable(
+    runColumns,
+    failuresFirst(run).map(({ each }) => runRow(each)),
+  );
 
 /** For a job's summary. @param {Run} run */
 export function markdown(run) {

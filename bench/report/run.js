@@ -1,6 +1,6 @@
 // @ts-check
 // The report of a kept run.
-import { runColumns, runRow } from '../record/exports.js';
+import { failuresFirst, runColumns, runRow } from '../record/exports.js';
 import { byDate } from '../record/files.js';
 import { aloneLines, matched } from '../record/pairs.js';
 import { rerunCommand } from '../record/rerun.js';
@@ -85,7 +85,6 @@ function about({ environment: e, ceilings, created }) {
 /** @param {Run} run @param {{ baseline?: Run | undefined, kept?: readonly Run[] }} [others] */
 export function runPage(run, { baseline, kept = [] } = {}) {
   const wrong = wrongOnes(run.cases);
-  const right = run.cases.filter((each) => !wrong.includes(each));
   return {
     heading: `sigmatune ${run.environment.sigmatune} benchmarks`,
     about: [about(run)],
@@ -103,7 +102,7 @@ export function runPage(run, { baseline, kept = [] } = {}) {
     table: {
       title: 'All cases',
       columns: runColumns,
-      rows: [...wrong, ...right].map((each) => ({ cells: runRow(each), failed: wrong.includes(each) })),
+      rows: failuresFirst(run).map(({ each, failed }) => ({ cells: runRow(each), failed })),
     },
   };
 }
