@@ -179,6 +179,20 @@ t.test('a case without measurements is never a pass', async (t) => {
   t.not(results[0]?.verdict, 'pass');
 });
 
+t.test('a case may have longer turns', async (t) => {
+  const lengths = new Set<unknown>();
+  const session = {
+    ask: async (task: string, argument?: unknown): Promise<unknown> => {
+      if (task === 'turn') lengths.add(argument);
+      return [1];
+    },
+  };
+  const random = { below: () => 0 };
+  await takeTurns([session], 'any', random);
+  await takeTurns([session], 'any', random, async () => {}, 30);
+  t.same([...lengths], [5, 30]);
+});
+
 t.test('turns: balanced, and the least sample of each', async (t) => {
   const order: number[] = [];
   const session = (index: number) => ({

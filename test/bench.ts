@@ -128,6 +128,8 @@ export const takeTurns: (
   sessions: readonly { ask(task: string, argument?: unknown): Promise<unknown> }[],
   name: string,
   random: { below(end: number): number },
+  ready?: () => Promise<unknown>,
+  length?: number,
 ) => Promise<({ min: number } | { broken: string })[]> = turns.takeTurns;
 
 export const placeBuild: (name: string, cwd?: string) => { folder: string; label: string; remove(): void } =

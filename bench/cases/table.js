@@ -12,8 +12,8 @@ import { onAllThreads } from './threads.js';
 /** @type {readonly Case[]} */
 const plain = [svd, sparse, adapters, optim, calls].flatMap(({ cases }) => cases);
 
-/** A step of many short parallel loops, which a slower thread pool makes slower. */
-const ofPool = 'adapters svft band 8, 256 × 256, 64 tokens, factored, step';
+/** Many small tasks, which a slower thread pool makes slower. */
+const ofPool = 'svd batched 32 × 32² auto';
 
 /** Every case of every suite. @type {readonly Case[]} */
 export const table = [...plain, ...plain.filter(({ name }) => name === ofPool).map(onAllThreads)];

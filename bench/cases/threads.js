@@ -6,12 +6,16 @@ import os from 'node:os';
 /** The package may allow fewer threads than a large machine has processors. */
 const mostThreads = 64;
 
+/** Longer, so that some samples find all processors free. */
+const turn = 30; // ms
+
 /** A case on as many threads as there are processors, whatever the process was told: a gate runs on one otherwise. */
 /** @param {Case} given @returns {Case} */
 export const onAllThreads = (given) => ({
   ...given,
   name: `${given.name}, all threads`,
   series: `${given.series}, all threads`,
+  turn,
   prepare: async (library) => {
     const before = library.threads();
     library.setThreads(Math.min(os.availableParallelism(), mostThreads));

@@ -1,6 +1,7 @@
 // @ts-check
 // A block of the gate: three fresh processes, two with the base and one with the head, that take turns case by case.
 import { numbers } from '../cases/numbers.js';
+import { caseOf } from '../cases/table.js';
 import { Session } from '../measure/session.js';
 import { takeTurns } from './turns.js';
 
@@ -43,9 +44,10 @@ async function openAll(builds) {
 async function measureCase(sessions, name, seed, check) {
   /** @type {number | undefined} */
   let error;
-  const [base, again, head] = await takeTurns(sessions, name, numbers(seed), async (session, i) => {
+  const ready = async (/** @type {Session} */ session, /** @type {number} */ i) => {
     if (check && i === 2) error = (await session.ask('error')) ?? Number.POSITIVE_INFINITY; // which a message cannot carry
-  });
+  };
+  const [base, again, head] = await takeTurns(sessions, name, numbers(seed), ready, caseOf(name).turn);
   const known = error === undefined ? {} : { error };
   if ('broken' in base) return { ...known, brokenBase: base.broken };
   if ('broken' in again) return { ...known, brokenBase: again.broken };
