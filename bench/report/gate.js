@@ -41,7 +41,7 @@ export function gatePage(record) {
     sections: [
       {
         title: 'Change of each case',
-        words: `The tolerance is ${100 * record.settings.tolerance} %. Both builds were measured in turns, on this machine.`,
+        words: `The tolerance is ${100 * record.settings.tolerance} %. Both builds were measured in turns, on one machine.`,
         plots: compared.length > 0 ? [comparisonPlot(compared, 'the base')] : [],
       },
     ],
