@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import * as compare from './commands/compare.js';
 import * as exporting from './commands/export.js';
 import * as gate from './commands/gate.js';
+import { print, warn } from './commands/output.js';
 import * as report from './commands/report.js';
 import * as run from './commands/run.js';
 import { UsageError } from './usage.js';
@@ -20,7 +21,10 @@ const help = `sigmatune: singular-value fine-tuning for JavaScript
   sigmatune bench export RUN.json              a kept run for other programs
   sigmatune bench report RUN.json              a page with plots
   sigmatune bench COMMAND --help               all of a command's options
-  sigmatune --version`;
+  sigmatune --version
+
+  Ends with 0; 1 a regression or a wrong result; 2 not decided; 3 usage, or what was asked for cannot be done;
+  4 a fault of this program.`;
 
 /** @param {readonly string[]} args @returns {Promise<number>} */
 async function main([first, ...rest]) {
@@ -37,14 +41,39 @@ async function main([first, ...rest]) {
 
 /** @param {string} text */
 function say(text) {
-  console.log(text);
+  print(text);
   return 0;
 }
+
+/** How the program ends after what no command expected. 1 would mean a regression. @param {unknown} error */
+function fail(error) {
+  warn(
+    error instanceof UsageError ? `sigmatune: ${error.message}` : `sigmatune: a fault of this program\n${told(error)}`,
+  );
+  process.exitCode = error instanceof UsageError ? 3 : 4;
+}
+
+/** @param {unknown} error */
+const told = (error) => (error instanceof Error ? (error.stack ?? error.message) : String(error));
+
+process.on('uncaughtException', (error) => {
+  fail(error);
+  process.exit();
+});
+// A reader that has seen enough (`| head`) is no failure: the command ends as it would have. A full disk is one.
+let lost = false;
+process.stdout.on('error', (/** @type {NodeJS.ErrnoException} */ error) => {
+  if (error.code === 'EPIPE' || lost) return;
+  lost = true;
+  warn(`sigmatune: stdout could not be written (${error.message})`);
+});
+process.stderr.on('error', () => {});
+process.on('exit', () => {
+  if (lost) process.exitCode = 3;
+});
 
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  if (!(error instanceof UsageError)) throw error;
-  console.error(`sigmatune: ${error.message}`);
-  process.exitCode = 3;
+  fail(error);
 }

@@ -3,7 +3,7 @@
 // alone; what it could not compare, or not decide, it says.
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { root, run } from './setup/run.mjs';
+import { root, run, SetupError } from './setup/run.mjs';
 import { main, setup } from './setup/steps.mjs';
 
 /** A change elsewhere cannot make a kernel slower. */
@@ -14,7 +14,7 @@ const seconds = 240;
 
 main(() => {
   const base = previous();
-  if (base === undefined) return skip('this checkout holds no earlier commit to compare with');
+  if (base === undefined) return skip(`this checkout holds no earlier commit to compare with${whyNone()}`);
   if (git('diff', '--quiet', base, '--', ...watched).ok) return skip(`${watched.join(', ')} are as in ${base}`);
   setup();
   process.exitCode = gate(base);
@@ -22,6 +22,12 @@ main(() => {
 
 function skip(why) {
   console.log(`gate skipped: ${why}`);
+}
+
+/** A runner's checkout often holds one commit alone. */
+function whyNone() {
+  if (git('rev-parse', '--is-shallow-repository').out !== 'true') return '';
+  return ': it is a shallow clone (git fetch --unshallow, or fetch-depth: 0 for actions/checkout, fetches the others)';
 }
 
 function git(...args) {
@@ -35,6 +41,8 @@ function git(...args) {
  */
 function previous() {
   const named = process.env.SIGMATUNE_GATE_BASE;
+  if (named?.startsWith('-'))
+    throw new SetupError(`SIGMATUNE_GATE_BASE: expected a revision or a folder, got '${named}'`);
   if (named) return named;
   const head = git('rev-parse', 'HEAD');
   if (!head.ok) return undefined;

@@ -1,8 +1,9 @@
 // The benchmarks' cases: each right on this build, each able to see that a build is not.
+import { availableParallelism } from 'node:os';
 import * as sigmatune from 'sigmatune';
-import { memory, type Tensor } from 'sigmatune';
+import { memory, setThreads, type Tensor, threads } from 'sigmatune';
 import t from 'tap';
-import { type BenchCase, benchCases, type Library, select } from './bench.js';
+import { type BenchCase, benchCases, type Library, onAllThreads, select } from './bench.js';
 
 /** Small enough for a test; every suite, family, pattern and direction is among them. */
 const quick = benchCases.filter(({ flops }) => flops < 1e7);
@@ -33,6 +34,31 @@ t.test('words choose the cases that have all of them', async (t) => {
   const found = select(['SVD', 'tall']);
   t.ok(found.length > 0 && found.every(({ name }) => name.includes('svd tall')));
   t.throws(() => select(['svd', 'no such thing']), { message: /'svd' and 'no such thing'/ });
+});
+
+t.test('names choose cases by their whole names', async (t) => {
+  const names = ['calls apply 8 × 8', 'calls matmul 8 × 8'];
+  t.same(
+    select([], { names }).map(({ name }) => name),
+    names,
+  );
+  t.throws(() => select([], { names: ['calls'] }), { message: /no case has the name 'calls'/ });
+});
+
+t.test('a short case runs on all threads, and leaves their number as it was', async (t) => {
+  t.equal(select(['all threads'], { short: true }).length, 1);
+  const before = threads();
+  setThreads(1);
+  t.teardown(() => setThreads(before));
+  const [given] = select(['calls matmul']);
+  if (!given) throw new Error('no such case');
+  const prepared = await onAllThreads(given).prepare(sigmatune);
+  t.equal(threads(), Math.min(availableParallelism(), 64));
+  prepared.dispose();
+  t.equal(threads(), 1);
+  const fails = onAllThreads({ ...given, prepare: () => Promise.reject(new Error('no')) });
+  await t.rejects(async () => fails.prepare(sigmatune));
+  t.equal(threads(), 1, 'also if it cannot be prepared');
 });
 
 t.test('each quick case is within its bound, runs, and leaves nothing behind', async (t) => {

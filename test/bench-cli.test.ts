@@ -1,9 +1,9 @@
 // `sigmatune bench` as it is typed: what it prints and writes, and how it ends.
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { cli, root } from './bench.js';
+import { changed, cli, exampleGate, exampleRun, root } from './bench.js';
 
 t.setTimeout(600_000); // a loaded machine takes ten times as long to start a process
 
@@ -74,7 +74,12 @@ t.test('what cannot be meant', async (t) => {
   );
   refused(t, sigmatune('bench', 'compare', inFolder('cut.json')), /expected two files/, 'one file');
   refused(t, sigmatune('bench', 'gate'), /--base is missing/, 'no base');
-  refused(t, sigmatune('bench', 'gate', '--base', '.', '--blocks', '3'), /--blocks: .* from 10 on/, 'few processes');
+  refused(
+    t,
+    sigmatune('bench', 'gate', '--base', '.', '--blocks', '3'),
+    /--blocks: .* from 10 on, 1000 at most/,
+    'few processes',
+  );
   refused(t, sigmatune('bench', 'gate', '--base', '.', 'no such case'), /no case has/, 'a filter of the gate');
 });
 
@@ -99,6 +104,65 @@ t.test('files that hold no run', async (t) => {
   t.same(readdirSync(folder).sort(), kept, 'nothing is left behind');
 });
 
+t.test('arguments that name something else than what is wanted', async (t) => {
+  const here = t.testdir({ 'run.json': JSON.stringify(exampleRun()), 'gate.json': JSON.stringify(exampleGate()) });
+  const refuse = (args: string[], message: RegExp): void =>
+    refused(t, at(here, 'bench', ...args), message, args.join(' '));
+  for (const format of ['toString', 'constructor', '__proto__', 'hasOwnProperty']) {
+    refuse(['export', 'run.json', '--format', format], /--format: expected github, bencher, markdown/);
+  }
+  refuse(['report', 'run.json', '--history', 'run.json'], /run\.json: expected a folder of kept runs/);
+  refuse(['report', 'run.json', '--plots', 'run.json'], /could not be written/);
+  refuse(['report', 'gate.json', '--baseline', 'run.json'], /leave --baseline and --history out/);
+  refuse(['export', 'gate.json', '--format', 'github'], /not a run/);
+  refuse(['run', '--case', 'calls'], /no case has the name 'calls'/);
+  refuse(['run', 'calls', '--out', '.'], /\.: could not be written: .* got a folder/);
+  refuse(['run', '--__proto__', 'x'], /Unknown option/);
+  refuse(['run', 'calls', '--processes', '1e9'], /expected a whole number from 1 on, 100 at most/);
+  refuse(['gate', '--base', '.', '--blocks', '1e9'], /--blocks: expected a whole number from 10 on, 1000 at most/);
+  refuse(['gate', '--base', '.', '--instructions', '--out', 'a.json'], /leave it out with --instructions/);
+  refuse(['gate', '--base=--output=a'], /expected a folder or a revision, got an option|no git repository/);
+  t.same(readdirSync(here).sort(), ['gate.json', 'run.json'], 'nothing is written');
+});
+
+t.test("a gate's record can be reported", async (t) => {
+  const here = t.testdir({ 'gate.json': JSON.stringify(exampleGate()) });
+  const { code, err } = at(here, 'bench', 'report', 'gate.json', '--plots', 'plots');
+  t.equal(code, 0, err);
+  const html = readFileSync(join(here, 'bench-report.html'), 'utf8');
+  t.match(html, /<h1>sigmatune gate: regression<\/h1>/);
+  t.match(readdirSync(join(here, 'plots')), ['comparison.png', 'comparison.svg']);
+});
+
+t.test('messages hold nothing that a terminal obeys', async (t) => {
+  const control = String.fromCharCode(27);
+  const here = t.testdir({
+    'cut.json': `{"a": ${control}[2J`,
+    'version.json': JSON.stringify(changed(exampleRun(), ['version'], `${control}[2J`)),
+    'name.json': JSON.stringify(changed(exampleRun(), ['cases', 0, 'name'], `${control}[2J`)),
+  });
+  for (const file of readdirSync(here)) {
+    const { code, err } = at(here, 'bench', 'export', file, '--format', 'github');
+    t.equal(code, 3, file);
+    t.notOk(err.includes(control), file);
+  }
+});
+
+t.test('a reader that ends early, a full disk, and a fault of the program', async (t) => {
+  const list = (to: string): string => {
+    const script = `("$1" "$2" bench run --list; echo "status $?" >&2) ${to}`;
+    return spawnSync('sh', ['-c', script, 'sh', process.execPath, cli], { env, encoding: 'utf8' }).stderr;
+  };
+  t.equal(list('| true'), 'status 0\n', 'the command ends as it would have, without a stack');
+  if (existsSync('/dev/full')) {
+    t.match(list('> /dev/full'), /^sigmatune: stdout could not be written .*\nstatus 3\n$/);
+  }
+  const broken = { ...env, NODE_OPTIONS: `--import=data:text/javascript,process.stdout.write=()=>{throw{}}` };
+  const fault = spawnSync(process.execPath, [cli, '--version'], { env: broken, encoding: 'utf8' });
+  t.equal(fault.status, 4, 'not 1, which means a regression');
+  t.match(fault.stderr, /a fault of this program/);
+});
+
 t.test('run, compare, export, report', async (t) => {
   const [one, two] = [inFolder('one.json'), inFolder('two.json')];
   const run = sigmatune('bench', 'run', ...few, '--out', one);
@@ -113,6 +177,9 @@ t.test('run, compare, export, report', async (t) => {
   const compared = sigmatune('bench', 'compare', one, two);
   t.equal(compared.code, 0, compared.err);
   t.match(compared.out, /\| calls matmul 8 × 8 .* % to .* % \|/);
+  writeFileSync(inFolder('less.json'), JSON.stringify({ ...kept, cases: kept.cases.slice(1) }));
+  t.match(sigmatune('bench', 'compare', one, inFolder('less.json')).out, /Only the base has: calls matmul 8 × 8\./);
+  t.match(sigmatune('bench', 'compare', inFolder('less.json'), one).out, /Only the head has: calls matmul 8 × 8\./);
 
   const other = { ...kept, environment: { ...kept.environment, cpu: 'another' } };
   writeFileSync(inFolder('other.json'), JSON.stringify(other));
@@ -189,6 +256,12 @@ t.test('gate: a slower build ends with 1, the same one with 0', async (t) => {
   const kept = JSON.parse(readFileSync(record, 'utf8'));
   t.match(kept, { schema: 'sigmatune-gate', version: 1, verdict: 'regression' });
   t.ok(kept.cases[0].rounds.flat().length >= 20, 'with all its measurements');
+  t.match(
+    slower.out,
+    /^ {4}node bench\/cli\.js bench gate .* '--case=calls matmul 8 × 8'$/m,
+    'and how to see it again',
+  );
+  t.equal(sigmatune('bench', 'report', record, '--out', inFolder('gate.html')).code, 0);
   const same = sigmatune('bench', 'gate', '--base', root, '--head', build(t, ''), small, '--rounds', '2');
   // A machine under load may leave it undecided; it must not call it a regression.
   t.ok(same.code === 0 || same.code === 2, same.out + same.err);
@@ -216,6 +289,21 @@ t.test('gate: builds that there are not, or that do not build', async (t) => {
   for (const args of [['init'], ['add', '.'], ['commit', '-m', 'one']]) git(...args);
   refused(t, gate(repository, 'HEAD'), /does not build:\nno compiler here/, 'a build that fails');
   t.notOk(existsSync(join(repository, '.git', 'worktrees')), 'and its worktree is gone');
+
+  git('commit', '--allow-empty', '-m', 'two');
+  git('clone', '--depth', '1', `file://${repository}`, 'clone');
+  refused(t, gate(join(repository, 'clone'), 'HEAD~1'), /shallow clone: .*git fetch --unshallow/, 'a shallow clone');
+});
+
+t.test('gate: a case that only the base has is named, and leaves the gate undecided', async (t) => {
+  const base = build(t, '');
+  const program = `console.log('calls matmul 8 × 8\\ncalls matmul 9 × 9');`;
+  mkdirSync(join(base, 'bench'));
+  writeFileSync(join(base, 'bench', 'cli.js'), program);
+  const { code, out, err } = sigmatune('bench', 'gate', '--base', base, '--head', root, small, '--rounds', '2');
+  t.equal(code, 2, out + err);
+  t.match(out, /The base has cases that this gate did not measure: calls matmul 9 × 9\./);
+  t.match(out, /\| calls matmul 9 × 9 +\| dropped/);
 });
 
 t.test('npm run gate: nothing to compare, and nothing changed', async (t) => {

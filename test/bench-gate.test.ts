@@ -3,11 +3,15 @@ import t from 'tap';
 import {
   type Block,
   type CaseBlock,
+  droppedCases,
+  exampleGate,
   exitCode,
+  gateTable,
   judgeRounds,
   type MeasureBlock,
   overall,
   runGate,
+  summary,
   takeTurns,
 } from './bench.js';
 import { type Random, seeded } from './helpers.js';
@@ -141,15 +145,52 @@ t.test('what the cases come to together', async (t) => {
   t.same(verdict('pass', 'pass'), ['pass', 0]);
   t.same(verdict('pass', 'not compared'), ['pass', 0]);
   t.same(verdict('pass', 'regression', 'noisy'), ['regression', 1]);
+  t.same(verdict('pass', 'dropped'), ['inconclusive', 2], 'what is no longer measured is not shown to be as fast');
   t.same(verdict('wrong'), ['regression', 1]);
   t.same(verdict('broken'), ['regression', 1]);
   t.same(verdict('pass', 'inconclusive'), ['inconclusive', 2]);
   t.same(verdict('inconclusive', 'noisy', 'pass'), ['noisy', 2], 'noisy is not a pass');
 });
 
+t.test('a case that only the base has is named, whatever the verdict', async (t) => {
+  const dropped = droppedCases(['a', 'b', 'b'], [{ name: 'a' }]);
+  t.match(dropped, [{ name: 'b', verdict: 'dropped' }]);
+  const { cases } = exampleGate();
+  const about = { base: 'main', head: 'here', tolerance: 0.1 };
+  const said = summary([...cases, ...dropped], 'regression', about);
+  t.match(said, /^\*\*regression\*\*: proved slower, wrong or broken: svd 'two'\.$/m);
+  t.match(said, /^The base has cases that this gate did not measure: b\.$/m);
+  t.match(summary(dropped, 'inconclusive', about), /no longer measured: b\./);
+});
+
+t.test('failures stand first in the table', async (t) => {
+  const names = gateTable(exampleGate().cases).split('\n').slice(2);
+  t.match(names[0], /svd 'two' +\| regression/);
+  t.match(names[1], /svd one +\| pass/);
+});
+
+t.test('what a broken build says becomes one plain line', async (t) => {
+  const results = await runGate(one, async () => new Map([['a', { brokenHead: 'no \x1b[31msuch\nfunction' }]]));
+  t.equal((results[0] as { note?: string }).note, 'the head cannot run it: no \uFFFD[31msuch');
+});
+
 t.test('a case without measurements is never a pass', async (t) => {
   const results = await runGate(one, async () => new Map(), { rounds: 2 });
   t.not(results[0]?.verdict, 'pass');
+});
+
+t.test('a case may have longer turns', async (t) => {
+  const lengths = new Set<unknown>();
+  const session = {
+    ask: async (task: string, argument?: unknown): Promise<unknown> => {
+      if (task === 'turn') lengths.add(argument);
+      return [1];
+    },
+  };
+  const random = { below: () => 0 };
+  await takeTurns([session], 'any', random);
+  await takeTurns([session], 'any', random, async () => {}, 30);
+  t.same([...lengths], [5, 30]);
 });
 
 t.test('turns: balanced, and the least sample of each', async (t) => {

@@ -26,6 +26,7 @@ import { place } from './arena.js';
  * @property {number} bytes that any implementation has to move: inputs once, outputs once
  * @property {number} bound the largest error that is right
  * @property {boolean} short whether it is part of the short gate
+ * @property {number} [turn] ms of a turn in the gate, if it is longer than usual
  * @property {(library: Library) => Prepared | Promise<Prepared>} prepare throws where the library lacks what it needs
  */
 

@@ -2,13 +2,16 @@
 import { select } from '../cases/table.js';
 import { leastTime } from '../measure/ceilings.js';
 import { Broken, Session } from '../measure/session.js';
+import { most } from '../record/checks.js';
 import { markdown } from '../record/exports.js';
-import { writeWhole } from '../record/files.js';
+import { checkOutput, writeWhole } from '../record/files.js';
 import { startProgress } from '../record/progress.js';
+import { rerunCommand } from '../record/rerun.js';
 import { schemaName, schemaVersion, wrongOnes } from '../record/schema.js';
-import { median, quantiles } from '../stats/quantile.js';
+import { least, median, quantiles } from '../stats/quantile.js';
 import { UsageError } from '../usage.js';
 import { readArguments, readInteger, readPositive } from './options.js';
+import { print, warn } from './output.js';
 
 /** @typedef {import('../cases/case.js').Case} Case */
 /** @typedef {import('../record/schema.js').Run} Run */
@@ -18,11 +21,12 @@ export const help = `sigmatune bench run [words] [options]
   measures the cases whose names have all of the words, and prints a table
   --list             prints the names of the cases, and measures nothing
   --short            only the cases of the short gate
+  --case NAME        this case, by its whole name; several times for several cases
   --processes N      fresh processes, one after the other (5)
   --milliseconds N   spent on a case in each process (50)
   --threads N        threads of the package (as many as there are processors)
   --out FILE         keeps the run as JSON
-  Ends with 1 where a result is further from its float64 reference than it may be.`;
+  Ends with 0; with 1 if a result is further from its float64 reference than it may be; 3 usage.`;
 
 /** So many samples of a process are kept, in the order they were taken; quantiles are of all. */
 const keptSamples = 50;
@@ -32,28 +36,34 @@ export async function main(args) {
   const { values, positionals } = readArguments(args, {
     list: { type: 'boolean', default: false },
     short: { type: 'boolean', default: false },
+    case: { type: 'string', multiple: true },
     processes: { type: 'string', default: '5' },
     milliseconds: { type: 'string', default: '50' },
     threads: { type: 'string', default: '0' },
     out: { type: 'string' },
   });
-  const cases = select(positionals, { short: values.short });
+  if (values.out !== undefined) checkOutput(values.out);
+  const cases = select(positionals, { short: values.short, names: values.case ?? [] });
   if (values.list) {
-    console.log(cases.map(({ name }) => name).join('\n'));
+    print(cases.map(({ name }) => name).join('\n'));
     return 0;
   }
   const run = await measureRun(cases, {
-    processes: readInteger('processes', values.processes, { least: 1 }),
+    processes: readInteger('processes', values.processes, { least: 1, most: most.processes }),
     milliseconds: readPositive('milliseconds', values.milliseconds),
     threads: readInteger('threads', values.threads),
   });
-  console.log(markdown(run));
+  print(markdown(run));
   if (values.out !== undefined) {
     writeWhole(values.out, `${JSON.stringify(run, sixDigits)}\n`);
-    console.error(`kept in ${values.out}`);
+    warn(`kept in ${values.out}`);
   }
   const wrong = wrongOnes(run.cases);
-  for (const { name, error, bound } of wrong) console.error(`WRONG: ${name}: error ${error} beyond ${bound}`);
+  for (const { name, error, bound } of wrong) warn(`WRONG: ${name}: error ${error} beyond ${bound}`);
+  if (wrong.length > 0) {
+    const names = wrong.map(({ name }) => name);
+    warn(`these cases alone again: ${rerunCommand('run', names, { threads: run.environment.threads })}`);
+  }
   return wrong.length > 0 ? 1 : 0;
 }
 
@@ -125,8 +135,8 @@ function highest(list) {
 
 /** @param {Case} given @param {Measured} measured @param {Run['ceilings']} ceilings @returns {Run['cases'][number]} */
 function record({ name, suite, panel, series, size, parameters, flops, bytes, bound }, { error, processes }, ceilings) {
-  const minima = processes.map((samples) => Math.min(...samples));
-  const least = leastTime(ceilings, { flops, bytes });
+  const minima = processes.map(least);
+  const possible = leastTime(ceilings, { flops, bytes });
   return {
     name,
     suite,
@@ -137,8 +147,8 @@ function record({ name, suite, panel, series, size, parameters, flops, bytes, bo
     unit: 'ms',
     flops,
     bytes,
-    least,
-    share: least / median(minima),
+    least: possible,
+    share: possible / median(minima),
     error,
     bound,
     processes: processes.map((samples) => ({ ...quantiles(samples), samples: samples.slice(0, keptSamples) })),

@@ -4,6 +4,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
 import { join, resolve } from 'node:path';
+import { most } from '../record/checks.js';
+import { plain } from '../record/text.js';
 import { UsageError } from '../usage.js';
 
 /** @typedef {{ label: string, folder: string, remove(): void }} PlacedBuild */
@@ -12,13 +14,14 @@ import { UsageError } from '../usage.js';
 export function placeBuild(name, cwd = process.cwd()) {
   const folder = resolve(cwd, name);
   if (existsSync(folder) && statSync(folder).isDirectory()) return builtFolder(name, folder);
+  if (name.startsWith('-')) throw new UsageError(`${name}: expected a folder or a revision, got an option`);
   return builtRevision(name, cwd);
 }
 
-/** @param {string} label @param {string} folder @returns {PlacedBuild} */
-function builtFolder(label, folder) {
-  if (existsSync(join(folder, 'dist', 'index.js'))) return { label, folder, remove: () => {} };
-  throw new UsageError(`${label}: no dist/index.js in ${folder}; build it there first, or give a git revision`);
+/** @param {string} name @param {string} folder @returns {PlacedBuild} */
+function builtFolder(name, folder) {
+  if (existsSync(join(folder, 'dist', 'index.js'))) return { label: labelOf(name), folder, remove: () => {} };
+  throw new UsageError(`${name}: no dist/index.js in ${folder}; build it there first, or give a git revision`);
 }
 
 /** @param {string} command @param {readonly string[]} args @param {string} cwd */
@@ -33,7 +36,9 @@ function builtRevision(revision, cwd) {
   if (!top.ok) throw new UsageError(`${revision}: no such folder, and no git repository here to have such a revision`);
   const repository = top.out;
   const commit = run('git', ['rev-parse', '--verify', '--quiet', `${revision}^{commit}`], repository);
-  if (!commit.ok) throw new UsageError(`${revision}: neither a folder nor a revision of ${repository}`);
+  if (!commit.ok) {
+    throw new UsageError(`${revision}: neither a folder nor a revision of ${repository}${whyUnknown(repository)}`);
+  }
 
   const parent = mkdtempSync(join(os.tmpdir(), 'sigmatune-gate-'));
   const folder = join(parent, 'build');
@@ -48,7 +53,19 @@ function builtRevision(revision, cwd) {
     remove();
     throw error;
   }
-  return { label: `${revision} (${commit.out.slice(0, 10)})`, folder, remove };
+  return { label: `${labelOf(revision)} (${commit.out.slice(0, 10)})`, folder, remove };
+}
+
+/** A build's name as records and tables hold it. @param {string} name */
+const labelOf = (name) => plain(name).slice(0, most.characters - 20);
+
+/** @param {string} repository */
+function whyUnknown(repository) {
+  if (run('git', ['rev-parse', '--is-shallow-repository'], repository).out !== 'true') return '';
+  return (
+    ', which is a shallow clone: it lacks older commits and other branches. Fetch them first: git fetch --unshallow, ' +
+    'or fetch-depth: 0 for actions/checkout'
+  );
 }
 
 /** @param {string} repository @param {string} commit @param {string} folder */

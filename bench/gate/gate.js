@@ -1,12 +1,17 @@
 // @ts-check
 // The gate: rounds of measurements until each case is decided, or the cap is reached. It does not know how a block is
 // measured: the study hands it recorded ones.
+import { most } from '../record/checks.js';
+import { plain } from '../record/text.js';
 import { judge } from './judge.js';
 
 /** @typedef {import('../cases/case.js').Case} Case */
 /** @typedef {import('./judge.js').Block} Block */
 /** @typedef {import('./judge.js').Judgement} Judgement */
-/** @typedef {'pass' | 'regression' | 'wrong' | 'broken' | 'inconclusive' | 'noisy' | 'not compared'} Verdict */
+/**
+ * @typedef {'pass' | 'regression' | 'wrong' | 'broken' | 'dropped' | 'inconclusive' | 'noisy' | 'not compared'} Verdict
+ * 'dropped': the base has the case, and the gate did not measure it; 'not compared': the base cannot run it
+ */
 
 /**
  * @typedef {object} CaseResult
@@ -14,7 +19,7 @@ import { judge } from './judge.js';
  * @property {Verdict} verdict
  * @property {string} note what stands behind a verdict that is not about time
  * @property {number | null} error of the head's result
- * @property {number} bound
+ * @property {number | null} bound null if it is not known
  * @property {Judgement | null} judgement
  * @property {Block[][]} rounds
  */
@@ -91,7 +96,7 @@ class Trial {
   /** @param {Verdict} verdict @param {string} note */
   #end(verdict, note) {
     this.verdict = verdict;
-    this.note = note.split('\n')[0];
+    this.note = plain(note.split('\n')[0]).slice(0, most.characters);
   }
 
   /** @returns {CaseResult} */
@@ -137,7 +142,8 @@ export function overall(results) {
   const some = (...verdicts) => results.some(({ verdict }) => verdicts.includes(verdict));
   if (some('regression', 'wrong', 'broken')) return 'regression';
   if (some('noisy')) return 'noisy';
-  if (some('inconclusive')) return 'inconclusive';
+  // Nothing says that a case which was taken away is not slower.
+  if (some('inconclusive', 'dropped')) return 'inconclusive';
   return 'pass';
 }
 

@@ -6,9 +6,9 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import { join } from 'node:path';
-import { select } from '../cases/table.js';
-import { Session } from '../measure/session.js';
+import { Broken, Session } from '../measure/session.js';
 import { change, markdownTable } from '../record/table.js';
+import { UsageError } from '../usage.js';
 
 /** @typedef {{ name: string, base: number, head: number }} Count instructions a call */
 
@@ -60,9 +60,14 @@ async function countProcess(folder, names, more, scratch) {
   const session = await Session.open({ folder, threads: 1 }, { before, env });
   try {
     for (const name of names) {
-      await session.ask('prepare', name);
-      await session.ask('call', name === more ? 1 + extraCalls : 1);
-      await session.ask('dispose');
+      try {
+        await session.ask('prepare', name);
+        await session.ask('call', name === more ? 1 + extraCalls : 1);
+        await session.ask('dispose');
+      } catch (error) {
+        if (!(error instanceof Broken)) throw error;
+        throw new UsageError(`${name} does not run in ${folder}: ${error.message}`);
+      }
     }
   } finally {
     await session.end();
@@ -88,10 +93,9 @@ async function counts(folder, names, scratch) {
   return names.map((_, i) => (found[i + 1] - found[0]) / extraCalls);
 }
 
-/** @param {readonly string[]} words @param {string} base @param {string} head @returns {Promise<Count[] | undefined>} undefined where valgrind is not installed */
-export async function compareCounts(words, base, head) {
+/** @param {readonly string[] | undefined} names @param {string} base @param {string} head @returns {Promise<Count[] | undefined>} undefined if valgrind is not installed */
+export async function compareCounts(names = usual, base, head) {
   if (spawnSync('valgrind', ['--version']).status !== 0) return undefined;
-  const names = words.length === 0 ? usual : select(words).map(({ name }) => name);
   const scratch = mkdtempSync(join(os.tmpdir(), 'sigmatune-callgrind-'));
   try {
     const [ofBase, ofHead] = [await counts(base, names, scratch), await counts(head, names, scratch)];
@@ -112,12 +116,14 @@ export const countsVerdict = (counts, tolerance) =>
 export const countsTable = (counts, tolerance) =>
   markdownTable(
     ['case', 'verdict', 'base', 'head', 'change'],
-    counts.map((count) => [
-      count.name,
-      more(count, tolerance) ? 'regression' : 'pass',
-      count.base.toFixed(0),
-      count.head.toFixed(0),
-      change(Math.log(count.head / count.base)),
-    ]),
+    [...counts]
+      .sort((a, b) => Number(more(b, tolerance)) - Number(more(a, tolerance)))
+      .map((count) => [
+        count.name,
+        more(count, tolerance) ? 'regression' : 'pass',
+        count.base.toFixed(0),
+        count.head.toFixed(0),
+        change(Math.log(count.head / count.base)),
+      ]),
     2,
   );

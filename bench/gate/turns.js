@@ -35,9 +35,10 @@ function* orders(count, random) {
  * @param {readonly Session[]} sessions @param {string} name of the case
  * @param {Numbers} random
  * @param {(session: Session, index: number) => Promise<unknown>} [ready] once the case is prepared
+ * @param {number} [length] of a turn, in ms
  * @returns {Promise<Outcome[]>}
  */
-export async function takeTurns(sessions, name, random, ready = async () => {}) {
+export async function takeTurns(sessions, name, random, ready = async () => {}, length = turnLength) {
   /** @type {(string | undefined)[]} */
   const broken = sessions.map(() => undefined);
   /** @param {number} index @param {() => Promise<unknown>} work */
@@ -59,7 +60,7 @@ export async function takeTurns(sessions, name, random, ready = async () => {}) 
   for (const order of orders(sessions.length, random)) {
     for (const i of order) {
       await attempt(i, async () => {
-        least[i] = Math.min(least[i], ...(await sessions[i].ask('turn', turnLength)));
+        least[i] = Math.min(least[i], ...(await sessions[i].ask('turn', length)));
       });
     }
   }

@@ -11,8 +11,11 @@ import { UsageError } from '../usage.js';
 
 const worker = fileURLToPath(new URL('worker.js', import.meta.url));
 
+/** Characters of a process's stderr that are kept for its message. */
+const mostSaid = 100_000;
+
 /** What a case or a build said when it could not do what it was asked: the process itself goes on. */
-export class Broken extends Error {}
+export class Broken extends UsageError {}
 
 /** A fresh measuring process. */
 export class Session {
@@ -41,7 +44,7 @@ export class Session {
       env: { ...inherited, ...(addon && build.folder === null && { SIGMATUNE_ADDON: addon }), ...env },
     });
     this.#child.stderr?.setEncoding('utf8').on('data', (chunk) => {
-      this.#said += chunk;
+      this.#said = (this.#said + chunk).slice(-mostSaid);
     });
     this.#child.on('message', (/** @type {{ answer: never } | { broken: string }} */ message) => {
       const waiting = this.#waiting;

@@ -1,6 +1,8 @@
 // @ts-check
 // A run in the forms that others read.
+import { wrongOnes } from './schema.js';
 import { markdownTable, percent, time } from './table.js';
+import { escapeMarkdown } from './text.js';
 
 /** @typedef {import('./schema.js').Run} Run */
 /** @typedef {import('./schema.js').CaseRecord} CaseRecord */
@@ -41,17 +43,31 @@ export function runRow({ name, minima, flops, share, error, bound }) {
   ];
 }
 
+/** The cases of a run, wrong ones first. @param {Run} run */
+export function failuresFirst({ cases }) {
+  const wrong = wrongOnes(cases);
+  const of = new Set(wrong);
+  return [...wrong, ...cases.filter((each) => !of.has(each))].map((each) => ({ each, failed: of.has(each) }));
+}
+
 /** The table of a run. @param {Run} run */
-export const runTable = ({ cases }) => markdownTable(runColumns, cases.map(runRow));
+export const runTable = (run) =>
+  markdownTable(
+    runColumns,
+    failuresFirst(run).map(({ each }) => runRow(each)),
+  );
 
 /** For a job's summary. @param {Run} run */
 export function markdown(run) {
   const { environment, ceilings, created } = run;
   const { cpu, threads, simd, blas, node, sigmatune, commit, load, gpu } = environment;
   const memory = ceilings.copy[ceilings.copy.length - 1].bytesPerSecond;
-  return `### sigmatune ${sigmatune}${commit ? ` at ${commit.slice(0, 10)}${commit.endsWith('+') ? ' with changes' : ''}` : ''}
+  const at = commit ? ` at ${commit.slice(0, 10)}${commit.endsWith('+') ? ' with changes' : ''}` : '';
+  const device = gpu.available ? 'available' : (gpu.code ?? 'none');
+  const machine = `${cpu}, ${threads} threads, ${simd}, ${blas}, Node ${node}, GPU ${device}`;
+  return `### sigmatune ${escapeMarkdown(`${sigmatune}${at}`)}
 
-${cpu}, ${threads} threads, ${simd}, ${blas}, Node ${node}, GPU ${gpu.available ? 'available' : (gpu.code ?? 'none')}, load ${load.toFixed(2)}, ${created}.
+${escapeMarkdown(machine)}, load ${load.toFixed(2)}, ${created}.
 Ceilings: GEMM ${(ceilings.gemm.flopsPerSecond / 1e9).toFixed(0)} GFLOP/s, copy from memory ${(memory / 1e9).toFixed(0)} GB/s.
 
 ${runTable(run)}

@@ -1,6 +1,24 @@
 // @ts-check
-// The form of a kept run: docs/benchmarks.md describes it, checkRun says where a file departs from it.
+// The form of a kept run, which docs/benchmarks.md describes.
 import { UsageError } from '../usage.js';
+import {
+  all,
+  checked,
+  date,
+  errorOrNull,
+  listOf,
+  most,
+  namesDiffer,
+  notNegative,
+  object,
+  oneOf,
+  parse,
+  positive,
+  schemaOf,
+  text,
+  textOrNull,
+  truth,
+} from './checks.js';
 
 export const schemaName = 'sigmatune-bench';
 export const schemaVersion = 1;
@@ -34,119 +52,86 @@ export const schemaVersion = 1;
  * @property {CaseRecord[]} cases
  */
 
-/** @typedef {(value: unknown, path: string) => void} Check throws a Misfit */
-
-class Misfit extends Error {}
-
-/** @param {string} what @param {(value: unknown) => boolean} holds @returns {Check} */
-const expect = (what, holds) => (value, path) => {
-  if (holds(value)) return;
-  const shown = value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 60);
-  throw new Misfit(`${path}: expected ${what}, got ${shown}`);
-};
-const text = expect('a text', (value) => typeof value === 'string' && value !== '');
-const positive = expect('a number above 0', (value) => typeof value === 'number' && value > 0 && value < Infinity);
-const notNegative = expect(
-  'a number from 0 on',
-  (value) => typeof value === 'number' && value >= 0 && value < Infinity,
-);
-const textOrNull = expect('a text or null', (value) => value === null || typeof value === 'string');
-const truth = expect('true or false', (value) => typeof value === 'boolean');
-const date = expect('a date', (value) => typeof value === 'string' && !Number.isNaN(Date.parse(value)));
-
-/** @param {Check} each @param {number} [least] @returns {Check} */
-const listOf =
-  (each, least = 1) =>
-  (value, path) => {
-    expect(`a list of at least ${least}`, (list) => Array.isArray(list) && list.length >= least)(value, path);
-    for (const [i, item] of /** @type {unknown[]} */ (value).entries()) each(item, `${path}[${i}]`);
-  };
-
-/** Fields beyond the named ones are let through: a later program may write more. @param {Record<string, Check>} fields @returns {Check} */
-const object = (fields) => (value, path) => {
-  expect('an object', (each) => typeof each === 'object' && each !== null && !Array.isArray(each))(value, path);
-  const given = /** @type {Record<string, unknown>} */ (value);
-  for (const [name, check] of Object.entries(fields)) check(given[name], path === '' ? name : `${path}.${name}`);
-};
-
 const quantiles = { min: positive, p10: positive, p50: positive, p90: positive };
+
+/** Of the machine and the build. */
+export const environment = object({
+  cpu: text,
+  processors: positive,
+  memoryBytes: positive,
+  platform: text,
+  node: text,
+  sigmatune: text,
+  simd: text,
+  threads: positive,
+  blas: text,
+  gpu: object({ available: truth, code: textOrNull }),
+  governor: textOrNull,
+  commit: textOrNull,
+  load: notNegative,
+});
 
 const run = object({
   created: date,
-  environment: object({
-    cpu: text,
-    processors: positive,
-    memoryBytes: positive,
-    platform: text,
-    node: text,
-    sigmatune: text,
-    simd: text,
-    threads: positive,
-    blas: text,
-    gpu: object({ available: truth, code: textOrNull }),
-    governor: textOrNull,
-    commit: textOrNull,
-    load: notNegative,
-  }),
+  environment,
   ceilings: object({
     gemm: object({ flopsPerSecond: positive }),
-    copy: listOf(object({ bytes: positive, bytesPerSecond: positive })),
+    copy: listOf(object({ bytes: positive, bytesPerSecond: positive }), 1, 100),
   }),
-  cases: listOf(
-    object({
-      name: text,
-      suite: text,
-      panel: text,
-      series: text,
-      size: positive,
-      parameters: object({}),
-      unit: expect("'ms'", (unit) => unit === 'ms'),
-      flops: positive,
-      bytes: positive,
-      least: positive,
-      share: positive,
-      // JSON has no Infinity: null is an error beyond all bounds.
-      error: expect(
-        'a number from 0 on, or null',
-        (value) => value === null || (typeof value === 'number' && value >= 0),
-      ),
-      bound: positive,
-      processes: listOf(object({ ...quantiles, samples: listOf(positive) })),
-      minima: object(quantiles),
-    }),
+  cases: all(
+    listOf(
+      object({
+        name: text,
+        suite: text,
+        panel: text,
+        series: text,
+        size: positive,
+        parameters: object({}),
+        unit: oneOf('ms'),
+        flops: positive,
+        bytes: positive,
+        least: positive,
+        share: positive,
+        error: errorOrNull,
+        bound: positive,
+        processes: listOf(object({ ...quantiles, samples: listOf(positive, 1, most.samples) }), 1, most.processes),
+        minima: object(quantiles),
+      }),
+      1,
+      most.cases,
+    ),
+    namesDiffer,
   ),
 });
 
-/** The run that a file holds, or a UsageError that says what is wrong with it. @param {string} name of the file @param {string} json @returns {Run} */
-export function readRun(name, json) {
-  /** @type {Run} */
-  let parsed;
-  try {
-    parsed = JSON.parse(json);
-  } catch (error) {
-    throw new UsageError(`${name}: not JSON, or cut short (${error instanceof Error ? error.message : error})`);
-  }
-  if (parsed?.schema !== schemaName)
-    throw new UsageError(`${name}: not a run of sigmatune bench (no "schema": "${schemaName}")`);
-  if (parsed.version !== schemaVersion) {
-    throw new UsageError(`${name}: has version ${parsed.version} of the schema, this program reads ${schemaVersion}`);
-  }
-  try {
-    run(parsed, '');
-  } catch (error) {
-    if (!(error instanceof Misfit)) throw error;
-    throw new UsageError(`${name}: ${error.message}`);
-  }
-  for (const each of parsed.cases) each.error ??= Number.POSITIVE_INFINITY;
-  return parsed;
+/** The run that a file holds, or a UsageError that says what is wrong with it. @param {string} file @param {string} json @returns {Run} */
+export function readRun(file, json) {
+  const parsed = parse(file, json);
+  if (schemaOf(parsed) !== schemaName)
+    throw new UsageError(`${file}: not a run of sigmatune bench (no "schema": "${schemaName}")`);
+  return checkedRun(file, parsed);
 }
 
-/** Whether the numbers of two runs may be set beside one another; a UsageError where not. @param {Run} one @param {Run} other */
+/** @param {string} file @param {unknown} parsed @returns {Run} */
+export function checkedRun(file, parsed) {
+  /** @type {Run} */
+  const found = checked(file, parsed, { version: schemaVersion, check: run });
+  for (const each of found.cases) each.error ??= Number.POSITIVE_INFINITY;
+  return found;
+}
+
+const machineFields = /** @type {const} */ (['cpu', 'processors', 'platform', 'simd', 'threads']);
+
+/** Whether the numbers of two runs may be compared: the machine and the settings are the same. @param {Run} one @param {Run} other */
+export const isOfMachine = (one, other) =>
+  machineFields.every((field) => one.environment[field] === other.environment[field]);
+
+/** Throws a UsageError if they may not. @param {Run} one @param {Run} other */
 export function checkSameMachine(one, other) {
-  const fields = /** @type {const} */ (['cpu', 'processors', 'platform', 'simd', 'threads']);
-  const differing = fields.filter((field) => one.environment[field] !== other.environment[field]);
-  if (differing.length === 0) return;
-  const said = differing.map((field) => `${field} ${one.environment[field]} and ${other.environment[field]}`);
+  if (isOfMachine(one, other)) return;
+  const said = machineFields
+    .filter((field) => one.environment[field] !== other.environment[field])
+    .map((field) => `${field} ${one.environment[field]} and ${other.environment[field]}`);
   throw new UsageError(`these runs are of different machines or settings: ${said.join('; ')}`);
 }
 

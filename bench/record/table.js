@@ -1,5 +1,6 @@
 // @ts-check
 // Tables in Markdown, padded so that a terminal shows them as well.
+import { escapeMarkdown } from './text.js';
 
 /** Characters on the screen. Ours have no wide ones, but some that combine. @param {string} text */
 const width = (text) => [...text.normalize('NFC')].length;
@@ -10,8 +11,8 @@ const width = (text) => [...text.normalize('NFC')].length;
  * @param {number} [texts] so many columns at the left are text; the others are numbers, and stand at the right
  */
 export function markdownTable(head, rows, texts = 1) {
-  const cells = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll('|', '\\|').replaceAll('\n', ' ')));
-  const widths = head.map((_, column) => Math.max(3, ...cells.map((row) => width(row[column]))));
+  const cells = [head, ...rows].map((row) => row.map(escapeMarkdown));
+  const widths = head.map((_, column) => cells.reduce((most, row) => Math.max(most, width(row[column])), 3));
   const line = (/** @type {readonly string[]} */ row) => {
     const padded = row.map((cell, column) => {
       const blanks = ' '.repeat(widths[column] - width(cell));

@@ -1,4 +1,6 @@
 // @ts-check
+import { greatest, least } from '../stats/quantile.js';
+import { html } from './markup.js';
 import { label, line } from './svg.js';
 
 /** @typedef {{ left: number, top: number, right: number, bottom: number }} Frame */
@@ -7,26 +9,34 @@ import { label, line } from './svg.js';
 /** @param {number} value */
 const round = (value) => Number(value.toPrecision(6));
 
-/** Decades, and what lies between them where there are few. @param {readonly number[]} values @param {number} start @param {number} end @param {(value: number) => string} name @returns {Scale} */
+/** More decades than these have no room for their names, and only every second, third … is drawn. */
+const mostDecades = 12;
+
+/** Keeps decades within those that numbers have. @param {number} value */
+const bounded = (value) => Math.min(Math.max(value, 1e-200), 1e200);
+
+/** Decades, and what lies between them if there are few. @param {readonly number[]} values @param {number} start @param {number} end @param {(value: number) => string} name @returns {Scale} */
 export function logScale(values, start, end, name) {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const wide = Math.log10(high / low);
+  const [low, high] = [bounded(least(values)), bounded(greatest(values))];
+  const wide = Math.log10(high) - Math.log10(low);
   const steps = wide < 1.2 ? [1, 2, 5] : wide < 2.5 ? [1, 3] : [1];
+  const stride = Math.max(1, Math.ceil(wide / mostDecades));
+  const from = stride * (Math.floor(Math.log10(low) / stride) - 1);
   const all = [];
-  for (let decade = Math.floor(Math.log10(low)) - 1; decade <= Math.ceil(Math.log10(high)) + 1; decade++) {
+  for (let decade = from; decade <= Math.ceil(Math.log10(high)) + stride; decade += stride) {
     for (const step of steps) all.push(round(step * 10 ** decade));
   }
   const first = Math.max(...all.filter((tick) => tick <= low));
   const last = Math.min(...all.filter((tick) => tick >= high && tick > first));
-  const to = (/** @type {number} */ value) =>
-    start + (Math.log(value / first) / Math.log(last / first)) * (end - start);
+  const length = Math.log(last) - Math.log(first);
+  const to = (/** @type {number} */ value) => start + ((Math.log(value) - Math.log(first)) / length) * (end - start);
   const shown = all.filter((tick) => tick >= first && tick <= last);
   return { to, ticks: shown.map((tick) => ({ at: to(tick), text: name(tick) })) };
 }
 
 /** @param {readonly number[]} values @param {number} start @param {number} end @param {(value: number) => string} name @returns {Scale} */
 export function linearScale(values, start, end, name) {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const [low, high] = [least(values), greatest(values)];
   const rough = (high - low || 1) / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * ([1, 2, 5, 10].find((factor) => factor * power >= rough) ?? 10);
@@ -43,7 +53,7 @@ export function linearScale(values, start, end, name) {
 /** @param {Frame} frame @param {Scale} x @param {Scale} y @param {string} below @param {string} beside */
 export function axes({ left, top, right, bottom }, x, y, below, beside) {
   const middle = (top + bottom) / 2;
-  return [
+  return html`${[
     ...y.ticks.flatMap(({ at, text }) => [
       line(left, at, right, at, 'grid'),
       label(left - 8, at + 4, text, { class: 'soft', 'text-anchor': 'end' }),
@@ -56,7 +66,7 @@ export function axes({ left, top, right, bottom }, x, y, below, beside) {
     line(left, top, left, bottom, 'axis'),
     label((left + right) / 2, bottom + 40, below, { class: 'soft', 'text-anchor': 'middle' }),
     label(0, 0, beside, { class: 'soft', 'text-anchor': 'middle', transform: `translate(16 ${middle}) rotate(-90)` }),
-  ].join('\n');
+  ]}`;
 }
 
 /**

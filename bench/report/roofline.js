@@ -1,7 +1,9 @@
 // @ts-check
 import { percent, time } from '../record/table.js';
+import { shortened } from '../record/text.js';
 import { axes, logScale, short } from './axes.js';
-import { label, mark, path, widthOf } from './svg.js';
+import { html } from './markup.js';
+import { kinds, label, mark, path, widthOf } from './svg.js';
 
 /** @typedef {import('../record/schema.js').Run} Run */
 
@@ -30,9 +32,10 @@ export function roofline({ cases, ceilings }) {
     path([...ends(bandwidth).map((at) => /** @type {const} */ ([x.to(at), y.to(at * bandwidth)])), ...more], kind);
   const suites = [...new Set(points.map(({ suite }) => suite))];
   let at = frame.left;
-  const legend = suites.map((suite, i) => {
-    const made = mark(at + 6, 16, i) + label(at + 16, 20, suite);
-    at += widthOf(suite) + 34;
+  const legend = suites.slice(0, kinds).flatMap((suite, i) => {
+    const words = shortened(suite, 16);
+    const made = [mark(at + 6, 16, i), label(at + 16, 20, words)];
+    at += widthOf(words) + 34;
     return made;
   });
   const slope = (Math.atan2(y.to(1) - y.to(10), x.to(10) - x.to(1)) * 180) / Math.PI;
@@ -64,7 +67,7 @@ export function roofline({ cases, ceilings }) {
     described: `${points.length} kernels under a GEMM of ${peak.toFixed(0)} GFLOP/s and copies of ${cache.toFixed(0)} and ${memory.toFixed(0)} GB/s`,
     width: 920,
     height: 520,
-    body: body.join('\n'),
+    body: html`${body}`,
   };
 }
 

@@ -2,21 +2,20 @@
 // The little SVG that the plots are made of. Colours are classes: the page gives them light and dark, a file of its own
 // carries the light ones.
 
-/** @param {string} text */
-export const escapeText = (text) =>
-  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
+import { html, Markup, nothing, rendered } from './markup.js';
 
 /** @param {Record<string, string | number>} given */
 const attributes = (given) =>
   Object.entries(given)
-    .map(([name, value]) => ` ${name}="${typeof value === 'number' ? Number(value.toFixed(2)) : escapeText(value)}"`)
+    .map(([name, value]) => ` ${name}="${typeof value === 'number' ? Number(value.toFixed(2)) : rendered(value)}"`)
     .join('');
 
-/** @param {string} name @param {Record<string, string | number>} given @param {string} [body] */
-export const element = (name, given, body = '') => `<${name}${attributes(given)}>${body}</${name}>`;
+/** @param {string} name @param {Record<string, string | number>} given @param {import('./markup.js').Content} [body] */
+export const element = (name, given, body = nothing) =>
+  new Markup(`<${name}${attributes(given)}>${rendered(body)}</${name}>`);
 
 /** @param {number} x @param {number} y @param {string} words @param {Record<string, string | number>} [more] */
-export const label = (x, y, words, more = {}) => element('text', { x, y, ...more }, escapeText(words));
+export const label = (x, y, words, more = {}) => element('text', { x, y, ...more }, words);
 
 /** @param {number} x1 @param {number} y1 @param {number} x2 @param {number} y2 @param {string} kind */
 export const line = (x1, y1, x2, y2, kind) => element('line', { x1, y1, x2, y2, class: kind });
@@ -25,7 +24,7 @@ export const line = (x1, y1, x2, y2, kind) => element('line', { x1, y1, x2, y2, 
 export const path = (points, kind) =>
   element('path', { d: `M${points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L')}`, class: kind });
 
-/** So many colours and marks there are; a tenth series has the first's again. */
+/** How many colours there are; an eleventh series has the first one's again. */
 export const kinds = 10;
 
 const shapes = [
@@ -45,22 +44,26 @@ export const mark = (x, y, kind, title = '') =>
       transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`,
       class: `mark k${kind % kinds}`,
     },
-    title === '' ? '' : element('title', {}, escapeText(title)),
+    title === '' ? nothing : element('title', {}, title),
   );
 
 /** How wide words are at 12 pixels, on the safe side. @param {string} words */
 export const widthOf = (words) => 6.9 * [...words].length;
 
-/** @typedef {{ name: string, title: string, described: string, width: number, height: number, body: string }} Plot */
+/** @typedef {{ name: string, title: string, described: string, width: number, height: number, body: Markup }} Plot */
 
-/** A plot inside a page. @param {Plot} plot */
+/** A plot inside a page, at its own size: text that is scaled down cannot be read. @param {Plot} plot */
 export const inline = ({ title, described, width, height, body }) =>
-  `<svg viewBox="0 0 ${width} ${height}" style="max-width:${width}px" role="img" aria-label="${escapeText(`${title}. ${described}`)}">${body}</svg>`;
+  element(
+    'svg',
+    { viewBox: `0 0 ${width} ${height}`, width, height, role: 'img', 'aria-label': `${title}. ${described}` },
+    body,
+  );
 
 const light = [
   'text{font:12px system-ui,"DejaVu Sans",sans-serif;fill:#1c1f24}',
   '.soft{fill:#5a6270}.head{font-weight:600;font-size:14px}.grid{stroke:#e2e5ea}.axis{stroke:#8a93a1;fill:none}',
-  '.curve,.bar{fill:none;stroke:currentColor;stroke-width:1.6}.mark{fill:currentColor}.roof{stroke:#1c1f24;stroke-width:1.8;fill:none}',
+  '.hollow{fill:#ffffff;stroke:currentColor;stroke-width:1.6}.curve,.bar{fill:none;stroke:currentColor;stroke-width:1.6}.mark{fill:currentColor}.roof{stroke:#1c1f24;stroke-width:1.8;fill:none}',
   '.faint{stroke:#8a93a1;stroke-width:1.2;stroke-dasharray:5 4;fill:none}.band{fill:#e2e5ea;opacity:.6}',
 ];
 const lightColours = [
@@ -79,11 +82,13 @@ const lightColours = [
 /** A plot as a file of its own. @param {Plot} plot */
 export function standalone({ title, described, width, height, body }) {
   const style = [...light, ...lightColours.map((colour, i) => `.k${i}{color:${colour}}`)].join('');
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height + 34}" viewBox="0 -34 ${width} ${height + 34}" role="img">
-<title>${escapeText(title)}</title><desc>${escapeText(described)}</desc><style>${style}</style>
-<rect x="0" y="-34" width="${width}" height="${height + 34}" fill="#ffffff"/>
-${label(14, -12, title, { class: 'head' })}
-${body}
-</svg>
-`;
+  const top = 34;
+  const given = { width, height: height + top, viewBox: `0 -${top} ${width} ${height + top}`, role: 'img' };
+  return `${element('svg', { xmlns: 'http://www.w3.org/2000/svg', ...given }, [
+    html`<title>${title}</title><desc>${described}</desc>`,
+    new Markup(`<style>${style}</style>`),
+    element('rect', { x: 0, y: -top, width, height: height + top, fill: '#ffffff' }),
+    label(14, -12, title, { class: 'head' }),
+    body,
+  ])}\n`;
 }

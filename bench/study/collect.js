@@ -6,7 +6,6 @@
 //   node bench/study/collect.js --blocks 100 --load 4 --out bench/study/loaded.json
 // --calm begins a block only when the processors have been idle for two seconds.
 import { spawn } from 'node:child_process';
-import { renameSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -14,6 +13,7 @@ import { numbers } from '../cases/numbers.js';
 import { select } from '../cases/table.js';
 import { takeTurns } from '../gate/turns.js';
 import { Session } from '../measure/session.js';
+import { writeWhole } from '../record/files.js';
 
 const { values } = parseArgs({
   options: {
@@ -86,9 +86,8 @@ for (let block = 0; block < Number(values.blocks); block++) {
 process.stderr.write('\n');
 const machine = `${os.cpus()[0].model.trim()}, ${os.availableParallelism()} processors, Node ${process.version}`;
 const load = [Math.min(...loads), Math.max(...loads)];
-writeFileSync(
-  `${values.out}.part`,
+writeWhole(
+  values.out,
   `${JSON.stringify({ machine, hogs: hogs.length, calm: values.calm, load, plants, cases, blocks })}\n`,
 );
-renameSync(`${values.out}.part`, values.out);
 process.exit(0);
