@@ -188,7 +188,8 @@ typedef struct sigma_backend {
   /* Adds: sums[j] += Σ_t a[t, j]; a (N, n). */
   sigma_status (*column_sums)(sigma_context* context, sigma_dtype dtype, const sigma_matrix* a, void* sums);
 
-  /* One step on `count` numbers, in place: parameter, and the moments m and v. */
+  /* One step on `count` numbers, in place: parameter, the mean m of gradients, and v, the root of the mean of their
+   * squares. */
   sigma_status (*adamw)(sigma_context* context, sigma_dtype dtype, const sigma_adamw* options, int64_t count,
                         void* parameter, const void* gradient, void* m, void* v);
   /* momentum_buffer is null where options->momentum is 0. */
