@@ -49,8 +49,7 @@ function* borrowed(object: object): Generator<{ label: string; call: (self: unkn
   let prototype = Object.getPrototypeOf(object);
   for (; prototype !== Object.prototype; prototype = Object.getPrototypeOf(prototype)) {
     for (const [key, { value, get, set }] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
-      // `update` is what a rule gives to the optimisers' base class, not to users.
-      if (['constructor', 'toString', 'toJSON', 'update'].includes(key)) continue;
+      if (['constructor', 'toString', 'toJSON'].includes(key)) continue;
       for (const [kind, method] of Object.entries({ call: value, get, set })) {
         if (typeof method !== 'function') continue;
         const label = `${kind} ${key}`;

@@ -73,8 +73,9 @@ export function linear(step: number, warmup: number, total: number): number {
   return Math.max(0, (total - step) / Math.max(1, total - warmup));
 }
 
-/** get_cosine_schedule_with_warmup, half a cycle. */
+/** get_cosine_schedule_with_warmup, half a cycle; 0 from `total` on, also if the warm-up is as long. */
 export function cosine(step: number, warmup: number, total: number): number {
+  if (step >= total) return 0;
   if (step < warmup) return step / Math.max(1, warmup);
   const progress = (step - warmup) / Math.max(1, total - warmup);
   return Math.max(0, 0.5 * (1 + Math.cos(Math.PI * progress)));

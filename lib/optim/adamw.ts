@@ -1,8 +1,9 @@
 import { checkNumber, checkOptions, readList, reject } from '../check.js';
 import { native, type Operand } from '../native.js';
 import type { Parameter } from '../parameter.js';
-import type { ParameterGroup, Ready } from './groups.js';
-import { BaseOptimizer, type Memory } from './optimizer.js';
+import { copyOfNumbers, dtypeOf } from '../tensor/dtype.js';
+import { checkFactor, type ParameterGroup, type Ready } from './groups.js';
+import { BaseOptimizer, type Memory, type Rule } from './optimizer.js';
 
 export interface AdamWOptions {
   /** Default 1e-3. */
@@ -16,8 +17,9 @@ export interface AdamWOptions {
 }
 
 /**
- * AdamW: decoupled weight decay (Loshchilov and Hutter 2019), bias-corrected, with PyTorch's defaults and order of
- * operations. A parameter that is not trainable, or has no gradient, keeps its moments and its step count.
+ * AdamW: decoupled weight decay (Loshchilov and Hutter 2019), bias-corrected, with PyTorch's defaults. A parameter that is
+ * not trainable, or has no gradient, keeps its moments and its step count. Any finite gradient gives a finite step: the
+ * second moment is kept as its root, and 0 / 0, which `eps` 0 allows, counts as 0.
  *
  * @throws SigmaError INVALID_ARGUMENT
  * @example
@@ -27,27 +29,59 @@ export interface AdamWOptions {
  * optimizer.zeroGrad();
  */
 export class AdamW extends BaseOptimizer {
-  readonly #beta1: number;
-  readonly #beta2: number;
-  readonly #eps: number;
-
   constructor(parameters: readonly Parameter[] | readonly ParameterGroup[], options?: AdamWOptions) {
     const op = 'AdamW';
     const given = checkOptions(op, 'options', options, ['lr', 'betas', 'eps', 'weightDecay']);
-    const betas = readList(op, 'options.betas', given.betas ?? [0.9, 0.999], 'two numbers');
-    if (betas.length !== 2) reject(op, 'options.betas', 'two numbers', betas);
-    super(op, parameters, {
-      lr: given.lr ?? 1e-3,
-      weightDecay: given.weightDecay ?? 0.01,
-      arrayNames: ['m', 'v'],
-    });
-    this.#beta1 = checkNumber(op, 'options.betas[0]', betas[0], 0, 1);
-    this.#beta2 = checkNumber(op, 'options.betas[1]', betas[1], 0, 1);
-    this.#eps = checkNumber(op, 'options.eps', given.eps ?? 1e-8, 0);
+    const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 } = given;
+    super(op, parameters, { lr, weightDecay, rule: (single) => new AdamWRule(op, 'options', { betas, eps }, single) });
+  }
+}
+
+class AdamWRule implements Rule {
+  readonly arrayNames = ['m', 'rms'];
+  readonly #single: boolean;
+  #betas: readonly [number, number];
+  #eps: number;
+
+  constructor(op: string, path: string, { betas, eps }: Readonly<Record<string, unknown>>, single: boolean) {
+    this.#single = single;
+    this.#betas = readBetas(op, `${path}.betas`, betas);
+    this.#eps = checkFactor(op, `${path}.eps`, eps, single);
   }
 
-  protected override update({ value, grad }: Ready, lr: number, weightDecay: number, { step, arrays }: Memory): void {
-    const { m, v } = arrays as { m: Operand; v: Operand };
-    native.adamw('AdamW.step', value, grad, m, v, lr, this.#beta1, this.#beta2, this.#eps, weightDecay, step + 1);
+  update({ value, grad }: Ready, lr: number, weightDecay: number, { step, arrays }: Memory): void {
+    const { m, rms } = arrays as { m: Operand; rms: Operand };
+    const [beta1, beta2] = this.#betas;
+    native.adamw('AdamW.step', value, grad, m, rms, lr, beta1, beta2, this.#eps, weightDecay, step + 1);
   }
+
+  largestFactor(lr: number, weightDecay: number, step: number): number {
+    return Math.max(lr / (1 - this.#betas[0] ** step), lr * weightDecay);
+  }
+
+  settings(): Readonly<Record<string, unknown>> {
+    return { betas: [...this.#betas], eps: this.#eps };
+  }
+
+  readSettings(op: string, saved: Readonly<Record<string, unknown>>): () => void {
+    const read = new AdamWRule(op, 'state.settings', saved, this.#single);
+    return () => {
+      this.#betas = read.#betas;
+      this.#eps = read.#eps;
+    };
+  }
+
+  /** Version 0.1 had the mean of squares, v. */
+  upgraded(op: string, { v, ...others }: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+    if (v === undefined) return others;
+    const dtype = dtypeOf(v);
+    const squares = dtype === 'float32' || dtype === 'float64' ? copyOfNumbers(op, dtype, v) : undefined;
+    return { ...others, rms: squares?.map(Math.sqrt) ?? v };
+  }
+}
+
+function readBetas(op: string, path: string, betas: unknown): readonly [number, number] {
+  const list = readList(op, path, betas, 'two numbers');
+  if (list.length !== 2) reject(op, path, 'two numbers', betas);
+  return [checkNumber(op, `${path}[0]`, list[0], 0, 1), checkNumber(op, `${path}[1]`, list[1], 0, 1)];
 }

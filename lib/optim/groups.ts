@@ -3,7 +3,8 @@ import { SigmaError } from '../errors.js';
 import type { Operand } from '../native.js';
 import type { Parameter } from '../parameter.js';
 import type { Real } from '../tensor/dtype.js';
-import { checkReal, memoryOf } from '../tensor/operand.js';
+import { anything, checkReal, memoryOf, overlap } from '../tensor/operand.js';
+import { isHost } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /** Parameters that share settings; what a group leaves out it takes from the optimiser. */
@@ -13,9 +14,20 @@ export interface ParameterGroup {
   weightDecay?: number;
 }
 
-/** One parameter with its group's settings. */
+/** A parameter whose properties were read once: a framework's own may have getters. */
+export interface Seen {
+  readonly parameter: Parameter;
+  readonly name: string;
+  readonly value: Tensor<Real>;
+  readonly trainable: boolean;
+}
+
+/** One parameter with its group's settings, and what it was when the optimiser was made. */
 export interface Slot {
   readonly parameter: Parameter;
+  readonly name: string;
+  readonly size: number;
+  readonly dtype: Real;
   readonly lr: number | undefined;
   readonly weightDecay: number | undefined;
 }
@@ -23,24 +35,41 @@ export interface Slot {
 /** A parameter that is ready to be stepped: checked memory of one type. */
 export interface Ready {
   readonly index: number;
-  readonly slot: Slot;
   readonly tensor: Tensor<Real>;
   readonly value: Operand;
   readonly grad: Operand;
 }
 
 /** Anything of the form of a Parameter: frameworks bring their own. */
-export function checkParameter(op: string, argument: string, value: unknown): Parameter {
+function readParameter(op: string, argument: string, value: unknown): Seen {
   if (!isRecord(value) || !('value' in value)) reject(op, argument, 'a Parameter', value);
-  if (typeof value['name'] !== 'string') reject(op, `${argument}.name`, 'a string', value['name']);
-  checkReal(op, `${argument}.value`, value['value']);
-  checkBoolean(op, `${argument}.trainable`, value['trainable']);
-  return value as unknown as Parameter;
+  const { name, value: tensor, trainable } = value;
+  if (typeof name !== 'string') reject(op, `${argument}.name`, 'a string', name);
+  return {
+    parameter: value as unknown as Parameter,
+    name,
+    value: checkReal(op, `${argument}.value`, tensor),
+    trainable: checkBoolean(op, `${argument}.trainable`, trainable),
+  };
 }
 
-export function checkParameters(op: string, argument: string, value: unknown): readonly Parameter[] {
+export function readParameters(op: string, argument: string, value: unknown): readonly Seen[] {
   const list = readList(op, argument, value, 'an array of parameters');
-  return list.map((each, i) => checkParameter(op, `${argument}[${i}]`, each));
+  return list.map((each, i) => readParameter(op, `${argument}[${i}]`, each));
+}
+
+/** A number of at least 0 that is finite in the type of the parameters, too. */
+export function checkFactor(op: string, argument: string, value: unknown, single: boolean): number {
+  const factor = checkNumber(op, argument, value, 0);
+  if (!holds(single ? 'float32' : 'float64', factor)) {
+    reject(op, argument, 'a number that float32 holds, as there are float32 parameters', value);
+  }
+  return factor;
+}
+
+/** Whether a number is finite in a type. */
+export function holds(dtype: Real, value: number): boolean {
+  return Number.isFinite(dtype === 'float32' ? Math.fround(value) : value);
 }
 
 /** A flat list of all groups' parameters, each of which may occur once. */
@@ -52,46 +81,77 @@ export function readGroups(op: string, given: readonly Parameter[] | readonly Pa
     reject(op, 'parameters', 'layer.parameters, or [...a.parameters, ...b.parameters]', given);
   }
   const grouped = list.some((each) => isRecord(each) && Object.hasOwn(each, 'parameters'));
-  const groups = (grouped ? list : [{ parameters: list }]) as readonly ParameterGroup[];
-  const slots = groups.flatMap((group, g) => {
+  const groups = grouped ? (list as readonly ParameterGroup[]) : [{ parameters: list as readonly Parameter[] }];
+  const found = groups.flatMap((group, g) => {
     const path = grouped ? `parameters[${g}]` : 'parameters';
+    if (!isRecord(group)) reject(op, path, 'a group { parameters, lr?, weightDecay? }', group);
     const { parameters, lr, weightDecay } = checkOptions(op, path, group, ['parameters', 'lr', 'weightDecay']);
-    if (lr !== undefined) checkNumber(op, `${path}.lr`, lr, 0);
-    if (weightDecay !== undefined) checkNumber(op, `${path}.weightDecay`, weightDecay, 0);
-    const members = checkParameters(op, grouped ? `${path}.parameters` : path, parameters);
-    return members.map((parameter) => ({ parameter, lr, weightDecay }));
+    const seen = readParameters(op, grouped ? `${path}.parameters` : path, parameters);
+    const single = seen.some(({ value }) => value.dtype === 'float32');
+    if (lr !== undefined) checkFactor(op, `${path}.lr`, lr, single);
+    if (weightDecay !== undefined) checkFactor(op, `${path}.weightDecay`, weightDecay, single);
+    return seen.map((each) => ({ ...each, lr, weightDecay }));
   });
-  const seen = new Set<Parameter>();
-  for (const { parameter } of slots) {
-    if (seen.has(parameter)) {
-      throw new SigmaError(
-        'INVALID_ARGUMENT',
-        op,
-        `parameters: expected each parameter once, got '${parameter.name}' twice`,
-      );
-    }
-    seen.add(parameter);
+  const once = new Set<Parameter>();
+  for (const { parameter, name } of found) {
+    if (once.has(parameter)) refusePair(op, 'each parameter once', `'${name}' twice`);
+    once.add(parameter);
   }
-  return slots;
+  const shared = sharedMemory(found.map(({ name, value }) => memoryOf(op, `${name}.value`, value)));
+  if (shared !== undefined) {
+    const names = shared.map((i) => `'${found[i]?.name}'`).join(' and ');
+    refusePair(op, 'values apart from each other, since each is stepped', `${names} on the same memory`);
+  }
+  return found.map(({ parameter, name, value: { size, dtype }, lr, weightDecay }) => {
+    return { parameter, name, size, dtype, lr, weightDecay };
+  });
 }
 
-/** A live gradient of the parameter's shape, type and device. */
-export function checkGrad(op: string, { name, value, grad }: Parameter): Tensor<Real> {
-  return checkReal(op, `${name}.grad`, grad, { shape: value.shape, dtype: value.dtype as Real, device: value.device });
+function refusePair(op: string, expected: string, got: string): never {
+  throw new SigmaError('INVALID_ARGUMENT', op, `parameters: expected ${expected}, got ${got}`);
+}
+
+/** The indices of two operands that have bytes in common, if there are such. */
+export function sharedMemory(operands: readonly Operand[]): readonly [number, number] | undefined {
+  const ofBuffer = new Map<unknown, { from: number; to: number; index: number }[]>();
+  for (const [index, operand] of operands.entries()) {
+    const [key, from, bytes] = isHost(operand)
+      ? [operand.buffer, operand.byteOffset, operand.byteLength]
+      : [operand, 0, 1];
+    const before = ofBuffer.get(key);
+    const range = { from, to: from + bytes, index };
+    if (before === undefined) ofBuffer.set(key, [range]);
+    else before.push(range);
+  }
+  for (const ranges of ofBuffer.values()) {
+    ranges.sort((a, b) => a.from - b.from);
+    for (const [i, { to, index }] of ranges.entries()) {
+      const next = ranges[i + 1];
+      if (next !== undefined && next.from < to) return [Math.min(index, next.index), Math.max(index, next.index)];
+    }
+  }
+  return undefined;
+}
+
+/** A live gradient of the value's shape, type and device. */
+export function checkGrad(op: string, name: string, grad: unknown, value: Tensor<Real>): Tensor<Real> {
+  const { shape, dtype, device } = value;
+  return checkReal(op, `${name}.grad`, grad, { ...anything, shape, dtype, device });
 }
 
 /** The trainable parameters that have a gradient. All are checked before any is returned: a step is whole or not at all. */
 export function readySlots(op: string, slots: readonly Slot[]): readonly Ready[] {
-  const found = slots.flatMap((slot, index) => {
-    const { parameter } = slot;
-    if (!parameter.trainable || !parameter.grad) return [];
-    const { name } = parameter;
+  const found = slots.flatMap(({ parameter, name }, index) => {
+    const grad = parameter.trainable ? parameter.grad : null;
+    if (grad === null || grad === undefined) return [];
     const tensor = checkReal(op, `${name}.value`, parameter.value);
-    return [{ index, slot, name, tensor, gradient: checkGrad(op, parameter) }];
+    return [{ index, name, tensor, gradient: checkGrad(op, name, grad, tensor) }];
   });
   // A framework's parameters may have getters: none is asked after the first memory was read.
-  return found.map(({ index, slot, name, tensor, gradient }) => {
+  return found.map(({ index, name, tensor, gradient }) => {
     const [value, grad] = [memoryOf(op, `${name}.value`, tensor), memoryOf(op, `${name}.grad`, gradient)];
-    return { index, slot, tensor, value, grad };
+    if (overlap(op, value, grad))
+      reject(op, `${name}.grad`, 'memory apart from the value, which a step writes', gradient);
+    return { index, tensor, value, grad };
   });
 }

@@ -18,13 +18,14 @@ function schedule(
   if (warmup > total) fail('INVALID_ARGUMENT', op, 'options.warmup', `at most total, ${total}`, String(warmup));
   return (step) => {
     checkNumber(op, 'step', step, 0);
-    return step < warmup ? step / warmup : fall(step, Math.max(1, total - warmup), { warmup, total });
+    if (step >= total) return 0;
+    return step < warmup ? step / warmup : fall(step, total - warmup, { warmup, total });
   };
 }
 
 /**
- * The multiplier of the base learning rate for step 0, 1, 2, …: a linear rise over the warm-up, then a linear fall to 0,
- * as Hugging Face computes it.
+ * The multiplier of the base learning rate for a step from 0 on (a fraction is allowed): a linear rise over the warm-up,
+ * then a linear fall to 0 at `total`, as Hugging Face computes it. From `total` on it is 0.
  *
  * @throws SigmaError INVALID_ARGUMENT
  * @example
@@ -32,11 +33,12 @@ function schedule(
  * optimizer.lrScale = schedule(step);
  */
 export function linearSchedule(options: ScheduleOptions): (step: number) => number {
-  return schedule('linearSchedule', options, (step, span, { total }) => Math.max(0, total - step) / span);
+  return schedule('linearSchedule', options, (step, span, { total }) => (total - step) / span);
 }
 
 /**
- * The same with half a cosine for the fall, as Hugging Face computes it.
+ * The same with half a cosine for the fall, as Hugging Face computes it before `total`. From `total` on it is 0. Hugging
+ * Face's cosine rises again after `total`, and is 1 at `total` if `warmup` equals `total`.
  *
  * @throws SigmaError INVALID_ARGUMENT
  * @example
@@ -44,8 +46,7 @@ export function linearSchedule(options: ScheduleOptions): (step: number) => numb
  * schedule(100); // 1
  */
 export function cosineSchedule(options: ScheduleOptions): (step: number) => number {
-  // Past the end it stays at 0, where Hugging Face's cosine would rise again.
   return schedule('cosineSchedule', options, (step, span, { warmup }) => {
-    return (1 + Math.cos(Math.PI * Math.min(1, (step - warmup) / span))) / 2;
+    return (1 + Math.cos((Math.PI * (step - warmup)) / span)) / 2;
   });
 }

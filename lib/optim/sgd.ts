@@ -1,8 +1,8 @@
-import { checkNumber, checkOptions } from '../check.js';
+import { checkOptions, reject } from '../check.js';
 import { native, type Operand } from '../native.js';
 import type { Parameter } from '../parameter.js';
-import type { ParameterGroup, Ready } from './groups.js';
-import { BaseOptimizer, type Memory } from './optimizer.js';
+import { checkFactor, type ParameterGroup, type Ready } from './groups.js';
+import { BaseOptimizer, type Memory, type Rule } from './optimizer.js';
 
 export interface SgdOptions {
   /** Default 1e-3. */
@@ -21,30 +21,51 @@ export interface SgdOptions {
  * const optimizer = new Sgd(layer.parameters, { lr: 0.1, momentum: 0.9 });
  */
 export class Sgd extends BaseOptimizer {
-  readonly #momentum: number;
-
   constructor(parameters: readonly Parameter[] | readonly ParameterGroup[], options?: SgdOptions) {
     const op = 'Sgd';
     const given = checkOptions(op, 'options', options, ['lr', 'momentum', 'weightDecay']);
-    const momentum = checkNumber(op, 'options.momentum', given.momentum ?? 0, 0);
-    super(op, parameters, {
-      lr: given.lr ?? 1e-3,
-      weightDecay: given.weightDecay ?? 0,
-      arrayNames: momentum > 0 ? ['momentum'] : [],
-    });
-    this.#momentum = momentum;
+    const { lr = 1e-3, momentum = 0, weightDecay = 0 } = given;
+    super(op, parameters, { lr, weightDecay, rule: (single) => new SgdRule(op, momentum, single) });
+  }
+}
+
+class SgdRule implements Rule {
+  readonly arrayNames: readonly string[];
+  readonly #single: boolean;
+  #momentum: number;
+
+  constructor(op: string, momentum: number, single: boolean) {
+    this.#single = single;
+    this.#momentum = checkFactor(op, 'options.momentum', momentum, single);
+    this.arrayNames = momentum > 0 ? ['momentum'] : [];
   }
 
-  protected override update({ value, grad }: Ready, lr: number, weightDecay: number, { step, arrays }: Memory): void {
-    native.sgd(
-      'Sgd.step',
-      value,
-      grad,
-      this.#momentum > 0 ? (arrays['momentum'] as Operand) : null,
-      lr,
-      this.#momentum,
-      weightDecay,
-      step === 0,
-    );
+  update({ value, grad }: Ready, lr: number, weightDecay: number, { step, arrays }: Memory): void {
+    const buffer = this.#momentum > 0 ? (arrays['momentum'] as Operand) : null;
+    native.sgd('Sgd.step', value, grad, buffer, lr, this.#momentum, weightDecay, step === 0);
+  }
+
+  largestFactor(lr: number): number {
+    return lr;
+  }
+
+  settings(): Readonly<Record<string, unknown>> {
+    return { momentum: this.#momentum };
+  }
+
+  readSettings(op: string, saved: Readonly<Record<string, unknown>>): () => void {
+    const path = 'state.settings.momentum';
+    const momentum = checkFactor(op, path, saved['momentum'], this.#single);
+    if (momentum > 0 !== this.#momentum > 0) {
+      const wanted = this.#momentum > 0 ? 'a number above 0, as this optimiser has' : '0, as this optimiser has no';
+      reject(op, path, `${wanted} momentum arrays`, momentum);
+    }
+    return () => {
+      this.#momentum = momentum;
+    };
+  }
+
+  upgraded(_op: string, arrays: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+    return arrays;
   }
 }

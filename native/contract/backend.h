@@ -162,7 +162,8 @@ typedef struct sigma_column_sums {
   void* sums; /* (n) */
 } sigma_column_sums;
 
-/* One step on `count` numbers, in place: parameter, and the moments m and v. */
+/* One step on `count` numbers, in place: parameter, the mean m of gradients, and v, the root of the mean of their
+ * squares. */
 typedef struct sigma_adamw {
   sigma_real real;
   double lr, beta1, beta2, eps, weight_decay;

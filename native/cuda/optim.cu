@@ -1,5 +1,7 @@
 // Optimiser steps, in place. What is trained is float32 or float64: beside bfloat16 matrices it is float32.
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "dispatch.h"
 #include "kernels/optim.cuh"
@@ -14,11 +16,12 @@ AdamW<T> constants(const sigma_adamw& o) {
   AdamW<T> c = {};
   c.keep = static_cast<T>(1 - o.lr * o.weight_decay);
   c.rate = static_cast<T>(o.lr / (1 - std::pow(o.beta1, step)));
+  c.beta1 = static_cast<T>(o.beta1);
   c.take1 = static_cast<T>(1 - o.beta1);
   c.beta2 = static_cast<T>(o.beta2);
   c.take2 = static_cast<T>(1 - o.beta2);
-  c.root = static_cast<T>(std::sqrt(1 - std::pow(o.beta2, step)));
-  c.eps = static_cast<T>(o.eps);
+  c.corrected = static_cast<T>(1 / std::sqrt(1 - std::pow(o.beta2, step)));
+  c.eps = static_cast<T>(std::max(o.eps, static_cast<double>(std::numeric_limits<T>::min())));
   return c;
 }
 

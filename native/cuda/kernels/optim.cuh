@@ -7,17 +7,35 @@
 
 namespace sigma::cuda {
 
-// Loshchilov and Hutter 2019, in PyTorch's order of operations.
+// Loshchilov and Hutter 2019.
 template <class T>
 struct AdamW {
-  T keep;   // 1 - lr weight_decay
-  T rate;   // lr / (1 - beta1^step)
+  T keep;  // 1 - lr weight_decay
+  T rate;  // lr / (1 - beta1^step)
+  T beta1;
   T take1;  // 1 - beta1
   T beta2;
-  T take2;  // 1 - beta2
-  T root;   // sqrt(1 - beta2^step)
-  T eps;
+  T take2;      // 1 - beta2
+  T corrected;  // 1 / sqrt(1 - beta2^step)
+  T eps;        // at least the smallest normal number, so that 0 / 0 is 0
 };
+
+// The root of beta2 before² + take2 g², in a scale, a power of 2, in which squares neither overflow nor vanish.
+template <class T>
+__device__ __forceinline__ T moving_root(const AdamW<T>& o, T before, T g) {
+  constexpr bool kSingle = sizeof(T) == 4;
+  constexpr T kLarge = kSingle ? static_cast<T>(0x1p40) : static_cast<T>(0x1p400);
+  constexpr T kSmall = kSingle ? static_cast<T>(0x1p-40) : static_cast<T>(0x1p-400);
+  constexpr T kUp = kSingle ? static_cast<T>(0x1p90) : static_cast<T>(0x1p700);
+  constexpr T kDown = kSingle ? static_cast<T>(0x1p-90) : static_cast<T>(0x1p-700);
+  const T size = g < 0 ? -g : g;
+  const T largest = before > size ? before : size;
+  const T scale = largest > kLarge ? kDown : largest < kSmall ? kUp : 1;
+  const T unscale = largest > kLarge ? kUp : largest < kSmall ? kDown : 1;
+  const T x = scale * before;
+  const T y = scale * g;
+  return unscale * sqrt(o.beta2 * (x * x) + o.take2 * (y * y));
+}
 
 template <class T>
 __global__ void __launch_bounds__(256)
@@ -32,9 +50,9 @@ __global__ void __launch_bounds__(256)
   load_vector(v + first, left, aligned, m2);
   SIGMA_UNROLL
   for (int l = 0; l < kLanes<T>; ++l) {
-    m1[l] += o.take1 * (g[l] - m1[l]);
-    m2[l] = o.beta2 * m2[l] + o.take2 * (g[l] * g[l]);
-    x[l] = o.keep * x[l] - o.rate * (m1[l] / (sqrt(m2[l]) / o.root + o.eps));
+    m1[l] = o.beta1 * m1[l] + o.take1 * g[l];
+    m2[l] = moving_root(o, m2[l], g[l]);
+    x[l] = o.keep * x[l] - o.rate * (m1[l] / (m2[l] * o.corrected + o.eps));
   }
   store_vector(m + first, left, aligned, m1);
   store_vector(v + first, left, aligned, m2);

@@ -1,4 +1,7 @@
 // cast, adamw and sgd: number by number.
+#include <cmath>
+#include <limits>
+
 #include "families.h"
 #include "harness.h"
 
@@ -132,7 +135,7 @@ void check_adamw(int64_t count, int64_t offset, int64_t step) {
   const auto gradient = random_vector<T>(count, 62);
   const auto first = random_vector<T>(count, 63);
   auto second = random_vector<T>(count, 64);
-  for (T& v : second) v = v * v;
+  for (T& v : second) v = v < 0 ? -v : v;
   Guarded<T> x(parameter, offset), g(gradient, offset), m(first, offset), v(second, offset);
   sigma_context context(0);
   const sigma_adamw o{kReal<T>, 0.01, 0.9, 0.99, 1e-8, 0.1, step, count, x.data(), g.data(), m.data(), v.data()};
@@ -145,19 +148,39 @@ void check_adamw(int64_t count, int64_t offset, int64_t step) {
     const double m0 = number(first[i]);
     const double v0 = number(second[i]);
     want_m.push_back(o.beta1 * m0 + (1 - o.beta1) * d);
-    want_v.push_back(o.beta2 * v0 + (1 - o.beta2) * d * d);
+    want_v.push_back(std::hypot(std::sqrt(o.beta2) * v0, std::sqrt(1 - o.beta2) * d));
     const double corrected1 = want_m.back() / (1 - std::pow(o.beta1, static_cast<double>(step)));
-    const double corrected2 = want_v.back() / (1 - std::pow(o.beta2, static_cast<double>(step)));
-    want_x.push_back(p * (1 - o.lr * o.weight_decay) - o.lr * corrected1 / (std::sqrt(corrected2) + o.eps));
+    const double corrected2 = want_v.back() / std::sqrt(1 - std::pow(o.beta2, static_cast<double>(step)));
+    want_x.push_back(p * (1 - o.lr * o.weight_decay) - o.lr * corrected1 / (corrected2 + o.eps));
     size_m.push_back(std::abs(m0) + std::abs(d));
-    size_v.push_back(v0 + d * d);
+    size_v.push_back(v0 + std::abs(d));
     const double error1 = size_m.back() / (1 - std::pow(o.beta1, static_cast<double>(step)));
-    size_x.push_back(std::abs(p) + o.lr * error1 / (std::sqrt(corrected2) + o.eps));
+    size_x.push_back(std::abs(p) + o.lr * error1 / (corrected2 + o.eps));
   }
   expect(count_wrong(m, want_m, size_m) == 0, what + ": m");
   expect(count_wrong(v, want_v, size_v) == 0, what + ": v");
   expect(count_wrong(x, want_x, size_x) == 0, what + ": parameter");
   expect(x.guards_untouched() && m.guards_untouched() && v.guards_untouched(), what + ": wrote outside");
+}
+
+// A gradient whose square overflows, or vanishes, still moves the parameter by the learning rate.
+template <class T>
+void check_adamw_range() {
+  const T least = std::numeric_limits<T>::min();
+  const T most = std::numeric_limits<T>::max();
+  // Far above the smallest normal number, which eps is at least.
+  const T small = least * static_cast<T>(0x1p40);
+  const std::vector<T> gradient = {most / 2, -most / 4, std::sqrt(most) * 64, small, -small * 8, std::sqrt(least), 0};
+  std::vector<T> x(gradient.size(), 1), m(gradient.size()), v(gradient.size());
+  const auto count = static_cast<int64_t>(x.size());
+  const sigma_adamw o{kReal<T>, 0.5, 0.9, 0.99, 0, 0, 1, count, x.data(), gradient.data(), m.data(), v.data()};
+  sigma_context context(0);
+  sigma::cuda::adamw(context, o);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double sign = gradient[i] > 0 ? 1 : gradient[i] < 0 ? -1 : 0;
+    expect(std::abs(number(x[i]) - (1 - 0.5 * sign)) < 1e-5,
+           "adamw, " + std::string(kName<T>) + ": gradient of any size");
+  }
 }
 
 template <class T>
@@ -192,6 +215,7 @@ void check_sgd(int64_t count, int64_t offset, double momentum, bool at_first) {
 
 template <class T>
 void optimisers_of() {
+  check_adamw_range<T>();
   for (const int64_t offset : {0, 1}) {
     for (const int64_t count : {1, 3, 4, 5, 1023, 1024, 1025, 3000}) {
       check_adamw<T>(count, offset, 1);

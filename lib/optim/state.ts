@@ -1,0 +1,134 @@
+import { checkInteger, checkNumber, describe, fail, isRecord, readList, reject } from '../check.js';
+import type { RealArray } from '../native.js';
+import { copyOfNumbers, type Real } from '../tensor/dtype.js';
+import { checkFactor, type Slot } from './groups.js';
+
+/** What `state()` gives: plain data, to be cloned or stored. */
+export interface OptimizerState {
+  readonly optimizer: string;
+  readonly lr: number;
+  readonly lrScale: number;
+  /** Hyperparameters of all groups. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly parameters: readonly {
+    readonly name: string;
+    readonly size: number;
+    readonly dtype: Real;
+    /** The group's own, null where it has none. */
+    readonly lr: number | null;
+    readonly weightDecay: number | null;
+    readonly step: number;
+    /** null before the first step */
+    readonly arrays: Readonly<Record<string, unknown>> | null;
+  }[];
+}
+
+/** One parameter's part of a snapshot, each property read once. Version 0.1 saved `step` and `arrays` alone. */
+export interface SavedParameter {
+  readonly path: string;
+  readonly name: string | undefined;
+  readonly size: number | undefined;
+  readonly dtype: unknown;
+  readonly lr: number | undefined;
+  readonly weightDecay: number | undefined;
+  readonly step: number;
+  readonly arrays: Readonly<Record<string, unknown>> | undefined;
+}
+
+/** More steps than any run takes, and far fewer than numbers can count. */
+const mostSteps = 2 ** 52;
+
+export function readEntries(op: string, saved: unknown, single: boolean): readonly SavedParameter[] {
+  const list = readList(op, 'state.parameters', saved, 'an array');
+  return list.map((each, i) => readEntry(op, `state.parameters[${i}]`, each, single));
+}
+
+function readEntry(op: string, path: string, saved: unknown, single: boolean): SavedParameter {
+  const old = { path, name: undefined, size: undefined, dtype: undefined, lr: undefined, weightDecay: undefined };
+  if (saved === null) return { ...old, step: 0, arrays: undefined };
+  if (!isRecord(saved)) reject(op, path, 'an object or null', saved);
+  if (!Object.hasOwn(saved, 'name')) {
+    const { step, ...arrays } = saved;
+    return { ...old, step: checkInteger(op, `${path}.step`, step, 0, mostSteps), arrays };
+  }
+  const { name, size, dtype, lr, weightDecay, step, arrays } = saved;
+  if (typeof name !== 'string') reject(op, `${path}.name`, 'a string', name);
+  if (arrays !== null && !isRecord(arrays)) reject(op, `${path}.arrays`, 'an object or null', arrays);
+  const factor = (key: string, value: unknown) => {
+    return value === null ? undefined : checkFactor(op, `${path}.${key}`, value, single);
+  };
+  return {
+    path,
+    name,
+    size: checkNumber(op, `${path}.size`, size, 1),
+    dtype,
+    lr: factor('lr', lr),
+    weightDecay: factor('weightDecay', weightDecay),
+    step: checkInteger(op, `${path}.step`, step, 0, mostSteps),
+    arrays: arrays ?? undefined,
+  };
+}
+
+/** The entries in the order of the parameters: by name, or by position if names are missing or occur twice. */
+export function matchEntries(
+  op: string,
+  entries: readonly SavedParameter[],
+  slots: readonly Slot[],
+): readonly SavedParameter[] {
+  const saved = entries.map(({ name }) => name);
+  const own = slots.map(({ name }) => name);
+  const byName = !saved.includes(undefined) && isUnique(saved) && isUnique(own);
+  if (byName) {
+    const missing = own.find((name) => !saved.includes(name)) ?? saved.find((name) => !own.includes(name as string));
+    if (missing !== undefined) {
+      const [expected, got] = own.includes(missing) ? [`'${missing}' among them`, saved] : [`no '${missing}'`, own];
+      reject(op, 'state.parameters', expected, got);
+    }
+    const found = new Map(entries.map((entry) => [entry.name, entry]));
+    return own.map((name) => found.get(name) as SavedParameter);
+  }
+  if (entries.length !== slots.length) reject(op, 'state.parameters', `an array of ${slots.length}`, saved);
+  const wrong = entries.find(({ name }, i) => name !== undefined && name !== own[i]);
+  if (wrong !== undefined) {
+    const expected = `'${own[entries.indexOf(wrong)]}' (where names occur twice, the order counts)`;
+    reject(op, `${wrong.path}.name`, expected, wrong.name);
+  }
+  return entries;
+}
+
+function isUnique(names: readonly unknown[]): boolean {
+  return new Set(names).size === names.length;
+}
+
+/** Copies of the arrays of these names, which must have the size and the type of the parameter `name`. */
+export function readArrays(
+  op: string,
+  path: string,
+  saved: Readonly<Record<string, unknown>>,
+  { name, names, dtype, size }: { name: string; names: readonly string[]; dtype: Real; size: number },
+): Readonly<Record<string, RealArray>> {
+  const given = Object.keys(saved);
+  if (String(given.toSorted()) !== String(names.toSorted())) {
+    reject(op, path, `the arrays [${names.join(', ')}] of '${name}'`, given);
+  }
+  const copies = names.map(
+    (key) => [key, savedNumbers(op, `${path}.${key}`, saved[key], { name, dtype, size })] as const,
+  );
+  return Object.fromEntries(copies);
+}
+
+/** A copy of an array of a snapshot, which must have the size and the type of the parameter `name`. */
+export function savedNumbers(
+  op: string,
+  path: string,
+  array: unknown,
+  { name, dtype, size }: { name: string; dtype: Real; size: number },
+): RealArray {
+  const copy = copyOfNumbers(op, dtype, array);
+  if (copy?.length !== size) {
+    const type = dtype === 'float64' ? 'Float64Array' : 'Float32Array';
+    const length = copy === undefined ? '' : ` of ${copy.length}`;
+    fail('INVALID_ARGUMENT', op, path, `a ${type} of ${size}, as '${name}' has numbers`, `${describe(array)}${length}`);
+  }
+  return copy;
+}
