@@ -1,6 +1,7 @@
-import { entropyOf, largestOf, sumsOf } from '../linalg/effective-rank.js';
+import { entropyOf, sumsOf } from '../linalg/effective-rank.js';
 import type { RealArray } from '../native.js';
 import { dtypeOf } from '../tensor/dtype.js';
+import { largestMagnitude, normOf } from '../tensor/norm.js';
 
 /**
  * Theorem 1's perturbation of the singular values first … first + k − 1: of all with Σ δ² = energy the one that raises
@@ -12,15 +13,15 @@ import { dtypeOf } from '../tensor/dtype.js';
  * entropy: its values rise alike. A flat one has all it can have, and stays.
  */
 export function entropyPerturbation(s: RealArray, first: number, k: number, energy: number): Float64Array {
-  const largest = largestOf(Float64Array.from(s));
-  if (largest === 0) return new Float64Array(k).fill(Math.sqrt(energy / k));
+  const largest = largestMagnitude(s);
+  if (largest === 0) return new Float64Array(k).fill(Math.sqrt(energy) / Math.sqrt(k));
   const rounding = dtypeOf(s) === 'float32' ? 2 ** -23 : 2 ** -52;
   const scaled = Float64Array.from(s, (value) => Math.max(value / largest, rounding));
   const sums = sumsOf(scaled);
   const entropy = entropyOf(sums);
   const rise = scaled.subarray(first, first + k).map((value) => -(Math.log(value / sums.sum) + entropy));
-  const norm = Math.hypot(...rise);
+  const norm = normOf([rise]);
   // What is left of a flat spectrum is rounding, which has no direction.
-  if (largestOf(rise.map(Math.abs)) <= 16 * Math.sqrt(s.length) * rounding) return new Float64Array(k);
+  if (largestMagnitude(rise) <= 16 * Math.sqrt(s.length) * rounding) return new Float64Array(k);
   return rise.map((value) => (Math.sqrt(energy) * value) / norm);
 }

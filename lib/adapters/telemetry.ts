@@ -1,7 +1,8 @@
 import { describe, fail } from '../check.js';
-import { effectiveRank, entropyOf, largestOf, type Sums, sumsOf, xLogX } from '../linalg/effective-rank.js';
+import { effectiveRank, entropyOf, type Sums, sumsOf, xLogX } from '../linalg/effective-rank.js';
 import type { RealArray } from '../native.js';
 import type { Real } from '../tensor/dtype.js';
+import { largestMagnitude, normOf } from '../tensor/norm.js';
 import { numbersOf } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { diagonalOf, type Terms, termNumbers } from './operator.js';
@@ -41,9 +42,11 @@ export interface Spectrum {
   readonly skew: boolean;
 }
 
-/** C: its diagonal (r), and by rows what stands beside it, each cell once. */
+/** C: its diagonal (r) in two parts, and by rows what stands beside it, each cell once. */
 interface Core {
   readonly diagonal: Float64Array;
+  /** What M adds to the diagonal. Kept apart, since the sum may round it off. */
+  readonly added: Float64Array;
   /** (r + 1): row i of the lists below is from starts[i] to before starts[i + 1]. */
   readonly starts: Int32Array;
   readonly columns: Int32Array;
@@ -60,6 +63,7 @@ function gateOf(op: string, { core }: Terms): number | undefined {
 function coreOf(op: string, terms: Terms): Core {
   const r = terms.vt.shape[0] as number;
   const diagonal = Float64Array.from(diagonalOf(op, terms) ?? new Float64Array(r));
+  const added = new Float64Array(r);
   const entries = terms.core?.pattern.entries ?? 0;
   const [starts, columns, values] = [new Int32Array(r + 1), new Int32Array(entries), new Float64Array(entries)];
   let count = 0;
@@ -71,7 +75,7 @@ function coreOf(op: string, terms: Terms): Core {
       for (let p = rowPointers[i] as number; p < (rowPointers[i + 1] as number); p++) {
         const j = columnIndices[p] as number;
         const value = g * (m[p] as number);
-        if (i === j) diagonal[i] = (diagonal[i] as number) + value;
+        if (i === j) added[i] = (added[i] as number) + value;
         else {
           const again = count > (starts[i] as number) && columns[count - 1] === j;
           if (!again) columns[count++] = j;
@@ -81,7 +85,7 @@ function coreOf(op: string, terms: Terms): Core {
       starts[i + 1] = count;
     }
   }
-  return { diagonal, starts, columns, values, count };
+  return { diagonal, added, starts, columns, values, count };
 }
 
 /** C_ij beside the diagonal; undefined where there is no cell. */
@@ -96,8 +100,9 @@ function cellOf({ starts, columns, values }: Core, i: number, j: number): number
 }
 
 /** What each direction of the terms has gained (r). Terms without a base carry σ themselves, beginning with the first. */
-function gains(terms: Terms, { diagonal }: Core, initial: RealArray): Float64Array {
-  return terms.base ? diagonal : diagonal.map((value, i) => value - (initial[i] as number));
+function gains(terms: Terms, { diagonal, added }: Core, initial: RealArray): Float64Array {
+  const before = (i: number) => (terms.base ? 0 : (initial[i] as number));
+  return diagonal.map((value, i) => value - before(i) + (added[i] as number));
 }
 
 /** What the core's diagonal makes of the singular values of W0 (q), in their order and with signs. */
@@ -126,7 +131,7 @@ const furthest = 0.05;
  */
 function effectiveRankOf(sigma: Float64Array, core: Core, first: number): number | undefined {
   const sizes = sigma.map(Math.abs);
-  const unit = largestOf(sizes) || 1;
+  const unit = largestMagnitude(sizes) || 1;
   const sums = sumsOf(sizes.map((size) => size / unit));
   const at = (i: number) => (sigma[first + i] as number) / unit;
   const ofDiagonal = sums.sum;
@@ -143,15 +148,6 @@ function effectiveRankOf(sigma: Float64Array, core: Core, first: number): number
   return sums.sum === 0 ? 0 : Math.exp(entropyOf(sums));
 }
 
-/** ‖·‖ of all these numbers, without overflow on the way. */
-function normOf(...lists: readonly Float64Array[]): number {
-  const unit = Math.max(...lists.map((list) => largestOf(list.map(Math.abs))));
-  if (unit === 0 || !Number.isFinite(unit)) return unit;
-  let squares = 0;
-  for (const list of lists) for (let i = 0; i < list.length; i++) squares += ((list[i] as number) / unit) ** 2;
-  return unit * Math.sqrt(squares);
-}
-
 /** No decomposition: O(q + entries), cheap enough for every step. */
 export function telemetryOf(op: string, terms: Terms, spectrum: Spectrum): Omit<Telemetry, 'frozen'> {
   const { initial, first, whole, skew } = spectrum;
@@ -166,9 +162,9 @@ export function telemetryOf(op: string, terms: Terms, spectrum: Spectrum): Omit<
       before: effectiveRank(before),
       after: own ? effectiveRankOf(moved(gained, before, first), core, first) : undefined,
     },
-    drift: own ? { mean, max: largestOf(distances) } : undefined,
+    drift: own ? { mean, max: largestMagnitude(distances) } : undefined,
     exact: own && whole && core.count === 0,
-    change: skew ? undefined : normOf(gained, core.values.subarray(0, core.count)),
+    change: skew ? undefined : normOf([gained, core.values.subarray(0, core.count)]),
     gate: gateOf(op, terms),
   };
 }

@@ -1,13 +1,14 @@
 import { reject } from '../check.js';
 import { readNumbers } from '../tensor/dtype.js';
+import { largestMagnitude } from '../tensor/norm.js';
 import { checkReal, numbersOf } from '../tensor/operand.js';
 import { Tensor } from '../tensor/tensor.js';
 
-/** A spectrum (q), each value read once. */
-function readSpectrum(op: string, s: Tensor | ArrayLike<number>): ArrayLike<number> {
+/** The numbers of a spectrum (q), each read once. */
+function readSpectrum(op: string, s: Tensor | ArrayLike<number>): Float64Array {
   const values = Tensor.is(s) ? numbersOf(op, 's', checkReal(op, 's', s)) : readNumbers(op, 's', s);
   if (values.length === 0) reject(op, 's', 'a Tensor or an array of at least one number', s);
-  return values;
+  return Float64Array.from(values);
 }
 
 /** x log x, which is 0 at 0. */
@@ -36,13 +37,9 @@ export function entropyOf({ sum, logs }: Sums): number {
   return Math.log(sum) - logs / sum;
 }
 
-/** The largest of magnitudes, NaN where there is one: numbers divided by it neither overflow nor vanish together. */
-export function largestOf(sigma: Float64Array): number {
-  return sigma.reduce((most, value) => Math.max(most, value), 0);
-}
-
 /**
- * exp of the entropy of |s| / Σ|s| (Roy and Vetterli 2007); 0 for all zeros. Between 1 and the number of values.
+ * exp of the entropy of |s| / Σ|s| (Roy and Vetterli 2007); 0 for all zeros, NaN where a value is not finite. Between 1
+ * and the number of values that are not 0.
  *
  * @param s singular values, or a spectrum that training has moved
  * @throws SigmaError INVALID_ARGUMENT, DTYPE_MISMATCH, DISPOSED
@@ -50,16 +47,19 @@ export function largestOf(sigma: Float64Array): number {
  * effectiveRank([1, 1, 1, 0]); // 3
  */
 export function effectiveRank(s: Tensor | ArrayLike<number>): number {
-  const sigma = Float64Array.from(readSpectrum('effectiveRank', s), Math.abs);
-  const largest = largestOf(sigma);
+  const values = readSpectrum('effectiveRank', s);
+  const largest = largestMagnitude(values);
   if (largest === 0) return 0;
-  return Math.exp(entropyOf(sumsOf(sigma.map((value) => value / largest))));
+  const rank = Math.exp(entropyOf(sumsOf(values.map((value) => Math.abs(value) / largest))));
+  const most = values.reduce((count, value) => (value === 0 ? count : count + 1), 0);
+  return Math.max(1, Math.min(most, rank)); // rounding
 }
 
 /**
  * The derivative of `effectiveRank` by each value: erank · c_i, where c_i = −(log p_i + H) / Σ|s| is the direction in
  * which the entropy rises (SiVA, Theorem 1), with the sign of s_i. Subtract a multiple of it from the gradient of the
  * loss to train towards a higher effective rank. Where s_i is 0 the slope has no bound and the sign is open: 0 is returned.
+ * NaN where a value is not finite.
  *
  * @param s singular values, or a spectrum that training has moved
  * @returns as many numbers as s has
@@ -68,16 +68,15 @@ export function effectiveRank(s: Tensor | ArrayLike<number>): number {
  * effectiveRankGradient([3, 1]); // negative, positive: a smaller first or a larger second value levels the spectrum
  */
 export function effectiveRankGradient(s: Tensor | ArrayLike<number>): Float64Array {
-  const op = 'effectiveRankGradient';
-  const signed = readSpectrum(op, s);
-  const sigma = Float64Array.from(signed, Math.abs);
-  const largest = largestOf(sigma);
-  const scaled = sigma.map((value) => value / largest);
-  const sums = sumsOf(scaled);
+  const values = readSpectrum('effectiveRankGradient', s);
+  const largest = largestMagnitude(values);
+  const sums = sumsOf(values.map((value) => Math.abs(value) / largest));
   const entropy = entropyOf(sums);
-  return scaled.map((value, i) => {
-    if (sigma[i] === 0) return 0;
-    const rise = -(Math.log(value / sums.sum) + entropy) / sums.sum / largest;
-    return Math.sign(signed[i] as number) * Math.exp(entropy) * rise;
+  return values.map((value) => {
+    if (value === 0) return 0;
+    const size = Math.abs(value) / largest;
+    // A quotient that has lost its digits, or is 0, still has a logarithm.
+    const log = size < 2 ** -1000 ? Math.log(Math.abs(value)) - Math.log(largest) : Math.log(size);
+    return (Math.sign(value) * Math.exp(entropy) * -(log - Math.log(sums.sum) + entropy)) / sums.sum / largest;
   });
 }
