@@ -79,16 +79,20 @@ export class LayerParameter implements Parameter<Real> {
   set grad(grad: Tensor | null) {
     if (grad !== null && grad === this.#grad) return;
     if (grad !== null) checkReal('Parameter', `${this.name}.grad`, grad, this.value);
-    // What is still to be added goes with the gradient that is replaced, whatever has become of that one's memory.
+    // Pending contributions belong to the old gradient: they are settled apart from it, whatever has become of its memory,
+    // and discarded with it. If settling fails, all stays as it was.
+    const before = [this.#grad, this.#owned] as const;
     this.#grad = null;
     this.#owned = false;
     try {
       this.#settle();
-    } finally {
-      this.#disposeOwned();
-      this.#grad = grad && keep(grad);
-      this.#owned = false;
+    } catch (error) {
+      [this.#grad, this.#owned] = before;
+      throw error;
     }
+    this.#disposeOwned();
+    this.#grad = grad && keep(grad);
+    this.#owned = false;
   }
 
   /** Makes sure that what is added later will have somewhere to go: a framework may do as it likes with its own tensor. */

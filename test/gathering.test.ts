@@ -972,3 +972,34 @@ t.test('null drops what nobody has read', async (t) => {
   for (let i = 0; i < half; i++)
     assertClose(t, item(sums, i), item(sums, half + i), tolerances.float64, `parameter ${i}`);
 });
+
+t.test('a gradient that cannot be replaced stays, with what was to be added', { skip: cpuOnly }, async (t) => {
+  using on = await bench(square, 'float64');
+  const layer = await makeLayer(item(named('svft, banded 1'), 0), on, 'merged');
+  move(layer);
+  const [m, gate] = [item(layer.parameters, 0), item(layer.parameters, 1)];
+  using batch = batchOf(on, 3);
+  once(layer, batch);
+  const [single, held] = [snapshot(gate.grad ?? []), m.grad];
+  once(layer, batch);
+  // Now the sum cannot be projected: the memory of m's gradient is gone.
+  const numbers = held?.dataSync() as Float64Array<ArrayBuffer>;
+  structuredClone(numbers, { transfer: [numbers.buffer] });
+  let error: unknown;
+  try {
+    gate.grad = null;
+  } catch (caught) {
+    error = caught;
+  }
+  t.match(error, { name: 'SigmaError', code: 'INVALID_ARGUMENT' }, 'refused');
+  m.grad = null;
+  assertClose(
+    t,
+    gate.grad ?? [],
+    single.map((each) => 2 * each),
+    tolerances.float64,
+    'both backwards count',
+  );
+  held?.dispose();
+  disposeLayer(layer);
+});

@@ -381,3 +381,38 @@ t.test('a gradient that is assigned to itself', async (t) => {
     }
   });
 });
+
+t.test('a pass that is used up while its options are read gives nothing more', async (t) => {
+  await expectNoLeak(t, 're-entered', async () => {
+    using on = await bench(square, 'float64');
+    for (const family of oneOfEach) {
+      for (const strategy of family.strategies) {
+        const layer = await makeLayer(family, on, strategy);
+        perturb(layer);
+        const whole = layer.forward(on.x);
+        disposeAll(whole.backward(on.dy), whole.y);
+        const once = gradientsOf(layer);
+        for (const [act, code] of [
+          [(pass: ReturnType<typeof layer.forward>) => disposeAll(pass.backward(on.dy)), 'CONSUMED'],
+          [(pass: ReturnType<typeof layer.forward>) => pass.dispose(), 'DISPOSED'],
+        ] as const) {
+          clearGradients(layer);
+          const pass = layer.forward(on.x);
+          const options = {
+            get inputGrad() {
+              act(pass);
+              return true;
+            },
+          };
+          throwsSigma(t, () => pass.backward(on.dy, options), code, `${family.name}, ${strategy}`);
+          layer.parameters.forEach(({ grad }, i) => {
+            if (code === 'CONSUMED') assertSameBits(t, grad ?? [], item(once, i), `${family.name}: added once`);
+            else t.equal(grad, null, `${family.name}: nothing was added`);
+          });
+          pass.y.dispose();
+        }
+        disposeLayer(layer);
+      }
+    }
+  });
+});
