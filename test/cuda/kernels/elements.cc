@@ -166,16 +166,16 @@ void check_adamw(int64_t count, int64_t offset, int64_t step) {
 // A gradient whose square overflows, or vanishes, still moves the parameter by the learning rate.
 template <class T>
 void check_adamw_range() {
-  const sigma_adamw o{0.5, 0.9, 0.99, 0, 0, 1};
   const T least = std::numeric_limits<T>::min();
   const T most = std::numeric_limits<T>::max();
   // Far above the smallest normal number, which eps is at least.
   const T small = least * static_cast<T>(0x1p40);
   const std::vector<T> gradient = {most / 2, -most / 4, std::sqrt(most) * 64, small, -small * 8, std::sqrt(least), 0};
   std::vector<T> x(gradient.size(), 1), m(gradient.size()), v(gradient.size());
+  const auto count = static_cast<int64_t>(x.size());
+  const sigma_adamw o{kReal<T>, 0.5, 0.9, 0.99, 0, 0, 1, count, x.data(), gradient.data(), m.data(), v.data()};
   sigma_context context(0);
-  sigma::cuda::adamw(context, kDtype<T>, o, static_cast<int64_t>(x.size()), x.data(), gradient.data(), m.data(),
-                     v.data());
+  sigma::cuda::adamw(context, o);
   for (size_t i = 0; i < x.size(); ++i) {
     const double sign = gradient[i] > 0 ? 1 : gradient[i] < 0 ? -1 : 0;
     expect(std::abs(number(x[i]) - (1 - 0.5 * sign)) < 1e-5,
