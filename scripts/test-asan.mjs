@@ -9,7 +9,7 @@ import { main, setup } from './setup/steps.mjs';
 import { libraryPath } from './setup/system.mjs';
 
 /** These run no native code, or not this addon's, or time it. */
-const elsewhere = ['test/packaging.test.ts', 'test/layering.test.ts', 'test/types.test.ts', 'test/bench-*.test.ts'];
+const elsewhere = ['test/package/**', 'test/bench/**'];
 
 main(() => {
   setup();

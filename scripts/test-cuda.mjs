@@ -11,19 +11,8 @@ import { runSanitized } from './setup/sanitized.mjs';
 import { main, setup } from './setup/steps.mjs';
 import { ensureSystem, forNative } from './setup/system.mjs';
 
-/** These are about no device: the package, its types, its pages, its tools, and the addon's border on the CPU. */
-const elsewhere = [
-  'packaging',
-  'layering',
-  'types',
-  'docs',
-  'counts',
-  'schedule',
-  'ptxas',
-  'release',
-  'addon',
-  'bench*',
-];
+/** These are about the package and its tools, not about a device. */
+const elsewhere = ['test/package/**', 'test/bench/**'];
 
 const parts = { kernels: checkKernels, backend: checkBackend, simulation: () => buildSimulation(), suite: runSuite };
 
@@ -81,7 +70,7 @@ function runSuite(tapArguments) {
     [
       join(root, 'node_modules', '.bin', 'tap'),
       '--node-arg=--import=./test/on-device/register.mjs',
-      ...elsewhere.map((name) => `--exclude=test/${name}.test.ts`),
+      ...elsewhere.map((files) => `--exclude=${files}`),
       '--timeout=600',
       ...Object.entries(environment).map(([name, value]) => `--test-env=${name}=${value}`),
       ...tapArguments,

@@ -136,7 +136,7 @@ function tryArchive() {
     const node = join(there, 'node', 'node');
     const answer = must(node, ['--input-type=module', '-e', code], { cwd: there, env });
     if (!answer.includes('boolean')) throw new SetupError(`${answer}\nthe bundle does not run`);
-    const files = readdirSync(join(there, 'test')).filter((file) => file.endsWith('.test.js'));
+    const files = readdirSync(join(there, 'test'), { recursive: true }).filter((file) => file.endsWith('.test.js'));
     if (files.length === 0 || !existsSync(join(there, 'run.sh'))) throw new SetupError('the bundle is not whole');
   } finally {
     rmSync(folder, { recursive: true });

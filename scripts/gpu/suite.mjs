@@ -16,7 +16,7 @@ function loaders(root) {
 
 /** The test files below a repository or a bundle whose names have one of the words. */
 export function testFiles(root, words = []) {
-  return readdirSync(join(root, 'test'))
+  return readdirSync(join(root, 'test'), { recursive: true })
     .filter((name) => /\.test\.(ts|js)$/.test(name))
     .filter((name) => words.length === 0 || words.some((word) => name.includes(word)))
     .sort();
@@ -55,7 +55,7 @@ async function runFile({ root, folder, name, args, seconds }) {
   const ended = await runLogged(process.execPath, [...args, '--enable-source-maps', join('test', name)], {
     cwd: root,
     env: { ...process.env, SIGMATUNE_TEST_DEVICE: 'cuda', TAP_TIMEOUT: '200' },
-    log: join(folder, `${name}.tap`),
+    log: join(folder, `${name.replaceAll('/', '-')}.tap`),
     seconds,
   });
   return { file: name, ...count(ended) };

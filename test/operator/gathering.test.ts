@@ -1,0 +1,1005 @@
+/**
+ * The strategy 'merged' sums what backward adds as a gradient of W', and projects it when a `grad` is read. Whatever
+ * happens between the passes of a step, each gradient is the sum of what every backward added.
+ */
+import {
+  AdamW,
+  type AdaptedLinear,
+  clipGradNorm,
+  type Optimizer,
+  type Parameter,
+  type Real,
+  Sgd,
+  SigmaError,
+  setThreads,
+  type Tensor,
+  threads,
+  tidy,
+} from 'sigmatune';
+import t from 'tap';
+import { dtypes, type FamilyCase, type LayerShape, oneOfEach, type Strategy, tolerances } from '../support/cases.js';
+import {
+  assertClose,
+  assertSameBits,
+  at,
+  bytes,
+  type Check,
+  cpuOnly,
+  disposeAll,
+  expectNoLeak,
+  Findings,
+  fill,
+  gaussian,
+  item,
+  rewrite,
+  seeded,
+  snapshot,
+  write,
+} from '../support/helpers.js';
+import { type Bench, bench, clearGradients, dense, disposeLayer, gradientsOf, makeLayer } from '../support/layer.js';
+import * as reference from '../support/reference.js';
+import {
+  addTo,
+  type Batch,
+  batchOf,
+  checkSums,
+  expected,
+  kinds,
+  layerWith,
+  move,
+  named,
+  noSums,
+  once,
+  pullBack,
+} from '../support/steps.js';
+
+const shapes: readonly LayerShape[] = [
+  { name: 'square', out: 12, in: 12, tokens: 7 },
+  { name: 'tall', out: 13, in: 9, tokens: 7 },
+  { name: 'wide', out: 5, in: 19, tokens: 7 },
+];
+const square = item(shapes, 0);
+const sizes = [3, 1, 17, 40, 2] as const;
+
+/** A layer, and beside it what its gradients should be by the reference. */
+class Scene {
+  readonly label: string;
+  readonly layer: AdaptedLinear;
+  readonly batches: readonly Batch[];
+  readonly #t: Check;
+  readonly #family: FamilyCase;
+  readonly #on: Bench;
+  sums;
+
+  constructor(t: Check, family: FamilyCase, on: Bench, layer: AdaptedLinear, batches: readonly Batch[], label: string) {
+    this.#t = t;
+    this.#family = family;
+    this.#on = on;
+    this.layer = layer;
+    this.batches = batches;
+    this.label = label;
+    this.sums = noSums(layer);
+  }
+
+  batch(index: number): Batch {
+    return item(this.batches, index % this.batches.length);
+  }
+
+  /** A forward pass now, and its backward whenever the result is called: it counts with the values of now. */
+  forward(index: number): (options?: { inputGrad: boolean }) => void {
+    const batch = this.batch(index);
+    const { dx, parts } = expected(this.#family, this.#on, this.layer, batch);
+    const wanted = new Set<Parameter>(this.layer.parameters.filter(({ trainable }) => trainable));
+    const pass = this.layer.forward(batch.x);
+    return (options = { inputGrad: true }) => {
+      const counts = [...parts].filter(([entry]) => wanted.has(entry) && entry.trainable);
+      if (options.inputGrad) {
+        const found = pass.backward(batch.dy);
+        assertClose(this.#t, found, dx, tolerances.float64, `${this.label}, batch ${index}: dx`);
+        disposeAll(found, pass.y, pass);
+      } else pullBack(pass, batch.dy);
+      addTo(this.sums, counts);
+    };
+  }
+
+  step(...indices: readonly number[]): void {
+    for (const index of indices) this.forward(index)();
+  }
+
+  read(label: string): void {
+    checkSums(this.#t, this.layer, this.sums, `${this.label}, ${label}`);
+  }
+
+  readOne(entry: Parameter, label: string): void {
+    checkSums(this.#t, { parameters: [entry] }, this.sums, `${this.label}, ${label}`);
+  }
+
+  clear(): void {
+    clearGradients(this.layer);
+    this.sums = noSums(this.layer);
+  }
+
+  /** Other values, and other ones for every seed. */
+  write(seed: number): void {
+    move(this.layer, seed);
+  }
+
+  get parameters(): readonly Parameter[] {
+    return this.layer.parameters;
+  }
+}
+
+/** The same story for every kind of core, merged and not: what happens must not depend on it. */
+function story(title: string, tell: (scene: Scene, t: Check) => void): void {
+  t.test(title, async (t) => {
+    for (const shape of shapes) {
+      using on = await bench(shape, 'float64');
+      const batches = sizes.map((tokens) => batchOf(on, tokens));
+      for (const family of kinds) {
+        const others = family.strategies.filter((strategy) => strategy === 'factored' || strategy === 'lowrank');
+        for (const strategy of ['merged', item(others, 0)] as const) {
+          const findings = new Findings();
+          await expectNoLeak(findings, 'a story', async () => {
+            const layer = await makeLayer(family, on, strategy);
+            move(layer);
+            const scene = new Scene(findings, family, on, layer, batches, `${shape.name}`);
+            tell(scene, findings);
+            disposeLayer(layer);
+          });
+          t.same(findings.failures.slice(0, 5), [], `${family.name}, ${shape.name}, ${strategy}`);
+        }
+      }
+      disposeAll(...batches);
+    }
+  });
+}
+
+// ── when gradients are read ──────────────────────────────────────────────────────────────────────────────
+
+story('read after each pass, half-way, or at the end', (scene) => {
+  for (const count of [1, 2, 3, 4, 5]) {
+    for (const when of ['each', 'middle', 'end', 'twice']) {
+      for (let i = 0; i < count; i++) {
+        scene.step(i);
+        if (when === 'each' || (when === 'middle' && i === Math.floor(count / 2))) {
+          scene.read(`${count} passes, read ${when}, after ${i + 1}`);
+        }
+      }
+      scene.read(`${count} passes, read ${when}`);
+      if (when === 'twice') scene.read(`${count} passes, read again`);
+      scene.clear();
+    }
+  }
+});
+
+story('one parameter is read, the others later', (scene) => {
+  for (const first of scene.parameters) {
+    scene.step(0, 1);
+    scene.readOne(first, `${first.name} first`);
+    scene.step(2);
+    for (const entry of scene.parameters) if (entry !== first) scene.readOne(entry, `${entry.name} later`);
+    scene.step(3);
+    scene.read('all');
+    scene.clear();
+  }
+});
+
+story('passes overlap, in any order', (scene) => {
+  const ends = [0, 1, 2, 3, 4].map((i) => scene.forward(i));
+  for (const i of [3, 0, 4]) item(ends, i)();
+  scene.read('three of five');
+  for (const i of [2, 1]) item(ends, i)();
+  scene.read('five of five');
+});
+
+story('without dx', (scene) => {
+  for (const inputGrad of [false, true, false]) scene.forward(2)({ inputGrad });
+  scene.read('with and without');
+});
+
+story('a pass that is disposed adds nothing', (scene, t) => {
+  scene.step(0);
+  const unused = scene.layer.forward(scene.batch(1).x);
+  disposeAll(unused, unused.y);
+  scene.step(2);
+  scene.read('two of three');
+  const failed = scene.layer.forward(scene.batch(1).x);
+  let error: unknown;
+  try {
+    failed.backward(scene.batch(2).dy);
+  } catch (caught) {
+    error = caught;
+  }
+  t.ok(error !== undefined, 'a dy of another size is refused');
+  disposeAll(failed, failed.y);
+  scene.read('and neither does one that failed');
+});
+
+t.test('all strategies add up to the same', async (t) => {
+  for (const dtype of dtypes) {
+    for (const shape of shapes) {
+      using on = await bench(shape, dtype);
+      const batches = sizes.map((tokens) => batchOf(on, tokens));
+      for (const family of kinds) {
+        const results = new Map<Strategy, Float64Array[]>();
+        for (const strategy of family.strategies) {
+          const layer = await layerWith(family, on, strategy, { microBatches: sizes.length });
+          move(layer);
+          for (const batch of batches) once(layer, batch);
+          results.set(strategy, gradientsOf(layer));
+          disposeLayer(layer);
+        }
+        const merged = results.get('merged') ?? [];
+        for (const [strategy, found] of results) {
+          found.forEach((each, i) => {
+            const label = `${family.name}, ${shape.name}, ${dtype}: ${strategy} as merged, gradient ${i}`;
+            assertClose(t, each, item(merged, i), tolerances[dtype], label);
+          });
+        }
+      }
+      disposeAll(...batches);
+    }
+  }
+});
+
+t.test('one step by several strategies', async (t) => {
+  // Square, r = 12: 3 and 1 tokens go through the factors, 40 through W', and then all through the W' that stands.
+  await expectNoLeak(t, 'a mixed step', async () => {
+    using on = await bench(square, 'float64');
+    const batches = [3, 40, 14, 1, 30].map((tokens) => batchOf(on, tokens));
+    // A dropped tail leaves so little to do that W' never pays.
+    for (const family of kinds.filter(({ name }) => !name.endsWith('dropped'))) {
+      const layer = await makeLayer(family, on, 'auto');
+      move(layer);
+      const findings = new Findings();
+      const scene = new Scene(findings, family, on, layer, batches, family.name);
+      t.ok(new Set(batches.map(({ x }) => layer.explain(x.shape[0] ?? 1).strategy)).size === 2, 'two strategies');
+      scene.step(0, 1, 2, 3, 4);
+      scene.read('unread until the end');
+      scene.step(0, 1);
+      scene.write(9);
+      scene.step(0, 1, 0);
+      scene.read('and after a write');
+      t.same(findings.failures, [], family.name);
+      disposeLayer(layer);
+    }
+    disposeAll(...batches);
+  });
+});
+
+t.test('a layer that is switched off meanwhile', async (t) => {
+  using on = await bench(square, 'float64');
+  const batches = sizes.map((tokens) => batchOf(on, tokens));
+  for (const family of kinds) {
+    const findings = new Findings();
+    const layer = await makeLayer(family, on, 'merged');
+    move(layer);
+    const scene = new Scene(findings, family, on, layer, batches, family.name);
+    const open = scene.forward(3);
+    scene.step(0, 1);
+    layer.enabled = false;
+    once(layer, item(batches, 2));
+    open();
+    scene.read('while it is off');
+    layer.enabled = true;
+    scene.step(4);
+    scene.read('on again');
+    t.same(findings.failures, [], family.name);
+    disposeLayer(layer);
+  }
+  disposeAll(...batches);
+});
+
+// ── parameters that are written ──────────────────────────────────────────────────────────────────────────
+
+story('parameters are written between passes', (scene) => {
+  scene.step(0);
+  scene.write(11);
+  scene.step(1);
+  scene.write(12);
+  scene.step(2, 3);
+  scene.read('after two writes');
+  scene.write(13);
+  scene.read('a write changes no gradient');
+  scene.step(4);
+  scene.write(14);
+  scene.read('nor does one that comes between backward and reading');
+});
+
+story('a pass belongs to the values of its forward', (scene) => {
+  const first = scene.forward(0);
+  const second = scene.forward(3);
+  scene.write(21);
+  const third = scene.forward(1);
+  first();
+  third();
+  scene.write(22);
+  second();
+  scene.step(2);
+  scene.read('interleaved');
+  const [early, late] = [scene.forward(4), scene.forward(2)];
+  scene.write(23);
+  late();
+  scene.read('half-way');
+  early();
+  scene.write(24);
+  scene.read('and to the end');
+});
+
+story('values come back', (scene) => {
+  const before = scene.parameters.map(({ value }) => snapshot(value));
+  scene.step(0);
+  scene.write(31);
+  scene.step(1);
+  scene.parameters.forEach(({ value }, i) => {
+    write(value, item(before, i));
+  });
+  scene.step(2);
+  scene.read('there and back');
+});
+
+story('one number of one parameter is written', (scene) => {
+  for (const entry of scene.parameters) {
+    const last = entry.value.size - 1;
+    scene.step(0);
+    rewrite(entry.value, (before, i) => (i === last ? before + 0.7 : before));
+    scene.step(1);
+    rewrite(entry.value, (before, i) => (i === 0 ? -before : before));
+    scene.step(2);
+    scene.read(entry.name);
+    scene.clear();
+  }
+});
+
+// ── freezing ─────────────────────────────────────────────────────────────────────────────────────────────
+
+function freeze(entries: readonly Parameter[], trainable: boolean): void {
+  for (const entry of entries) entry.trainable = trainable;
+}
+
+story('parameters are frozen and freed between passes', (scene) => {
+  for (const one of scene.parameters) {
+    scene.step(0, 1);
+    one.trainable = false;
+    scene.step(2);
+    one.trainable = true;
+    scene.step(3);
+    scene.read(`${one.name} frozen for one pass`);
+    scene.clear();
+    freeze(scene.parameters, false);
+    scene.step(0);
+    scene.read('nobody has a gradient');
+    one.trainable = true;
+    scene.step(1);
+    scene.read(`${one.name} alone`);
+    scene.step(2);
+    freeze(scene.parameters, true);
+    scene.step(4);
+    scene.read(`${one.name} alone for two passes`);
+    scene.clear();
+  }
+});
+
+story('frozen between forward and backward', (scene) => {
+  for (const one of scene.parameters) {
+    const [first, second, third] = [scene.forward(0), scene.forward(1), scene.forward(2)];
+    first();
+    one.trainable = false;
+    second();
+    one.trainable = true;
+    third();
+    scene.read(`${one.name} frozen for the second of three`);
+    freeze(scene.parameters, false);
+    const none = scene.forward(3);
+    one.trainable = true;
+    none();
+    scene.read(`${one.name} freed only after forward`);
+    freeze(scene.parameters, true);
+    const all = scene.forward(4);
+    freeze(scene.parameters, false);
+    all();
+    scene.read('all frozen after forward');
+    freeze(scene.parameters, true);
+    scene.clear();
+  }
+});
+
+story('frozen between backward and reading', (scene) => {
+  for (const one of scene.parameters) {
+    scene.step(0, 3);
+    one.trainable = false;
+    scene.read(`${one.name} was trainable at backward`);
+    one.trainable = true;
+    scene.clear();
+    one.trainable = false;
+    scene.step(1, 2);
+    one.trainable = true;
+    scene.read(`${one.name} was not`);
+    scene.clear();
+  }
+});
+
+// ── gradients that are cleared or assigned ───────────────────────────────────────────────────────────────
+
+story('what came before is dropped, what comes after counts', (scene, t) => {
+  const drops: Record<string, () => void> = {
+    zeroGrad: () => new Sgd(scene.parameters).zeroGrad(),
+    'grad = null': () => clearGradients(scene.layer),
+    'grad.dispose()': () => disposeAll(...scene.parameters.map(({ grad }) => grad)),
+  };
+  for (const [how, drop] of Object.entries(drops)) {
+    scene.step(0, 1);
+    drop();
+    scene.sums = noSums(scene.layer);
+    if (how !== 'grad.dispose()') scene.read(`${how}: all gone`);
+    scene.step(2);
+    scene.step(3);
+    scene.read(`${how}: only what came after`);
+    const open = scene.forward(4);
+    drop();
+    scene.sums = noSums(scene.layer);
+    open();
+    scene.read(`${how}: while a pass was open`);
+    scene.clear();
+  }
+  t.ok(
+    scene.parameters.every(({ grad }) => grad === null),
+    'and null at last',
+  );
+});
+
+story('one parameter is cleared, the others keep theirs', (scene) => {
+  for (const one of scene.parameters) {
+    scene.step(0, 1);
+    one.grad?.dispose();
+    one.grad = null;
+    scene.sums.set(one, null);
+    scene.read(`without ${one.name}`);
+    scene.step(2);
+    scene.read(`without ${one.name}, and one more`);
+    scene.clear();
+  }
+});
+
+function like(value: Tensor, seed: number): Tensor<Real> {
+  return gaussian(seeded(seed), value.shape, 'float64');
+}
+
+story('a framework assigns gradients of its own', (scene, t) => {
+  const assign = (seed: number): Map<Parameter, Tensor> => {
+    const given = new Map<Parameter, Tensor>();
+    for (const entry of scene.parameters) {
+      const own = like(entry.value, seed);
+      entry.grad?.dispose();
+      entry.grad = own;
+      given.set(entry, own);
+      scene.sums.set(entry, snapshot(own));
+    }
+    return given;
+  };
+  const before = assign(1);
+  scene.read('as assigned');
+  scene.step(0, 1);
+  scene.read('added to');
+  // What is read now is the layer's own; it is replaced while more is pending.
+  scene.step(2);
+  const after = assign(2);
+  for (const entry of scene.parameters) t.equal(entry.grad, after.get(entry), `${entry.name}: the very tensor`);
+  scene.read('what was pending does not come after');
+  scene.step(3);
+  scene.step(4);
+  scene.read('what comes after does');
+  for (const [seed, given] of [before, after].entries()) {
+    for (const [{ name, value }, own] of given) {
+      const original = like(value, seed + 1);
+      t.equal(own.disposed, false, `${name}: a framework's tensor is not disposed`);
+      assertSameBits(t, own, original, `${name}: nor written`);
+      disposeAll(original, own);
+    }
+  }
+});
+
+t.test('assigning alone, without reading before', async (t) => {
+  using on = await bench(square, 'float64');
+  const batches = sizes.map((tokens) => batchOf(on, tokens));
+  for (const family of kinds) {
+    const findings = new Findings();
+    const layer = await makeLayer(family, on, 'merged');
+    move(layer);
+    const scene = new Scene(findings, family, on, layer, batches, family.name);
+    scene.step(0, 1);
+    const given: Tensor[] = [];
+    for (const entry of layer.parameters) {
+      const own = like(entry.value, 3);
+      given.push(own);
+      entry.grad = own;
+      scene.sums.set(entry, snapshot(own));
+    }
+    scene.read('the assigned ones, and nothing pending');
+    scene.step(2);
+    scene.read('and what comes after');
+    scene.step(3);
+    for (const entry of layer.parameters) {
+      entry.grad = null;
+      scene.sums.set(entry, null);
+    }
+    scene.read('null, and nothing pending');
+    scene.step(4);
+    scene.read('and what comes after null');
+    t.same(findings.failures, [], family.name);
+    disposeAll(...given);
+    disposeLayer(layer);
+  }
+  disposeAll(...batches);
+});
+
+t.test('what a framework does with its gradient after backward changes no sum', async (t) => {
+  // Backward has added by then, whenever the sum is read.
+  using on = await bench(square, 'float64');
+  const batches = sizes.map((tokens) => batchOf(on, tokens));
+  const ends: Record<string, (own: Tensor) => void> = {
+    written: (own) => fill(own, 9),
+    disposed: (own) => own.dispose(),
+  };
+  for (const family of kinds) {
+    for (const strategy of family.strategies) {
+      for (const [how, end] of Object.entries(ends)) {
+        const findings = new Findings();
+        const layer = await makeLayer(family, on, strategy);
+        move(layer);
+        const scene = new Scene(findings, family, on, layer, batches, how);
+        const given = layer.parameters.map((entry) => {
+          const own = like(entry.value, 4);
+          entry.grad = own;
+          scene.sums.set(entry, snapshot(own));
+          return own;
+        });
+        scene.step(0, 1);
+        for (const own of given) end(own);
+        scene.read('afterwards');
+        t.same(findings.failures, [], `${family.name}, ${strategy}, ${how}`);
+        disposeAll(...given);
+        disposeLayer(layer);
+      }
+    }
+  }
+  disposeAll(...batches);
+});
+
+t.test('a gradient whose buffer went elsewhere can be replaced', { skip: cpuOnly }, async (t) => {
+  using on = await bench(square, 'float64');
+  const batches = sizes.map((tokens) => batchOf(on, tokens));
+  for (const family of kinds) {
+    for (const strategy of family.strategies) {
+      const label = `${family.name}, ${strategy}`;
+      const findings = new Findings();
+      const layer = await makeLayer(family, on, strategy);
+      move(layer);
+      const scene = new Scene(findings, family, on, layer, batches, label);
+      scene.step(0);
+      const buffers = layer.parameters.map(({ grad }) => grad?.dataSync().buffer as ArrayBuffer);
+      structuredClone(buffers, { transfer: buffers });
+      const pass = layer.forward(item(batches, 1).x);
+      let refused = false;
+      try {
+        disposeAll(pass.backward(item(batches, 1).dy));
+        // Where the sum is taken later, it may be refused later.
+        for (const { grad } of layer.parameters) grad?.dataSync();
+      } catch (error) {
+        refused = error instanceof SigmaError;
+      }
+      findings.ok(refused, 'there is nothing to add to');
+      disposeAll(pass, pass.y);
+      try {
+        for (const entry of layer.parameters) entry.grad = null;
+        scene.sums = noSums(layer);
+        scene.step(2);
+        scene.read('begun anew');
+        clearGradients(layer);
+      } catch (error) {
+        findings.ok(false, String(error));
+      }
+      t.same(findings.failures, [], label);
+      layer.dispose();
+    }
+  }
+  disposeAll(...batches);
+});
+
+// ── what reads gradients ─────────────────────────────────────────────────────────────────────────────────
+
+t.test('an optimiser steps by the sums', async (t) => {
+  using on = await bench(square, 'float64');
+  const batches = sizes.map((tokens) => batchOf(on, tokens));
+  for (const family of kinds) {
+    const findings = new Findings();
+    const layer = await makeLayer(family, on, 'merged');
+    move(layer);
+    const scene = new Scene(findings, family, on, layer, batches, family.name);
+    const optimizer = new Sgd(layer.parameters, { lr: 0.01 });
+    for (let round = 0; round < 3; round++) {
+      const before = layer.parameters.map(({ value }) => snapshot(value));
+      scene.step(0, 1, 2);
+      optimizer.step();
+      layer.parameters.forEach((entry, i) => {
+        const sum = scene.sums.get(entry) ?? [];
+        const after = item(before, i).map((value, j) => value - 0.01 * at(sum, j));
+        assertClose(findings, entry.value, after, tolerances.float64, `round ${round}: ${entry.name}`);
+      });
+      optimizer.zeroGrad();
+      scene.sums = noSums(layer);
+    }
+    t.same(findings.failures, [], family.name);
+    disposeLayer(layer);
+  }
+  disposeAll(...batches);
+});
+
+t.test('clipGradNorm sees the sums', async (t) => {
+  using on = await bench(square, 'float64');
+  const batches = sizes.map((tokens) => batchOf(on, tokens));
+  for (const family of kinds) {
+    const findings = new Findings();
+    const layer = await makeLayer(family, on, 'merged');
+    move(layer);
+    const scene = new Scene(findings, family, on, layer, batches, family.name);
+    scene.step(0, 1, 2);
+    const sums = [...scene.sums.values()].flatMap((sum) => [...(sum ?? [])]);
+    const norm = Math.hypot(...sums);
+    const found = clipGradNorm(layer.parameters, norm / 4);
+    assertClose(findings, [found], [norm], tolerances.float64, 'the norm');
+    for (const [entry, sum] of scene.sums)
+      scene.sums.set(entry, sum?.map((value) => value / (4 + 4e-6 / norm)) ?? null);
+    for (const { name, grad } of layer.parameters) findings.ok(grad !== null, `${name} has one`);
+    scene.read('a quarter');
+    scene.step(3);
+    scene.read('and what comes after is not scaled');
+    t.same(findings.failures, [], family.name);
+    disposeLayer(layer);
+  }
+  disposeAll(...batches);
+});
+
+// ── memory ───────────────────────────────────────────────────────────────────────────────────────────────
+
+t.test('a layer that is disposed with a gradient pending', async (t) => {
+  using on = await bench(square, 'float64');
+  const batch = batchOf(on, 5);
+  for (const family of kinds) {
+    await expectNoLeak(t, `${family.name}: pending`, async () => {
+      const layer = await makeLayer(family, on, 'merged');
+      once(layer, batch);
+      once(layer, batch);
+      const { parameters } = layer;
+      layer.dispose();
+      t.ok(
+        parameters.every(({ grad }) => grad === null),
+        `${family.name}: no gradient afterwards`,
+      );
+    });
+    await expectNoLeak(t, `${family.name}: read, pending again, and a pass open`, async () => {
+      const layer = await makeLayer(family, on, 'merged');
+      once(layer, batch);
+      gradientsOf(layer);
+      once(layer, batch);
+      const open = layer.forward(batch.x);
+      move(layer, 8);
+      const later = layer.forward(batch.x);
+      layer.dispose();
+      disposeAll(open, open.y, later, later.y);
+    });
+  }
+  batch[Symbol.dispose]();
+});
+
+t.test('tidy around everything', async (t) => {
+  await expectNoLeak(t, 'tidied steps', async () => {
+    using on = await bench(square, 'float64');
+    const batches = sizes.map((tokens) => batchOf(on, tokens));
+    for (const family of kinds) {
+      const findings = new Findings();
+      const layer = await makeLayer(family, on, 'merged');
+      move(layer);
+      const scene = new Scene(findings, family, on, layer, batches, family.name);
+      for (const round of [1, 2]) {
+        // The first backward, where the gradient of W' is made, and every later one have a scope each.
+        for (const index of [0, 1, 2]) tidy(() => scene.step(index));
+        tidy(() => tidy(() => scene.step(3)));
+        tidy(() => scene.read(`round ${round}, read in a scope`));
+        tidy(() => scene.step(4));
+        scene.read(`round ${round}, read outside`);
+        const open = tidy(() => {
+          const pass = layer.forward(scene.batch(2).x);
+          scene.write(round);
+          return pass;
+        });
+        disposeAll(open, open.y);
+      }
+      const held = bytes();
+      tidy(() => {
+        for (const batch of batches) {
+          const pass = layer.forward(batch.x);
+          pass.backward(batch.dy);
+        }
+      });
+      gradientsOf(layer);
+      t.equal(bytes(), held, `${family.name}: a further step holds nothing more`);
+      t.same(findings.failures, [], family.name);
+      disposeLayer(layer);
+    }
+    disposeAll(...batches);
+  });
+});
+
+t.test("gathering takes one gradient of W', however many passes", async (t) => {
+  using on = await bench(square, 'float64');
+  const batches = sizes.map((tokens) => batchOf(on, tokens));
+  for (const family of kinds) {
+    const layer = await makeLayer(family, on, 'merged');
+    const start = bytes();
+    once(layer, item(batches, 0));
+    const after = bytes();
+    const bias = layer.parameters.find(({ name }) => name === 'bias') ? 8 * square.out : 0;
+    t.equal(after - start, 2 * 8 * square.out * square.in + bias, `${family.name}: W' and its gradient`);
+    for (let round = 0; round < 3; round++) {
+      for (const batch of batches) once(layer, batch);
+      move(layer, round);
+      for (const batch of batches) once(layer, batch);
+    }
+    const size = layer.parameters.reduce((sum, { value }) => sum + 8 * value.size, 0);
+    t.equal(
+      bytes() - start,
+      2 * 8 * square.out * square.in + size,
+      `${family.name}: and a gradient for each parameter`,
+    );
+    clearGradients(layer);
+    t.equal(bytes() - start, 2 * 8 * square.out * square.in, `${family.name}: which go`);
+    disposeLayer(layer);
+  }
+  disposeAll(...batches);
+});
+
+// ── many steps ───────────────────────────────────────────────────────────────────────────────────────────
+
+/** 20 steps of three passes each, to a target; what the parameters are then. */
+function train(layer: AdaptedLinear, optimizer: Optimizer, batches: readonly Batch[]): Float64Array[] {
+  for (let step = 0; step < 20; step++) {
+    for (const { x, dy } of batches) {
+      tidy(() => {
+        const pass = layer.forward(x);
+        const wanted = dy.dataSync();
+        rewrite(pass.y, (before, i) => before - at(wanted, i));
+        pass.backward(pass.y, { inputGrad: false });
+      });
+    }
+    clipGradNorm(layer.parameters, 10);
+    optimizer.step();
+    optimizer.zeroGrad();
+  }
+  return layer.parameters.map(({ value }) => snapshot(value));
+}
+
+t.test('a training run ends where the factored one does', async (t) => {
+  await expectNoLeak(t, 'runs', async () => {
+    for (const shape of shapes) {
+      using on = await bench(shape, 'float64');
+      const batches = [5, 1, 30].map((tokens) => batchOf(on, tokens));
+      for (const family of kinds) {
+        for (const [name, make] of [
+          ['SGD', (layer: AdaptedLinear) => new Sgd(layer.parameters, { lr: 2e-3, momentum: 0.9 })],
+          ['AdamW', (layer: AdaptedLinear) => new AdamW(layer.parameters, { lr: 0.01, eps: 1e-3 })],
+        ] as const) {
+          const ends = new Map<Strategy, Float64Array[]>();
+          for (const strategy of family.strategies) {
+            const layer = await layerWith(family, on, strategy, { microBatches: 3 });
+            const start = layer.parameters.map(({ value }) => snapshot(value));
+            const end = train(layer, make(layer), batches);
+            const moved = end.every((values, i) => values.some((value, j) => value !== at(item(start, i), j)));
+            t.ok(moved, `${family.name}, ${shape.name}, ${strategy}, ${name}: every parameter moves`);
+            ends.set(strategy, end);
+            disposeLayer(layer);
+          }
+          const merged = ends.get('merged') ?? [];
+          for (const [strategy, end] of ends) {
+            end.forEach((values, i) => {
+              const label = `${family.name}, ${shape.name}, ${name}: merged ends as ${strategy}`;
+              assertClose(t, item(merged, i), values, { atol: 1e-9, rtol: 1e-9 }, label);
+            });
+          }
+        }
+      }
+      disposeAll(...batches);
+    }
+  });
+});
+
+t.test('any order of events', async (t) => {
+  await expectNoLeak(t, 'walks', async () => {
+    using on = await bench({ name: 'small', out: 6, in: 7, tokens: 3 }, 'float64');
+    const batches = [2, 1, 5, 3].map((tokens) => batchOf(on, tokens));
+    for (const family of kinds) {
+      for (let seed = 1; seed <= 6; seed++) {
+        const random = seeded(1000 + seed);
+        const findings = new Findings();
+        const layer = await makeLayer(family, on, seed % 3 === 0 ? 'auto' : 'merged');
+        move(layer);
+        const label = `${family.name}, walk ${seed}`;
+        const scene = new Scene(findings, family, on, layer, batches, label);
+        const open: (() => void)[] = [];
+        const given: { own: Tensor; was: Float64Array }[] = [];
+        const path: string[] = [];
+        const one = (): Parameter => item(layer.parameters, random.integer(layer.parameters.length));
+        const drop = (entry: Parameter): void => {
+          if (!given.some(({ own }) => own === entry.grad)) entry.grad?.dispose();
+        };
+        const events: Record<string, () => void> = {
+          forward: () => {
+            const end = scene.forward(random.integer(4));
+            open.push(() => end({ inputGrad: random.integer(2) === 0 }));
+          },
+          backward: () => open.splice(random.integer(open.length), 1)[0]?.(),
+          step: () => scene.step(random.integer(4)),
+          freeze: () => {
+            const entry = one();
+            entry.trainable = !entry.trainable;
+          },
+          write: () => scene.write(random.integer(100)),
+          read: () => scene.readOne(one(), path.join(' ')),
+          clear: () => {
+            const entry = one();
+            drop(entry);
+            entry.grad = null;
+            scene.sums.set(entry, null);
+          },
+          assign: () => {
+            const entry = one();
+            const own = like(entry.value, random.integer(100));
+            given.push({ own, was: snapshot(own) });
+            drop(entry);
+            entry.grad = own;
+            scene.sums.set(entry, snapshot(own));
+          },
+          scope: () => tidy(() => scene.step(random.integer(4))),
+          apply: () => layer.apply(item(batches, 2).x).dispose(),
+          explain: () => layer.explain(1 + random.integer(50)),
+        };
+        const names = Object.keys(events);
+        for (let turn = 0; turn < 60 && findings.failures.length === 0; turn++) {
+          const name = item(names, random.integer(names.length));
+          path.push(name);
+          events[name]?.();
+        }
+        for (const end of open) end();
+        scene.read(`${path.join(' ')}, at the end`);
+        for (const { own, was } of given) assertSameBits(findings, own, was, 'an assigned gradient is not written');
+        t.same(findings.failures.slice(0, 2), [], label);
+        for (const entry of layer.parameters) {
+          drop(entry);
+          entry.grad = null;
+        }
+        disposeAll(...given.map(({ own }) => own));
+        disposeLayer(layer);
+      }
+    }
+    disposeAll(...batches);
+  });
+});
+
+// ── apply ────────────────────────────────────────────────────────────────────────────────────────────────
+
+t.test("apply uses the W' that stands", async (t) => {
+  for (const shape of shapes) {
+    using on = await bench(shape, 'float64');
+    const batch = batchOf(on, 30);
+    for (const family of kinds) {
+      const layer = await makeLayer(family, on, 'auto');
+      const forced = await makeLayer(family, on, 'merged');
+      for (const round of [0, 1, 2]) {
+        for (const each of [layer, forced]) {
+          const label = `${family.name}, ${shape.name}, ${each === layer ? 'auto' : 'merged'}, write ${round}`;
+          move(each, round);
+          const operator = family.operator(each, dense(on.weight), snapshot(on.bias));
+          const wanted = reference.forward(operator, dense(batch.x)).data;
+          const early = each.apply(batch.x);
+          assertClose(t, early, wanted, tolerances.float64, `${label}: before forward`);
+          const pass = each.forward(batch.x);
+          const held = bytes();
+          const late = each.apply(batch.x);
+          t.equal(bytes() - held, 8 * late.size, `${label}: builds nothing more`);
+          assertClose(t, late, wanted, tolerances.float64, `${label}: after forward`);
+          if (each === forced) assertSameBits(t, late, pass.y, `${label}: through the same W'`);
+          pullBack(pass, batch.dy);
+          const last = each.apply(batch.x);
+          assertClose(t, last, wanted, tolerances.float64, `${label}: after backward`);
+          disposeAll(early, late, last);
+        }
+      }
+      disposeLayer(layer);
+      disposeLayer(forced);
+    }
+    batch[Symbol.dispose]();
+  }
+});
+
+// ── determinism ──────────────────────────────────────────────────────────────────────────────────────────
+
+const threadsBefore = threads();
+t.test('the same bits for any number of threads', async (t) => {
+  const shape: LayerShape = { name: 'large', out: 260, in: 200, tokens: 1 };
+  for (const dtype of dtypes) {
+    setThreads(1);
+    using on = await bench(shape, dtype);
+    const batches = [70, 1, 300].map((tokens) => batchOf(on, tokens));
+    for (const family of named('svft, random with duplicates', 'siva, lowest', 'vectorfit, nonnegative')) {
+      const run = async (count: number): Promise<Float64Array[]> => {
+        setThreads(count);
+        const layer = await makeLayer(family, on, 'merged');
+        move(layer);
+        for (const batch of batches) once(layer, batch);
+        const first = gradientsOf(layer);
+        move(layer, 4);
+        for (const batch of batches) once(layer, batch);
+        const results = [...first, ...gradientsOf(layer)];
+        disposeLayer(layer);
+        return results;
+      };
+      const alone = await run(1);
+      for (const count of [1, 2, 4]) {
+        (await run(count)).forEach((each, i) => {
+          assertSameBits(t, each, item(alone, i), `${family.name}, ${dtype}, ${count} threads: gradient ${i}`);
+        });
+      }
+    }
+    disposeAll(...batches);
+  }
+});
+t.teardown(() => setThreads(threadsBefore));
+
+t.test('null drops what nobody has read', async (t) => {
+  using on = await bench(item(shapes, 0), 'float64');
+  const sums: Float64Array[] = [];
+  for (const strategy of ['merged', 'factored'] as const) {
+    const layer = await layerWith(item(oneOfEach, 0), on, strategy);
+    for (let round = 0; round < 3; round++) {
+      for (const entry of layer.parameters) entry.grad = null;
+      const pass = layer.forward(on.x);
+      disposeAll(pass.backward(on.dy), pass.y);
+    }
+    sums.push(...gradientsOf(layer));
+    disposeLayer(layer);
+  }
+  const half = sums.length / 2;
+  for (let i = 0; i < half; i++)
+    assertClose(t, item(sums, i), item(sums, half + i), tolerances.float64, `parameter ${i}`);
+});
+
+t.test('a gradient that cannot be replaced stays, with what was to be added', { skip: cpuOnly }, async (t) => {
+  using on = await bench(square, 'float64');
+  const layer = await makeLayer(item(named('svft, banded 1'), 0), on, 'merged');
+  move(layer);
+  const [m, gate] = [item(layer.parameters, 0), item(layer.parameters, 1)];
+  using batch = batchOf(on, 3);
+  once(layer, batch);
+  const [single, held] = [snapshot(gate.grad ?? []), m.grad];
+  once(layer, batch);
+  // Now the sum cannot be projected: the memory of m's gradient is gone.
+  const numbers = held?.dataSync() as Float64Array<ArrayBuffer>;
+  structuredClone(numbers, { transfer: [numbers.buffer] });
+  let error: unknown;
+  try {
+    gate.grad = null;
+  } catch (caught) {
+    error = caught;
+  }
+  t.match(error, { name: 'SigmaError', code: 'INVALID_ARGUMENT' }, 'refused');
+  m.grad = null;
+  assertClose(
+    t,
+    gate.grad ?? [],
+    single.map((each) => 2 * each),
+    tolerances.float64,
+    'both backwards count',
+  );
+  held?.dispose();
+  disposeLayer(layer);
+});

@@ -1,0 +1,110 @@
+/** The documentation's code is the code that runs, its tables name every option, and its counts are those of the tests. */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { SigmaError, siva, svft, tensor, vectorFit } from 'sigmatune';
+import t from 'tap';
+
+const root = new URL('../../', import.meta.url);
+const read = (path: string): string => readFileSync(new URL(path, root), 'utf8');
+const run = (...args: string[]): string =>
+  execFileSync(process.execPath, args, { cwd: fileURLToPath(root), encoding: 'utf8' });
+
+const families = { svft, siva, vectorFit };
+type FamilyName = keyof typeof families;
+
+/** What a family says when it is given an option that there is not. */
+async function knownOptions(name: FamilyName): Promise<string[]> {
+  const weight = tensor([[1]]);
+  try {
+    await families[name](weight, { unheardOf: true } as object);
+  } catch (error) {
+    const list = error instanceof SigmaError && /only the options (.*), got/.exec(error.message)?.[1];
+    if (list) return list.split(', ').sort();
+    throw error;
+  } finally {
+    weight.dispose();
+  }
+  throw new Error(`${name} takes any option`);
+}
+
+/** The names in the first column of a page's table of options. */
+function documentedOptions(page: string): string[] {
+  const table = /## Options\n\n((?:\|.*\n)+)/.exec(page)?.[1] ?? '';
+  const names = table.split('\n').flatMap((row) => [...(row.split('|')[1] ?? '').matchAll(/`(\w+)`/g)]);
+  return names.map((match) => match[1] ?? '').sort();
+}
+
+for (const name of ['svft', 'siva', 'vectorFit'] as const) {
+  const file = name.toLowerCase();
+
+  t.test(`the page of ${name}`, async (t) => {
+    const page = read(`docs/${file}.md`);
+    t.same(documentedOptions(page), await knownOptions(name), 'its table has every option, and no other');
+    const example = read(`examples/${file}.js`).replace('// @ts-check\n', '').trim();
+    t.ok(
+      page.includes(`\`\`\`js\n${example}\n\`\`\``),
+      'its example is the file that runs (npm run docs brings it up to date)',
+    );
+    const printed = run(`examples/${file}.js`).trim().split('\n');
+    const shown = /```text\n([\s\S]*?)\n```/.exec(page)?.[1]?.split('\n') ?? [];
+    t.equal(printed.length, shown.length, 'and prints as many lines as the page shows');
+  });
+}
+
+t.test('the counts are those of the file that is tested', async (t) => {
+  const code = `import { countsPage } from './scripts/docs/counts.mjs'; process.stdout.write(await countsPage());`;
+  t.equal(run('--input-type=module', '-e', code), read('docs/parameter-counts.md'), 'docs/parameter-counts.md');
+});
+
+const pages = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'CHANGELOG.md',
+  ...readdirSync(new URL('docs', root)).map((name) => `docs/${name}`),
+].filter((name) => name.endsWith('.md'));
+
+/** The files that a page links to. */
+function linkedFiles(page: string): string[] {
+  const links = [...read(page).matchAll(/\]\((?!https?:)([^)#]*)(#[^)]*)?\)/g)].map(([, target = '']) => target);
+  return links.filter((target) => target !== '').map((target) => join(page, '..', target));
+}
+
+t.test('every link between the pages leads somewhere', async (t) => {
+  for (const page of pages) {
+    for (const target of linkedFiles(page)) t.doesNotThrow(() => read(target), `${page}: ${target}`);
+  }
+});
+
+t.test('every link leads somewhere in the published package, too', async (t) => {
+  const npm = ['pack', '--dry-run', '--json', '--ignore-scripts'];
+  const [packed] = JSON.parse(execFileSync('npm', npm, { cwd: fileURLToPath(root), encoding: 'utf8', stdio: 'pipe' }));
+  const files = packed.files.map(({ path }: { path: string }) => path);
+  for (const page of pages.filter((name) => files.includes(name))) {
+    for (const target of linkedFiles(page)) t.ok(files.includes(target), `${page}: ${target}`);
+  }
+});
+
+t.test('the examples of README run as they stand, whatever kind of module the folder has', async (t) => {
+  const [first = '', ...others] = [...read('README.md').matchAll(/```js\n([\s\S]*?)```/g)].map(([, code = '']) => code);
+  t.equal(others.length, 1, 'one example, and one that goes on with it');
+  const whole = first.replace(/\}\);\s*$/, `${others.join('\n')}});\n`);
+  t.not(whole, first);
+  const folder = mkdtempSync(join(tmpdir(), 'sigmatune-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  mkdirSync(join(folder, 'node_modules'));
+  symlinkSync(fileURLToPath(root), join(folder, 'node_modules', 'sigmatune'));
+  for (const type of ['commonjs', 'module', undefined]) {
+    writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'user', type }));
+    for (const [name, code] of Object.entries({ 'first.js': first, 'whole.js': whole, 'first.mjs': first })) {
+      writeFileSync(join(folder, name), code);
+      t.doesNotThrow(
+        // Without the test runner's loaders, which make modules of everything.
+        () => execFileSync('env', ['-u', 'NODE_OPTIONS', process.execPath, name], { cwd: folder, stdio: 'pipe' }),
+        `${name} in a folder of type ${type}`,
+      );
+    }
+  }
+});

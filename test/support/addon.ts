@@ -1,0 +1,51 @@
+/** The addon behind lib/, for tests that call past it or watch what it calls. */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { SigmaError } from 'sigmatune';
+
+type Addon = Record<string, (this: unknown, ...args: unknown[]) => unknown>;
+
+const override = process.env['SIGMATUNE_ADDON'];
+const load = createRequire(import.meta.url);
+const root = fileURLToPath(new URL('../..', import.meta.url));
+/** What the package's own object inherits from: a module is loaded once. */
+export const addon: Addon = override ? load(override) : load('node-gyp-build')(root);
+
+const own: Addon = Object.create(addon, { SigmaError: { value: SigmaError } });
+
+/** Calls a function of the addon as the package does, on behalf of a function of the same name. */
+export function call(name: string, ...args: unknown[]): unknown {
+  const method = own[name];
+  if (!method) throw new Error(`no ${name}`);
+  return method.call(own, name, ...args);
+}
+
+export interface Calls {
+  begun: number;
+  running: number;
+  /** The largest number that ran at once. */
+  most: number;
+}
+
+/** Counts the native calls of svd while `body` runs; `onBegin` hears of each, the first as 1, before it does anything. */
+export async function watchSvd(body: (calls: Calls) => Promise<void>, onBegin?: (call: number) => void): Promise<void> {
+  const { svd } = addon;
+  if (!svd) throw new Error('no svd');
+  const calls: Calls = { begun: 0, running: 0, most: 0 };
+  addon['svd'] = async function (...args) {
+    calls.begun++;
+    calls.running++;
+    calls.most = Math.max(calls.most, calls.running);
+    onBegin?.(calls.begun);
+    try {
+      return await svd.apply(this, args);
+    } finally {
+      calls.running--;
+    }
+  };
+  try {
+    await body(calls);
+  } finally {
+    addon['svd'] = svd;
+  }
+}

@@ -1,0 +1,433 @@
+/**
+ * The one table of cases: operation × shape × type × pattern × strategy, each with its tolerance and its flops. The
+ * correctness and gradient tests run over it; the cases of the benchmarks, larger ones, are those of bench/cases/, which
+ * test/bench/cases.test.ts runs. Nothing here depends on the test runner.
+ *
+ * A new family is one entry of `families`; a new pattern is one entry of `patterns`; every test then covers it.
+ */
+import {
+  type AdaptedLinear,
+  type Real,
+  type SivaOptions,
+  SparsityPattern,
+  type Svd,
+  type SvftOptions,
+  siva,
+  svft,
+  type Tensor,
+  vectorFit,
+} from 'sigmatune';
+import { type Tolerance, testDevice, values } from './helpers.js';
+import { diagonal, type Matrix, matmul, matrix, type Operator, subtract } from './reference.js';
+
+export const dtypes = ['float32', 'float64'] as const;
+export const strategies = ['auto', 'factored', 'merged', 'lowrank'] as const;
+export type Strategy = (typeof strategies)[number];
+
+/** A device sums in other orders, and with fewer sums side by side, than the CPU's vectors. */
+const order = testDevice === 'cpu' ? 1 : 2;
+
+/** For results of a few hundred summed terms, each relative to the largest entry of the reference. */
+export const tolerances: Readonly<Record<Real, Tolerance>> = {
+  float32: { atol: order * 3e-5, rtol: order * 1e-5 },
+  float64: { atol: order * 1e-12, rtol: order * 1e-11 },
+};
+
+/** The accuracy that svd promises in float32; the same scaled to float64's rounding. */
+export const svdAccuracy: Readonly<Record<Real, { residual: number; orthogonality: number; sigma: number }>> = {
+  float32: { residual: 5e-6, orthogonality: 1e-5, sigma: 2e-6 },
+  float64: { residual: 2e-14, orthogonality: 4e-14, sigma: 2e-14 },
+};
+
+export interface LayerShape {
+  readonly name: string;
+  readonly out: number;
+  readonly in: number;
+  readonly tokens: number;
+}
+
+/**
+ * r = 1, N = 1, tall, wide, square; the last two cross every tile of tokens or of features, with the 2¹⁹ multiply-adds
+ * from which a product is cut into tiles.
+ */
+export const layerShapes: readonly LayerShape[] = [
+  { name: 'square', out: 12, in: 12, tokens: 7 },
+  { name: 'tall', out: 20, in: 6, tokens: 5 },
+  { name: 'wide', out: 5, in: 19, tokens: 8 },
+  { name: 'one token', out: 9, in: 13, tokens: 1 },
+  { name: 'one output', out: 1, in: 11, tokens: 4 },
+  { name: 'one input', out: 11, in: 1, tokens: 4 },
+  { name: 'one by one', out: 1, in: 1, tokens: 3 },
+  { name: 'many tokens', out: 19, in: 31, tokens: 1037 },
+  { name: 'many features', out: 515, in: 70, tokens: 20 },
+];
+
+export interface PatternCase {
+  readonly name: string;
+  make(r: number): SparsityPattern;
+}
+
+/** Duplicates, an empty row and entries out of order, whatever r is. */
+function scattered(r: number): SparsityPattern {
+  const rows = [r - 1, 0, r - 1, Math.floor(r / 3), 0, r - 1];
+  const columns = [0, r - 1, 0, Math.floor(r / 2), r - 1, r - 1];
+  return SparsityPattern.fromCoordinates(rows, columns, r);
+}
+
+export const patterns: readonly PatternCase[] = [
+  { name: 'diagonal', make: (r) => SparsityPattern.diagonal(r) },
+  { name: 'banded 1', make: (r) => SparsityPattern.banded(r, 1) },
+  { name: 'banded 3', make: (r) => SparsityPattern.banded(r, 3) },
+  { name: 'banded, lower 0, upper 2', make: (r) => SparsityPattern.banded(r, { lower: 0, upper: 2 }) },
+  { name: 'banded, lower 3, upper 1', make: (r) => SparsityPattern.banded(r, { lower: 3, upper: 1 }) },
+  { name: 'banded, wider than r', make: (r) => SparsityPattern.banded(r, r + 4) },
+  { name: 'random', make: (r) => SparsityPattern.random(r, { entries: Math.min(2 * r, r * r) }, { seed: 11 }) },
+  {
+    name: 'random with duplicates',
+    make: (r) => SparsityPattern.random(r, { entries: 3 * r }, { seed: 5, replacement: true }),
+  },
+  { name: 'coordinates', make: scattered },
+];
+
+// ── plain operations ─────────────────────────────────────────────────────────────────────────────────────
+
+export interface MatmulCase {
+  readonly op: 'matmul';
+  readonly name: string;
+  /** op(a) is m × k, op(b) is k × n. */
+  readonly m: number;
+  readonly k: number;
+  readonly n: number;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  readonly dtype: Real;
+  readonly tolerance: Tolerance;
+  readonly flops: number;
+}
+
+/** The last two are cut into tiles, by rows and by columns, with a smaller one at the end. */
+const matmulShapes = [
+  [1, 1, 1],
+  [4, 3, 5],
+  [1, 17, 6],
+  [17, 1, 6],
+  [8, 9, 1],
+  [33, 64, 31],
+  [600, 12, 10],
+  [600, 40, 30],
+  [40, 90, 300],
+] as const;
+
+export const matmulCases: readonly MatmulCase[] = matmulShapes.flatMap(([m, k, n]) =>
+  [false, true].flatMap((transposeA) =>
+    [false, true].flatMap((transposeB) =>
+      dtypes.map(
+        (dtype): MatmulCase => ({
+          op: 'matmul',
+          name: `${m}×${k}${transposeA ? 'ᵀ' : ''} · ${k}×${n}${transposeB ? 'ᵀ' : ''} ${dtype}`,
+          m,
+          k,
+          n,
+          transposeA,
+          transposeB,
+          dtype,
+          tolerance: tolerances[dtype],
+          flops: 2 * m * k * n,
+        }),
+      ),
+    ),
+  ),
+);
+
+export interface SparseCase {
+  readonly op: 'spmm' | 'spmmᵀ' | 'sddmm';
+  readonly name: string;
+  readonly r: number;
+  readonly columns: number;
+  readonly pattern: PatternCase;
+  readonly dtype: Real;
+  readonly tolerance: Tolerance;
+  /** For an entry of the pattern. */
+  readonly flops: number;
+}
+
+/** The last two take more than one task: by columns, and by rows of the core. */
+const sparseShapes = [
+  [1, 1],
+  [1, 9],
+  [2, 5],
+  [7, 1],
+  [16, 33],
+  [40, 300],
+  [150, 6],
+] as const;
+
+export const sparseCases: readonly SparseCase[] = (['spmm', 'spmmᵀ', 'sddmm'] as const).flatMap((op) =>
+  sparseShapes.flatMap(([r, columns]) =>
+    patterns.flatMap((pattern) =>
+      dtypes.map(
+        (dtype): SparseCase => ({
+          op,
+          name: `${op}, ${pattern.name}, r ${r}, ${columns} columns, ${dtype}`,
+          r,
+          columns,
+          pattern,
+          dtype,
+          tolerance: tolerances[dtype],
+          flops: 2 * columns,
+        }),
+      ),
+    ),
+  ),
+);
+
+// ── adapters ─────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface LayerOptions {
+  readonly strategy?: Strategy;
+  readonly bias?: Tensor;
+  readonly factors?: Svd;
+  readonly name?: string;
+}
+
+export interface FamilyCase {
+  readonly name: string;
+  readonly family: string;
+  /** The strategies that such a layer can be told to use. */
+  readonly strategies: readonly Strategy[];
+  /** Whether the weights must be square. */
+  readonly square?: boolean;
+  /** y at step 0 is that of the base layer. */
+  readonly startsAtBase: boolean;
+  make(weight: Tensor, options: LayerOptions): Promise<AdaptedLinear>;
+  /** The layer as the reference's operator, from its factors and the present values of its parameters. */
+  operator(layer: AdaptedLinear, weight: Matrix, bias: ArrayLike<number> | undefined): Operator;
+}
+
+export function parameterValue(layer: AdaptedLinear, name: string): ArrayLike<number> | undefined {
+  const found = layer.parameters.find((parameter) => parameter.name === name || parameter.name.endsWith(`.${name}`));
+  return found && values(found.value);
+}
+
+function dense(tensor: Tensor): Matrix {
+  const [rows = 1, columns = 1] = tensor.shape;
+  return matrix(rows, columns, values(tensor));
+}
+
+function svftOperator(
+  layer: AdaptedLinear,
+  weight: Matrix,
+  bias: ArrayLike<number> | undefined,
+  pattern: SparsityPattern,
+  keepsResidual: boolean,
+): Operator {
+  const [u, vt] = [dense(layer.factors.u), dense(layer.factors.vt)];
+  const sigma = values(layer.factors.s);
+  const scaled = matrix(
+    u.rows,
+    u.columns,
+    u.data.map((value, i) => value * (sigma[i % u.columns] ?? 0)),
+  );
+  return {
+    base: keepsResidual ? subtract(weight, matmul(scaled, vt)) : undefined,
+    u,
+    vt,
+    sigma,
+    m: { pattern, values: parameterValue(layer, 'm') ?? [] },
+    gate: parameterValue(layer, 'gate')?.[0],
+    bias,
+  };
+}
+
+function svftCase(
+  name: string,
+  options: (r: number) => SvftOptions,
+  pattern: (rank: number) => SparsityPattern,
+  more: { strategies?: readonly Strategy[]; startsAtBase?: boolean; keepsResidual?: boolean } = {},
+): FamilyCase {
+  return {
+    name: `svft, ${name}`,
+    family: 'svft',
+    strategies: more.strategies ?? strategies,
+    startsAtBase: more.startsAtBase ?? true,
+    make: (weight, layerOptions) =>
+      svft(weight, { ...options(Math.min(weight.shape[0] ?? 1, weight.shape[1] ?? 1)), ...layerOptions }),
+    operator: (layer, weight, bias) =>
+      svftOperator(layer, weight, bias, pattern(layer.rank), more.keepsResidual ?? false),
+  };
+}
+
+/** Half of the directions, at least one. */
+export const truncated = (r: number): number => Math.max(1, Math.floor(r / 2));
+
+function patternCases(): FamilyCase[] {
+  return patterns.map(({ name, make }) => svftCase(name, (r) => ({ pattern: make(r) }), make));
+}
+
+export const families: readonly FamilyCase[] = [
+  ...patternCases(),
+  svftCase(
+    'no gate',
+    () => ({ pattern: 'banded', offDiagonals: 2, gate: false }),
+    (r) => SparsityPattern.banded(r, 2),
+  ),
+  svftCase(
+    'random by name',
+    () => ({ pattern: 'random', offDiagonals: 1, seed: 3 }),
+    (r) => SparsityPattern.random(r, { offDiagonals: 1 }, { seed: 3 }),
+  ),
+  svftCase(
+    'two-sided by name',
+    () => ({ pattern: 'banded', offDiagonals: { lower: 2, upper: 0 } }),
+    (r) => SparsityPattern.banded(r, { lower: 2, upper: 0 }),
+  ),
+  svftCase(
+    'random by name, repeated',
+    () => ({
+      pattern: 'random',
+      offDiagonals: { lower: 1, upper: 2 },
+      replacement: true,
+      includeDiagonal: true,
+      seed: 6,
+    }),
+    (r) =>
+      SparsityPattern.random(
+        r,
+        { offDiagonals: { lower: 1, upper: 2 } },
+        { seed: 6, replacement: true, includeDiagonal: true },
+      ),
+  ),
+  svftCase(
+    'Kaiming',
+    () => ({ pattern: 'banded', offDiagonals: 1, init: 'kaiming', seed: 9 }),
+    (r) => SparsityPattern.banded(r, 1),
+    { startsAtBase: false },
+  ),
+  svftCase(
+    'truncated, residual kept',
+    (r) => ({ pattern: 'banded', offDiagonals: 1, rank: truncated(r) }),
+    (r) => SparsityPattern.banded(r, 1),
+    // Only a full factorisation can stand for W0, so a kept residual leaves the factored form out.
+    { strategies: ['auto', 'merged', 'lowrank'], keepsResidual: true },
+  ),
+  svftCase(
+    'truncated, residual dropped',
+    (r) => ({ pattern: 'banded', offDiagonals: 1, rank: truncated(r), residual: 'drop' }),
+    (r) => SparsityPattern.banded(r, 1),
+    { strategies: ['auto', 'factored', 'merged'], startsAtBase: false },
+  ),
+  svftCase(
+    'truncated, orthonormal fill',
+    (r) => ({ pattern: 'banded', offDiagonals: 1, rank: truncated(r), residual: 'orthonormal', seed: 4 }),
+    (r) => SparsityPattern.banded(r, 1),
+    { strategies: ['auto', 'factored', 'merged'], startsAtBase: false },
+  ),
+  sivaCase('lowest', {}, strategies),
+  sivaCase('top', { select: 'top' }, strategies),
+  sivaCase('random basis', { basis: 'random', seed: 8 }, ['auto', 'merged', 'lowrank']),
+  sivaCase('energy', { init: { energy: 0.5 } }, strategies, false),
+  {
+    name: 'vectorfit',
+    family: 'vectorfit',
+    strategies: ['auto', 'factored', 'merged'],
+    startsAtBase: true,
+    make: (weight, options) => vectorFit(weight, options),
+    operator: (layer, _weight, bias) => ({
+      u: dense(layer.factors.u),
+      vt: dense(layer.factors.vt),
+      sigma: parameterValue(layer, 'sigma') ?? [],
+      bias: parameterValue(layer, 'bias') ?? bias,
+    }),
+  },
+  {
+    name: 'vectorfit, nonnegative',
+    family: 'vectorfit',
+    strategies: ['auto', 'factored', 'merged'],
+    startsAtBase: true,
+    make: (weight, options) => vectorFit(weight, { ...options, nonnegative: true }),
+    operator: (layer, _weight, bias) => {
+      // A direction whose σ is not positive is not there: neither in y and dx nor in σ's gradient.
+      const sigma = parameterValue(layer, 'sigma') ?? [];
+      const present = Array.from(sigma, (value) => (value > 0 ? 1 : 0));
+      return {
+        u: matmul(dense(layer.factors.u), diagonal(present)),
+        vt: dense(layer.factors.vt),
+        sigma: Array.from(sigma, (value) => Math.max(0, value)),
+        bias: parameterValue(layer, 'bias') ?? bias,
+      };
+    },
+  },
+];
+
+function sivaCase(
+  name: string,
+  options: Omit<SivaOptions, 'count' | 'perc'>,
+  allowed: readonly Strategy[],
+  startsAtBase = true,
+): FamilyCase {
+  return {
+    name: `siva, ${name}`,
+    family: 'siva',
+    strategies: allowed,
+    startsAtBase,
+    make: (weight, layerOptions) => {
+      const count = truncated(Math.min(weight.shape[0] ?? 1, weight.shape[1] ?? 1));
+      return siva(weight, { count, ...options, ...layerOptions });
+    },
+    operator: (layer, weight, bias) => {
+      const s = parameterValue(layer, 's') ?? [];
+      const { u, vt } = layer.factors;
+      return { base: weight, u: dense(u), vt: dense(vt), sigma: Float64Array.from(s), bias };
+    },
+  };
+}
+
+/** The case of this name. */
+export function familyCase(name: string): FamilyCase {
+  const found = families.find((family) => family.name === name);
+  if (!found) throw new Error(`no family case ${name}`);
+  return found;
+}
+
+/** One case of each family, for what does not depend on the pattern. */
+const usual = ['svft, banded 1', 'siva, lowest', 'vectorfit'].map(familyCase);
+export const oneOfEach: readonly FamilyCase[] = [
+  ...usual,
+  // A family that has no usual case yet stands for itself with its first.
+  ...families.filter(({ family }, i) => {
+    const first = families.findIndex((other) => other.family === family) === i;
+    return first && usual.every((other) => other.family !== family);
+  }),
+];
+
+export interface AdapterCase {
+  readonly op: 'adapter';
+  readonly name: string;
+  readonly family: FamilyCase;
+  readonly shape: LayerShape;
+  readonly dtype: Real;
+  readonly strategy: Strategy;
+  readonly tolerance: Tolerance;
+  /** The floor of forward + backward: two GEMMs of N × out × in. */
+  readonly flops: number;
+}
+
+/** Every family under every strategy that it offers, over all shapes for float64 and a few for float32. */
+export const adapterCases: readonly AdapterCase[] = families.flatMap((family) =>
+  layerShapes.flatMap((shape) =>
+    dtypes.flatMap((dtype) =>
+      family.strategies.map(
+        (strategy): AdapterCase => ({
+          op: 'adapter',
+          name: `${family.name}, ${shape.name} ${shape.out}×${shape.in}, N ${shape.tokens}, ${dtype}, ${strategy}`,
+          family,
+          shape,
+          dtype,
+          strategy,
+          tolerance: tolerances[dtype],
+          flops: 4 * shape.tokens * shape.out * shape.in,
+        }),
+      ),
+    ),
+  ),
+);
