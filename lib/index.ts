@@ -1,10 +1,11 @@
 /** sigmatune's public surface, and nothing else. */
-export { type CountedMethod, type CountedModule, parameterCount } from './adapters/count.js';
-export * from './adapters/registry.js';
-export type { Telemetry } from './adapters/telemetry.js';
-export type { AdaptedLinear, AdapterOptions, Pass } from './adapters/types.js';
-export { cudaStatus, type Device, type DeviceStatus, setThreads, systemInfo, threads, timed } from './device.js';
-export { type ErrorCode, SigmaError } from './errors.js';
+export { type CountedMethod, type CountedModule, parameterCount } from './families/count.js';
+export * from './families/registry.js';
+export type { Telemetry } from './layers/telemetry.js';
+export type { AdaptedLinear, AdapterOptions } from './layers/types.js';
+export type { Pass } from './operator/pass.js';
+export { cudaStatus, type Device, type DeviceStatus, setThreads, systemInfo, threads, timed } from './runtime/device.js';
+export { type ErrorCode, SigmaError } from './runtime/errors.js';
 export { effectiveRank, effectiveRankGradient } from './linalg/effective-rank.js';
 export { type MatmulOptions, matmul } from './linalg/matmul.js';
 export { type Svd, type SvdOptions, svd } from './linalg/svd.js';
@@ -15,7 +16,7 @@ export type { ParameterGroup } from './optim/groups.js';
 export type { Optimizer } from './optim/optimizer.js';
 export { cosineSchedule, linearSchedule, type ScheduleOptions } from './optim/schedule.js';
 export { Sgd, type SgdOptions } from './optim/sgd.js';
-export type { Parameter } from './parameter.js';
+export type { Parameter } from './tensor/parameter.js';
 export type { Band } from './sparse/banded.js';
 export { type PatternSize, SparsityPattern } from './sparse/pattern.js';
 export { sddmm, spmm } from './sparse/products.js';

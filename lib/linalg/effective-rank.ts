@@ -1,4 +1,4 @@
-import { reject } from '../check.js';
+import { reject } from '../runtime/check.js';
 import { readNumbers } from '../tensor/dtype.js';
 import { largestMagnitude } from '../tensor/norm.js';
 import { checkReal, numbersOf } from '../tensor/operand.js';

@@ -1,6 +1,6 @@
-import { checkBoolean, checkOptions, checkSignal, describe, fail } from '../check.js';
-import { renamed } from '../errors.js';
-import { native } from '../native.js';
+import { checkBoolean, checkOptions, checkSignal, describe, fail } from '../runtime/check.js';
+import { renamed } from '../runtime/errors.js';
+import { native } from '../runtime/native.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, memoryOf, output, outputInto } from '../tensor/operand.js';
 import type { MatrixShape, Shape, Tensor } from '../tensor/tensor.js';

@@ -9,10 +9,10 @@ import {
   isArray,
   readList,
   reject,
-} from '../check.js';
-import { threads } from '../device.js';
-import { SigmaError } from '../errors.js';
-import { native, type Operand, type RealArray, type SvdProblem } from '../native.js';
+} from '../runtime/check.js';
+import { threads } from '../runtime/device.js';
+import { SigmaError } from '../runtime/errors.js';
+import { native, type Operand, type RealArray, type SvdProblem } from '../runtime/native.js';
 import { allocateAny, type Real, vectorType } from '../tensor/dtype.js';
 import { anything, checkReal, memoryOf, type Output, output, type Place, widened } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';

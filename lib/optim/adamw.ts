@@ -1,6 +1,6 @@
-import { checkNumber, checkOptions, readList, reject } from '../check.js';
-import { native, type Operand } from '../native.js';
-import type { Parameter } from '../parameter.js';
+import { checkNumber, checkOptions, readList, reject } from '../runtime/check.js';
+import { native, type Operand } from '../runtime/native.js';
+import type { Parameter } from '../tensor/parameter.js';
 import { copyOfNumbers, dtypeOf } from '../tensor/dtype.js';
 import { checkFactor, type ParameterGroup, type Ready } from './groups.js';
 import { BaseOptimizer, type Memory, type Rule } from './optimizer.js';

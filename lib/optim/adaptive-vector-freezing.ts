@@ -9,11 +9,11 @@ import {
   isRecord,
   readList,
   reject,
-} from '../check.js';
-import { SigmaError } from '../errors.js';
-import type { RealArray } from '../native.js';
-import type { Parameter } from '../parameter.js';
-import { publish, uncloneable } from '../public-class.js';
+} from '../runtime/check.js';
+import { SigmaError } from '../runtime/errors.js';
+import type { RealArray } from '../runtime/native.js';
+import type { Parameter } from '../tensor/parameter.js';
+import { publish, uncloneable } from '../runtime/public-class.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, numbersOf } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';

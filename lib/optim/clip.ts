@@ -1,7 +1,7 @@
-import { reject } from '../check.js';
-import { SigmaError } from '../errors.js';
-import { native } from '../native.js';
-import type { Parameter } from '../parameter.js';
+import { reject } from '../runtime/check.js';
+import { SigmaError } from '../runtime/errors.js';
+import { native } from '../runtime/native.js';
+import type { Parameter } from '../tensor/parameter.js';
 import { normOf } from '../tensor/norm.js';
 import { memoryOf, numbersOf } from '../tensor/operand.js';
 import { isHost } from '../tensor/storage.js';

@@ -1,7 +1,7 @@
-import { checkBoolean, checkNumber, checkOptions, isArray, isRecord, readList, reject } from '../check.js';
-import { SigmaError } from '../errors.js';
-import type { Operand } from '../native.js';
-import type { Parameter } from '../parameter.js';
+import { checkBoolean, checkNumber, checkOptions, isArray, isRecord, readList, reject } from '../runtime/check.js';
+import { SigmaError } from '../runtime/errors.js';
+import type { Operand } from '../runtime/native.js';
+import type { Parameter } from '../tensor/parameter.js';
 import type { Real } from '../tensor/dtype.js';
 import { anything, checkReal, memoryOf, overlap } from '../tensor/operand.js';
 import { isHost } from '../tensor/storage.js';

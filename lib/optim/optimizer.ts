@@ -1,7 +1,7 @@
-import { checkNumber, describe, fail, isRecord, reject } from '../check.js';
-import type { Operand } from '../native.js';
-import type { Parameter } from '../parameter.js';
-import { publish, uncloneable } from '../public-class.js';
+import { checkNumber, describe, fail, isRecord, reject } from '../runtime/check.js';
+import type { Operand } from '../runtime/native.js';
+import type { Parameter } from '../tensor/parameter.js';
+import { publish, uncloneable } from '../runtime/public-class.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, zeroOutput } from '../tensor/operand.js';
 import { downloaded, isHost, uploaded } from '../tensor/storage.js';

@@ -1,4 +1,4 @@
-import { checkInteger, checkNumber, checkOptions, fail } from '../check.js';
+import { checkInteger, checkNumber, checkOptions, fail } from '../runtime/check.js';
 
 export interface ScheduleOptions {
   /** Steps from 0 up to the full rate. */

@@ -1,6 +1,6 @@
-import { checkOptions, reject } from '../check.js';
-import { native, type Operand } from '../native.js';
-import type { Parameter } from '../parameter.js';
+import { checkOptions, reject } from '../runtime/check.js';
+import { native, type Operand } from '../runtime/native.js';
+import type { Parameter } from '../tensor/parameter.js';
 import { checkFactor, type ParameterGroup, type Ready } from './groups.js';
 import { BaseOptimizer, type Memory, type Rule } from './optimizer.js';
 

@@ -1,5 +1,5 @@
-import { checkInteger, checkNumber, describe, fail, isRecord, readList, reject } from '../check.js';
-import type { RealArray } from '../native.js';
+import { checkInteger, checkNumber, describe, fail, isRecord, readList, reject } from '../runtime/check.js';
+import type { RealArray } from '../runtime/native.js';
 import { copyOfNumbers, type Real } from '../tensor/dtype.js';
 import { checkFactor, type Slot } from './groups.js';
 

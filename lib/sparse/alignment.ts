@@ -1,7 +1,7 @@
 import { endianness } from 'node:os';
-import { checkBoolean, checkOptions, describe, fail } from '../check.js';
-import { native, type RealArray } from '../native.js';
-import type { Work } from '../slices.js';
+import { checkBoolean, checkOptions, describe, fail } from '../runtime/check.js';
+import { native, type RealArray } from '../runtime/native.js';
+import type { Work } from '../runtime/slices.js';
 import { anything, checkReal, memoryOf, numbersOf, output } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 

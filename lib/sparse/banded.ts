@@ -1,4 +1,4 @@
-import { checkInteger, checkOptions, isRecord } from '../check.js';
+import { checkInteger, checkOptions, isRecord } from '../runtime/check.js';
 import { allocate } from '../tensor/dtype.js';
 import type { Cells } from './coordinates.js';
 

@@ -1,5 +1,5 @@
-import { checkInteger } from '../check.js';
-import type { Work } from '../slices.js';
+import { checkInteger } from '../runtime/check.js';
+import type { Work } from '../runtime/slices.js';
 import { allocate, readNumbers } from '../tensor/dtype.js';
 
 /** A CSR structure, and where each given coordinate went. */

@@ -1,7 +1,7 @@
-import { checkInteger, checkOptions, describe, fail, isRecord, reject } from '../check.js';
-import { native, type PatternHandle, type RealArray } from '../native.js';
-import { publish, uncloneable } from '../public-class.js';
-import { atOnce, type Work } from '../slices.js';
+import { checkInteger, checkOptions, describe, fail, isRecord, reject } from '../runtime/check.js';
+import { native, type PatternHandle, type RealArray } from '../runtime/native.js';
+import { publish, uncloneable } from '../runtime/public-class.js';
+import { atOnce, type Work } from '../runtime/slices.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { alignments, largest } from './alignment.js';
 import { type Band, bandedCells, bandedEntries, readBand } from './banded.js';

@@ -1,5 +1,5 @@
-import { checkBoolean, checkOptions, rejectInstance } from '../check.js';
-import { native } from '../native.js';
+import { checkBoolean, checkOptions, rejectInstance } from '../runtime/check.js';
+import { native } from '../runtime/native.js';
 import { type DType, vectorType } from '../tensor/dtype.js';
 import { checkReal, memoryOf, outputInto } from '../tensor/operand.js';
 import { type MatrixShape, type Shape, Tensor, type VectorShape } from '../tensor/tensor.js';

@@ -1,6 +1,6 @@
-import { checkBoolean, checkOptions, checkSeed, reject } from '../check.js';
-import { type Random, random } from '../random.js';
-import type { Work } from '../slices.js';
+import { checkBoolean, checkOptions, checkSeed, reject } from '../runtime/check.js';
+import { type Random, random } from '../runtime/random.js';
+import type { Work } from '../runtime/slices.js';
 import { allocate } from '../tensor/dtype.js';
 
 export interface RandomOptions {

@@ -1,4 +1,4 @@
-import { type NumericArray, native } from '../native.js';
+import { type NumericArray, native } from '../runtime/native.js';
 
 /** Bytes of a cache line, which is what the widest vector registers load at once. */
 const line = 64;

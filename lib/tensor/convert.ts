@@ -1,4 +1,4 @@
-import { reject } from '../check.js';
+import { reject } from '../runtime/check.js';
 import { fromBfloat16, toBfloat16 } from './bfloat16.js';
 import { allocate, type DType, type TypedArrayOf } from './dtype.js';
 

@@ -1,6 +1,6 @@
-import { checkChoice, checkOptions, describe, fail, isArray, readLength, reject } from '../check.js';
-import { type Device, resolveDevice } from '../device.js';
-import { native } from '../native.js';
+import { checkChoice, checkOptions, describe, fail, isArray, readLength, reject } from '../runtime/check.js';
+import { type Device, resolveDevice } from '../runtime/device.js';
+import { native } from '../runtime/native.js';
 import { convert } from './convert.js';
 import { allocate, type DType, dtypeOf, dtypes, givenType, type TypedArrayOf } from './dtype.js';
 import { mostDimensions, readShape, type Shape, sizeOf } from './shape.js';

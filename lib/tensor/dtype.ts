@@ -1,6 +1,6 @@
 import { types } from 'node:util';
-import { readLength, reject } from '../check.js';
-import type { NumericArray } from '../native.js';
+import { readLength, reject } from '../runtime/check.js';
+import type { NumericArray } from '../runtime/native.js';
 import { arrayOn, roomFor } from './aligned.js';
 import { allocationFailed } from './memory.js';
 import { anyBuffer, park, zeroBuffer } from './reuse.js';

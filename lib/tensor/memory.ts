@@ -1,4 +1,4 @@
-import { SigmaError } from '../errors.js';
+import { SigmaError } from '../runtime/errors.js';
 
 const bytes: Record<string, number> = { cpu: 0 };
 let tensors = 0;

@@ -1,6 +1,6 @@
-import { describe, fail, reject, rejectInstance } from '../check.js';
-import type { Device } from '../device.js';
-import { native, type Operand, type RealArray } from '../native.js';
+import { describe, fail, reject, rejectInstance } from '../runtime/check.js';
+import type { Device } from '../runtime/device.js';
+import { native, type Operand, type RealArray } from '../runtime/native.js';
 import { convert } from './convert.js';
 import { allocate, allocateAny, type DType, type Real, type TypedArrayOf, vectorType } from './dtype.js';
 import { type Shape, sizeOf } from './shape.js';

@@ -1,4 +1,4 @@
-import type { NumericArray } from '../native.js';
+import type { NumericArray } from '../runtime/native.js';
 import { fromBfloat16 } from './bfloat16.js';
 import type { DType } from './dtype.js';
 

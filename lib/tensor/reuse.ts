@@ -2,7 +2,7 @@
 // 4 KB of it. Only what nobody outside the library has seen comes here (`Storage.reusable`), and the native side holds
 // it weakly: what is not asked for goes where it would have gone without. WeakRef would not do, since V8 keeps its
 // target until the program gives way to the event loop, which a training loop need not do.
-import { native } from '../native.js';
+import { native } from '../runtime/native.js';
 
 /** Takes a buffer that nobody uses any more. */
 export function park(op: string, buffer: ArrayBuffer): void {

@@ -1,6 +1,6 @@
 import { types } from 'node:util';
-import { reject } from '../check.js';
-import { SigmaError } from '../errors.js';
+import { reject } from '../runtime/check.js';
+import { SigmaError } from '../runtime/errors.js';
 
 /** What a scope may dispose: a tensor, or a pass that holds some. */
 export interface Scoped {

@@ -1,4 +1,4 @@
-import { isArray, reject } from '../check.js';
+import { isArray, reject } from '../runtime/check.js';
 
 export type Shape = readonly number[];
 export type VectorShape = readonly [length: number];

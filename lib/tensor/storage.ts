@@ -1,5 +1,5 @@
-import { type Device, deviceIndex } from '../device.js';
-import { type DeviceMemory, type NumericArray, native } from '../native.js';
+import { type Device, deviceIndex } from '../runtime/device.js';
+import { type DeviceMemory, type NumericArray, native } from '../runtime/native.js';
 import { allocate, bytesPerElement, type DType, dtypes, recycle, type TypedArrayOf } from './dtype.js';
 import { countBytes } from './memory.js';
 

@@ -1,8 +1,8 @@
-import { checkChoice, describe, fail, reject } from '../check.js';
-import { type Device, resolveDevice } from '../device.js';
-import { SigmaError } from '../errors.js';
-import { type DeviceMemory, type NumericArray, native } from '../native.js';
-import { publish, uncloneable } from '../public-class.js';
+import { checkChoice, describe, fail, reject } from '../runtime/check.js';
+import { type Device, resolveDevice } from '../runtime/device.js';
+import { SigmaError } from '../runtime/errors.js';
+import { type DeviceMemory, type NumericArray, native } from '../runtime/native.js';
+import { publish, uncloneable } from '../runtime/public-class.js';
 import { convert } from './convert.js';
 import { type DType, dtypeOf, dtypes, givenType, readNumbers, type TypedArrayOf } from './dtype.js';
 import { countTensors } from './memory.js';

@@ -7,19 +7,19 @@ import {
   describe,
   fail,
   reject,
-} from '../check.js';
-import { type Device, resolveDevice } from '../device.js';
-import { renamed, SigmaError } from '../errors.js';
+} from '../runtime/check.js';
+import { type Device, resolveDevice } from '../runtime/device.js';
+import { renamed, SigmaError } from '../runtime/errors.js';
 import { type Svd, thinSvd } from '../linalg/svd.js';
-import { LayerParameter } from '../parameter.js';
+import { LayerParameter } from '../tensor/parameter.js';
 import { type DType, type Real, vectorType } from '../tensor/dtype.js';
 import { anything, checkReal, type Place, placed } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { type MatrixShape, Tensor } from '../tensor/tensor.js';
 import { Adapter, type Blueprint } from './adapter.js';
-import { checkBelongs, checkFactors, readTriples, sliceFactors } from './factors.js';
-import type { Terms } from './operator.js';
-import { type Strategy, type StrategyOption, strategies } from './planner.js';
+import { checkBelongs, checkFactors, readTriples, sliceFactors } from '../operator/factors.js';
+import type { Terms } from '../operator/terms.js';
+import { type Strategy, type StrategyOption, strategies } from '../operator/planner.js';
 import type { AdaptedLinear, AdapterOptions, SavingOptions } from './types.js';
 
 const commonOptions = [

@@ -209,7 +209,7 @@ export type Native = { readonly [name in keyof Addon]: Called<Addon[name]> } & {
 /** The addon, by absolute path: SIGMATUNE_ADDON names another build of it, for sanitizers and comparisons. */
 function load(): Native {
   const require = createRequire(import.meta.url);
-  const root = fileURLToPath(new URL('..', import.meta.url));
+  const root = fileURLToPath(new URL('../..', import.meta.url));
   const override = process.env['SIGMATUNE_ADDON'];
   // A relative path would depend on where this module lies, and a bare name would be looked up in node_modules.
   if (override && !isAbsolute(override)) {

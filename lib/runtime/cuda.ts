@@ -32,7 +32,7 @@ const file = 'libsigmatune_cuda.so';
 function candidates(): string[] {
   const named = process.env['SIGMATUNE_CUDA_LIBRARY'];
   if (named) return [named];
-  const places = [fileURLToPath(new URL(`../build-cuda/${file}`, import.meta.url))];
+  const places = [fileURLToPath(new URL(`../../build-cuda/${file}`, import.meta.url))];
   try {
     const require = createRequire(import.meta.url);
     places.unshift(require.resolve(`@sigmatune/cuda-${process.platform}-${process.arch}/${file}`));
@@ -59,7 +59,7 @@ function relativePath(): string | undefined {
 
 /** What would bring a backend here. The script that builds one is in a clone of the repository, not in the package. */
 function advice(): string {
-  const isClone = existsSync(new URL('../scripts/build-cuda.mjs', import.meta.url));
+  const isClone = existsSync(new URL('../../scripts/build-cuda.mjs', import.meta.url));
   return isClone
     ? 'build it with "npm run build:cuda", or name a library by its absolute path in SIGMATUNE_CUDA_LIBRARY'
     : 'this package ships none; docs/cuda.md says how to build it from the repository of sigmatune. Then name the ' +

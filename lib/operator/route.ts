@@ -1,10 +1,10 @@
-import { native, type Operand } from '../native.js';
-import type { LayerParameter } from '../parameter.js';
+import { native, type Operand } from '../runtime/native.js';
+import type { LayerParameter } from '../tensor/parameter.js';
 import type { Real } from '../tensor/dtype.js';
 import { copyOf, memoryOf, type Output, output } from '../tensor/operand.js';
 import type { Scoped } from '../tensor/scope.js';
 import type { Tensor, VectorShape } from '../tensor/tensor.js';
-import { gradientTargets, Operator, type Term, type Terms, termMemory } from './operator.js';
+import { gradientTargets, Operator, type Term, type Terms, termMemory } from './terms.js';
 import type { PullBack } from './pass.js';
 import type { Keeps } from './planner.js';
 

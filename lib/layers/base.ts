@@ -1,11 +1,11 @@
-import { SigmaError } from '../errors.js';
+import { SigmaError } from '../runtime/errors.js';
 import type { Real } from '../tensor/dtype.js';
 import { copyOf } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { mergeTerms } from './merged.js';
-import type { Terms } from './operator.js';
-import { costOf } from './planner.js';
-import { FactoredRoute, FixedRoute, type Route } from './route.js';
+import { mergeTerms } from '../operator/merged.js';
+import type { Terms } from '../operator/terms.js';
+import { costOf } from '../operator/planner.js';
+import { FactoredRoute, FixedRoute, type Route } from '../operator/route.js';
 
 /** What a layer was before it was adapted. */
 export interface Base {

@@ -1,9 +1,9 @@
-import { describe, fail, isRecord, reject } from '../check.js';
-import type { Device } from '../device.js';
+import { describe, fail, isRecord, reject } from '../runtime/check.js';
+import type { Device } from '../runtime/device.js';
 import { matmul } from '../linalg/matmul.js';
 import type { Svd } from '../linalg/svd.js';
-import { native, type RealArray } from '../native.js';
-import { random } from '../random.js';
+import { native, type RealArray } from '../runtime/native.js';
+import { random } from '../runtime/random.js';
 import { allocate, type DType, type Real, vectorType } from '../tensor/dtype.js';
 import { checkReal, fromNumbers, memoryOf, numbersOf, output, widened } from '../tensor/operand.js';
 import { tidy } from '../tensor/scope.js';

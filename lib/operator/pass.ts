@@ -1,12 +1,29 @@
-import { checkBoolean, checkOptions } from '../check.js';
-import { SigmaError } from '../errors.js';
-import type { Operand } from '../native.js';
-import { publish, uncloneable } from '../public-class.js';
+import { checkBoolean, checkOptions } from '../runtime/check.js';
+import { SigmaError } from '../runtime/errors.js';
+import type { Operand } from '../runtime/native.js';
+import { publish, uncloneable } from '../runtime/public-class.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, output } from '../tensor/operand.js';
 import { keep, type Scoped, track } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { Pass } from './types.js';
+
+/** One forward pass and what its pull-back needs. Dispose it where no backward follows. */
+export interface Pass extends Disposable {
+  /** [N, out]; the caller's. */
+  readonly y: Tensor<Real>;
+  /**
+   * The pull-back of dy [N, out]: returns dx [N, in] and adds to each trainable parameter's grad. It uses the values of
+   * the forward pass, whatever was written since. Once only.
+   *
+   * @throws SigmaError CONSUMED at a second call, DISPOSED after dispose, SHAPE_MISMATCH or DTYPE_MISMATCH
+   */
+  backward(dy: Tensor): Tensor<Real>;
+  /** The same without dx, for a first layer. */
+  backward(dy: Tensor, options: { inputGrad: false }): undefined;
+  backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor<Real> | undefined;
+  /** Drops what the pull-back needs; `y` stays. */
+  dispose(): void;
+}
 
 /**
  * Adds the gradients and writes dx, where it is wanted; reads dy last of all. Throws before it has changed anything, or not

@@ -1,10 +1,10 @@
-import { checkBoolean, reject } from './check.js';
-import type { Operand } from './native.js';
-import { publish, uncloneable } from './public-class.js';
-import type { DType, Real } from './tensor/dtype.js';
-import { checkReal, copyInto, memoryOf, zeroOutput } from './tensor/operand.js';
-import { keep } from './tensor/scope.js';
-import type { Tensor } from './tensor/tensor.js';
+import { checkBoolean, reject } from '../runtime/check.js';
+import type { Operand } from '../runtime/native.js';
+import { publish, uncloneable } from '../runtime/public-class.js';
+import type { DType, Real } from './dtype.js';
+import { checkReal, copyInto, memoryOf, zeroOutput } from './operand.js';
+import { keep } from './scope.js';
+import type { Tensor } from './tensor.js';
 
 /** A trainable tensor: what a layer exposes and an optimiser steps. Any object of this form will do. */
 export interface Parameter<D extends DType = DType> {

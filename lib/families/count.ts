@@ -7,7 +7,7 @@ import {
   readList,
   readRecord,
   reject,
-} from '../check.js';
+} from '../runtime/check.js';
 import { type Band, bandedEntries, readBand } from '../sparse/banded.js';
 
 const op = 'parameterCount';

@@ -1,22 +1,22 @@
-import { checkBoolean, checkInteger, checkOptions, checkSignal } from '../check.js';
-import { SigmaError } from '../errors.js';
+import { checkBoolean, checkInteger, checkOptions, checkSignal } from '../runtime/check.js';
+import { SigmaError } from '../runtime/errors.js';
 import { type Svd, thinSvd } from '../linalg/svd.js';
-import { native } from '../native.js';
-import { LayerParameter } from '../parameter.js';
-import { publish, uncloneable } from '../public-class.js';
+import { native } from '../runtime/native.js';
+import { LayerParameter } from '../tensor/parameter.js';
+import { publish, uncloneable } from '../runtime/public-class.js';
 import { allocate, bytesPerElement, type Real, vectorType } from '../tensor/dtype.js';
 import { checkReal, copyOf, fromNumbers, output } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type Base, BaseLayer } from './base.js';
-import { mergeTerms } from './merged.js';
-import { MergedRoute } from './merged-route.js';
-import { coreParameters, type Term, type Terms, tensorOf } from './operator.js';
-import { AdapterPass } from './pass.js';
-import { type Plan, type PlanInput, plan, reason, type Strategy } from './planner.js';
-import { type Batch, FactoredRoute, type Recorded, type Route } from './route.js';
+import { mergeTerms } from '../operator/merged.js';
+import { MergedRoute } from '../operator/merged-route.js';
+import { coreParameters, type Term, type Terms, tensorOf } from '../operator/terms.js';
+import { AdapterPass, type Pass } from '../operator/pass.js';
+import { type Plan, type PlanInput, plan, reason, type Strategy } from '../operator/planner.js';
+import { type Batch, FactoredRoute, type Recorded, type Route } from '../operator/route.js';
 import { knownSpectrum, type Spectrum, type Telemetry, telemetryOf } from './telemetry.js';
-import type { AdaptedLinear, Pass, SavingOptions } from './types.js';
+import type { AdaptedLinear, SavingOptions } from './types.js';
 
 /** What a family makes of a weight: everything that the layer computes with. */
 export interface Blueprint {

@@ -105,7 +105,7 @@ export function threads(): number {
  * console.log(JSON.stringify(systemInfo(), null, 2));
  */
 export function systemInfo(): Record<string, unknown> {
-  const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
+  const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
   const info = native.nativeInfo('systemInfo');
   return {
     sigmatune: version,

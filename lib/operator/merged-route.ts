@@ -1,11 +1,11 @@
-import { native, type Operand } from '../native.js';
-import type { LayerParameter } from '../parameter.js';
+import { native, type Operand } from '../runtime/native.js';
+import type { LayerParameter } from '../tensor/parameter.js';
 import type { Real } from '../tensor/dtype.js';
 import { memoryOf, output } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { type Built, MergedWeight } from './merged.js';
-import { accumulatorOf, coreParameters, gradientTargets, type Term, type Terms } from './operator.js';
+import { accumulatorOf, coreParameters, gradientTargets, type Term, type Terms } from './terms.js';
 import type { PullBack } from './pass.js';
 import {
   type Batch,

@@ -1,28 +1,11 @@
-import type { Device } from '../device.js';
+import type { Device } from '../runtime/device.js';
 import type { Svd } from '../linalg/svd.js';
-import type { Parameter } from '../parameter.js';
+import type { Parameter } from '../tensor/parameter.js';
 import type { Real } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { StrategyOption } from './planner.js';
+import type { Pass } from '../operator/pass.js';
+import type { StrategyOption } from '../operator/planner.js';
 import type { Telemetry } from './telemetry.js';
-
-/** One forward pass and what its pull-back needs. Dispose it where no backward follows. */
-export interface Pass extends Disposable {
-  /** [N, out]; the caller's. */
-  readonly y: Tensor<Real>;
-  /**
-   * The pull-back of dy [N, out]: returns dx [N, in] and adds to each trainable parameter's grad. It uses the values of
-   * the forward pass, whatever was written since. Once only.
-   *
-   * @throws SigmaError CONSUMED at a second call, DISPOSED after dispose, SHAPE_MISMATCH or DTYPE_MISMATCH
-   */
-  backward(dy: Tensor): Tensor<Real>;
-  /** The same without dx, for a first layer. */
-  backward(dy: Tensor, options: { inputGrad: false }): undefined;
-  backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor<Real> | undefined;
-  /** Drops what the pull-back needs; `y` stays. */
-  dispose(): void;
-}
 
 /** A linear layer y = x · W'ᵀ + b whose weight W' is adapted by a few trainable numbers. */
 export interface AdaptedLinear extends Disposable {

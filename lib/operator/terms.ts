@@ -6,8 +6,8 @@ import {
   type Operand,
   type RealArray,
   type SnapshotArguments,
-} from '../native.js';
-import { type Accumulator, LayerParameter } from '../parameter.js';
+} from '../runtime/native.js';
+import { type Accumulator, LayerParameter } from '../tensor/parameter.js';
 import type { SparsityPattern } from '../sparse/pattern.js';
 import type { Real } from '../tensor/dtype.js';
 import { copyInto, lastingMemoryOf, memoryOf, numbersOf, output } from '../tensor/operand.js';

@@ -9,24 +9,24 @@ import {
   fail,
   isRecord,
   reject,
-} from '../check.js';
+} from '../runtime/check.js';
 import type { Svd } from '../linalg/svd.js';
-import type { RealArray } from '../native.js';
-import { random } from '../random.js';
-import { inSlices, type Work } from '../slices.js';
+import type { RealArray } from '../runtime/native.js';
+import { random } from '../runtime/random.js';
+import { inSlices, type Work } from '../runtime/slices.js';
 import { type Band, readBand } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { allocate, readNumbers } from '../tensor/dtype.js';
 import { fromNumbers } from '../tensor/operand.js';
-import type { Blueprint } from './adapter.js';
-import { chooseFrom, family, mergeOnBase, type Site } from './construct.js';
-import { absent, type Terms } from './operator.js';
+import type { Blueprint } from '../layers/adapter.js';
+import { chooseFrom, family, mergeOnBase, type Site } from '../layers/construct.js';
+import { absent, type Terms } from '../operator/terms.js';
 import { fillNormal } from './orthonormal.js';
-import type { Strategy } from './planner.js';
+import type { Strategy } from '../operator/planner.js';
 import { type PatternName, patternNames, patternOf } from './svft-pattern.js';
 import { completed } from './svft-residual.js';
-import type { Spectrum } from './telemetry.js';
-import type { AdapterOptions } from './types.js';
+import type { Spectrum } from '../layers/telemetry.js';
+import type { AdapterOptions } from '../layers/types.js';
 
 export interface SvftOptions extends AdapterOptions {
   /** 'plain' (default), 'banded', 'random', 'topk', or a structure of your own. */

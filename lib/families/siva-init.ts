@@ -1,5 +1,5 @@
 import { entropyOf, sumsOf } from '../linalg/effective-rank.js';
-import type { RealArray } from '../native.js';
+import type { RealArray } from '../runtime/native.js';
 import { dtypeOf } from '../tensor/dtype.js';
 import { largestMagnitude, normOf } from '../tensor/norm.js';
 

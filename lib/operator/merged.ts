@@ -1,9 +1,9 @@
-import { native } from '../native.js';
+import { native } from '../runtime/native.js';
 import type { Real } from '../tensor/dtype.js';
 import { output } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
 import type { Snapshot, Tensor } from '../tensor/tensor.js';
-import { coreParameters, Operator, type TermSnapshot, type Terms } from './operator.js';
+import { coreParameters, Operator, type TermSnapshot, type Terms } from './terms.js';
 
 /** A new W' (out, in) from these terms. */
 export function mergeTerms(op: string, terms: Terms): Tensor<Real> {
