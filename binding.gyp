@@ -9,7 +9,7 @@
   'targets': [{
     'target_name': 'sigmatune',
     'sources': [
-      '<!@(ls native/addon/*.cc native/recipes/*.cc native/cpu/*.cc)',
+      '<!@(ls native/addon/*.cc native/recipes/*.cc native/cpu/*.cc native/cpu/*/*.cc)',
     ],
     'include_dirs': ['native'],
     'defines': [
@@ -30,7 +30,7 @@
       '-Wall', '-Wextra', '-Wpedantic', '-Wshadow', '-Wconversion', '-Wno-sign-conversion',
     ],
     # nodelete: the pool's threads outlive the last environment that loaded the addon, so its code must stay mapped.
-    # wrap: native/cpu/blas_buffers.cc gives OpenBLAS its memory.
+    # wrap: native/cpu/gemm/blas_buffers.cc gives OpenBLAS its memory.
     'ldflags': [
       '-Wl,-z,now', '-Wl,-z,nodelete', '-Wl,--exclude-libs,ALL', '-Wl,--gc-sections',
       '-Wl,--wrap=blas_memory_alloc', '-Wl,--wrap=blas_memory_free',

@@ -3,12 +3,10 @@ export { type CountedMethod, type CountedModule, parameterCount } from './famili
 export * from './families/registry.js';
 export type { Telemetry } from './layers/telemetry.js';
 export type { AdaptedLinear, AdapterOptions } from './layers/types.js';
-export type { Pass } from './operator/pass.js';
-export { cudaStatus, type Device, type DeviceStatus, setThreads, systemInfo, threads, timed } from './runtime/device.js';
-export { type ErrorCode, SigmaError } from './runtime/errors.js';
 export { effectiveRank, effectiveRankGradient } from './linalg/effective-rank.js';
 export { type MatmulOptions, matmul } from './linalg/matmul.js';
 export { type Svd, type SvdOptions, svd } from './linalg/svd.js';
+export type { Pass } from './operator/pass.js';
 export { AdamW, type AdamWOptions } from './optim/adamw.js';
 export { AdaptiveVectorFreezing, type FreezingOptions } from './optim/adaptive-vector-freezing.js';
 export { clipGradNorm } from './optim/clip.js';
@@ -16,7 +14,16 @@ export type { ParameterGroup } from './optim/groups.js';
 export type { Optimizer } from './optim/optimizer.js';
 export { cosineSchedule, linearSchedule, type ScheduleOptions } from './optim/schedule.js';
 export { Sgd, type SgdOptions } from './optim/sgd.js';
-export type { Parameter } from './tensor/parameter.js';
+export {
+  cudaStatus,
+  type Device,
+  type DeviceStatus,
+  setThreads,
+  systemInfo,
+  threads,
+  timed,
+} from './runtime/device.js';
+export { type ErrorCode, SigmaError } from './runtime/errors.js';
 export type { Band } from './sparse/banded.js';
 export { type PatternSize, SparsityPattern } from './sparse/pattern.js';
 export { sddmm, spmm } from './sparse/products.js';
@@ -24,5 +31,6 @@ export type { RandomOptions } from './sparse/random-cells.js';
 export { type TensorOptions, tensor, zeros } from './tensor/create.js';
 export type { DType, Real, TypedArrayOf } from './tensor/dtype.js';
 export { memory } from './tensor/memory.js';
+export type { Parameter } from './tensor/parameter.js';
 export { tidy } from './tensor/scope.js';
 export { type MatrixShape, type Shape, type StackShape, Tensor, type VectorShape } from './tensor/tensor.js';

@@ -1,5 +1,5 @@
 // Prints how to link OpenBLAS; binding.gyp asks. The best is an archive of a build without threads: it starts none when
-// it is loaded, and takes its memory from native/cpu/blas_buffers.cc. Another archive starts threads. A shared library
+// it is loaded, and takes its memory from native/cpu/gemm/blas_buffers.cc. Another archive starts threads. A shared library
 // also keeps its own allocator, which waits for ever when there is no memory.
 import { spawnSync } from 'node:child_process';
 

@@ -26,10 +26,26 @@ const native = [
   { folder: 'native/contract', sees: [] },
   { folder: 'native/addon', sees: ['native/contract', 'native/recipes', 'Node'] },
   { folder: 'native/recipes', sees: ['native/contract'] },
-  { folder: 'native/cpu', sees: ['native/contract', 'BLAS'] },
-  { folder: 'native/cuda/kernels', sees: ['native/contract'] },
-  { folder: 'native/cuda', sees: ['native/contract', 'CUDA'] },
+  ...backend('cpu', 'BLAS'),
+  ...backend('cuda', 'CUDA'),
 ];
+
+/** A backend's folders by rows: device code, what runs it, the operations by kind, and the table above them. */
+function backend(name, libraries) {
+  const at = (path) => `native/${name}/${path}`;
+  const common = ['native/contract', at('ops.h'), at('runtime')];
+  const kinds = { gemm: [], sparse: [], svd: [at('gemm')], optim: [] };
+  return [
+    ...['runtime', ...Object.keys(kinds)].map((kind) => ({
+      folder: at(`${kind}/kernels`),
+      sees: ['native/contract', at('runtime/kernels'), at(`${kind}/types.h`)],
+    })),
+    { folder: at('ops.h'), sees: common },
+    { folder: at('runtime'), sees: [...common, libraries] },
+    ...Object.entries(kinds).map(([kind, more]) => ({ folder: at(kind), sees: [...common, ...more, libraries] })),
+    { folder: `native/${name}`, sees: ['native/contract', libraries] },
+  ];
+}
 
 /** Headers from elsewhere that only some folders may see. Others, such as the C++ library's, are everyone's. */
 const foreign = {

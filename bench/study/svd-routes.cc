@@ -1,7 +1,7 @@
 // Ways to a thin SVD of a float32 matrix on one thread, in turn: time beside LAPACK's gesdd, and accuracy, for a Gaussian
 // matrix and for one whose singular values fall to 1e-6. From the repository's root:
 //   g++ -std=c++20 -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -Inative bench/study/svd-routes.cc \
-//     native/cpu/*.cc -lopenblas -lpthread -o build/svd-routes && build/svd-routes 768
+//     native/cpu/*.cc native/cpu/*/*.cc -lopenblas -lpthread -o build/svd-routes && build/svd-routes 768
 #include <cblas.h>
 #include <lapack.h>
 
@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "cpu/pool.h"
-#include "cpu/svd_routes.h"
+#include "cpu/runtime/pool.h"
+#include "cpu/svd/routes.h"
 
 namespace {
 

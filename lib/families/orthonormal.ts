@@ -1,13 +1,13 @@
-import { checkSignal } from '../runtime/check.js';
+import type { Site } from '../layers/construct.js';
 import { matmulLater } from '../linalg/matmul.js';
 import { thinSvd } from '../linalg/svd.js';
+import { checkSignal } from '../runtime/check.js';
 import { native, type Operand, type RealArray } from '../runtime/native.js';
 import type { Random } from '../runtime/random.js';
 import { inSlices, type Work } from '../runtime/slices.js';
 import { allocate, type Real, vectorType } from '../tensor/dtype.js';
 import { fromNumbers, memoryOf, numbersOf, output, type Place, placed } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
-import type { Site } from '../layers/construct.js';
 
 /** Fills an array with normal numbers of this deviation, in pieces. */
 export function* fillNormal(into: RealArray, random: Random, deviation: number): Work<void> {

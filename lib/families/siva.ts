@@ -1,18 +1,18 @@
-import { checkChoice, checkInteger, checkNumber, checkOptions, checkSeed, isRecord, reject } from '../runtime/check.js';
+import type { Blueprint } from '../layers/adapter.js';
+import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from '../layers/construct.js';
+import type { AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
-import type { LayerParameter } from '../tensor/parameter.js';
+import { selectTriples } from '../operator/factors.js';
+import { costOf, type Strategy } from '../operator/planner.js';
+import { absent, type Terms } from '../operator/terms.js';
+import { checkChoice, checkInteger, checkNumber, checkOptions, checkSeed, isRecord, reject } from '../runtime/check.js';
 import { type Random, random } from '../runtime/random.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { allocate } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf, zeroOutput } from '../tensor/operand.js';
-import type { Blueprint } from '../layers/adapter.js';
-import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from '../layers/construct.js';
-import { selectTriples } from '../operator/factors.js';
-import { absent, type Terms } from '../operator/terms.js';
+import type { LayerParameter } from '../tensor/parameter.js';
 import { orthonormalRows, transposed } from './orthonormal.js';
-import { costOf, type Strategy } from '../operator/planner.js';
 import { entropyPerturbation } from './siva-init.js';
-import type { AdapterOptions } from '../layers/types.js';
 
 /** k = `count`, or by the variance rule with `perc` (default 0.95); s[0] belongs to the largest of the chosen σ. */
 export interface SivaOptions extends AdapterOptions {

@@ -1,6 +1,7 @@
-import { describe, fail } from '../runtime/check.js';
+import type { Site } from '../layers/construct.js';
 import { matmulLater } from '../linalg/matmul.js';
 import type { Svd } from '../linalg/svd.js';
+import { describe, fail } from '../runtime/check.js';
 import type { RealArray } from '../runtime/native.js';
 import { inSlices } from '../runtime/slices.js';
 import { type Band, bandedEntries } from '../sparse/banded.js';
@@ -8,7 +9,6 @@ import { SparsityPattern } from '../sparse/pattern.js';
 import type { Real } from '../tensor/dtype.js';
 import { numbersOf, widened } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
-import type { Site } from '../layers/construct.js';
 
 export const patternNames = ['plain', 'banded', 'random', 'topk'] as const;
 export type PatternName = (typeof patternNames)[number];

@@ -1,8 +1,8 @@
+import type { Site } from '../layers/construct.js';
 import type { Svd } from '../linalg/svd.js';
 import type { Random } from '../runtime/random.js';
 import { allocate } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf } from '../tensor/operand.js';
-import type { Site } from '../layers/construct.js';
 import { orthonormalRows, stackRows, transposed } from './orthonormal.js';
 
 /**

@@ -1,3 +1,10 @@
+import type { Blueprint } from '../layers/adapter.js';
+import { chooseFrom, family, mergeOnBase, type Site } from '../layers/construct.js';
+import type { Spectrum } from '../layers/telemetry.js';
+import type { AdapterOptions } from '../layers/types.js';
+import type { Svd } from '../linalg/svd.js';
+import type { Strategy } from '../operator/planner.js';
+import { absent, type Terms } from '../operator/terms.js';
 import {
   checkBoolean,
   checkChoice,
@@ -10,7 +17,6 @@ import {
   isRecord,
   reject,
 } from '../runtime/check.js';
-import type { Svd } from '../linalg/svd.js';
 import type { RealArray } from '../runtime/native.js';
 import { random } from '../runtime/random.js';
 import { inSlices, type Work } from '../runtime/slices.js';
@@ -18,15 +24,9 @@ import { type Band, readBand } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { allocate, readNumbers } from '../tensor/dtype.js';
 import { fromNumbers } from '../tensor/operand.js';
-import type { Blueprint } from '../layers/adapter.js';
-import { chooseFrom, family, mergeOnBase, type Site } from '../layers/construct.js';
-import { absent, type Terms } from '../operator/terms.js';
 import { fillNormal } from './orthonormal.js';
-import type { Strategy } from '../operator/planner.js';
 import { type PatternName, patternNames, patternOf } from './svft-pattern.js';
 import { completed } from './svft-residual.js';
-import type { Spectrum } from '../layers/telemetry.js';
-import type { AdapterOptions } from '../layers/types.js';
 
 export interface SvftOptions extends AdapterOptions {
   /** 'plain' (default), 'banded', 'random', 'topk', or a structure of your own. */

@@ -1,10 +1,10 @@
+import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from '../layers/construct.js';
+import type { AdapterOptions } from '../layers/types.js';
+import { absent, type Terms } from '../operator/terms.js';
 import { checkBoolean, checkOptions, reject } from '../runtime/check.js';
 import type { Real } from '../tensor/dtype.js';
 import { copyOf, zeroOutput } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from '../layers/construct.js';
-import { absent, type Terms } from '../operator/terms.js';
-import type { AdapterOptions } from '../layers/types.js';
 
 export interface VectorFitOptions extends AdapterOptions {
   /** What trains: both by default. A layer without a bias trains none, unless `createBias`. */

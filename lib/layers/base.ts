@@ -1,11 +1,11 @@
+import { mergeTerms } from '../operator/merged.js';
+import { costOf } from '../operator/planner.js';
+import { FactoredRoute, FixedRoute, type Route } from '../operator/route.js';
+import type { Terms } from '../operator/terms.js';
 import { SigmaError } from '../runtime/errors.js';
 import type { Real } from '../tensor/dtype.js';
 import { copyOf } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { mergeTerms } from '../operator/merged.js';
-import type { Terms } from '../operator/terms.js';
-import { costOf } from '../operator/planner.js';
-import { FactoredRoute, FixedRoute, type Route } from '../operator/route.js';
 
 /** What a layer was before it was adapted. */
 export interface Base {

@@ -1,3 +1,7 @@
+import { type Svd, thinSvd } from '../linalg/svd.js';
+import { checkBelongs, checkFactors, readTriples, sliceFactors } from '../operator/factors.js';
+import { type Strategy, type StrategyOption, strategies } from '../operator/planner.js';
+import type { Terms } from '../operator/terms.js';
 import {
   checkBoolean,
   checkChoice,
@@ -10,16 +14,12 @@ import {
 } from '../runtime/check.js';
 import { type Device, resolveDevice } from '../runtime/device.js';
 import { renamed, SigmaError } from '../runtime/errors.js';
-import { type Svd, thinSvd } from '../linalg/svd.js';
-import { LayerParameter } from '../tensor/parameter.js';
 import { type DType, type Real, vectorType } from '../tensor/dtype.js';
 import { anything, checkReal, type Place, placed } from '../tensor/operand.js';
+import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { type MatrixShape, Tensor } from '../tensor/tensor.js';
 import { Adapter, type Blueprint } from './adapter.js';
-import { checkBelongs, checkFactors, readTriples, sliceFactors } from '../operator/factors.js';
-import type { Terms } from '../operator/terms.js';
-import { type Strategy, type StrategyOption, strategies } from '../operator/planner.js';
 import type { AdaptedLinear, AdapterOptions, SavingOptions } from './types.js';
 
 const commonOptions = [

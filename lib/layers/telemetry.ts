@@ -1,11 +1,11 @@
-import { describe, fail } from '../runtime/check.js';
 import { effectiveRank, entropyOf, type Sums, sumsOf, xLogX } from '../linalg/effective-rank.js';
+import { diagonalOf, type Terms, termNumbers } from '../operator/terms.js';
+import { describe, fail } from '../runtime/check.js';
 import type { RealArray } from '../runtime/native.js';
 import type { Real } from '../tensor/dtype.js';
 import { largestMagnitude, normOf } from '../tensor/norm.js';
 import { numbersOf } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { diagonalOf, type Terms, termNumbers } from '../operator/terms.js';
 
 /** What training has done to a layer so far. */
 export interface Telemetry {

@@ -1,10 +1,10 @@
-import type { Device } from '../runtime/device.js';
 import type { Svd } from '../linalg/svd.js';
-import type { Parameter } from '../tensor/parameter.js';
-import type { Real } from '../tensor/dtype.js';
-import type { Tensor } from '../tensor/tensor.js';
 import type { Pass } from '../operator/pass.js';
 import type { StrategyOption } from '../operator/planner.js';
+import type { Device } from '../runtime/device.js';
+import type { Real } from '../tensor/dtype.js';
+import type { Parameter } from '../tensor/parameter.js';
+import type { Tensor } from '../tensor/tensor.js';
 import type { Telemetry } from './telemetry.js';
 
 /** A linear layer y = x · W'ᵀ + b whose weight W' is adapted by a few trainable numbers. */

@@ -1,7 +1,7 @@
-import { describe, fail, isRecord, reject } from '../runtime/check.js';
-import type { Device } from '../runtime/device.js';
 import { matmul } from '../linalg/matmul.js';
 import type { Svd } from '../linalg/svd.js';
+import { describe, fail, isRecord, reject } from '../runtime/check.js';
+import type { Device } from '../runtime/device.js';
 import { native, type RealArray } from '../runtime/native.js';
 import { random } from '../runtime/random.js';
 import { allocate, type DType, type Real, vectorType } from '../tensor/dtype.js';

@@ -1,11 +1,10 @@
 import { native, type Operand } from '../runtime/native.js';
-import type { LayerParameter } from '../tensor/parameter.js';
 import type { Real } from '../tensor/dtype.js';
 import { memoryOf, output } from '../tensor/operand.js';
+import type { LayerParameter } from '../tensor/parameter.js';
 import { keep } from '../tensor/scope.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { type Built, MergedWeight } from './merged.js';
-import { accumulatorOf, coreParameters, gradientTargets, type Term, type Terms } from './terms.js';
 import type { PullBack } from './pass.js';
 import {
   type Batch,
@@ -16,6 +15,7 @@ import {
   stillTrainable,
   throughWeight,
 } from './route.js';
+import { accumulatorOf, coreParameters, gradientTargets, type Term, type Terms } from './terms.js';
 
 /** The sum G (out, in) of dYᵀ X over the backwards since the last projection, all of one W'. */
 interface Gathered {

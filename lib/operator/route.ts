@@ -1,12 +1,12 @@
 import { native, type Operand } from '../runtime/native.js';
-import type { LayerParameter } from '../tensor/parameter.js';
 import type { Real } from '../tensor/dtype.js';
 import { copyOf, memoryOf, type Output, output } from '../tensor/operand.js';
+import type { LayerParameter } from '../tensor/parameter.js';
 import type { Scoped } from '../tensor/scope.js';
 import type { Tensor, VectorShape } from '../tensor/tensor.js';
-import { gradientTargets, Operator, type Term, type Terms, termMemory } from './terms.js';
 import type { PullBack } from './pass.js';
 import type { Keeps } from './planner.js';
+import { gradientTargets, Operator, type Term, type Terms, termMemory } from './terms.js';
 
 /** One batch on its way: X (N, in), whose memory is read last of all, and where Y (N, out) goes. */
 export interface Batch {

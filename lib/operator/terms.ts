@@ -7,10 +7,10 @@ import {
   type RealArray,
   type SnapshotArguments,
 } from '../runtime/native.js';
-import { type Accumulator, LayerParameter } from '../tensor/parameter.js';
 import type { SparsityPattern } from '../sparse/pattern.js';
 import type { Real } from '../tensor/dtype.js';
 import { copyInto, lastingMemoryOf, memoryOf, numbersOf, output } from '../tensor/operand.js';
+import { type Accumulator, LayerParameter } from '../tensor/parameter.js';
 import type { Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';

@@ -1,7 +1,7 @@
 import { checkNumber, checkOptions, readList, reject } from '../runtime/check.js';
 import { native, type Operand } from '../runtime/native.js';
-import type { Parameter } from '../tensor/parameter.js';
 import { copyOfNumbers, dtypeOf } from '../tensor/dtype.js';
+import type { Parameter } from '../tensor/parameter.js';
 import { checkFactor, type ParameterGroup, type Ready } from './groups.js';
 import { BaseOptimizer, type Memory, type Rule } from './optimizer.js';
 

@@ -12,10 +12,10 @@ import {
 } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import type { RealArray } from '../runtime/native.js';
-import type { Parameter } from '../tensor/parameter.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, numbersOf } from '../tensor/operand.js';
+import type { Parameter } from '../tensor/parameter.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { readParameters, type Seen } from './groups.js';
 import { savedNumbers } from './state.js';

@@ -1,9 +1,9 @@
 import { reject } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import { native } from '../runtime/native.js';
-import type { Parameter } from '../tensor/parameter.js';
 import { normOf } from '../tensor/norm.js';
 import { memoryOf, numbersOf } from '../tensor/operand.js';
+import type { Parameter } from '../tensor/parameter.js';
 import { isHost } from '../tensor/storage.js';
 import { checkGrad, readParameters, sharedMemory } from './groups.js';
 

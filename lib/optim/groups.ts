@@ -1,9 +1,9 @@
 import { checkBoolean, checkNumber, checkOptions, isArray, isRecord, readList, reject } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import type { Operand } from '../runtime/native.js';
-import type { Parameter } from '../tensor/parameter.js';
 import type { Real } from '../tensor/dtype.js';
 import { anything, checkReal, memoryOf, overlap } from '../tensor/operand.js';
+import type { Parameter } from '../tensor/parameter.js';
 import { isHost } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 

@@ -1,9 +1,9 @@
 import { checkNumber, describe, fail, isRecord, reject } from '../runtime/check.js';
 import type { Operand } from '../runtime/native.js';
-import type { Parameter } from '../tensor/parameter.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, zeroOutput } from '../tensor/operand.js';
+import type { Parameter } from '../tensor/parameter.js';
 import { downloaded, isHost, uploaded } from '../tensor/storage.js';
 import { Tensor } from '../tensor/tensor.js';
 import { checkFactor, holds, type ParameterGroup, type Ready, readGroups, readySlots, type Slot } from './groups.js';

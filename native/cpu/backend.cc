@@ -8,12 +8,12 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "blas_buffers.h"
 #include "contract/failure.h"
-#include "dispatch.h"
-#include "ops.h"
-#include "pool.h"
-#include "simd.h"
+#include "cpu/gemm/blas_buffers.h"
+#include "cpu/ops.h"
+#include "cpu/runtime/dispatch.h"
+#include "cpu/runtime/pool.h"
+#include "cpu/runtime/simd.h"
 
 // Scratch memory that only grows; freed with the environment. And when the timer was started.
 struct sigma_context {

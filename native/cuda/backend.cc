@@ -3,14 +3,14 @@
 
 #include <cstdio>
 
-#include "context_state.h"
 #include "contract/failure.h"
-#include "dispatch.h"
-#include "driver.h"
-#include "libraries.h"
-#include "memory.h"
-#include "ops.h"
-#include "table.h"
+#include "cuda/ops.h"
+#include "cuda/runtime/context_state.h"
+#include "cuda/runtime/dispatch.h"
+#include "cuda/runtime/driver.h"
+#include "cuda/runtime/libraries.h"
+#include "cuda/runtime/memory.h"
+#include "cuda/table.h"
 
 namespace sigma::cuda {
 namespace {

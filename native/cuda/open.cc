@@ -4,9 +4,9 @@
 #include <cstdio>
 
 #include "contract/backend.h"
-#include "driver.h"
-#include "libraries.h"
-#include "table.h"
+#include "cuda/runtime/driver.h"
+#include "cuda/runtime/libraries.h"
+#include "cuda/table.h"
 
 namespace sigma::cuda {
 namespace {

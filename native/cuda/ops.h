@@ -2,8 +2,8 @@
 // shapes stand in contract/backend.h. All but svd queue their work on the context's stream and return.
 #pragma once
 
-#include "context.h"
 #include "contract/backend.h"
+#include "cuda/runtime/context.h"
 
 namespace sigma::cuda {
 

@@ -7,7 +7,7 @@ nvcc=${1:-$(command -v nvcc || ls -d /usr/local/cuda*/bin/nvcc 2>/dev/null | tai
 [ -n "$nvcc" ] || { echo 'nvcc is not there; name it: ./rebuild.sh /path/to/nvcc' >&2; exit 2; }
 mkdir -p build-cuda
 set -x
-"$nvcc" -std=c++20 -O3 -DNDEBUG -arch="${SIGMATUNE_ARCH:-native}" -shared -cudart static -I native -I native/cuda \
+"$nvcc" -std=c++20 -O3 -DNDEBUG -arch="${SIGMATUNE_ARCH:-native}" -shared -cudart static -I native \
   -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=fast,-fno-math-errno,-fno-trapping-math \
-  native/cuda/*.cu native/cuda/*.cc -Xlinker -z,now -Xlinker -z,nodelete -ldl -lpthread -lrt \
+  native/cuda/*/*.cu native/cuda/*.cc native/cuda/*/*.cc -Xlinker -z,now -Xlinker -z,nodelete -ldl -lpthread -lrt \
   -o build-cuda/libsigmatune_cuda.so

@@ -1,12 +1,12 @@
 // A = Q B Pᵀ: B's numbers between the reflectors give A back, and the reflectors keep an orthonormal basis one.
-#include "cpu/bidiagonal.h"
+#include "cpu/svd/bidiagonal.h"
 
 #include <array>
 #include <cstring>
 #include <limits>
 
-#include "cpu/pool.h"
-#include "cpu/reflectors.h"
+#include "cpu/runtime/pool.h"
+#include "cpu/svd/reflectors.h"
 #include "harness.h"
 
 namespace check {

@@ -10,9 +10,9 @@
 #include <string>
 #include <thread>
 
-#include "cpu/blas_buffers.h"
-#include "cpu/pool.h"
-#include "cpu/processors.h"
+#include "cpu/gemm/blas_buffers.h"
+#include "cpu/runtime/pool.h"
+#include "cpu/runtime/processors.h"
 #include "harness.h"
 
 extern "C" {

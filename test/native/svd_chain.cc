@@ -1,7 +1,7 @@
 // The chain of routes behind svd's 'auto': an answer that is none is never returned.
 #include <array>
 
-#include "cpu/svd_solve.h"
+#include "cpu/svd/solve.h"
 #include "harness.h"
 
 namespace check {

@@ -18,24 +18,31 @@ t.test('this repository holds to its layers', async (t) => {
 t.test('what the layers allow passes', async (t) => {
   const folder = t.testdir({
     lib: {
-      'index.ts': "export { svft } from './adapters/svft.js';",
-      adapters: {
+      'index.ts': "export { svft } from './families/svft.js';",
+      families: {
         'svft.ts': "import { part } from './part.js';\nimport { svd } from '../linalg/svd.js';",
         'part.ts': "import type { Tensor } from '../tensor/tensor.js';\nimport { join } from 'node:path';",
       },
-      'device.ts': "// import './adapters/svft.js'\nconst text = \"import './index.js'\";",
+      runtime: { 'device.ts': "// import '../families/svft.js'\nconst text = \"import '../index.js'\";" },
     },
     native: {
       contract: { 'backend.h': '#include <stdint.h>' },
       addon: { 'addon.cc': '#include <napi.h>\n#include "contract/backend.h"\n#include "recipes/adapter.h"' },
       recipes: { 'adapter.h': '#include "contract/backend.h"' },
       cpu: {
-        'svd.cc': '#include <cblas.h>\n#include "contract/backend.h"\n#include "ops.h"\n#include <vector>',
-        'ops.h': '',
+        'backend.cc': '#include "cpu/ops.h"\n#include "cpu/svd/svd.h"',
+        'ops.h': '#include "contract/backend.h"',
+        gemm: { 'blas.h': '' },
+        svd: {
+          'svd.cc': '#include <cblas.h>\n#include "contract/backend.h"\n#include "cpu/gemm/blas.h"\n#include <vector>',
+          'svd.h': '',
+        },
       },
-      cuda: { 'svd.cu': '#include <cuda_runtime.h>\n#include "kernels/svd.cuh"', kernels: { 'svd.cuh': '' } },
+      cuda: {
+        svd: { 'svd.cu': '#include <cuda_runtime.h>\n#include "kernels/svd.cuh"', kernels: { 'svd.cuh': '' } },
+      },
     },
-    test: { 'svd.test.ts': "import { svd } from 'sigmatune';\nimport './helpers.js';" },
+    test: { linalg: { 'svd.test.ts': "import { svd } from 'sigmatune';\nimport '../helpers.js';" } },
   });
   t.same(layers(folder), { status: 0, lines: [] });
 });
@@ -43,12 +50,13 @@ t.test('what the layers allow passes', async (t) => {
 t.test('each forbidden import is told', async (t) => {
   const folder = t.testdir({
     lib: {
-      'errors.ts': "import { native } from './native.js';",
       'new.ts': '',
       tensor: { 'tensor.ts': "import type { svd } from '../linalg/svd.js';" },
-      adapters: { 'svft.ts': "export { AdamW } from '../optim/adamw.js';" },
+      operator: { 'terms.ts': "export { svft } from '../families/svft.js';" },
+      families: { 'svft.ts': '' },
+      optim: { 'adamw.ts': "import { matmul } from '../linalg/matmul.js';" },
       sparse: { 'csr.ts': "const svd = await import('../linalg/svd.js');" },
-      'device.ts': "import { helper } from '../test/helpers.js';",
+      runtime: { 'device.ts': "import { helper } from '../../test/helpers.js';" },
     },
     native: {
       contract: { 'backend.h': '#include <cblas.h>' },
@@ -56,34 +64,38 @@ t.test('each forbidden import is told', async (t) => {
       recipes: { 'adapter.cc': '#include <lapacke.h>' },
       cpu: {
         'ops.h': '',
-        'svd.cc': '#include <napi.h>\n#include "../addon/args.h"',
-        'sparse.cc': '#  include <node_api.h>',
+        runtime: { 'pool.h': '#include "cpu/gemm/blas.h"' },
+        gemm: { 'blas.h': '' },
+        svd: { 'svd.cc': '#include <napi.h>\n#include "addon/args.h"' },
+        sparse: { 'spmm.cc': '#  include <node_api.h>\n#include "cpu/gemm/blas.h"' },
       },
-      cuda: { 'svd.cu': '#include "cpu/ops.h"', kernels: { 'svd.cuh': '#include <cuda_runtime.h>' } },
+      cuda: { svd: { 'svd.cu': '#include "cpu/ops.h"', kernels: { 'svd.cuh': '#include <cuda_runtime.h>' } } },
       other: { 'x.cc': '' },
     },
-    test: { 'svd.test.ts': "import { svd } from '../lib/linalg/svd.js';" },
+    test: { linalg: { 'svd.test.ts': "import { svd } from '../../lib/linalg/svd.js';" } },
     examples: { 'main.js': "import { svd } from '../dist/index.js';" },
   });
   const { status, lines } = layers(folder);
   t.equal(status, 1);
   t.same(lines.sort(), [
     'examples/main.js: import the package by its name, not dist/index.js',
-    'lib/adapters/svft.ts: adapters must not import lib/optim/adamw.ts',
-    'lib/device.ts: device.ts must not import test/helpers.js',
-    'lib/errors.ts: errors.ts must not import lib/native.ts',
     'lib/new.ts: lib/new.ts has no row in scripts/layers.mjs',
+    'lib/operator/terms.ts: operator must not import lib/families/svft.ts',
+    'lib/optim/adamw.ts: optim must not import lib/linalg/matmul.ts',
+    'lib/runtime/device.ts: runtime must not import test/helpers.js',
     'lib/sparse/csr.ts: sparse must not import lib/linalg/svd.ts',
     'lib/tensor/tensor.ts: tensor must not import lib/linalg/svd.ts',
     'native/addon/addon.cc: native/addon must not include native/cpu/ops.h',
     'native/contract/backend.h: native/contract must not include cblas.h',
-    'native/cpu/sparse.cc: native/cpu must not include node_api.h',
-    'native/cpu/svd.cc: native/cpu must not include napi.h',
-    'native/cpu/svd.cc: native/cpu must not include native/addon/args.h',
-    'native/cuda/kernels/svd.cuh: native/cuda/kernels must not include cuda_runtime.h',
-    'native/cuda/svd.cu: native/cuda must not include native/cpu/ops.h',
+    'native/cpu/runtime/pool.h: native/cpu/runtime must not include native/cpu/gemm/blas.h',
+    'native/cpu/sparse/spmm.cc: native/cpu/sparse must not include native/cpu/gemm/blas.h',
+    'native/cpu/sparse/spmm.cc: native/cpu/sparse must not include node_api.h',
+    'native/cpu/svd/svd.cc: native/cpu/svd must not include napi.h',
+    'native/cpu/svd/svd.cc: native/cpu/svd must not include native/addon/args.h',
+    'native/cuda/svd/kernels/svd.cuh: native/cuda/svd/kernels must not include cuda_runtime.h',
+    'native/cuda/svd/svd.cu: native/cuda/svd must not include native/cpu/ops.h',
     'native/other/x.cc: no row of scripts/layers.mjs covers it',
     'native/recipes/adapter.cc: native/recipes must not include lapacke.h',
-    'test/svd.test.ts: import the package by its name, not lib/linalg/svd.ts',
+    'test/linalg/svd.test.ts: import the package by its name, not lib/linalg/svd.ts',
   ]);
 });

@@ -1,12 +1,12 @@
 // Stand-ins for what the launching functions need of the CUDA backend and of the runtime: no stream, memory of the
 // host, as large as asked for to the byte and filled with NaN.
-#include "context.h"
+#include "cuda/runtime/context.h"
 
 #include <cstring>
 #include <memory>
 
+#include "cuda/svd/lane.h"
 #include "harness.h"
-#include "svd_lane.h"
 
 struct sigma_context::State {
   sigma::cuda::Device device;

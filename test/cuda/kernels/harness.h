@@ -12,10 +12,10 @@
 #include <type_traits>
 #include <vector>
 
-#include "context.h"
 #include "contract/engine.h"
-#include "kernels/device.cuh"
-#include "ops.h"
+#include "cuda/ops.h"
+#include "cuda/runtime/context.h"
+#include "cuda/runtime/kernels/device.cuh"
 
 namespace check {
 

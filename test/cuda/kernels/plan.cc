@@ -1,5 +1,5 @@
 // The layouts that plan.h chooses, for the shapes that its rules were made for.
-#include "plan.h"
+#include "cuda/runtime/plan.h"
 
 #include "families.h"
 #include "harness.h"

@@ -1,8 +1,8 @@
 // spmm: out = C dense or Cᵀ dense, for every pattern, layout and form of the core.
+#include "cuda/runtime/plan.h"
 #include "families.h"
 #include "harness.h"
 #include "pattern.h"
-#include "plan.h"
 
 namespace check {
 namespace {

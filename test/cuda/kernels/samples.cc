@@ -1,8 +1,8 @@
 // sddmm: samples[p] = Σ_t a[i_p, t] b[j_p, t]; core_gradient: what becomes of them.
+#include "cuda/runtime/plan.h"
 #include "families.h"
 #include "harness.h"
 #include "pattern.h"
-#include "plan.h"
 
 namespace check {
 namespace {

@@ -1,9 +1,9 @@
 // The shim itself: it must find what it is there to find.
 #include <thread>
 
+#include "cuda/runtime/kernels/device.cuh"
 #include "families.h"
 #include "harness.h"
-#include "kernels/device.cuh"
 #include "simulate.h"
 
 namespace check {

@@ -1,5 +1,5 @@
 // row_dots, column_sums and the bias: sums that are added to what is there.
-#include "bias.h"
+#include "cuda/gemm/bias.h"
 #include "families.h"
 #include "harness.h"
 

@@ -1,5 +1,5 @@
-// CUDA's device vocabulary for a host compiler, as far as our kernels speak it; native/cuda/kernels/device.cuh includes
-// it.
+// CUDA's device vocabulary for a host compiler, as far as our kernels speak it; native/cuda/runtime/kernels/device.cuh
+// includes it.
 #pragma once
 
 #include <cuda_runtime.h>

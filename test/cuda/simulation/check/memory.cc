@@ -88,11 +88,12 @@ void check_sums_without_scratch() {
   const Context context;  // whose scratch memory is still to come
   const Piece numbers(context, std::vector<float>(kLong * kShort, 1.0f));
   const Piece sums(context, std::vector<float>(kShort, 1.0f));
-  const sigma_matrix tall = {numbers.data(), kLong, kShort, kShort}, wide = {numbers.data(), kShort, kLong, kLong};
+  const sigma_matrix tall = dense_matrix(SIGMA_FLOAT32, numbers.data(), kLong, kShort);
+  const sigma_matrix wide = dense_matrix(SIGMA_FLOAT32, numbers.data(), kShort, kLong);
   {
     const Setting limit("SIGMA_SIMULATED_MEMORY", "1");
-    expect_ok(backend->column_sums(context, SIGMA_FLOAT32, &tall, sums.data()), "column_sums without scratch");
-    expect_ok(backend->row_dots(context, SIGMA_FLOAT32, &wide, &wide, nullptr, sums.data()),
+    expect_ok(run(context, backend->column_sums, {SIGMA_REAL32, tall, sums.data()}), "column_sums without scratch");
+    expect_ok(run(context, backend->row_dots, {SIGMA_REAL32, wide, wide, nullptr, sums.data()}),
               "row_dots without scratch");
   }
   expect(sums.values<float>(kShort) == std::vector<float>(kShort, 2 * kLong + 1), "sums without scratch");

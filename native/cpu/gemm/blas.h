@@ -1,0 +1,48 @@
+// BLAS by type: the same name for float and double.
+#pragma once
+
+#include <cblas.h>
+
+#include <limits>
+
+#include "contract/failure.h"
+#include "cpu/gemm/blas_buffers.h"
+
+namespace sigma::cpu {
+
+// BLAS and LAPACK count with 32 bits.
+inline int blas_int(int64_t value) {
+  if (value < 0 || value > std::numeric_limits<int>::max()) {
+    throw Failure(SIGMA_UNSUPPORTED, "a dimension of " + std::to_string(value) + " is beyond BLAS's 32-bit integers");
+  }
+  return static_cast<int>(value);
+}
+
+inline void blas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, const float* a, int lda,
+                      const float* b, int ldb, float beta, float* c, int ldc) {
+  const BlasCall call;
+  cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1.0f, a, lda, b, ldb, beta, c, ldc);
+}
+inline void blas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, const double* a, int lda,
+                      const double* b, int ldb, double beta, double* c, int ldc) {
+  const BlasCall call;
+  cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1.0, a, lda, b, ldb, beta, c, ldc);
+}
+
+// The same for matrices by columns, as LAPACK has them: C (m, n) = α op(A) op(B) + β C, y = α op(A) x + β y.
+#define SIGMA_BLAS(T, letter)                                                                                       \
+  inline void gemm_by_columns(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, T alpha, const T* a,     \
+                              int lda, const T* b, int ldb, T beta, T* c, int ldc) {                                \
+    const BlasCall call;                                                                                            \
+    cblas_##letter##gemm(CblasColMajor, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);                      \
+  }                                                                                                                 \
+  inline void gemv_by_columns(CBLAS_TRANSPOSE ta, int m, int n, T alpha, const T* a, int lda, const T* x, int incx, \
+                              T beta, T* y) {                                                                       \
+    const BlasCall call;                                                                                            \
+    cblas_##letter##gemv(CblasColMajor, ta, m, n, alpha, a, lda, x, incx, beta, y, 1);                              \
+  }
+SIGMA_BLAS(float, s)
+SIGMA_BLAS(double, d)
+#undef SIGMA_BLAS
+
+}  // namespace sigma::cpu

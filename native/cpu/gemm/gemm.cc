@@ -1,0 +1,74 @@
+// C (m, n) = op(A) op(B) [+ C] [+ bias (n) on every row].
+//
+// BLAS runs on one thread; the pool takes tiles of C. Tiles are fixed by the shape alone, never by the number of
+// threads, so that results repeat bit for bit.
+#include <algorithm>
+
+#include "cpu/gemm/blas.h"
+#include "cpu/ops.h"
+#include "cpu/runtime/dispatch.h"
+#include "cpu/runtime/pool.h"
+
+namespace sigma::cpu {
+namespace {
+
+// Below this many multiply-adds waking a thread costs more than it brings.
+constexpr int64_t kParallelFrom = int64_t{1} << 19;
+
+// Rows (or columns) of a tile: near 256, at which BLAS runs at its rate, and an even number of them, so that they share
+// out well. Whole multiples of 16 suit its kernels.
+int64_t tile_of(int64_t length) {
+  const int64_t pairs = std::max<int64_t>(1, (length + 256) / 512);
+  return blocks(blocks(length, 2 * pairs), 16) * 16;
+}
+
+template <class T>
+void multiply(const sigma_gemm& call) {
+  const sigma_matrix &a = call.a, &b = call.b, &c = call.c;
+  const bool transpose_a = call.transpose_a != 0, transpose_b = call.transpose_b != 0,
+             accumulate = call.accumulate != 0;
+  const T* const bias = static_cast<const T*>(call.bias);
+  const int64_t m = c.rows;
+  const int64_t n = c.columns;
+  const int64_t k = transpose_a ? a.rows : a.columns;
+  for (const int64_t size : {m, n, k, a.stride, b.stride, c.stride}) blas_int(size);
+  // The last thing that can fail: C is written as a whole or not at all.
+  reserve_blas_buffer();
+
+  const auto tile = [&](int64_t row, int64_t rows, int64_t column, int64_t columns) {
+    T* const out = static_cast<T*>(c.data) + row * c.stride + column;
+    if (bias != nullptr) {
+      for (int64_t i = 0; i < rows; ++i) {
+        T* const line = out + i * c.stride;
+        for (int64_t j = 0; j < columns; ++j) line[j] = bias[column + j] + (accumulate ? line[j] : T{0});
+      }
+    }
+    const T* const left = static_cast<const T*>(a.data) + (transpose_a ? row : row * a.stride);
+    const T* const right = static_cast<const T*>(b.data) + (transpose_b ? column * b.stride : column);
+    blas_gemm(transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, static_cast<int>(rows),
+              static_cast<int>(columns), static_cast<int>(k), left, static_cast<int>(a.stride), right,
+              static_cast<int>(b.stride), accumulate || bias != nullptr ? T{1} : T{0}, out, static_cast<int>(c.stride));
+  };
+
+  if (m * n * k < kParallelFrom) return tile(0, m, 0, n);
+  const bool by_rows = m >= n;
+  const int64_t length = by_rows ? m : n;
+  const int64_t step = tile_of(length);
+  parallel_for(blocks(length, step), [&](int64_t index) {
+    const int64_t begin = index * step;
+    const int64_t size = std::min(step, length - begin);
+    if (by_rows) {
+      tile(begin, size, 0, n);
+    } else {
+      tile(0, m, begin, size);
+    }
+  });
+}
+
+}  // namespace
+
+void gemm(const sigma_gemm& call) {
+  for_types(call.real, {call.a.dtype, call.b.dtype, call.c.dtype}, [&]<class T>() { multiply<T>(call); });
+}
+
+}  // namespace sigma::cpu

@@ -1,0 +1,112 @@
+#include "cpu/runtime/simd.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+namespace sigma::cpu {
+namespace {
+
+inline __attribute__((always_inline)) float sigma_sqrt(float x) { return __builtin_sqrtf(x); }
+inline __attribute__((always_inline)) double sigma_sqrt(double x) { return __builtin_sqrt(x); }
+
+#define SIGMA_VECTOR_BYTES 16
+namespace baseline32 {
+using T = float;
+#include "cpu/runtime/kernels.inc"
+}  // namespace baseline32
+namespace baseline64 {
+using T = double;
+#include "cpu/runtime/kernels.inc"
+}  // namespace baseline64
+#undef SIGMA_VECTOR_BYTES
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define SIGMA_X86 1
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#define SIGMA_VECTOR_BYTES 32
+namespace avx2_32 {
+using T = float;
+#include "cpu/runtime/kernels.inc"
+}  // namespace avx2_32
+namespace avx2_64 {
+using T = double;
+#include "cpu/runtime/kernels.inc"
+}  // namespace avx2_64
+#undef SIGMA_VECTOR_BYTES
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,fma,prefer-vector-width=512")
+#define SIGMA_VECTOR_BYTES 64
+namespace avx512_32 {
+using T = float;
+#include "cpu/runtime/kernels.inc"
+}  // namespace avx512_32
+namespace avx512_64 {
+using T = double;
+#include "cpu/runtime/kernels.inc"
+}  // namespace avx512_64
+#undef SIGMA_VECTOR_BYTES
+#pragma GCC pop_options
+#endif
+
+enum class Level { baseline, avx2, avx512 };
+
+Level machine_level() {
+#ifdef SIGMA_X86
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512bw")) {
+    return Level::avx512;
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Level::avx2;
+#endif
+  return Level::baseline;
+}
+
+// SIGMATUNE_SIMD can only ask for less than the machine has: it lets one machine test every level.
+Level chosen_level() {
+  const Level best = machine_level();
+  const char* const asked = std::getenv("SIGMATUNE_SIMD");
+  if (asked == nullptr) return best;
+  if (std::strcmp(asked, "baseline") == 0) return Level::baseline;
+  if (std::strcmp(asked, "avx2") == 0 && best == Level::avx512) return Level::avx2;
+  return best;
+}
+
+Level level() {
+  static const Level chosen = chosen_level();
+  return chosen;
+}
+
+}  // namespace
+
+template <>
+const Kernels<float>& kernels<float>() {
+#ifdef SIGMA_X86
+  if (level() == Level::avx512) return avx512_32::table;
+  if (level() == Level::avx2) return avx2_32::table;
+#endif
+  return baseline32::table;
+}
+
+template <>
+const Kernels<double>& kernels<double>() {
+#ifdef SIGMA_X86
+  if (level() == Level::avx512) return avx512_64::table;
+  if (level() == Level::avx2) return avx2_64::table;
+#endif
+  return baseline64::table;
+}
+
+const char* simd_level() {
+  switch (level()) {
+    case Level::avx512: return "avx512";
+    case Level::avx2: return "avx2";
+    default: return "baseline";
+  }
+}
+
+}  // namespace sigma::cpu

@@ -1,0 +1,37 @@
+#include <algorithm>
+
+#include "cpu/ops.h"
+#include "cpu/runtime/dispatch.h"
+#include "cpu/runtime/pool.h"
+#include "cpu/runtime/simd.h"
+
+namespace sigma::cpu {
+namespace {
+
+// sums[j] += Σ_t a[t, j]
+template <class T>
+void add_columns(const sigma_matrix& a, T* sums) {
+  constexpr int64_t kColumns = 512;
+  parallel_for(blocks(a.columns, kColumns), [&](int64_t task) {
+    const int64_t begin = task * kColumns;
+    const int64_t columns = std::min(kColumns, a.columns - begin);
+    constexpr int64_t kRows = 256;
+    T sum[kColumns] = {};
+    for (int64_t first = 0; first < a.rows; first += kRows) {
+      T part[kColumns] = {};
+      for (int64_t t = first; t < std::min(first + kRows, a.rows); ++t) {
+        kernels<T>().add(columns, static_cast<const T*>(a.data) + t * a.stride + begin, part);
+      }
+      kernels<T>().add(columns, part, sum);
+    }
+    kernels<T>().add(columns, sum, sums + begin);
+  });
+}
+
+}  // namespace
+
+void column_sums(const sigma_column_sums& call) {
+  for_types(call.real, {call.a.dtype}, [&]<class T>() { add_columns<T>(call.a, static_cast<T*>(call.sums)); });
+}
+
+}  // namespace sigma::cpu

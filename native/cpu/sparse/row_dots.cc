@@ -1,0 +1,39 @@
+#include <algorithm>
+
+#include "cpu/ops.h"
+#include "cpu/runtime/dispatch.h"
+#include "cpu/runtime/pool.h"
+#include "cpu/runtime/simd.h"
+
+namespace sigma::cpu {
+namespace {
+
+// sums[i] += Σ_t a[i, t] b[i, t], where mask[i] > 0 if there is a mask
+template <class T>
+void add_row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, T* sums) {
+  // Longer sums are made of parts, or rounding would grow with the number of tokens.
+  constexpr int64_t kLongest = 8192;
+  constexpr int64_t kRows = 128;
+  parallel_for(blocks(a.rows, kRows), [&](int64_t task) {
+    for (int64_t i = task * kRows; i < std::min((task + 1) * kRows, a.rows); ++i) {
+      if (mask != nullptr && !(mask[i] > 0)) continue;
+      const T* const left = static_cast<const T*>(a.data) + i * a.stride;
+      const T* const right = static_cast<const T*>(b.data) + i * b.stride;
+      T sum = 0;
+      for (int64_t t = 0; t < a.columns; t += kLongest) {
+        sum += kernels<T>().dot(std::min(kLongest, a.columns - t), left + t, right + t);
+      }
+      sums[i] += sum;
+    }
+  });
+}
+
+}  // namespace
+
+void row_dots(const sigma_row_dots& call) {
+  for_types(call.real, {call.a.dtype, call.b.dtype}, [&]<class T>() {
+    add_row_dots<T>(call.a, call.b, static_cast<const T*>(call.mask), static_cast<T*>(call.sums));
+  });
+}
+
+}  // namespace sigma::cpu

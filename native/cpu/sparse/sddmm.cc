@@ -1,0 +1,108 @@
+// The gradient of M's entries: dots of rows, sampled on the pattern. The order of each sum is fixed by shapes alone.
+#include <algorithm>
+#include <vector>
+
+#include "cpu/ops.h"
+#include "cpu/runtime/dispatch.h"
+#include "cpu/runtime/pool.h"
+#include "cpu/runtime/simd.h"
+#include "cpu/sparse/blocks.h"
+
+namespace sigma::cpu {
+namespace {
+
+// The samples of the rows from i to before `end` (kBandRows at most) of a band, whose tiles of dots cover them.
+template <class T>
+void add_band_samples(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, int64_t i,
+                      int64_t end, T* samples) {
+  const int32_t* const begins = pattern.row_pointers;
+  const int32_t* const columns = pattern.column_indices;
+  // Rows beyond the last are not asked for: any other stands in for them.
+  const auto row = [&](const sigma_matrix& m, int64_t k) {
+    return static_cast<const T*>(m.data) + std::min(k, m.rows - 1) * m.stride;
+  };
+  for (int64_t j = columns[begins[i]]; j <= columns[begins[end] - 1]; j += kBandRows) {
+    const T* const left[kBandRows] = {row(a, i), row(a, i + 1), row(a, i + 2), row(a, i + 3)};
+    const T* const right[kBandRows] = {row(b, j), row(b, j + 1), row(b, j + 2), row(b, j + 3)};
+    T tile[kBandRows][kBandRows];
+    kernels<T>().tile_dots(a.columns, left, right, tile[0]);
+    for (int64_t k = i; k < end; ++k) {
+      // Where column j stands among the row's samples, or would stand.
+      const int64_t at = begins[k] + j - columns[begins[k]];
+      const int64_t until = std::min<int64_t>(begins[k + 1], at + kBandRows);
+      for (int64_t p = std::max<int64_t>(begins[k], at); p < until; ++p) samples[p] += tile[k - i][p - at];
+    }
+  }
+}
+
+template <class T>
+void sddmm_band(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
+  const Tiling tiling = tiling_for<T>(&pattern, pattern.size, a.columns);
+  std::fill(samples, samples + pattern.entries, T{0});
+  parallel_for(tiling.row_blocks, [&](int64_t task) {
+    const int64_t begin = task * tiling.rows;
+    const int64_t end = std::min(begin + tiling.rows, pattern.size);
+    for (int64_t t = 0; t < a.columns; t += tiling.tokens) {
+      const int64_t tokens = std::min(tiling.tokens, a.columns - t);
+      const sigma_matrix left = columns_of<T>(a, t, tokens), right = columns_of<T>(b, t, tokens);
+      for (int64_t i = begin; i < end; i += kBandRows) {
+        add_band_samples(pattern, left, right, i, std::min(i + kBandRows, end), samples);
+      }
+    }
+  });
+}
+
+// Tasks of the same rows go through other tokens, so that each slab is packed for all rows at once: every range of
+// tokens has its own sums, which are added up in order.
+template <class T>
+void sddmm_gather(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
+  const Tiling tiling = tiling_for<T>(&pattern, pattern.size, a.columns);
+  const bool packed = is_packed(&pattern);
+  const int64_t ranges = std::min<int64_t>(tiling.token_blocks, 16);
+  std::vector<T> sums(static_cast<size_t>(ranges * pattern.entries));
+  parallel_for(ranges * tiling.row_blocks, [&](int64_t task) {
+    const int64_t range = task / tiling.row_blocks;
+    const int64_t begin = task % tiling.row_blocks * tiling.rows;
+    const int64_t end = std::min(begin + tiling.rows, pattern.size);
+    T* const sum = sums.data() + range * pattern.entries;
+    const int64_t last = (range + 1) * tiling.token_blocks / ranges;
+    for (int64_t block = range * tiling.token_blocks / ranges; block < last; ++block) {
+      const int64_t t = block * tiling.tokens;
+      const int64_t tokens = std::min(tiling.tokens, a.columns - t);
+      const sigma_matrix right = packed ? packed_columns<T>(b, t, tokens) : columns_of<T>(b, t, tokens);
+      for (int64_t i = begin; i < end; ++i) {
+        const T* const left = static_cast<const T*>(a.data) + i * a.stride + t;
+        if (packed && i + 1 < end) prefetch(left + a.stride, tokens);
+        const int32_t first = pattern.row_pointers[i];
+        kernels<T>().dots(tokens, left, pattern.row_pointers[i + 1] - first, pattern.column_indices + first,
+                          static_cast<const T*>(right.data), right.stride, sum + first);
+      }
+    }
+  });
+  std::fill(samples, samples + pattern.entries, T{0});
+  for (int64_t range = 0; range < ranges; ++range) {
+    kernels<T>().add(pattern.entries, sums.data() + range * pattern.entries, samples);
+  }
+}
+
+// samples[p] = Σ_t a[i_p, t] b[j_p, t]: block after block of tokens, each block's dot in the kernel's fixed order
+template <class T>
+void sample(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
+  if (!is_banded(&pattern)) {
+    sddmm_gather(pattern, a, b, samples);
+  } else if (pattern.entries > pattern.size) {
+    sddmm_band(pattern, a, b, samples);
+  } else {  // a band of one entry a row is the diagonal
+    std::fill(samples, samples + pattern.entries, T{0});
+    row_dots({real_of(a.dtype), a, b, nullptr, samples});
+  }
+}
+
+}  // namespace
+
+void sddmm(const sigma_sddmm& call) {
+  for_types(call.real, {call.a.dtype, call.b.dtype},
+            [&]<class T>() { sample<T>(*call.pattern, call.a, call.b, static_cast<T*>(call.samples)); });
+}
+
+}  // namespace sigma::cpu

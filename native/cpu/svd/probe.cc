@@ -1,0 +1,165 @@
+#include "cpu/svd/probe.h"
+
+#include <cstdint>
+
+#include "contract/svd_limits.h"
+#include "cpu/runtime/simd.h"
+
+namespace sigma::cpu {
+namespace {
+
+// kProbes vectors, one after the other.
+class Vectors {
+ public:
+  explicit Vectors(int length) : length_(length), numbers_(numbers<double>(static_cast<size_t>(length) * kProbes)) {
+    std::fill_n(data(), length_ * kProbes, 0.0);
+  }
+  double* data() const { return numbers_.get(); }
+  int64_t length() const { return length_; }
+  double& at(int vector, int64_t i) const { return numbers_[static_cast<size_t>(vector * length_ + i)]; }
+  // The largest of the vectors' norms; NaN if any is. An error of rank one hides from a vector orthogonal to it.
+  double norm() const {
+    double most = 0;
+    for (int v = 0; v < kProbes; ++v) {
+      double squares = 0;
+      for (int64_t begin = 0; begin < length_; begin += kBlock) {
+        double part = 0;
+        for (int64_t i = begin; i < std::min(length_, begin + kBlock); ++i) part += at(v, i) * at(v, i);
+        squares += part;
+      }
+      most = squares <= most ? most : squares;
+      if (std::isnan(squares)) return squares;
+    }
+    return std::sqrt(most);
+  }
+
+  // Sums over more numbers than this are made of parts, so that none is long.
+  static constexpr int64_t kBlock = 1024;
+
+ private:
+  int64_t length_;
+  Numbers<double> numbers_;
+};
+
+// Signs: no component of an error can hide behind a small number. Up to kProbes components the vectors are those of a
+// Hadamard matrix, from which no error hides; beyond they are random.
+Vectors random_signs(int length) {
+  static_assert(kProbes == 4, "the signs of a Hadamard matrix of this size");
+  Vectors signs(length);
+  uint64_t state = 0x9e3779b97f4a7c15;
+  for (int i = 0; i < length; ++i) {
+    state = state * 6364136223846793005 + 1442695040888963407;
+    for (int v = 0; v < kProbes; ++v) {
+      const bool hadamard = ((v & i & 1) ^ ((v & i) >> 1 & 1)) != 0;
+      const bool negative = length <= kProbes ? hadamard : (state >> (63 - v) & 1) != 0;
+      signs.at(v, i) = negative ? -1.0 : 1.0;
+    }
+  }
+  return signs;
+}
+
+// The products of unit times a row with x: the vectors', and its sum of squares.
+template <class T>
+struct RowDots {
+  RowDots(const T* row, const Vectors& x, double unit = 1) {
+    for (int64_t begin = 0; begin < x.length(); begin += Vectors::kBlock) {
+      const int64_t count = std::min(Vectors::kBlock, x.length() - begin);
+      double part[kProbes + 1];
+      kernels<T>().probe_dots(count, row + begin, unit, x.data() + begin, x.length(), part);
+      for (int v = 0; v <= kProbes; ++v) sums[v] += part[v];
+    }
+  }
+  double sums[kProbes + 1] = {};
+};
+
+// Adds, in blocks of rows, factors times rows to y.
+template <class T>
+class RowSums {
+ public:
+  explicit RowSums(const Vectors& y) : y_(y), block_(static_cast<int>(y.length())) {}
+  void add(const T* row, const double* factors) {
+    kernels<T>().probe_add(y_.length(), row, factors, block_.data(), y_.length());
+    if (++rows_ % kRows == 0) finish();
+  }
+  void finish() {
+    for (int64_t i = 0; i < y_.length() * kProbes; ++i) {
+      y_.data()[i] += block_.data()[i];
+      block_.data()[i] = 0;
+    }
+  }
+
+ private:
+  static constexpr int64_t kRows = 256;
+  const Vectors& y_;
+  Vectors block_;
+  int64_t rows_ = 0;
+};
+
+}  // namespace
+
+template <class T>
+double svd_excess_of(const SvdProblem<T>& p) {
+  const auto rows_of = [](const T* matrix, int columns) {
+    return [=](int i) { return matrix + static_cast<size_t>(i) * static_cast<size_t>(columns); };
+  };
+  const auto a = rows_of(p.a, p.n), u = rows_of(p.u, p.r), vt = rows_of(p.vt, p.n);
+  // Numbers at the ends of float64's range are brought to where their sums have room.
+  const double largest = static_cast<double>(p.largest);
+  const double unit = largest == 0 ? 1 : std::ldexp(1.0, std::clamp(-std::ilogb(largest), -1000, 1000));
+  const Vectors z = random_signs(p.n), w = random_signs(p.r);
+
+  // diag(s) Vt z, and the image Vtᵀ w.
+  const Vectors inner(p.r), image(p.n);
+  RowSums<T> of_vt(image);
+  bool in_order = true;
+  double values = 0;
+  for (int k = 0; k < p.r; ++k) {
+    const double s = static_cast<double>(p.s[k]) * unit;
+    in_order = in_order && s >= 0 && std::isfinite(s) && (k == 0 || p.s[k] <= p.s[k - 1]);
+    values += s * s;
+    const RowDots<T> dots(vt(k), z);
+    double signs[kProbes];
+    for (int v = 0; v < kProbes; ++v) {
+      inner.at(v, k) = s * dots.sums[v];
+      signs[v] = w.at(v, k);
+    }
+    of_vt.add(vt(k), signs);
+  }
+  of_vt.finish();
+
+  // A z − U diag(s) Vt z, and Uᵀ U w.
+  const Vectors off(p.m), back_u(p.r), back_vt(p.r);
+  RowSums<T> of_u(back_u);
+  double squares = 0, part = 0;
+  for (int i = 0; i < p.m; ++i) {
+    const RowDots<T> wanted(a(i), z, unit), found(u(i), inner), turned(u(i), w);
+    for (int v = 0; v < kProbes; ++v) off.at(v, i) = wanted.sums[v] - found.sums[v];
+    part += wanted.sums[kProbes];
+    if ((i + 1) % Vectors::kBlock == 0 || i + 1 == p.m) {
+      squares += part;
+      part = 0;
+    }
+    of_u.add(u(i), turned.sums);
+  }
+  of_u.finish();
+
+  for (int k = 0; k < p.r; ++k) {
+    const RowDots<T> dots(vt(k), image);
+    for (int v = 0; v < kProbes; ++v) {
+      back_vt.at(v, k) = dots.sums[v] - w.at(v, k);
+      back_u.at(v, k) -= w.at(v, k);
+    }
+  }
+  // std::fmax would drop a NaN.
+  const double of_both[] = {back_u.norm(), back_vt.norm()};
+  const double worse = of_both[0] > of_both[1] ? of_both[0] : of_both[1];
+  const double orthogonality = std::isnan(of_both[0]) ? of_both[0] : worse;
+  return svd_excess<T>(p.m, p.n, unit,
+                       {off.norm(), std::sqrt(squares), std::sqrt(values),
+                        orthogonality / std::sqrt(static_cast<double>(p.r)), in_order});
+}
+
+template double svd_excess_of<float>(const SvdProblem<float>&);
+template double svd_excess_of<double>(const SvdProblem<double>&);
+
+}  // namespace sigma::cpu

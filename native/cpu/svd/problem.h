@@ -1,0 +1,104 @@
+// One thin SVD to be done: A (m, n) = U diag(s) Vt, r = min(m, n), by rows.
+//
+// LAPACK counts in columns. Our row-major A is its Aᵀ, whose SVD is V diag(s) Uᵀ: LAPACK's "U" (n, r by columns) is
+// our Vt (r, n by rows), and its "VT" is our U. So nothing is ever transposed.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <string>
+
+#include "contract/backend.h"
+#include "contract/failure.h"
+#include "cpu/gemm/blas.h"
+#include "cpu/runtime/columns.h"
+
+namespace sigma::cpu {
+
+// The largest magnitude; NaN if any number is not finite.
+template <class T>
+T largest_magnitude(const T* a, size_t count) {
+  constexpr size_t kLanes = 16;
+  T largest[kLanes] = {}, poison[kLanes] = {};
+  size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      const T size = std::abs(a[i + lane]);
+      largest[lane] = size > largest[lane] ? size : largest[lane];
+      poison[lane] += size * 0;
+    }
+  }
+  for (; i < count; ++i) {
+    largest[0] = std::max(largest[0], std::abs(a[i]));
+    poison[0] += a[i] * 0;
+  }
+  for (size_t lane = 1; lane < kLanes; ++lane) {
+    largest[0] = std::max(largest[0], largest[lane]);
+    poison[0] += poison[lane];
+  }
+  return largest[0] + poison[0];
+}
+
+template <class T>
+struct SvdProblem {
+  explicit SvdProblem(const sigma_svd_problem& given)
+      : SvdProblem(blas_int(given.rows), blas_int(given.columns), static_cast<const T*>(given.a),
+                   static_cast<T*>(given.u), static_cast<T*>(given.s), static_cast<T*>(given.vt)) {}
+  SvdProblem(int rows, int columns, const T* a_, T* u_, T* s_, T* vt_)
+      : m(rows), n(columns), r(std::min(m, n)), a(a_), u(u_), s(s_), vt(vt_), largest(largest_magnitude(a, size())) {}
+  size_t size() const { return static_cast<size_t>(m) * static_cast<size_t>(n); }
+
+  int m, n, r;
+  const T* a;  // (m, n)
+  T* u;        // (m, r)
+  T* s;        // (r)
+  T* vt;       // (r, n)
+  T largest;   // magnitude in a; NaN if a number is not finite
+};
+
+// A singular value as T; NOT_CONVERGED if it is beyond T's range, which a matrix of finite numbers does not exclude.
+// The value is `scaled` / `scale`.
+template <class T, class From>
+T in_range(From scaled, From scale) {
+  const T value = static_cast<T>(scaled / scale);
+  if (std::isfinite(value) || !std::isfinite(scaled)) return value;
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2Lg", static_cast<long double>(scaled) / static_cast<long double>(scale));
+  throw Failure(SIGMA_NOT_CONVERGED, std::string("expected singular values within the range of ") +
+                                         (sizeof(T) == sizeof(float) ? "float32" : "float64") + ", got " + text +
+                                         ", which is too large: scale the matrix down");
+}
+
+// A copy of A, which LAPACK may overwrite, times the power of two that brings its largest magnitude to where no product
+// over- or underflows; 1 if it is there.
+template <class T>
+class ScaledCopy {
+ public:
+  explicit ScaledCopy(const SvdProblem<T>& p) : numbers_(numbers<T>(p.size())), scale_(scale_of(p.largest)) {
+    if (scale_ == 1) {
+      std::copy_n(p.a, p.size(), data());
+    } else {
+      std::transform(p.a, p.a + p.size(), data(), [&](T x) { return x * scale_; });
+    }
+  }
+  T* data() const { return numbers_.get(); }
+  // Gives the singular values of the copy the size that those of A have.
+  void restore(const SvdProblem<T>& p) const {
+    if (scale_ != 1) std::transform(p.s, p.s + p.r, p.s, [&](T x) { return in_range<T>(x, scale_); });
+  }
+
+ private:
+  static T scale_of(T largest) {
+    using Limits = std::numeric_limits<T>;
+    const T small = std::sqrt(Limits::min()) / Limits::epsilon();
+    if (largest == 0 || (largest >= small && largest <= 1 / small)) return T{1};
+    return std::ldexp(T{1}, std::clamp(-std::ilogb(largest), Limits::min_exponent - 1, Limits::max_exponent - 1));
+  }
+
+  Numbers<T> numbers_;
+  T scale_;
+};
+
+}  // namespace sigma::cpu

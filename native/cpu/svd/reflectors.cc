@@ -1,0 +1,109 @@
+// Reflectors are applied in blocks, by GEMMs alone.
+#include "cpu/svd/reflectors.h"
+
+#include "cpu/gemm/blas.h"
+#include "cpu/runtime/pool.h"
+#include "cpu/svd/lapack.h"
+
+namespace sigma::cpu {
+namespace {
+
+// Reflectors i … i + k - 1 as columns (length, k) that begin with their own 1; none where τ is 0.
+template <class T, class Tail>
+void unit_trapezoid(const Columns<T>& to, const T* tau, const Tail& tail) {
+  for (int j = 0; j < to.columns; ++j) {
+    T* const v = to.column(j);
+    std::fill_n(v, to.rows, T{0});
+    if (tau[j] == 0) continue;
+    v[j] = 1;
+    for (int t = j + 1; t < to.rows; ++t) v[t] = *tail(t, j);
+  }
+}
+
+// BLAS adds up some hundreds of products one after the other. In a matrix of similar numbers their rounding all goes
+// one way, so longer sums are made of parts.
+constexpr int kPart = 512;
+
+// C (m, n) = Aᵀ B for A (length, m) and B (length, n).
+template <class T>
+void inner_products(const Columns<T>& a, const Columns<T>& b, T* c) {
+  for (int begin = 0; begin < a.rows; begin += kPart) {
+    gemm_by_columns(CblasTrans, CblasNoTrans, a.columns, b.columns, std::min(kPart, a.rows - begin), T{1},
+                    a.at(begin, 0), a.stride, b.at(begin, 0), b.stride, begin == 0 ? T{0} : T{1}, c, a.columns);
+  }
+}
+
+// to = V T, where H₀ H₁ … = 1 - V T Vᵀ. T is the inverse of the upper triangle of VᵀV with 1/τ on its diagonal (Puglisi
+// 1992, Joffrain et al. 2006).
+template <class T>
+void times_triangle(const Columns<T>& v, const T* tau, T* triangle, const Columns<T>& to) {
+  const int k = v.columns;
+  inner_products(v, v, triangle);
+  for (int j = 0; j < k; ++j) {
+    triangle[j * k + j] = tau[j] == 0 ? T{1} : 1 / tau[j];
+    std::fill(triangle + j * k + j + 1, triangle + (j + 1) * k, T{0});
+  }
+  Lapack<T>::trtri("U", "N", k, triangle, k);
+  gemm_by_columns(CblasNoTrans, CblasNoTrans, v.rows, k, k, T{1}, v.data, v.stride, triangle, k, T{0}, to.data,
+                  to.stride);
+}
+
+// Reflectors that are applied at once.
+constexpr int kBlock = 32;
+
+// Calls body(first, V, V T) for blocks of the `count` reflectors, the last block first. The v of reflector i is
+// tail(t, i), t > i, below its 1.
+template <class T, class Tail, class Body>
+void for_blocks(int count, int length, const T* tau, const Tail& tail, const Body& body) {
+  const auto room = static_cast<size_t>(length) * kBlock;
+  const auto v_memory = numbers<T>(room), vt_memory = numbers<T>(room), triangle = numbers<T>(kBlock * kBlock);
+  for (int64_t block = blocks(count, kBlock); block-- > 0;) {
+    const int first = static_cast<int>(block) * kBlock;
+    const int k = std::min(kBlock, count - first);
+    const int rows = length - first;
+    const Columns<T> v{v_memory.get(), rows, k, rows}, vt{vt_memory.get(), rows, k, rows};
+    unit_trapezoid(v, tau + first, [&](int t, int j) { return tail(first + t, first + j); });
+    times_triangle(v, tau + first, triangle.get(), vt);
+    body(first, v, vt);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void apply_columns(const Columns<T>& a, const T* tau, const Columns<T>& c) {
+  const auto w = numbers<T>(static_cast<size_t>(kBlock) * static_cast<size_t>(c.columns));
+  const auto tail = [&](int t, int i) { return a.at(t, i); };
+  for_blocks<T>(a.columns, a.rows, tau, tail, [&](int first, const Columns<T>& v, const Columns<T>& vt) {
+    T* const part = c.at(first, 0);
+    inner_products(v, {part, v.rows, c.columns, c.stride}, w.get());
+    gemm_by_columns(CblasNoTrans, CblasNoTrans, v.rows, c.columns, v.columns, T{-1}, vt.data, vt.stride, w.get(),
+                    v.columns, T{1}, part, c.stride);
+  });
+}
+
+template <class T>
+void apply_rows(const Columns<T>& a, int offset, const T* tau, const Columns<T>& c) {
+  const auto w = numbers<T>(static_cast<size_t>(kBlock) * static_cast<size_t>(c.rows));
+  const auto tail = [&](int t, int i) { return a.at(i, t + offset); };
+  const int length = a.columns - offset;
+  for_blocks<T>(std::min(a.rows, length), length, tau, tail, [&](int first, const Columns<T>& u, const Columns<T>& ut) {
+    T* const part = c.at(0, first + offset);
+    for (int begin = 0; begin < u.rows; begin += kPart) {
+      gemm_by_columns(CblasNoTrans, CblasNoTrans, c.rows, u.columns, std::min(kPart, u.rows - begin), T{1},
+                      part + int64_t{begin} * c.stride, c.stride, u.at(begin, 0), u.stride, begin == 0 ? T{0} : T{1},
+                      w.get(), c.rows);
+    }
+    gemm_by_columns(CblasNoTrans, CblasTrans, c.rows, u.rows, u.columns, T{-1}, w.get(), c.rows, ut.data, ut.stride,
+                    T{1}, part, c.stride);
+  });
+}
+
+#define SIGMA_INSTANTIATE(T)                                                      \
+  template void apply_columns<T>(const Columns<T>&, const T*, const Columns<T>&); \
+  template void apply_rows<T>(const Columns<T>&, int, const T*, const Columns<T>&);
+SIGMA_INSTANTIATE(float)
+SIGMA_INSTANTIATE(double)
+#undef SIGMA_INSTANTIATE
+
+}  // namespace sigma::cpu

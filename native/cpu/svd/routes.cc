@@ -1,0 +1,198 @@
+#include "cpu/svd/routes.h"
+
+#include <cmath>
+#include <limits>
+
+#include "cpu/runtime/pool.h"
+#include "cpu/svd/bidiagonal.h"
+#include "cpu/svd/lapack.h"
+#include "cpu/svd/long_qr.h"
+#include "cpu/svd/reflectors.h"
+
+namespace sigma::cpu {
+namespace {
+
+// The query comes back as a T, which in float32 cannot hold every integer: go one number up.
+template <class T>
+int workspace_size(T query) {
+  const double size = std::ceil(static_cast<double>(std::nextafter(query, std::numeric_limits<T>::max())));
+  return blas_int(static_cast<int64_t>(size));
+}
+
+template <class T>
+void fill_zero(const Columns<T>& c) {
+  for (int j = 0; j < c.columns; ++j) std::fill_n(c.column(j), c.rows, T{0});
+}
+
+// A tile of U's columns, or of VT's rows, that one task turns.
+constexpr int kTile = 1024;
+
+// a (M, N), M ≥ N → u (M, N), s (N), vt (N, N); a is overwritten.
+template <class T>
+bool bidiagonal_svd(const PaddedColumns<T>& padded, T* s, const Columns<T>& u, const Columns<T>& vt) {
+  const Columns<T> a = padded.view();
+  const int n = a.columns;
+  const auto count = static_cast<size_t>(n);
+  const auto e = numbers<T>(count), tauq = numbers<T>(count), taup = numbers<T>(count);
+  bidiagonalise(padded, Bidiagonal<T>{s, e.get(), tauq.get(), taup.get()});
+  // The small factor goes into the corner of the large one; a square one is all corner.
+  if (u.rows > n) fill_zero(u);
+  {
+    const auto work = numbers<T>(3 * count * count + 4 * count);
+    const auto iwork = numbers<int>(8 * count);
+    const int info =
+        Lapack<T>::bdsdc("U", n, s, e.get(), u.data, u.stride, vt.data, vt.stride, work.get(), iwork.get());
+    if (info != 0) return false;
+  }
+  const int64_t tiles = blocks(n, kTile);
+  parallel_for(2 * tiles, [&](int64_t task) {
+    const int begin = static_cast<int>(task / 2) * kTile;
+    const int length = std::min(kTile, n - begin);
+    if (task % 2 == 0) {
+      apply_columns(a, tauq.get(), {u.column(begin), u.rows, length, u.stride});
+    } else {
+      apply_rows(a, 1, taup.get(), {vt.at(begin, 0), length, n, vt.stride});
+    }
+  });
+  return true;
+}
+
+// to = aᵀ, in blocks that the first-level cache holds.
+template <class T>
+void transpose(const Columns<T>& a, const Columns<T>& to) {
+  constexpr int kSide = 32;
+  for (int left = 0; left < a.columns; left += kSide) {
+    for (int top = 0; top < a.rows; top += kSide) {
+      for (int j = left; j < std::min(left + kSide, a.columns); ++j) {
+        for (int i = top; i < std::min(top + kSide, a.rows); ++i) *to.at(j, i) = *a.at(i, j);
+      }
+    }
+  }
+}
+
+// Takes a long matrix to its triangle, which `route` decomposes.
+template <class T>
+bool through_triangle(const SvdProblem<T>& p, SvdRoute<T> route) {
+  const ScaledCopy<T> copy(p);
+  // LAPACK sees the transpose: (n, m) by columns.
+  const LongQr<T> qr(Columns<T>{copy.data(), p.n, p.m, p.n});
+  const auto square = static_cast<size_t>(p.r) * static_cast<size_t>(p.r);
+  const auto triangle = numbers<T>(square), short_side = numbers<T>(square);
+  qr.copy_triangle({triangle.get(), p.r, p.r, p.r});
+  // The triangle's own factors stand in the first corner of the result's: of u by rows that is its beginning.
+  const bool tall = p.m > p.n;
+  if (!route(SvdProblem<T>(p.r, p.r, triangle.get(), p.u, p.s, tall ? p.vt : short_side.get()))) return false;
+  if (!tall) {
+    for (int i = 0; i < p.r; ++i) std::copy_n(short_side.get() + i * p.r, p.r, p.vt + int64_t{i} * p.n);
+  }
+  qr.apply(tall ? Columns<T>{p.u, p.r, p.m, p.r} : Columns<T>{p.vt, p.n, p.r, p.n});
+  copy.restore(p);
+  return true;
+}
+
+// Below this many numbers the calls cost more than the arithmetic: LAPACK's own routine makes the fewest.
+constexpr size_t kTiny = 24 * 24;
+
+// LAPACK's divide and conquer counts its workspace, 3 r² + 7 r numbers, with 32 bits, and does not notice where they
+// overflow.
+bool can_divide(int64_t r) { return 3 * r * r + 7 * r <= std::numeric_limits<int>::max(); }
+
+// From this ratio of the sides on QR first is cheaper.
+bool much_longer(int64_t m, int64_t n) { return 6 * std::max(m, n) >= 11 * std::min(m, n); }
+
+// LAPACK's own routines as they are.
+template <class T>
+bool lapack_gesdd(const SvdProblem<T>& p) {
+  const ScaledCopy<T> a(p);
+  const auto iwork = numbers<int>(8 * static_cast<size_t>(p.r));
+  T query = 0;
+  Lapack<T>::gesdd(p.n, p.m, a.data(), p.s, p.vt, p.n, p.u, p.r, &query, -1, iwork.get());
+  const int lwork = workspace_size(query);
+  const auto work = numbers<T>(static_cast<size_t>(lwork));
+  if (Lapack<T>::gesdd(p.n, p.m, a.data(), p.s, p.vt, p.n, p.u, p.r, work.get(), lwork, iwork.get()) != 0) return false;
+  a.restore(p);
+  return true;
+}
+
+template <class T>
+bool lapack_gesvd(const SvdProblem<T>& p) {
+  const ScaledCopy<T> a(p);
+  T query = 0;
+  Lapack<T>::gesvd(p.n, p.m, a.data(), p.s, p.vt, p.n, p.u, p.r, &query, -1);
+  const int lwork = workspace_size(query);
+  const auto work = numbers<T>(static_cast<size_t>(lwork));
+  if (Lapack<T>::gesvd(p.n, p.m, a.data(), p.s, p.vt, p.n, p.u, p.r, work.get(), lwork) != 0) return false;
+  a.restore(p);
+  return true;
+}
+
+}  // namespace
+
+template <class T>
+bool svd_gesdd(const SvdProblem<T>& p) {
+  if (!can_divide(p.r)) {
+    throw Failure(SIGMA_UNSUPPORTED,
+                  "the shorter side, " + std::to_string(p.r) + ", is beyond the 32-bit workspace of LAPACK's gesdd");
+  }
+  return is_long(std::max(p.m, p.n), p.r) ? through_triangle(p, lapack_gesdd<T>) : lapack_gesdd(p);
+}
+
+template <class T>
+bool svd_gesvd(const SvdProblem<T>& p) {
+  return is_long(std::max(p.m, p.n), p.r) ? through_triangle(p, lapack_gesvd<T>) : lapack_gesvd(p);
+}
+
+template <class T>
+bool svd_divide_and_conquer(const SvdProblem<T>& p) {
+  if (p.size() < kTiny) return lapack_gesdd(p);
+  if (!can_divide(p.r)) return false;
+  if (much_longer(p.m, p.n)) return through_triangle(p, svd_divide_and_conquer<T>);
+  const ScaledCopy<T> copy(p);
+  // LAPACK sees the transpose: (n, m) by columns.
+  const Columns<T> a{copy.data(), p.n, p.m, p.n};
+  const Columns<T> u{p.vt, p.n, p.r, p.n};
+  const Columns<T> vt{p.u, p.r, p.m, p.r};
+  bool solved = false;
+  if (a.columns > a.rows) {
+    const PaddedColumns<T> turned(a.columns, a.rows);
+    transpose(a, turned.view());
+    const auto room = static_cast<size_t>(p.r);
+    const auto left = numbers<T>(static_cast<size_t>(a.columns) * room), right = numbers<T>(room * room);
+    const Columns<T> v{left.get(), a.columns, p.r, a.columns}, ut{right.get(), p.r, p.r, p.r};
+    solved = bidiagonal_svd(turned, p.s, v, ut);
+    transpose(ut, u);
+    transpose(v, vt);
+  } else {
+    const PaddedColumns<T> padded(a.rows, a.columns);
+    for (int j = 0; j < a.columns; ++j) std::copy_n(a.column(j), a.rows, padded.view().column(j));
+    solved = bidiagonal_svd(padded, p.s, u, vt);
+  }
+  if (solved) copy.restore(p);
+  return solved;
+}
+
+template <SvdRoute<double> route>
+bool svd_in_float64(const SvdProblem<float>& p) {
+  const auto rows = static_cast<size_t>(p.m), columns = static_cast<size_t>(p.n), r = static_cast<size_t>(p.r);
+  const auto a = numbers<double>(p.size()), u = numbers<double>(rows * r), s = numbers<double>(r);
+  const auto vt = numbers<double>(r * columns);
+  std::copy_n(p.a, p.size(), a.get());
+  if (!route(SvdProblem<double>(p.m, p.n, a.get(), u.get(), s.get(), vt.get()))) return false;
+  const auto narrow = [](double x) { return static_cast<float>(x); };
+  std::transform(u.get(), u.get() + rows * r, p.u, narrow);
+  std::transform(s.get(), s.get() + r, p.s, [](double x) { return in_range<float>(x, 1.0); });
+  std::transform(vt.get(), vt.get() + r * columns, p.vt, narrow);
+  return true;
+}
+
+template bool svd_gesdd<float>(const SvdProblem<float>&);
+template bool svd_gesdd<double>(const SvdProblem<double>&);
+template bool svd_gesvd<float>(const SvdProblem<float>&);
+template bool svd_gesvd<double>(const SvdProblem<double>&);
+template bool svd_divide_and_conquer<float>(const SvdProblem<float>&);
+template bool svd_divide_and_conquer<double>(const SvdProblem<double>&);
+template bool svd_in_float64<svd_gesdd<double>>(const SvdProblem<float>&);
+template bool svd_in_float64<svd_gesvd<double>>(const SvdProblem<float>&);
+template bool svd_in_float64<svd_divide_and_conquer<double>>(const SvdProblem<float>&);
+
+}  // namespace sigma::cpu

@@ -1,0 +1,216 @@
+// Products by cuBLASLt, which adds the bias while the result is still in registers.
+//
+// cuBLAS counts in columns: our row-major C = op(A) op(B) is its Cᵀ = op(B)ᵀ op(A)ᵀ, where every matrix is already the
+// transpose it wants. So the operands change places, nothing is moved, and a bias along our rows is one along its
+// columns, which is what the epilogue adds.
+#include <array>
+#include <cstdlib>
+#include <cstring>
+
+#include "cuda/gemm/bias.h"
+#include "cuda/gemm/plans.h"
+#include "cuda/ops.h"
+#include "cuda/runtime/context_state.h"
+#include "cuda/runtime/dispatch.h"
+
+namespace sigma::cuda {
+namespace {
+
+constexpr size_t kPlansKept = 512;
+
+cudaDataType_t data_type(sigma_dtype dtype) {
+  return dtype == SIGMA_FLOAT64 ? CUDA_R_64F : dtype == SIGMA_FLOAT32 ? CUDA_R_32F : CUDA_R_16BF;
+}
+
+// float32 means float32, as on the CPU, unless who runs the program has asked for the tensor cores' 10 bits.
+bool tf32_wanted() {
+  static const bool wanted = [] {
+    const char* const value = std::getenv("SIGMATUNE_CUDA_TF32");
+    return value != nullptr && std::strcmp(value, "1") == 0;
+  }();
+  return wanted;
+}
+
+cublasComputeType_t compute_type(cudaDataType_t type) {
+  if (type == CUDA_R_64F) return CUBLAS_COMPUTE_64F;
+  return type == CUDA_R_32F && tf32_wanted() ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+}
+
+cudaDataType_t scale_type(cudaDataType_t type) { return type == CUDA_R_64F ? CUDA_R_64F : CUDA_R_32F; }
+
+// 0 and 1 in the type in which cuBLAS scales.
+struct Factors {
+  explicit Factors(cudaDataType_t type) : wide(scale_type(type) == CUDA_R_64F) {}
+  const void* operator()(bool one) const {
+    return wide ? static_cast<const void*>(&doubles[one ? 1 : 0]) : static_cast<const void*>(&floats[one ? 1 : 0]);
+  }
+  bool wide;
+  double doubles[2] = {0, 1};
+  float floats[2] = {0, 1};
+};
+
+uint32_t alignment_of(const void* pointer) {
+  constexpr uint32_t kEnough = 256;
+  const auto address = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(pointer) & (kEnough - 1));
+  return address == 0 ? kEnough : address & (~address + 1);
+}
+
+template <class Value>
+void set(cublasLtMatmulDesc_t description, cublasLtMatmulDescAttributes_t attribute, const Value& value) {
+  check(libraries().cublasLtMatmulDescSetAttribute(description, attribute, &value, sizeof(value)), "gemm");
+}
+
+template <class Value>
+void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute, const Value& value) {
+  check(libraries().cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)), "gemm");
+}
+
+// A matrix that stands transposed in memory has its sides exchanged.
+LtLayout make_layout(cudaDataType_t type, bool transposed, int64_t rows, int64_t columns, int64_t stride) {
+  return made<LtLayout>("gemm", libraries().cublasLtMatrixLayoutCreate, type,
+                        static_cast<uint64_t>(transposed ? columns : rows),
+                        static_cast<uint64_t>(transposed ? rows : columns), stride);
+}
+
+// Describes the product for one type of bias, and asks which algorithm to use.
+bool ask_lt(const GemmPlans& plans, const GemmShape& shape, GemmPlan& plan) {
+  const Libraries& l = libraries();
+  plan.description =
+      made<LtDescription>("gemm", l.cublasLtMatmulDescCreate, compute_type(shape.type), scale_type(shape.type));
+  const cublasLtMatmulDesc_t description = plan.description.get();
+  set(description, CUBLASLT_MATMUL_DESC_TRANSA, shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+  set(description, CUBLASLT_MATMUL_DESC_TRANSB, shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+  if (shape.bias) {
+    set(description, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+    set(description, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(shape.type));
+  }
+  plan.a = make_layout(shape.type, shape.transpose_a, shape.rows, shape.inner, shape.stride_a);
+  plan.b = make_layout(shape.type, shape.transpose_b, shape.inner, shape.columns, shape.stride_b);
+  plan.d = make_layout(shape.type, false, shape.rows, shape.columns, shape.stride_d);
+
+  const auto preference = made<LtPreference>("gemm", l.cublasLtMatmulPreferenceCreate);
+  set(preference.get(), CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(plans.workspace_bytes));
+  set(preference.get(), CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, shape.alignment_a);
+  set(preference.get(), CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, shape.alignment_b);
+  set(preference.get(), CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, shape.alignment_d);
+  set(preference.get(), CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, shape.alignment_d);
+
+  cublasLtMatmulHeuristicResult_t result = {};
+  int found = 0;
+  const cublasStatus_t status =
+      l.cublasLtMatmulAlgoGetHeuristic(plans.lt.get(), description, plan.a.get(), plan.b.get(), plan.d.get(),
+                                       plan.d.get(), preference.get(), 1, &result, &found);
+  if (status != CUBLAS_STATUS_SUCCESS || found == 0 || result.state != CUBLAS_STATUS_SUCCESS) return false;
+  plan.algorithm = result.algo;
+  return true;
+}
+
+GemmPlans& plans_of(sigma_context& context) {
+  std::shared_ptr<void>& kept = context.state().gemm;
+  if (!kept) kept = std::make_shared<GemmPlans>();
+  return *static_cast<GemmPlans*>(kept.get());
+}
+
+// What of `plans` every product needs.
+void prepare(sigma_context& context, GemmPlans& plans) {
+  if (!plans.lt) plans.lt = made<LtHandle>("gemm", libraries().cublasLtCreate);
+  if (plans.workspace.data() != nullptr) return;
+  // What NVIDIA recommends for each generation.
+  const size_t bytes = size_t{context.device().major >= 9 ? 32u : 4u} << 20;
+  plans.workspace = Memory(context.device(), context.stream(), bytes);
+  plans.workspace_bytes = bytes;
+}
+
+GemmPlan make_plan(const GemmPlans& plans, const GemmShape& shape) {
+  GemmPlan plan;
+  plan.by_lt = ask_lt(plans, shape, plan);
+  return plan;
+}
+
+const GemmPlan& plan_for(GemmPlans& plans, const GemmShape& shape) {
+  const auto known = plans.plans.find(shape);
+  if (known != plans.plans.end()) return known->second;
+  GemmPlan plan = make_plan(plans, shape);
+  if (plans.plans.size() >= kPlansKept) plans.plans.clear();
+  return plans.plans.emplace(shape, std::move(plan)).first->second;
+}
+
+struct Operands {
+  const void* a;
+  const void* b;
+  void* d;
+  const void* bias;
+};
+
+void by_lt(sigma_context& context, const GemmPlans& plans, const GemmShape& shape, const GemmPlan& plan,
+           const Operands& operands) {
+  if (shape.bias) {
+    const void* bias = operands.bias;
+    if (shape.type == CUDA_R_16BF) {  // cuBLASLt documents a bias of the matrices' own type
+      void* const narrow = context.scratch(static_cast<size_t>(shape.rows) * sizeof(uint16_t));
+      cast(context,
+           {dense_matrix(SIGMA_FLOAT32, bias, 1, shape.rows), dense_matrix(SIGMA_BFLOAT16, narrow, 1, shape.rows)});
+      bias = narrow;
+    }
+    set(plan.description.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  }
+  const Factors factor(shape.type);
+  check(libraries().cublasLtMatmul(plans.lt.get(), plan.description.get(), factor(true), operands.a, plan.a.get(),
+                                   operands.b, plan.b.get(), factor(shape.accumulate), operands.d, plan.d.get(),
+                                   operands.d, plan.d.get(), &plan.algorithm, plans.workspace.data(),
+                                   plans.workspace_bytes, context.stream()),
+        "gemm");
+}
+
+void by_blas(sigma_context& context, GemmPlans& plans, const GemmShape& shape, const Operands& operands) {
+  const Libraries& l = libraries();
+  if (!plans.blas) {
+    plans.blas = made<BlasHandle>("gemm", l.cublasCreate_v2);
+    check(l.cublasSetStream_v2(plans.blas.get(), context.stream()), "gemm");
+    check(l.cublasSetWorkspace_v2(plans.blas.get(), plans.workspace.data(), plans.workspace_bytes), "gemm");
+  }
+  const Factors factor(shape.type);
+  check(l.cublasGemmEx_64(plans.blas.get(), shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N,
+                          shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, shape.rows, shape.columns, shape.inner,
+                          factor(true), operands.a, shape.type, shape.stride_a, operands.b, shape.type, shape.stride_b,
+                          factor(shape.accumulate), operands.d, shape.type, shape.stride_d, compute_type(shape.type),
+                          CUBLAS_GEMM_DEFAULT),
+        "gemm");
+}
+
+}  // namespace
+
+void gemm(sigma_context& context, const sigma_gemm& call) {
+  const auto& [real, transpose_a, transpose_b, accumulate, a, b, c, bias] = call;
+  const std::array dtypes = {a.dtype, b.dtype, c.dtype};
+  if (!computes(real, dtypes.data(), dtypes.size())) refuse_types(real, {a.dtype, b.dtype, c.dtype});
+  context.queued("gemm");
+  GemmPlans& plans = plans_of(context);
+  prepare(context, plans);
+  const GemmShape shape = {
+      .type = data_type(c.dtype),
+      .transpose_a = transpose_b != 0,
+      .transpose_b = transpose_a != 0,
+      .rows = c.columns,
+      .columns = c.rows,
+      .inner = transpose_a != 0 ? a.rows : a.columns,
+      .stride_a = b.stride,
+      .stride_b = a.stride,
+      .stride_d = c.stride,
+      .accumulate = accumulate != 0,
+      .bias = bias != nullptr,
+      .alignment_a = alignment_of(b.data),
+      .alignment_b = alignment_of(a.data),
+      .alignment_d = alignment_of(c.data),
+  };
+  const Operands operands = {b.data, a.data, c.data, bias};
+  const GemmPlan& plan = plan_for(plans, shape);
+  if (plan.by_lt) {
+    by_lt(context, plans, shape, plan, operands);
+  } else {
+    by_blas(context, plans, shape, operands);
+    if (bias != nullptr) add_bias(context, c, bias);
+  }
+}
+
+}  // namespace sigma::cuda

@@ -1,0 +1,50 @@
+// The parts of a context.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "cuda/runtime/handles.h"
+#include "cuda/runtime/memory.h"
+#include "cuda/runtime/staging.h"
+#include "cuda/runtime/timer.h"
+
+namespace sigma::cuda {
+
+// The names of what was queued since something last waited. Its functions may be called from any thread.
+class QueuedNames {
+ public:
+  void add(const char* operation);
+  // A mark behind all names so far.
+  uint64_t mark() const;
+  // The names up to a mark, in the order in which they were last queued; forgets them.
+  std::string take(uint64_t mark);
+
+ private:
+  struct Name {
+    const char* operation;
+    uint64_t last;
+  };
+  mutable std::mutex mutex_;
+  std::vector<Name> names_;  // a handful: each operation stands here once
+  uint64_t count_ = 0;
+};
+
+}  // namespace sigma::cuda
+
+struct sigma_context::State {
+  explicit State(int device_index);
+  ~State();
+
+  sigma::cuda::Device device;
+  sigma::cuda::Stream stream;
+  sigma::cuda::GrowingMemory reserved, scratch;
+  sigma::cuda::Uploader uploader;
+  sigma::cuda::Downloader downloader;
+  sigma::cuda::QueuedNames names;
+  sigma::cuda::Timer timer;
+  std::shared_ptr<void> gemm;  // the plans of products: only gemm.cc knows their type
+};

@@ -1,0 +1,61 @@
+// Sums across the lanes of a warp, the threads of a block, and the partial sums of a grid: each in an order that the
+// shape alone fixes, so that the same numbers give the same bits.
+#pragma once
+
+#include "cuda/runtime/kernels/tile.cuh"
+
+namespace sigma::cuda {
+
+// Adds kSums sums (a power of 2, at most 32) over all lanes at once, each step halving what a lane still holds. Lane l
+// gets sum l / (32 / kSums), as do the lanes that share it.
+template <int kSums, class V>
+__device__ __forceinline__ V reduce_lanes(V (&sums)[kSums]) {
+  int distance = kWarpSize / 2;
+  SIGMA_UNROLL
+  for (int half = kSums / 2; half > 0; half /= 2) {
+    const bool upper = (static_cast<int>(threadIdx.x) & distance) != 0;
+    SIGMA_UNROLL
+    for (int k = 0; k < kSums / 2; ++k) {
+      if (k < half) {
+        const V given = upper ? sums[k] : sums[k + half];
+        const V kept = upper ? sums[k + half] : sums[k];
+        sums[k] = kept + __shfl_xor_sync(kAllLanes, given, distance);
+      }
+    }
+    distance /= 2;
+  }
+  SIGMA_UNROLL
+  for (int rest = kWarpSize / kSums / 2; rest > 0; rest /= 2) sums[0] += __shfl_xor_sync(kAllLanes, sums[0], rest);
+  return sums[0];
+}
+
+// The sum of every thread's `value`, to thread (0, 0) of a block of (kWarpSize, kWarps) threads, through `memory`
+// (kWarps numbers of shared memory).
+template <class V>
+__device__ __forceinline__ V reduce_block(V value, V* memory) {
+  V sums[1] = {value};
+  const V sum = reduce_lanes(sums);
+  if (threadIdx.x == 0) memory[threadIdx.y] = sum;
+  __syncthreads();
+  V total = 0;
+  if (threadIdx.x == 0 && threadIdx.y == 0) {
+    for (int w = 0; w < kWarps; ++w) total += memory[w];
+  }
+  return total;
+}
+
+// to[i] = or, where `adds`, += Σ_s partials[s, i]; partials (splits, count). Where there is a mask (count), numbers
+// with
+// !(mask[i] > 0) are left alone.
+template <class V>
+__global__ void __launch_bounds__(256)
+    sum_partials_kernel(int64_t count, int splits, const V* partials, const V* mask, bool adds, V* to) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= count || (mask != nullptr && !(mask[i] > 0))) return;
+  V sum = 0;
+  SIGMA_UNROLL_BY(8)
+  for (int s = 0; s < splits; ++s) sum += partials[s * count + i];
+  to[i] = adds ? to[i] + sum : sum;
+}
+
+}  // namespace sigma::cuda

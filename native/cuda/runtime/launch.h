@@ -1,0 +1,48 @@
+// kernel<<<grid, block, shared, stream>>>(arguments...), in a form that a host compiler reads as well.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+
+#include "cuda/runtime/context.h"
+#ifdef SIGMA_SIMULATED
+#include "simulate.h"
+#endif
+
+namespace sigma::cuda {
+
+// Queues `kernel`, with no more than 48 KiB of shared memory, on a stream, as part of `operation`.
+template <class... Parameters, class... Arguments>
+void launch_on([[maybe_unused]] cudaStream_t stream, [[maybe_unused]] const char* operation,
+               void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, Arguments... arguments) {
+#ifdef SIGMA_SIMULATED
+  simulate(grid, block, shared, [=] { kernel(static_cast<Parameters>(arguments)...); });
+#else
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared;
+  config.stream = stream;
+  check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), operation);
+#endif
+}
+
+// The same on the context's stream, with as much shared memory as the device has for a block.
+template <class... Parameters, class... Arguments>
+void launch(sigma_context& context, const char* operation, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+            size_t shared, Arguments... arguments) {
+  context.queued(operation);
+#ifndef SIGMA_SIMULATED
+  constexpr size_t kWithoutAsking = 48 << 10;
+  if (shared > kWithoutAsking) {
+    // The attribute is the kernel's, for all threads that use the device: so it is always set to the same.
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(context.device().shared_bytes)),
+          operation);
+  }
+#endif
+  launch_on(context.stream(), operation, kernel, grid, block, shared, arguments...);
+}
+
+}  // namespace sigma::cuda

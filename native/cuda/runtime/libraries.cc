@@ -1,0 +1,200 @@
+#include "cuda/runtime/libraries.h"
+
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <array>
+#include <type_traits>
+
+#include "cuda/runtime/places.h"
+
+namespace sigma::cuda {
+namespace {
+
+// The names of one CUDA generation's libraries. cuSOLVER needs the first two, which the loader alone would look for in
+// its own places only.
+struct Generation {
+  const char* jit_link;
+  const char* sparse;
+  const char* lt;
+  const char* blas;
+  const char* solver;
+};
+constexpr std::array<Generation, 2> kGenerations = {{
+    {"libnvJitLink.so.13", "libcusparse.so.12", "libcublasLt.so.13", "libcublas.so.13", "libcusolver.so.12"},
+    {"libnvJitLink.so.12", "libcusparse.so.12", "libcublasLt.so.12", "libcublas.so.12", "libcusolver.so.11"},
+}};
+
+// The path of a library in a place; its bare name where the loader searches; empty where it is not there.
+std::string locate(const Place& place, const char* name) {
+  if (place.folders.empty()) return name;
+  for (const std::string& folder : place.folders) {
+    const std::string path = folder + "/" + name;
+    if (access(path.c_str(), R_OK) == 0) return path;
+  }
+  return "";
+}
+
+void* open(const std::string& path) { return path.empty() ? nullptr : dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL); }
+
+std::string loader_error() {
+  const char* const text = dlerror();
+  return text == nullptr ? "the loader gives no reason" : text;
+}
+
+// The functions of one library by name; remembers the first that is missing.
+class Symbols {
+ public:
+  Symbols(void* library, std::string& missing) : library_(library), missing_(missing) {}
+  template <class Function>
+  void require(const char* name, Function& function) {
+    optional(name, function);
+    if (function == nullptr && missing_.empty()) missing_ = name;
+  }
+  template <class Function>
+  void optional(const char* name, Function& function) {
+    function = reinterpret_cast<Function>(dlsym(library_, name));
+  }
+
+ private:
+  void* library_;
+  std::string& missing_;
+};
+
+void resolve_lt(Symbols s, Libraries& l) {
+  s.require("cublasLtCreate", l.cublasLtCreate);
+  s.require("cublasLtDestroy", l.cublasLtDestroy);
+  s.require("cublasLtGetVersion", l.cublasLtGetVersion);
+  s.require("cublasLtMatmul", l.cublasLtMatmul);
+  s.require("cublasLtMatmulAlgoGetHeuristic", l.cublasLtMatmulAlgoGetHeuristic);
+  s.require("cublasLtMatmulDescCreate", l.cublasLtMatmulDescCreate);
+  s.require("cublasLtMatmulDescDestroy", l.cublasLtMatmulDescDestroy);
+  s.require("cublasLtMatmulDescSetAttribute", l.cublasLtMatmulDescSetAttribute);
+  s.require("cublasLtMatmulPreferenceCreate", l.cublasLtMatmulPreferenceCreate);
+  s.require("cublasLtMatmulPreferenceDestroy", l.cublasLtMatmulPreferenceDestroy);
+  s.require("cublasLtMatmulPreferenceSetAttribute", l.cublasLtMatmulPreferenceSetAttribute);
+  s.require("cublasLtMatrixLayoutCreate", l.cublasLtMatrixLayoutCreate);
+  s.require("cublasLtMatrixLayoutDestroy", l.cublasLtMatrixLayoutDestroy);
+}
+
+void resolve_blas(Symbols s, Libraries& l) {
+  s.require("cublasCreate_v2", l.cublasCreate_v2);
+  s.require("cublasDestroy_v2", l.cublasDestroy_v2);
+  s.require("cublasSetStream_v2", l.cublasSetStream_v2);
+  s.require("cublasSetWorkspace_v2", l.cublasSetWorkspace_v2);
+  s.require("cublasGemmEx_64", l.cublasGemmEx_64);
+  s.require("cublasGemmStridedBatchedEx_64", l.cublasGemmStridedBatchedEx_64);
+}
+
+void resolve_solver(Symbols s, Libraries& l) {
+  s.require("cusolverGetProperty", l.cusolverGetProperty);
+  s.require("cusolverDnCreate", l.cusolverDnCreate);
+  s.require("cusolverDnDestroy", l.cusolverDnDestroy);
+  s.require("cusolverDnSetStream", l.cusolverDnSetStream);
+  s.require("cusolverDnCreateParams", l.cusolverDnCreateParams);
+  s.require("cusolverDnDestroyParams", l.cusolverDnDestroyParams);
+  s.require("cusolverDnCreateGesvdjInfo", l.cusolverDnCreateGesvdjInfo);
+  s.require("cusolverDnDestroyGesvdjInfo", l.cusolverDnDestroyGesvdjInfo);
+  s.require("cusolverDnSgesvdj_bufferSize", l.cusolverDnSgesvdj_bufferSize);
+  s.require("cusolverDnDgesvdj_bufferSize", l.cusolverDnDgesvdj_bufferSize);
+  s.require("cusolverDnSgesvdj", l.cusolverDnSgesvdj);
+  s.require("cusolverDnDgesvdj", l.cusolverDnDgesvdj);
+  s.require("cusolverDnSgesvdjBatched_bufferSize", l.cusolverDnSgesvdjBatched_bufferSize);
+  s.require("cusolverDnDgesvdjBatched_bufferSize", l.cusolverDnDgesvdjBatched_bufferSize);
+  s.require("cusolverDnSgesvdjBatched", l.cusolverDnSgesvdjBatched);
+  s.require("cusolverDnDgesvdjBatched", l.cusolverDnDgesvdjBatched);
+  s.require("cusolverDnXgesvdp_bufferSize", l.cusolverDnXgesvdp_bufferSize);
+  s.require("cusolverDnXgesvdp", l.cusolverDnXgesvdp);
+  s.require("cusolverDnXgesvd_bufferSize", l.cusolverDnXgesvd_bufferSize);
+  s.require("cusolverDnXgesvd", l.cusolverDnXgesvd);
+  s.require("cusolverDnXsyevd_bufferSize", l.cusolverDnXsyevd_bufferSize);
+  s.require("cusolverDnXsyevd", l.cusolverDnXsyevd);
+  s.require("cusolverDnDgeqrf_bufferSize", l.cusolverDnDgeqrf_bufferSize);
+  s.require("cusolverDnDgeqrf", l.cusolverDnDgeqrf);
+  s.require("cusolverDnDorgqr_bufferSize", l.cusolverDnDorgqr_bufferSize);
+  s.require("cusolverDnDorgqr", l.cusolverDnDorgqr);
+  s.optional("cusolverDnXsyevBatched_bufferSize", l.cusolverDnXsyevBatched_bufferSize);
+  s.optional("cusolverDnXsyevBatched", l.cusolverDnXsyevBatched);
+}
+
+Libraries opened = {};
+std::string opened_text;
+
+std::string version_text(const Libraries& l, const std::string& place) {
+  const size_t lt = l.cublasLtGetVersion();
+  int solver[3] = {};
+  l.cusolverGetProperty(MAJOR_VERSION, &solver[0]);
+  l.cusolverGetProperty(MINOR_VERSION, &solver[1]);
+  l.cusolverGetProperty(PATCH_LEVEL, &solver[2]);
+  const auto number = [](auto part) { return std::to_string(part); };
+  return "cuBLASLt " + number(lt / 10000) + "." + number(lt / 100 % 100) + "." + number(lt % 100) + ", cuSOLVER " +
+         number(solver[0]) + "." + number(solver[1]) + "." + number(solver[2]) + " from " + place;
+}
+
+bool open_generation(const Place& place, const Generation& generation, Searched& searched) {
+  const std::array<std::string, 3> paths = {locate(place, generation.lt), locate(place, generation.blas),
+                                            locate(place, generation.solver)};
+  const std::array<const char*, 3> names = {generation.lt, generation.blas, generation.solver};
+  for (size_t i = 0; i < paths.size(); ++i) {
+    if (!paths[i].empty()) continue;
+    searched.line(place.name + ": no " + names[i]);
+    return false;
+  }
+  // Whether cuSOLVER needs these, and finds them by itself, differs from version to version.
+  open(locate(place, generation.jit_link));
+  open(locate(place, generation.sparse));
+  std::array<void*, 3> handles = {};
+  for (size_t i = 0; i < paths.size(); ++i) {
+    handles[i] = open(paths[i]);
+    if (handles[i] != nullptr) continue;
+    searched.line(place.name + ": " + loader_error());
+    return false;
+  }
+  Libraries found = {};
+  std::string missing;
+  resolve_lt({handles[0], missing}, found);
+  resolve_blas({handles[1], missing}, found);
+  resolve_solver({handles[2], missing}, found);
+  if (!missing.empty()) {
+    searched.line(place.name + ": the libraries lack " + missing);
+    return false;
+  }
+  opened = found;
+  opened_text = version_text(found, place.name);
+  searched.line(place.name + ": " + names[0] + ", " + names[1] + ", " + names[2]);
+  return true;
+}
+
+template <class Status>
+[[noreturn]] void throw_status(const char* library, const char* what, Status status, bool memory) {
+  throw Failure(memory ? SIGMA_OUT_OF_MEMORY : SIGMA_NATIVE,
+                std::string(what) + ": " + library +
+                    (memory ? " found too little memory" : " failed with status " + std::to_string(status)));
+}
+
+}  // namespace
+
+bool open_libraries(Searched& searched) {
+  for (const Place& place : library_places()) {
+    for (const Generation& generation : kGenerations) {
+      if (open_generation(place, generation, searched)) return true;
+    }
+  }
+  return false;
+}
+
+const Libraries& libraries() { return opened; }
+
+const char* libraries_text() { return opened_text.c_str(); }
+
+void check(cublasStatus_t status, const char* what) {
+  if (status == CUBLAS_STATUS_SUCCESS) return;
+  throw_status("cuBLAS", what, static_cast<int>(status), status == CUBLAS_STATUS_ALLOC_FAILED);
+}
+
+void check(cusolverStatus_t status, const char* what) {
+  if (status == CUSOLVER_STATUS_SUCCESS) return;
+  throw_status("cuSOLVER", what, static_cast<int>(status), status == CUSOLVER_STATUS_ALLOC_FAILED);
+}
+
+}  // namespace sigma::cuda

@@ -1,0 +1,105 @@
+// cuBLASLt, cuBLAS and cuSOLVER: typed by NVIDIA's headers, opened when the backend is. So the backend loads where they
+// are missing and can say what to do.
+#pragma once
+
+#include <cublasLt.h>
+#include <cublas_v2.h>
+#include <cusolverDn.h>
+
+#include <string>
+
+#include "cuda/runtime/handles.h"
+#include "cuda/runtime/searched.h"
+
+namespace sigma::cuda {
+
+// The functions in use, under their own names.
+struct Libraries {
+  decltype(&::cublasLtCreate) cublasLtCreate;
+  decltype(&::cublasLtDestroy) cublasLtDestroy;
+  decltype(&::cublasLtGetVersion) cublasLtGetVersion;
+  decltype(&::cublasLtMatmul) cublasLtMatmul;
+  decltype(&::cublasLtMatmulAlgoGetHeuristic) cublasLtMatmulAlgoGetHeuristic;
+  decltype(&::cublasLtMatmulDescCreate) cublasLtMatmulDescCreate;
+  decltype(&::cublasLtMatmulDescDestroy) cublasLtMatmulDescDestroy;
+  decltype(&::cublasLtMatmulDescSetAttribute) cublasLtMatmulDescSetAttribute;
+  decltype(&::cublasLtMatmulPreferenceCreate) cublasLtMatmulPreferenceCreate;
+  decltype(&::cublasLtMatmulPreferenceDestroy) cublasLtMatmulPreferenceDestroy;
+  decltype(&::cublasLtMatmulPreferenceSetAttribute) cublasLtMatmulPreferenceSetAttribute;
+  decltype(&::cublasLtMatrixLayoutCreate) cublasLtMatrixLayoutCreate;
+  decltype(&::cublasLtMatrixLayoutDestroy) cublasLtMatrixLayoutDestroy;
+
+  decltype(&::cublasCreate_v2) cublasCreate_v2;
+  decltype(&::cublasDestroy_v2) cublasDestroy_v2;
+  decltype(&::cublasSetStream_v2) cublasSetStream_v2;
+  decltype(&::cublasSetWorkspace_v2) cublasSetWorkspace_v2;
+  decltype(&::cublasGemmEx_64) cublasGemmEx_64;
+  decltype(&::cublasGemmStridedBatchedEx_64) cublasGemmStridedBatchedEx_64;
+
+  decltype(&::cusolverGetProperty) cusolverGetProperty;
+  decltype(&::cusolverDnCreate) cusolverDnCreate;
+  decltype(&::cusolverDnDestroy) cusolverDnDestroy;
+  decltype(&::cusolverDnSetStream) cusolverDnSetStream;
+  decltype(&::cusolverDnCreateParams) cusolverDnCreateParams;
+  decltype(&::cusolverDnDestroyParams) cusolverDnDestroyParams;
+  decltype(&::cusolverDnCreateGesvdjInfo) cusolverDnCreateGesvdjInfo;
+  decltype(&::cusolverDnDestroyGesvdjInfo) cusolverDnDestroyGesvdjInfo;
+  decltype(&::cusolverDnSgesvdj_bufferSize) cusolverDnSgesvdj_bufferSize;
+  decltype(&::cusolverDnDgesvdj_bufferSize) cusolverDnDgesvdj_bufferSize;
+  decltype(&::cusolverDnSgesvdj) cusolverDnSgesvdj;
+  decltype(&::cusolverDnDgesvdj) cusolverDnDgesvdj;
+  decltype(&::cusolverDnSgesvdjBatched_bufferSize) cusolverDnSgesvdjBatched_bufferSize;
+  decltype(&::cusolverDnDgesvdjBatched_bufferSize) cusolverDnDgesvdjBatched_bufferSize;
+  decltype(&::cusolverDnSgesvdjBatched) cusolverDnSgesvdjBatched;
+  decltype(&::cusolverDnDgesvdjBatched) cusolverDnDgesvdjBatched;
+  decltype(&::cusolverDnXgesvdp_bufferSize) cusolverDnXgesvdp_bufferSize;
+  decltype(&::cusolverDnXgesvdp) cusolverDnXgesvdp;
+  decltype(&::cusolverDnXgesvd_bufferSize) cusolverDnXgesvd_bufferSize;
+  decltype(&::cusolverDnXgesvd) cusolverDnXgesvd;
+  decltype(&::cusolverDnXsyevd_bufferSize) cusolverDnXsyevd_bufferSize;
+  decltype(&::cusolverDnXsyevd) cusolverDnXsyevd;
+  decltype(&::cusolverDnDgeqrf_bufferSize) cusolverDnDgeqrf_bufferSize;
+  decltype(&::cusolverDnDgeqrf) cusolverDnDgeqrf;
+  decltype(&::cusolverDnDorgqr_bufferSize) cusolverDnDorgqr_bufferSize;
+  decltype(&::cusolverDnDorgqr) cusolverDnDorgqr;
+  // Null before CUDA 12.6.2.
+  decltype(&::cusolverDnXsyevBatched_bufferSize) cusolverDnXsyevBatched_bufferSize;
+  decltype(&::cusolverDnXsyevBatched) cusolverDnXsyevBatched;
+};
+
+// Opens them once for the process, all from one place; they are never closed. False where no place has them all.
+bool open_libraries(Searched& searched);
+const Libraries& libraries();
+// Their versions and where they were found; static text.
+const char* libraries_text();
+
+// Throw what a library's status stands for; `what` is the operation that met it.
+void check(cublasStatus_t status, const char* what);
+void check(cusolverStatus_t status, const char* what);
+
+// Handles of theirs.
+template <class Handle, auto destroy>
+struct LibraryDestroy {
+  static void call(Handle handle) { (libraries().*destroy)(handle); }
+};
+template <class Handle, auto destroy>
+using LibraryOwned = Owned<Handle, LibraryDestroy<Handle, destroy>::call>;
+
+using LtHandle = LibraryOwned<cublasLtHandle_t, &Libraries::cublasLtDestroy>;
+using LtDescription = LibraryOwned<cublasLtMatmulDesc_t, &Libraries::cublasLtMatmulDescDestroy>;
+using LtLayout = LibraryOwned<cublasLtMatrixLayout_t, &Libraries::cublasLtMatrixLayoutDestroy>;
+using LtPreference = LibraryOwned<cublasLtMatmulPreference_t, &Libraries::cublasLtMatmulPreferenceDestroy>;
+using BlasHandle = LibraryOwned<cublasHandle_t, &Libraries::cublasDestroy_v2>;
+using SolverHandle = LibraryOwned<cusolverDnHandle_t, &Libraries::cusolverDnDestroy>;
+using SolverParams = LibraryOwned<cusolverDnParams_t, &Libraries::cusolverDnDestroyParams>;
+using JacobiParams = LibraryOwned<gesvdjInfo_t, &Libraries::cusolverDnDestroyGesvdjInfo>;
+
+// What `create` hands out, in the hands of an owner.
+template <class Owner, class Create, class... Arguments>
+Owner made(const char* what, Create create, Arguments... arguments) {
+  decltype(std::declval<Owner>().get()) handle = nullptr;
+  check(create(&handle, arguments...), what);
+  return Owner(handle);
+}
+
+}  // namespace sigma::cuda

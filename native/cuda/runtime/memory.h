@@ -1,0 +1,57 @@
+// Memory of a device, from one pool per device for the whole process, in the order of a stream.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <utility>
+
+#include "cuda/runtime/device.h"
+
+namespace sigma::cuda {
+
+// Throws OUT_OF_MEMORY where the device has no more; later calls work.
+void* allocate(const Device& device, cudaStream_t stream, size_t bytes);
+// Once the work queued on the stream so far is done.
+void release(const Device& device, cudaStream_t stream, void* memory) noexcept;
+
+// A piece of it that is given back with its owner.
+class Memory {
+ public:
+  Memory() = default;
+  Memory(const Device& device, cudaStream_t stream, size_t bytes)
+      : device_(&device), stream_(stream), data_(allocate(device, stream, bytes)) {}
+  Memory(Memory&& other) noexcept { swap(other); }
+  Memory& operator=(Memory&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Memory() { free(); }
+  void* data() const { return data_; }
+  void free() noexcept {
+    if (data_ != nullptr) release(*device_, stream_, data_);
+    data_ = nullptr;
+  }
+
+ private:
+  void swap(Memory& other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(stream_, other.stream_);
+    std::swap(data_, other.data_);
+  }
+
+  const Device* device_ = nullptr;
+  cudaStream_t stream_ = nullptr;
+  void* data_ = nullptr;
+};
+
+// Memory that only grows. What was in it is lost when it does.
+class GrowingMemory {
+ public:
+  void* at_least(const Device& device, cudaStream_t stream, size_t bytes);
+
+ private:
+  Memory memory_;
+  size_t bytes_ = 0;
+};
+
+}  // namespace sigma::cuda

@@ -1,0 +1,99 @@
+#include "cuda/runtime/places.h"
+
+#include <dlfcn.h>
+#include <glob.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <functional>
+
+namespace sigma::cuda {
+namespace {
+
+#ifdef SIGMA_SIMULATED
+constexpr bool kSimulated = true;
+#else
+constexpr bool kSimulated = false;
+#endif
+
+// A folder by absolute path, or nothing: the working directory must not decide which library is loaded.
+std::string variable(const char* name) {
+  const char* const value = std::getenv(name);
+  return value == nullptr || value[0] != '/' ? "" : value;
+}
+
+std::vector<std::string> matches(const std::string& pattern) {
+  std::vector<std::string> found;
+  glob_t result = {};
+  if (glob(pattern.c_str(), GLOB_NOSORT, nullptr, &result) == 0) {
+    found.assign(result.gl_pathv, result.gl_pathv + result.gl_pathc);
+  }
+  globfree(&result);
+  // The newest version first, so far as its name tells.
+  std::sort(found.begin(), found.end(), std::greater<>());
+  return found;
+}
+
+#if defined(__aarch64__)
+constexpr const char* kTargets = "/targets/sbsa-linux/lib";
+#else
+constexpr const char* kTargets = "/targets/x86_64-linux/lib";
+#endif
+
+void add_toolkit(std::vector<Place>& places, const std::string& root) {
+  if (root.empty()) return;
+  places.push_back({root, {root + "/lib64", root + kTargets, root + "/lib"}});
+}
+
+// CUDA 13's wheels unpack into one folder, CUDA 12's into one each.
+void add_wheels(std::vector<Place>& places, const std::string& packages) {
+  for (const std::string& root : matches(packages + "/nvidia")) {
+    places.push_back({root + "/cu13/lib", {root + "/cu13/lib"}});
+    const std::vector<std::string> folders = matches(root + "/*/lib");
+    if (!folders.empty()) places.push_back({root + "/*/lib", folders});
+  }
+}
+
+void add_python(std::vector<Place>& places, const std::string& prefix) {
+  if (prefix.empty()) return;
+  add_wheels(places, prefix + "/lib/python3*/site-packages");
+  add_wheels(places, prefix + "/lib/python3*/dist-packages");
+}
+
+// The folder of the library that this code is in: a bundle may carry NVIDIA's libraries along.
+std::string own_folder() {
+  Dl_info info = {};
+  static const char here = 0;
+  if (dladdr(&here, &info) == 0 || info.dli_fname == nullptr) return "";
+  const std::string path = info.dli_fname;
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash);
+}
+
+}  // namespace
+
+std::vector<Place> library_places() {
+  std::vector<Place> places;
+  // Who names a folder means that folder and no other.
+  const std::string given = variable("SIGMATUNE_CUDA_PATH");
+  if (!given.empty()) {
+    return {{given, {given, given + "/lib64", given + kTargets, given + "/lib"}}};
+  }
+  const std::string own = own_folder();
+  if (!own.empty()) places.push_back({own, {own}});
+  if (kSimulated) return places;  // what is installed would work on a device's memory
+  places.push_back({"the loader's own search", {}});
+  for (const std::string& root : matches("/usr/local/cuda*")) add_toolkit(places, root);
+  add_toolkit(places, variable("CUDA_HOME"));
+  add_toolkit(places, variable("CUDA_PATH"));
+  add_python(places, variable("VIRTUAL_ENV"));
+  add_python(places, variable("CONDA_PREFIX"));
+  add_toolkit(places, variable("CONDA_PREFIX"));
+  const std::string home = variable("HOME");
+  if (!home.empty()) add_python(places, home + "/.local");
+  for (const char* const prefix : {"/usr/local", "/usr", "/opt/conda"}) add_python(places, prefix);
+  add_wheels(places, "/usr/lib/python3/dist-packages");
+  return places;
+}
+
+}  // namespace sigma::cuda

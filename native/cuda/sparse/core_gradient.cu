@@ -1,0 +1,37 @@
+// From the samples of a core's gradient to those of M's values and of the gate.
+#include "cuda/ops.h"
+#include "cuda/runtime/dispatch.h"
+#include "cuda/sparse/kernels/gradient.cuh"
+
+namespace sigma::cuda {
+namespace {
+
+constexpr const char* kGradient = "core_gradient";
+
+template <class V>
+void pull_back(sigma_context& context, const sigma_core& core, const V* samples, V* dvalues, V* dgate) {
+  constexpr int64_t kMostBlocks = 512;
+  constexpr int64_t kThreads = kWarpSize * kWarps;
+  const int64_t entries = core.pattern->entries;
+  const auto* const gate = static_cast<const V*>(core.gate);
+  const auto blocks = static_cast<unsigned>(std::clamp<int64_t>(divided_up(entries, 4 * kThreads), 1, kMostBlocks));
+  auto* const partials = dgate != nullptr ? static_cast<V*>(context.scratch(blocks * sizeof(V))) : nullptr;
+  const dim3 block(kWarpSize, kWarps);
+  launch(context, kGradient, core_gradient_kernel<V>, dim3(blocks), block, kWarps * sizeof(V), entries, gate,
+         static_cast<const V*>(core.values), samples, dvalues, partials);
+  if (dgate == nullptr) return;
+  launch(context, kGradient, gate_gradient_kernel<V>, dim3(1), block, kWarps * sizeof(V), static_cast<int>(blocks),
+         gate, partials, dgate);
+}
+
+}  // namespace
+
+void core_gradient(sigma_context& context, const sigma_core_gradient& call) {
+  if (call.dvalues == nullptr && call.dgate == nullptr) return;
+  for_real(call.real, [&]<class V>(std::type_identity<V>) {
+    pull_back<V>(context, *call.core, static_cast<const V*>(call.samples), static_cast<V*>(call.dvalues),
+                 static_cast<V*>(call.dgate));
+  });
+}
+
+}  // namespace sigma::cuda

@@ -1,0 +1,44 @@
+// The rest of M's pull-back, where g = sigmoid(gate). Adds: dvalues[p] += g samples[p], (z), and
+// dgate += g (1 - g) Σ_p values[p] samples[p]: partial sums of each block first, their sum after.
+#pragma once
+
+#include "cuda/runtime/kernels/reduce.cuh"
+#include "cuda/sparse/kernels/product.cuh"
+
+namespace sigma::cuda {
+
+// Adds to dvalues; overwrites partials (blocks). Either may be null. Shared memory: kWarps numbers.
+template <class V>
+__global__ void __launch_bounds__(kWarpSize* kWarps)
+    core_gradient_kernel(int64_t entries, const V* gate, const V* values, const V* samples, V* dvalues, V* partials) {
+  const V g = gate_factor(gate);
+  const int64_t thread = (static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.y) * kWarpSize + threadIdx.x;
+  const int64_t threads = static_cast<int64_t>(gridDim.x) * (kWarps * kWarpSize);
+  V sum = 0;
+  for (int64_t p = thread; p < entries; p += threads) {
+    const V sample = samples[p];
+    if (dvalues != nullptr) dvalues[p] += g * sample;
+    if (partials != nullptr) sum += values[p] * sample;
+  }
+  if (partials == nullptr) return;
+  const V total = reduce_block(sum, shared_memory<V>());
+  if (threadIdx.x == 0 && threadIdx.y == 0) partials[blockIdx.x] = total;
+}
+
+// dgate += g (1 - g) Σ_b partials[b]. Adds. One block; shared memory: kWarps numbers.
+template <class V>
+__global__ void __launch_bounds__(kWarpSize* kWarps)
+    gate_gradient_kernel(int blocks, const V* gate, const V* partials, V* dgate) {
+  V sum = 0;
+  for (int b = static_cast<int>(threadIdx.y) * kWarpSize + static_cast<int>(threadIdx.x); b < blocks;
+       b += kWarps * kWarpSize) {
+    sum += partials[b];
+  }
+  const V total = reduce_block(sum, shared_memory<V>());
+  if (threadIdx.x != 0 || threadIdx.y != 0) return;
+  // 1 - g as sigmoid(-gate), in which nothing cancels.
+  const V rest = gate == nullptr ? V(0) : V(1) / (V(1) + exp(*gate));
+  *dgate += gate_factor(gate) * rest * total;
+}
+
+}  // namespace sigma::cuda

@@ -1,0 +1,29 @@
+// A chain of routes: the first answer that passes the probe is taken.
+#pragma once
+
+#include <exception>
+#include <vector>
+
+#include "contract/backend.h"
+#include "cuda/svd/routes.h"
+
+namespace sigma::cuda {
+
+template <class T>
+using SvdChain = std::vector<SvdRoute<T>>;
+
+// Throws UNSUPPORTED for a driver that is not a GPU's.
+template <class T>
+SvdChain<T> svd_chain(sigma_svd_driver driver, const Device& device, const SvdShape& shape);
+
+// How many problems of this shape the first route takes at once.
+template <class T>
+int64_t svd_batch_limit(const SvdChain<T>& chain, const SvdShape& shape);
+
+// Solves problems of one shape, none of them zero or with a number that is not finite. One error a problem, null where
+// it is solved; a failure of the device is thrown.
+template <class T>
+std::vector<std::exception_ptr> svd_solve(const SvdLane& lane, const SvdChain<T>& chain, const SvdShape& shape,
+                                          const std::vector<SvdItem>& items);
+
+}  // namespace sigma::cuda
