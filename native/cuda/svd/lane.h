@@ -1,6 +1,7 @@
 // What an SVD works with, apart from its context, whose owner goes on queuing: a stream and the handles bound to it.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "cuda/runtime/handles.h"
