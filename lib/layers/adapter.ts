@@ -4,10 +4,10 @@ import { MergedRoute } from '../operator/merged-route.js';
 import { AdapterPass, type Pass } from '../operator/pass.js';
 import { type Plan, type PlanInput, plan, reason, type Strategy } from '../operator/planner.js';
 import { type Batch, FactoredRoute, type Recorded, type Route } from '../operator/route.js';
+import { savedLength } from '../operator/saved.js';
 import { coreParameters, type Term, type Terms, tensorOf } from '../operator/terms.js';
 import { checkBoolean, checkInteger, checkOptions, checkSignal } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
-import { native } from '../runtime/native.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import { allocate, bytesPerElement, type Real, vectorType } from '../tensor/dtype.js';
 import { checkReal, copyOf, fromNumbers, output } from '../tensor/operand.js';
@@ -276,7 +276,7 @@ export class Adapter implements AdaptedLinear {
       built,
       choices,
       room: {
-        p: bytes * native.adapterSavedLength(op, rank, tokens),
+        p: bytes * savedLength(op, rank, tokens),
         x: bytes * tokens * inFeatures,
         borrowed: borrowInputs,
         most: passBytes,

@@ -1,11 +1,12 @@
 import { native, type Operand } from '../runtime/native.js';
 import type { Real } from '../tensor/dtype.js';
-import { copyOf, memoryOf, type Output, output } from '../tensor/operand.js';
+import { copyOf, memoryOf, output } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
 import type { Scoped } from '../tensor/scope.js';
-import type { Tensor, VectorShape } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import type { PullBack } from './pass.js';
 import type { Keeps } from './planner.js';
+import { savedLength } from './saved.js';
 import { gradientTargets, Operator, type Term, type Terms, termMemory } from './terms.js';
 
 /** One batch on its way: X (N, in), whose memory is read last of all, and where Y (N, out) goes. */
@@ -50,8 +51,6 @@ export function keptInput({ op, input }: Batch, borrowed: boolean): Tensor<Real>
 /** Through U and V, with or without the base: the strategies 'factored' and 'lowrank'. Keeps P = Vᵀ Xᵀ (r, N), or X. */
 export class FactoredRoute implements Route {
   readonly #operator: Operator;
-  /** Elements of P, for the number of tokens of the last batch. */
-  #savedLength = { tokens: 0, elements: 0 };
 
   constructor(terms: Terms, bias: Term | undefined) {
     this.#operator = new Operator(terms, bias);
@@ -64,7 +63,8 @@ export class FactoredRoute implements Route {
   record(batch: Batch, wanted: readonly LayerParameter[], { keeps, borrowed }: Saving): Recorded {
     const { op, tokens, y } = batch;
     const operator = this.#operator;
-    const p = keeps === 'p' ? this.#outputP(op, tokens) : null;
+    const { u, vt } = operator.terms;
+    const p = keeps === 'p' ? output(op, u, [savedLength(op, vt.shape[0] as number, tokens)]) : null;
     const input = keeps === 'x' ? keptInput(batch, borrowed) : null;
     native.adapterForward(op, operator.handle(op), memoryOf(op, 'x', batch.input), y, p?.memory ?? null, tokens);
     const snapshot = operator.snapshot(op);
@@ -93,14 +93,6 @@ export class FactoredRoute implements Route {
   }
 
   dispose(): void {}
-
-  #outputP(op: string, tokens: number): Output<Real, VectorShape> {
-    const { vt, u } = this.#operator.terms;
-    if (this.#savedLength.tokens !== tokens) {
-      this.#savedLength = { tokens, elements: native.adapterSavedLength(op, vt.shape[0] as number, tokens) };
-    }
-    return output(op, u, [this.#savedLength.elements]);
-  }
 }
 
 /** Y = X Wᵀ + b. */
