@@ -29,7 +29,7 @@ export { type PatternSize, SparsityPattern } from './sparse/pattern.js';
 export { sddmm, spmm } from './sparse/products.js';
 export type { RandomOptions } from './sparse/random-cells.js';
 export { type TensorOptions, tensor, zeros } from './tensor/create.js';
-export type { DType, Real, TypedArrayOf } from './tensor/dtype.js';
+export type { DType, MatrixDType, Real, TypedArrayOf } from './tensor/dtype.js';
 export { memory } from './tensor/memory.js';
 export type { Parameter } from './tensor/parameter.js';
 export { tidy } from './tensor/scope.js';

@@ -5,9 +5,9 @@ import { checkSignal } from '../runtime/check.js';
 import { native, type Operand, type RealArray } from '../runtime/native.js';
 import type { Random } from '../runtime/random.js';
 import { inSlices, type Work } from '../runtime/slices.js';
-import { allocate, type Real, vectorType } from '../tensor/dtype.js';
+import { allocate, vectorType } from '../tensor/dtype.js';
 import { fromNumbers, memoryOf, numbersOf, output, type Place, placed } from '../tensor/operand.js';
-import type { MatrixShape, Tensor } from '../tensor/tensor.js';
+import type { Matrix, MatrixShape, Vector } from '../tensor/tensor.js';
 
 /** Fills an array with normal numbers of this deviation, in pieces. */
 export function* fillNormal(into: RealArray, random: Random, deviation: number): Work<void> {
@@ -18,7 +18,7 @@ export function* fillNormal(into: RealArray, random: Random, deviation: number):
 }
 
 /** z − (z basisᵀ) basis, in place: takes the rows of the basis (q, n) out of those of z (k, n). */
-async function project({ op, signal, own }: Site, z: Tensor<Real>, basis: Tensor<Real>): Promise<void> {
+async function project({ op, signal, own }: Site, z: Vector, basis: Vector): Promise<void> {
   const inside = own(await matmulLater(op, z, basis, { transposeB: true, signal }));
   const part = own(await matmulLater(op, inside, basis, { signal }));
   await inSlices(op, subtract(z.dataSync() as RealArray, part.dataSync() as RealArray), signal);
@@ -43,8 +43,8 @@ export async function orthonormalRows(
   count: number,
   n: number,
   random: Random,
-  against?: Tensor<Real>,
-): Promise<Tensor<Real>> {
+  against?: Matrix,
+): Promise<Matrix> {
   const { op, device, dtype, vectors, signal, own } = site;
   const onHost: Place = { device: 'cpu', dtype: vectors.dtype };
   const numbers = allocate(op, vectors.dtype, count * n);
@@ -62,7 +62,7 @@ export async function orthonormalRows(
 }
 
 /** Matrices of one width, one under the other. */
-export function stackRows(op: string, upper: Tensor<Real>, lower: Tensor<Real>): Tensor<Real> {
+export function stackRows(op: string, upper: Matrix, lower: Matrix): Matrix {
   const [rows, columns] = upper.shape as MatrixShape;
   const numbers = allocate(op, vectorType(upper.dtype), upper.size + lower.size);
   numbers.set(numbersOf(op, 'upper', upper));
@@ -71,7 +71,7 @@ export function stackRows(op: string, upper: Tensor<Real>, lower: Tensor<Real>):
 }
 
 /** The transpose of a matrix, as a new tensor. */
-export async function transposed({ op, signal }: Site, a: Tensor<Real>): Promise<Tensor<Real>> {
+export async function transposed({ op, signal }: Site, a: Matrix): Promise<Matrix> {
   const [rows, columns] = a.shape as MatrixShape;
   const result = output(op, a, [columns, rows]);
   await inSlices(op, transpose(op, a, result.memory), signal);
@@ -79,7 +79,7 @@ export async function transposed({ op, signal }: Site, a: Tensor<Real>): Promise
 }
 
 /** Column by column: each is a block of one column, and becomes one of as many rows, one after the other. */
-function* transpose(op: string, a: Tensor<Real>, to: Operand): Work<void> {
+function* transpose(op: string, a: Matrix, to: Operand): Work<void> {
   const [rows, columns] = a.shape as MatrixShape;
   for (let j = 0; j < columns; j++) {
     native.copyMatrix(op, memoryOf(op, 'matrix', a), j, columns, to, j * rows, 1, rows, 1);

@@ -8,7 +8,7 @@ import { absent, type Terms } from '../operator/terms.js';
 import { checkChoice, checkInteger, checkNumber, checkOptions, checkSeed, isRecord, reject } from '../runtime/check.js';
 import { type Random, random } from '../runtime/random.js';
 import { SparsityPattern } from '../sparse/pattern.js';
-import { allocate } from '../tensor/dtype.js';
+import { allocate, type MatrixDType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf, zeroOutput } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
 import { orthonormalRows, transposed } from './orthonormal.js';
@@ -128,7 +128,7 @@ interface Trained {
 }
 
 /** U and V whole, with s beside σ in the core. */
-function factoredBlueprint(site: Site, full: Svd, { first = 0, s, choices }: Trained): Blueprint {
+function factoredBlueprint(site: Site, full: Svd<MatrixDType>, { first = 0, s, choices }: Trained): Blueprint {
   const { op, thin, bias } = site;
   const { u, vt } = full;
   const rank = s.value.size;
@@ -152,7 +152,12 @@ function factoredBlueprint(site: Site, full: Svd, { first = 0, s, choices }: Tra
 }
 
 /** The base, and the k directions alone. */
-function lowrankBlueprint(site: Site, full: Svd, factors: Svd, { first, s, choices }: Trained): Blueprint {
+function lowrankBlueprint(
+  site: Site,
+  full: Svd<MatrixDType>,
+  factors: Svd<MatrixDType>,
+  { first, s, choices }: Trained,
+): Blueprint {
   const { bias, weight } = site;
   for (const tensor of [full.u, full.vt]) tensor.dispose();
   for (const tensor of Object.values(factors)) site.own(tensor);
@@ -179,7 +184,7 @@ function wantsFactored({ strategy, inFeatures, outFeatures, thin }: Site, k: num
 }
 
 /** As many random orthonormal directions; they have no singular values. */
-async function randomBasis(site: Site, k: number, generator: Random): Promise<Svd> {
+async function randomBasis(site: Site, k: number, generator: Random): Promise<Svd<MatrixDType>> {
   const { op, own, outFeatures, inFeatures } = site;
   const ut = own(await orthonormalRows(site, k, outFeatures, generator));
   const vt = own(await orthonormalRows(site, k, inFeatures, generator));

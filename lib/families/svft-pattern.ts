@@ -6,9 +6,9 @@ import type { RealArray } from '../runtime/native.js';
 import { inSlices } from '../runtime/slices.js';
 import { type Band, bandedEntries } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
-import type { Real } from '../tensor/dtype.js';
+import type { MatrixDType } from '../tensor/dtype.js';
 import { numbersOf, widened } from '../tensor/operand.js';
-import type { MatrixShape, Tensor } from '../tensor/tensor.js';
+import type { Matrix, MatrixShape } from '../tensor/tensor.js';
 
 export const patternNames = ['plain', 'banded', 'random', 'topk'] as const;
 export type PatternName = (typeof patternNames)[number];
@@ -24,7 +24,11 @@ export interface PatternChoice {
 }
 
 /** The structure that SVFT's options name, on the r x r core of these factors. */
-export async function patternOf({ op, signal }: Site, choice: PatternChoice, factors: Svd): Promise<SparsityPattern> {
+export async function patternOf(
+  { op, signal }: Site,
+  choice: PatternChoice,
+  factors: Svd<MatrixDType>,
+): Promise<SparsityPattern> {
   const { pattern, offDiagonals, seed, replacement, includeDiagonal } = choice;
   const r = factors.s.size;
   if (SparsityPattern.is(pattern)) {
@@ -57,7 +61,7 @@ export async function patternOf({ op, signal }: Site, choice: PatternChoice, fac
 async function scoresOf(
   op: string,
   { parity }: PatternChoice,
-  factors: Svd,
+  factors: Svd<MatrixDType>,
   signal: AbortSignal | undefined,
 ): Promise<RealArray> {
   const given = parity ? referenceScores(op, factors) : undefined;
@@ -84,7 +88,7 @@ async function scoresOf(
  * Uᵀ V, and for a rectangular weight the square one of its thin factors as it stands. Under truncation that code fails on
  * shape.
  */
-function referenceScores(op: string, { u, vt }: Svd): Tensor<Real> | undefined {
+function referenceScores(op: string, { u, vt }: Svd<MatrixDType>): Matrix | undefined {
   const [out, r] = u.shape as MatrixShape;
   const columns = vt.shape[1] as number;
   if (r < Math.min(out, columns)) {

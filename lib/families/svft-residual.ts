@@ -1,7 +1,7 @@
 import type { Site } from '../layers/construct.js';
 import type { Svd } from '../linalg/svd.js';
 import type { Random } from '../runtime/random.js';
-import { allocate } from '../tensor/dtype.js';
+import { allocate, type MatrixDType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf } from '../tensor/operand.js';
 import { orthonormalRows, stackRows, transposed } from './orthonormal.js';
 
@@ -9,7 +9,12 @@ import { orthonormalRows, stackRows, transposed } from './orthonormal.js';
  * Truncated factors, completed to full rank with random orthonormal directions of σ = 0. By default these are
  * orthogonal to U_R and V_R; `raw` leaves that out, as the reference code does.
  */
-export async function completed(site: Site, found: Svd, random: Random, raw: boolean): Promise<Svd> {
+export async function completed(
+  site: Site,
+  found: Svd<MatrixDType>,
+  random: Random,
+  raw: boolean,
+): Promise<Svd<MatrixDType>> {
   const { op, own, outFeatures, inFeatures, thin } = site;
   const missing = thin - found.s.size;
   const ut = own(await transposed(site, found.u));

@@ -22,7 +22,7 @@ import { random } from '../runtime/random.js';
 import { inSlices, type Work } from '../runtime/slices.js';
 import { type Band, readBand } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
-import { allocate, readNumbers } from '../tensor/dtype.js';
+import { allocate, type MatrixDType, readNumbers } from '../tensor/dtype.js';
 import { fromNumbers } from '../tensor/operand.js';
 import { fillNormal } from './orthonormal.js';
 import { type PatternName, patternNames, patternOf } from './svft-pattern.js';
@@ -161,7 +161,7 @@ export const svft = family<SvftOptions>(
 );
 
 /** The trainable M and γ, at their start. */
-async function coreOf(site: Site, chosen: Settings, factors: Svd): Promise<Core> {
+async function coreOf(site: Site, chosen: Settings, factors: Svd<MatrixDType>): Promise<Core> {
   const { op } = site;
   const { device, dtype } = site.vectors;
   const pattern = await patternOf(site, chosen, factors);
@@ -201,7 +201,7 @@ function* initialise(op: string, { init, gate, seed }: Settings, m: RealArray, g
 /** `tail`: what lies beyond the factors' directions is nothing, or is kept beside U C Vᵀ, or is left out of W'. */
 function blueprint(
   site: Site,
-  factors: Svd,
+  factors: Svd<MatrixDType>,
   core: Core,
   tail: 'none' | 'kept' | 'gone',
   spectrum: Spectrum,

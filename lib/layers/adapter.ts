@@ -9,11 +9,11 @@ import { coreParameters, type Term, type Terms, tensorOf } from '../operator/ter
 import { checkBoolean, checkInteger, checkOptions, checkSignal } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
-import { allocate, bytesPerElement, type Real, vectorType } from '../tensor/dtype.js';
-import { checkReal, copyOf, fromNumbers, output } from '../tensor/operand.js';
+import { allocate, bytesPerElement, type MatrixDType, vectorType } from '../tensor/dtype.js';
+import { checkMatrix, copyOf, fromNumbers, output } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
-import type { Tensor } from '../tensor/tensor.js';
+import type { Matrix, Tensor, Vector } from '../tensor/tensor.js';
 import { type Base, BaseLayer } from './base.js';
 import { knownSpectrum, type Spectrum, type Telemetry, telemetryOf } from './telemetry.js';
 import type { AdaptedLinear, SavingOptions } from './types.js';
@@ -21,7 +21,7 @@ import type { AdaptedLinear, SavingOptions } from './types.js';
 /** What a family makes of a weight: everything that the layer computes with. */
 export interface Blueprint {
   /** The `rank` singular triples in use, asked for once at most; the layer owns them. */
-  readonly factors: () => Svd;
+  readonly factors: () => Svd<MatrixDType>;
   readonly rank: number;
   readonly bias: Term | undefined;
   /** The terms of the strategies that work on the factors: at least one. */
@@ -58,7 +58,7 @@ export class Adapter implements AdaptedLinear {
   /** The factors that the operator runs on. */
   readonly #terms: Terms;
   readonly #core: readonly LayerParameter[];
-  #factors: Svd | undefined;
+  #factors: Svd<MatrixDType> | undefined;
   readonly #routes: Readonly<Record<Strategy, Route | undefined>>;
   readonly #merged: MergedRoute;
   readonly #base: BaseLayer;
@@ -98,7 +98,7 @@ export class Adapter implements AdaptedLinear {
     this.#enabled = checkBoolean(this.family, 'enabled', enabled);
   }
 
-  get factors(): Svd {
+  get factors(): Svd<MatrixDType> {
     if (this.#factors === undefined) {
       this.#factors = Object.freeze(this.#blueprint.factors());
       for (const tensor of Object.values(this.#factors)) keep(tensor);
@@ -106,7 +106,7 @@ export class Adapter implements AdaptedLinear {
     return this.#factors;
   }
 
-  apply(x: Tensor): Tensor<Real> {
+  apply(x: Tensor): Matrix {
     const op = `${this.family}.apply`;
     const { batch, y } = this.#batch(op, x);
     if (this.#enabled) this.#routes[this.#plan(op, batch.tokens, false).strategy]?.apply(batch);
@@ -125,13 +125,13 @@ export class Adapter implements AdaptedLinear {
     });
   }
 
-  mergedWeight(): Tensor<Real> {
+  mergedWeight(): Matrix {
     const op = `${this.family}.mergedWeight`;
     this.#checkAlive(op);
     return this.#enabled ? mergeTerms(op, this.#blueprint.merge()) : this.#base.weight(op);
   }
 
-  mergedBias(): Tensor<Real> | undefined {
+  mergedBias(): Vector | undefined {
     const op = `${this.family}.mergedBias`;
     this.#checkAlive(op);
     const { bias } = this.#blueprint;
@@ -164,7 +164,7 @@ export class Adapter implements AdaptedLinear {
     return { ...telemetryOf(op, this.#terms, this.#blueprint.spectrum), frozen };
   }
 
-  async spectrum(options?: { signal?: AbortSignal }): Promise<Tensor<Real>> {
+  async spectrum(options?: { signal?: AbortSignal }): Promise<Vector> {
     const op = `${this.family}.spectrum`;
     const { signal } = checkOptions(op, 'options', options, ['signal']);
     checkSignal(op, signal);
@@ -219,10 +219,10 @@ export class Adapter implements AdaptedLinear {
     }
   }
 
-  #batch(op: string, x: Tensor): { batch: Batch; y: { tensor(): Tensor<Real> } } {
+  #batch(op: string, x: Tensor): { batch: Batch; y: { tensor(): Matrix } } {
     this.#checkAlive(op);
     const { dtype, device } = this.#terms.u;
-    const input = checkReal(op, 'x', x, { shape: [null, this.inFeatures], dtype, device });
+    const input = checkMatrix(op, 'x', x, { shape: [null, this.inFeatures], dtype, device });
     const tokens = input.shape[0] as number;
     const y = output(op, { device, dtype }, [tokens, this.outFeatures]);
     return { batch: { op, tokens, input, y: y.memory }, y };

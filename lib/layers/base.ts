@@ -3,17 +3,16 @@ import { costOf } from '../operator/planner.js';
 import { FactoredRoute, FixedRoute, type Route } from '../operator/route.js';
 import type { Terms } from '../operator/terms.js';
 import { SigmaError } from '../runtime/errors.js';
-import type { Real } from '../tensor/dtype.js';
 import { copyOf } from '../tensor/operand.js';
-import type { Tensor } from '../tensor/tensor.js';
+import type { Matrix, Vector } from '../tensor/tensor.js';
 
 /** What a layer was before it was adapted. */
 export interface Base {
   /** W0, while it can be reached. */
-  readonly weight: () => Tensor<Real> | undefined;
+  readonly weight: () => Matrix | undefined;
   /** What stands for W0 afterwards, where the factors make it up. */
   readonly original: Terms | undefined;
-  readonly bias: Tensor<Real> | undefined;
+  readonly bias: Vector | undefined;
 }
 
 /** The layer switched off. */
@@ -48,18 +47,18 @@ export class BaseLayer {
   }
 
   /** A new tensor: the bits of W0 while it can be reached, the same to rounding afterwards. */
-  weight(op: string): Tensor<Real> {
+  weight(op: string): Matrix {
     const weight = this.#reach(op);
     return weight ? copyOf(op, 'weight', weight) : mergeTerms(op, this.#base.original as Terms);
   }
 
   /** A new tensor with the bias as it was. */
-  bias(op: string): Tensor<Real> | undefined {
+  bias(op: string): Vector | undefined {
     return this.#base.bias && copyOf(op, 'bias', this.#base.bias);
   }
 
   /** undefined only where `original` can stand for it. */
-  #reach(op: string): Tensor<Real> | undefined {
+  #reach(op: string): Matrix | undefined {
     const weight = this.#base.weight();
     if (weight === undefined && this.#base.original === undefined) {
       const why = 'since this layer is switched off, and its factors leave out what lies beyond `rank`';

@@ -14,11 +14,11 @@ import {
 } from '../runtime/check.js';
 import { type Device, resolveDevice } from '../runtime/device.js';
 import { renamed, SigmaError } from '../runtime/errors.js';
-import { type DType, type Real, vectorType } from '../tensor/dtype.js';
-import { anything, checkReal, type Place, placed } from '../tensor/operand.js';
+import { type MatrixDType, vectorType } from '../tensor/dtype.js';
+import { anything, checkMatrix, checkReal, checkSupported, type Place, placed } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
-import { type MatrixShape, Tensor } from '../tensor/tensor.js';
+import { type Matrix, type MatrixShape, Tensor, type Vector } from '../tensor/tensor.js';
 import { Adapter, type Blueprint } from './adapter.js';
 import type { AdaptedLinear, AdapterOptions, SavingOptions } from './types.js';
 
@@ -46,30 +46,30 @@ function readSaving(op: string, { microBatches, borrowInputs, passBytes }: Adapt
 }
 
 export interface Decomposed {
-  readonly factors: Svd;
+  readonly factors: Svd<MatrixDType>;
   /** Whether some of them, of σ = 0, are not the weight's. */
   readonly filled: boolean;
   /** All σ that are known: those of the factors, and those that were cut off. */
-  readonly sigma: Tensor<Real>;
+  readonly sigma: Vector;
 }
 
 /** What a family's design works with, checked. */
 export interface Site {
   readonly op: string;
   /** The layer's own handle on the weight: released after the design, unless the blueprint's `owned` holds it. */
-  readonly weight: Tensor<Real>;
+  readonly weight: Matrix;
   /** The caller's weight, for as long as the caller keeps it; undefined where the layer is on another device. */
-  borrowedWeight(): Tensor<Real> | undefined;
+  borrowedWeight(): Matrix | undefined;
   readonly outFeatures: number;
   readonly inFeatures: number;
   /** min(out, in) */
   readonly thin: number;
   /** The bias, as a handle of this layer's own. */
-  readonly bias: Tensor<Real> | undefined;
+  readonly bias: Vector | undefined;
   readonly strategy: StrategyOption;
   readonly device: Device;
-  /** Of the matrices: the weight's. bfloat16 passes for a Real where the device computes in it. */
-  readonly dtype: Real;
+  /** Of the matrices: the weight's. */
+  readonly dtype: MatrixDType;
   /** Where the vectors beside them are, and their type. */
   readonly vectors: Place;
   readonly signal: AbortSignal | undefined;
@@ -79,7 +79,7 @@ export interface Site {
    */
   decompose(rank?: number, allowFill?: boolean): Promise<Decomposed>;
   /** A trainable parameter, under the layer's name. */
-  parameter(name: string, value: Tensor<Real>): LayerParameter;
+  parameter(name: string, value: Vector): LayerParameter;
   /** Takes care of a new tensor: it is disposed if the construction fails. */
   own<T extends Scoped>(made: T): T;
 }
@@ -126,10 +126,11 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
   checkSignal(op, signal);
   const wanted = options.factors === undefined ? undefined : readTriples(op, options.factors);
   const device = resolveDevice(op, options.device, Tensor.is(weight) ? weight.device : 'cpu');
-  const base = checkReal(op, 'weight', weight, { ...anything, shape: [null, null], half: device });
+  const base = checkMatrix(op, 'weight', weight, { ...anything, shape: [null, null] });
+  checkSupported(op, 'weight', base, 'gemm', device);
   // Where a device is asked for, what lies elsewhere is copied there; else all has to lie with the weight.
   const where = options.device === undefined ? device : undefined;
-  const here = (tensor: Tensor<Real>) => own(tensor.on(op, device));
+  const here = <D extends MatrixDType>(tensor: Tensor<D>) => own(tensor.on(op, device));
   const [outFeatures, inFeatures] = base.shape as MatrixShape;
   const thin = Math.min(outFeatures, inFeatures);
   const { dtype } = base;
@@ -138,7 +139,7 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     options.bias === undefined
       ? undefined
       : checkReal(op, 'options.bias', options.bias, { shape: [outFeatures], dtype: vectors, device: where });
-  const given = wanted && checkFactors(op, wanted, base, device, where);
+  const given = wanted && checkFactors(op, wanted, base, where);
   // The caller may dispose the weight while the decomposition runs; this handle keeps its memory until then.
   const kept = here(base);
   return {
@@ -162,7 +163,7 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
       for (const tensor of Object.values(known)) own(tensor);
       const wide = sliceFactors(op, known, rank);
       for (const tensor of Object.values(wide)) own(tensor);
-      const inPlace = (tensor: Tensor<Real>) => own(placed(op, tensor, { device, dtype }));
+      const inPlace = (tensor: Matrix) => own(placed(op, tensor, { device, dtype }));
       const factors = { u: inPlace(wide.u), s: own(wide.s.share()), vt: inPlace(wide.vt) };
       for (const tensor of Object.values(wide)) tensor.dispose();
       const filled = given !== undefined && !checkBelongs(op, factors, kept, allowFill);
@@ -175,7 +176,7 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
 }
 
 /** All thin triples; SHAPE_MISMATCH where the factors that were given are fewer. */
-export async function decomposeWhole(site: Site): Promise<Svd> {
+export async function decomposeWhole(site: Site): Promise<Svd<MatrixDType>> {
   const { factors, sigma } = await site.decompose();
   sigma.dispose();
   const { size } = factors.s;
@@ -189,9 +190,9 @@ export async function decomposeWhole(site: Site): Promise<Svd> {
  * The terms of W' where U C Vᵀ is all of it: W0 + U (C − diag σ) Vᵀ while the caller keeps W0, which leaves W0's own
  * numbers where nothing was trained; U C Vᵀ afterwards, the same to rounding.
  */
-export function mergeOnBase(site: Site, factored: Terms, sigma: Tensor<Real>): () => Terms {
+export function mergeOnBase(site: Site, factored: Terms, sigma: Vector): () => Terms {
   let onBase: Terms | undefined;
-  return () => {
+  return (): Terms => {
     const base = site.borrowedWeight();
     if (base === undefined) return factored;
     // A diagonal that is σ itself is in the base already; one that is trained adds what it has moved by.
@@ -205,7 +206,7 @@ export function mergeOnBase(site: Site, factored: Terms, sigma: Tensor<Real>): (
 export function chooseFrom(site: Site, available: readonly Strategy[], refusal: string): readonly Strategy[] {
   const { op, strategy } = site;
   // The gradient of W', gathered over a step, would lose too much in bfloat16.
-  const half = (site.dtype as DType) === 'bfloat16';
+  const half = site.dtype === 'bfloat16';
   const offered = half ? available.filter((each) => each !== 'merged') : available;
   if (strategy === 'auto') return offered;
   if (!offered.includes(strategy)) {

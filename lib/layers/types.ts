@@ -2,9 +2,9 @@ import type { Svd } from '../linalg/svd.js';
 import type { Pass } from '../operator/pass.js';
 import type { StrategyOption } from '../operator/planner.js';
 import type { Device } from '../runtime/device.js';
-import type { Real } from '../tensor/dtype.js';
+import type { MatrixDType, Real } from '../tensor/dtype.js';
 import type { Parameter } from '../tensor/parameter.js';
-import type { Tensor } from '../tensor/tensor.js';
+import type { Matrix, Tensor, Vector } from '../tensor/tensor.js';
 import type { Telemetry } from './telemetry.js';
 
 /** A linear layer y = x · W'ᵀ + b whose weight W' is adapted by a few trainable numbers. */
@@ -16,7 +16,7 @@ export interface AdaptedLinear extends Disposable {
   /** Columns of U in use: r, or the truncated rank; SiVA: k. */
   readonly rank: number;
   /** The `rank` singular triples in use: u [out, rank], s [rank], vt [rank, in]. The layer owns these handles. */
-  readonly factors: Svd;
+  readonly factors: Svd<MatrixDType>;
   /** What was trainable at construction. */
   readonly parameters: readonly Parameter<Real>[];
   /** Their sizes summed; freezing later does not change it. */
@@ -29,13 +29,13 @@ export interface AdaptedLinear extends Disposable {
    */
   enabled: boolean;
   /** x [N, in] → y [N, out], keeping nothing. */
-  apply(x: Tensor): Tensor<Real>;
+  apply(x: Tensor): Matrix;
   /** x [N, in] → y [N, out], and the pull-back. A parameter that is frozen now gets no gradient from it. */
   forward(x: Tensor): Pass;
   /** A new tensor W' [out, in], with which x · W'ᵀ + b' equals apply(x). The base weight is never written. */
-  mergedWeight(): Tensor<Real>;
+  mergedWeight(): Matrix;
   /** A new tensor b' [out], where the layer has a bias. */
-  mergedBias(): Tensor<Real> | undefined;
+  mergedBias(): Vector | undefined;
   /**
    * What training has done so far: effective rank before and after, how far σ and the weight have moved, the gate, who is
    * frozen. Takes no decomposition, so that it can be read at every step. Speaks of W', switched on or off.
@@ -49,7 +49,7 @@ export interface AdaptedLinear extends Disposable {
    *
    * @throws SigmaError (as a rejection) DISPOSED, ABORTED, NON_FINITE
    */
-  spectrum(options?: { signal?: AbortSignal }): Promise<Tensor<Real>>;
+  spectrum(options?: { signal?: AbortSignal }): Promise<Vector>;
   /** How a batch of N tokens would be trained on, and what that costs; strategy 'base' where the layer is switched off. */
   explain(tokens: number): {
     readonly strategy: string;
@@ -79,7 +79,7 @@ export interface AdapterOptions {
    * Precomputed factors of this weight, borrowed: where they have its type and device their memory is shared, so it must
    * not be written; a smaller `rank` slices them. Factors of another weight are BASE_MISMATCH.
    */
-  factors?: Svd;
+  factors?: Svd<MatrixDType>;
   /**
    * Where the layer is: what lies elsewhere is copied there. Default: where the weight is, and then bias and factors have
    * to be there as well (DEVICE_MISMATCH).

@@ -13,11 +13,12 @@ import {
 import { threads } from '../runtime/device.js';
 import { SigmaError } from '../runtime/errors.js';
 import { native, type Operand, type RealArray, type SvdProblem } from '../runtime/native.js';
-import { allocateAny, type Real, vectorType } from '../tensor/dtype.js';
-import { anything, checkReal, memoryOf, type Output, output, type Place, widened } from '../tensor/operand.js';
+import { allocateAny, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
+import { anything, checkMatrix, memoryOf, type Output, output, type Place, widened } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
-import { type Shape, Tensor } from '../tensor/tensor.js';
+import type { Matrix, Shape, Tensor, Vector } from '../tensor/tensor.js';
+import type { VectorDType } from '../tensor/typing.js';
 import { Lanes } from './lanes.js';
 
 const optionNames = ['driver', 'rank', 'signal', 'onProgress'] as const;
@@ -26,9 +27,9 @@ const optionNames = ['driver', 'rank', 'signal', 'onProgress'] as const;
 const drivers = ['auto', 'gesdd', 'gesvd', 'gesvdj', 'gesvdp', 'gram64'] as const;
 
 /** A thin SVD A = u · diag(s) · vt. */
-export interface Svd<D extends Real = Real> {
+export interface Svd<D extends MatrixDType = Real> {
   readonly u: Tensor<D>;
-  readonly s: Tensor<D>;
+  readonly s: Tensor<VectorDType<D>>;
   readonly vt: Tensor<D>;
 }
 
@@ -64,7 +65,7 @@ interface Job {
  * magnitude is positive, so devices, drivers and types agree; entries within 1/2048 of the largest count as equal to it, and the
  * first of them decides. Takes one matrix [m, n] (u [m, r], s [r], vt [r, n]),
  * a stack [b, m, n] (each result with the batch axis first), or a list of matrices of any shapes (a list of results).
- * A bfloat16 matrix on a device is decomposed in float32. Runs off the event loop. Each matrix is copied when its turn
+ * A bfloat16 matrix is decomposed in float32. Runs off the event loop. Each matrix is copied when its turn
  * comes: until the promise settles a tensor may be disposed, but its numbers should stay as they are.
  *
  * @throws SigmaError (as a rejection) NON_FINITE, NOT_CONVERGED, ABORTED, UNSUPPORTED, SHAPE_MISMATCH, DTYPE_MISMATCH,
@@ -72,24 +73,26 @@ interface Job {
  * @example
  * const { u, s, vt } = await svd(tensor([[3, 0], [0, 2]]));
  */
-export function svd<D extends Real>(a: Tensor<D>, options?: SvdOptions): Promise<Svd<D>>;
-export function svd<D extends Real>(a: readonly Tensor<D>[], options?: SvdOptions): Promise<Svd<D>[]>;
-export async function svd(a: Tensor<Real> | readonly Tensor<Real>[], options?: SvdOptions): Promise<Svd | Svd[]> {
+export function svd<D extends MatrixDType>(a: Tensor<D>, options?: SvdOptions): Promise<Svd<VectorDType<D>>>;
+export function svd<D extends MatrixDType>(
+  a: readonly Tensor<D>[],
+  options?: SvdOptions,
+): Promise<Svd<VectorDType<D>>[]>;
+export async function svd(a: Matrix | readonly Matrix[], options?: SvdOptions): Promise<Svd | Svd[]> {
   const op = 'svd';
-  if (!isArray(a)) return thinSvd(op, 'a', a as Tensor<Real>, options);
+  if (!isArray(a)) return thinSvd(op, 'a', a as Matrix, options);
   const plan = readOptions(op, options);
   const list = readList(op, 'a', a, 'a list of matrices');
-  const half = Tensor.is(list[0]) ? list[0].device : 'cpu';
-  const inputs = list.map((each, i) => checkReal(op, `a[${i}]`, each, { ...anything, shape: [null, null], half }));
+  const inputs = list.map((each, i) => checkMatrix(op, `a[${i}]`, each, { ...anything, shape: [null, null] }));
   const alike = { shape: undefined, dtype: inputs[0]?.dtype, device: inputs[0]?.device };
-  for (const [i, input] of inputs.entries()) checkReal(op, `a[${i}]`, input, alike);
+  for (const [i, input] of inputs.entries()) checkMatrix(op, `a[${i}]`, input, alike);
   return runAll(op, inputs, (i) => `a[${i}]`, plan);
 }
 
 /** @internal `svd` of one matrix or stack for another function, whose name and argument its errors then carry. */
-export async function thinSvd(op: string, argument: string, a: Tensor<Real>, options?: SvdOptions): Promise<Svd> {
+export async function thinSvd(op: string, argument: string, a: Matrix, options?: SvdOptions): Promise<Svd> {
   const plan = readOptions(op, options);
-  const input = checkReal(op, argument, a, { ...anything, half: Tensor.is(a) ? a.device : 'cpu' });
+  const input = checkMatrix(op, argument, a);
   if (input.shape.length !== 2 && input.shape.length !== 3) {
     fail('SHAPE_MISMATCH', op, argument, 'shape [m, n] or [b, m, n]', describe([...input.shape]));
   }
@@ -119,7 +122,7 @@ class Batch implements Scoped {
   readonly op: string;
   readonly name: string;
   /** The caller may dispose its tensor while this one waits its turn. */
-  readonly input: Tensor<Real>;
+  readonly input: Vector;
   readonly m: number;
   readonly n: number;
   readonly count: number;
@@ -131,7 +134,7 @@ class Batch implements Scoped {
   /** Made with the first matrix: a long list would otherwise take its memory, and the event loop's time, at once. */
   #made: { readonly [name in 'u' | 's' | 'vt']: Output<Real, Shape> } | undefined;
 
-  constructor(op: string, name: string, input: Tensor<Real>, wanted: number | undefined) {
+  constructor(op: string, name: string, input: Matrix, wanted: number | undefined) {
     const [n, m, count = 1] = input.shape.toReversed() as [number, number, number?];
     this.op = op;
     this.name = name;
@@ -253,7 +256,7 @@ function* groups(batches: readonly Batch[]): Generator<readonly Job[]> {
 /** The results of all inputs, or the first failure. */
 async function runAll(
   op: string,
-  inputs: readonly Tensor<Real>[],
+  inputs: readonly Matrix[],
   nameOf: (index: number) => string,
   plan: Plan,
 ): Promise<Svd[]> {

@@ -4,10 +4,19 @@ import { describe, fail, isRecord, reject } from '../runtime/check.js';
 import type { Device } from '../runtime/device.js';
 import { native, type RealArray } from '../runtime/native.js';
 import { random } from '../runtime/random.js';
-import { allocate, type DType, type Real, vectorType } from '../tensor/dtype.js';
-import { checkReal, fromNumbers, memoryOf, numbersOf, output, widened } from '../tensor/operand.js';
+import { allocate, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
+import {
+  checkBeside,
+  checkMatrix,
+  checkReal,
+  fromNumbers,
+  memoryOf,
+  numbersOf,
+  output,
+  widened,
+} from '../tensor/operand.js';
 import { tidy } from '../tensor/scope.js';
-import type { MatrixShape, Tensor } from '../tensor/tensor.js';
+import type { Matrix, MatrixShape, Tensor } from '../tensor/tensor.js';
 
 /** What is given as factors, each of the three read once. */
 export interface Triples {
@@ -23,28 +32,26 @@ export function readTriples(op: string, factors: unknown): Triples {
 }
 
 /** Given factors: u [out, q], s [q], vt [q, in] with q ≤ min(out, in), of the weight's type, or float32 beside bfloat16. */
-export function checkFactors(
-  op: string,
-  given: Triples,
-  weight: Tensor<Real>,
-  half: Device,
-  device: Device | undefined,
-): Svd {
+export function checkFactors(op: string, given: Triples, weight: Matrix, device: Device | undefined): Svd<MatrixDType> {
   const [outFeatures, inFeatures] = weight.shape as MatrixShape;
   const vectors = vectorType(weight.dtype);
-  const matrices = { dtype: vectors, device, ...(weight.dtype !== vectors && { half }) };
   const s = checkReal(op, 'options.factors.s', given.s, { shape: [null], dtype: vectors, device });
   const q = s.shape[0] as number;
   if (q > Math.min(outFeatures, inFeatures)) {
     fail('SHAPE_MISMATCH', op, 'options.factors.s', `at most ${Math.min(outFeatures, inFeatures)} values`, describe(q));
   }
-  const u = checkReal(op, 'options.factors.u', given.u, { shape: [outFeatures, q], ...matrices });
-  const vt = checkReal(op, 'options.factors.vt', given.vt, { shape: [q, inFeatures], ...matrices });
+  // Factors of a bfloat16 weight may be float32; those of another weight have its type.
+  const matrix = (name: 'u' | 'vt', shape: readonly number[]) =>
+    weight.dtype === 'bfloat16'
+      ? checkBeside(op, `options.factors.${name}`, given[name], vectors, { shape, dtype: undefined, device })
+      : checkMatrix(op, `options.factors.${name}`, given[name], { shape, dtype: vectors, device });
+  const u = matrix('u', [outFeatures, q]);
+  const vt = matrix('vt', [q, inFeatures]);
   return { u, s, vt };
 }
 
 /** Relative tolerance for factors that the caller supplies. */
-const belonging = (weight: Tensor<Real>) => ((weight.dtype as DType) === 'bfloat16' ? 3e-2 : 1e-3);
+const belonging = (weight: Matrix) => (weight.dtype === 'bfloat16' ? 3e-2 : 1e-3);
 
 /** What a product of the weight and its factors may leave of a zero. */
 function roundingOf({ dtype }: Tensor): number {
@@ -85,7 +92,7 @@ function compared(at: number, x: Rows, y: Rows, unit = 1, use: (i: number) => bo
   return { difference: Math.sqrt(difference), size: Math.sqrt(size) };
 }
 
-function probe(op: string, { u, vt }: Svd, sigma: RealArray, weight: Tensor<Real>): Probe {
+function probe(op: string, { u, vt }: Svd<MatrixDType>, sigma: RealArray, weight: Matrix): Probe {
   type Matrix = Tensor<Real, MatrixShape>;
   const generator = random(0);
   const q = sigma.length;
@@ -128,7 +135,7 @@ function probe(op: string, { u, vt }: Svd, sigma: RealArray, weight: Tensor<Real
  * free, and the triples may be fewer than all. Returns whether all triples are the weight's own; with `allowFill` those of
  * σ = 0 may be others, as they are where a truncated rank was filled up: not even orthogonal then.
  */
-export function checkBelongs(op: string, factors: Svd, weight: Tensor<Real>, allowFill: boolean): boolean {
+export function checkBelongs(op: string, factors: Svd<MatrixDType>, weight: Matrix, allowFill: boolean): boolean {
   const sigma = numbersOf(op, 'options.factors.s', factors.s);
   requireFinite(op, 'options.factors.s', factors.s);
   for (const [i, value] of sigma.entries()) {
@@ -140,7 +147,7 @@ export function checkBelongs(op: string, factors: Svd, weight: Tensor<Real>, all
   return tidy(() => judged(op, factors, sigma, weight, allowFill));
 }
 
-function judged(op: string, factors: Svd, sigma: RealArray, weight: Tensor<Real>, allowFill: boolean): boolean {
+function judged(op: string, factors: Svd<MatrixDType>, sigma: RealArray, weight: Matrix, allowFill: boolean): boolean {
   const { sides, returned, given, unit } = probe(op, factors, sigma, weight);
   const tolerance = belonging(weight);
   const own = (i: number) => sigma[i] !== 0;
@@ -168,7 +175,7 @@ function judged(op: string, factors: Svd, sigma: RealArray, weight: Tensor<Real>
     }
   }
   if (!Number.isFinite(worst)) {
-    for (const [name, tensor] of [['weight', weight], ...Object.entries(factors)] as [string, Tensor<Real>][]) {
+    for (const [name, tensor] of [['weight', weight], ...Object.entries(factors)] as [string, Matrix][]) {
       requireFinite(op, tensor === weight ? name : `options.factors.${name}`, tensor);
     }
   }
@@ -184,7 +191,7 @@ function judged(op: string, factors: Svd, sigma: RealArray, weight: Tensor<Real>
   );
 }
 
-function requireFinite(op: string, argument: string, tensor: Tensor<Real>): void {
+function requireFinite(op: string, argument: string, tensor: Matrix): void {
   const at = numbersOf(op, argument, tensor).findIndex((value) => !Number.isFinite(value));
   if (at < 0) return;
   const value = numbersOf(op, argument, tensor)[at];
@@ -192,7 +199,7 @@ function requireFinite(op: string, argument: string, tensor: Tensor<Real>): void
 }
 
 /** Own handles on given factors, or compact copies of their `rank` largest triples. */
-export function sliceFactors(op: string, factors: Svd, rank: number | undefined): Svd {
+export function sliceFactors(op: string, factors: Svd<MatrixDType>, rank: number | undefined): Svd<MatrixDType> {
   const q = factors.s.size;
   const wanted = rank ?? q;
   if (wanted > q) {
@@ -203,7 +210,12 @@ export function sliceFactors(op: string, factors: Svd, rank: number | undefined)
 }
 
 /** Copies of the triples first … first + count − 1. */
-export function selectTriples(op: string, { u, s, vt }: Svd, first: number, count: number): Svd {
+export function selectTriples(
+  op: string,
+  { u, s, vt }: Svd<MatrixDType>,
+  first: number,
+  count: number,
+): Svd<MatrixDType> {
   const [rows, columns, q] = [u.shape[0] as number, vt.shape[1] as number, s.size];
   const left = output(op, u, [rows, count]);
   const values = output(op, s, [count]);

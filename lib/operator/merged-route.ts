@@ -1,9 +1,8 @@
 import { native, type Operand } from '../runtime/native.js';
-import type { Real } from '../tensor/dtype.js';
 import { memoryOf, output } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
 import { keep } from '../tensor/scope.js';
-import type { MatrixShape, Tensor } from '../tensor/tensor.js';
+import type { Matrix, MatrixShape } from '../tensor/tensor.js';
 import { type Built, MergedWeight } from './merged.js';
 import type { PullBack } from './pass.js';
 import {
@@ -32,7 +31,7 @@ export class MergedRoute implements Route {
   readonly #terms: () => Terms;
   readonly #bias: Term | undefined;
   readonly #merged = new MergedWeight();
-  #g: Tensor<Real> | null = null;
+  #g: Matrix | null = null;
   #gathered: Gathered | null = null;
   // One for all: a closure of a pass would hold on to that pass.
   readonly #settle = () => this.#project();

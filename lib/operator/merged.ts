@@ -1,16 +1,15 @@
 import { native } from '../runtime/native.js';
-import type { Real } from '../tensor/dtype.js';
 import { output } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
-import type { Snapshot, Tensor } from '../tensor/tensor.js';
+import type { Matrix, Snapshot } from '../tensor/tensor.js';
 import { coreParameters, Operator, type TermSnapshot, type Terms } from './terms.js';
 
 /** A new W' (out, in) from these terms. */
-export function mergeTerms(op: string, terms: Terms): Tensor<Real> {
+export function mergeTerms(op: string, terms: Terms): Matrix {
   return mergedBy(op, new Operator(terms, undefined));
 }
 
-function mergedBy(op: string, operator: Operator): Tensor<Real> {
+function mergedBy(op: string, operator: Operator): Matrix {
   const { u, vt } = operator.terms;
   const merged = output(op, u, [u.shape[0] as number, vt.shape[1] as number]);
   native.adapterMerge(op, operator.handle(op), merged.memory);
@@ -19,7 +18,7 @@ function mergedBy(op: string, operator: Operator): Tensor<Real> {
 
 /** W', and what its gradient is projected with: the terms as they were when it was built. */
 export interface Built {
-  readonly weight: Tensor<Real>;
+  readonly weight: Matrix;
   readonly operator: Operator;
   readonly snapshot: TermSnapshot;
 }
@@ -36,7 +35,7 @@ class MergedTerms {
     this.core = terms.base === undefined ? this.#whole : new Operator({ ...terms, base: undefined }, undefined);
   }
 
-  merge(op: string): Tensor<Real> {
+  merge(op: string): Matrix {
     return mergedBy(op, this.#whole);
   }
 }

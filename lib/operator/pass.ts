@@ -2,25 +2,24 @@ import { checkBoolean, checkOptions } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import type { Operand } from '../runtime/native.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
-import type { Real } from '../tensor/dtype.js';
-import { checkReal, output } from '../tensor/operand.js';
+import { checkMatrix, output } from '../tensor/operand.js';
 import { keep, type Scoped, track } from '../tensor/scope.js';
-import type { Tensor } from '../tensor/tensor.js';
+import type { Matrix, Tensor } from '../tensor/tensor.js';
 
 /** One forward pass and what its pull-back needs. Dispose it where no backward follows. */
 export interface Pass extends Disposable {
   /** [N, out]; the caller's. */
-  readonly y: Tensor<Real>;
+  readonly y: Matrix;
   /**
    * The pull-back of dy [N, out]: returns dx [N, in] and adds to each trainable parameter's grad. It uses the values of
    * the forward pass, whatever was written since. Once only.
    *
    * @throws SigmaError CONSUMED at a second call, DISPOSED after dispose, SHAPE_MISMATCH or DTYPE_MISMATCH
    */
-  backward(dy: Tensor): Tensor<Real>;
+  backward(dy: Tensor): Matrix;
   /** The same without dx, for a first layer. */
   backward(dy: Tensor, options: { inputGrad: false }): undefined;
-  backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor<Real> | undefined;
+  backward(dy: Tensor, options?: { inputGrad?: boolean }): Matrix | undefined;
   /** Drops what the pull-back needs; `y` stays. */
   dispose(): void;
 }
@@ -29,7 +28,7 @@ export interface Pass extends Disposable {
  * Adds the gradients and writes dx, where it is wanted; reads dy last of all. Throws before it has changed anything, or not
  * at all.
  */
-export type PullBack = (op: string, dy: Tensor<Real>, dx: Operand | null) => void;
+export type PullBack = (op: string, dy: Matrix, dx: Operand | null) => void;
 
 const described = { name: 'Pass', instead: 'the numbers of y, and call backward where forward was called' };
 const cloning = uncloneable(described);
@@ -45,14 +44,14 @@ export class AdapterPass implements Pass {
   }
 
   readonly cloning = cloning;
-  readonly y: Tensor<Real>;
+  readonly y: Matrix;
   readonly #op: string;
   readonly #inFeatures: number;
   #saved: readonly Scoped[];
   #pullBack: PullBack;
   #state: 'open' | 'consumed' | 'disposed' = 'open';
 
-  constructor(family: string, y: Tensor<Real>, inFeatures: number, saved: readonly Scoped[], pullBack: PullBack) {
+  constructor(family: string, y: Matrix, inFeatures: number, saved: readonly Scoped[], pullBack: PullBack) {
     this.y = y;
     this.#op = `${family}.backward`;
     this.#inFeatures = inFeatures;
@@ -61,10 +60,10 @@ export class AdapterPass implements Pass {
     track(this);
   }
 
-  backward(dy: Tensor): Tensor<Real>;
+  backward(dy: Tensor): Matrix;
   backward(dy: Tensor, options: { inputGrad: false }): undefined;
-  backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor<Real> | undefined;
-  backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor<Real> | undefined {
+  backward(dy: Tensor, options?: { inputGrad?: boolean }): Matrix | undefined;
+  backward(dy: Tensor, options?: { inputGrad?: boolean }): Matrix | undefined {
     const op = this.#op;
     // The caller's getters may call this very pass: its state is looked at afterwards.
     const given = checkOptions(op, 'options', options, ['inputGrad']);
@@ -76,7 +75,7 @@ export class AdapterPass implements Pass {
       throw new SigmaError('DISPOSED', op, 'this pass: expected a live one, got one that was disposed');
     }
     const { shape, dtype, device } = this.y;
-    const gradient = checkReal(op, 'dy', dy, { shape, dtype, device });
+    const gradient = checkMatrix(op, 'dy', dy, { shape, dtype, device });
     const dx = inputGrad ? output(op, this.y, [shape[0] as number, this.#inFeatures]) : null;
     this.#pullBack(op, gradient, dx?.memory ?? null);
     this.#release('consumed');

@@ -1,9 +1,8 @@
 import { native, type Operand } from '../runtime/native.js';
-import type { Real } from '../tensor/dtype.js';
 import { copyOf, memoryOf, output } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
 import type { Scoped } from '../tensor/scope.js';
-import type { Tensor } from '../tensor/tensor.js';
+import type { Matrix } from '../tensor/tensor.js';
 import type { PullBack } from './pass.js';
 import type { Keeps } from './planner.js';
 import { savedLength } from './saved.js';
@@ -13,7 +12,7 @@ import { gradientTargets, Operator, type Term, type Terms, termMemory } from './
 export interface Batch {
   readonly op: string;
   readonly tokens: number;
-  readonly input: Tensor<Real>;
+  readonly input: Matrix;
   readonly y: Operand;
 }
 
@@ -44,7 +43,7 @@ export function stillTrainable(wanted: readonly LayerParameter[]): readonly Laye
 }
 
 /** X as a pass may keep it: another handle on a borrowed one, else a copy. */
-export function keptInput({ op, input }: Batch, borrowed: boolean): Tensor<Real> {
+export function keptInput({ op, input }: Batch, borrowed: boolean): Matrix {
   return borrowed ? input.share() : copyOf(op, 'x', input);
 }
 
@@ -74,7 +73,7 @@ export class FactoredRoute implements Route {
       pullBack: (backwardOp, dy, dx) => {
         const gradients = gradientTargets(backwardOp, operator.terms, operator.bias, stillTrainable(wanted));
         const layer = operator.handle(backwardOp);
-        const read = (name: string, tensor: Tensor<Real> | null) => tensor && memoryOf(backwardOp, name, tensor);
+        const read = (name: string, tensor: Matrix | null) => tensor && memoryOf(backwardOp, name, tensor);
         const [saved, again, given] = [read('this pass', projected), read('x', input), memoryOf(backwardOp, 'dy', dy)];
         native.adapterBackward(
           backwardOp,
@@ -96,7 +95,7 @@ export class FactoredRoute implements Route {
 }
 
 /** Y = X Wᵀ + b. */
-export function throughWeight({ op, tokens, input, y }: Batch, weight: Tensor<Real>, bias: Term | undefined): void {
+export function throughWeight({ op, tokens, input, y }: Batch, weight: Matrix, bias: Term | undefined): void {
   const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
   const [memory, added] = [memoryOf(op, 'weight', weight), termMemory(op, 'bias', bias)];
   native.weightForward(op, memory, added, memoryOf(op, 'x', input), y, tokens, inFeatures, outFeatures);
@@ -104,10 +103,10 @@ export function throughWeight({ op, tokens, input, y }: Batch, weight: Tensor<Re
 
 /** Through a weight in which nothing is trained: dX = dY W. */
 export class FixedRoute implements Route {
-  readonly #weight: Tensor<Real>;
+  readonly #weight: Matrix;
   readonly #bias: Term | undefined;
 
-  constructor(weight: Tensor<Real>, bias: Term | undefined) {
+  constructor(weight: Matrix, bias: Term | undefined) {
     this.#weight = weight;
     this.#bias = bias;
   }

@@ -13,7 +13,7 @@ import { copyInto, lastingMemoryOf, memoryOf, numbersOf, output } from '../tenso
 import { type Accumulator, LayerParameter } from '../tensor/parameter.js';
 import type { Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
-import type { Tensor } from '../tensor/tensor.js';
+import type { Matrix, Tensor } from '../tensor/tensor.js';
 
 /** A term is either fixed, or a parameter, whose gradient then has somewhere to go. */
 export type Term = Tensor<Real> | LayerParameter;
@@ -25,11 +25,11 @@ export type Term = Tensor<Real> | LayerParameter;
  */
 export interface Terms {
   /** (out, in) */
-  readonly base: Tensor<Real> | undefined;
+  readonly base: Matrix | undefined;
   /** (out, r) */
-  readonly u: Tensor<Real>;
+  readonly u: Matrix;
   /** (r, in) */
-  readonly vt: Tensor<Real>;
+  readonly vt: Matrix;
   /** (r) */
   readonly diagonal: Term | undefined;
   /** max(0, diagonal) stands in the diagonal's place. */
@@ -82,7 +82,7 @@ export class Operator {
   handle(op: string): LayerHandle {
     const { base, u, vt, diagonal, origin, rectified, core } = this.terms;
     const memories = {
-      base: termMemory(op, 'weight', base),
+      base: base === undefined ? null : lastingMemoryOf(op, 'weight', base),
       u: lastingMemoryOf(op, 'factors.u', u),
       vt: lastingMemoryOf(op, 'factors.vt', vt),
       diagonal: termMemory(op, 'sigma', diagonal),

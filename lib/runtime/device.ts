@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { checkInteger, isPromise, reject } from './check.js';
 import { type DeviceStatus, openCuda } from './cuda.js';
 import { SigmaError } from './errors.js';
-import { native } from './native.js';
+import { native, type Operation } from './native.js';
 
 export type { DeviceStatus } from './cuda.js';
 
@@ -73,6 +73,23 @@ export function timed(device: Device, body: () => unknown): number {
     reject(op, 'body', 'a synchronous function', result);
   }
   return milliseconds;
+}
+
+const answers = new Map<string, boolean>();
+
+/**
+ * @internal Whether a device has a kernel of an operation for matrices that are all of one type. In float32 and float64
+ * every device has all.
+ */
+export function supports(device: Device, operation: Operation, dtype: string): boolean {
+  if (dtype === 'float32' || dtype === 'float64') return true;
+  const question = `${device} ${operation} ${dtype}`;
+  let answer = answers.get(question);
+  if (answer === undefined) {
+    answer = native.supports(operation, deviceIndex(device), operation, 'float32', [dtype]);
+    answers.set(question, answer);
+  }
+  return answer;
 }
 
 /**

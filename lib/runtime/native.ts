@@ -31,6 +31,9 @@ export interface SvdProblem {
   readonly columns: number;
 }
 
+/** The operations of a backend that take matrices, by their names in native/contract/backend.h. */
+export type Operation = 'cast' | 'gemm' | 'spmm' | 'sddmm' | 'row_dots' | 'column_sums';
+
 /** What opening a backend's library came to. */
 export interface OpenedBackend {
   /** What the loader said, where the library could not be opened. */
@@ -94,7 +97,7 @@ interface Addon {
   deviceOpen(path: string): OpenedBackend;
   /** Whether a device's backend has a kernel for vectors of type `real` and matrices of these types, in the order in which
    * native/contract/backend.h has them; -1 is the CPU. */
-  supports(device: number, operation: string, real: string, dtypes: readonly string[]): boolean;
+  supports(device: number, operation: Operation, real: string, dtypes: readonly string[]): boolean;
   /** -1 is the CPU. */
   timerStart(device: number): void;
   timerStop(device: number): number;

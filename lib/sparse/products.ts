@@ -1,8 +1,8 @@
 import { checkBoolean, checkOptions, rejectInstance } from '../runtime/check.js';
 import { native } from '../runtime/native.js';
 import { type DType, vectorType } from '../tensor/dtype.js';
-import { checkReal, memoryOf, outputInto } from '../tensor/operand.js';
-import { type MatrixShape, type Shape, Tensor, type VectorShape } from '../tensor/tensor.js';
+import { checkBeside, checkMatrix, checkReal, checkSupported, memoryOf, outputInto } from '../tensor/operand.js';
+import type { MatrixShape, Shape, Tensor, VectorShape } from '../tensor/tensor.js';
 import type { BesideDType, OfRank, SameDType, VectorDType } from '../tensor/typing.js';
 import { SparsityPattern } from './pattern.js';
 
@@ -16,7 +16,8 @@ function checkPattern(op: string, pattern: unknown): SparsityPattern {
  * [r, N] takes the result and is returned, in the place of a new tensor. On a device `dense` may be bfloat16 beside
  * float32 values; the result has its type.
  *
- * @throws SigmaError SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED
+ * @throws SigmaError SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED, UNSUPPORTED where the device has no kernel for the
+ * type of `dense`
  * @example
  * const pattern = SparsityPattern.banded(3, 1);
  * const y = spmm(pattern, zeros([pattern.entries]), zeros([3, 8])); // [3, 8]
@@ -32,12 +33,8 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
   const transpose = checkBoolean(op, 'options.transpose', given.transpose ?? false);
   const { entries, shape, handle } = checkPattern(op, pattern);
   const m = checkReal(op, 'values', values, { shape: [entries], dtype: undefined, device: undefined });
-  const x = checkReal(op, 'dense', dense, {
-    shape: [shape[0], null],
-    dtype: m.dtype,
-    device: m.device,
-    half: m.device,
-  });
+  const x = checkBeside(op, 'dense', dense, m.dtype, { shape: [shape[0], null], dtype: undefined, device: m.device });
+  checkSupported(op, 'dense', x, 'spmm', x.device);
   const y = outputInto(op, given.out, x, x.shape as MatrixShape, [m, x]);
   const tokens = x.shape[1] as number;
   native.spmm(op, handle, memoryOf(op, 'values', m), memoryOf(op, 'dense', x), y.memory, tokens, transpose);
@@ -49,7 +46,7 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
  * a = dY and b = X this is the gradient of `spmm` by its values. Summed in a fixed order, whatever the threads. `out`
  * [entries] takes the result and is returned, in the place of a new tensor.
  *
- * @throws SigmaError SHAPE_MISMATCH, DTYPE_MISMATCH, DISPOSED
+ * @throws SigmaError SHAPE_MISMATCH, DTYPE_MISMATCH, DISPOSED, UNSUPPORTED where the device has no kernel for the type of `a`
  * @example
  * const pattern = SparsityPattern.banded(3, 1);
  * const gradient = sddmm(pattern, zeros([3, 8]), zeros([3, 8])); // [pattern.entries]
@@ -63,10 +60,10 @@ export function sddmm<D extends DType, E extends DType, A extends Shape = Shape,
   const op = 'sddmm';
   const { out } = checkOptions(op, 'options', options, ['out']);
   const { entries, shape, handle } = checkPattern(op, pattern);
-  const half = Tensor.is(a) ? a.device : 'cpu';
-  const left = checkReal(op, 'a', a, { shape: [shape[0], null], dtype: undefined, device: undefined, half });
+  const left = checkMatrix(op, 'a', a, { shape: [shape[0], null], dtype: undefined, device: undefined });
+  checkSupported(op, 'a', left, 'sddmm', left.device);
   const tokens = left.shape[1] as number;
-  const right = checkReal(op, 'b', b, { shape: [shape[0], tokens], dtype: left.dtype, device: left.device });
+  const right = checkMatrix(op, 'b', b, { shape: [shape[0], tokens], dtype: left.dtype, device: left.device });
   const place = { device: left.device, dtype: vectorType(left.dtype) };
   const values = outputInto(op, out, place, [entries], [left, right]);
   native.sddmm(op, handle, memoryOf(op, 'a', left), memoryOf(op, 'b', right), values.memory, tokens);

@@ -8,8 +8,10 @@ import { isNumberArray, lengthOf, plainView } from './typed-array.js';
 
 /** bfloat16 is held as its 16 bits. */
 export type DType = 'float32' | 'float64' | 'bfloat16' | 'int32';
-/** What the arithmetic runs in. */
+/** What vectors hold, and what sums are kept in. */
 export type Real = 'float32' | 'float64';
+/** What matrices hold: bfloat16 goes with float32 vectors. Which operations there are for it depends on the device. */
+export type MatrixDType = Real | 'bfloat16';
 
 /** bfloat16 is held as its 16 bits, so that Node 20 can carry it. */
 export type TypedArrayOf<D extends DType> = D extends 'float32'

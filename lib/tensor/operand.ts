@@ -1,11 +1,19 @@
 import { describe, fail, reject, rejectInstance } from '../runtime/check.js';
-import type { Device } from '../runtime/device.js';
-import { native, type Operand, type RealArray } from '../runtime/native.js';
+import { type Device, supports } from '../runtime/device.js';
+import { native, type Operand, type Operation, type RealArray } from '../runtime/native.js';
 import { convert } from './convert.js';
-import { allocate, allocateAny, type DType, type Real, type TypedArrayOf, vectorType } from './dtype.js';
+import {
+  allocate,
+  allocateAny,
+  type DType,
+  type MatrixDType,
+  type Real,
+  type TypedArrayOf,
+  vectorType,
+} from './dtype.js';
 import { type Shape, sizeOf } from './shape.js';
 import { allocateOn, isHost, uploaded } from './storage.js';
-import { Tensor } from './tensor.js';
+import { type Matrix, Tensor, type Vector } from './tensor.js';
 import { areApart } from './typed-array.js';
 
 /**
@@ -14,10 +22,8 @@ import { areApart } from './typed-array.js';
  */
 export interface Expected {
   readonly shape: readonly (number | null)[] | undefined;
-  readonly dtype: Real | undefined;
+  readonly dtype: MatrixDType | undefined;
   readonly device: Device | undefined;
-  /** Where it will be computed with, if bfloat16 will do for float32 on devices. It then passes for a Real. */
-  readonly half?: Device;
 }
 
 export const anything: Expected = { shape: undefined, dtype: undefined, device: undefined };
@@ -36,20 +42,16 @@ function pattern(shape: readonly (number | null)[]): string {
   return `[${shape.map((n) => n ?? '*').join(', ')}]`;
 }
 
-/** A live float32 or float64 tensor, or where that will do a bfloat16 one, that meets what is expected. */
-export function checkReal<D extends Real = Real>(
+/** A live tensor of one of these types that meets what else is expected. */
+function checkTyped(
   op: string,
   argument: string,
   value: unknown,
-  expected: Expected = anything,
-): Tensor<D> {
+  types: readonly DType[],
+  { shape, device }: Expected,
+): Tensor {
   const tensor = checkTensor(op, argument, value);
-  const { dtype, shape, device, half = 'cpu' } = expected;
-  const types: readonly DType[] = dtype === undefined ? ['float32', 'float64'] : [dtype];
-  const isHalf = half !== 'cpu' && tensor.dtype === 'bfloat16' && types.includes('float32');
-  if (!types.includes(tensor.dtype) && !isHalf) {
-    fail('DTYPE_MISMATCH', op, argument, types.join(' or '), tensor.dtype);
-  }
+  if (!types.includes(tensor.dtype)) fail('DTYPE_MISMATCH', op, argument, types.join(' or '), tensor.dtype);
   if (device !== undefined && tensor.device !== device) {
     fail('DEVICE_MISMATCH', op, argument, `a tensor on ${device}`, `one on ${tensor.device}`);
   }
@@ -57,7 +59,40 @@ export function checkReal<D extends Real = Real>(
     const fits = tensor.shape.length === shape.length && shape.every((n, i) => n === null || n === tensor.shape[i]);
     if (!fits) fail('SHAPE_MISMATCH', op, argument, `shape ${pattern(shape)}`, describe([...tensor.shape]));
   }
-  return tensor as Tensor<D>;
+  return tensor;
+}
+
+const reals = ['float32', 'float64'] as const;
+const matrixTypes = ['float32', 'float64', 'bfloat16'] as const;
+
+/** A live float32 or float64 tensor that meets what is expected. */
+export function checkReal<D extends Real = Real>(
+  op: string,
+  argument: string,
+  value: unknown,
+  expected: Expected = anything,
+): Tensor<D> {
+  const { dtype } = expected;
+  return checkTyped(op, argument, value, dtype === undefined ? reals : [dtype], expected) as Tensor<D>;
+}
+
+/** A live tensor of a type that matrices have, and that meets what is expected. */
+export function checkMatrix(op: string, argument: string, value: unknown, expected: Expected = anything): Matrix {
+  const { dtype } = expected;
+  return checkTyped(op, argument, value, dtype === undefined ? matrixTypes : [dtype], expected) as Matrix;
+}
+
+/** The same of a type that goes with vectors of type `vectors`. */
+export function checkBeside(op: string, argument: string, value: unknown, vectors: Real, expected: Expected): Matrix {
+  const types: readonly MatrixDType[] = vectors === 'float32' ? ['float32', 'bfloat16'] : [vectors];
+  return checkTyped(op, argument, value, types, expected) as Matrix;
+}
+
+/** UNSUPPORTED if a device has no kernel of an operation for matrices of this tensor's type. */
+export function checkSupported(op: string, argument: string, tensor: Matrix, operation: Operation, device: Device) {
+  if (supports(device, operation, tensor.dtype)) return;
+  const types = matrixTypes.filter((dtype) => supports(device, operation, dtype));
+  fail('UNSUPPORTED', op, argument, `${types.join(' or ')}, which ${device} computes with`, tensor.dtype);
 }
 
 /**
@@ -80,7 +115,7 @@ export function numbersOf(op: string, argument: string, tensor: Tensor): RealArr
 }
 
 /** A tensor with these numbers, which on the CPU become its memory. */
-export function fromNumbers<D extends Real, const S extends Shape>(
+export function fromNumbers<D extends MatrixDType, const S extends Shape>(
   op: string,
   device: Device,
   dtype: D,
@@ -88,39 +123,39 @@ export function fromNumbers<D extends Real, const S extends Shape>(
   numbers: RealArray,
 ): Tensor<D, S> {
   if (device === 'cpu') return Tensor.make(op, dtype, numbers as TypedArrayOf<D>, shape);
-  const array = (dtype as DType) === 'bfloat16' ? convert(op, 'result', numbers, 'float32', 'bfloat16') : numbers;
+  const array = dtype === 'bfloat16' ? convert(op, 'result', numbers, 'float32', 'bfloat16') : numbers;
   return Tensor.on(device, dtype, uploaded(op, device, dtype, array), shape);
 }
 
 /** Where an operation works, and with which numbers. */
-export interface Place<D extends Real = Real> {
+export interface Place<D extends MatrixDType = Real> {
   readonly device: Device;
   readonly dtype: D;
 }
 
 /** A handle on the same numbers at a place and in its type: on the tensor's own memory where that is what is asked for. */
-export function placed(op: string, tensor: Tensor<Real>, { device, dtype }: Place): Tensor<Real> {
+export function placed<D extends MatrixDType>(op: string, tensor: Matrix, { device, dtype }: Place<D>): Tensor<D> {
   const cast = tensor.dtype === dtype ? tensor.share() : tensor.cast(dtype);
   try {
-    return cast.on(op, device);
+    return cast.on(op, device) as Tensor<D>;
   } finally {
     cast.dispose();
   }
 }
 
 /** The same where the tensor is, in a type that every operation computes in. */
-export function widened(op: string, tensor: Tensor<Real>): Tensor<Real> {
+export function widened(op: string, tensor: Matrix): Vector {
   return placed(op, tensor, { device: tensor.device, dtype: vectorType(tensor.dtype) });
 }
 
 /** Memory for an operation's result, which becomes a tensor only when the operation has succeeded, once. */
-export interface Output<D extends Real, S extends Shape> {
+export interface Output<D extends MatrixDType, S extends Shape> {
   readonly memory: Operand;
   tensor(): Tensor<D, S>;
 }
 
 /** Memory to be overwritten: any numbers may be in it. */
-export function output<D extends Real, const S extends Shape>(
+export function output<D extends MatrixDType, const S extends Shape>(
   op: string,
   { device, dtype }: Place<D>,
   shape: S,
@@ -129,14 +164,18 @@ export function output<D extends Real, const S extends Shape>(
 }
 
 /** Memory to be added to: zeros. */
-export function zeroOutput<D extends Real, const S extends Shape>(op: string, place: Place<D>, shape: S): Output<D, S> {
+export function zeroOutput<D extends MatrixDType, const S extends Shape>(
+  op: string,
+  place: Place<D>,
+  shape: S,
+): Output<D, S> {
   if (place.device === 'cpu') return hostOutput(op, place.dtype, shape, allocate);
   const result = deviceOutput(op, place, shape);
   native.deviceZero(op, result.memory);
   return result;
 }
 
-function hostOutput<D extends Real, S extends Shape>(
+function hostOutput<D extends MatrixDType, S extends Shape>(
   op: string,
   dtype: D,
   shape: S,
@@ -146,7 +185,7 @@ function hostOutput<D extends Real, S extends Shape>(
   return { memory: array as RealArray, tensor: () => Tensor.make(op, dtype, array, shape, true) };
 }
 
-function deviceOutput<D extends Real, S extends Shape>(op: string, { device, dtype }: Place<D>, shape: S) {
+function deviceOutput<D extends MatrixDType, S extends Shape>(op: string, { device, dtype }: Place<D>, shape: S) {
   const memory = allocateOn(op, device, dtype, sizeOf(shape));
   return { memory, tensor: () => Tensor.on(device, dtype, memory, shape) };
 }
@@ -157,7 +196,7 @@ export function overlap(op: string, a: Operand, b: Operand): boolean {
 }
 
 /** The memory of `out`, a tensor that the caller gives for the result, or new memory where there is none. */
-export function outputInto<D extends Real, const S extends Shape>(
+export function outputInto<D extends MatrixDType, const S extends Shape>(
   op: string,
   out: Tensor | undefined,
   place: Place<D>,
@@ -166,14 +205,14 @@ export function outputInto<D extends Real, const S extends Shape>(
 ): Output<D, S> {
   if (out === undefined) return output(op, place, shape);
   const { device, dtype } = place;
-  const target = checkReal<D>(op, 'options.out', out, { shape, dtype, device });
+  const target = checkMatrix(op, 'options.out', out, { shape, dtype, device });
   const memory = memoryOf(op, 'options.out', target);
   if (inputs.some((input) => overlap(op, memoryOf(op, 'operand', input), memory))) {
     reject(op, 'options.out', 'memory apart from the operands', out);
   }
   const tensor = () => {
     target.written();
-    return target as Tensor<D, S>;
+    return target as Tensor as Tensor<D, S>;
   };
   return { memory, tensor };
 }
@@ -185,7 +224,7 @@ export function copyInto(op: string, to: Operand, from: Operand): void {
 }
 
 /** A new tensor of its own with the same numbers. */
-export function copyOf<D extends Real, S extends Shape>(
+export function copyOf<D extends MatrixDType, S extends Shape>(
   op: string,
   argument: string,
   tensor: Tensor<D, S>,

@@ -4,7 +4,16 @@ import { SigmaError } from '../runtime/errors.js';
 import { type DeviceMemory, type NumericArray, native } from '../runtime/native.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import { convert } from './convert.js';
-import { type DType, dtypeOf, dtypes, givenType, readNumbers, type TypedArrayOf } from './dtype.js';
+import {
+  type DType,
+  dtypeOf,
+  dtypes,
+  givenType,
+  type MatrixDType,
+  type Real,
+  readNumbers,
+  type TypedArrayOf,
+} from './dtype.js';
 import { countTensors } from './memory.js';
 import { firstNumbers } from './print.js';
 import { track } from './scope.js';
@@ -23,6 +32,11 @@ import {
 import { lengthOf } from './typed-array.js';
 
 export type { MatrixShape, Shape, StackShape, VectorShape } from './shape.js';
+
+/** A tensor in the place of a vector, or of a matrix of sums. */
+export type Vector<S extends Shape = Shape> = Tensor<Real, S>;
+/** A tensor in the place of a matrix. */
+export type Matrix<S extends Shape = Shape> = Tensor<MatrixDType, S>;
 
 /** What tells later whether a tensor was written: its numbers on the CPU, where anyone may write; a count on a device. */
 export type Snapshot = NumericArray | number;

@@ -386,12 +386,22 @@ t.test('what svd does not take', async (t) => {
     'float32',
     'float64',
   );
-  for (const dtype of cpuOnly ? (['int32'] as const) : (['bfloat16', 'int32'] as const)) {
-    const other = single.cast(dtype) as unknown as Tensor<'float32'>;
-    await rejectsSigma(t, () => svd(other), 'DTYPE_MISMATCH', dtype, dtype, 'float32', 'float64');
-    disposeAll(other);
+  const integers = single.cast('int32') as unknown as Tensor<'float32'>;
+  await rejectsSigma(t, () => svd(integers), 'DTYPE_MISMATCH', 'int32', 'int32', 'float32', 'float64');
+  disposeAll(vector, cube, single, double, integers);
+});
+
+t.test('a bfloat16 matrix is decomposed in float32, on any device', async (t) => {
+  const narrow = gaussian(seeded(2), [6, 4], 'float32').cast('bfloat16');
+  const wide = narrow.cast('float32');
+  const [found, wanted] = [await svd(narrow), await svd(wide)];
+  for (const name of ['u', 's', 'vt'] as const) {
+    t.equal(found[name].dtype, 'float32', name);
+    t.same(found[name].dataSync(), wanted[name].dataSync(), name);
   }
-  disposeAll(vector, cube, single, double);
+  disposeAll(narrow, wide);
+  disposeSvd(found);
+  disposeSvd(wanted);
 });
 
 t.test('which matrix has the NaN', async (t) => {

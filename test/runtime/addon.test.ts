@@ -76,6 +76,20 @@ t.test('products and optimisers', async (t) => {
   throwsSigma(t, adamw(single(4), single(4), double(4)), 'INVALID_ARGUMENT', 'v', 'v', 'float64');
 });
 
+t.test('what a backend supports', async (t) => {
+  const supports = (operation: string, real: string, ...dtypes: string[]) =>
+    call('supports', -1, operation, real, dtypes);
+  t.equal(supports('gemm', 'float32', 'float32', 'float32', 'float32'), true);
+  t.equal(supports('gemm', 'float64', 'float64'), true);
+  t.equal(supports('gemm', 'float64', 'float32'), false, 'matrices that do not go with the vectors');
+  t.equal(supports('gemm', 'float32', 'float32', 'float64', 'float32'), false, 'mixed matrices');
+  for (const dtype of ['bfloat16', 'int8']) t.equal(supports('gemm', 'float32', dtype), false, dtype);
+  t.equal(supports('adamw', 'float32'), true, 'an operation on vectors alone');
+  throwsSigma(t, () => supports('gemv', 'float32'), 'INVALID_ARGUMENT', 'no such operation', 'operation', 'gemv');
+  throwsSigma(t, () => supports('gemm', 'float16'), 'INVALID_ARGUMENT', 'no such type', 'real', 'float16');
+  throwsSigma(t, () => call('supports', -1, 'gemm', 'float32', 'float32'), 'INVALID_ARGUMENT', 'no list', 'dtypes');
+});
+
 t.test('decompositions', async (t) => {
   const whole = { a: single(6), first: 0, u: single(4), s: single(2), vt: single(6), at: 0, rows: 2, columns: 3 };
   const svd = (problem: Record<string, unknown>) => async () => call('svd', 0, [{ ...whole, ...problem }]);
