@@ -24,7 +24,7 @@ export async function weightWithFactors(out, inFeatures, dtype) {
   return { out, inFeatures, dtype, weight, factors, dispose };
 }
 
-/** Factors as a layer of the weight's type computes with them, on the host. @param {import('sigmatune').Svd} factors */
+/** Factors as a layer of the weight's type computes with them, on the host. @param {import('sigmatune').Svd<import('sigmatune').MatrixDType>} factors */
 export async function hostFactors({ u, s, vt }) {
   return { u: await numbersOf(u), s: await numbersOf(s), vt: await numbersOf(vt) };
 }

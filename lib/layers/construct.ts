@@ -14,7 +14,7 @@ import {
 } from '../runtime/check.js';
 import { type Device, resolveDevice } from '../runtime/device.js';
 import { renamed, SigmaError } from '../runtime/errors.js';
-import { type MatrixDType, vectorType } from '../tensor/dtype.js';
+import { type DType, type MatrixDType, vectorType } from '../tensor/dtype.js';
 import { anything, checkMatrix, checkReal, checkSupported, type Place, placed } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
@@ -87,16 +87,18 @@ export interface Site {
 /** A family's own part: which terms of the operator there are, and which of them train. */
 export type Design<O extends AdapterOptions> = (site: Site, options: O) => Promise<Blueprint>;
 
+/** A family: (weight [out, in], options) → layer, which computes in the weight's type. */
+export type Family<O extends AdapterOptions> = <D extends DType>(
+  weight: Tensor<D>,
+  options?: O,
+) => Promise<AdaptedLinear<Extract<D, MatrixDType>>>;
+
 /**
  * A family as a function (weight [out, in], options) → layer, by the function's name. `known` names the family's own
  * options, beside those that every family has. Whatever fails on the way leaves nothing behind.
  */
-export function family<O extends AdapterOptions>(
-  name: string,
-  known: readonly string[],
-  design: Design<O>,
-): (weight: Tensor, options?: O) => Promise<AdaptedLinear> {
-  return async (weight, options) => {
+export function family<O extends AdapterOptions>(name: string, known: readonly string[], design: Design<O>): Family<O> {
+  return async <D extends DType>(weight: Tensor<D>, options?: O) => {
     const given = checkOptions(name, 'options', options, [...commonOptions, ...known]);
     const made: Scoped[] = [];
     try {
@@ -105,7 +107,10 @@ export function family<O extends AdapterOptions>(
       const blueprint = await design(site, given);
       checkSignal(name, given.signal);
       if (!blueprint.owned.includes(site.weight)) site.weight.dispose();
-      return new Adapter(name.toLowerCase(), blueprint, saving);
+      // Its weight has been checked: it has the weight's type.
+      return new Adapter(name.toLowerCase(), blueprint, saving) as AdaptedLinear as AdaptedLinear<
+        Extract<D, MatrixDType>
+      >;
     } catch (error) {
       for (const each of made) each.dispose();
       throw renamed(error, name);

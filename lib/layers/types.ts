@@ -4,11 +4,11 @@ import type { StrategyOption } from '../operator/planner.js';
 import type { Device } from '../runtime/device.js';
 import type { MatrixDType, Real } from '../tensor/dtype.js';
 import type { Parameter } from '../tensor/parameter.js';
-import type { Matrix, Tensor, Vector } from '../tensor/tensor.js';
+import type { Tensor, Vector } from '../tensor/tensor.js';
 import type { Telemetry } from './telemetry.js';
 
-/** A linear layer y = x · W'ᵀ + b whose weight W' is adapted by a few trainable numbers. */
-export interface AdaptedLinear extends Disposable {
+/** A linear layer y = x · W'ᵀ + b whose weight W' is adapted by a few trainable numbers. D is the type of its weight. */
+export interface AdaptedLinear<D extends MatrixDType = MatrixDType> extends Disposable {
   /** 'svft', 'siva', 'vectorfit', … */
   readonly family: string;
   readonly inFeatures: number;
@@ -16,7 +16,7 @@ export interface AdaptedLinear extends Disposable {
   /** Columns of U in use: r, or the truncated rank; SiVA: k. */
   readonly rank: number;
   /** The `rank` singular triples in use: u [out, rank], s [rank], vt [rank, in]. The layer owns these handles. */
-  readonly factors: Svd<MatrixDType>;
+  readonly factors: Svd<D>;
   /** What was trainable at construction. */
   readonly parameters: readonly Parameter<Real>[];
   /** Their sizes summed; freezing later does not change it. */
@@ -29,11 +29,11 @@ export interface AdaptedLinear extends Disposable {
    */
   enabled: boolean;
   /** x [N, in] → y [N, out], keeping nothing. */
-  apply(x: Tensor): Matrix;
+  apply(x: Tensor): Tensor<D>;
   /** x [N, in] → y [N, out], and the pull-back. A parameter that is frozen now gets no gradient from it. */
-  forward(x: Tensor): Pass;
+  forward(x: Tensor): Pass<D>;
   /** A new tensor W' [out, in], with which x · W'ᵀ + b' equals apply(x). The base weight is never written. */
-  mergedWeight(): Matrix;
+  mergedWeight(): Tensor<D>;
   /** A new tensor b' [out], where the layer has a bias. */
   mergedBias(): Vector | undefined;
   /**

@@ -2,24 +2,25 @@ import { checkBoolean, checkOptions } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import type { Operand } from '../runtime/native.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
+import type { MatrixDType } from '../tensor/dtype.js';
 import { checkMatrix, output } from '../tensor/operand.js';
 import { keep, type Scoped, track } from '../tensor/scope.js';
 import type { Matrix, Tensor } from '../tensor/tensor.js';
 
 /** One forward pass and what its pull-back needs. Dispose it where no backward follows. */
-export interface Pass extends Disposable {
+export interface Pass<D extends MatrixDType = MatrixDType> extends Disposable {
   /** [N, out]; the caller's. */
-  readonly y: Matrix;
+  readonly y: Tensor<D>;
   /**
    * The pull-back of dy [N, out]: returns dx [N, in] and adds to each trainable parameter's grad. It uses the values of
    * the forward pass, whatever was written since. Once only.
    *
    * @throws SigmaError CONSUMED at a second call, DISPOSED after dispose, SHAPE_MISMATCH or DTYPE_MISMATCH
    */
-  backward(dy: Tensor): Matrix;
+  backward(dy: Tensor): Tensor<D>;
   /** The same without dx, for a first layer. */
   backward(dy: Tensor, options: { inputGrad: false }): undefined;
-  backward(dy: Tensor, options?: { inputGrad?: boolean }): Matrix | undefined;
+  backward(dy: Tensor, options?: { inputGrad?: boolean }): Tensor<D> | undefined;
   /** Drops what the pull-back needs; `y` stays. */
   dispose(): void;
 }
