@@ -116,9 +116,14 @@ t.test('every link leads somewhere in the published package, too', async (t) => 
   }
 });
 
-t.test('the examples of README run as they stand, whatever kind of module the folder has', async (t) => {
-  const [first = '', ...others] = [...read('README.md').matchAll(/```js\n([\s\S]*?)```/g)].map(([, code = '']) => code);
-  t.equal(others.length, 1, 'one example, and one that goes on with it');
+const examplesIn = (page: string): string[] =>
+  [...read(page).matchAll(/```js\n([\s\S]*?)```/g)].map(([, code = '']) => code);
+
+t.test('the examples of README and the guide run as they stand, whatever kind of module the folder has', async (t) => {
+  const [first = '', ...rest] = examplesIn('README.md');
+  t.same(rest, [], 'README has one example');
+  const others = examplesIn('docs/guide.md');
+  t.equal(others.length, 1, 'and the guide one that goes on with it');
   const whole = first.replace(/\}\);\s*$/, `${others.join('\n')}});\n`);
   t.not(whole, first);
   const folder = mkdtempSync(join(tmpdir(), 'sigmatune-'));
