@@ -145,7 +145,7 @@ class Page {
     const type = this.#typeText(first).replaceAll(/\s+/g, ' ');
     const doc = paragraphs(ts.displayPartsToString(symbol.getDocumentationComment(this.#checker))).join(' ');
     const head = `- \`${writable ? '' : 'readonly '}${symbol.name}${optional}: ${type}\``;
-    return doc === '' ? head : `${head}\n  ${escaped(doc)}`;
+    return doc === '' ? head : `${head}: ${escaped(doc)}`;
   }
 
   /** Each overload of a function, method or constant function on a line. */
@@ -246,7 +246,10 @@ function plain(node) {
     .replaceAll(/(\?: [\w<>]+) \| undefined\b/g, '$1');
 }
 
-const sorted = (symbols) => [...symbols].sort((a, b) => a.name.localeCompare(b.name, 'en'));
+/** Functions and classes first, then types; each by name. */
+const sorted = (symbols) =>
+  [...symbols].sort((a, b) => Number(isType(a)) - Number(isType(b)) || a.name.localeCompare(b.name, 'en'));
+const isType = ({ flags }) => (flags & ts.SymbolFlags.Value) === 0;
 
 const nameOf = ({ name, typeParameters }) =>
   typeParameters ? `${name.text}<${typeParameters.map(plain).join(', ')}>` : name.text;
