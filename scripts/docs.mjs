@@ -1,7 +1,8 @@
 #!/usr/bin/env node
-// Writes the parts of docs/ that come from data or from runs: figures, parameter counts, and the examples in the pages.
+// Writes the generated parts of docs/: the API reference, parameter counts, figures, and the examples in the pages.
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { apiPage } from './docs/api.mjs';
 import { countsPage } from './docs/counts.mjs';
 import { withExamples } from './docs/examples.mjs';
 import { sivaSpectrum, svftPatterns, vectorFitFreezing } from './docs/figures.mjs';
@@ -13,6 +14,7 @@ const parts = {
   'svft.md': page('svft.md'),
   'siva.md': page('siva.md'),
   'vectorfit.md': page('vectorfit.md'),
+  'api.md': apiPage,
   'parameter-counts.md': countsPage,
   'svft-patterns.svg': svftPatterns,
   'siva-spectrum.svg': sivaSpectrum,

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync,
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { SigmaError, siva, svft, tensor, vectorFit } from 'sigmatune';
+import * as sigmatune from 'sigmatune';
 import t from 'tap';
 
 const root = new URL('../../', import.meta.url);
@@ -12,6 +12,7 @@ const read = (path: string): string => readFileSync(new URL(path, root), 'utf8')
 const run = (...args: string[]): string =>
   execFileSync(process.execPath, args, { cwd: fileURLToPath(root), encoding: 'utf8' });
 
+const { SigmaError, siva, svft, tensor, vectorFit } = sigmatune;
 const families = { svft, siva, vectorFit };
 type FamilyName = keyof typeof families;
 
@@ -54,9 +55,37 @@ for (const name of ['svft', 'siva', 'vectorFit'] as const) {
   });
 }
 
+/** What `npm run docs` would write now. */
+function generated(script: string, name: string): string {
+  const code = `import { ${name} } from './scripts/docs/${script}'; process.stdout.write(await ${name}());`;
+  return run('--input-type=module', '-e', code);
+}
+
 t.test('the counts are those of the file that is tested', async (t) => {
-  const code = `import { countsPage } from './scripts/docs/counts.mjs'; process.stdout.write(await countsPage());`;
-  t.equal(run('--input-type=module', '-e', code), read('docs/parameter-counts.md'), 'docs/parameter-counts.md');
+  t.equal(generated('counts.mjs', 'countsPage'), read('docs/parameter-counts.md'), 'docs/parameter-counts.md');
+});
+
+t.test('the API reference is current (npm run docs brings it up to date)', async (t) => {
+  const page = read('docs/api.md');
+  t.equal(generated('api.mjs', 'apiPage'), page, 'docs/api.md');
+  for (const name of Object.keys(sigmatune)) t.match(page, `### ${name}\n`, `it has ${name}`);
+});
+
+t.test('every link inside the API reference has a heading', async (t) => {
+  const page = read('docs/api.md');
+  const seen = new Map<string, number>();
+  const anchors = new Set(
+    [...page.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) => {
+      const anchor = title
+        .toLowerCase()
+        .replaceAll(/[^\w -]/g, '')
+        .replaceAll(' ', '-');
+      const before = seen.get(anchor) ?? 0;
+      seen.set(anchor, before + 1);
+      return before > 0 ? `${anchor}-${before}` : anchor;
+    }),
+  );
+  for (const [, target = ''] of page.matchAll(/\]\(#([^)]*)\)/g)) t.ok(anchors.has(target), target);
 });
 
 const pages = [
@@ -87,9 +116,14 @@ t.test('every link leads somewhere in the published package, too', async (t) => 
   }
 });
 
-t.test('the examples of README run as they stand, whatever kind of module the folder has', async (t) => {
-  const [first = '', ...others] = [...read('README.md').matchAll(/```js\n([\s\S]*?)```/g)].map(([, code = '']) => code);
-  t.equal(others.length, 1, 'one example, and one that goes on with it');
+const examplesIn = (page: string): string[] =>
+  [...read(page).matchAll(/```js\n([\s\S]*?)```/g)].map(([, code = '']) => code);
+
+t.test('the examples of README and the guide run as they stand, whatever kind of module the folder has', async (t) => {
+  const [first = '', ...rest] = examplesIn('README.md');
+  t.same(rest, [], 'README has one example');
+  const others = examplesIn('docs/guide.md');
+  t.equal(others.length, 1, 'and the guide one that goes on with it');
   const whole = first.replace(/\}\);\s*$/, `${others.join('\n')}});\n`);
   t.not(whole, first);
   const folder = mkdtempSync(join(tmpdir(), 'sigmatune-'));
