@@ -309,7 +309,7 @@ t.test('what a simulated device can be made to do', { skip: !simulated && 'this 
     await expectNoLeak(t, 'refused', () =>
       withEnvironment({ SIGMA_SIMULATED_MEMORY: String(160 << 20) }, () => {
         throwsSigma(t, () => zeros([160 << 20], { device }), 'OUT_OF_MEMORY', 'four times too much', 'zeros', 'memory');
-        const [a, b] = [zeros([8], { device }), zeros([16 << 20], { device })];
+        const [a, b] = [zeros([8], { device }), zeros([12 << 20], { device })];
         const parameters = [a, b].map((value, i) => ({
           name: `p${i}`,
           value,
