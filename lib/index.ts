@@ -1,6 +1,7 @@
 /** sigmatune's public surface, and nothing else. */
 export { type CountedMethod, type CountedModule, parameterCount } from './families/count.js';
 export * from './families/registry.js';
+export type { Family } from './layers/construct.js';
 export type { Telemetry } from './layers/telemetry.js';
 export type { AdaptedLinear, AdapterOptions } from './layers/types.js';
 export { effectiveRank, effectiveRankGradient } from './linalg/effective-rank.js';
