@@ -34,7 +34,7 @@ const native = [
 function backend(name, libraries) {
   const at = (path) => `native/${name}/${path}`;
   const common = ['native/contract', at('ops.h'), at('runtime')];
-  const kinds = { gemm: [], sparse: [], svd: [at('gemm')], optim: [] };
+  const kinds = { gemm: [], sparse: [], svd: [at('gemm'), 'native/recipes/svd.h'], optim: [] };
   return [
     ...['runtime', ...Object.keys(kinds)].map((kind) => ({
       folder: at(`${kind}/kernels`),

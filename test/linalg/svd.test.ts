@@ -559,6 +559,7 @@ t.test('a driver asked for by name is scaled and checked like auto', async (t) =
         'NOT_CONVERGED',
         `${driver}, ${dtype}: σ beyond the type`,
         'a',
+        'too large',
       );
       beyond.dispose();
     }

@@ -14,6 +14,13 @@ bool gives_up(const SvdProblem<T>&) {
   return false;
 }
 
+// Fails after it has overwritten what the route before has found.
+template <class T>
+bool gives_up_late(const SvdProblem<T>& p) {
+  std::fill_n(p.u, p.m * p.r, T{0});
+  return false;
+}
+
 template <class T>
 bool right(const SvdProblem<T>& p) {
   return sigma::cpu::svd_gesvd(p);
@@ -31,6 +38,14 @@ bool slightly_wrong(const SvdProblem<T>& p) {
   return true;
 }
 
+// Beyond the limit, but forgiven.
+template <class T>
+bool forgiven(const SvdProblem<T>& p) {
+  right(p);
+  for (int k = 0; k < p.r; ++k) p.s[k] *= static_cast<T>(1 + 4 * sigma::SvdLimits<T>::values);
+  return true;
+}
+
 template <class T>
 bool all_zero(const SvdProblem<T>& p) {
   right(p);
@@ -39,14 +54,14 @@ bool all_zero(const SvdProblem<T>& p) {
 }
 
 template <class T>
-bool solves(std::initializer_list<sigma::cpu::SvdRoute<T>> chain, int rows, int columns, T scale) {
+bool solves(const std::vector<sigma::cpu::SvdRoute<T>>& chain, int rows, int columns, T scale) {
   auto a = random_numbers<T>(int64_t{rows} * columns, 31);
   for (T& number : a) number *= scale;
   const auto r = static_cast<size_t>(std::min(rows, columns));
   std::vector<T> u(static_cast<size_t>(rows) * r), s(r), vt(r * static_cast<size_t>(columns));
   const SvdProblem<T> p(rows, columns, a.data(), u.data(), s.data(), vt.data());
   try {
-    sigma::cpu::solve_by_chain<T>(chain, p);
+    sigma::cpu::svd_solve<T>(chain, p);
   } catch (const sigma::Failure& failure) {
     expect(failure.status() == SIGMA_NOT_CONVERGED, "the chain's failure is NOT_CONVERGED");
     return false;
@@ -69,7 +84,7 @@ bool divides(int rows, int columns) {
   std::vector<T> u(static_cast<size_t>(rows) * r, nan), s(r, nan), vt(r * static_cast<size_t>(columns), nan);
   const SvdProblem<T> p(rows, columns, a.data(), u.data(), s.data(), vt.data());
   if (!sigma::cpu::svd_divide_and_conquer(p)) return false;
-  return sigma::cpu::svd_excess_of(p) <= 2;
+  return sigma::svd_excess<T>(p.m, p.n, sigma::cpu::svd_measures(p)) <= 2;
 }
 
 // The right answer to another matrix, which differs by a sign pattern of rank one: every row by (1, ±1, …) or so.
@@ -121,6 +136,9 @@ void chain() {
     expect(solves<T>({slightly_wrong<T, 4>, right<T>}, rows, columns, T{1}), "after an Infinity");
     expect(solves<T>({all_zero<T>, right<T>}, rows, columns, static_cast<T>(1e-10)), "after zeros for small numbers");
     expect(!solves<T>({gives_up<T>, slightly_wrong<T, 0>, all_zero<T>}, rows, columns, T{1}), "no answer at all");
+    expect(solves<T>({forgiven<T>}, rows, columns, T{1}), "an answer that is forgiven");
+    expect(solves<T>({forgiven<T>, slightly_wrong<T, 0>}, rows, columns, T{1}), "the best of two answers");
+    expect(solves<T>({forgiven<T>, gives_up_late<T>}, rows, columns, T{1}), "a forgiven answer, then no convergence");
   }
 }
 

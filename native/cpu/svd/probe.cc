@@ -2,7 +2,6 @@
 
 #include <cstdint>
 
-#include "contract/svd_limits.h"
 #include "cpu/runtime/simd.h"
 
 namespace sigma::cpu {
@@ -17,20 +16,16 @@ class Vectors {
   double* data() const { return numbers_.get(); }
   int64_t length() const { return length_; }
   double& at(int vector, int64_t i) const { return numbers_[static_cast<size_t>(vector * length_ + i)]; }
-  // The largest of the vectors' norms; NaN if any is. An error of rank one hides from a vector orthogonal to it.
-  double norm() const {
-    double most = 0;
+  double longest() const {
+    double squares[kProbes] = {};
     for (int v = 0; v < kProbes; ++v) {
-      double squares = 0;
       for (int64_t begin = 0; begin < length_; begin += kBlock) {
         double part = 0;
         for (int64_t i = begin; i < std::min(length_, begin + kBlock); ++i) part += at(v, i) * at(v, i);
-        squares += part;
+        squares[v] += part;
       }
-      most = squares <= most ? most : squares;
-      if (std::isnan(squares)) return squares;
     }
-    return std::sqrt(most);
+    return svd_longest(squares, kProbes);
   }
 
   // Sums over more numbers than this are made of parts, so that none is long.
@@ -98,14 +93,12 @@ class RowSums {
 }  // namespace
 
 template <class T>
-double svd_excess_of(const SvdProblem<T>& p) {
+SvdMeasures svd_measures(const SvdProblem<T>& p) {
   const auto rows_of = [](const T* matrix, int columns) {
     return [=](int i) { return matrix + static_cast<size_t>(i) * static_cast<size_t>(columns); };
   };
   const auto a = rows_of(p.a, p.n), u = rows_of(p.u, p.r), vt = rows_of(p.vt, p.n);
-  // Numbers at the ends of float64's range are brought to where their sums have room.
-  const double largest = static_cast<double>(p.largest);
-  const double unit = largest == 0 ? 1 : std::ldexp(1.0, std::clamp(-std::ilogb(largest), -1000, 1000));
+  const double unit = svd_unit(static_cast<double>(p.largest));
   const Vectors z = random_signs(p.n), w = random_signs(p.r);
 
   // diag(s) Vt z, and the image Vtᵀ w.
@@ -150,16 +143,10 @@ double svd_excess_of(const SvdProblem<T>& p) {
       back_u.at(v, k) -= w.at(v, k);
     }
   }
-  // std::fmax would drop a NaN.
-  const double of_both[] = {back_u.norm(), back_vt.norm()};
-  const double worse = of_both[0] > of_both[1] ? of_both[0] : of_both[1];
-  const double orthogonality = std::isnan(of_both[0]) ? of_both[0] : worse;
-  return svd_excess<T>(p.m, p.n, unit,
-                       {off.norm(), std::sqrt(squares), std::sqrt(values),
-                        orthogonality / std::sqrt(static_cast<double>(p.r)), in_order});
+  return {unit, off.longest(), std::sqrt(squares), std::sqrt(values), back_u.longest(), back_vt.longest(), in_order};
 }
 
-template double svd_excess_of<float>(const SvdProblem<float>&);
-template double svd_excess_of<double>(const SvdProblem<double>&);
+template SvdMeasures svd_measures<float>(const SvdProblem<float>&);
+template SvdMeasures svd_measures<double>(const SvdProblem<double>&);
 
 }  // namespace sigma::cpu

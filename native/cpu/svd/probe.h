@@ -6,8 +6,8 @@
 
 namespace sigma::cpu {
 
-// How many times the limit (native/svd_limits.h) the answer in u, s and vt is at; infinite if it is no answer.
+// Measures the answer in u, s and vt.
 template <class T>
-double svd_excess_of(const SvdProblem<T>& p);
+SvdMeasures svd_measures(const SvdProblem<T>& p);
 
 }  // namespace sigma::cpu

@@ -6,14 +6,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <limits>
-#include <string>
 
 #include "contract/backend.h"
-#include "contract/failure.h"
 #include "cpu/gemm/blas.h"
 #include "cpu/runtime/columns.h"
+#include "recipes/svd.h"
 
 namespace sigma::cpu {
 
@@ -58,25 +55,11 @@ struct SvdProblem {
   T largest;   // magnitude in a; NaN if a number is not finite
 };
 
-// A singular value as T; NOT_CONVERGED if it is beyond T's range, which a matrix of finite numbers does not exclude.
-// The value is `scaled` / `scale`.
-template <class T, class From>
-T in_range(From scaled, From scale) {
-  const T value = static_cast<T>(scaled / scale);
-  if (std::isfinite(value) || !std::isfinite(scaled)) return value;
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.2Lg", static_cast<long double>(scaled) / static_cast<long double>(scale));
-  throw Failure(SIGMA_NOT_CONVERGED, std::string("expected singular values within the range of ") +
-                                         (sizeof(T) == sizeof(float) ? "float32" : "float64") + ", got " + text +
-                                         ", which is too large: scale the matrix down");
-}
-
-// A copy of A, which LAPACK may overwrite, times the power of two that brings its largest magnitude to where no product
-// over- or underflows; 1 if it is there.
+// A copy of A, times svd_scale. LAPACK may overwrite it.
 template <class T>
 class ScaledCopy {
  public:
-  explicit ScaledCopy(const SvdProblem<T>& p) : numbers_(numbers<T>(p.size())), scale_(scale_of(p.largest)) {
+  explicit ScaledCopy(const SvdProblem<T>& p) : numbers_(numbers<T>(p.size())), scale_(svd_scale(p.largest)) {
     if (scale_ == 1) {
       std::copy_n(p.a, p.size(), data());
     } else {
@@ -84,19 +67,12 @@ class ScaledCopy {
     }
   }
   T* data() const { return numbers_.get(); }
-  // Gives the singular values of the copy the size that those of A have.
+  // Turns the singular values of the copy into those of A; too large ones become infinite.
   void restore(const SvdProblem<T>& p) const {
-    if (scale_ != 1) std::transform(p.s, p.s + p.r, p.s, [&](T x) { return in_range<T>(x, scale_); });
+    if (scale_ != 1) std::transform(p.s, p.s + p.r, p.s, [&](T x) { return x / scale_; });
   }
 
  private:
-  static T scale_of(T largest) {
-    using Limits = std::numeric_limits<T>;
-    const T small = std::sqrt(Limits::min()) / Limits::epsilon();
-    if (largest == 0 || (largest >= small && largest <= 1 / small)) return T{1};
-    return std::ldexp(T{1}, std::clamp(-std::ilogb(largest), Limits::min_exponent - 1, Limits::max_exponent - 1));
-  }
-
   Numbers<T> numbers_;
   T scale_;
 };

@@ -180,7 +180,7 @@ bool svd_in_float64(const SvdProblem<float>& p) {
   if (!route(SvdProblem<double>(p.m, p.n, a.get(), u.get(), s.get(), vt.get()))) return false;
   const auto narrow = [](double x) { return static_cast<float>(x); };
   std::transform(u.get(), u.get() + rows * r, p.u, narrow);
-  std::transform(s.get(), s.get() + r, p.s, [](double x) { return in_range<float>(x, 1.0); });
+  std::transform(s.get(), s.get() + r, p.s, narrow);
   std::transform(vt.get(), vt.get() + r * columns, p.vt, narrow);
   return true;
 }

@@ -9,53 +9,74 @@
 namespace sigma::cpu {
 namespace {
 
-// A routine, and in float32 the same routine by way of float64 if the first answer misses the limit.
-template <class T, SvdRoute<T> route, SvdRoute<double> wide>
-void solve_by(const SvdProblem<T>& p) {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    solve_by_chain<T>({route, svd_in_float64<wide>}, p);
-  } else {
-    solve_by_chain<T>({route}, p);
-  }
-}
-
-// 'auto': divide and conquer, by way of float64 too, and QR iteration as the last resort.
+// In the order in which they are worth trying. 'auto' takes divide and conquer, and QR iteration as the last resort. In
+// float32 a routine whose answer misses the limit is tried again by way of float64.
 template <class T>
-void solve_auto(const SvdProblem<T>& p) {
+std::vector<SvdRoutine<SvdRoute<T>>> routines() {
   if constexpr (sizeof(T) == sizeof(float)) {
-    solve_by_chain<T>(
-        {svd_divide_and_conquer<T>, svd_in_float64<svd_divide_and_conquer<double>>, svd_in_float64<svd_gesvd<double>>},
-        p);
+    return {{SIGMA_SVD_AUTO, true, svd_divide_and_conquer<T>},
+            {SIGMA_SVD_AUTO, true, svd_in_float64<svd_divide_and_conquer<double>>},
+            {SIGMA_SVD_GESDD, false, svd_gesdd<T>},
+            {SIGMA_SVD_GESDD, false, svd_in_float64<svd_gesdd<double>>},
+            {SIGMA_SVD_GESVD, false, svd_gesvd<T>},
+            {SIGMA_SVD_GESVD, true, svd_in_float64<svd_gesvd<double>>}};
   } else {
-    solve_by_chain<T>({svd_divide_and_conquer<T>, svd_gesvd<T>}, p);
+    return {{SIGMA_SVD_AUTO, true, svd_divide_and_conquer<T>},
+            {SIGMA_SVD_GESDD, false, svd_gesdd<T>},
+            {SIGMA_SVD_GESVD, true, svd_gesvd<T>}};
   }
 }
 
 template <class T>
-void solve(sigma_svd_driver driver, const SvdProblem<T>& p) {
-  require_finite(p);
-  if (driver == SIGMA_SVD_GESDD) {
-    solve_by<T, svd_gesdd<T>, svd_gesdd<double>>(p);
-  } else if (driver == SIGMA_SVD_GESVD) {
-    solve_by<T, svd_gesvd<T>, svd_gesvd<double>>(p);
-  } else {
-    solve_auto(p);
+void require_finite(const SvdProblem<T>& p) {
+  if (std::isfinite(p.largest)) return;
+  const T* const bad = std::find_if_not(p.a, p.a + p.size(), [](T x) { return std::isfinite(x); });
+  svd_refuse_non_finite(static_cast<double>(*bad), bad - p.a, p.n);
+}
+
+// A singular pair is unique only up to a common sign. The rule of contract/svd_limits.h makes devices, routines and
+// types agree.
+template <class T>
+void fix_signs(const SvdProblem<T>& p) {
+  const auto r = static_cast<size_t>(p.r);
+  const auto row = [&](int i) { return p.u + static_cast<size_t>(i) * r; };
+  const auto least = numbers<T>(r), first = numbers<T>(r);
+  std::fill_n(least.get(), r, T{0});
+  for (int i = 0; i < p.m; ++i) {
+    const T* const u = row(i);
+    for (size_t j = 0; j < r; ++j) least[j] = std::abs(u[j]) > least[j] ? std::abs(u[j]) : least[j];
   }
-  fix_signs(p);
+  for (size_t j = 0; j < r; ++j) least[j] *= static_cast<T>(kSvdTie);
+  // From the last row up: what is left at the end is the first.
+  std::fill_n(first.get(), r, T{1});
+  for (int i = p.m; i-- > 0;) {
+    const T* const u = row(i);
+    for (size_t j = 0; j < r; ++j) first[j] = std::abs(u[j]) >= least[j] ? u[j] : first[j];
+  }
+  for (int i = 0; i < p.m; ++i) {
+    T* const u = row(i);
+    for (size_t j = 0; j < r; ++j) u[j] = first[j] < 0 ? -u[j] : u[j];
+  }
+  for (size_t j = 0; j < r; ++j) {
+    if (!(first[j] < 0)) continue;
+    T* const v = p.vt + j * static_cast<size_t>(p.n);
+    for (int i = 0; i < p.n; ++i) v[i] = -v[i];
+  }
 }
 
 template <class T>
 void solve_all(const sigma_svd& call) {
   const auto& [real, driver, problems, count, failed] = call;
-  if (driver != SIGMA_SVD_AUTO && driver != SIGMA_SVD_GESDD && driver != SIGMA_SVD_GESVD) {
-    throw Failure(SIGMA_UNSUPPORTED, "expected 'auto', 'gesdd' or 'gesvd', which the CPU has");
-  }
+  const std::vector<SvdRoute<T>> chain = svd_chain<T>(driver, routines<T>(), "the CPU");
   const AtWork here;
   // One slot a problem, so that the first failure is named whatever the order in which threads met it.
   std::vector<std::exception_ptr> errors(static_cast<size_t>(count));
   parallel_for(count, [&](int64_t index) {
     try {
-      solve(driver, SvdProblem<T>(problems[index]));
+      const SvdProblem<T> p(problems[index]);
+      require_finite(p);
+      svd_solve(chain, p);
+      fix_signs(p);
     } catch (...) {
       errors[static_cast<size_t>(index)] = std::current_exception();
     }

@@ -1,20 +1,20 @@
-// A chain of routes: the first answer that passes the probe is taken.
+// Problems of one shape along a chain of routes.
 #pragma once
 
 #include <exception>
 #include <vector>
 
-#include "contract/backend.h"
 #include "cuda/svd/routes.h"
+#include "recipes/svd.h"
 
 namespace sigma::cuda {
 
 template <class T>
 using SvdChain = std::vector<SvdRoute<T>>;
 
-// Throws UNSUPPORTED for a driver that is not a GPU's.
+// The routines for a shape, in the order in which they are worth trying on the device.
 template <class T>
-SvdChain<T> svd_chain(sigma_svd_driver driver, const Device& device, const SvdShape& shape);
+std::vector<SvdRoutine<SvdRoute<T>>> svd_routines(const Device& device, const SvdShape& shape);
 
 // How many problems of this shape the first route takes at once.
 template <class T>

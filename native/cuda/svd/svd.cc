@@ -1,9 +1,6 @@
 // Thin SVDs, side by side on a few streams of their own.
 #include <atomic>
-#include <cmath>
-#include <limits>
 #include <map>
-#include <string>
 #include <thread>
 
 #include "cuda/ops.h"
@@ -47,23 +44,6 @@ std::vector<Group> grouped(const std::vector<SvdShape>& shapes, const std::vecto
   return groups;
 }
 
-// The power of two that brings a magnitude near 1.
-double unit_of(double largest) {
-  constexpr int kMost = 1000;
-  return std::ldexp(1.0, std::clamp(-std::ilogb(largest), -kMost, kMost));
-}
-
-// Where squares neither over- nor underflow nothing is scaled.
-template <class T>
-bool needs_scale(double largest) {
-  const double small = std::sqrt(static_cast<double>(std::numeric_limits<T>::min())) /
-                       static_cast<double>(std::numeric_limits<T>::epsilon());
-  return largest < small || largest > 1 / small;
-}
-
-// As JavaScript writes it.
-const char* non_finite_name(double value) { return std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity"; }
-
 // All that one call works on.
 template <class T>
 class Call {
@@ -80,7 +60,9 @@ class Call {
   void run(int64_t* failed);
 
  private:
-  SvdChain<T> chain(const SvdShape& shape) const { return svd_chain<T>(driver_, device_, shape); }
+  SvdChain<T> chain(const SvdShape& shape) const {
+    return svd_chain<T>(driver_, svd_routines<T>(device_, shape), "CUDA");
+  }
   std::vector<SvdItem> items_of(const Group& group) const;
   std::vector<size_t> inspect(const SvdLane& lane, int64_t* failed);
   [[noreturn]] void refuse(const SvdLane& lane, size_t index, int64_t element) const;
@@ -107,10 +89,7 @@ template <class T>
 void Call<T>::refuse(const SvdLane& lane, size_t index, int64_t element) const {
   T value = 0;
   lane.download(&value, static_cast<const T*>(items_[index].a) + element, sizeof(T));
-  const int64_t columns = shapes_[index].n;
-  throw Failure(SIGMA_NON_FINITE,
-                std::string("expected finite numbers, got ") + non_finite_name(static_cast<double>(value)) +
-                    " at row " + std::to_string(element / columns) + ", column " + std::to_string(element % columns));
+  svd_refuse_non_finite(static_cast<double>(value), element, shapes_[index].n);
 }
 
 // Looks at all matrices, answers for those that are zero, and returns the rest.
@@ -133,8 +112,8 @@ std::vector<size_t> Call<T>::inspect(const SvdLane& lane, int64_t* failed) {
     const double largest = ranges[i].largest;
     (largest == 0 ? zeros : rest).push_back(i);
     if (largest == 0) continue;
-    items_[i].unit = unit_of(largest);
-    items_[i].scale = needs_scale<T>(largest) ? items_[i].unit : 1;
+    items_[i].unit = svd_unit(largest);
+    items_[i].scale = static_cast<double>(svd_scale(static_cast<T>(largest)));
   }
   for (const Group& group : grouped(shapes_, zeros, [](const SvdShape&, size_t) { return kMost; })) {
     svd_zero<T>(SvdBatch(lane, group.shape, items_of(group)));

@@ -21,7 +21,8 @@ struct SvdRange {
   int64_t first_non_finite;  // -1 where all are finite
 };
 
-// The random vectors of a probe.
+// The random vectors of a probe. The CPU has four: its vectors for short sides are a Hadamard matrix's, which no error
+// escapes. These are random for all sides.
 constexpr int kProbes = 8;
 
 // What a probe's products add up to.

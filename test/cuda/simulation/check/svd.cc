@@ -98,9 +98,21 @@ void check_bad_input(sigma_context* context) {
                  "expected finite numbers, got NaN at row 3, column 7", "a matrix with NaN");
   expect(failed == 1, "the matrix with NaN is named");
   expect_failure(run(context, backend->svd, {SIGMA_REAL32, SIGMA_SVD_GESDD, problems, 1, &failed}), SIGMA_UNSUPPORTED,
-                 "expected 'auto', 'gesvdj', 'gesvdp', 'gesvd' or 'gram64', which CUDA has", "gesdd");
+                 "expected 'auto', 'gesvd', 'gesvdj', 'gesvdp' or 'gram64', which CUDA has for float32", "gesdd");
   expect_failure(run(context, backend->svd, {SIGMA_REAL64, SIGMA_SVD_GRAM64, problems, 1, &failed}), SIGMA_UNSUPPORTED,
-                 "gram64", "gram64 in float64");
+                 "expected 'auto', 'gesvd', 'gesvdj' or 'gesvdp', which CUDA has for float64", "gram64 in float64");
+}
+
+// Finite numbers whose singular values are beyond the type: every driver says so.
+template <class T>
+void check_too_large(sigma_context* context, double number, const char* text) {
+  const Problem<T> p(context, {{2, 2}, {number, number, number, -number}});
+  const sigma_svd_problem problem = p.described();
+  int64_t failed = -1;
+  for (const sigma_svd_driver driver : {SIGMA_SVD_AUTO, SIGMA_SVD_GESVD, SIGMA_SVD_GESVDJ, SIGMA_SVD_GESVDP}) {
+    expect_failure(run(context, backend->svd, {kReal<T>, driver, &problem, 1, &failed}), SIGMA_NOT_CONVERGED, text,
+                   std::string("large numbers by ") + driver_name(driver));
+  }
 }
 
 // A library that fails: the chain goes on to the next routine, and says so when there is none.
@@ -175,6 +187,8 @@ void check_svd() {
     check_drivers<float>(consumer_card, {SIGMA_SVD_AUTO}, 1e-41, 1e36);
   }
   check_bad_input(context);
+  check_too_large<float>(context, 3e38, "the range of float32, got a matrix of norm 6e+38, which is too large");
+  check_too_large<double>(context, 1.5e308, "the range of float64, got a matrix of norm 3e+308, which is too large");
   check_chain(context);
   check_memory_limits(context);
 }

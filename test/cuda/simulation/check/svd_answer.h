@@ -97,13 +97,10 @@ void check_answer(const Problem<T>& p, const std::string& what) {
   expect(u_off <= vectors_limit, what + ": U off by " + std::to_string(u_off * 1e6) + "e-6");
   expect(vt_off <= vectors_limit, what + ": Vt off by " + std::to_string(vt_off * 1e6) + "e-6");
   for (int64_t j = 0; j < r; ++j) {
-    T largest_entry = 0;
-    for (int64_t i = 0; i < m; ++i) {
-      largest_entry = std::max(largest_entry, std::abs(u[static_cast<size_t>(i * r + j)]));
-    }
-    // The first of those that count as the largest.
+    double most = 0;
+    for (int64_t i = 0; i < m; ++i) most = std::fmax(most, std::abs(at(u, i, j, r)));
     int64_t row = 0;
-    while (std::abs(u[static_cast<size_t>(row * r + j)]) < static_cast<T>(kSvdTie) * largest_entry) ++row;
+    while (row < m - 1 && std::abs(at(u, row, j, r)) < most * kSvdTie) ++row;
     expect(at(u, row, j, r) > 0, what + ": the sign of column " + std::to_string(j));
   }
 }

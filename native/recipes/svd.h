@@ -1,0 +1,203 @@
+// The policy of thin SVDs, written once for all backends: which routines a driver means, how a matrix is scaled, which
+// answer is accepted, and what a failure says. A backend provides routines and measures their answers.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "contract/backend.h"
+#include "contract/failure.h"
+#include "contract/svd_limits.h"
+
+namespace sigma {
+
+// ── routines ─────────────────────────────────────────────────────────────────────────────────────────────
+
+// A routine of a backend. `Route` is how the backend calls it.
+template <class Route>
+struct SvdRoutine {
+  sigma_svd_driver driver;  // the driver that asks for this routine by name; SIGMA_SVD_AUTO if none does
+  bool in_auto;             // whether 'auto' tries it
+  Route route;
+};
+
+template <class T>
+constexpr const char* kSvdType = sizeof(T) == sizeof(float) ? "float32" : "float64";
+
+// The routes to try in turn. `routines` are those that a backend has for a shape and T, in the order in which they are
+// worth trying: cost depends on the hardware, so a backend knows the order. UNSUPPORTED if no routine has the name.
+template <class T, class Route>
+std::vector<Route> svd_chain(sigma_svd_driver driver, const std::vector<SvdRoutine<Route>>& routines,
+                             const char* backend) {
+  constexpr const char* kNames[] = {"auto", "gesdd", "gesvd", "gesvdj", "gesvdp", "gram64"};
+  std::vector<Route> chain;
+  for (const auto& routine : routines) {
+    if (driver == SIGMA_SVD_AUTO ? routine.in_auto : routine.driver == driver) chain.push_back(routine.route);
+  }
+  if (!chain.empty()) return chain;
+  std::string text = "expected 'auto'";
+  for (int named = SIGMA_SVD_AUTO + 1; named <= SIGMA_SVD_GRAM64; ++named) {
+    const bool known = std::any_of(routines.begin(), routines.end(), [&](const auto& r) { return r.driver == named; });
+    if (known) text += std::string(", '") + kNames[named] + "'";
+  }
+  const size_t comma = text.rfind(',');
+  if (comma != std::string::npos) text.replace(comma, 1, " or");
+  throw Failure(SIGMA_UNSUPPORTED, text + ", which " + backend + " has for " + kSvdType<T>);
+}
+
+// ── what goes in ─────────────────────────────────────────────────────────────────────────────────────────
+
+// `value`, at `element` of a matrix by rows, is not finite. Numbers are named as in JavaScript.
+[[noreturn]] inline void svd_refuse_non_finite(double value, int64_t element, int64_t columns) {
+  const char* const name = std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
+  throw Failure(SIGMA_NON_FINITE, std::string("expected finite numbers, got ") + name + " at row " +
+                                      std::to_string(element / columns) + ", column " +
+                                      std::to_string(element % columns));
+}
+
+// The power of two by which a matrix is multiplied before a routine sees it: 1 if the squares of its numbers neither
+// over- nor underflow, otherwise the one that brings the largest magnitude near 1.
+template <class T>
+T svd_scale(T largest) {
+  using Range = std::numeric_limits<T>;
+  const T small = std::sqrt(Range::min()) / Range::epsilon();
+  if (largest == 0 || (largest >= small && largest <= 1 / small)) return T{1};
+  return std::ldexp(T{1}, std::clamp(-std::ilogb(largest), Range::min_exponent - 1, Range::max_exponent - 1));
+}
+
+// The power of two that brings the largest magnitude near 1 for sums in float64, which measure an answer.
+inline double svd_unit(double largest) {
+  return largest == 0 ? 1 : std::ldexp(1.0, std::clamp(-std::ilogb(largest), -1000, 1000));
+}
+
+// ── what comes out ───────────────────────────────────────────────────────────────────────────────────────
+
+// What a backend measures of an answer, in float64. A few random vectors z and w take the place of the matrices' norms;
+// how many is the backend's choice. Norms are Frobenius'.
+struct SvdMeasures {
+  double unit;      // svd_unit of A; A and s are multiplied by it below
+  double residual;  // |A z − U diag(s) Vᵀ z|, the largest over z
+  double size;      // ‖A‖
+  double values;    // ‖s‖
+  double u_off;     // |Uᵀ U w − w|, the largest over w
+  double vt_off;    // |Vᵀ V w − w|, likewise
+  bool in_order;    // whether s is finite, not negative and falls
+};
+
+// The norm of the longest of `count` vectors, from their sums of squares; NaN if any is. The longest counts, because an
+// error of rank one hides from a vector orthogonal to it.
+inline double svd_longest(const double* squares, int count) {
+  double most = 0;
+  for (int v = 0; v < count; ++v) {
+    if (std::isnan(squares[v])) return squares[v];
+    most = std::max(most, squares[v]);
+  }
+  return std::sqrt(most);
+}
+
+// How many times the limit an answer to an (m, n) problem is at; infinite if it is no answer.
+template <class T>
+double svd_excess(int64_t m, int64_t n, const SvdMeasures& found) {
+  using Limits = SvdLimits<T>;
+  constexpr double kNone = std::numeric_limits<double>::infinity();
+  const double all = found.residual + found.size + found.values + found.u_off + found.vt_off;
+  if (!found.in_order || !std::isfinite(all)) return kNone;
+  // Below the smallest normal number s has fewer digits: what s cannot express is no error.
+  const double rows = static_cast<double>(m), columns = static_cast<double>(n), r = std::min(rows, columns);
+  const double blur =
+      8 * static_cast<double>(std::numeric_limits<T>::denorm_min()) * found.unit * std::sqrt(rows) * columns;
+  const double residual = std::fmax(0.0, found.residual - blur);
+  const double values = std::fmax(0.0, std::abs(found.values - found.size) - blur);
+  const double size = found.size > 0 ? found.size : 1;
+  const double orthogonality = std::max(found.u_off, found.vt_off) / std::sqrt(r);
+  // Rounding grows with the number of steps, which is that of the shorter side. The longer side adds none: no sum runs
+  // over all of it.
+  const double growth = std::sqrt(std::fmax(1.0, r / 1024));
+  return std::max({residual / size / Limits::residual, values / size / Limits::values,
+                   orthogonality / Limits::orthogonality}) /
+         growth;
+}
+
+// NOT_CONVERGED if T has no room for the singular values, which finite numbers do not exclude: their norm is ‖A‖.
+template <class T>
+std::exception_ptr svd_too_large(const SvdMeasures& found) {
+  const long double norm = static_cast<long double>(found.size) / static_cast<long double>(found.unit);
+  if (!std::isinf(found.values) || norm < static_cast<long double>(std::numeric_limits<T>::max()) / 2) return nullptr;
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2Lg", norm);
+  return std::make_exception_ptr(Failure(
+      SIGMA_NOT_CONVERGED, std::string("expected singular values within the range of ") + kSvdType<T> +
+                               ", got a matrix of norm " + text + ", which is too large: scale the matrix down"));
+}
+
+// Takes `count` problems of shape (m, n) along a chain: each gets the first answer that is within the limits, or else
+// the best one of those that are forgiven. Returns one error a problem, null if it is solved.
+//
+// attempt(route, problems) runs a route on some of the problems, by index, and measures each answer: std::nullopt if
+// the route did not converge. If it throws UNSUPPORTED or NATIVE, the route does not take these problems, and the next
+// one may. Other failures end the search.
+template <class T, class Route, class Attempt>
+std::vector<std::exception_ptr> svd_search(int64_t m, int64_t n, size_t count, const std::vector<Route>& chain,
+                                           Attempt attempt) {
+  struct Progress {
+    double least = SvdLimits<T>::forgiven;
+    const Route* best = nullptr;
+    const Route* last = nullptr;  // whose answer stands in memory, converged or not
+    std::exception_ptr error = nullptr;
+  };
+  std::vector<Progress> progress(count);
+  std::vector<std::exception_ptr> errors(count);
+  std::vector<size_t> open(count);
+  for (size_t i = 0; i < count; ++i) open[i] = i;
+  for (const Route& route : chain) {
+    if (open.empty()) return errors;
+    std::vector<std::optional<SvdMeasures>> answers;
+    try {
+      answers = attempt(route, open);
+    } catch (const Failure& failure) {
+      if (failure.status() != SIGMA_UNSUPPORTED && failure.status() != SIGMA_NATIVE) throw;
+      for (const size_t i : open) progress[i].error = std::current_exception();
+      continue;
+    }
+    std::vector<size_t> left;
+    for (size_t k = 0; k < open.size(); ++k) {
+      const size_t i = open[k];
+      Progress& own = progress[i];
+      own.last = &route;
+      if (answers[k]) {
+        const double excess = svd_excess<T>(m, n, *answers[k]);
+        if (excess <= 1) continue;
+        errors[i] = svd_too_large<T>(*answers[k]);
+        if (errors[i]) continue;
+        if (excess < own.least) {
+          own.least = excess;
+          own.best = &route;
+        }
+      }
+      left.push_back(i);
+    }
+    open = std::move(left);
+  }
+  for (const size_t i : open) {
+    const Progress& own = progress[i];
+    if (own.best == nullptr) {
+      errors[i] =
+          own.last == nullptr && own.error
+              ? own.error
+              : std::make_exception_ptr(Failure(
+                    SIGMA_NOT_CONVERGED, "no routine found singular values and vectors that reproduce the matrix"));
+    } else if (own.best != own.last) {
+      static_cast<void>(attempt(*own.best, std::vector<size_t>{i}));
+    }
+  }
+  return errors;
+}
+
+}  // namespace sigma
