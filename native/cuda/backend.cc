@@ -6,10 +6,10 @@
 #include "contract/failure.h"
 #include "cuda/ops.h"
 #include "cuda/runtime/context_state.h"
-#include "cuda/runtime/dispatch.h"
 #include "cuda/runtime/driver.h"
 #include "cuda/runtime/libraries.h"
 #include "cuda/runtime/memory.h"
+#include "cuda/runtime/types.h"
 #include "cuda/table.h"
 
 namespace sigma::cuda {

@@ -11,7 +11,7 @@
 #include "cuda/gemm/plans.h"
 #include "cuda/ops.h"
 #include "cuda/runtime/context_state.h"
-#include "cuda/runtime/dispatch.h"
+#include "cuda/runtime/types.h"
 
 namespace sigma::cuda {
 namespace {

@@ -1,4 +1,4 @@
-// From the types and sizes of a call to those of a kernel.
+// From the types and sizes of a call to those of a kernel. Only a CUDA compiler reads this file.
 #pragma once
 
 #include <algorithm>
@@ -6,26 +6,13 @@
 #include <initializer_list>
 #include <type_traits>
 
-#include "contract/engine.h"
 #include "contract/failure.h"
 #include "cuda/runtime/kernels/device.cuh"
 #include "cuda/runtime/launch.h"
 #include "cuda/runtime/plan.h"
+#include "cuda/runtime/types.h"
 
 namespace sigma::cuda {
-
-// Whether there are kernels for these matrices: all of one type, which goes with the vectors'.
-inline bool computes(sigma_real real, const sigma_dtype* dtypes, size_t count) {
-  return std::all_of(dtypes, dtypes + count, [&](sigma_dtype dtype) {
-    return dtype == dtypes[0] && dtype != SIGMA_INT8 && real_of(dtype) == real;
-  });
-}
-
-// body(std::type_identity<T>()) with T the type of the vectors.
-template <class Body>
-void for_real(sigma_real real, const Body& body) {
-  return real == SIGMA_REAL64 ? body(std::type_identity<double>()) : body(std::type_identity<float>());
-}
 
 // body(std::type_identity<T>()) with T a type of matrices; UNSUPPORTED if no kernel takes it.
 template <class Body>

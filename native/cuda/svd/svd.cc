@@ -4,7 +4,7 @@
 #include <thread>
 
 #include "cuda/ops.h"
-#include "cuda/runtime/dispatch.h"
+#include "cuda/runtime/types.h"
 #include "cuda/svd/solve.h"
 
 namespace sigma::cuda {
