@@ -91,7 +91,7 @@ function build({ nvcc }, architectures) {
 
 function checkKernels() {
   const functions = demangle(
-    readdirSync(join(root, 'native', 'cuda'))
+    readdirSync(join(root, 'native', 'cuda'), { recursive: true })
       .filter((name) => name.endsWith('.cu'))
       .flatMap((name) => parseResources(readFileSync(resourceFile(name), 'utf8'))),
   );
@@ -109,7 +109,7 @@ function checkKernels() {
   }
 }
 
-/** Where scripts/setup/nvcc.mjs puts what ptxas says of one source file. */
+/** Where scripts/setup/nvcc.mjs puts what ptxas says of one source file, named from native/cuda. */
 function resourceFile(name) {
   return join(folder, 'CMakeFiles', 'sigmatune_cuda.dir', 'native', 'cuda', `${name}.o.ptxas`);
 }
