@@ -1,5 +1,5 @@
 /** SiVA's `init: { energy }`: Theorem 1's perturbation, the direction in which the entropy of the spectrum rises most. */
-import { type SivaOptions, type Svd, siva, svd, type Tensor } from 'sigmatune';
+import { type SivaOptions, siva, svd, type Tensor } from 'sigmatune';
 import t from 'tap';
 import { dtypes, tolerances } from '../support/cases.js';
 import {
@@ -17,22 +17,12 @@ import {
   snapshot,
   withSpectrum,
 } from '../support/helpers.js';
-import { dense, disposeLayer, parameter } from '../support/layer.js';
+import { dense, diagonalWeight, disposeLayer, parameter } from '../support/layer.js';
 import * as reference from '../support/reference.js';
 
 const strategies = ['auto', 'factored', 'merged', 'lowrank'] as const;
 const entropy = (s: ArrayLike<number>): number => Math.log(reference.effectiveRank(s));
 const energyOf = (s: ArrayLike<number>): number => Array.from(s).reduce((sum, value) => sum + value * value, 0);
-
-/** A diagonal weight with its exact factors. */
-function diagonalWeight(spectrum: readonly number[]): { weight: Tensor; factors: Svd } {
-  const n = spectrum.length;
-  const unit = reference.identity(n).data;
-  return {
-    weight: real(reference.diagonal(spectrum).data, [n, n], 'float64'),
-    factors: { u: real(unit, [n, n], 'float64'), s: real(spectrum, [n], 'float64'), vt: real(unit, [n, n], 'float64') },
-  };
-}
 
 /** What a layer begins with. */
 async function startOf(weight: Tensor, options: SivaOptions): Promise<Float64Array> {

@@ -1,5 +1,5 @@
 /** SiVA's own rules: how many singular values are trained, which, and in what basis. */
-import { type AdaptedLinear, type SivaOptions, type Svd, siva, svd, type Tensor } from 'sigmatune';
+import { type AdaptedLinear, type SivaOptions, siva, svd } from 'sigmatune';
 import t from 'tap';
 import { dtypes, tolerances } from '../support/cases.js';
 import {
@@ -18,18 +18,8 @@ import {
   withSpectrum,
   write,
 } from '../support/helpers.js';
-import { dense, disposeLayer, parameter } from '../support/layer.js';
+import { dense, diagonalWeight, disposeLayer, parameter } from '../support/layer.js';
 import * as reference from '../support/reference.js';
-
-/** Exact factors of a diagonal weight, so that the variance rule meets the very numbers of the spectrum. */
-function diagonalWeight(spectrum: readonly number[]): { weight: Tensor; factors: Svd } {
-  const n = spectrum.length;
-  const unit = reference.identity(n).data;
-  return {
-    weight: real(reference.diagonal(spectrum).data, [n, n], 'float64'),
-    factors: { u: real(unit, [n, n], 'float64'), s: real(spectrum, [n], 'float64'), vt: real(unit, [n, n], 'float64') },
-  };
-}
 
 /** k = max(1, n − j*), j* = min{j : Σ_{i≤j} λ_i ≥ perc · Σ λ}. */
 const spectra: readonly { s: readonly number[]; options: SivaOptions; k: number; why: string }[] = [

@@ -1,17 +1,5 @@
 /** What a layer tells of its training: against decompositions of its merged weight by brute force. */
-import fc from 'fast-check';
-import {
-  type AdaptedLinear,
-  effectiveRank,
-  effectiveRankGradient,
-  type Real,
-  SparsityPattern,
-  siva,
-  svft,
-  type Tensor,
-  tidy,
-  vectorFit,
-} from 'sigmatune';
+import { type AdaptedLinear, effectiveRankGradient, SparsityPattern, siva, svft, tidy, vectorFit } from 'sigmatune';
 import t from 'tap';
 import { dtypes, type FamilyCase, families, layerShapes, oneOfEach, tolerances } from '../support/cases.js';
 import {
@@ -42,6 +30,7 @@ import {
   disposeLayer,
   gradientsOf,
   makeLayer,
+  mergedOf,
   parameter,
   perturb,
 } from '../support/layer.js';
@@ -75,18 +64,9 @@ function untrained(family: FamilyCase, layer: AdaptedLinear, on: Bench): referen
   const m = parameter(layer, 'm').value;
   const values = snapshot(m);
   fill(m, 0);
-  const merged = layer.mergedWeight();
-  const start = dense(merged);
-  merged.dispose();
+  const start = mergedOf(layer);
   write(m, values);
   return start;
-}
-
-function mergedOf(layer: AdaptedLinear): reference.Matrix {
-  const merged = layer.mergedWeight();
-  const result = dense(merged);
-  merged.dispose();
-  return result;
 }
 
 t.test('against the merged weight', async (t) => {
@@ -323,110 +303,6 @@ t.test('a disposed layer', async (t) => {
   }
 });
 
-// ── spectrum ─────────────────────────────────────────────────────────────────────────────────────────────
-
-const spectrumTolerances = { float32: { atol: 3e-6, rtol: 0 }, float64: { atol: 1e-13, rtol: 0 } } as const;
-
-function checkSpectrum(t: Check, found: Tensor, layer: AdaptedLinear, dtype: Real, label: string): void {
-  const thin = Math.min(layer.inFeatures, layer.outFeatures);
-  t.same([found.shape, found.dtype], [[thin], dtype], `${label}: shape and type`);
-  const numbers = snapshot(found);
-  t.ok(
-    numbers.every((value, i) => value >= 0 && (i === 0 || value <= at(numbers, i - 1))),
-    `${label}: descending, not below 0`,
-  );
-  assertClose(t, found, reference.singularValues(mergedOf(layer)), spectrumTolerances[dtype], label);
-}
-
-t.test('the spectrum of the merged weight', async (t) => {
-  await expectNoLeak(t, 'spectrum', async () => {
-    for (const dtype of dtypes) {
-      for (const shape of [square, tall, wide, { name: 'one by one', out: 1, in: 1, tokens: 1 }]) {
-        using on = await bench(shape, dtype);
-        for (const family of families) {
-          for (const strategy of family.strategies) {
-            const findings = new Findings();
-            const layer = await makeLayer(family, on, strategy);
-            const start = await layer.spectrum();
-            checkSpectrum(findings, start, layer, dtype, 'at the start');
-            perturb(layer);
-            const found = await layer.spectrum({});
-            checkSpectrum(findings, found, layer, dtype, 'moved');
-            fill(found, -1);
-            const again = await layer.spectrum();
-            checkSpectrum(findings, again, layer, dtype, 'a new tensor each time');
-            t.same(findings.failures, [], `${family.name}, ${shape.name}, ${strategy}, ${dtype}`);
-            disposeAll(start, found, again);
-            disposeLayer(layer);
-          }
-        }
-      }
-    }
-  });
-});
-
-t.test('the spectrum is that of the call', async (t) => {
-  await expectNoLeak(t, 'spectra', async () => {
-    using on = await bench(square, 'float64');
-    for (const family of families) {
-      const layer = await makeLayer(family, on, 'auto');
-      perturb(layer);
-      const expected = reference.singularValues(mergedOf(layer));
-      const [first, second] = [layer.spectrum(), layer.spectrum()];
-      for (const { value } of layer.parameters) fill(value, 7);
-      disposeLayer(layer);
-      for (const found of await Promise.all([first, second])) {
-        assertClose(t, found, expected, spectrumTolerances.float64, `${family.name}: written and disposed meanwhile`);
-        found.dispose();
-      }
-    }
-  });
-});
-
-t.test('σ below zero, in the spectrum', async (t) => {
-  using on = await bench(tall, 'float64');
-  const layer = await vectorFit(on.weight, { factors: on.factors });
-  write(parameter(layer, 'sigma').value, [1, -5, 0, 2, -3, -0]);
-  const found = await layer.spectrum();
-  assertClose(t, found, [5, 3, 2, 1, 0, 0], tolerances.float64, 'magnitudes, in order');
-  found.dispose();
-  disposeLayer(layer);
-});
-
-t.test('what spectrum does not take', async (t) => {
-  using on = await bench(tall, 'float32');
-  for (const family of families) {
-    const layer = await makeLayer(family, on, 'auto');
-    await expectNoLeak(t, family.name, async () => {
-      const reason = { why: 'enough' };
-      await rejectsSigma(t, () => layer.spectrum({ signal: AbortSignal.abort(reason) }), 'ABORTED', family.name);
-      const unknown = { signl: undefined } as unknown as { signal?: AbortSignal };
-      await rejectsSigma(t, () => layer.spectrum(unknown), 'INVALID_ARGUMENT', family.name, 'signl');
-      for (const bad of [null, 5, 'now', []] as unknown as { signal?: AbortSignal }[])
-        await rejectsSigma(t, () => layer.spectrum(bad), 'INVALID_ARGUMENT', `${family.name}: ${bad}`, 'options');
-      const signal = 5 as unknown as AbortSignal;
-      await rejectsSigma(t, () => layer.spectrum({ signal }), 'INVALID_ARGUMENT', family.name, 'signal');
-    });
-    disposeLayer(layer);
-  }
-});
-
-t.test('a spectrum that is aborted on the way', async (t) => {
-  await expectNoLeak(t, 'aborted', async () => {
-    using on = await bench({ name: 'large', out: 90, in: 80, tokens: 1 }, 'float64');
-    const layer = await svft(on.weight, { factors: on.factors, pattern: 'banded', offDiagonals: 1 });
-    perturb(layer);
-    const controller = new AbortController();
-    const promise = layer.spectrum({ signal: controller.signal });
-    controller.abort();
-    await rejectsSigma(t, () => promise, 'ABORTED', 'aborted right after the call');
-    const found = await layer.spectrum({ signal: new AbortController().signal });
-    t.equal(found.size, 80, 'the layer is fine');
-    found.dispose();
-    disposeLayer(layer);
-  });
-});
-
 t.test('numbers that are none', async (t) => {
   using on = await bench(square, 'float64');
   for (const family of oneOfEach) {
@@ -489,7 +365,7 @@ t.test('directions that are not orthonormal', async (t) => {
   const merged = mergedOf(layer);
   const sigma = reference.singularValues(merged);
   const found = await layer.spectrum();
-  assertClose(t, found, sigma, spectrumTolerances.float64, 'the spectrum');
+  assertClose(t, found, sigma, { atol: 1e-13, rtol: 0 }, 'the spectrum');
   const told = layer.telemetry();
   const update = reference.norm(reference.subtract(merged, start));
   t.ok(Math.abs((told.change ?? update) - update) < 1e-10, `change: ${told.change} for ${update}`);
@@ -499,99 +375,6 @@ t.test('directions that are not orthonormal', async (t) => {
   found.dispose();
   weight.dispose();
   disposeLayer(layer);
-});
-
-// ── the gradient of the effective rank ───────────────────────────────────────────────────────────────────
-
-t.test('effectiveRankGradient against differences', async (t) => {
-  const magnitude = fc.double({ min: 0.05, max: 20, noNaN: true });
-  const entry = fc.tuple(magnitude, fc.boolean()).map(([value, negative]) => (negative ? -value : value));
-  fc.assert(
-    fc.property(fc.array(entry, { minLength: 1, maxLength: 12 }), fc.nat(), (s, zeros) => {
-      // Zeros between them change nothing for the others, and have no slope themselves.
-      const padded = [...s];
-      for (let k = 0; k < zeros % 3; k++) padded.splice((zeros * (k + 1)) % (padded.length + 1), 0, k % 2 ? -0 : 0);
-      const gradient = effectiveRankGradient(padded);
-      if (!(gradient instanceof Float64Array) || gradient.length !== padded.length) throw new Error('its form');
-      padded.forEach((value, i) => {
-        if (value === 0) {
-          if (gradient[i] !== 0) throw new Error(`${gradient[i]} at a zero`);
-          return;
-        }
-        const step = 1e-5 * Math.abs(value);
-        const at = (moved: number): number =>
-          reference.effectiveRank(padded.map((other, j) => (j === i ? moved : other)));
-        const slope = (at(value + step) - at(value - step)) / (2 * step);
-        const error = Math.abs((gradient[i] ?? Number.NaN) - slope);
-        // Rounding of erank over the step, and the third derivative.
-        const slack = (1e-9 * padded.length) / Math.abs(value) + 1e-7 * Math.abs(slope);
-        if (!(error <= slack)) throw new Error(`${gradient[i]} for ${slope} at ${i}`);
-      });
-      const along = padded.reduce((sum, value, i) => sum + value * at(gradient, i), 0);
-      if (Math.abs(along) > 1e-12 * padded.length ** 2) throw new Error(`Σ s g = ${along}: scaling changes nothing`);
-    }),
-    { seed: 7, numRuns: 300 },
-  );
-  t.pass('erank, by every value');
-});
-
-t.test('effectiveRankGradient by hand', async (t) => {
-  assertClose(
-    t,
-    effectiveRankGradient([2, 2, 2, 2]),
-    [0, 0, 0, 0],
-    { atol: 0, rtol: 0 },
-    'a flat spectrum is a summit',
-  );
-  t.same([...effectiveRankGradient([0, 0, 0])].map(Math.abs), [0, 0, 0], 'all zeros');
-  t.same([...effectiveRankGradient([0, 5, 0])].map(Math.abs), [0, 0, 0], 'one value alone');
-  t.same([...effectiveRankGradient([3])].map(Math.abs), [0], 'one value');
-  // p = 3/4, 1/4; erank · −(log p + H) / 4.
-  const entropy = -(0.75 * Math.log(0.75) + 0.25 * Math.log(0.25));
-  const slopes = [0.75, 0.25].map((p) => (-Math.exp(entropy) * (Math.log(p) + entropy)) / 4);
-  assertClose(t, effectiveRankGradient([3, 1]), slopes, { atol: 1e-15, rtol: 1e-14 }, 'two values');
-  assertClose(
-    t,
-    effectiveRankGradient([-3, 1]),
-    [-at(slopes, 0), at(slopes, 1)],
-    { atol: 1e-15, rtol: 1e-14 },
-    'the sign turns the slope',
-  );
-  const scaled = effectiveRankGradient([3e-200, 1e-200]).map((value) => value * 1e-200);
-  assertClose(t, scaled, slopes, { atol: 1e-15, rtol: 1e-13 }, 'at the end of the range');
-});
-
-t.test('effectiveRankGradient takes what effectiveRank takes', async (t) => {
-  const s = [4, -2, 0, 1.5];
-  const wanted = effectiveRankGradient(s);
-  for (const dtype of dtypes) {
-    const tensor = real(s, [4], dtype);
-    assertSameBits(t, effectiveRankGradient(tensor), wanted, `a tensor, ${dtype}`);
-    assertSameBits(t, tensor, s, `${dtype}: which is not written`);
-    tensor.dispose();
-  }
-  assertSameBits(t, effectiveRankGradient(Float64Array.from(s)), wanted, 'Float64Array');
-  assertSameBits(t, effectiveRankGradient(Float32Array.from(s)), wanted, 'Float32Array');
-  assertSameBits(t, effectiveRankGradient({ length: 4, 0: 4, 1: -2, 2: 0, 3: 1.5 }), wanted, 'anything array-like');
-
-  const gone = real(s, [4], 'float64');
-  gone.dispose();
-  const integers = tidy(() => real(s, [4], 'float32').cast('int32'));
-  for (const [label, bad, code, parts] of [
-    ['nothing', undefined, 'INVALID_ARGUMENT', ['s']],
-    ['null', null, 'INVALID_ARGUMENT', ['s']],
-    ['a number', 5, 'INVALID_ARGUMENT', ['s', '5']],
-    ['a text', '12', 'INVALID_ARGUMENT', ['s']],
-    ['an empty array', [], 'INVALID_ARGUMENT', ['s']],
-    ['texts', [1, '2'], 'INVALID_ARGUMENT', ['s[1]', "'2'"]],
-    ['a disposed tensor', gone, 'DISPOSED', ['s']],
-    ['integers', integers, 'DTYPE_MISMATCH', ['s', 'int32']],
-  ] as const) {
-    const value = bad as unknown as number[];
-    throwsSigma(t, () => effectiveRank(value), code, `effectiveRank: ${label}`, /^effectiveRank: /, ...parts);
-    throwsSigma(t, () => effectiveRankGradient(value), code, label, /^effectiveRankGradient: /, ...parts);
-  }
-  integers.dispose();
 });
 
 t.test('training towards a higher effective rank', async (t) => {

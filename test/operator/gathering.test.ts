@@ -2,132 +2,27 @@
  * The strategy 'merged' sums what backward adds as a gradient of W', and projects it when a `grad` is read. Whatever
  * happens between the passes of a step, each gradient is the sum of what every backward added.
  */
-import {
-  AdamW,
-  type AdaptedLinear,
-  clipGradNorm,
-  type Optimizer,
-  type Parameter,
-  type Real,
-  Sgd,
-  SigmaError,
-  setThreads,
-  type Tensor,
-  threads,
-  tidy,
-} from 'sigmatune';
+import { clipGradNorm, type Parameter, Sgd, SigmaError, type Tensor } from 'sigmatune';
 import t from 'tap';
-import { dtypes, type FamilyCase, type LayerShape, oneOfEach, type Strategy, tolerances } from '../support/cases.js';
+import { dtypes, oneOfEach, type Strategy, tolerances } from '../support/cases.js';
 import {
   assertClose,
   assertSameBits,
   at,
-  bytes,
   type Check,
   cpuOnly,
   disposeAll,
   expectNoLeak,
   Findings,
   fill,
-  gaussian,
   item,
   rewrite,
-  seeded,
   snapshot,
   write,
 } from '../support/helpers.js';
-import { type Bench, bench, clearGradients, dense, disposeLayer, gradientsOf, makeLayer } from '../support/layer.js';
-import * as reference from '../support/reference.js';
-import {
-  addTo,
-  type Batch,
-  batchOf,
-  checkSums,
-  expected,
-  kinds,
-  layerWith,
-  move,
-  named,
-  noSums,
-  once,
-  pullBack,
-} from '../support/steps.js';
-
-const shapes: readonly LayerShape[] = [
-  { name: 'square', out: 12, in: 12, tokens: 7 },
-  { name: 'tall', out: 13, in: 9, tokens: 7 },
-  { name: 'wide', out: 5, in: 19, tokens: 7 },
-];
-const square = item(shapes, 0);
-const sizes = [3, 1, 17, 40, 2] as const;
-
-/** A layer, and beside it what its gradients should be by the reference. */
-class Scene {
-  readonly label: string;
-  readonly layer: AdaptedLinear;
-  readonly batches: readonly Batch[];
-  readonly #t: Check;
-  readonly #family: FamilyCase;
-  readonly #on: Bench;
-  sums;
-
-  constructor(t: Check, family: FamilyCase, on: Bench, layer: AdaptedLinear, batches: readonly Batch[], label: string) {
-    this.#t = t;
-    this.#family = family;
-    this.#on = on;
-    this.layer = layer;
-    this.batches = batches;
-    this.label = label;
-    this.sums = noSums(layer);
-  }
-
-  batch(index: number): Batch {
-    return item(this.batches, index % this.batches.length);
-  }
-
-  /** A forward pass now, and its backward whenever the result is called: it counts with the values of now. */
-  forward(index: number): (options?: { inputGrad: boolean }) => void {
-    const batch = this.batch(index);
-    const { dx, parts } = expected(this.#family, this.#on, this.layer, batch);
-    const wanted = new Set<Parameter>(this.layer.parameters.filter(({ trainable }) => trainable));
-    const pass = this.layer.forward(batch.x);
-    return (options = { inputGrad: true }) => {
-      const counts = [...parts].filter(([entry]) => wanted.has(entry) && entry.trainable);
-      if (options.inputGrad) {
-        const found = pass.backward(batch.dy);
-        assertClose(this.#t, found, dx, tolerances.float64, `${this.label}, batch ${index}: dx`);
-        disposeAll(found, pass.y, pass);
-      } else pullBack(pass, batch.dy);
-      addTo(this.sums, counts);
-    };
-  }
-
-  step(...indices: readonly number[]): void {
-    for (const index of indices) this.forward(index)();
-  }
-
-  read(label: string): void {
-    checkSums(this.#t, this.layer, this.sums, `${this.label}, ${label}`);
-  }
-
-  readOne(entry: Parameter, label: string): void {
-    checkSums(this.#t, { parameters: [entry] }, this.sums, `${this.label}, ${label}`);
-  }
-
-  clear(): void {
-    clearGradients(this.layer);
-    this.sums = noSums(this.layer);
-  }
-
-  /** Other values, and other ones for every seed. */
-  write(seed: number): void {
-    move(this.layer, seed);
-  }
-
-  get parameters(): readonly Parameter[] {
-    return this.layer.parameters;
-  }
-}
+import { bench, clearGradients, disposeLayer, gradientsOf, makeLayer } from '../support/layer.js';
+import { eachKind, like, Scene, shapes, sizes, square } from '../support/scene.js';
+import { batchOf, kinds, layerWith, move, named, noSums, once } from '../support/steps.js';
 
 /** The same story for every kind of core, merged and not: what happens must not depend on it. */
 function story(title: string, tell: (scene: Scene, t: Check) => void): void {
@@ -268,26 +163,17 @@ t.test('one step by several strategies', async (t) => {
 });
 
 t.test('a layer that is switched off meanwhile', async (t) => {
-  using on = await bench(square, 'float64');
-  const batches = sizes.map((tokens) => batchOf(on, tokens));
-  for (const family of kinds) {
-    const findings = new Findings();
-    const layer = await makeLayer(family, on, 'merged');
-    move(layer);
-    const scene = new Scene(findings, family, on, layer, batches, family.name);
+  await eachKind(t, (scene) => {
     const open = scene.forward(3);
     scene.step(0, 1);
-    layer.enabled = false;
-    once(layer, item(batches, 2));
+    scene.layer.enabled = false;
+    once(scene.layer, scene.batch(2));
     open();
     scene.read('while it is off');
-    layer.enabled = true;
+    scene.layer.enabled = true;
     scene.step(4);
     scene.read('on again');
-    t.same(findings.failures, [], family.name);
-    disposeLayer(layer);
-  }
-  disposeAll(...batches);
+  });
 });
 
 // ── parameters that are written ──────────────────────────────────────────────────────────────────────────
@@ -461,10 +347,6 @@ story('one parameter is cleared, the others keep theirs', (scene) => {
   }
 });
 
-function like(value: Tensor, seed: number): Tensor<Real> {
-  return gaussian(seeded(seed), value.shape, 'float64');
-}
-
 story('a framework assigns gradients of its own', (scene, t) => {
   const assign = (seed: number): Map<Parameter, Tensor> => {
     const given = new Map<Parameter, Tensor>();
@@ -500,16 +382,10 @@ story('a framework assigns gradients of its own', (scene, t) => {
 });
 
 t.test('assigning alone, without reading before', async (t) => {
-  using on = await bench(square, 'float64');
-  const batches = sizes.map((tokens) => batchOf(on, tokens));
-  for (const family of kinds) {
-    const findings = new Findings();
-    const layer = await makeLayer(family, on, 'merged');
-    move(layer);
-    const scene = new Scene(findings, family, on, layer, batches, family.name);
+  await eachKind(t, (scene) => {
     scene.step(0, 1);
     const given: Tensor[] = [];
-    for (const entry of layer.parameters) {
+    for (const entry of scene.parameters) {
       const own = like(entry.value, 3);
       given.push(own);
       entry.grad = own;
@@ -519,18 +395,15 @@ t.test('assigning alone, without reading before', async (t) => {
     scene.step(2);
     scene.read('and what comes after');
     scene.step(3);
-    for (const entry of layer.parameters) {
+    for (const entry of scene.parameters) {
       entry.grad = null;
       scene.sums.set(entry, null);
     }
     scene.read('null, and nothing pending');
     scene.step(4);
     scene.read('and what comes after null');
-    t.same(findings.failures, [], family.name);
     disposeAll(...given);
-    disposeLayer(layer);
-  }
-  disposeAll(...batches);
+  });
 });
 
 t.test('what a framework does with its gradient after backward changes no sum', async (t) => {
@@ -606,355 +479,6 @@ t.test('a gradient whose buffer went elsewhere can be replaced', { skip: cpuOnly
   disposeAll(...batches);
 });
 
-// ── what reads gradients ─────────────────────────────────────────────────────────────────────────────────
-
-t.test('an optimiser steps by the sums', async (t) => {
-  using on = await bench(square, 'float64');
-  const batches = sizes.map((tokens) => batchOf(on, tokens));
-  for (const family of kinds) {
-    const findings = new Findings();
-    const layer = await makeLayer(family, on, 'merged');
-    move(layer);
-    const scene = new Scene(findings, family, on, layer, batches, family.name);
-    const optimizer = new Sgd(layer.parameters, { lr: 0.01 });
-    for (let round = 0; round < 3; round++) {
-      const before = layer.parameters.map(({ value }) => snapshot(value));
-      scene.step(0, 1, 2);
-      optimizer.step();
-      layer.parameters.forEach((entry, i) => {
-        const sum = scene.sums.get(entry) ?? [];
-        const after = item(before, i).map((value, j) => value - 0.01 * at(sum, j));
-        assertClose(findings, entry.value, after, tolerances.float64, `round ${round}: ${entry.name}`);
-      });
-      optimizer.zeroGrad();
-      scene.sums = noSums(layer);
-    }
-    t.same(findings.failures, [], family.name);
-    disposeLayer(layer);
-  }
-  disposeAll(...batches);
-});
-
-t.test('clipGradNorm sees the sums', async (t) => {
-  using on = await bench(square, 'float64');
-  const batches = sizes.map((tokens) => batchOf(on, tokens));
-  for (const family of kinds) {
-    const findings = new Findings();
-    const layer = await makeLayer(family, on, 'merged');
-    move(layer);
-    const scene = new Scene(findings, family, on, layer, batches, family.name);
-    scene.step(0, 1, 2);
-    const sums = [...scene.sums.values()].flatMap((sum) => [...(sum ?? [])]);
-    const norm = Math.hypot(...sums);
-    const found = clipGradNorm(layer.parameters, norm / 4);
-    assertClose(findings, [found], [norm], tolerances.float64, 'the norm');
-    for (const [entry, sum] of scene.sums)
-      scene.sums.set(entry, sum?.map((value) => value / (4 + 4e-6 / norm)) ?? null);
-    for (const { name, grad } of layer.parameters) findings.ok(grad !== null, `${name} has one`);
-    scene.read('a quarter');
-    scene.step(3);
-    scene.read('and what comes after is not scaled');
-    t.same(findings.failures, [], family.name);
-    disposeLayer(layer);
-  }
-  disposeAll(...batches);
-});
-
-// ── memory ───────────────────────────────────────────────────────────────────────────────────────────────
-
-t.test('a layer that is disposed with a gradient pending', async (t) => {
-  using on = await bench(square, 'float64');
-  const batch = batchOf(on, 5);
-  for (const family of kinds) {
-    await expectNoLeak(t, `${family.name}: pending`, async () => {
-      const layer = await makeLayer(family, on, 'merged');
-      once(layer, batch);
-      once(layer, batch);
-      const { parameters } = layer;
-      layer.dispose();
-      t.ok(
-        parameters.every(({ grad }) => grad === null),
-        `${family.name}: no gradient afterwards`,
-      );
-    });
-    await expectNoLeak(t, `${family.name}: read, pending again, and a pass open`, async () => {
-      const layer = await makeLayer(family, on, 'merged');
-      once(layer, batch);
-      gradientsOf(layer);
-      once(layer, batch);
-      const open = layer.forward(batch.x);
-      move(layer, 8);
-      const later = layer.forward(batch.x);
-      layer.dispose();
-      disposeAll(open, open.y, later, later.y);
-    });
-  }
-  batch[Symbol.dispose]();
-});
-
-t.test('tidy around everything', async (t) => {
-  await expectNoLeak(t, 'tidied steps', async () => {
-    using on = await bench(square, 'float64');
-    const batches = sizes.map((tokens) => batchOf(on, tokens));
-    for (const family of kinds) {
-      const findings = new Findings();
-      const layer = await makeLayer(family, on, 'merged');
-      move(layer);
-      const scene = new Scene(findings, family, on, layer, batches, family.name);
-      for (const round of [1, 2]) {
-        // The first backward, where the gradient of W' is made, and every later one have a scope each.
-        for (const index of [0, 1, 2]) tidy(() => scene.step(index));
-        tidy(() => tidy(() => scene.step(3)));
-        tidy(() => scene.read(`round ${round}, read in a scope`));
-        tidy(() => scene.step(4));
-        scene.read(`round ${round}, read outside`);
-        const open = tidy(() => {
-          const pass = layer.forward(scene.batch(2).x);
-          scene.write(round);
-          return pass;
-        });
-        disposeAll(open, open.y);
-      }
-      const held = bytes();
-      tidy(() => {
-        for (const batch of batches) {
-          const pass = layer.forward(batch.x);
-          pass.backward(batch.dy);
-        }
-      });
-      gradientsOf(layer);
-      t.equal(bytes(), held, `${family.name}: a further step holds nothing more`);
-      t.same(findings.failures, [], family.name);
-      disposeLayer(layer);
-    }
-    disposeAll(...batches);
-  });
-});
-
-t.test("gathering takes one gradient of W', however many passes", async (t) => {
-  using on = await bench(square, 'float64');
-  const batches = sizes.map((tokens) => batchOf(on, tokens));
-  for (const family of kinds) {
-    const layer = await makeLayer(family, on, 'merged');
-    const start = bytes();
-    once(layer, item(batches, 0));
-    const after = bytes();
-    const bias = layer.parameters.find(({ name }) => name === 'bias') ? 8 * square.out : 0;
-    t.equal(after - start, 2 * 8 * square.out * square.in + bias, `${family.name}: W' and its gradient`);
-    for (let round = 0; round < 3; round++) {
-      for (const batch of batches) once(layer, batch);
-      move(layer, round);
-      for (const batch of batches) once(layer, batch);
-    }
-    const size = layer.parameters.reduce((sum, { value }) => sum + 8 * value.size, 0);
-    t.equal(
-      bytes() - start,
-      2 * 8 * square.out * square.in + size,
-      `${family.name}: and a gradient for each parameter`,
-    );
-    clearGradients(layer);
-    t.equal(bytes() - start, 2 * 8 * square.out * square.in, `${family.name}: which go`);
-    disposeLayer(layer);
-  }
-  disposeAll(...batches);
-});
-
-// ── many steps ───────────────────────────────────────────────────────────────────────────────────────────
-
-/** 20 steps of three passes each, to a target; what the parameters are then. */
-function train(layer: AdaptedLinear, optimizer: Optimizer, batches: readonly Batch[]): Float64Array[] {
-  for (let step = 0; step < 20; step++) {
-    for (const { x, dy } of batches) {
-      tidy(() => {
-        const pass = layer.forward(x);
-        const wanted = dy.dataSync();
-        rewrite(pass.y, (before, i) => before - at(wanted, i));
-        pass.backward(pass.y, { inputGrad: false });
-      });
-    }
-    clipGradNorm(layer.parameters, 10);
-    optimizer.step();
-    optimizer.zeroGrad();
-  }
-  return layer.parameters.map(({ value }) => snapshot(value));
-}
-
-t.test('a training run ends where the factored one does', async (t) => {
-  await expectNoLeak(t, 'runs', async () => {
-    for (const shape of shapes) {
-      using on = await bench(shape, 'float64');
-      const batches = [5, 1, 30].map((tokens) => batchOf(on, tokens));
-      for (const family of kinds) {
-        for (const [name, make] of [
-          ['SGD', (layer: AdaptedLinear) => new Sgd(layer.parameters, { lr: 2e-3, momentum: 0.9 })],
-          ['AdamW', (layer: AdaptedLinear) => new AdamW(layer.parameters, { lr: 0.01, eps: 1e-3 })],
-        ] as const) {
-          const ends = new Map<Strategy, Float64Array[]>();
-          for (const strategy of family.strategies) {
-            const layer = await layerWith(family, on, strategy, { microBatches: 3 });
-            const start = layer.parameters.map(({ value }) => snapshot(value));
-            const end = train(layer, make(layer), batches);
-            const moved = end.every((values, i) => values.some((value, j) => value !== at(item(start, i), j)));
-            t.ok(moved, `${family.name}, ${shape.name}, ${strategy}, ${name}: every parameter moves`);
-            ends.set(strategy, end);
-            disposeLayer(layer);
-          }
-          const merged = ends.get('merged') ?? [];
-          for (const [strategy, end] of ends) {
-            end.forEach((values, i) => {
-              const label = `${family.name}, ${shape.name}, ${name}: merged ends as ${strategy}`;
-              assertClose(t, item(merged, i), values, { atol: 1e-9, rtol: 1e-9 }, label);
-            });
-          }
-        }
-      }
-      disposeAll(...batches);
-    }
-  });
-});
-
-t.test('any order of events', async (t) => {
-  await expectNoLeak(t, 'walks', async () => {
-    using on = await bench({ name: 'small', out: 6, in: 7, tokens: 3 }, 'float64');
-    const batches = [2, 1, 5, 3].map((tokens) => batchOf(on, tokens));
-    for (const family of kinds) {
-      for (let seed = 1; seed <= 6; seed++) {
-        const random = seeded(1000 + seed);
-        const findings = new Findings();
-        const layer = await makeLayer(family, on, seed % 3 === 0 ? 'auto' : 'merged');
-        move(layer);
-        const label = `${family.name}, walk ${seed}`;
-        const scene = new Scene(findings, family, on, layer, batches, label);
-        const open: (() => void)[] = [];
-        const given: { own: Tensor; was: Float64Array }[] = [];
-        const path: string[] = [];
-        const one = (): Parameter => item(layer.parameters, random.integer(layer.parameters.length));
-        const drop = (entry: Parameter): void => {
-          if (!given.some(({ own }) => own === entry.grad)) entry.grad?.dispose();
-        };
-        const events: Record<string, () => void> = {
-          forward: () => {
-            const end = scene.forward(random.integer(4));
-            open.push(() => end({ inputGrad: random.integer(2) === 0 }));
-          },
-          backward: () => open.splice(random.integer(open.length), 1)[0]?.(),
-          step: () => scene.step(random.integer(4)),
-          freeze: () => {
-            const entry = one();
-            entry.trainable = !entry.trainable;
-          },
-          write: () => scene.write(random.integer(100)),
-          read: () => scene.readOne(one(), path.join(' ')),
-          clear: () => {
-            const entry = one();
-            drop(entry);
-            entry.grad = null;
-            scene.sums.set(entry, null);
-          },
-          assign: () => {
-            const entry = one();
-            const own = like(entry.value, random.integer(100));
-            given.push({ own, was: snapshot(own) });
-            drop(entry);
-            entry.grad = own;
-            scene.sums.set(entry, snapshot(own));
-          },
-          scope: () => tidy(() => scene.step(random.integer(4))),
-          apply: () => layer.apply(item(batches, 2).x).dispose(),
-          explain: () => layer.explain(1 + random.integer(50)),
-        };
-        const names = Object.keys(events);
-        for (let turn = 0; turn < 60 && findings.failures.length === 0; turn++) {
-          const name = item(names, random.integer(names.length));
-          path.push(name);
-          events[name]?.();
-        }
-        for (const end of open) end();
-        scene.read(`${path.join(' ')}, at the end`);
-        for (const { own, was } of given) assertSameBits(findings, own, was, 'an assigned gradient is not written');
-        t.same(findings.failures.slice(0, 2), [], label);
-        for (const entry of layer.parameters) {
-          drop(entry);
-          entry.grad = null;
-        }
-        disposeAll(...given.map(({ own }) => own));
-        disposeLayer(layer);
-      }
-    }
-    disposeAll(...batches);
-  });
-});
-
-// ── apply ────────────────────────────────────────────────────────────────────────────────────────────────
-
-t.test("apply uses the W' that stands", async (t) => {
-  for (const shape of shapes) {
-    using on = await bench(shape, 'float64');
-    const batch = batchOf(on, 30);
-    for (const family of kinds) {
-      const layer = await makeLayer(family, on, 'auto');
-      const forced = await makeLayer(family, on, 'merged');
-      for (const round of [0, 1, 2]) {
-        for (const each of [layer, forced]) {
-          const label = `${family.name}, ${shape.name}, ${each === layer ? 'auto' : 'merged'}, write ${round}`;
-          move(each, round);
-          const operator = family.operator(each, dense(on.weight), snapshot(on.bias));
-          const wanted = reference.forward(operator, dense(batch.x)).data;
-          const early = each.apply(batch.x);
-          assertClose(t, early, wanted, tolerances.float64, `${label}: before forward`);
-          const pass = each.forward(batch.x);
-          const held = bytes();
-          const late = each.apply(batch.x);
-          t.equal(bytes() - held, 8 * late.size, `${label}: builds nothing more`);
-          assertClose(t, late, wanted, tolerances.float64, `${label}: after forward`);
-          if (each === forced) assertSameBits(t, late, pass.y, `${label}: through the same W'`);
-          pullBack(pass, batch.dy);
-          const last = each.apply(batch.x);
-          assertClose(t, last, wanted, tolerances.float64, `${label}: after backward`);
-          disposeAll(early, late, last);
-        }
-      }
-      disposeLayer(layer);
-      disposeLayer(forced);
-    }
-    batch[Symbol.dispose]();
-  }
-});
-
-// ── determinism ──────────────────────────────────────────────────────────────────────────────────────────
-
-const threadsBefore = threads();
-t.test('the same bits for any number of threads', async (t) => {
-  const shape: LayerShape = { name: 'large', out: 260, in: 200, tokens: 1 };
-  for (const dtype of dtypes) {
-    setThreads(1);
-    using on = await bench(shape, dtype);
-    const batches = [70, 1, 300].map((tokens) => batchOf(on, tokens));
-    for (const family of named('svft, random with duplicates', 'siva, lowest', 'vectorfit, nonnegative')) {
-      const run = async (count: number): Promise<Float64Array[]> => {
-        setThreads(count);
-        const layer = await makeLayer(family, on, 'merged');
-        move(layer);
-        for (const batch of batches) once(layer, batch);
-        const first = gradientsOf(layer);
-        move(layer, 4);
-        for (const batch of batches) once(layer, batch);
-        const results = [...first, ...gradientsOf(layer)];
-        disposeLayer(layer);
-        return results;
-      };
-      const alone = await run(1);
-      for (const count of [1, 2, 4]) {
-        (await run(count)).forEach((each, i) => {
-          assertSameBits(t, each, item(alone, i), `${family.name}, ${dtype}, ${count} threads: gradient ${i}`);
-        });
-      }
-    }
-    disposeAll(...batches);
-  }
-});
-t.teardown(() => setThreads(threadsBefore));
-
 t.test('null drops what nobody has read', async (t) => {
   using on = await bench(item(shapes, 0), 'float64');
   const sums: Float64Array[] = [];
@@ -1002,4 +526,40 @@ t.test('a gradient that cannot be replaced stays, with what was to be added', { 
   );
   held?.dispose();
   disposeLayer(layer);
+});
+
+// ── what reads gradients ─────────────────────────────────────────────────────────────────────────────────
+
+t.test('an optimiser steps by the sums', async (t) => {
+  await eachKind(t, (scene, findings) => {
+    const optimizer = new Sgd(scene.parameters, { lr: 0.01 });
+    for (let round = 0; round < 3; round++) {
+      const before = scene.parameters.map(({ value }) => snapshot(value));
+      scene.step(0, 1, 2);
+      optimizer.step();
+      scene.parameters.forEach((entry, i) => {
+        const sum = scene.sums.get(entry) ?? [];
+        const after = item(before, i).map((value, j) => value - 0.01 * at(sum, j));
+        assertClose(findings, entry.value, after, tolerances.float64, `round ${round}: ${entry.name}`);
+      });
+      optimizer.zeroGrad();
+      scene.sums = noSums(scene.layer);
+    }
+  });
+});
+
+t.test('clipGradNorm sees the sums', async (t) => {
+  await eachKind(t, (scene, findings) => {
+    scene.step(0, 1, 2);
+    const sums = [...scene.sums.values()].flatMap((sum) => [...(sum ?? [])]);
+    const norm = Math.hypot(...sums);
+    const found = clipGradNorm(scene.parameters, norm / 4);
+    assertClose(findings, [found], [norm], tolerances.float64, 'the norm');
+    for (const [entry, sum] of scene.sums)
+      scene.sums.set(entry, sum?.map((value) => value / (4 + 4e-6 / norm)) ?? null);
+    for (const { name, grad } of scene.parameters) findings.ok(grad !== null, `${name} has one`);
+    scene.read('a quarter');
+    scene.step(3);
+    scene.read('and what comes after is not scaled');
+  });
 });

@@ -1,8 +1,8 @@
 /** What the tests of adapters share: a case made into a layer, its data, and its reference. */
 import { type AdaptedLinear, type Parameter, type Real, type Svd, svd, type Tensor } from 'sigmatune';
 import type { FamilyCase, LayerOptions, LayerShape, Strategy } from './cases.js';
-import { disposeAll, disposeSvd, gaussian, type Random, rewrite, seeded, snapshot } from './helpers.js';
-import { type Gradients, type Matrix, matrix } from './reference.js';
+import { disposeAll, disposeSvd, gaussian, type Random, real, rewrite, seeded, snapshot } from './helpers.js';
+import { diagonal, type Gradients, identity, type Matrix, matrix } from './reference.js';
 
 /** Everything one shape and one type need; the factors are shared by all its layers. */
 export interface Bench extends Disposable {
@@ -40,6 +40,16 @@ export async function bench(shape: LayerShape, dtype: Real, seed = 1): Promise<B
   };
 }
 
+/** A diagonal weight [n, n] with its exact factors, so that rules meet the very numbers of the spectrum. */
+export function diagonalWeight(spectrum: readonly number[]): { weight: Tensor; factors: Svd } {
+  const n = spectrum.length;
+  const unit = identity(n).data;
+  return {
+    weight: real(diagonal(spectrum).data, [n, n], 'float64'),
+    factors: { u: real(unit, [n, n], 'float64'), s: real(spectrum, [n], 'float64'), vt: real(unit, [n, n], 'float64') },
+  };
+}
+
 export function makeLayer(
   family: FamilyCase,
   on: Bench,
@@ -66,6 +76,14 @@ export function parameter(layer: AdaptedLinear, name: string): Parameter {
 export function dense(tensor: Tensor): Matrix {
   const [rows = 1, columns = 1] = tensor.shape;
   return matrix(rows, columns, snapshot(tensor));
+}
+
+/** W' in float64, with nothing left undisposed. */
+export function mergedOf(layer: AdaptedLinear): Matrix {
+  const merged = layer.mergedWeight();
+  const result = dense(merged);
+  merged.dispose();
+  return result;
 }
 
 /** Ends a layer as a user would: gradients first. */
