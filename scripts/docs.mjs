@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Writes the generated parts of docs/: the API reference, parameter counts, figures, and the examples in the pages.
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { apiPage } from './docs/api.mjs';
 import { countsPage } from './docs/counts.mjs';
@@ -8,12 +8,16 @@ import { withExamples } from './docs/examples.mjs';
 import { sivaSpectrum, svftPatterns, vectorFitFreezing } from './docs/figures.mjs';
 import { root } from './setup/run.mjs';
 
-const page = (name) => async () => withExamples(await readFile(join(root, 'docs', name), 'utf8'));
+const docs = join(root, 'docs');
+const texts = await Promise.all(
+  (await readdir(docs))
+    .filter((name) => name.endsWith('.md'))
+    .map(async (name) => [name, await readFile(join(docs, name), 'utf8')]),
+);
+const withExample = texts.filter(([, text]) => text.includes('<!-- examples/'));
 
 const parts = {
-  'svft.md': page('svft.md'),
-  'siva.md': page('siva.md'),
-  'vectorfit.md': page('vectorfit.md'),
+  ...Object.fromEntries(withExample.map(([name, text]) => [name, () => withExamples(text)])),
   'api.md': apiPage,
   'parameter-counts.md': countsPage,
   'svft-patterns.svg': svftPatterns,
@@ -22,6 +26,6 @@ const parts = {
 };
 
 for (const [name, make] of Object.entries(parts)) {
-  await writeFile(join(root, 'docs', name), await make());
+  await writeFile(join(docs, name), await make());
   console.log(`docs/${name}`);
 }

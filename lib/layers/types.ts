@@ -9,7 +9,7 @@ import type { Telemetry } from './telemetry.js';
 
 /** A linear layer y = x · W'ᵀ + b whose weight W' is adapted by a few trainable numbers. D is the type of its weight. */
 export interface AdaptedLinear<D extends MatrixDType = MatrixDType> extends Disposable {
-  /** 'svft', 'siva', 'vectorfit', … */
+  /** The function's name in lower case: 'svft', 'vectorfit', … */
   readonly family: string;
   readonly inFeatures: number;
   readonly outFeatures: number;

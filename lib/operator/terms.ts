@@ -21,7 +21,8 @@ export type Term = Tensor<Real> | LayerParameter;
 /**
  * The terms of the one operator that every family is a choice of:
  *
- *   C = diag(diagonal) + sigmoid(gate) · M(values),   Y = [X baseᵀ] + (X V) Cᵀ Uᵀ + bias
+ *   C = diag(d) + sigmoid(gate) · M(values),   Y = [X baseᵀ] + (X V) Cᵀ Uᵀ + bias
+ *   d = diagonal [+ offset], or max(0, the same) if rectified, [- origin]
  */
 export interface Terms {
   /** (out, in) */
@@ -32,7 +33,9 @@ export interface Terms {
   readonly vt: Matrix;
   /** (r) */
   readonly diagonal: Term | undefined;
-  /** max(0, diagonal) stands in the diagonal's place. */
+  /** (r) Fixed numbers that are added to the diagonal. */
+  readonly offset: Tensor<Real> | undefined;
+  /** max(0, diagonal + offset) stands in the place of diagonal + offset. */
   readonly rectified: boolean;
   /** (r) What the base has of the diagonal already: it is subtracted. */
   readonly origin: Tensor<Real> | undefined;
@@ -42,7 +45,14 @@ export interface Terms {
 }
 
 /** Terms that are absent, as own properties: what is left out would be looked for on Object.prototype. */
-export const absent = { base: undefined, diagonal: undefined, rectified: false, origin: undefined, core: undefined };
+export const absent = {
+  base: undefined,
+  diagonal: undefined,
+  offset: undefined,
+  rectified: false,
+  origin: undefined,
+  core: undefined,
+};
 
 export function tensorOf(term: Term): Tensor<Real> {
   return term instanceof LayerParameter ? term.value : term;
@@ -59,12 +69,16 @@ export function termNumbers(op: string, argument: string, term: Term | undefined
 }
 
 /** diag(C) beside M (r) on the host, with today's values. */
-export function diagonalOf(op: string, { diagonal, rectified, origin }: Terms): RealArray | null {
+export function diagonalOf(op: string, { diagonal, offset, rectified, origin }: Terms): RealArray | null {
   const numbers = termNumbers(op, 'sigma', diagonal);
-  if (numbers === null || !(rectified || origin)) return numbers;
-  const present = rectified ? numbers.map((value) => Math.max(0, value)) : numbers;
-  const before = origin && numbersOf(op, 'factors.s', origin);
-  return before ? present.map((value, i) => value - (before[i] as number)) : present;
+  if (numbers === null || !(offset || rectified || origin)) return numbers;
+  const more = termNumbers(op, 'factors.s', offset);
+  const before = termNumbers(op, 'factors.s', origin);
+  // In float64, so that a small shift of a large σ is not rounded off.
+  return Float64Array.from(numbers, (value, i) => {
+    const sum = value + (more?.[i] ?? 0);
+    return (rectified ? Math.max(0, sum) : sum) - (before?.[i] ?? 0);
+  });
 }
 
 /** One set of terms, with or without a bias, and its handle on the native side. */
@@ -80,12 +94,13 @@ export class Operator {
 
   /** To be used at once: DISPOSED where a term was disposed meanwhile. */
   handle(op: string): LayerHandle {
-    const { base, u, vt, diagonal, origin, rectified, core } = this.terms;
+    const { base, u, vt, diagonal, offset, origin, rectified, core } = this.terms;
     const memories = {
       base: base === undefined ? null : lastingMemoryOf(op, 'weight', base),
       u: lastingMemoryOf(op, 'factors.u', u),
       vt: lastingMemoryOf(op, 'factors.vt', vt),
       diagonal: termMemory(op, 'sigma', diagonal),
+      offset: termMemory(op, 'factors.s', offset),
       origin: termMemory(op, 'factors.s', origin),
       values: termMemory(op, 'm', core?.values),
       gate: termMemory(op, 'gate', core?.gate),

@@ -61,6 +61,7 @@ export interface LayerTerms {
   readonly u: Operand;
   readonly vt: Operand;
   readonly diagonal: Operand | null;
+  readonly offset: Operand | null;
   readonly origin: Operand | null;
   readonly rectified: boolean;
   readonly pattern: PatternHandle | null;

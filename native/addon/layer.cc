@@ -12,9 +12,9 @@ namespace {
 
 constexpr napi_type_tag kLayerTag = {0x7d30c9e1f2ab4685, 0x94b7d1c86e0f532a};
 
-enum Term { kBase, kU, kVt, kDiagonal, kOrigin, kPattern, kValues, kGate, kBias, kTerms };
-constexpr std::array<const char*, kTerms> kNames = {"base",    "u",      "vt",   "diagonal", "origin",
-                                                    "pattern", "values", "gate", "bias"};
+enum Term { kBase, kU, kVt, kDiagonal, kOffset, kOrigin, kPattern, kValues, kGate, kBias, kTerms };
+constexpr std::array<const char*, kTerms> kNames = {"base",   "u",       "vt",     "diagonal", "offset",
+                                                    "origin", "pattern", "values", "gate",     "bias"};
 
 // Weak references: whoever owns the layer keeps its operands, and a handle that waits to be finalised keeps none.
 struct LayerTerms : Owned {
@@ -92,6 +92,7 @@ AdapterLayer layer_of(Args& args, size_t index) {
   sigma_core& core = layer.core;
   core.size = rank;
   core.diagonal = read.vector(kDiagonal, rank);
+  core.offset = read.vector(kOffset, rank);
   core.origin = read.vector(kOrigin, rank);
   core.rectified = terms.rectified ? 1 : 0;
   if (read.has(kPattern)) {

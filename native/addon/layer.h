@@ -9,7 +9,8 @@
 
 namespace sigma {
 
-// The handle of a layer from { in, out, rank, base, u, vt, diagonal, origin, rectified, pattern, values, gate, bias },
+// The handle of a layer from { in, out, rank, base, u, vt, diagonal, offset, origin, rectified, pattern, values,
+// gate, bias },
 // where absent terms are null. The handle does not keep the operands alive.
 Napi::Object make_layer(Napi::Env env, const Environment& environment, Napi::Object terms);
 

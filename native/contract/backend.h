@@ -24,7 +24,7 @@
 extern "C" {
 #endif
 
-#define SIGMA_ABI_VERSION 4
+#define SIGMA_ABI_VERSION 5
 
 typedef enum sigma_status {
   SIGMA_OK = 0,
@@ -90,12 +90,16 @@ typedef struct sigma_pattern {
   int32_t lower, upper; /* of a band: the most that a column lies left and right of its row; 0 otherwise */
 } sigma_pattern;
 
-/* The core C = diag(d) + sigmoid(gate) * M of the adapter operator, where d = [max(0, diagonal)] [- origin]. */
+/*
+ * The core C = diag(d) + sigmoid(gate) * M of the adapter operator. d = diagonal [+ offset], or max(0, the same) if
+ * `rectified`, [- origin].
+ */
 typedef struct sigma_core {
   int64_t size;                 /* r */
   const void* diagonal;         /* (r), or null: then d = 0 */
+  const void* offset;           /* (r), or null */
   const void* origin;           /* (r), or null */
-  int32_t rectified;            /* whether max(0, diagonal) stands in the diagonal's place */
+  int32_t rectified;            /* a flag */
   const sigma_pattern* pattern; /* null for M = 0 */
   const void* values;           /* (z) in CSR order */
   const void* gate;             /* (1), or null: the factor is then 1 */
@@ -147,12 +151,14 @@ typedef struct sigma_core_gradient {
   void* dgate;         /* (1) */
 } sigma_core_gradient;
 
-/* Adds: sums[i] += Σ_t a[i, t] b[i, t]; a and b (r, N). Where `mask` (r) is given, only to rows with mask[i] > 0. */
+/* Adds: sums[i] += Σ_t a[i, t] b[i, t]; a and b (r, N). If `mask` is given, only to rows with mask[i] [+ offset[i]] >
+ * 0. */
 typedef struct sigma_row_dots {
   sigma_real real;
   sigma_matrix a, b;
-  const void* mask; /* (r), or null */
-  void* sums;       /* (r) */
+  const void* mask;   /* (r), or null */
+  const void* offset; /* (r), or null; goes with a mask */
+  void* sums;         /* (r) */
 } sigma_row_dots;
 
 /* Adds: sums[j] += Σ_t a[t, j]; a (N, n). */

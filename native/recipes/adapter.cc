@@ -73,7 +73,7 @@ void core_pull_back(const Engine& e, const AdapterLayer& layer, const sigma_matr
   }
   if (gradients.diagonal != nullptr) {
     const void* const mask = layer.core.rectified != 0 ? layer.core.diagonal : nullptr;
-    e.run(&sigma_backend::row_dots, sigma_row_dots{layer.real, a, b, mask, gradients.diagonal});
+    e.run(&sigma_backend::row_dots, sigma_row_dots{layer.real, a, b, mask, layer.core.offset, gradients.diagonal});
   }
 }
 

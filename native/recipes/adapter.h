@@ -1,6 +1,6 @@
 // The one adapter operator, written once against the backend's table, for every family and every backend:
 //
-//   C = diag(d) + g·M,  d = [max(0, diagonal)] [- origin],  g = sigmoid(γ)
+//   C = diag(d) + g·M,  d = [max(0, ] diagonal [+ offset] [)] [- origin],  g = sigmoid(γ)
 //   Y = [X W0ᵀ] + (X V) Cᵀ Uᵀ + b
 //
 // and its pull-back. Intermediates are held as (r, N), tokens contiguous, in the type of the activations; X and Y are

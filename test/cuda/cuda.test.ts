@@ -20,7 +20,7 @@ import {
   zeros,
 } from 'sigmatune';
 import t from 'tap';
-import { tolerances } from '../support/cases.js';
+import { makers, tolerances } from '../support/cases.js';
 import {
   assertClose,
   assertSameBits,
@@ -135,7 +135,7 @@ t.test('layers made on the device from what is on the host', async (t) => {
     const bias = tensor([1, 2, 3, 4, 5, 6], [6], { device: 'cpu' });
     const factors = await svd(host);
     const x = pair(4, [5, 4]);
-    for (const make of [svft, siva, vectorFit]) {
+    for (const make of Object.values(makers)) {
       const near = await make(host, { bias, factors });
       const far = await make(host, { bias, factors, device });
       const [y, z] = [near.apply(x.host), far.apply(x.there)];

@@ -60,7 +60,7 @@ void sparse(sigma_context* context) {
     const auto y = random_numbers<T>(r * tokens, 9);
     const T gate = static_cast<T>(0.3);
     const double g = 1 / (1 + std::exp(-static_cast<double>(gate)));
-    const sigma_core core{r, diagonal.data(), nullptr, 0, &pattern.view, values.data(), &gate};
+    const sigma_core core{r, diagonal.data(), nullptr, nullptr, 0, &pattern.view, values.data(), &gate};
     const auto c = dense_core(pattern, values, diagonal.data(), g);
     const std::vector<double> dense(x.begin(), x.end());
     const sigma_matrix in = view(x, r, tokens), other = view(y, r, tokens);
@@ -94,7 +94,7 @@ void sparse(sigma_context* context) {
     for (double& number : want) number *= g;
     expect_close(dvalues, want, "core_gradient: values");
     expect_close(gate_sum, {dgate}, "core_gradient: gate");
-    run(context, backend().row_dots, {real_of<T>, other, in, nullptr, rows.data()});
+    run(context, backend().row_dots, {real_of<T>, other, in, nullptr, nullptr, rows.data()});
     expect_close(rows, want_rows, "row_dots adds");
     run(context, backend().column_sums, {real_of<T>, in, columns.data()});
     expect_close(columns, sums, "column_sums");

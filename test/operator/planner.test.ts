@@ -1,11 +1,12 @@
 /** What `explain` says against the cost model, which is written here a second time, and what `forward` then does. */
-import { type AdaptedLinear, type AdapterOptions, siva, svft, type Tensor, vectorFit } from 'sigmatune';
+import { type AdaptedLinear, vectorFit } from 'sigmatune';
 import t from 'tap';
 import {
   dtypes,
   type FamilyCase,
   families,
   type LayerShape,
+  makers,
   oneOfEach,
   type Strategy,
   truncated,
@@ -500,11 +501,6 @@ t.test('values that no option takes', async (t) => {
       microBatches: [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, '2', true, [2], {}],
       borrowInputs: [0, 1, 'true', '', Number.NaN, [], {}],
       passBytes: [-1, 1.5, Number.NaN, Number.NEGATIVE_INFINITY, '0', true, null, [0], {}],
-    };
-    const makers: Record<string, (weight: Tensor, options: AdapterOptions) => Promise<AdaptedLinear>> = {
-      svft,
-      siva,
-      vectorFit,
     };
     for (const [name, make] of Object.entries(makers)) {
       for (const [option, values] of Object.entries(bad)) {

@@ -6,21 +6,20 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as sigmatune from 'sigmatune';
 import t from 'tap';
+import { type Maker, makers } from '../support/cases.js';
 
 const root = new URL('../../', import.meta.url);
 const read = (path: string): string => readFileSync(new URL(path, root), 'utf8');
 const run = (...args: string[]): string =>
   execFileSync(process.execPath, args, { cwd: fileURLToPath(root), encoding: 'utf8' });
 
-const { SigmaError, siva, svft, tensor, vectorFit } = sigmatune;
-const families = { svft, siva, vectorFit };
-type FamilyName = keyof typeof families;
+const { SigmaError, tensor } = sigmatune;
 
 /** What a family says when it is given an option that there is not. */
-async function knownOptions(name: FamilyName): Promise<string[]> {
+async function knownOptions(name: string, make: Maker): Promise<string[]> {
   const weight = tensor([[1]]);
   try {
-    await families[name](weight, { unheardOf: true } as object);
+    await make(weight, { unheardOf: true } as object);
   } catch (error) {
     const list = error instanceof SigmaError && /only the options (.*), got/.exec(error.message)?.[1];
     if (list) return list.split(', ').sort();
@@ -38,12 +37,17 @@ function documentedOptions(page: string): string[] {
   return names.map((match) => match[1] ?? '').sort();
 }
 
-for (const name of ['svft', 'siva', 'vectorFit'] as const) {
+t.test('every family of the registry has a case in the table of tests', async (t) => {
+  const registered = [...read('lib/families/registry.ts').matchAll(/Options, (\w+) \}/g)].map(([, name]) => name);
+  t.same(registered.sort(), Object.keys(makers).sort());
+});
+
+for (const [name, make] of Object.entries(makers)) {
   const file = name.toLowerCase();
 
   t.test(`the page of ${name}`, async (t) => {
     const page = read(`docs/${file}.md`);
-    t.same(documentedOptions(page), await knownOptions(name), 'its table has every option, and no other');
+    t.same(documentedOptions(page), await knownOptions(name, make), 'its table has every option, and no other');
     const example = read(`examples/${file}.js`).replace('// @ts-check\n', '').trim();
     t.ok(
       page.includes(`\`\`\`js\n${example}\n\`\`\``),

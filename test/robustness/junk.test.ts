@@ -2,6 +2,7 @@
 import * as sigmatune from 'sigmatune';
 import { SigmaError, SparsityPattern, type Svd } from 'sigmatune';
 import t from 'tap';
+import { makers } from '../support/cases.js';
 import { type Check, disposeSvd, expectNoLeak, gaussian, seeded } from '../support/helpers.js';
 
 const junk: readonly unknown[] = [
@@ -58,7 +59,7 @@ const show = (value: unknown): string =>
     ? 'a symbol'
     : Object.prototype.toString.call(value) + (Object(value) === value ? '' : String(value));
 
-const promising = ['svd', 'svft', 'siva', 'vectorFit'] as const;
+const promising = ['svd', ...Object.keys(makers)];
 
 t.test('junk in every first argument', async (t) => {
   const api = sigmatune as unknown as Record<string, (...args: unknown[]) => unknown>;
@@ -71,10 +72,8 @@ t.test('junk in every first argument', async (t) => {
     'effectiveRank',
     'spmm',
     'sddmm',
-    'svft',
-    'siva',
-    'vectorFit',
     'parameterCount',
+    ...Object.keys(makers),
   ];
   functions.push('linearSchedule', 'cosineSchedule', 'clipGradNorm');
   const x = gaussian(seeded(1), [3, 3], 'float32');

@@ -9,11 +9,10 @@ import {
   tensor,
   threads,
   timed,
-  vectorFit,
   zeros,
 } from 'sigmatune';
 import t from 'tap';
-import { tolerances } from '../support/cases.js';
+import { makers, tolerances } from '../support/cases.js';
 import {
   assertClose,
   type Check,
@@ -75,8 +74,7 @@ t.test('no silent fallback', { skip: cudaStatus().available && 'a CUDA device is
       }
       for (const [label, call] of [
         ['to', () => host.to(device)],
-        ['svft', () => svft(host, { device })],
-        ['vectorFit', () => vectorFit(host, { device })],
+        ...Object.entries(makers).map(([name, make]) => [name, () => make(host, { device })] as const),
       ] as const) {
         const error = await call().then(
           () => undefined,

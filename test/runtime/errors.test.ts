@@ -19,6 +19,7 @@ import {
   zeros,
 } from 'sigmatune';
 import t from 'tap';
+import { makers } from '../support/cases.js';
 import {
   assertSameBits,
   cpuOnly,
@@ -97,11 +98,11 @@ for (const [kind, make, code] of [
       throwsSigma(t, () => pass.backward(bad), code, 'backward', 'dy');
       await rejectsSigma(t, () => svd(broken), code, 'svd', 'a');
       await rejectsSigma(t, () => svd([weight, broken]), code, 'svd of a list', 'a');
-      await rejectsSigma(t, () => svft(bad), code, 'svft', 'weight');
       await rejectsSigma(t, () => svft(good, { bias: badVector }), code, 'svft', 'bias');
       await rejectsSigma(t, () => svft(good, { factors: { ...factors, u: broken } }), code, 'svft', 'factors');
-      await rejectsSigma(t, () => siva(bad), code, 'siva', 'weight');
-      await rejectsSigma(t, () => vectorFit(bad), code, 'vectorFit', 'weight');
+      for (const [name, make] of Object.entries(makers)) {
+        await rejectsSigma(t, () => make(bad), code, name, 'weight');
+      }
       const parameter: Parameter = { name: 'p', value: vector, grad: badVector, trainable: true };
       const optimizer = new AdamW([parameter]);
       throwsSigma(t, () => optimizer.step(), code, 'step', 'p');
@@ -171,11 +172,7 @@ t.test('types that no layer computes in', async (t) => {
   const single = gaussian(seeded(1), [4, 4], 'float32');
   for (const dtype of cpuOnly ? (['int32'] as const) : (['bfloat16', 'int32'] as const)) {
     const weight = single.cast(dtype);
-    for (const [name, make] of [
-      ['svft', svft],
-      ['siva', siva],
-      ['vectorFit', vectorFit],
-    ] as const) {
+    for (const [name, make] of Object.entries(makers)) {
       const code = dtype === 'int32' ? 'DTYPE_MISMATCH' : 'UNSUPPORTED';
       await rejectsSigma(t, () => make(weight), code, `${name} of ${dtype}`, 'weight', dtype, 'float32');
     }
@@ -226,9 +223,9 @@ t.test('options that are no options', async (t) => {
   for (const bad of [5, 'fast', true, () => {}] as unknown as Record<string, never>[]) {
     throwsSigma(t, () => matmul(weight, weight, bad), 'INVALID_ARGUMENT', `matmul, ${String(bad)}`, 'options');
     await rejectsSigma(t, () => svd(weight, bad), 'INVALID_ARGUMENT', `svd, ${String(bad)}`, 'options');
-    await rejectsSigma(t, () => svft(weight, bad), 'INVALID_ARGUMENT', `svft, ${String(bad)}`, 'options');
-    await rejectsSigma(t, () => siva(weight, bad), 'INVALID_ARGUMENT', `siva, ${String(bad)}`, 'options');
-    await rejectsSigma(t, () => vectorFit(weight, bad), 'INVALID_ARGUMENT', `vectorFit, ${String(bad)}`, 'options');
+    for (const [name, make] of Object.entries(makers)) {
+      await rejectsSigma(t, () => make(weight, bad), 'INVALID_ARGUMENT', `${name}, ${String(bad)}`, 'options');
+    }
   }
   const loose = weight as Tensor<'float32'>;
   await rejectsSigma(t, () => svd(loose, { signal: {} as AbortSignal }), 'INVALID_ARGUMENT', 'no signal', 'signal');
@@ -307,10 +304,8 @@ t.test('a misspelt option is never ignored', async (t) => {
     }
     for (const [name, call] of [
       ['svd', () => svd(square, bad)],
-      ['svft', () => svft(square, bad)],
       ['svft, a start', () => svft(square, { init: { m: [0, 0, 0], ...bad } })],
-      ['siva', () => siva(square, bad)],
-      ['vectorFit', () => vectorFit(square, bad)],
+      ...Object.entries(makers).map(([name, make]) => [name, () => make(square, bad)] as const),
       ['vectorFit, train', () => vectorFit(square, { train: bad })],
     ] as const) {
       await rejectsSigma(t, call, 'INVALID_ARGUMENT', name, 'options', 'strategi');
@@ -331,10 +326,10 @@ t.test("errors go by the caller's function and argument", async (t) => {
   const factors = await svd(tall);
   await expectNoLeak(t, 'refused', async () => {
     const nan = 'NaN at row 1, column 2';
-    await rejectsSigma(t, () => svft(broken), 'NON_FINITE', 'svft', /^svft: weight: /, nan);
+    for (const [name, make] of Object.entries(makers)) {
+      await rejectsSigma(t, () => make(broken), 'NON_FINITE', name, new RegExp(`^${name}: weight: `), nan);
+    }
     await rejectsSigma(t, () => svft(broken, { rank: 2 }), 'NON_FINITE', 'svft, truncated', /^svft: weight: /, nan);
-    await rejectsSigma(t, () => siva(broken), 'NON_FINITE', 'siva', /^siva: weight: /, nan);
-    await rejectsSigma(t, () => vectorFit(broken), 'NON_FINITE', 'vectorFit', /^vectorFit: weight: /, nan);
     for (const given of [undefined, factors]) {
       await rejectsSigma(
         t,

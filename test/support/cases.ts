@@ -5,19 +5,22 @@
  *
  * A new family is one entry of `families`; a new pattern is one entry of `patterns`; every test then covers it.
  */
+import * as sigmatune from 'sigmatune';
 import {
   type AdaptedLinear,
+  type AdapterOptions,
   type Real,
   type SivaOptions,
   SparsityPattern,
   type Svd,
   type SvftOptions,
   siva,
+  svdiff,
   svft,
   type Tensor,
   vectorFit,
 } from 'sigmatune';
-import { type Tolerance, testDevice, values } from './helpers.js';
+import { at, type Tolerance, testDevice, values } from './helpers.js';
 import { diagonal, type Matrix, matmul, matrix, type Operator, subtract } from './reference.js';
 
 export const dtypes = ['float32', 'float64'] as const;
@@ -340,24 +343,39 @@ export const families: readonly FamilyCase[] = [
     }),
   },
   {
+    name: 'svdiff',
+    family: 'svdiff',
+    strategies: ['auto', 'factored', 'merged'],
+    startsAtBase: true,
+    make: (weight, options) => svdiff(weight, options),
+    operator: (layer, _weight, bias) => {
+      const delta = parameterValue(layer, 'delta') ?? [];
+      const sums = Array.from(values(layer.factors.s), (sigma, i) => sigma + at(delta, i));
+      return { ...rectified(layer, sums), names: { delta: 'sigma' }, bias };
+    },
+  },
+  {
     name: 'vectorfit, nonnegative',
     family: 'vectorfit',
     strategies: ['auto', 'factored', 'merged'],
     startsAtBase: true,
     make: (weight, options) => vectorFit(weight, { ...options, nonnegative: true }),
-    operator: (layer, _weight, bias) => {
-      // A direction whose σ is not positive is not there: neither in y and dx nor in σ's gradient.
-      const sigma = parameterValue(layer, 'sigma') ?? [];
-      const present = Array.from(sigma, (value) => (value > 0 ? 1 : 0));
-      return {
-        u: matmul(dense(layer.factors.u), diagonal(present)),
-        vt: dense(layer.factors.vt),
-        sigma: Array.from(sigma, (value) => Math.max(0, value)),
-        bias: parameterValue(layer, 'bias') ?? bias,
-      };
-    },
+    operator: (layer, _weight, bias) => ({
+      ...rectified(layer, parameterValue(layer, 'sigma') ?? []),
+      bias: parameterValue(layer, 'bias') ?? bias,
+    }),
   },
 ];
+
+/** max(0, σ): a direction whose σ is not positive is not there, neither in y and dx nor in σ's gradient. */
+function rectified({ factors }: AdaptedLinear, sigma: ArrayLike<number>): Operator {
+  const present = Array.from(sigma, (value) => (value > 0 ? 1 : 0));
+  return {
+    u: matmul(dense(factors.u), diagonal(present)),
+    vt: dense(factors.vt),
+    sigma: Array.from(sigma, (value) => Math.max(0, value)),
+  };
+}
 
 function sivaCase(
   name: string,
@@ -399,6 +417,15 @@ export const oneOfEach: readonly FamilyCase[] = [
     return first && usual.every((other) => other.family !== family);
   }),
 ];
+
+export type Maker = (weight: Tensor, options?: AdapterOptions) => Promise<AdaptedLinear>;
+
+/** The package's function of each family in the table, by its name. */
+export const makers: Readonly<Record<string, Maker>> = Object.fromEntries(
+  Object.entries(sigmatune as unknown as Record<string, Maker>).filter(([name]) =>
+    families.some(({ family }) => family === name.toLowerCase()),
+  ),
+);
 
 export interface AdapterCase {
   readonly op: 'adapter';

@@ -106,7 +106,8 @@ export function gradientsOf(layer: AdaptedLinear): Float64Array[] {
 
 /** What the reference says about one parameter's gradient. */
 export function expectedGradient(entry: Parameter, gradients: Gradients): Float64Array {
-  switch (entry.name.split('.').at(-1)) {
+  const name = entry.name.split('.').at(-1) ?? '';
+  switch (name) {
     case 'm':
       return gradients.m;
     case 'gate':
@@ -116,7 +117,10 @@ export function expectedGradient(entry: Parameter, gradients: Gradients): Float6
     case 'sigma':
     case 's':
       return gradients.sigma;
-    default:
-      throw new Error(`no reference for ${entry.name}`);
+    default: {
+      const found = gradients.named[name];
+      if (!found) throw new Error(`no reference for ${entry.name}`);
+      return found;
+    }
   }
 }

@@ -150,6 +150,8 @@ export interface Operator {
   /** γ, where M is gated: g = sigmoid(γ); else g = 1. */
   readonly gate?: number | undefined;
   readonly bias?: ArrayLike<number> | undefined;
+  /** What the family calls its parameters, where a parameter's own name does not say which gradient it has. */
+  readonly names?: Readonly<Record<string, 'sigma'>>;
 }
 
 export const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
@@ -191,6 +193,8 @@ export interface Gradients {
   readonly gate: number;
   /** The size of the terms of dγ, which may cancel: the root of the sum of their squares, as their errors add up. */
   readonly gateSize: number;
+  /** The gradients of the parameters that the operator's `names` has. */
+  readonly named: Readonly<Record<string, Float64Array>>;
 }
 
 export function backward(operator: Operator, x: Matrix, dy: Matrix): Gradients {
@@ -207,10 +211,13 @@ export function backward(operator: Operator, x: Matrix, dy: Matrix): Gradients {
   const gated = operator.gate === undefined ? 0 : g * (1 - g);
   const bias = new Float64Array(dy.columns);
   for (let t = 0; t < dy.rows; t++) for (let i = 0; i < dy.columns; i++) bias[i] = at(bias, i) + entry(dy, t, i);
+  const sigma = Float64Array.from({ length: k.rows }, (_, i) => entry(k, i, i));
+  const parts = { sigma };
   return {
     dx,
     bias,
-    sigma: Float64Array.from({ length: k.rows }, (_, i) => entry(k, i, i)),
+    sigma,
+    named: Object.fromEntries(Object.entries(operator.names ?? {}).map(([name, part]) => [name, parts[part]])),
     m: Float64Array.from(dots, (dot) => g * dot),
     gate: gated * terms.reduce((sum, term) => sum + term, 0),
     gateSize: gated * Math.hypot(...terms),

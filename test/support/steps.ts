@@ -1,6 +1,6 @@
 /** What the tests of whole steps share: layers told of steps and bytes, batches of several sizes, what each should add. */
 import type { AdaptedLinear, AdapterOptions, Parameter, Pass, Real, Tensor } from 'sigmatune';
-import { type FamilyCase, familyCase, type LayerOptions, type Strategy, tolerances } from './cases.js';
+import { type FamilyCase, familyCase, type LayerOptions, oneOfEach, type Strategy, tolerances } from './cases.js';
 import { assertClose, bytes, type Check, disposeAll, gaussian, put, snapshot } from './helpers.js';
 import { type Bench, dense, expectedGradient, makeLayer, perturb } from './layer.js';
 import * as reference from './reference.js';
@@ -21,8 +21,9 @@ export function layerWith(
 /** The cases of these names, in this order. */
 export const named = (...names: readonly string[]): FamilyCase[] => names.map(familyCase);
 
-/** Every kind of core: banded, scattered with duplicates, without a gate, beside a base, diagonal, rectified. */
-export const kinds = named(
+/** Every kind of core: banded, scattered with duplicates, without a gate, beside a base, diagonal, rectified; and families
+ * that have none of these names. */
+const kindsByName = named(
   'svft, banded 1',
   'svft, random with duplicates',
   'svft, no gate',
@@ -33,12 +34,16 @@ export const kinds = named(
   'vectorfit',
   'vectorfit, nonnegative',
 );
+export const kinds: readonly FamilyCase[] = [
+  ...kindsByName,
+  ...oneOfEach.filter(({ family }) => kindsByName.every((kind) => kind.family !== family)),
+];
 
-/** Off its start, with a negative number among σ where there is room for one. */
+/** Off its start, with a negative number on the core's diagonal if there is room for one. */
 export function move(layer: AdaptedLinear, seed = 5): void {
   perturb(layer, seed);
-  const sigma = layer.parameters.find(({ name }) => name === 'sigma')?.value;
-  if (sigma && sigma.size > 1) put(sigma, sigma.size - 1, -0.5);
+  const diagonal = layer.parameters.find(({ value }) => value.size === layer.rank)?.value;
+  if (diagonal && diagonal.size > 1) put(diagonal, diagonal.size - 1, -0.5);
 }
 
 export interface Batch extends Disposable {

@@ -8,15 +8,21 @@
 namespace sigma::cpu {
 namespace {
 
-// sums[i] += Σ_t a[i, t] b[i, t], where mask[i] > 0 if there is a mask
+// Whether row i has a sum: mask[i] [+ offset[i]] > 0, if there is a mask.
 template <class T>
-void add_row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, T* sums) {
+bool is_wanted(const T* mask, const T* offset, int64_t i) {
+  return mask == nullptr || (offset == nullptr ? mask[i] : mask[i] + offset[i]) > 0;
+}
+
+// sums[i] += Σ_t a[i, t] b[i, t]
+template <class T>
+void add_row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, const T* offset, T* sums) {
   // Longer sums are made of parts, or rounding would grow with the number of tokens.
   constexpr int64_t kLongest = 8192;
   constexpr int64_t kRows = 128;
   parallel_for(blocks(a.rows, kRows), [&](int64_t task) {
     for (int64_t i = task * kRows; i < std::min((task + 1) * kRows, a.rows); ++i) {
-      if (mask != nullptr && !(mask[i] > 0)) continue;
+      if (!is_wanted(mask, offset, i)) continue;
       const T* const left = static_cast<const T*>(a.data) + i * a.stride;
       const T* const right = static_cast<const T*>(b.data) + i * b.stride;
       T sum = 0;
@@ -32,7 +38,8 @@ void add_row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, T
 
 void row_dots(const sigma_row_dots& call) {
   for_types(call.real, {call.a.dtype, call.b.dtype}, [&]<class T>() {
-    add_row_dots<T>(call.a, call.b, static_cast<const T*>(call.mask), static_cast<T*>(call.sums));
+    add_row_dots<T>(call.a, call.b, static_cast<const T*>(call.mask), static_cast<const T*>(call.offset),
+                    static_cast<T*>(call.sums));
   });
 }
 

@@ -94,7 +94,7 @@ void sample(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_mat
     sddmm_band(pattern, a, b, samples);
   } else {  // a band of one entry a row is the diagonal
     std::fill(samples, samples + pattern.entries, T{0});
-    row_dots({real_of(a.dtype), a, b, nullptr, samples});
+    row_dots({real_of(a.dtype), a, b, nullptr, nullptr, samples});
   }
 }
 

@@ -13,11 +13,12 @@
 namespace sigma::cpu {
 namespace {
 
-// d[i] = [max(0, diagonal[i])] [- origin[i]]
+// d[i] = [max(0, ] diagonal[i] [+ offset[i]] [)] [- origin[i]]
 template <class T>
 T diagonal_at(const sigma_core& core, int64_t i) {
   if (core.diagonal == nullptr) return T{0};
-  const T given = static_cast<const T*>(core.diagonal)[i];
+  T given = static_cast<const T*>(core.diagonal)[i];
+  if (core.offset != nullptr) given += static_cast<const T*>(core.offset)[i];
   // Written so that a NaN stays one.
   const T present = core.rectified != 0 && given < 0 ? T{0} : given;
   return core.origin == nullptr ? present : present - static_cast<const T*>(core.origin)[i];

@@ -26,7 +26,7 @@ void sum_columns(sigma_context& context, const sigma_matrix& a, Number<T>* sums)
   launch(context, "column_sums", column_sums_kernel<T>, dim3(grid_side(blocks), short_side(split.count)),
          dim3(kWarpSize, kWarps), static_cast<size_t>(kWarps * kWidth) * sizeof(Number<T>), p);
   if (split.count > 1) {
-    sum_partials<Number<T>>(context, "column_sums", a.columns, split, p.partials, nullptr, sums);
+    sum_partials<Number<T>>(context, "column_sums", a.columns, split, p.partials, {}, sums);
   }
 }
 

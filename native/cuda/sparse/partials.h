@@ -9,7 +9,7 @@ namespace sigma::cuda {
 
 template <class V>
 void sum_partials(sigma_context& context, const char* operation, int64_t count, const Split& split, const V* partials,
-                  const V* mask, V* sums) {
+                  const Mask<V>& mask, V* sums) {
   launch(context, operation, sum_partials_kernel<V>, flat_grid(count), dim3(256), 0, count,
          static_cast<int>(split.count), partials, mask, true, sums);
 }

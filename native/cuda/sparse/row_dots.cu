@@ -10,7 +10,7 @@ constexpr int64_t kBusyWarps = 8192;
 constexpr int64_t kLeastRowTokens = 2048;
 
 template <class T>
-void dot_rows(sigma_context& context, const sigma_matrix& a, const sigma_matrix& b, const Number<T>* mask,
+void dot_rows(sigma_context& context, const sigma_matrix& a, const sigma_matrix& b, const Mask<Number<T>>& mask,
               Number<T>* sums) {
   Split split = split_of(a.columns, a.rows, kBusyWarps, kTile<T>, kLeastRowTokens, a.rows);
   RowDots<T> p = {};
@@ -35,7 +35,9 @@ void dot_rows(sigma_context& context, const sigma_matrix& a, const sigma_matrix&
 void row_dots(sigma_context& context, const sigma_row_dots& call) {
   if (call.a.rows == 0 || call.a.columns == 0) return;
   for_types(call.real, {call.a.dtype, call.b.dtype}, [&]<class T>(std::type_identity<T>) {
-    dot_rows<T>(context, call.a, call.b, static_cast<const Number<T>*>(call.mask), static_cast<Number<T>*>(call.sums));
+    using V = Number<T>;
+    const Mask<V> mask = {static_cast<const V*>(call.mask), static_cast<const V*>(call.offset)};
+    dot_rows<T>(context, call.a, call.b, mask, static_cast<V*>(call.sums));
   });
 }
 

@@ -25,6 +25,7 @@ Product<T> product_of(const sigma_core& core, const sigma_matrix& dense, const s
   p.out_stride = out.stride;
   p.aligned = rows_aligned<T>({dense, out});
   p.diagonal = static_cast<const Number<T>*>(core.diagonal);
+  p.offset = static_cast<const Number<T>*>(core.offset);
   p.origin = static_cast<const Number<T>*>(core.origin);
   p.rectified = core.rectified != 0;
   p.gate = static_cast<const Number<T>*>(core.gate);

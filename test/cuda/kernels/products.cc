@@ -9,10 +9,12 @@ namespace {
 
 // Which parts a core has.
 struct Form {
-  bool diagonal, gate, origin, rectified;
+  bool diagonal, gate, offset, origin, rectified;
 };
 constexpr Form kForms[] = {
-    {true, false, false, false}, {true, true, false, false}, {false, true, false, false}, {true, true, true, true}};
+    {true, false, false, false, false}, {true, true, false, false, false}, {false, true, false, false, false},
+    {true, true, false, true, true},    {true, true, true, true, true},    {true, false, true, false, true},
+};
 
 // Rows on 16 bytes with a padding; rows packed, so that every one may start anywhere; all of it off by one number.
 constexpr Layout kLayouts[] = {{0, 0}, {16, 0}, {3, 1}};
@@ -20,14 +22,16 @@ constexpr Layout kLayouts[] = {{0, 0}, {16, 0}, {3, 1}};
 template <class T>
 struct Core {
   using V = Number<T>;
-  std::vector<V> diagonal, origin, values, gate;
+  std::vector<V> diagonal, offset, origin, values, gate;
   sigma_pattern pattern = {};
   sigma_core view = {};
 
   Core(int64_t size, const Pattern* given, Form form)
-      : diagonal(random_vector<V>(size, 11)), origin(random_vector<V>(size, 12)), gate{V(0.3)} {
+      : diagonal(random_vector<V>(size, 11)), offset(random_vector<V>(size, 15)),
+        origin(random_vector<V>(size, 12)), gate{V(0.3)} {
     view.size = size;
     if (form.diagonal) view.diagonal = diagonal.data();
+    if (form.offset) view.offset = offset.data();
     if (form.origin) view.origin = origin.data();
     view.rectified = form.rectified;
     if (given == nullptr) return;
@@ -38,9 +42,10 @@ struct Core {
     if (form.gate) view.gate = gate.data();
   }
   double d(int64_t i) const {
-    const double given = number(diagonal[static_cast<size_t>(i)]);
+    const auto at = static_cast<size_t>(i);
+    const double given = number(diagonal[at]) + (view.offset == nullptr ? 0 : number(offset[at]));
     const double present = view.rectified != 0 && given < 0 ? 0 : given;
-    return view.origin == nullptr ? present : present - number(origin[static_cast<size_t>(i)]);
+    return view.origin == nullptr ? present : present - number(origin[at]);
   }
   double g() const { return view.gate == nullptr ? 1 : 1 / (1 + std::exp(-number(gate[0]))); }
 };
@@ -106,7 +111,7 @@ void check_product(int64_t size, const Pattern* pattern, int64_t tokens, Layout 
 template <class T>
 void products_of() {
   for (const Layout layout : kLayouts) {
-    for (const size_t form : {size_t{0}, size_t{2}, size_t{3}}) {
+    for (const size_t form : {size_t{0}, size_t{2}, size_t{3}, size_t{4}, size_t{5}}) {
       for (const int64_t tokens : {1, 5, 300}) check_product<T>(19, nullptr, tokens, layout, form);
     }
   }
@@ -114,15 +119,15 @@ void products_of() {
   for (const Pattern& pattern : all_patterns()) {
     const int64_t size = pattern.view().size;
     for (const int64_t tokens : {1, 7, 65, 261}) {
-      check_product<T>(size, &pattern, tokens, kLayouts[turn % 3], turn / 3 % 4);
+      check_product<T>(size, &pattern, tokens, kLayouts[turn % 3], turn / 3 % std::size(kForms));
       ++turn;
     }
-    check_product<T>(size, &pattern, 37, kLayouts[0], turn % 4, true);
+    check_product<T>(size, &pattern, 37, kLayouts[0], turn % std::size(kForms), true);
   }
   // Below, at and above whole vectors and tiles.
   for (const Pattern& pattern : {Pattern::random(7, 30, 5), Pattern::band(13, 2, 1)}) {
     for (const int64_t tokens : {2, 3, 4, 8, 9, 15, 16, 17, 63, 64, 127, 128, 129, 255, 256, 257, 512, 520}) {
-      for (const Layout layout : kLayouts) check_product<T>(pattern.view().size, &pattern, tokens, layout, 3);
+      for (const Layout layout : kLayouts) check_product<T>(pattern.view().size, &pattern, tokens, layout, 4);
     }
   }
 }
@@ -140,7 +145,7 @@ void slab_products_of() {
         const int planned = sigma::cuda::slab_vectors(size, pattern.view().entries, tokens, sizeof(T),
                                                       device().shared_bytes, device().multiprocessors);
         expect(planned == vectors, pattern.name() + ": planned as a slab");
-        for (const Layout layout : kLayouts) check_product<T>(size, &pattern, tokens, layout, size < 100 ? 3 : 1);
+        for (const Layout layout : kLayouts) check_product<T>(size, &pattern, tokens, layout, size < 100 ? 4 : 1);
       }
       check_product<T>(size, &pattern, 37, kLayouts[1], 2, true);
     }

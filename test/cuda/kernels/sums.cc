@@ -27,8 +27,12 @@ std::vector<Sum> started(const std::vector<V>& start) {
   return sums;
 }
 
+// Which rows have a sum: all, those of mask > 0, or those of mask + offset > 0.
+enum Masking { kAll, kMasked, kShifted };
+constexpr const char* kNames[] = {"", ", masked", ", masked with an offset"};
+
 template <class T>
-void check_row_dots(int64_t rows, int64_t tokens, Layout layout, bool masked, bool with_nan = false) {
+void check_row_dots(int64_t rows, int64_t tokens, Layout layout, Masking masking, bool with_nan = false) {
   using V = Number<T>;
   Matrix<T> a = Matrix<T>::random(rows, tokens, layout, 41);
   Matrix<T> b = Matrix<T>::random(rows, tokens, layout, 42);
@@ -36,17 +40,21 @@ void check_row_dots(int64_t rows, int64_t tokens, Layout layout, bool masked, bo
   if (rows > 2) mask[1] = V(0);
   if (rows > 2) mask[2] = static_cast<V>(kNaN);
   if (with_nan) a.at(rows / 2, tokens / 2) = rounded<T>(kNaN);
+  const auto offset = random_vector<V>(rows, 49);
+  const V* const masked = masking == kAll ? nullptr : mask.data();
+  const V* const shifted = masking == kShifted ? offset.data() : nullptr;
   const auto start = random_vector<V>(rows, 44);
-  const std::string what = describe(kName<T>, rows, tokens, layout) + (masked ? ", masked" : "");
+  const std::string what = describe(kName<T>, rows, tokens, layout) + kNames[masking];
   const auto got = repeatable(what, [&] {
     sigma_context context(0);
     std::vector<V> sums = start;
-    sigma::cuda::row_dots(context, {kReal<T>, a.view(), b.view(), masked ? mask.data() : nullptr, sums.data()});
+    sigma::cuda::row_dots(context, {kReal<T>, a.view(), b.view(), masked, shifted, sums.data()});
     return sums;
   });
   std::vector<Sum> want = started(start);
   for (int64_t i = 0; i < rows; ++i) {
-    if (masked && !(mask[static_cast<size_t>(i)] > 0)) continue;
+    const auto at = static_cast<size_t>(i);
+    if (masked != nullptr && !((shifted != nullptr ? mask[at] + offset[at] : mask[at]) > 0)) continue;
     for (int64_t t = 0; t < tokens; ++t) want[static_cast<size_t>(i)].add(a(i, t) * b(i, t));
   }
   expect_sums<T>(what, got, want);
@@ -99,12 +107,12 @@ void check_bias(int64_t rows, int64_t columns, Layout layout) {
 template <class T>
 void row_dots_of() {
   for (const Layout layout : kLayouts) {
-    for (const bool masked : {false, true}) {
+    for (const Masking masking : {kAll, kMasked, kShifted}) {
       for (const int64_t tokens : {1, 4, 7, 64, 127, 128, 129, 256, 257, 2048, 2049, 5000}) {
-        check_row_dots<T>(11, tokens, layout, masked);
+        check_row_dots<T>(11, tokens, layout, masking);
       }
-      check_row_dots<T>(1, 4200, layout, masked);
-      check_row_dots<T>(70, 300, layout, masked, true);
+      check_row_dots<T>(1, 4200, layout, masking);
+      check_row_dots<T>(70, 300, layout, masking, true);
     }
   }
 }
@@ -140,7 +148,7 @@ void row_dots() {
   for (const auto& [real, a, b] : {std::tuple(SIGMA_REAL32, wide, half), std::tuple(SIGMA_REAL64, half, half)}) {
     bool refused = false;
     try {
-      sigma::cuda::row_dots(context, {real, a, b, nullptr, nullptr});
+      sigma::cuda::row_dots(context, {real, a, b, nullptr, nullptr, nullptr});
     } catch (const sigma::Failure& failure) {
       refused = failure.status() == SIGMA_UNSUPPORTED;
     }

@@ -1,7 +1,7 @@
 // What the kernels of out = C dense share: the operands, the gate's factor g, the diagonal d, and how a row is
 // finished.
 //
-//   C = diag(d) + g M,   d = [max(0, diagonal)] [- origin],   g = sigmoid(gate)
+//   C = diag(d) + g M,   d = [max(0, ] diagonal [+ offset] [)] [- origin],   g = sigmoid(gate)
 #pragma once
 
 #include "cuda/runtime/kernels/tile.cuh"
@@ -20,6 +20,7 @@ struct Product {
   unsigned row_blocks;  // blocks below each other in a grid of tiles: those with the same tokens run side by side
 
   const Number<T>* diagonal;  // (r), or null: then d = 0
+  const Number<T>* offset;    // (r), or null
   const Number<T>* origin;    // (r), or null
   bool rectified;
   const Number<T>* gate;  // (1), or null: then g = 1
@@ -47,7 +48,7 @@ __device__ __forceinline__ V gate_factor(const V* gate) {
 
 template <class T>
 __device__ __forceinline__ Number<T> diagonal_at(const Product<T>& p, int64_t i) {
-  const Number<T> given = p.diagonal[i];
+  const Number<T> given = p.offset == nullptr ? p.diagonal[i] : p.diagonal[i] + p.offset[i];
   // Written so that a NaN stays one.
   const Number<T> present = p.rectified && given < 0 ? Number<T>(0) : given;
   return p.origin == nullptr ? present : present - p.origin[i];

@@ -1,5 +1,5 @@
-// partials[s, i] (+)= Σ_t a[i, t] b[i, t] over the tokens t of split s; a and b (r, N). Where there is a mask (r), rows
-// with !(mask[i] > 0) are left alone. Adds where `adds` (one split, straight to the sums), else overwrites.
+// partials[s, i] (+)= Σ_t a[i, t] b[i, t] over the tokens t of split s; a and b (r, N). Rows that are
+// masked are left alone. Adds where `adds` (one split, straight to the sums), else overwrites.
 //
 // A warp takes a split of a row.
 #pragma once
@@ -17,9 +17,9 @@ struct RowDots {
   int64_t a_stride;
   const T* b;
   int64_t b_stride;
-  bool aligned;           // whether every row of both, and every split, starts on a multiple of 16 bytes
-  const Number<T>* mask;  // (r), or null
-  Number<T>* partials;    // (splits, r)
+  bool aligned;  // whether every row of both, and every split, starts on a multiple of 16 bytes
+  Mask<Number<T>> mask;
+  Number<T>* partials;  // (splits, r)
   bool adds;
 };
 
@@ -35,7 +35,7 @@ __device__ __forceinline__ void multiply_tiles(const T* a, const T* b, Span span
 template <class T>
 __global__ void __launch_bounds__(kWarpSize* kWarps) row_dots_kernel(RowDots<T> p) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.y;
-  if (i >= p.rows || (p.mask != nullptr && !(p.mask[i] > 0))) return;
+  if (i >= p.rows || !is_wanted(p.mask, i)) return;
   const int64_t begin = static_cast<int64_t>(blockIdx.y) * p.split_tokens;
   const int64_t end = begin + p.split_tokens < p.tokens ? begin + p.split_tokens : p.tokens;
   const T* const a = p.a + i * p.a_stride;
