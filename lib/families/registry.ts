@@ -1,4 +1,5 @@
 /** The families: one line each, exported from the package as they stand here. */
+export { type LoraXsOptions, loraXs } from './loraxs.js';
 export { type SivaOptions, siva } from './siva.js';
 export { type SvdiffOptions, svdiff } from './svdiff.js';
 export { type SvftOptions, svft } from './svft.js';

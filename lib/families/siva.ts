@@ -140,7 +140,7 @@ function factoredBlueprint(site: Site, full: Svd<MatrixDType>, { first = 0, s, c
     rank,
     bias,
     base: { weight: site.borrowedWeight, original, bias },
-    spectrum: { initial: full.s, first: 0, whole: true, skew: false },
+    spectrum: { initial: full.s, first: 0, whole: true, skew: false, scale: undefined },
     // All triples are in use; those that train are copied only for a caller who asks.
     factors: () => selectTriples(op, full, first, rank),
     factored,
@@ -166,7 +166,7 @@ function lowrankBlueprint(
     rank: s.value.size,
     bias,
     base: { weight: () => weight, original: undefined, bias },
-    spectrum: { initial: full.s, first, whole: true, skew: false },
+    spectrum: { initial: full.s, first, whole: true, skew: false, scale: undefined },
     factors: () => factors,
     factored: undefined,
     lowrank,
@@ -179,7 +179,16 @@ function lowrankBlueprint(
 /** Whether U and V whole serve better than the base and two thin products: from k > r² / (out + in) on. */
 function wantsFactored({ strategy, inFeatures, outFeatures, thin }: Site, k: number): boolean {
   if (strategy !== 'auto') return strategy === 'factored';
-  const load = { inFeatures, outFeatures, tokens: 1, training: true, trainsCore: true, microBatches: 1, built: false };
+  const load = {
+    inFeatures,
+    outFeatures,
+    tokens: 1,
+    training: true,
+    trainsCore: true,
+    microBatches: 1,
+    built: false,
+    denseCore: false,
+  };
   return costOf('factored', { ...load, rank: thin }) < costOf('lowrank', { ...load, rank: k });
 }
 

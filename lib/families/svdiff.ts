@@ -33,7 +33,7 @@ export const svdiff = family<SvdiffOptions>('svdiff', [], async (site) => {
     rank: s.size,
     bias: site.bias,
     base: { weight: site.borrowedWeight, original: { ...absent, u, vt, diagonal: s }, bias: site.bias },
-    spectrum: { initial: s, first: 0, whole: true, skew: false },
+    spectrum: { initial: s, first: 0, whole: true, skew: false, scale: undefined },
     factored: terms,
     lowrank: undefined,
     merge: mergeOnBase(site, terms, s),

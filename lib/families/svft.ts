@@ -155,7 +155,7 @@ export const svft = family<SvftOptions>(
     const initial = tail === 'kept' ? found.sigma : factors.s;
     if (initial !== found.sigma) found.sigma.dispose();
     const whole = tail !== 'kept' || initial.size === site.thin;
-    const spectrum = { initial, first: skew ? undefined : 0, whole, skew };
+    const spectrum = { initial, first: skew ? undefined : 0, whole, skew, scale: undefined };
     return blueprint(site, factors, await coreOf(site, chosen, factors), tail, spectrum);
   },
 );

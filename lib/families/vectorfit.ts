@@ -55,7 +55,7 @@ export const vectorFit = family<VectorFitOptions>(
       rank: s.size,
       bias,
       base: { weight: site.borrowedWeight, original: { ...absent, u, vt, diagonal: s }, bias: baseBias },
-      spectrum: { initial: s, first: 0, whole: true, skew: false },
+      spectrum: { initial: s, first: 0, whole: true, skew: false, scale: undefined },
       factored: terms,
       lowrank: undefined,
       merge: mergeOnBase(site, terms, s),

@@ -264,6 +264,7 @@ export class Adapter implements AdaptedLinear {
     const { microBatches, borrowInputs, passBytes } = this.#saving;
     const rank = this.#terms.vt.shape[0] as number;
     const { choices } = this.#blueprint;
+    const { core } = this.#terms;
     const bytes = bytesPerElement(this.#terms.u.dtype);
     return {
       inFeatures,
@@ -274,6 +275,7 @@ export class Adapter implements AdaptedLinear {
       trainsCore: this.#trainsCore(),
       microBatches,
       built,
+      denseCore: core !== undefined && core.pattern === undefined,
       choices,
       room: {
         p: bytes * savedLength(op, rank, tokens),

@@ -43,6 +43,7 @@ export class BaseLayer {
       trainsCore: false,
       microBatches: 1,
       built: false,
+      denseCore: false,
     });
   }
 

@@ -2,6 +2,8 @@ import { effectiveRank, entropyOf, type Sums, sumsOf, xLogX } from '../linalg/ef
 import { diagonalOf, type Terms, termNumbers } from '../operator/terms.js';
 import { describe, fail } from '../runtime/check.js';
 import type { RealArray } from '../runtime/native.js';
+import type { Cells } from '../sparse/coordinates.js';
+import type { SparsityPattern } from '../sparse/pattern.js';
 import type { Real } from '../tensor/dtype.js';
 import { largestMagnitude, normOf } from '../tensor/norm.js';
 import { numbersOf } from '../tensor/operand.js';
@@ -40,6 +42,8 @@ export interface Spectrum {
   readonly first: number | undefined;
   /** Whether U or V may not be orthonormal. */
   readonly skew: boolean;
+  /** What column i of the terms' U has been multiplied by (r), if anything; row i of the core counts for as much. */
+  readonly scale: Tensor<Real> | undefined;
 }
 
 /** C: its diagonal (r) in two parts, and by rows what stands beside it, each cell once. */
@@ -59,22 +63,31 @@ function gateOf(op: string, { core }: Terms): number | undefined {
   return gamma === undefined ? undefined : 1 / (1 + Math.exp(-gamma));
 }
 
-/** C = diag(d) + g·M. Equal coordinates stand side by side in CSR order; their values sum. */
-function coreOf(op: string, terms: Terms): Core {
+/** The cells of M by rows. */
+function cellsOf(pattern: SparsityPattern | undefined, r: number): Pick<Cells, 'rowPointers' | 'columnIndices'> {
+  if (pattern !== undefined) return pattern.cells;
+  const rowPointers = Int32Array.from({ length: r + 1 }, (_, i) => i * r);
+  const columnIndices = Int32Array.from({ length: r * r }, (_, p) => p % r);
+  return { rowPointers, columnIndices };
+}
+
+/** C = diag(d) + g·M, scaled by rows. Equal coordinates stand side by side in CSR order; their values sum. */
+function coreOf(op: string, terms: Terms, { scale }: Spectrum): Core {
   const r = terms.vt.shape[0] as number;
   const diagonal = Float64Array.from(diagonalOf(op, terms) ?? new Float64Array(r));
   const added = new Float64Array(r);
-  const entries = terms.core?.pattern.entries ?? 0;
+  const sizes = termNumbers(op, 'factors.s', scale);
+  const m = termNumbers(op, 'm', terms.core?.values);
+  const entries = m?.length ?? 0;
   const [starts, columns, values] = [new Int32Array(r + 1), new Int32Array(entries), new Float64Array(entries)];
   let count = 0;
-  if (terms.core !== undefined) {
-    const { rowPointers, columnIndices } = terms.core.pattern.cells;
-    const m = termNumbers(op, 'm', terms.core.values) as RealArray;
+  if (m !== null) {
+    const { rowPointers, columnIndices } = cellsOf(terms.core?.pattern, r);
     const g = gateOf(op, terms) ?? 1;
     for (let i = 0; i < r; i++) {
       for (let p = rowPointers[i] as number; p < (rowPointers[i + 1] as number); p++) {
         const j = columnIndices[p] as number;
-        const value = g * (m[p] as number);
+        const value = g * (m[p] as number) * (sizes?.[i] ?? 1);
         if (i === j) added[i] = (added[i] as number) + value;
         else {
           const again = count > (starts[i] as number) && columns[count - 1] === j;
@@ -152,7 +165,7 @@ function effectiveRankOf(sigma: Float64Array, core: Core, first: number): number
 export function telemetryOf(op: string, terms: Terms, spectrum: Spectrum): Omit<Telemetry, 'frozen'> {
   const { initial, first, whole, skew } = spectrum;
   const before = numbersOf(op, 'factors.s', initial);
-  const core = coreOf(op, terms);
+  const core = coreOf(op, terms, spectrum);
   const gained = gains(terms, core, before);
   const own = first !== undefined;
   const distances = gained.map(Math.abs);
@@ -170,14 +183,10 @@ export function telemetryOf(op: string, terms: Terms, spectrum: Spectrum): Omit<
 }
 
 /** The singular values of W', descending, where no decomposition is needed to know them all: `thin` values. */
-export function knownSpectrum(
-  op: string,
-  terms: Terms,
-  { initial, first }: Spectrum,
-  thin: number,
-): Float64Array | undefined {
+export function knownSpectrum(op: string, terms: Terms, spectrum: Spectrum, thin: number): Float64Array | undefined {
+  const { initial, first } = spectrum;
   const before = numbersOf(op, 'factors.s', initial);
-  const core = coreOf(op, terms);
+  const core = coreOf(op, terms, spectrum);
   if (first === undefined || core.count > 0 || before.length < thin) return undefined;
   const sigma = moved(gains(terms, core, before), before, first);
   const broken = sigma.find((value) => !Number.isFinite(value));

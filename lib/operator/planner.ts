@@ -22,6 +22,8 @@ export interface Load {
   readonly microBatches: number;
   /** whether W' stands already */
   readonly built: boolean;
+  /** whether the core is dense: products with a sparse one cost next to nothing */
+  readonly denseCore: boolean;
 }
 
 /** What a pass may keep, in bytes. */
@@ -53,17 +55,20 @@ export interface Plan {
 /**
  * The cost of one strategy in GEMMs. Factored: 2 + 2/ρ at full rank, where ρ is the ratio of the weight's sides.
  * Merged: W' is built once and its gradient projected once a step. Low-rank: the base and two thin products.
+ * A dense core adds a product of its own to each of these, and one for its gradient.
  */
 export function costOf(strategy: Strategy, load: Load): number {
-  const { inFeatures, outFeatures, rank, tokens, training, trainsCore, microBatches, built } = load;
+  const { inFeatures, outFeatures, rank, tokens, training, trainsCore, microBatches, built, denseCore } = load;
   const thin = (rank * (inFeatures + outFeatures)) / (inFeatures * outFeatures);
   const passes = training ? 2 : 1;
-  const onceAStep = rank / (tokens * (training ? microBatches : 1));
+  const core = denseCore ? rank ** 2 / (inFeatures * outFeatures) : 0;
+  const onCore = core * (passes + (training && trainsCore ? 1 : 0));
+  const onceAStep = (rank * (1 + (denseCore ? rank / outFeatures : 0))) / (tokens * (training ? microBatches : 1));
   switch (strategy) {
     case 'factored':
-      return passes * thin;
+      return passes * thin + onCore;
     case 'lowrank':
-      return passes * (1 + thin);
+      return passes * (1 + thin) + onCore;
     case 'merged':
       return passes + (built ? 0 : onceAStep) + (training && trainsCore ? 1 + onceAStep : 0);
   }

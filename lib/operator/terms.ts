@@ -18,6 +18,13 @@ import type { Matrix, Tensor } from '../tensor/tensor.js';
 /** A term is either fixed, or a parameter, whose gradient then has somewhere to go. */
 export type Term = Tensor<Real> | LayerParameter;
 
+/** M of the core: values on a pattern, or, without one, a dense M [r, r], which is then all of C. */
+export interface CoreTerms {
+  readonly pattern: SparsityPattern | undefined;
+  readonly values: Term;
+  readonly gate: Term | undefined;
+}
+
 /**
  * The terms of the one operator that every family is a choice of:
  *
@@ -39,9 +46,7 @@ export interface Terms {
   readonly rectified: boolean;
   /** (r) What the base has of the diagonal already: it is subtracted. */
   readonly origin: Tensor<Real> | undefined;
-  readonly core:
-    | { readonly pattern: SparsityPattern; readonly values: Term; readonly gate: Term | undefined }
-    | undefined;
+  readonly core: CoreTerms | undefined;
 }
 
 /** Terms that are absent, as own properties: what is left out would be looked for on Object.prototype. */
@@ -109,7 +114,7 @@ export class Operator {
     if (this.#handle === undefined) {
       const [rank, inFeatures] = vt.shape as readonly [number, number];
       const sizes = { in: inFeatures, out: u.shape[0] as number, rank };
-      this.#handle = native.layer(op, { ...sizes, ...memories, rectified, pattern: core?.pattern.handle ?? null });
+      this.#handle = native.layer(op, { ...sizes, ...memories, rectified, pattern: core?.pattern?.handle ?? null });
     }
     return this.#handle;
   }

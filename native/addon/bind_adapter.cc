@@ -20,10 +20,8 @@ Napi::Value layer(Args& args) {
 AdapterGradients gradients_of(Args& args, const AdapterLayer& layer, size_t first) {
   AdapterGradients gradients;
   gradients.diagonal = args.optional_vector(first, "ddiagonal", layer.rank());
-  if (layer.core.pattern != nullptr) {
-    gradients.values = args.optional_vector(first + 1, "dvalues", layer.core.pattern->entries);
-    gradients.gate = args.optional_vector(first + 2, "dgate", 1);
-  }
+  if (layer.core_values() > 0) gradients.values = args.optional_vector(first + 1, "dvalues", layer.core_values());
+  if (layer.core.pattern != nullptr) gradients.gate = args.optional_vector(first + 2, "dgate", 1);
   gradients.bias = args.optional_vector(first + 3, "dbias", layer.out());
   return gradients;
 }

@@ -91,6 +91,11 @@ AdapterLayer layer_of(Args& args, size_t index) {
   layer.real = args.real();
   sigma_core& core = layer.core;
   core.size = rank;
+  if (!read.has(kPattern) && read.has(kValues)) {
+    if (read.has(kDiagonal) || read.has(kGate))
+      throw ArgumentError("values: expected no other term beside a dense core");
+    layer.dense = read.vector(kValues, product(rank, rank));
+  }
   core.diagonal = read.vector(kDiagonal, rank);
   core.offset = read.vector(kOffset, rank);
   core.origin = read.vector(kOrigin, rank);
@@ -109,9 +114,10 @@ AdapterLayer layer_of(Args& args, size_t index) {
 void use_snapshot(Args& args, AdapterLayer& layer, size_t first) {
   sigma_core& core = layer.core;
   if (!args.is_absent(first)) core.diagonal = args.vector(first, "diagonal", layer.rank());
-  if (core.pattern == nullptr) return;
-  if (!args.is_absent(first + 1)) core.values = args.vector(first + 1, "values", core.pattern->entries);
-  if (!args.is_absent(first + 2)) core.gate = args.vector(first + 2, "gate", 1);
+  if (!args.is_absent(first + 1) && layer.core_values() > 0) {
+    (layer.dense != nullptr ? layer.dense : core.values) = args.vector(first + 1, "values", layer.core_values());
+  }
+  if (core.pattern != nullptr && !args.is_absent(first + 2)) core.gate = args.vector(first + 2, "gate", 1);
 }
 
 }  // namespace sigma

@@ -17,34 +17,36 @@ sigma_matrix intermediate(sigma_dtype dtype, const void* data, int64_t rank, int
   return {const_cast<void*>(data), rank, tokens, padded(tokens), dtype, nullptr};
 }
 
-// Scratch memory of one call: intermediates of `elements` in all, and behind them a vector of `samples`.
+// Scratch memory of one call: intermediates of `elements` in all, of their type, and behind them `numbers` of the
+// vectors' type.
 class Workspace {
  public:
-  Workspace(const Engine& engine, sigma_dtype dtype, int64_t elements, int64_t samples = 0)
+  Workspace(const Engine& engine, sigma_dtype dtype, int64_t elements, int64_t numbers = 0)
       : size_(element_size(dtype)) {
     const size_t matrices = static_cast<size_t>(elements) * size_;
-    const size_t bytes = matrices + static_cast<size_t>(samples) * element_size(real_of(dtype));
+    const size_t bytes = matrices + static_cast<size_t>(numbers) * element_size(real_of(dtype));
     void* memory = nullptr;
     engine.check(engine.backend->reserve(engine.context, bytes, &memory));
     next_ = static_cast<std::byte*>(memory);
-    samples_ = next_ + matrices;
+    numbers_ = next_ + matrices;
   }
   void* take(int64_t elements) {
     void* const taken = next_;
     next_ += static_cast<size_t>(elements) * size_;
     return taken;
   }
-  void* samples() const { return samples_; }
+  void* numbers() const { return numbers_; }
 
  private:
   size_t size_;
   std::byte* next_ = nullptr;
-  void* samples_ = nullptr;
+  void* numbers_ = nullptr;
 };
 
 constexpr bool kPlain = false;
 constexpr bool kTransposed = true;
 constexpr bool kOverwrite = false;
+constexpr bool kAccumulate = true;
 
 // C = op(A) op(B) [+ C] [+ bias]
 void gemm(const Engine& e, sigma_real real, bool transpose_a, const sigma_matrix& a, bool transpose_b,
@@ -52,24 +54,67 @@ void gemm(const Engine& e, sigma_real real, bool transpose_a, const sigma_matrix
   e.run(&sigma_backend::gemm, sigma_gemm{real, transpose_a, transpose_b, accumulate, a, b, c, bias});
 }
 
-// out = C dense, or Cᵀ dense
-void core_product(const Engine& e, const AdapterLayer& layer, bool transpose, const sigma_matrix& dense,
-                  const sigma_matrix& out) {
-  e.run(&sigma_backend::spmm, sigma_spmm{layer.real, transpose, &layer.core, dense, out});
+bool is_narrow(const AdapterLayer& layer, sigma_dtype dtype) { return dtype != dtype_of(layer.real); }
+
+// Elements that a product with the core needs for a copy of a dense C in the type of the intermediates.
+int64_t narrow_core_length(const AdapterLayer& layer, sigma_dtype dtype) {
+  return layer.dense != nullptr && is_narrow(layer, dtype) ? (layer.core_values() + 15) / 16 * 16 : 0;
 }
 
-int64_t sample_count(const AdapterLayer& layer, const AdapterGradients& gradients) {
-  return gradients.wants_samples() ? layer.core.pattern->entries : 0;
+// out = C x, or Cᵀ x; x (r, N). `scratch` has narrow_core_length elements.
+void core_product(const Engine& e, const AdapterLayer& layer, bool transpose, const sigma_matrix& x,
+                  const sigma_matrix& out, void* scratch) {
+  if (layer.dense == nullptr) {
+    return e.run(&sigma_backend::spmm, sigma_spmm{layer.real, transpose, &layer.core, x, out});
+  }
+  const int64_t r = layer.rank();
+  sigma_matrix c = dense_matrix(dtype_of(layer.real), layer.dense, r, r);
+  if (is_narrow(layer, x.dtype)) {
+    const sigma_matrix narrow = dense_matrix(x.dtype, scratch, r, r);
+    e.run(&sigma_backend::cast, sigma_cast{c, narrow});
+    c = narrow;
+  }
+  gemm(e, layer.real, transpose, c, kPlain, x, kOverwrite, nullptr, out);
 }
 
-// K = A Bᵀ, sampled: its diagonal is dd, its entries on the pattern give dM and dγ. `samples` is scratch (z). What may
-// find no memory comes first; row_dots and column_sums need none.
+// Numbers that core_pull_back needs as scratch, where its operands have rows of `stride`.
+int64_t pull_back_length(const AdapterLayer& layer, sigma_dtype dtype, int64_t stride,
+                         const AdapterGradients& gradients) {
+  if (!gradients.wants_samples()) return 0;
+  if (layer.dense == nullptr) return layer.core_values();
+  return is_narrow(layer, dtype) ? 2 * layer.rank() * stride : 0;
+}
+
+// The same matrix in the vectors' precision, in `memory`, which then ends behind it. Padding is copied with the rows.
+sigma_matrix widened(const Engine& e, sigma_real real, const sigma_matrix& from, void*& memory) {
+  const sigma_dtype dtype = dtype_of(real);
+  e.run(&sigma_backend::cast, sigma_cast{dense_matrix(from.dtype, from.data, from.rows, from.stride),
+                                         dense_matrix(dtype, memory, from.rows, from.stride)});
+  const sigma_matrix to = {memory, from.rows, from.columns, from.stride, dtype, nullptr};
+  memory = static_cast<std::byte*>(memory) + static_cast<size_t>(from.rows * from.stride) * element_size(dtype);
+  return to;
+}
+
+// dC += A Bᵀ of a dense core. `scratch` has pull_back_length numbers.
+void dense_pull_back(const Engine& e, const AdapterLayer& layer, sigma_matrix a, sigma_matrix b, void* scratch,
+                     void* dvalues) {
+  if (is_narrow(layer, a.dtype)) {  // a sum of gradients would lose too much in a narrow type
+    a = widened(e, layer.real, a, scratch);
+    b = widened(e, layer.real, b, scratch);
+  }
+  const sigma_matrix to = dense_matrix(dtype_of(layer.real), dvalues, layer.rank(), layer.rank());
+  gemm(e, layer.real, kPlain, a, kTransposed, b, kAccumulate, nullptr, to);
+}
+
+// K = A Bᵀ: a dense core's gradient; else its diagonal is dd, its entries on the pattern give dM and dγ. `scratch` has
+// pull_back_length numbers. What may find no memory comes first; row_dots and column_sums need none.
 void core_pull_back(const Engine& e, const AdapterLayer& layer, const sigma_matrix& a, const sigma_matrix& b,
-                    void* samples, const AdapterGradients& gradients) {
+                    void* scratch, const AdapterGradients& gradients) {
+  if (layer.dense != nullptr) return dense_pull_back(e, layer, a, b, scratch, gradients.values);
   if (gradients.wants_samples()) {
-    e.run(&sigma_backend::sddmm, sigma_sddmm{layer.real, layer.core.pattern, a, b, samples});
+    e.run(&sigma_backend::sddmm, sigma_sddmm{layer.real, layer.core.pattern, a, b, scratch});
     e.run(&sigma_backend::core_gradient,
-          sigma_core_gradient{layer.real, &layer.core, samples, gradients.values, gradients.gate});
+          sigma_core_gradient{layer.real, &layer.core, scratch, gradients.values, gradients.gate});
   }
   if (gradients.diagonal != nullptr) {
     const void* const mask = layer.core.rectified != 0 ? layer.core.diagonal : nullptr;
@@ -94,12 +139,13 @@ void adapter_forward(const Engine& e, const AdapterLayer& layer, const sigma_mat
                      void* saved) {
   const int64_t tokens = x.rows;
   const int64_t length = adapter_saved_length(layer.rank(), tokens);
-  Workspace workspace(e, x.dtype, saved != nullptr ? length : 2 * length);
+  const int64_t narrow = narrow_core_length(layer, x.dtype);
+  Workspace workspace(e, x.dtype, (saved != nullptr ? length : 2 * length) + narrow);
   const sigma_matrix p = intermediate(x.dtype, saved != nullptr ? saved : workspace.take(length), layer.rank(), tokens);
   const sigma_matrix q = intermediate(x.dtype, workspace.take(length), layer.rank(), tokens);
 
   project_input(e, layer, x, p);
-  core_product(e, layer, kPlain, p, q);
+  core_product(e, layer, kPlain, p, q, workspace.take(narrow));
   const bool with_base = layer.has_base();
   if (with_base) gemm(e, layer.real, kPlain, x, kTransposed, layer.base, kOverwrite, layer.bias, y);
   gemm(e, layer.real, kTransposed, q, kTransposed, layer.u, with_base, with_base ? nullptr : layer.bias, y);
@@ -110,14 +156,16 @@ void adapter_backward(const Engine& e, const AdapterLayer& layer, const AdapterS
   const int64_t tokens = dy.rows;
   if (dx_data != nullptr || gradients.wants_core()) {
     const int64_t length = adapter_saved_length(layer.rank(), tokens);
-    Workspace workspace(e, dy.dtype, 2 * length, sample_count(layer, gradients));
+    const int64_t narrow = narrow_core_length(layer, dy.dtype);
+    const int64_t numbers = pull_back_length(layer, dy.dtype, padded(tokens), gradients);
+    Workspace workspace(e, dy.dtype, 2 * length + narrow, numbers);
     const sigma_matrix dq = intermediate(dy.dtype, workspace.take(length), layer.rank(), tokens);
     // dP is done with when P is needed, so that one piece of memory serves both.
     const sigma_matrix other = intermediate(dy.dtype, workspace.take(length), layer.rank(), tokens);
     gemm(e, layer.real, kTransposed, layer.u, kTransposed, dy, kOverwrite, nullptr, dq);
     if (dx_data != nullptr) {
       const sigma_matrix dx = dense_matrix(dy.dtype, dx_data, tokens, layer.in());
-      core_product(e, layer, kTransposed, dq, other);
+      core_product(e, layer, kTransposed, dq, other, workspace.take(narrow));
       gemm(e, layer.real, kTransposed, other, kPlain, layer.vt, kOverwrite, nullptr, dx);
       if (layer.has_base()) gemm(e, layer.real, kPlain, dy, kPlain, layer.base, true, nullptr, dx);
     }
@@ -126,7 +174,7 @@ void adapter_backward(const Engine& e, const AdapterLayer& layer, const AdapterS
         project_input(e, layer, dense_matrix(dy.dtype, saved.x, tokens, layer.in()), other);
       }
       const sigma_matrix p = saved.p != nullptr ? intermediate(dy.dtype, saved.p, layer.rank(), tokens) : other;
-      core_pull_back(e, layer, dq, p, workspace.samples(), gradients);
+      core_pull_back(e, layer, dq, p, workspace.numbers(), gradients);
     }
   }
   bias_pull_back(e, layer.real, dy, gradients.bias);
@@ -134,9 +182,10 @@ void adapter_backward(const Engine& e, const AdapterLayer& layer, const AdapterS
 
 void adapter_merge(const Engine& e, const AdapterLayer& layer, const sigma_matrix& merged) {
   const int64_t length = adapter_saved_length(layer.rank(), layer.in());
-  Workspace workspace(e, merged.dtype, length);
+  const int64_t narrow = narrow_core_length(layer, merged.dtype);
+  Workspace workspace(e, merged.dtype, length + narrow);
   const sigma_matrix scaled = intermediate(merged.dtype, workspace.take(length), layer.rank(), layer.in());
-  core_product(e, layer, kPlain, layer.vt, scaled);
+  core_product(e, layer, kPlain, layer.vt, scaled, workspace.take(narrow));
   if (layer.has_base()) {
     const size_t bytes = static_cast<size_t>(layer.out() * layer.in()) * element_size(merged.dtype);
     e.check(e.backend->copy(e.context, merged.data, layer.base.data, bytes));
@@ -161,10 +210,11 @@ void weight_backward(const Engine& e, const WeightPullBack& call) {
 void adapter_project(const Engine& e, const AdapterLayer& layer, const sigma_matrix& g,
                      const AdapterGradients& gradients) {
   const int64_t length = adapter_saved_length(layer.rank(), layer.in());
-  Workspace workspace(e, g.dtype, length, sample_count(layer, gradients));
+  const int64_t numbers = pull_back_length(layer, g.dtype, padded(layer.in()), gradients);
+  Workspace workspace(e, g.dtype, length, numbers);
   const sigma_matrix h = intermediate(g.dtype, workspace.take(length), layer.rank(), layer.in());
   gemm(e, layer.real, kTransposed, layer.u, kPlain, g, kOverwrite, nullptr, h);
-  core_pull_back(e, layer, h, layer.vt, workspace.samples(), gradients);
+  core_pull_back(e, layer, h, layer.vt, workspace.numbers(), gradients);
 }
 
 }  // namespace sigma

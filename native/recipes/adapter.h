@@ -3,8 +3,9 @@
 //   C = diag(d) + g·M,  d = [max(0, ] diagonal [+ offset] [)] [- origin],  g = sigmoid(γ)
 //   Y = [X W0ᵀ] + (X V) Cᵀ Uᵀ + b
 //
-// and its pull-back. Intermediates are held as (r, N), tokens contiguous, in the type of the activations; X and Y are
-// (N, features) as callers hold them. A family is a choice of which terms are there.
+// and its pull-back. C may be a dense matrix instead, whose products are GEMMs. Intermediates are held as (r, N),
+// tokens contiguous, in the type of the activations; X and Y are (N, features) as callers hold them. A family is a
+// choice of which terms are there.
 #pragma once
 
 #include "contract/engine.h"
@@ -17,18 +18,24 @@ struct AdapterLayer {
   sigma_matrix u;     // (out, r)
   sigma_matrix vt;    // (r, in)
   sigma_core core;    // r x r
+  const void* dense;  // C itself (r, r), or null: then C is `core`, which otherwise has no terms
   const void* bias;   // (out), or null
 
   int64_t in() const { return vt.columns; }
   int64_t out() const { return u.rows; }
   int64_t rank() const { return vt.rows; }
   bool has_base() const { return base.data != nullptr; }
+  // Numbers of M, or of a dense C.
+  int64_t core_values() const {
+    if (dense != nullptr) return core.size * core.size;
+    return core.pattern != nullptr ? core.pattern->entries : 0;
+  }
 };
 
 // Where the pull-back adds; null: not wanted, and then not computed.
 struct AdapterGradients {
   void* diagonal = nullptr;  // (r)
-  void* values = nullptr;    // (z)
+  void* values = nullptr;    // (z), or (r, r) of a dense core
   void* gate = nullptr;      // (1)
   void* bias = nullptr;      // (out)
 

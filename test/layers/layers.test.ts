@@ -270,6 +270,9 @@ t.test('what a plan costs in memory', async (t) => {
         const merged = plan.strategy === 'merged' ? tall.out * tall.in * size : 0;
         t.equal(between - before, merged, `${family.name}, ${strategy}, ${dtype}: one W' where it is merged`);
         disposeAll(pass.y, pass);
+        // Another strategy may be cheaper for `apply`.
+        layer.apply(on.x).dispose();
+        const settled = bytes();
         for (let round = 0; round < 3; round++) {
           perturb(layer, round);
           layer.apply(on.x).dispose();
@@ -277,7 +280,7 @@ t.test('what a plan costs in memory', async (t) => {
         const after = bytes();
         t.equal(
           after,
-          between,
+          settled,
           `${family.name}, ${strategy}, ${dtype}: and the old one goes when a parameter is written`,
         );
         disposeLayer(layer);
@@ -331,7 +334,7 @@ t.test('a weight that is disposed under its layer', async (t) => {
 t.test('a core that is frozen costs no gradient', async (t) => {
   // Merged: forward and dx, and W' once for all tokens; no gradient of W' is there to project.
   using on = await bench({ name: 'square', out: 64, in: 64, tokens: 1 }, 'float64');
-  for (const family of oneOfEach) {
+  for (const family of oneOfEach.filter(({ denseCore }) => !denseCore)) {
     const layer = await makeLayer(family, on, 'auto');
     const { rank } = layer;
     const core = layer.parameters.filter(({ name }) => name !== 'bias');

@@ -158,6 +158,14 @@ t.test('adapters', async (t) => {
     () =>
       call('adapterForward', layer(more), x, y, p, 5);
   forward({})();
+  forward({ diagonal: null, pattern: null, values: single(4) })();
+  for (const [what, wrong] of [
+    ['too few', { diagonal: null, pattern: null, values: single(3) }],
+    ['beside a diagonal', { pattern: null, values: single(4) }],
+    ['gated', { diagonal: null, pattern: null, values: single(4), gate: single(1) }],
+  ] as const) {
+    throwsSigma(t, forward(wrong), 'INVALID_ARGUMENT', `a dense core, ${what}`, 'values');
+  }
   const larger = call('pattern', Int32Array.of(0, 1, 2, 3), Int32Array.of(0, 1, 2));
   for (const [name, wrong] of [
     ['base', single(11)],

@@ -9,6 +9,8 @@ import * as sigmatune from 'sigmatune';
 import {
   type AdaptedLinear,
   type AdapterOptions,
+  type LoraXsOptions,
+  loraXs,
   type Real,
   type SivaOptions,
   SparsityPattern,
@@ -198,6 +200,8 @@ export interface FamilyCase {
   readonly family: string;
   /** The strategies that such a layer can be told to use. */
   readonly strategies: readonly Strategy[];
+  /** A dense core costs products of its own. */
+  readonly denseCore?: boolean;
   /** Whether the weights must be square. */
   readonly square?: boolean;
   /** y at step 0 is that of the base layer. */
@@ -342,6 +346,8 @@ export const families: readonly FamilyCase[] = [
       bias: parameterValue(layer, 'bias') ?? bias,
     }),
   },
+  loraXsCase('zeros', {}),
+  loraXsCase('normal', { init: { deviation: 0.1 }, seed: 3 }, false),
   {
     name: 'svdiff',
     family: 'svdiff',
@@ -366,6 +372,36 @@ export const families: readonly FamilyCase[] = [
     }),
   },
 ];
+
+function loraXsCase(name: string, options: LoraXsOptions, startsAtBase = true): FamilyCase {
+  return {
+    name: `loraxs, ${name}`,
+    family: 'loraxs',
+    strategies: ['auto', 'merged', 'lowrank'],
+    startsAtBase,
+    denseCore: true,
+    make: (weight, layerOptions) => {
+      const rank = truncated(Math.min(weight.shape[0] ?? 1, weight.shape[1] ?? 1));
+      return loraXs(weight, { rank, ...options, ...layerOptions });
+    },
+    operator: (layer, weight, bias) => {
+      const { u, s, vt } = layer.factors;
+      const all = Array.from({ length: layer.rank ** 2 }, (_, p) => p);
+      const rows = all.map((p) => Math.floor(p / layer.rank));
+      const columns = all.map((p) => p % layer.rank);
+      const pattern = SparsityPattern.fromCoordinates(rows, columns, layer.rank);
+      return {
+        base: weight,
+        u: matmul(dense(u), diagonal(values(s))),
+        vt: dense(vt),
+        sigma: new Float64Array(layer.rank),
+        m: { pattern, values: parameterValue(layer, 'r') ?? [] },
+        names: { r: 'm' },
+        bias,
+      };
+    },
+  };
+}
 
 /** max(0, σ): a direction whose σ is not positive is not there, neither in y and dx nor in σ's gradient. */
 function rectified({ factors }: AdaptedLinear, sigma: ArrayLike<number>): Operator {

@@ -151,7 +151,7 @@ export interface Operator {
   readonly gate?: number | undefined;
   readonly bias?: ArrayLike<number> | undefined;
   /** What the family calls its parameters, where a parameter's own name does not say which gradient it has. */
-  readonly names?: Readonly<Record<string, 'sigma'>>;
+  readonly names?: Readonly<Record<string, 'sigma' | 'm'>>;
 }
 
 export const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
@@ -212,13 +212,13 @@ export function backward(operator: Operator, x: Matrix, dy: Matrix): Gradients {
   const bias = new Float64Array(dy.columns);
   for (let t = 0; t < dy.rows; t++) for (let i = 0; i < dy.columns; i++) bias[i] = at(bias, i) + entry(dy, t, i);
   const sigma = Float64Array.from({ length: k.rows }, (_, i) => entry(k, i, i));
-  const parts = { sigma };
+  const parts = { sigma, m: Float64Array.from(dots, (dot) => g * dot) };
   return {
     dx,
     bias,
     sigma,
     named: Object.fromEntries(Object.entries(operator.names ?? {}).map(([name, part]) => [name, parts[part]])),
-    m: Float64Array.from(dots, (dot) => g * dot),
+    m: parts.m,
     gate: gated * terms.reduce((sum, term) => sum + term, 0),
     gateSize: gated * Math.hypot(...terms),
   };

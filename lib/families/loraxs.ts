@@ -1,0 +1,82 @@
+import { chooseFrom, family, type Site } from '../layers/construct.js';
+import type { AdapterOptions } from '../layers/types.js';
+import type { Svd } from '../linalg/svd.js';
+import { absent, type Terms } from '../operator/terms.js';
+import { checkInteger, checkNumber, checkOptions, checkSeed, isRecord, reject } from '../runtime/check.js';
+import { random } from '../runtime/random.js';
+import { inSlices } from '../runtime/slices.js';
+import { allocate, type MatrixDType } from '../tensor/dtype.js';
+import { fromNumbers, numbersOf } from '../tensor/operand.js';
+import type { MatrixShape, Tensor } from '../tensor/tensor.js';
+import { fillNormal } from './orthonormal.js';
+
+export interface LoraXsOptions extends AdapterOptions {
+  /** k, the largest singular triples in use. Default 16, or all where there are fewer. */
+  rank?: number;
+  /** R at the start: zeros (default), or normal numbers of this deviation; the paper has 1e-5. */
+  init?: 'zeros' | { deviation: number };
+  /** For normal numbers. Default 0. */
+  seed?: number;
+}
+
+/**
+ * LoRA-XS (Bałazy et al.): y = x W0ᵀ + x (U_k diag(σ_k) R V_kᵀ)ᵀ + b, where U_k, σ_k and V_k are the k largest singular
+ * triples and only the dense 'r' [k, k] is trained. Options and the paper's settings: docs/loraxs.md.
+ *
+ * @param weight W0 [out, in], float32 or float64, on a device bfloat16 too; borrowed for the life of the layer: it may be disposed, but must not be
+ * written
+ * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, NON_FINITE, UNSUPPORTED,
+ * ABORTED, DEVICE_UNAVAILABLE
+ * @example
+ * const layer = await loraXs(weight, { rank: 8 });
+ * layer.parameterCount; // 64
+ */
+export const loraXs = family<LoraXsOptions>('loraXs', ['rank', 'init', 'seed'], async (site, options) => {
+  const { op, thin, bias, weight } = site;
+  const rank = checkInteger(op, 'options.rank', options.rank ?? Math.min(16, thin), 1, thin);
+  const seed = checkSeed(op, 'options.seed', options.seed ?? 0);
+  const deviation = readDeviation(op, options.init ?? 'zeros');
+  const choices = chooseFrom(site, ['lowrank', 'merged'], 'the core adds to the base, and is no part of σ');
+  const { factors, sigma } = await site.decompose(rank);
+  const { device, dtype } = site.vectors;
+  const start = allocate(op, dtype, rank * rank);
+  if (deviation > 0) await inSlices(op, fillNormal(start, random(seed), deviation), site.signal);
+  const r = site.parameter('r', fromNumbers(op, device, dtype, [rank, rank], start));
+  const u = site.own(scaledColumns(site, factors));
+  const lowrank: Terms = {
+    ...absent,
+    base: weight,
+    u,
+    vt: factors.vt,
+    core: { pattern: undefined, values: r, gate: undefined },
+  };
+  return {
+    factors: () => factors,
+    rank,
+    bias,
+    base: { weight: () => weight, original: undefined, bias },
+    spectrum: { initial: sigma, first: 0, whole: sigma.size === thin, skew: false, scale: factors.s },
+    factored: undefined,
+    lowrank,
+    merge: () => lowrank,
+    choices,
+    owned: [...Object.values(factors), sigma, u, weight],
+  };
+});
+
+/** U diag(σ), a new tensor. */
+function scaledColumns({ op, device, dtype, vectors }: Site, { u, s }: Svd<MatrixDType>): Tensor<MatrixDType> {
+  const shape = u.shape as MatrixShape;
+  const scaled = allocate(op, vectors.dtype, u.size);
+  const [numbers, sigma] = [numbersOf(op, 'factors.u', u), numbersOf(op, 'factors.s', s)];
+  for (let i = 0; i < scaled.length; i++) scaled[i] = (numbers[i] as number) * (sigma[i % sigma.length] as number);
+  return fromNumbers(op, device, dtype, shape, scaled);
+}
+
+/** The deviation of R's numbers at the start; 0 for zeros. */
+function readDeviation(op: string, init: unknown): number {
+  if (init === 'zeros') return 0;
+  if (!isRecord(init)) reject(op, 'options.init', `'zeros' or { deviation }`, init);
+  const { deviation } = checkOptions(op, 'options.init', init, ['deviation']);
+  return checkNumber(op, 'options.init.deviation', deviation, 0);
+}
