@@ -4,6 +4,7 @@ import {
   clipGradNorm,
   cudaStatus,
   type Device,
+  loraXs,
   matmul,
   memory,
   SigmaError,
@@ -237,13 +238,15 @@ t.test('layers in bfloat16', async (t) => {
       Tensor,
       Tensor,
     ];
-    const makers = [
+    const kinds = [
       (at: Tensor) => svft(at, { pattern: 'banded', offDiagonals: 1, rank: 12, init: 'kaiming' }),
       (at: Tensor) => svft(at, { pattern: 'random', offDiagonals: 2, init: 'kaiming' }),
       (at: Tensor) => siva(at, { count: 4 }),
       (at: Tensor) => vectorFit(at, { createBias: true, nonnegative: true }),
+      (at: Tensor) => loraXs(at, { rank: 6, init: { deviation: 0.3 } }),
+      ...Object.values(makers),
     ];
-    for (const make of makers) {
+    for (const make of kinds) {
       const [near, far] = [await make(weight.host), await make(w)];
       t.notOk(far.explain(4).strategy === 'merged', 'no gradient of W′ in bfloat16');
       t.ok(
