@@ -7,30 +7,45 @@
 namespace check {
 namespace {
 
+double largest(const std::vector<double>& numbers) {
+  double most = 1;
+  for (const double number : numbers) most = std::max(most, std::abs(number));
+  return most;
+}
+
 template <class T>
-void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_base) {
+void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_base, bool is_dense) {
   const sigma_backend* const backend = sigma_cpu_backend();
   sigma_context* context = nullptr;
   backend->create_context(0, &context);
   const sigma::Engine engine{backend, context};
 
-  const int64_t entries = 3 * rank;
-  const Pattern pattern(rank, entries, 20);
+  const Pattern pattern(rank, 3 * rank, 20);
+  const int64_t entries = is_dense ? rank * rank : 3 * rank;
   const auto base = random_numbers<T>(out * in, 21), u = random_numbers<T>(out * rank, 22);
   const auto vt = random_numbers<T>(rank * in, 23), diagonal = random_numbers<T>(rank, 24);
   const auto values = random_numbers<T>(entries, 25), bias = random_numbers<T>(out, 26);
   const auto x = random_numbers<T>(tokens * in, 27), dy = random_numbers<T>(tokens * out, 28);
   const T gate = static_cast<T>(-0.4);
-  const sigma::AdapterLayer layer{real_of<T>,
-                                  with_base ? view(base, out, in) : sigma_matrix{},
-                                  view(u, out, rank),
-                                  view(vt, rank, in),
-                                  {rank, diagonal.data(), nullptr, 0, &pattern.view, values.data(), &gate},
-                                  bias.data()};
+  sigma::AdapterLayer layer = {};
+  layer.real = real_of<T>;
+  if (with_base) layer.base = view(base, out, in);
+  layer.u = view(u, out, rank);
+  layer.vt = view(vt, rank, in);
+  if (is_dense) {
+    layer.core.size = rank;
+    layer.dense = values.data();
+  } else {
+    layer.core = sparse_core(pattern, values, diagonal.data(), &gate);
+  }
+  layer.bias = bias.data();
 
+  // Products with a dense core sum many more terms, some of which cancel.
+  const auto size_of = [&](const std::vector<double>& numbers) { return is_dense ? largest(numbers) : 1; };
   const std::vector<double> u64(u.begin(), u.end()), vt64(vt.begin(), vt.end()), x64(x.begin(), x.end());
   const std::vector<double> dy64(dy.begin(), dy.end());
-  const auto c = dense_core(pattern, values, diagonal.data(), 1 / (1 + std::exp(0.4)));
+  const auto c = is_dense ? std::vector<double>(values.begin(), values.end())
+                          : dense_core(pattern, values, diagonal.data(), 1 / (1 + std::exp(0.4)));
   auto merged64 = product(product(u64, false, c, false, out, rank, rank), false, vt64, false, out, in, rank);
   if (with_base) {
     for (size_t i = 0; i < merged64.size(); ++i) merged64[i] += static_cast<double>(base[i]);
@@ -43,11 +58,11 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
   const sigma_matrix x_view = view(x, tokens, in), y_view = view(y, tokens, out), dy_view = view(dy, tokens, out);
   const sigma_matrix merged_view = view(merged, out, in);
   sigma::adapter_forward(engine, layer, x_view, y_view, nullptr);
-  expect_close(y, y64, "adapter_forward that keeps nothing");
+  expect_close(y, y64, "adapter_forward that keeps nothing", size_of(y64));
   sigma::adapter_forward(engine, layer, x_view, y_view, saved.data());
-  expect_close(y, y64, "adapter_forward");
+  expect_close(y, y64, "adapter_forward", size_of(y64));
   sigma::adapter_merge(engine, layer, merged_view);
-  expect_close(merged, merged64, "adapter_merge");
+  expect_close(merged, merged64, "adapter_merge", size_of(merged64));
 
   const auto dx64 = product(dy64, false, merged64, false, tokens, in, out);
   const auto g = product(dy64, true, x64, false, out, in, tokens);
@@ -58,7 +73,8 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
   for (const Way way : {Way::from_saved, Way::from_input, Way::through_merged}) {
     std::vector<T> dx(static_cast<size_t>(tokens * in)), ddiagonal(static_cast<size_t>(rank));
     std::vector<T> dvalues(static_cast<size_t>(entries)), dgate(1), dbias(static_cast<size_t>(out));
-    const sigma::AdapterGradients gradients{ddiagonal.data(), dvalues.data(), dgate.data(), dbias.data()};
+    sigma::AdapterGradients gradients{ddiagonal.data(), dvalues.data(), dgate.data(), dbias.data()};
+    if (is_dense) gradients.diagonal = gradients.gate = nullptr;
     if (way == Way::through_merged) {
       std::vector<T> gathered(static_cast<size_t>(out * in));
       sigma::weight_backward(engine, {.weight = merged_view,
@@ -74,8 +90,13 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
       const sigma::AdapterSaved from{recompute ? nullptr : saved.data(), recompute ? x.data() : nullptr};
       sigma::adapter_backward(engine, layer, from, dy_view, dx.data(), gradients);
     }
-    expect_close(dx, dx64, way == Way::through_merged ? "merged dx" : "dx");
-    expect_close(ddiagonal, ddiagonal64, way == Way::through_merged ? "merged ddiagonal" : "ddiagonal");
+    expect_close(dx, dx64, way == Way::through_merged ? "merged dx" : "dx", size_of(dx64));
+    if (is_dense) {
+      expect_close(dvalues, k, way == Way::through_merged ? "merged gradient of a dense core" : "dense core",
+                   size_of(k));
+    } else {
+      expect_close(ddiagonal, ddiagonal64, way == Way::through_merged ? "merged ddiagonal" : "ddiagonal");
+    }
   }
   backend->destroy_context(context);
 }
@@ -86,8 +107,10 @@ void adapters() {
   for (const auto& [out, in, rank, tokens] :
        std::vector<std::array<int64_t, 4>>{{1, 1, 1, 1}, {9, 7, 7, 5}, {64, 130, 50, 300}}) {
     for (const bool with_base : {false, true}) {
-      adapter<float>(out, in, rank, tokens, with_base);
-      adapter<double>(out, in, rank, tokens, with_base);
+      for (const bool is_dense : {false, true}) {
+        adapter<float>(out, in, rank, tokens, with_base, is_dense);
+        adapter<double>(out, in, rank, tokens, with_base, is_dense);
+      }
     }
   }
 }

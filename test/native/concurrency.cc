@@ -12,7 +12,7 @@ void concurrency() {
   const Pattern pattern(kSize, kEntries, 30);
   const auto a = random_numbers<float>(kSize * kTokens, 31), b = random_numbers<float>(kSize * kTokens, 32);
   const auto values = random_numbers<float>(kEntries, 33), square = random_numbers<float>(kSize * kSize, 34);
-  const sigma_core core{kSize, nullptr, nullptr, nullptr, 0, &pattern.view, values.data(), nullptr};
+  const sigma_core core = sparse_core<float>(pattern, values, nullptr, nullptr);
 
   struct Results {
     std::vector<float> product, samples, gram, singular;

@@ -43,11 +43,12 @@ std::vector<T> random_numbers(int64_t count, unsigned seed) {
   return numbers;
 }
 
+// Each number's difference, relative to `size` and to what is wanted.
 template <class T>
-void expect_close(const std::vector<T>& got, const std::vector<double>& want, const char* what) {
+void expect_close(const std::vector<T>& got, const std::vector<double>& want, const char* what, double size = 1) {
   double worst = got.size() == want.size() ? 0 : 1e300;
   for (size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
-    const double difference = std::abs(static_cast<double>(got[i]) - want[i]) / (1 + std::abs(want[i]));
+    const double difference = std::abs(static_cast<double>(got[i]) - want[i]) / (size + std::abs(want[i]));
     worst = difference <= worst ? worst : difference;  // a NaN becomes the worst
   }
   expect(worst <= tolerance<T>, what);
@@ -101,6 +102,18 @@ std::vector<double> dense_core(const Pattern& pattern, const std::vector<T>& val
     }
   }
   return c;
+}
+
+// The core of a pattern; `diagonal` and `gate` may be null.
+template <class T>
+sigma_core sparse_core(const Pattern& pattern, const std::vector<T>& values, const T* diagonal, const T* gate) {
+  sigma_core core = {};
+  core.size = pattern.view.size;
+  core.diagonal = diagonal;
+  core.pattern = &pattern.view;
+  core.values = values.data();
+  core.gate = gate;
+  return core;
 }
 
 void operations();

@@ -60,7 +60,7 @@ void sparse(sigma_context* context) {
     const auto y = random_numbers<T>(r * tokens, 9);
     const T gate = static_cast<T>(0.3);
     const double g = 1 / (1 + std::exp(-static_cast<double>(gate)));
-    const sigma_core core{r, diagonal.data(), nullptr, nullptr, 0, &pattern.view, values.data(), &gate};
+    const sigma_core core = sparse_core(pattern, values, diagonal.data(), &gate);
     const auto c = dense_core(pattern, values, diagonal.data(), g);
     const std::vector<double> dense(x.begin(), x.end());
     const sigma_matrix in = view(x, r, tokens), other = view(y, r, tokens);
@@ -96,6 +96,12 @@ void sparse(sigma_context* context) {
     expect_close(gate_sum, {dgate}, "core_gradient: gate");
     run(context, backend().row_dots, {real_of<T>, other, in, nullptr, nullptr, rows.data()});
     expect_close(rows, want_rows, "row_dots adds");
+    const auto mask = random_numbers<T>(r, 10), offset = random_numbers<T>(r, 11);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (mask[i] + offset[i] > 0) want_rows[i] += want_rows[i] - 2;
+    }
+    run(context, backend().row_dots, {real_of<T>, other, in, mask.data(), offset.data(), rows.data()});
+    expect_close(rows, want_rows, "row_dots adds to rows of mask + offset > 0 only");
     run(context, backend().column_sums, {real_of<T>, in, columns.data()});
     expect_close(columns, sums, "column_sums");
   }
