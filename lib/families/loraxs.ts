@@ -13,7 +13,7 @@ import { fillNormal } from './orthonormal.js';
 export interface LoraXsOptions extends AdapterOptions {
   /** k, the largest singular triples in use. Default 16, or all where there are fewer. */
   rank?: number;
-  /** R at the start: zeros (default), or normal numbers of this deviation; the paper has 1e-5. */
+  /** R at the start: zeros (default), or normal numbers of this deviation; the authors' code has 1e-5. */
   init?: 'zeros' | { deviation: number };
   /** For normal numbers. Default 0. */
   seed?: number;
@@ -21,7 +21,8 @@ export interface LoraXsOptions extends AdapterOptions {
 
 /**
  * LoRA-XS (Bałazy et al.): y = x W0ᵀ + x (U_k diag(σ_k) R V_kᵀ)ᵀ + b, where U_k, σ_k and V_k are the k largest singular
- * triples and only the dense 'r' [k, k] is trained. Options and the paper's settings: docs/loraxs.md.
+ * triples and only the dense 'r' [k, k] is trained. The authors' code has diag(σ_k) on the other side of R. Options, and
+ * the settings of their code: docs/loraxs.md.
  *
  * @param weight W0 [out, in], float32 or float64, on a device bfloat16 too; borrowed for the life of the layer: it may be disposed, but must not be
  * written
