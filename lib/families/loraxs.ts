@@ -20,9 +20,8 @@ export interface LoraXsOptions extends AdapterOptions {
 }
 
 /**
- * LoRA-XS (Bałazy et al.): y = x W0ᵀ + x (U_k diag(σ_k) R V_kᵀ)ᵀ + b, where U_k, σ_k and V_k are the k largest singular
- * triples and only the dense 'r' [k, k] is trained. The authors' code has diag(σ_k) on the other side of R. Options, and
- * the settings of their code: docs/loraxs.md.
+ * LoRA-XS (Bałazy et al.): y = x W0ᵀ + x (U_k R diag(σ_k) V_kᵀ)ᵀ + b, where U_k, σ_k and V_k are the k largest singular
+ * triples and only the dense 'r' [k, k] is trained. Options, and the settings of the authors' code: docs/loraxs.md.
  *
  * @param weight W0 [out, in], float32 or float64, on a device bfloat16 too; borrowed for the life of the layer: it may be disposed, but must not be
  * written
@@ -43,12 +42,12 @@ export const loraXs = family<LoraXsOptions>('loraXs', ['rank', 'init', 'seed'], 
   const start = allocate(op, dtype, rank * rank);
   if (deviation > 0) await inSlices(op, fillNormal(start, random(seed), deviation), site.signal);
   const r = site.parameter('r', fromNumbers(op, device, dtype, [rank, rank], start));
-  const u = site.own(scaledColumns(site, factors));
+  const vt = site.own(scaledRows(site, factors));
   const lowrank: Terms = {
     ...absent,
     base: weight,
-    u,
-    vt: factors.vt,
+    u: factors.u,
+    vt,
     core: { pattern: undefined, values: r, gate: undefined },
   };
   return {
@@ -61,16 +60,19 @@ export const loraXs = family<LoraXsOptions>('loraXs', ['rank', 'init', 'seed'], 
     lowrank,
     merge: () => lowrank,
     choices,
-    owned: [...Object.values(factors), sigma, u, weight],
+    owned: [...Object.values(factors), sigma, vt, weight],
   };
 });
 
-/** U diag(σ), a new tensor. */
-function scaledColumns({ op, device, dtype, vectors }: Site, { u, s }: Svd<MatrixDType>): Tensor<MatrixDType> {
-  const shape = u.shape as MatrixShape;
-  const scaled = allocate(op, vectors.dtype, u.size);
-  const [numbers, sigma] = [numbersOf(op, 'factors.u', u), numbersOf(op, 'factors.s', s)];
-  for (let i = 0; i < scaled.length; i++) scaled[i] = (numbers[i] as number) * (sigma[i % sigma.length] as number);
+/** diag(σ) Vᵀ, a new tensor. */
+function scaledRows({ op, device, dtype, vectors }: Site, { s, vt }: Svd<MatrixDType>): Tensor<MatrixDType> {
+  const shape = vt.shape as MatrixShape;
+  const columns = shape[1];
+  const scaled = allocate(op, vectors.dtype, vt.size);
+  const [sigma, numbers] = [numbersOf(op, 'factors.s', s), numbersOf(op, 'factors.vt', vt)];
+  for (let i = 0; i < scaled.length; i++) {
+    scaled[i] = (sigma[Math.floor(i / columns)] as number) * (numbers[i] as number);
+  }
   return fromNumbers(op, device, dtype, shape, scaled);
 }
 

@@ -42,7 +42,7 @@ export interface Spectrum {
   readonly first: number | undefined;
   /** Whether U or V may not be orthonormal. */
   readonly skew: boolean;
-  /** What column i of the terms' U has been multiplied by (r), if anything; row i of the core counts for as much. */
+  /** Factor of row j of the terms' Vᵀ (r), if it is scaled. Column j of the core then counts for as much. */
   readonly scale: Tensor<Real> | undefined;
 }
 
@@ -71,7 +71,7 @@ function cellsOf(pattern: SparsityPattern | undefined, r: number): Pick<Cells, '
   return { rowPointers, columnIndices };
 }
 
-/** C = diag(d) + g·M, scaled by rows. Equal coordinates stand side by side in CSR order; their values sum. */
+/** C = diag(d) + g·M, with M's columns scaled. Equal coordinates stand side by side in CSR order; their values sum. */
 function coreOf(op: string, terms: Terms, { scale }: Spectrum): Core {
   const r = terms.vt.shape[0] as number;
   const diagonal = Float64Array.from(diagonalOf(op, terms) ?? new Float64Array(r));
@@ -87,7 +87,7 @@ function coreOf(op: string, terms: Terms, { scale }: Spectrum): Core {
     for (let i = 0; i < r; i++) {
       for (let p = rowPointers[i] as number; p < (rowPointers[i + 1] as number); p++) {
         const j = columnIndices[p] as number;
-        const value = g * (m[p] as number) * (sizes?.[i] ?? 1);
+        const value = g * (m[p] as number) * (sizes?.[j] ?? 1);
         if (i === j) added[i] = (added[i] as number) + value;
         else {
           const again = count > (starts[i] as number) && columns[count - 1] === j;

@@ -151,8 +151,10 @@ typedef struct sigma_core_gradient {
   void* dgate;         /* (1) */
 } sigma_core_gradient;
 
-/* Adds: sums[i] += Σ_t a[i, t] b[i, t]; a and b (r, N). If `mask` is given, only to rows with mask[i] [+ offset[i]] >
- * 0. */
+/*
+ * Adds: sums[i] += Σ_t a[i, t] b[i, t]; a and b (r, N). If `mask` is given, only to rows whose mask[i] [+ offset[i]] is
+ * positive.
+ */
 typedef struct sigma_row_dots {
   sigma_real real;
   sigma_matrix a, b;

@@ -1,4 +1,4 @@
-/** LoRA-XS: y = x W0ᵀ + x (U_k diag(σ_k) R V_kᵀ)ᵀ + b. */
+/** LoRA-XS: y = x W0ᵀ + x (U_k R diag(σ_k) V_kᵀ)ᵀ + b. */
 import { type LoraXsOptions, loraXs } from 'sigmatune';
 import t from 'tap';
 import { dtypes, type LayerShape, tolerances } from '../support/cases.js';
@@ -39,7 +39,7 @@ t.test('R starts at zeros, or at seeded normal numbers', async (t) => {
   });
 });
 
-t.test("ΔW is A R B, with the paper's A = U diag(σ) and B = Vᵀ", async (t) => {
+t.test("ΔW is U R diag(σ) Vᵀ, with σ on the input's side as in the authors' code", async (t) => {
   for (const dtype of dtypes) {
     using on = await bench(square, dtype);
     const layer = await loraXs(on.weight, { factors: on.factors, rank: 3 });
@@ -47,8 +47,8 @@ t.test("ΔW is A R B, with the paper's A = U diag(σ) and B = Vᵀ", async (t) =
     assertSameBits(t, start, on.weight, `${dtype}: W' begins as W0, to the bit`);
     perturb(layer);
     const { u, s, vt } = layer.factors;
-    const a = reference.matmul(dense(u), reference.diagonal(snapshot(s)));
-    const update = reference.matmul(reference.matmul(a, dense(parameter(layer, 'r').value)), dense(vt));
+    const input = reference.matmul(reference.diagonal(snapshot(s)), dense(vt));
+    const update = reference.matmul(reference.matmul(dense(u), dense(parameter(layer, 'r').value)), input);
     const merged = layer.mergedWeight();
     assertClose(t, merged, reference.add(dense(on.weight), update).data, tolerances[dtype], `${dtype}: W'`);
     const { change = Number.NaN } = layer.telemetry();

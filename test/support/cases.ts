@@ -392,8 +392,8 @@ function loraXsCase(name: string, options: LoraXsOptions, startsAtBase = true): 
       const pattern = SparsityPattern.fromCoordinates(rows, columns, layer.rank);
       return {
         base: weight,
-        u: matmul(dense(u), diagonal(values(s))),
-        vt: dense(vt),
+        u: dense(u),
+        vt: matmul(diagonal(values(s)), dense(vt)),
         sigma: new Float64Array(layer.rank),
         m: { pattern, values: parameterValue(layer, 'r') ?? [] },
         names: { r: 'm' },
