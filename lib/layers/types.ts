@@ -76,7 +76,7 @@ export interface AdapterOptions {
   /** [out]. Borrowed. A trained bias or σ is a copy. */
   bias?: Tensor;
   /**
-   * Precomputed factors of this weight, borrowed: where they have its type and device their memory is shared, so it must
+   * Precomputed factors of this weight, from `decompose` or `svd`, borrowed: where they have its type and device their memory is shared, so it must
    * not be written; a smaller `rank` slices them. Factors of another weight are BASE_MISMATCH.
    */
   factors?: Svd<MatrixDType>;

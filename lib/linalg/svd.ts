@@ -90,7 +90,7 @@ export async function svd(a: Matrix | readonly Matrix[], options?: SvdOptions): 
 }
 
 /** @internal `svd` of one matrix or stack for another function, whose name and argument its errors then carry. */
-export async function thinSvd(op: string, argument: string, a: Matrix, options?: SvdOptions): Promise<Svd> {
+export async function thinSvd(op: string, argument: string, a: Matrix, options?: GivenOptions): Promise<Svd> {
   const plan = readOptions(op, options);
   const input = checkMatrix(op, argument, a);
   if (input.shape.length !== 2 && input.shape.length !== 3) {
@@ -107,7 +107,10 @@ interface Plan {
   readonly onProgress: SvdOptions['onProgress'];
 }
 
-function readOptions(op: string, options: SvdOptions | undefined): Plan {
+/** Options as they were read: an absent one is undefined. */
+type GivenOptions = { readonly [K in keyof SvdOptions]?: SvdOptions[K] | undefined };
+
+function readOptions(op: string, options: GivenOptions | undefined): Plan {
   const { driver, rank, signal, onProgress } = checkOptions(op, 'options', options, optionNames);
   if (onProgress !== undefined && typeof onProgress !== 'function') {
     reject(op, 'options.onProgress', 'a function', onProgress);
