@@ -9,6 +9,19 @@ export { effectiveRank, effectiveRankGradient } from './linalg/effective-rank.js
 export type { FactorError } from './linalg/factor-error.js';
 export { type MatmulOptions, matmul } from './linalg/matmul.js';
 export { type Svd, type SvdOptions, svd } from './linalg/svd.js';
+export { adaptModel } from './model/adapt.js';
+export type { AdaptedModel } from './model/adapted.js';
+export type { Layout } from './model/modules.js';
+export {
+  type FamilyName,
+  type FamilyOptions,
+  type ModelOptions,
+  type ModuleChoice,
+  type ModuleRow,
+  planModel,
+} from './model/plan.js';
+export { type ArchitectureName, type TargetSet, targetsOf } from './model/presets.js';
+export type { Targets } from './model/targets.js';
 export type { Pass } from './operator/pass.js';
 export { AdamW, type AdamWOptions } from './optim/adamw.js';
 export { AdaptiveVectorFreezing, type FreezingOptions } from './optim/adaptive-vector-freezing.js';

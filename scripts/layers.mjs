@@ -10,6 +10,7 @@ import typescript from 'typescript';
 /** lib/, from the top down. A file imports its own module and the rows below it: nothing above, nothing beside. */
 const library = [
   ['index.ts'],
+  ['model'],
   ['families'],
   ['layers'],
   ['operator'],

@@ -1,8 +1,9 @@
+import type { Blueprint } from '../layers/adapter.js';
 import { chooseFrom, family, type Site } from '../layers/construct.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
 import { absent, type Terms } from '../operator/terms.js';
-import { checkInteger, checkNumber, checkOptions, checkSeed, isRecord, reject } from '../runtime/check.js';
+import { checkInteger, checkNumber, checkOptions, isRecord, reject } from '../runtime/check.js';
 import { random } from '../runtime/random.js';
 import { inSlices } from '../runtime/slices.js';
 import { allocate, type MatrixDType } from '../tensor/dtype.js';
@@ -15,7 +16,7 @@ export interface LoraXsOptions extends AdapterOptions {
   rank?: number;
   /** R at the start: zeros (default), or normal numbers of this deviation; the authors' code has 1e-5. */
   init?: 'zeros' | { deviation: number };
-  /** For normal numbers. Default 0. */
+  /** For normal numbers, together with the layer's `name`. Default 0. */
   seed?: number;
 }
 
@@ -31,10 +32,17 @@ export interface LoraXsOptions extends AdapterOptions {
  * const layer = await loraXs(weight, { rank: 8 });
  * layer.parameterCount; // 64
  */
-export const loraXs = family<LoraXsOptions>('loraXs', ['rank', 'init', 'seed'], async (site, options) => {
+export const loraXs = family<LoraXsOptions>('loraXs', ['rank', 'init', 'seed'], design, (site, options) => {
+  const rank = readRank(site, options);
+  // Vᵀ twice: with and without diag(σ).
+  const matrices = rank * (site.outFeatures + 2 * site.inFeatures);
+  return { parameters: rank ** 2, matrices, vectors: site.thin + (rank < site.thin ? rank : 0) };
+});
+
+async function design(site: Site, options: LoraXsOptions): Promise<Blueprint> {
   const { op, thin, bias, weight } = site;
-  const rank = checkInteger(op, 'options.rank', options.rank ?? Math.min(16, thin), 1, thin);
-  const seed = checkSeed(op, 'options.seed', options.seed ?? 0);
+  const rank = readRank(site, options);
+  const seed = site.seed(options.seed);
   const deviation = readDeviation(op, options.init ?? 'zeros');
   const choices = chooseFrom(site, ['lowrank', 'merged'], 'the core adds to the base, and is no part of σ');
   const { factors, sigma } = await site.decompose(rank);
@@ -62,7 +70,12 @@ export const loraXs = family<LoraXsOptions>('loraXs', ['rank', 'init', 'seed'], 
     choices,
     owned: [...Object.values(factors), sigma, vt, weight],
   };
-});
+}
+
+/** k, the triples in use. */
+function readRank({ op, thin }: Pick<Site, 'op' | 'thin'>, { rank }: LoraXsOptions): number {
+  return checkInteger(op, 'options.rank', rank ?? Math.min(16, thin), 1, thin);
+}
 
 /** diag(σ) Vᵀ, a new tensor. */
 function scaledRows({ op, device, dtype, vectors }: Site, { s, vt }: Svd<MatrixDType>): Tensor<MatrixDType> {

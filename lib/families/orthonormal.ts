@@ -2,11 +2,11 @@ import type { Site } from '../layers/construct.js';
 import { matmulLater } from '../linalg/matmul.js';
 import { thinSvd } from '../linalg/svd.js';
 import { checkSignal } from '../runtime/check.js';
-import { native, type Operand, type RealArray } from '../runtime/native.js';
+import type { RealArray } from '../runtime/native.js';
 import type { Random } from '../runtime/random.js';
 import { inSlices, type Work } from '../runtime/slices.js';
 import { allocate, vectorType } from '../tensor/dtype.js';
-import { fromNumbers, memoryOf, numbersOf, output, type Place, placed } from '../tensor/operand.js';
+import { fromNumbers, numbersOf, type Place, placed } from '../tensor/operand.js';
 import type { Matrix, MatrixShape, Vector } from '../tensor/tensor.js';
 
 /** Fills an array with normal numbers of this deviation, in pieces. */
@@ -68,21 +68,4 @@ export function stackRows(op: string, upper: Matrix, lower: Matrix): Matrix {
   numbers.set(numbersOf(op, 'upper', upper));
   numbers.set(numbersOf(op, 'lower', lower), upper.size);
   return fromNumbers(op, upper.device, upper.dtype, [rows + (lower.shape[0] as number), columns], numbers);
-}
-
-/** The transpose of a matrix, as a new tensor. */
-export async function transposed({ op, signal }: Site, a: Matrix): Promise<Matrix> {
-  const [rows, columns] = a.shape as MatrixShape;
-  const result = output(op, a, [columns, rows]);
-  await inSlices(op, transpose(op, a, result.memory), signal);
-  return result.tensor();
-}
-
-/** Column by column: each is a block of one column, and becomes one of as many rows, one after the other. */
-function* transpose(op: string, a: Matrix, to: Operand): Work<void> {
-  const [rows, columns] = a.shape as MatrixShape;
-  for (let j = 0; j < columns; j++) {
-    native.copyMatrix(op, memoryOf(op, 'matrix', a), j, columns, to, j * rows, 1, rows, 1);
-    yield;
-  }
 }

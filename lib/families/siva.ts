@@ -1,17 +1,18 @@
 import type { Blueprint } from '../layers/adapter.js';
-import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from '../layers/construct.js';
+import { chooseFrom, decomposeWhole, family, mergeOnBase, type PlannedSite, type Site } from '../layers/construct.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
+import { transposed } from '../linalg/transpose.js';
 import { selectTriples } from '../operator/factors.js';
 import { costOf, type Strategy } from '../operator/planner.js';
 import { absent, type Terms } from '../operator/terms.js';
-import { checkChoice, checkInteger, checkNumber, checkOptions, checkSeed, isRecord, reject } from '../runtime/check.js';
+import { checkChoice, checkInteger, checkNumber, checkOptions, isRecord, reject } from '../runtime/check.js';
 import { type Random, random } from '../runtime/random.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { allocate, type MatrixDType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf, zeroOutput } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
-import { orthonormalRows, transposed } from './orthonormal.js';
+import { orthonormalRows } from './orthonormal.js';
 import { entropyPerturbation } from './siva-init.js';
 
 /** k = `count`, or by the variance rule with `perc` (default 0.95); s[0] belongs to the largest of the chosen σ. */
@@ -26,7 +27,7 @@ export interface SivaOptions extends AdapterOptions {
   select?: 'lowest' | 'top';
   /** The weight's own singular vectors (default), or as many random orthonormal ones. */
   basis?: 'weight' | 'random';
-  /** For the random basis. Default 0. Two layers of one size and seed get the same. */
+  /** For the random basis, together with the layer's `name`. Default 0. Layers of one size, seed and name get the same. */
   seed?: number;
   /**
    * s at the start: zeros (default), or Theorem 1's perturbation with Σ s² = energy, which raises the entropy of the
@@ -48,7 +49,7 @@ export function varianceCount(s: ArrayLike<number>, perc: number, spectrum: 'squ
   return Math.max(1, cut < 0 ? 1 : parts.length - (cut + 1));
 }
 
-function settings(site: Site, options: SivaOptions) {
+function settings(site: Pick<Site, 'op' | 'thin' | 'seed'>, options: SivaOptions) {
   const { op, thin } = site;
   const { count, perc } = options;
   if (count !== undefined && perc !== undefined) reject(op, 'options.perc', 'no value beside `count`', perc);
@@ -60,7 +61,7 @@ function settings(site: Site, options: SivaOptions) {
     spectrum: checkChoice(op, 'options.spectrum', options.spectrum ?? 'squared', ['squared', 'linear']),
     select: checkChoice(op, 'options.select', options.select ?? 'lowest', ['lowest', 'top']),
     basis: checkChoice(op, 'options.basis', options.basis ?? 'weight', ['weight', 'random']),
-    seed: checkSeed(op, 'options.seed', options.seed ?? 0),
+    seed: site.seed(options.seed),
     energy: readEnergy(op, options),
   };
 }
@@ -94,31 +95,43 @@ function readEnergy(op: string, { init = 'zeros', basis }: SivaOptions): number 
 export const siva = family<SivaOptions>(
   'siva',
   ['perc', 'spectrum', 'count', 'select', 'basis', 'seed', 'init'],
-  async (site, options) => {
-    const chosen = settings(site, options);
-    const { op, thin } = site;
-    const full = await decomposeWhole(site);
-    const sigma = numbersOf(op, 'factors.s', full.s);
-    const k = chosen.count ?? varianceCount(sigma, chosen.perc, chosen.spectrum);
-    const first = chosen.select === 'top' ? 0 : thin - k;
-    const { device, dtype } = site.vectors;
-    const start = allocate(op, dtype, k);
-    if (chosen.energy !== undefined) {
-      start.set(entropyPerturbation(sigma, first, k, chosen.energy));
-      if (!start.every(Number.isFinite)) {
-        reject(op, 'options.init.energy', `an energy whose root ${dtype} can hold`, chosen.energy);
-      }
-    }
-    const s = site.parameter('s', fromNumbers(op, device, dtype, [k], start));
-
-    const ownBasis = chosen.basis === 'weight';
-    const offered: Strategy[] = ownBasis ? ['lowrank', 'factored', 'merged'] : ['lowrank', 'merged'];
-    const choices = chooseFrom(site, offered, 'a random basis does not diagonalise the weight');
-    if (ownBasis && wantsFactored(site, k)) return factoredBlueprint(site, full, { first, s, choices });
-    const factors = ownBasis ? selectTriples(op, full, first, k) : await randomBasis(site, k, random(chosen.seed));
-    return lowrankBlueprint(site, full, factors, { first: ownBasis ? first : undefined, s, choices });
+  design,
+  (site, options) => {
+    const { count = Number.NaN, basis } = settings(site, options);
+    const whole = basis === 'weight' && wantsFactored(site, count);
+    const columns = whole ? site.thin : count;
+    return {
+      parameters: count,
+      matrices: columns * (site.outFeatures + site.inFeatures),
+      vectors: site.thin + (whole ? 0 : count),
+    };
   },
 );
+
+async function design(site: Site, options: SivaOptions): Promise<Blueprint> {
+  const chosen = settings(site, options);
+  const { op, thin } = site;
+  const full = await decomposeWhole(site);
+  const sigma = numbersOf(op, 'factors.s', full.s);
+  const k = chosen.count ?? varianceCount(sigma, chosen.perc, chosen.spectrum);
+  const first = chosen.select === 'top' ? 0 : thin - k;
+  const { device, dtype } = site.vectors;
+  const start = allocate(op, dtype, k);
+  if (chosen.energy !== undefined) {
+    start.set(entropyPerturbation(sigma, first, k, chosen.energy));
+    if (!start.every(Number.isFinite)) {
+      reject(op, 'options.init.energy', `an energy whose root ${dtype} can hold`, chosen.energy);
+    }
+  }
+  const s = site.parameter('s', fromNumbers(op, device, dtype, [k], start));
+
+  const ownBasis = chosen.basis === 'weight';
+  const offered: Strategy[] = ownBasis ? ['lowrank', 'factored', 'merged'] : ['lowrank', 'merged'];
+  const choices = chooseFrom(site, offered, 'a random basis does not diagonalise the weight');
+  if (ownBasis && wantsFactored(site, k)) return factoredBlueprint(site, full, { first, s, choices });
+  const factors = ownBasis ? selectTriples(op, full, first, k) : await randomBasis(site, k, random(chosen.seed));
+  return lowrankBlueprint(site, full, factors, { first: ownBasis ? first : undefined, s, choices });
+}
 
 interface Trained {
   /** Which of the weight's directions is the first that trains; undefined for other directions. */
@@ -177,7 +190,7 @@ function lowrankBlueprint(
 }
 
 /** Whether U and V whole serve better than the base and two thin products: from k > r² / (out + in) on. */
-function wantsFactored({ strategy, inFeatures, outFeatures, thin }: Site, k: number): boolean {
+function wantsFactored({ strategy, inFeatures, outFeatures, thin }: Omit<PlannedSite, 'hasBias'>, k: number): boolean {
   if (strategy !== 'auto') return strategy === 'factored';
   const load = {
     inFeatures,

@@ -1,4 +1,5 @@
-import { chooseFrom, decomposeWhole, family, mergeOnBase } from '../layers/construct.js';
+import type { Blueprint } from '../layers/adapter.js';
+import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from '../layers/construct.js';
 import type { AdapterOptions } from '../layers/types.js';
 import { absent, type Terms } from '../operator/terms.js';
 import { zeroOutput } from '../tensor/operand.js';
@@ -18,7 +19,13 @@ export interface SvdiffOptions extends AdapterOptions {}
  * const layer = await svdiff(weight, { bias, name: 'blocks.0.q' });
  * layer.parameters.map(({ name }) => name); // ['blocks.0.q.delta']
  */
-export const svdiff = family<SvdiffOptions>('svdiff', [], async (site) => {
+export const svdiff = family<SvdiffOptions>('svdiff', [], design, ({ outFeatures, inFeatures, thin }) => ({
+  parameters: thin,
+  matrices: thin * (outFeatures + inFeatures),
+  vectors: thin,
+}));
+
+async function design(site: Site): Promise<Blueprint> {
   const choices = chooseFrom(
     site,
     ['factored', 'merged'],
@@ -40,4 +47,4 @@ export const svdiff = family<SvdiffOptions>('svdiff', [], async (site) => {
     choices,
     owned: [u, s, vt],
   };
-});
+}

@@ -31,12 +31,7 @@ export async function patternOf(
 ): Promise<SparsityPattern> {
   const { pattern, offDiagonals, seed, replacement, includeDiagonal } = choice;
   const r = factors.s.size;
-  if (SparsityPattern.is(pattern)) {
-    if (pattern.shape[0] !== r) {
-      fail('SHAPE_MISMATCH', op, 'options.pattern', `a pattern of the ${r} x ${r} core`, describe([...pattern.shape]));
-    }
-    return pattern;
-  }
+  if (SparsityPattern.is(pattern)) return checkFits(op, pattern, r);
   switch (pattern) {
     case 'plain':
       return SparsityPattern.diagonal(r);
@@ -57,6 +52,30 @@ export async function patternOf(
   }
 }
 
+function checkFits(op: string, pattern: SparsityPattern, r: number): SparsityPattern {
+  if (pattern.shape[0] !== r) {
+    fail('SHAPE_MISMATCH', op, 'options.pattern', `a pattern of the ${r} x ${r} core`, describe([...pattern.shape]));
+  }
+  return pattern;
+}
+
+/** The entries that the pattern of a core r x r will have. */
+export function entriesOf(
+  { op, outFeatures, inFeatures }: Pick<Site, 'op' | 'outFeatures' | 'inFeatures'>,
+  { pattern, offDiagonals, parity }: Pick<PatternChoice, 'pattern' | 'offDiagonals' | 'parity'>,
+  r: number,
+): number {
+  if (SparsityPattern.is(pattern)) return checkFits(op, pattern, r).entries;
+  if (pattern === 'topk' && !parity) checkSquare(op, outFeatures, inFeatures);
+  return bandedEntries(r, pattern === 'plain' ? { lower: 0, upper: 0 } : offDiagonals);
+}
+
+function checkSquare(op: string, out: number, inFeatures: number): void {
+  if (out === inFeatures) return;
+  const expected = `'topk' on a square weight only, since u_i · v_j needs equal lengths`;
+  fail('SHAPE_MISMATCH', op, 'options.pattern', expected, `'topk' on ${describe([out, inFeatures])}`);
+}
+
 /** The scores (r, r) that top-k ranks: UᵀV, or those of the reference code. */
 async function scoresOf(
   op: string,
@@ -67,11 +86,7 @@ async function scoresOf(
   const given = parity ? referenceScores(op, factors) : undefined;
   if (given !== undefined) return numbersOf(op, 'factors', given).slice();
   const transposeA = !parity;
-  const [out, inFeatures] = [factors.u.shape[0], factors.vt.shape[1]];
-  if (out !== inFeatures) {
-    const expected = `'topk' on a square weight only, since u_i · v_j needs equal lengths`;
-    fail('SHAPE_MISMATCH', op, 'options.pattern', expected, `'topk' on ${describe([out, inFeatures])}`);
-  }
+  checkSquare(op, factors.u.shape[0] as number, factors.vt.shape[1] as number);
   const [u, vt] = [widened(op, factors.u), widened(op, factors.vt)];
   try {
     const scores = await matmulLater(op, u, vt, { transposeA, transposeB: true, signal });

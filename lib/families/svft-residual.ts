@@ -1,9 +1,10 @@
 import type { Site } from '../layers/construct.js';
 import type { Svd } from '../linalg/svd.js';
+import { transposed } from '../linalg/transpose.js';
 import type { Random } from '../runtime/random.js';
 import { allocate, type MatrixDType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf } from '../tensor/operand.js';
-import { orthonormalRows, stackRows, transposed } from './orthonormal.js';
+import { orthonormalRows, stackRows } from './orthonormal.js';
 
 /**
  * Truncated factors, completed to full rank with random orthonormal directions of σ = 0. By default these are

@@ -11,7 +11,6 @@ import {
   checkInteger,
   checkNumber,
   checkOptions,
-  checkSeed,
   describe,
   fail,
   isRecord,
@@ -25,7 +24,7 @@ import { SparsityPattern } from '../sparse/pattern.js';
 import { allocate, type MatrixDType, readNumbers } from '../tensor/dtype.js';
 import { fromNumbers } from '../tensor/operand.js';
 import { fillNormal } from './orthonormal.js';
-import { type PatternName, patternNames, patternOf } from './svft-pattern.js';
+import { entriesOf, type PatternName, patternNames, patternOf } from './svft-pattern.js';
 import { completed } from './svft-residual.js';
 
 export interface SvftOptions extends AdapterOptions {
@@ -41,8 +40,8 @@ export interface SvftOptions extends AdapterOptions {
   /** random: begin with the whole diagonal. Default false. */
   includeDiagonal?: boolean;
   /**
-   * For the random pattern, the Kaiming init and the orthonormal residual. Default 0. Two layers of one size and seed get
-   * the same.
+   * For the random pattern, the Kaiming init and the orthonormal residual, together with the layer's `name`. Default 0. Layers
+   * of one size, seed and name get the same.
    */
   seed?: number;
   /** Keep only so many singular directions. */
@@ -67,7 +66,8 @@ export interface SvftOptions extends AdapterOptions {
 }
 
 /** The options with their defaults, checked. */
-function settings(op: string, thin: number, options: SvftOptions) {
+function settings(site: Pick<Site, 'op' | 'thin' | 'seed'>, options: SvftOptions) {
+  const { op, thin } = site;
   const { pattern = 'plain', init, rank } = options;
   const { offDiagonals } = options;
   const band = readBand(op, 'options.offDiagonals', offDiagonals ?? 1);
@@ -86,7 +86,7 @@ function settings(op: string, thin: number, options: SvftOptions) {
     offDiagonals: band,
     replacement: checkBoolean(op, 'options.replacement', options.replacement ?? parity),
     includeDiagonal: checkBoolean(op, 'options.includeDiagonal', options.includeDiagonal ?? false),
-    seed: checkSeed(op, 'options.seed', options.seed ?? 0),
+    seed: site.seed(options.seed),
     rank: rank === undefined ? undefined : checkInteger(op, 'options.rank', rank, 1, thin),
     gate: checkBoolean(op, 'options.gate', options.gate ?? true),
     init: isRecord(init)
@@ -139,26 +139,39 @@ export const svft = family<SvftOptions>(
     'residual',
     'parity',
   ],
-  async (site, options) => {
-    const chosen = settings(site.op, site.thin, options);
-    const keeps = chosen.residual === 'keep';
-    const found = await site.decompose(chosen.rank, !keeps);
-    const truncated = found.factors.s.size < site.thin;
-    const factors =
-      truncated && chosen.residual === 'orthonormal'
-        ? await completed(site, found.factors, random(chosen.seed, 2), chosen.parity)
-        : found.factors;
-    const tail = truncated || found.filled ? (keeps ? 'kept' : 'gone') : 'none';
-    // Directions drawn as the reference code draws them, or given, need not be orthogonal to the others.
-    const skew = found.filled || (factors !== found.factors && chosen.parity);
-    // A tail that is kept keeps its σ in W', too.
-    const initial = tail === 'kept' ? found.sigma : factors.s;
-    if (initial !== found.sigma) found.sigma.dispose();
-    const whole = tail !== 'kept' || initial.size === site.thin;
-    const spectrum = { initial, first: skew ? undefined : 0, whole, skew, scale: undefined };
-    return blueprint(site, factors, await coreOf(site, chosen, factors), tail, spectrum);
+  design,
+  (site, options) => {
+    const { thin } = site;
+    const chosen = settings(site, options);
+    const { rank = thin } = chosen;
+    const columns = chosen.residual === 'orthonormal' ? thin : rank;
+    return {
+      parameters: entriesOf(site, chosen, columns) + (chosen.gate ? 1 : 0),
+      matrices: columns * (site.outFeatures + site.inFeatures),
+      vectors: columns + (chosen.residual === 'keep' && columns < thin ? thin : 0),
+    };
   },
 );
+
+async function design(site: Site, options: SvftOptions): Promise<Blueprint> {
+  const chosen = settings(site, options);
+  const keeps = chosen.residual === 'keep';
+  const found = await site.decompose(chosen.rank, !keeps);
+  const truncated = found.factors.s.size < site.thin;
+  const factors =
+    truncated && chosen.residual === 'orthonormal'
+      ? await completed(site, found.factors, random(chosen.seed, 2), chosen.parity)
+      : found.factors;
+  const tail = truncated || found.filled ? (keeps ? 'kept' : 'gone') : 'none';
+  // Directions drawn as the reference code draws them, or given, need not be orthogonal to the others.
+  const skew = found.filled || (factors !== found.factors && chosen.parity);
+  // A tail that is kept keeps its σ in W', too.
+  const initial = tail === 'kept' ? found.sigma : factors.s;
+  if (initial !== found.sigma) found.sigma.dispose();
+  const whole = tail !== 'kept' || initial.size === site.thin;
+  const spectrum = { initial, first: skew ? undefined : 0, whole, skew, scale: undefined };
+  return blueprint(site, factors, await coreOf(site, chosen, factors), tail, spectrum);
+}
 
 /** The trainable M and γ, at their start. */
 async function coreOf(site: Site, chosen: Settings, factors: Svd<MatrixDType>): Promise<Core> {

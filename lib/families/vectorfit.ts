@@ -1,4 +1,5 @@
-import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from '../layers/construct.js';
+import type { Blueprint } from '../layers/adapter.js';
+import { chooseFrom, decomposeWhole, family, mergeOnBase, type PlannedSite, type Site } from '../layers/construct.js';
 import type { AdapterOptions } from '../layers/types.js';
 import { absent, type Terms } from '../operator/terms.js';
 import { checkBoolean, checkOptions, reject } from '../runtime/check.js';
@@ -31,48 +32,67 @@ export interface VectorFitOptions extends AdapterOptions {
 export const vectorFit = family<VectorFitOptions>(
   'vectorFit',
   ['train', 'createBias', 'nonnegative'],
-  async (site, options) => {
-    const { op } = site;
-    const rectified = checkBoolean(op, 'options.nonnegative', options.nonnegative ?? false);
-    const trains = readTrain(site, options);
-    const choices = chooseFrom(
-      site,
-      ['factored', 'merged'],
-      'σ fills every direction, so there is no base left to add to',
-    );
-    const factors = await decomposeWhole(site);
-    const { u, s, vt } = factors;
-
-    const sigma = trains.sigma ? site.parameter('sigma', copyOf(op, 'factors.s', s)) : s;
-    const bias = trains.bias ? site.parameter('bias', startOf(site)) : site.bias;
-    // What the bias was, whatever becomes of the caller's.
-    const baseBias = trains.bias && site.bias ? site.own(copyOf(op, 'options.bias', site.bias)) : site.bias;
-    if (trains.bias) site.bias?.dispose();
-    const owned = trains.bias && baseBias ? [u, s, vt, baseBias] : [u, s, vt];
-    const terms: Terms = { ...absent, u, vt, diagonal: sigma, rectified };
+  design,
+  (site, options) => {
+    const { sigma, bias } = readTrain(site, options);
+    readRectified(site, options);
+    const { thin, outFeatures, inFeatures, hasBias } = site;
     return {
-      factors: () => factors,
-      rank: s.size,
-      bias,
-      base: { weight: site.borrowedWeight, original: { ...absent, u, vt, diagonal: s }, bias: baseBias },
-      spectrum: { initial: s, first: 0, whole: true, skew: false, scale: undefined },
-      factored: terms,
-      lowrank: undefined,
-      merge: mergeOnBase(site, terms, s),
-      choices,
-      owned,
+      parameters: (sigma ? thin : 0) + (bias ? outFeatures : 0),
+      matrices: thin * (outFeatures + inFeatures),
+      vectors: thin + (bias && hasBias ? outFeatures : 0),
     };
   },
 );
 
+async function design(site: Site, options: VectorFitOptions): Promise<Blueprint> {
+  const { op } = site;
+  const rectified = readRectified(site, options);
+  const trains = readTrain({ op, hasBias: site.bias !== undefined }, options);
+  const choices = chooseFrom(
+    site,
+    ['factored', 'merged'],
+    'σ fills every direction, so there is no base left to add to',
+  );
+  const factors = await decomposeWhole(site);
+  const { u, s, vt } = factors;
+
+  const sigma = trains.sigma ? site.parameter('sigma', copyOf(op, 'factors.s', s)) : s;
+  const bias = trains.bias ? site.parameter('bias', startOf(site)) : site.bias;
+  // What the bias was, whatever becomes of the caller's.
+  const baseBias = trains.bias && site.bias ? site.own(copyOf(op, 'options.bias', site.bias)) : site.bias;
+  if (trains.bias) site.bias?.dispose();
+  const owned = trains.bias && baseBias ? [u, s, vt, baseBias] : [u, s, vt];
+  const terms: Terms = { ...absent, u, vt, diagonal: sigma, rectified };
+  return {
+    factors: () => factors,
+    rank: s.size,
+    bias,
+    base: { weight: site.borrowedWeight, original: { ...absent, u, vt, diagonal: s }, bias: baseBias },
+    spectrum: { initial: s, first: 0, whole: true, skew: false, scale: undefined },
+    factored: terms,
+    lowrank: undefined,
+    merge: mergeOnBase(site, terms, s),
+    choices,
+    owned,
+  };
+}
+
+function readRectified({ op }: Pick<Site, 'op'>, { nonnegative }: VectorFitOptions): boolean {
+  return checkBoolean(op, 'options.nonnegative', nonnegative ?? false);
+}
+
 /** Which of the two train. */
-function readTrain({ op, bias }: Site, options: VectorFitOptions): { sigma: boolean; bias: boolean } {
+function readTrain(
+  { op, hasBias }: Pick<PlannedSite, 'op' | 'hasBias'>,
+  options: VectorFitOptions,
+): { sigma: boolean; bias: boolean } {
   const train = checkOptions(op, 'options.train', options.train, ['sigma', 'bias']);
   const sigma = checkBoolean(op, 'options.train.sigma', train.sigma ?? true);
   const wanted = checkBoolean(op, 'options.train.bias', train.bias ?? true);
   const create = checkBoolean(op, 'options.createBias', options.createBias ?? false);
   if (create && !wanted) reject(op, 'options.createBias', 'false where `train.bias` is false', create);
-  const trainsBias = wanted && (bias !== undefined || create);
+  const trainsBias = wanted && (hasBias || create);
   if (!sigma && !trainsBias) {
     reject(
       op,

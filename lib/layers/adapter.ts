@@ -13,7 +13,8 @@ import { allocate, bytesPerElement, type MatrixDType, vectorType } from '../tens
 import { checkMatrix, copyOf, fromNumbers, output } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
-import type { Matrix, Tensor, Vector } from '../tensor/tensor.js';
+import { bytesOf } from '../tensor/storage.js';
+import { type Matrix, Tensor, type Vector } from '../tensor/tensor.js';
 import { type Base, BaseLayer } from './base.js';
 import { knownSpectrum, type Spectrum, type Telemetry, telemetryOf } from './telemetry.js';
 import type { AdaptedLinear, SavingOptions } from './types.js';
@@ -104,6 +105,18 @@ export class Adapter implements AdaptedLinear {
       for (const tensor of Object.values(this.#factors)) keep(tensor);
     }
     return this.#factors;
+  }
+
+  /** @internal Of the layer's own memory: factors, parameters, and copies of them. The weight and the bias are the caller's. */
+  get bytes(): number {
+    const { owned, base } = this.#blueprint;
+    const caller = [base.weight(), this.#terms.base];
+    const held = [...owned, ...this.parameters.map(({ value }) => value)].filter((each) => each instanceof Tensor);
+    const memories = new Map(
+      held.map((tensor) => [tensor.read(this.family, 'this'), bytesOf(tensor.dtype, tensor.size)]),
+    );
+    for (const tensor of caller) if (tensor?.disposed === false) memories.delete(tensor.read(this.family, 'this'));
+    return [...memories.values()].reduce((sum, bytes) => sum + bytes, 0);
   }
 
   apply(x: Tensor): Matrix {

@@ -7,6 +7,7 @@ import {
   checkChoice,
   checkInteger,
   checkOptions,
+  checkSeed,
   checkSignal,
   describe,
   fail,
@@ -14,6 +15,7 @@ import {
 } from '../runtime/check.js';
 import { type Device, resolveDevice } from '../runtime/device.js';
 import { renamed, SigmaError } from '../runtime/errors.js';
+import { namedSeed } from '../runtime/random.js';
 import { type DType, type MatrixDType, vectorType } from '../tensor/dtype.js';
 import { anything, checkMatrix, checkReal, checkSupported, type Place, placed } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
@@ -78,28 +80,55 @@ export interface Site {
    * weight's; with `allowFill` those of σ = 0 may be others, and `filled` says whether they are.
    */
   decompose(rank?: number, allowFill?: boolean): Promise<Decomposed>;
+  /** The layer's seed from `options.seed`: a layer with a name draws numbers of its own. */
+  seed(given: number | undefined): number;
   /** A trainable parameter, under the layer's name. */
   parameter(name: string, value: Vector): LayerParameter;
   /** Takes care of a new tensor: it is disposed if the construction fails. */
   own<T extends Scoped>(made: T): T;
 }
 
+/** A weight of which only the shape is known. */
+export interface PlannedSite extends Pick<Site, 'op' | 'outFeatures' | 'inFeatures' | 'thin' | 'strategy' | 'seed'> {
+  readonly hasBias: boolean;
+}
+
+/** The size of a layer, found from the shape of its weight. NaN if it depends on the weight's numbers. */
+export interface LayerSize {
+  /** Numbers that train. */
+  readonly parameters: number;
+  /** Frozen numbers of the layer's own, in matrices and in vectors: the weight and the bias are the caller's. */
+  readonly matrices: number;
+  readonly vectors: number;
+}
+
 /** A family's own part: which terms of the operator there are, and which of them train. */
 export type Design<O extends AdapterOptions> = (site: Site, options: O) => Promise<Blueprint>;
 
+/** The other part: the size of the layer that the design would make. Checks the options as the design does. */
+export type Sizing<O extends AdapterOptions> = (site: PlannedSite, options: O) => LayerSize;
+
 /** A family: (weight [out, in], options) → layer, which computes in the weight's type. */
-export type Family<O extends AdapterOptions> = <D extends DType>(
-  weight: Tensor<D>,
-  options?: O,
-) => Promise<AdaptedLinear<Extract<D, MatrixDType>>>;
+export interface Family<O extends AdapterOptions> {
+  <D extends DType>(weight: Tensor<D>, options?: O): Promise<AdaptedLinear<Extract<D, MatrixDType>>>;
+  /** @internal Errors carry `op`. */
+  readonly size: (op: string, shape: MatrixShape, hasBias: boolean, options?: O) => LayerSize;
+}
 
 /**
  * A family as a function (weight [out, in], options) → layer, by the function's name. `known` names the family's own
  * options, beside those that every family has. Whatever fails on the way leaves nothing behind.
  */
-export function family<O extends AdapterOptions>(name: string, known: readonly string[], design: Design<O>): Family<O> {
-  return async <D extends DType>(weight: Tensor<D>, options?: O) => {
-    const given = checkOptions(name, 'options', options, [...commonOptions, ...known]);
+export function family<O extends AdapterOptions>(
+  name: string,
+  known: readonly string[],
+  design: Design<O>,
+  sizing: Sizing<O>,
+): Family<O> {
+  const read = (op: string, options: O | undefined) =>
+    checkOptions(op, 'options', options, [...commonOptions, ...known]);
+  const make = async <D extends DType>(weight: Tensor<D>, options?: O) => {
+    const given = read(name, options);
     const made: Scoped[] = [];
     try {
       const saving = readSaving(name, given);
@@ -116,6 +145,25 @@ export function family<O extends AdapterOptions>(name: string, known: readonly s
       throw renamed(error, name);
     }
   };
+  const size = (op: string, [outFeatures, inFeatures]: MatrixShape, hasBias: boolean, options?: O) => {
+    const given = read(op, options);
+    const thin = Math.min(outFeatures, inFeatures);
+    const strategy = readStrategy(op, given);
+    return sizing({ op, outFeatures, inFeatures, thin, strategy, hasBias, seed: seeding(op, given.name) }, given);
+  };
+  return Object.defineProperties(make, { name: { value: name }, size: { value: size } }) as Family<O>;
+}
+
+function readStrategy(op: string, { strategy }: AdapterOptions): StrategyOption {
+  return checkChoice(op, 'options.strategy', strategy ?? 'auto', strategies);
+}
+
+/** A layer with a name has a seed of its own. */
+function seeding(op: string, name: string | undefined): Site['seed'] {
+  return (given) => {
+    const seed = checkSeed(op, 'options.seed', given ?? 0);
+    return name === undefined ? seed : namedSeed(seed, name);
+  };
 }
 
 function prepare(op: string, weight: unknown, options: AdapterOptions, made: Scoped[]): Site {
@@ -126,7 +174,7 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
   const { name, signal } = options;
   if (name !== undefined && (typeof name !== 'string' || name === ''))
     reject(op, 'options.name', 'a non-empty string', name);
-  const strategy = checkChoice(op, 'options.strategy', options.strategy ?? 'auto', strategies);
+  const strategy = readStrategy(op, options);
   // What may run the caller's code comes before the first tensor is looked at.
   checkSignal(op, signal);
   const wanted = options.factors === undefined ? undefined : readTriples(op, options.factors);
@@ -176,6 +224,7 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
       for (const tensor of Object.values(known)) tensor.dispose();
       return { factors, filled, sigma };
     },
+    seed: seeding(op, name),
     parameter: (role, value) => own(new LayerParameter(name === undefined ? role : `${name}.${role}`, value)),
   };
 }

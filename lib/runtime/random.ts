@@ -21,3 +21,11 @@ export function random(seed: number, stream = 0): Random {
     normal: () => Math.sqrt(-2 * Math.log(unit())) * Math.cos(2 * Math.PI * unit()),
   };
 }
+
+/** A module's own seed: FNV-1a (Fowler, Noll and Vo) over the digits of `seed` and the UTF-16 code units of `name`, 32 bits. */
+export function namedSeed(seed: number, name: string): number {
+  const text = `${seed}/${name}`;
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return hash >>> 0;
+}

@@ -10,6 +10,7 @@ const dist = join(root, 'dist');
 /** The page's sections, by the folder of lib/ that declares a name. */
 const sections = {
   families: 'Families',
+  model: 'Whole models',
   layers: 'Layers',
   operator: 'Passes',
   linalg: 'Linear algebra',

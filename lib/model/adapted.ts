@@ -1,0 +1,103 @@
+import type { Adapter } from '../layers/adapter.js';
+import type { AdaptedLinear } from '../layers/types.js';
+import { publish, uncloneable } from '../runtime/public-class.js';
+import type { Real } from '../tensor/dtype.js';
+import type { Parameter } from '../tensor/parameter.js';
+import type { Scoped } from '../tensor/scope.js';
+import type { Matrix } from '../tensor/tensor.js';
+import { assembled } from './parts.js';
+import type { Chosen, ModuleRow } from './plan.js';
+
+const described = { name: 'AdaptedModel', instead: 'the numbers of its parameters' };
+const cloning = uncloneable(described);
+
+/** A layer of the model, and where its weight came from. */
+export interface Part {
+  readonly chosen: Chosen;
+  readonly layer: Adapter;
+  /** The name of the module whose layer it shares, if the two weights are tied. */
+  readonly tied: string | undefined;
+}
+
+/** The layers of a model by the weights' names, made by `adaptModel`. */
+export class AdaptedModel implements Disposable {
+  static {
+    publish<AdaptedModel>(AdaptedModel, {
+      ...described,
+      isOwn: (value) => #parts in value,
+      print: (model) => model.#print(),
+    });
+  }
+
+  /** @internal */
+  readonly cloning = cloning;
+  /** By the weight's name, or the part's: 'h.0.attn.c_attn.q'. Tied weights have one layer. */
+  readonly layers: ReadonlyMap<string, AdaptedLinear>;
+  /** Of all layers, in the order of the weights. */
+  readonly parameters: readonly Parameter<Real>[];
+  readonly parameterCount: number;
+  readonly #parts: readonly Part[];
+  readonly #weights: ReadonlyMap<string, Matrix>;
+  readonly #owned: readonly Scoped[];
+
+  private constructor(parts: readonly Part[], weights: ReadonlyMap<string, Matrix>, owned: readonly Scoped[]) {
+    this.#parts = parts;
+    this.#weights = weights;
+    this.#owned = owned;
+    this.layers = new Map(parts.map(({ chosen, layer }) => [chosen.module.name, layer]));
+    const layers = [...new Set(parts.map(({ layer }) => layer))];
+    this.parameters = Object.freeze(layers.flatMap(({ parameters }) => [...parameters]));
+    this.parameterCount = layers.reduce((sum, { parameterCount }) => sum + parameterCount, 0);
+  }
+
+  /** @internal */
+  static of(...given: [readonly Part[], ReadonlyMap<string, Matrix>, readonly Scoped[]]): AdaptedModel {
+    return new AdaptedModel(...given);
+  }
+
+  /** One row for each layer, as `console.table` shows it. A tied weight has no row of its own. */
+  describe(): readonly ModuleRow[] {
+    return this.#parts
+      .filter(({ tied }) => tied === undefined)
+      .map(({ chosen: { module, family }, layer }) => {
+        const { name, out, in: inFeatures } = module;
+        return { name, out, in: inFeatures, family, parameters: layer.parameterCount, bytes: layer.bytes };
+      });
+  }
+
+  /**
+   * Every adapted weight with its layers merged, one at a time, under its own name and in its own shape and layout. The
+   * caller disposes each. A fused weight comes whole: parts that stay as they are are copied from the base weight.
+   *
+   * @throws SigmaError DISPOSED if the model was disposed, or a base weight whose other parts are needed
+   */
+  *merged(): IterableIterator<readonly [name: string, weight: Matrix]> {
+    const op = 'AdaptedModel.merged';
+    for (const [name, base] of this.#weights) {
+      const parts = this.#parts.filter(({ chosen }) => chosen.module.weight === name);
+      const merged = parts.map(({ chosen: { module }, layer }) => ({ module, matrix: layer.mergedWeight() }));
+      const covered = merged.reduce((sum, { matrix }) => sum + matrix.size, 0);
+      let whole: Matrix;
+      try {
+        whole = assembled(op, covered < base.size ? base : undefined, base.shape, merged);
+      } finally {
+        for (const { matrix } of merged) matrix.dispose();
+      }
+      yield [name, whole];
+    }
+  }
+
+  /** Disposes every layer. The weights are the caller's. */
+  dispose(): void {
+    for (const each of this.#owned) each.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #print(): string {
+    const families = new Set(this.#parts.map(({ chosen }) => chosen.family));
+    return `AdaptedModel of ${this.layers.size} modules (${[...families].join(', ')}), ${this.parameterCount} parameters`;
+  }
+}

@@ -1,0 +1,232 @@
+import * as registry from '../families/registry.js';
+import type { Family } from '../layers/construct.js';
+import type { AdapterOptions } from '../layers/types.js';
+import { checkChoice, checkOptions, isRecord, readRecord, reject } from '../runtime/check.js';
+import { SigmaError } from '../runtime/errors.js';
+import { bytesPerElement, type MatrixDType, vectorType } from '../tensor/dtype.js';
+import { readShape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { type Layout, type Module, modulesOf, readStructure } from './modules.js';
+import { moduleName, readTargets, requireOne, type StoredWeight, type Targets, valueFor } from './targets.js';
+
+type Name<T> = T extends string ? Lowercase<T> : never;
+/** A family by its name in lower case: 'svft', 'siva', 'vectorfit', … */
+export type FamilyName = Name<keyof typeof registry>;
+/** The options of a family. */
+export type FamilyOptions = {
+  [F in keyof typeof registry]: Parameters<(typeof registry)[F]>[1];
+}[keyof typeof registry];
+
+/** What some modules get instead of the model's family and options, or false: they stay as they are. */
+export type ModuleChoice = { family?: FamilyName; options?: FamilyOptions } | false;
+
+export interface ModelOptions {
+  /** The modules to adapt. */
+  targets: Targets;
+  /** The targets that stay as they are. */
+  exclude?: Targets;
+  /** The family of every module, unless `modules` says otherwise. */
+  family: FamilyName;
+  /**
+   * Options of the family. `name`, `bias`, `factors` and `signal` are set for each module. A `rank` or `count` beyond
+   * min(out, in) of a module is cut to it.
+   */
+  options?: FamilyOptions;
+  /**
+   * Choices for some modules, by exact name or suffix; the longest suffix counts. `options` are added to the model's; with
+   * another `family` they stand alone.
+   */
+  modules?: Readonly<Record<string, ModuleChoice>>;
+  /** How the weights are stored, for all or by name. Default 'out-in'. */
+  layout?: Layout | Readonly<Record<string, Layout>>;
+  /**
+   * Fused projections and their parts along `out`: { c_attn: ['q', 'k', 'v'] } of equal size, or with sizes
+   * { qkv_proj: { q: 4096, k: 1024, v: 1024 } }. The modules are then named c_attn.q, c_attn.k and c_attn.v.
+   */
+  split?: Readonly<Record<string, readonly string[] | Readonly<Record<string, number>>>>;
+  /** Biases [out] by the module's name, with or without '.bias'. Next to those that `weights` holds as '….bias'. */
+  biases?: Readonly<Record<string, Tensor>>;
+  /** Stops between modules. */
+  signal?: AbortSignal;
+  /** Called when a module is done. */
+  onProgress?: (done: {
+    readonly modules: number;
+    readonly of: number;
+    readonly name: string;
+    readonly bytes: number;
+  }) => void;
+}
+
+export const modelOptions = [
+  'targets',
+  'exclude',
+  'family',
+  'options',
+  'modules',
+  'layout',
+  'split',
+  'biases',
+  'signal',
+  'onProgress',
+] as const;
+
+/** A module of the model, as `console.table` shows it. */
+export interface ModuleRow {
+  readonly name: string;
+  readonly out: number;
+  readonly in: number;
+  readonly family: string;
+  /** Numbers that train; NaN in a plan if they depend on the weight (SiVA without `count`). */
+  readonly parameters: number;
+  /** Of the layer's own: U, σ, Vᵀ and the parameters. The weight and its bias are the caller's. */
+  readonly bytes: number;
+}
+
+/** A module that is to be adapted. */
+export interface Chosen {
+  readonly module: Module;
+  readonly family: FamilyName;
+  readonly options: AdapterOptions;
+}
+
+const families = new Map(
+  Object.values(registry).map((family) => [family.name.toLowerCase(), family as Family<AdapterOptions>] as const),
+);
+const familyNames = [...families.keys()] as FamilyName[];
+/** Options of a layer that are not a model's. */
+const ofOneLayer = ['name', 'bias', 'factors', 'signal'] as const;
+
+export function familyOf(name: FamilyName): Family<AdapterOptions> {
+  return families.get(name) as Family<AdapterOptions>;
+}
+
+/** The modules that the options choose, in the order of the weights. */
+export function chosenModules(op: string, weights: readonly StoredWeight[], options: ModelOptions): Chosen[] {
+  const { layout, split, exclude } = options;
+  const modules = modulesOf(op, weights, readStructure(op, { layout, split }, weights));
+  const others = weights.filter(({ shape }) => shape.length < 2);
+  const isTarget = readTargets(op, 'options.targets', options.targets, modules, others);
+  const isExcluded = exclude === undefined ? () => false : readTargets(op, 'options.exclude', exclude, modules, others);
+  const family = checkChoice(op, 'options.family', options.family, familyNames);
+  const common = readFamilyOptions(op, 'options.options', options.options);
+  const choices = readChoices(op, options.modules, modules);
+  return modules
+    .filter((module) => isTarget(module) && !isExcluded(module))
+    .flatMap((module): Chosen[] => {
+      const choice = valueFor(choices, module);
+      if (choice === false) return [];
+      if (choice === undefined) return [{ module, family, options: fitted(common, module) }];
+      const own = choice.family ?? family;
+      const joined = own === family ? { ...common, ...choice.options } : choice.options;
+      return [{ module, family: own, options: fitted(joined, module) }];
+    });
+}
+
+/** One `rank` or `count` serves modules of all sizes: a smaller module takes all directions that it has. */
+function fitted(options: AdapterOptions, module: Module): AdapterOptions {
+  const thin = Math.min(module.out, module.in);
+  const tooLarge = Object.entries(options).filter(
+    ([name, value]) => (name === 'rank' || name === 'count') && Number.isInteger(value) && (value as number) > thin,
+  );
+  return tooLarge.length === 0
+    ? options
+    : { ...options, ...Object.fromEntries(tooLarge.map(([name]) => [name, thin])) };
+}
+
+function readFamilyOptions(op: string, argument: string, options: unknown): AdapterOptions {
+  const read = options === undefined ? {} : readRecord(op, argument, options);
+  for (const name of ofOneLayer) {
+    if (Object.hasOwn(read, name)) {
+      reject(op, `${argument}.${name}`, 'no value: it differs from module to module', read[name]);
+    }
+  }
+  return { ...read };
+}
+
+type Choice = { readonly family: FamilyName | undefined; readonly options: AdapterOptions } | false;
+
+function readChoices(op: string, given: unknown, modules: readonly Module[]): ReadonlyMap<string, Choice> {
+  const choices = new Map<string, Choice>();
+  if (given === undefined) return choices;
+  for (const [name, value] of Object.entries(readRecord(op, 'options.modules', given))) {
+    const argument = `options.modules['${name}']`;
+    requireOne(op, 'options.modules', name, modules);
+    if (value === false) {
+      choices.set(name, false);
+      continue;
+    }
+    if (!isRecord(value)) reject(op, argument, 'an object { family?, options? } or false', value);
+    const { family, options } = checkOptions<{ family?: unknown; options?: unknown }>(op, argument, value, [
+      'family',
+      'options',
+    ]);
+    choices.set(name, {
+      family: family === undefined ? undefined : checkChoice(op, `${argument}.family`, family, familyNames),
+      options: readFamilyOptions(op, `${argument}.options`, options),
+    });
+  }
+  return choices;
+}
+
+/** What a chosen module will take, as `planModel` and `describe` tell it. */
+export function rowOf(
+  op: string,
+  { module, family, options }: Chosen,
+  dtype: MatrixDType,
+  hasBias: boolean,
+): ModuleRow {
+  const { name, out, in: inFeatures } = module;
+  const size = about(op, name, () => familyOf(family).size(op, [out, inFeatures], hasBias, options));
+  const [ofMatrix, ofVector] = [bytesPerElement(dtype), bytesPerElement(vectorType(dtype))];
+  const bytes = ofMatrix * size.matrices + ofVector * (size.vectors + size.parameters);
+  return { name, out, in: inFeatures, family, parameters: size.parameters, bytes };
+}
+
+/** Runs `work`, whose errors then name the module and the function that was called. */
+export function about<T>(op: string, name: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw naming(op, name, error);
+  }
+}
+
+export function naming(op: string, name: string, error: unknown): unknown {
+  if (!(error instanceof SigmaError)) return error;
+  return new SigmaError(error.code, op, `'${name}': ${error.message.slice(`${error.op}: `.length)}`, error.detail);
+}
+
+/** The names of biases, without '.bias' or '.weight', as modules have them. */
+export function biasName(name: string): string {
+  return name.endsWith('.bias') ? name.slice(0, -'.bias'.length) : moduleName(name);
+}
+
+/**
+ * What `adaptModel` would adapt and how many numbers would train, from the shapes of the weights alone: no weights, no
+ * work. Bytes are those of float32 layers.
+ *
+ * @param shapes shapes by the weights' names: [out, in], or as `adaptModel` takes them
+ * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH
+ * @example
+ * const rows = planModel({ 'h.0.q': [768, 768], 'h.0.v': [768, 768] }, { targets: ['q', 'v'], family: 'vectorfit' });
+ * console.table(rows);
+ * rows.reduce((sum, { parameters }) => sum + parameters, 0); // 1536
+ */
+export function planModel(
+  shapes: Readonly<Record<string, readonly number[]>>,
+  options: ModelOptions,
+): readonly ModuleRow[] {
+  const op = 'planModel';
+  const given = checkOptions(op, 'options', options, modelOptions);
+  const weights = Object.entries(readRecord(op, 'shapes', shapes)).map(([name, shape]) => ({
+    name,
+    shape: about(op, name, () => readShape(op, shape as readonly number[])),
+  }));
+  const biased = new Set(weights.filter(({ shape }) => shape.length === 1).map(({ name }) => biasName(name)));
+  const biases = given.biases === undefined ? [] : Object.keys(readRecord(op, 'options.biases', given.biases));
+  for (const name of biases) biased.add(biasName(name));
+  return chosenModules(op, weights, given).map((chosen) => {
+    const { layerName, weight } = chosen.module;
+    return rowOf(op, chosen, 'float32', biased.has(layerName) || biased.has(moduleName(weight)));
+  });
+}
