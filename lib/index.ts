@@ -3,7 +3,7 @@ export { type CountedMethod, type CountedModule, parameterCount } from './famili
 export * from './families/registry.js';
 export type { Family } from './layers/construct.js';
 export type { Telemetry } from './layers/telemetry.js';
-export type { AdaptedLinear, AdapterOptions } from './layers/types.js';
+export type { AdaptedLinear, AdapterOptions, OutOption } from './layers/types.js';
 export { type DecomposeOptions, decompose, type Factors, type Storage } from './linalg/decompose.js';
 export { effectiveRank, effectiveRankGradient } from './linalg/effective-rank.js';
 export type { FactorError } from './linalg/factor-error.js';
@@ -22,7 +22,7 @@ export {
 } from './model/plan.js';
 export { type ArchitectureName, type TargetSet, targetsOf } from './model/presets.js';
 export type { Targets } from './model/targets.js';
-export type { Pass } from './operator/pass.js';
+export type { BackwardOptions, Pass, PulledBack } from './operator/pass.js';
 export { AdamW, type AdamWOptions } from './optim/adamw.js';
 export { AdaptiveVectorFreezing, type FreezingOptions } from './optim/adaptive-vector-freezing.js';
 export { clipGradNorm } from './optim/clip.js';

@@ -6,18 +6,18 @@ import { type Plan, type PlanInput, plan, reason, type Strategy } from '../opera
 import { type Batch, FactoredRoute, type Recorded, type Route } from '../operator/route.js';
 import { savedLength } from '../operator/saved.js';
 import { coreParameters, type Term, type Terms, tensorOf } from '../operator/terms.js';
-import { checkBoolean, checkInteger, checkOptions, checkSignal } from '../runtime/check.js';
+import { checkBoolean, checkInteger, checkOptions, checkSignal, describe, fail } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import { allocate, bytesPerElement, type MatrixDType, vectorType } from '../tensor/dtype.js';
-import { checkMatrix, copyOf, fromNumbers, output } from '../tensor/operand.js';
+import { checkMatrix, copyOf, fromNumbers, outputInto } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { bytesOf } from '../tensor/storage.js';
 import { type Matrix, Tensor, type Vector } from '../tensor/tensor.js';
 import { type Base, BaseLayer } from './base.js';
 import { knownSpectrum, type Spectrum, type Telemetry, telemetryOf } from './telemetry.js';
-import type { AdaptedLinear, SavingOptions } from './types.js';
+import type { AdaptedLinear, OutOption, SavingOptions } from './types.js';
 
 /** What a family makes of a weight: everything that the layer computes with. */
 export interface Blueprint {
@@ -119,22 +119,22 @@ export class Adapter implements AdaptedLinear {
     return [...memories.values()].reduce((sum, bytes) => sum + bytes, 0);
   }
 
-  apply(x: Tensor): Matrix {
+  apply(x: Tensor, options?: OutOption): Matrix {
     const op = `${this.family}.apply`;
-    const { batch, y } = this.#batch(op, x);
+    const { batch, y } = this.#batch(op, x, options);
     if (this.#enabled) this.#routes[this.#plan(op, batch.tokens, false).strategy]?.apply(batch);
     else this.#base.route(op).apply(batch);
     return y.tensor();
   }
 
-  forward(x: Tensor): Pass {
+  forward(x: Tensor, options?: OutOption): Pass {
     const op = `${this.family}.forward`;
-    const { batch, y } = this.#batch(op, x);
+    const { batch, y } = this.#batch(op, x, options);
     const wanted = this.parameters.filter(({ trainable }) => trainable);
     const { saved, pullBack } = this.#record(batch, wanted);
-    return new AdapterPass(this.family, y.tensor(), this.inFeatures, saved, (backwardOp, dy, dx) => {
+    return new AdapterPass(this.family, y.tensor(), this.inFeatures, saved, (backwardOp, dy, dx, sink) => {
       this.#checkAlive(backwardOp);
-      pullBack(backwardOp, dy, dx);
+      pullBack(backwardOp, dy, dx, sink);
     });
   }
 
@@ -232,13 +232,25 @@ export class Adapter implements AdaptedLinear {
     }
   }
 
-  #batch(op: string, x: Tensor): { batch: Batch; y: { tensor(): Matrix } } {
+  #batch(op: string, x: Tensor, options: OutOption | undefined): { batch: Batch; y: { tensor(): Matrix } } {
+    const { out } = checkOptions(op, 'options', options, ['out']);
     this.#checkAlive(op);
     const { dtype, device } = this.#terms.u;
-    const input = checkMatrix(op, 'x', x, { shape: [null, this.inFeatures], dtype, device });
-    const tokens = input.shape[0] as number;
-    const y = output(op, { device, dtype }, [tokens, this.outFeatures]);
-    return { batch: { op, tokens, input, y: y.memory }, y };
+    const { inFeatures } = this;
+    const input = checkMatrix(op, 'x', x, { shape: undefined, dtype, device });
+    const { shape, size } = input;
+    if (shape.at(-1) !== inFeatures)
+      fail('SHAPE_MISMATCH', op, 'x', `shape [..., ${inFeatures}]`, describe([...shape]));
+    const read = out === undefined ? [] : [input, ...this.#readTensors()];
+    const y = outputInto(op, out, this.#terms.u, [...shape.slice(0, -1), this.outFeatures], read);
+    return { batch: { op, tokens: size / inFeatures, input, y: y.memory }, y };
+  }
+
+  /** What a forward pass reads, apart from x. */
+  #readTensors(): Matrix[] {
+    const { owned, base, bias } = this.#blueprint;
+    const terms = [...owned, ...this.parameters.map(({ value }) => value), base.weight(), bias && tensorOf(bias)];
+    return terms.filter((each): each is Matrix => each instanceof Tensor && !each.disposed);
   }
 
   #record(batch: Batch, wanted: readonly LayerParameter[]): Recorded {

@@ -28,10 +28,10 @@ export interface AdaptedLinear<D extends MatrixDType = MatrixDType> extends Disp
    * factors are switched one by one.
    */
   enabled: boolean;
-  /** x [N, in] → y [N, out], keeping nothing. */
-  apply(x: Tensor): Tensor<D>;
-  /** x [N, in] → y [N, out], and the pull-back. A parameter that is frozen now gets no gradient from it. */
-  forward(x: Tensor): Pass<D>;
+  /** x [..., in] → y [..., out], keeping nothing. */
+  apply(x: Tensor, options?: OutOption): Tensor<D>;
+  /** x [..., in] → y [..., out], and the pull-back. A parameter that is frozen now gets no gradient from it. */
+  forward(x: Tensor, options?: OutOption): Pass<D>;
   /** A new tensor W' [out, in], with which x · W'ᵀ + b' equals apply(x). The base weight is never written. */
   mergedWeight(): Tensor<D>;
   /** A new tensor b' [out], where the layer has a bias. */
@@ -60,6 +60,11 @@ export interface AdaptedLinear<D extends MatrixDType = MatrixDType> extends Disp
     readonly why: string;
   };
   dispose(): void;
+}
+
+export interface OutOption {
+  /** A tensor [..., out] that takes y and is returned. It must not overlap x or what the layer reads. */
+  out?: Tensor;
 }
 
 /** What a pass may keep from forward to backward, and how often a step goes through. */

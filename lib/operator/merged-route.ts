@@ -14,7 +14,7 @@ import {
   stillTrainable,
   throughWeight,
 } from './route.js';
-import { accumulatorOf, coreParameters, gradientTargets, type Term, type Terms } from './terms.js';
+import { accumulatorOf, coreParameters, gradientTargets, intoGrad, type Term, type Terms } from './terms.js';
 
 /** The sum G (out, in) of dYᵀ X over the backwards since the last projection, all of one W'. */
 interface Gathered {
@@ -56,16 +56,34 @@ export class MergedRoute implements Route {
     const weight = built.weight.share();
     const input = keeps === 'x' ? keptInput(batch, borrowed) : null;
     throughWeight(batch, weight, this.#bias);
-    const pullBack: PullBack = (op, dy, dx) => {
+    const pullBack: PullBack = (op, dy, dx, sink) => {
       const now = stillTrainable(wanted);
       const ofCore = coreParameters(built.operator.terms).filter((parameter) => now.includes(parameter));
-      const bias = accumulatorOf(op, this.#bias, now);
+      const bias = accumulatorOf(op, this.#bias, now, sink);
       const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
       const sizes = [tokens, inFeatures, outFeatures] as const;
       // Nothing of the caller's runs from here on, so that these stay whose they are.
       const [w, given] = [memoryOf(op, 'weight', weight), memoryOf(op, 'dy', dy)];
       if (input === null || ofCore.length === 0) {
         native.weightBackward(op, w, null, given, dx, bias?.memory ?? null, null, false, ...sizes);
+      } else if (sink !== intoGrad) {
+        const gradients = gradientTargets(op, built.operator.terms, undefined, ofCore, sink);
+        const g = output(op, weight, weight.shape as MatrixShape);
+        native.weightBackward(
+          op,
+          w,
+          memoryOf(op, 'x', input),
+          given,
+          dx,
+          bias?.memory ?? null,
+          g.memory,
+          false,
+          ...sizes,
+        );
+        const layer = built.operator.handle(op);
+        native.adapterProject(op, layer, ...built.snapshot.arguments, g.memory, ...gradients.arguments);
+        g.tensor().dispose();
+        gradients.commit();
       } else {
         const x = memoryOf(op, 'x', input);
         for (const parameter of ofCore) parameter.claim(op);
@@ -98,7 +116,7 @@ export class MergedRoute implements Route {
   #project(): void {
     if (this.#gathered === null || this.#g === null) return;
     const { op, built, wanted } = this.#gathered;
-    const gradients = gradientTargets(op, built.operator.terms, undefined, wanted);
+    const gradients = gradientTargets(op, built.operator.terms, undefined, wanted, intoGrad);
     const layer = built.operator.handle(op);
     const g = memoryOf(op, 'gradient', this.#g);
     native.adapterProject(op, layer, ...built.snapshot.arguments, g, ...gradients.arguments);

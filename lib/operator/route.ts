@@ -8,7 +8,7 @@ import type { Keeps } from './planner.js';
 import { savedLength } from './saved.js';
 import { gradientTargets, Operator, type Term, type Terms, termMemory } from './terms.js';
 
-/** One batch on its way: X (N, in), whose memory is read last of all, and where Y (N, out) goes. */
+/** One batch on its way: X (N, in), in any shape [..., in], whose memory is read last of all, and where Y (N, out) goes. */
 export interface Batch {
   readonly op: string;
   readonly tokens: number;
@@ -70,8 +70,8 @@ export class FactoredRoute implements Route {
     const projected = p?.tensor() ?? null;
     return {
       saved: [projected, input, snapshot].filter((each) => each != null),
-      pullBack: (backwardOp, dy, dx) => {
-        const gradients = gradientTargets(backwardOp, operator.terms, operator.bias, stillTrainable(wanted));
+      pullBack: (backwardOp, dy, dx, sink) => {
+        const gradients = gradientTargets(backwardOp, operator.terms, operator.bias, stillTrainable(wanted), sink);
         const layer = operator.handle(backwardOp);
         const read = (name: string, tensor: Matrix | null) => tensor && memoryOf(backwardOp, name, tensor);
         const [saved, again, given] = [read('this pass', projected), read('x', input), memoryOf(backwardOp, 'dy', dy)];

@@ -9,7 +9,7 @@ import {
 } from '../runtime/native.js';
 import type { SparsityPattern } from '../sparse/pattern.js';
 import type { Real } from '../tensor/dtype.js';
-import { copyInto, lastingMemoryOf, memoryOf, numbersOf, output } from '../tensor/operand.js';
+import { copyInto, lastingMemoryOf, memoryOf, numbersOf, output, zeroOutput } from '../tensor/operand.js';
 import { type Accumulator, LayerParameter } from '../tensor/parameter.js';
 import type { Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
@@ -151,13 +151,28 @@ export function coreParameters({ diagonal, core }: Terms): LayerParameter[] {
   return [diagonal, core?.values, core?.gate].filter((term) => term instanceof LayerParameter);
 }
 
+/** Where a pull-back adds the gradient of a parameter. */
+export type Sink = (op: string, parameter: LayerParameter) => Accumulator;
+
+/** Into the parameter's `grad`. */
+export const intoGrad: Sink = (op, parameter) => parameter.accumulator(op);
+
+/** Into new tensors, which `gradients` has once the pull-back has succeeded. */
+export function intoMap(gradients: Map<LayerParameter, Tensor<Real>>): Sink {
+  return (op, parameter) => {
+    const { memory, tensor } = zeroOutput(op, parameter.value, parameter.value.shape);
+    return { memory, commit: () => gradients.set(parameter, tensor()) };
+  };
+}
+
 /** Where the gradient of a term is added, if it is a parameter that `wanted` names. */
 export function accumulatorOf(
   op: string,
   term: Term | undefined,
   wanted: readonly LayerParameter[],
+  sink: Sink,
 ): Accumulator | null {
-  return term instanceof LayerParameter && wanted.includes(term) ? term.accumulator(op) : null;
+  return term instanceof LayerParameter && wanted.includes(term) ? sink(op, term) : null;
 }
 
 /** Where a pull-back adds the gradient of every parameter that `wanted` names. */
@@ -166,10 +181,11 @@ export function gradientTargets(
   { diagonal, core }: Terms,
   bias: Term | undefined,
   wanted: readonly LayerParameter[],
+  sink: Sink,
 ): { arguments: GradientArguments; commit(): void } {
   const accumulators: Accumulator[] = [];
   const target = (term: Term | undefined): Operand | null => {
-    const accumulator = accumulatorOf(op, term, wanted);
+    const accumulator = accumulatorOf(op, term, wanted, sink);
     if (accumulator === null) return null;
     accumulators.push(accumulator);
     return accumulator.memory;
