@@ -1,11 +1,11 @@
-// Prints how to link OpenBLAS; binding.gyp asks. The best is an archive of a build without threads: it starts none when
-// it is loaded, and takes its memory from native/cpu/gemm/blas_buffers.cc. Another archive starts threads. A shared library
-// also keeps its own allocator, which waits for ever when there is no memory.
+// Prints the linker option for OpenBLAS, for binding.gyp. Best is the static library of a build without threads, which
+// takes its memory from native/cpu/gemm/blas_buffers.cc. Other static libraries start threads when loaded. A shared library
+// also keeps its own allocator, which hangs if there is no memory.
 import { spawnSync } from 'node:child_process';
 
 const [compiler, ...options] = (process.env.CXX ?? 'g++').split(' ');
 
-/** Where the compiler does not find a file, it prints the name as it was given. */
+/** Whether the compiler finds a file: if not, it prints the given name unchanged. */
 const found = (file) =>
   spawnSync(compiler, [...options, `-print-file-name=${file}`], { encoding: 'utf8' }).stdout?.trim() !== file;
 

@@ -1,4 +1,4 @@
-// Module init: one Environment for each Node environment that loads the addon.
+// Module initialisation: one Environment for each Node environment that loads the addon.
 #include <napi.h>
 
 #include <memory>

@@ -14,7 +14,7 @@ struct TypedArray {
   int64_t length;
 };
 
-// A value that is no typed array comes out as an Int8Array of length 0, a type that nobody here takes.
+// Returns an empty Int8Array, which every caller rejects, if the value is not a typed array.
 TypedArray typed_array(Napi::Value value) {
   napi_typedarray_type type = napi_int8_array;
   size_t length = 0;
@@ -30,14 +30,15 @@ double number_of(Napi::Value value, const char* name) {
   return value.As<Napi::Number>().DoubleValue();
 }
 
-// A Float32Array, a Float64Array, or memory of a device with numbers to compute with.
+// A Float32Array, a Float64Array, or device memory with a floating-point type.
 View real_view(Napi::Value value, const char* name) {
   const TypedArray array = typed_array(value);
   if (array.type == napi_float32_array) return {array.data, array.length, SIGMA_FLOAT32};
   if (array.type == napi_float64_array) return {array.data, array.length, SIGMA_FLOAT64};
   const DeviceMemory* const memory = memory_behind(value.Env(), value);
   if (memory == nullptr || !memory->block || memory->element == Element::kInt32) {
-    throw ArgumentError(std::string(name) + ": expected a Float32Array, a Float64Array, or real memory of a device");
+    throw ArgumentError(std::string(name) +
+                        ": expected a Float32Array, a Float64Array, or floating-point device memory");
   }
   return {memory->block->data(), memory->length, static_cast<sigma_dtype>(memory->element), memory->block};
 }
@@ -91,11 +92,11 @@ View Operands::any(Napi::Value value, const char* name) {
     known_ = true;
   }
   if (real_of(view.dtype) != real_) {
-    throw ArgumentError(std::string(name) + ": expected numbers that go with " + dtype_name(dtype_of(real_)) +
-                        ", got " + dtype_name(view.dtype));
+    throw ArgumentError(std::string(name) + ": expected a type that goes with " + dtype_name(dtype_of(real_)) +
+                        " vectors, got " + dtype_name(view.dtype));
   }
   const bool here = view.block ? view.block->place() == place_ : !place_->has_memory();
-  if (!here) throw ArgumentError(std::string(name) + ": expected memory of the same device as the operands before it");
+  if (!here) throw ArgumentError(std::string(name) + ": expected memory of the same device as the earlier operands");
   return view;
 }
 

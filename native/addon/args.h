@@ -1,4 +1,4 @@
-// JavaScript values to views on memory: the only file that reads arguments. It trusts nothing.
+// Converts JavaScript arguments to views of memory, and checks them. No other code reads arguments.
 #pragma once
 
 #include <napi.h>
@@ -13,12 +13,12 @@
 
 namespace sigma {
 
-// The numbers of an operand, for the length of the call: those of a typed array, or of a device's memory.
+// The numbers of an operand, in a typed array or in device memory. Valid during the call only.
 struct View {
   void* data = nullptr;
   int64_t length = 0;
   sigma_dtype dtype = SIGMA_FLOAT32;
-  std::shared_ptr<DeviceBlock> block = nullptr;  // of a device's memory
+  std::shared_ptr<DeviceBlock> block = nullptr;  // owns device memory; null on the host
 };
 
 struct Int32View {
@@ -28,25 +28,24 @@ struct Int32View {
 
 Int32View int32_view(Napi::Value value, const char* name);
 
-// An integer from `least` to 2^53.
+// An integer from `least` to 2^53 - 1.
 int64_t integer_of(Napi::Value value, const char* name, int64_t least);
 
-// The operands of one call. All are at one place, which the first read sets. The first also sets the type of the call's
-// vectors, with which all its matrices must go: float64 with float64, anything else with float32. Whether there is a
-// kernel for the matrices' own types is for the backend to say.
+// The operands of one call. The first operand sets the place for all, and the type of the vectors: float64 for a
+// float64 operand, otherwise float32. All matrices must go with that type. The backend checks their own types.
 class Operands {
  public:
   explicit Operands(const Environment& environment) : place_(environment.cpu) {}
 
   sigma_real real() const { return real_; }
   const std::shared_ptr<Place>& place() const { return place_; }
-  // Numbers of any count.
+  // An operand of any length.
   View any(Napi::Value value, const char* name);
-  // A dense matrix (rows, columns) of any type, or of one.
+  // A dense matrix (rows, columns) of any type, or of `dtype`.
   sigma_matrix matrix(Napi::Value value, const char* name, int64_t rows, int64_t columns);
   sigma_matrix matrix(Napi::Value value, const char* name, int64_t rows, int64_t columns, sigma_dtype dtype);
   void* vector(Napi::Value value, const char* name, int64_t length);
-  // `length` numbers, from `first` on.
+  // `length` numbers, starting at `first`.
   View part(Napi::Value value, const char* name, int64_t first, int64_t length);
 
  private:
@@ -60,7 +59,7 @@ inline bool is_absent(napi_env env, napi_value value) {
   return napi_typeof(env, value, &type) != napi_ok || type == napi_undefined || type == napi_null;
 }
 
-// The arguments of one call: the public function that calls, then those that are counted here, from 0 on.
+// The arguments of one call. The first names the public function that calls; `index` counts the others from 0.
 class Args {
  public:
   explicit Args(const Napi::CallbackInfo& info)
@@ -69,7 +68,7 @@ class Args {
   Napi::Env env() const { return info_.Env(); }
   Caller caller(const char* name) const;
   Napi::Value value(size_t index) const { return info_[index + 1]; }
-  // At the place that the operands read so far have shared, and with the type of their vectors.
+  // The place, and the type of the vectors, of the operands read so far.
   Engine engine() const { return operands_.place()->engine(); }
   sigma_real real() const { return operands_.real(); }
   Operands& operands() { return operands_; }
@@ -80,25 +79,25 @@ class Args {
   sigma_matrix matrix(size_t index, const char* name, int64_t rows, int64_t columns) {
     return operands_.matrix(value(index), name, rows, columns);
   }
-  // The memory of one of this type.
+  // The data of a matrix of type `dtype`.
   void* matrix_of(sigma_dtype dtype, size_t index, const char* name, int64_t rows, int64_t columns) {
     return operands_.matrix(value(index), name, rows, columns, dtype).data;
   }
   void* vector(size_t index, const char* name, int64_t length) { return operands_.vector(value(index), name, length); }
-  // The same, or null for null and undefined.
+  // As above; null for null and undefined.
   void* optional_matrix_of(sigma_dtype dtype, size_t index, const char* name, int64_t rows, int64_t columns) {
     return is_absent(index) ? nullptr : matrix_of(dtype, index, name, rows, columns);
   }
   void* optional_vector(size_t index, const char* name, int64_t length) {
     return is_absent(index) ? nullptr : vector(index, name, length);
   }
-  // `length` numbers, from `first` on.
+  // `length` numbers, starting at `first`.
   View part(size_t index, const char* name, int64_t first, int64_t length) {
     return operands_.part(value(index), name, first, length);
   }
-  // An operand on its own, of any type and place.
+  // An operand of any type and place, independent of the others.
   View view(size_t index, const char* name) const;
-  // Numbers of any count.
+  // An operand of any length.
   View any(size_t index, const char* name) { return operands_.any(value(index), name); }
 
   int64_t integer(size_t index, const char* name, int64_t least = 0) const {
@@ -107,9 +106,9 @@ class Args {
   double number(size_t index, const char* name) const;
   bool flag(size_t index) const { return value(index).ToBoolean(); }
   bool is_absent(size_t index) const { return sigma::is_absent(env(), value(index)); }
-  // A pattern, on the host: to know its sizes.
+  // The pattern in host memory.
   const sigma_pattern& pattern(size_t index, const char* name) const { return pattern_of(value(index), name); }
-  // The same at the place of the operands read so far.
+  // The pattern at the place of the operands read so far.
   const sigma_pattern& placed_pattern(size_t index, const char* name) const {
     return pattern_at(value(index), name, operands_.place());
   }
@@ -120,13 +119,13 @@ class Args {
   Operands operands_;
 };
 
-// a · b for sizes; throws where the product leaves the range of exact integers.
+// a · b for sizes; throws if the product is not an exact integer.
 int64_t product(int64_t a, int64_t b);
 
-// Who calls: the public function of the first argument, or the exported function `name` for a caller that gives none.
+// The calling public function, from the first argument; `name` if that is not a string.
 Caller caller_of(const Napi::CallbackInfo& info, const char* name);
 
-// The exported form of a function, as a method: everything it throws becomes an error of its caller.
+// A function as an exported method. Every exception becomes an error of the calling public function.
 template <Napi::Value (*body)(Args&)>
 Napi::Value exported(const Napi::CallbackInfo& info) {
   try {

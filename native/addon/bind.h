@@ -1,4 +1,4 @@
-// One function per area; each exports its operations under the names of lib/runtime/native.ts.
+// One function per area. Each exports its operations under the names of lib/runtime/native.ts.
 #pragma once
 
 #include <napi.h>

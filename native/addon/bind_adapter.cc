@@ -1,5 +1,5 @@
-// The adapter recipes. A layer is the handle that `layer` makes. A snapshot is three arguments, copies of the layer's
-// diagonal, values and gate as they were at a forward pass, each null where the layer's own is to be used.
+// The adapter recipes. `layer` makes the handle of a layer. A snapshot is three arguments: copies of the diagonal, the
+// values and the gate from a forward pass. If one is null, the layer's own is used.
 #include "args.h"
 #include "bind.h"
 #include "layer.h"
@@ -16,7 +16,7 @@ Napi::Value layer(Args& args) {
   return make_layer(args.env(), args.environment(), args.value(0).As<Napi::Object>());
 }
 
-// Four arrays to add to: ddiagonal | null, dvalues | null, dgate | null, dbias | null
+// Reads four arguments: ddiagonal | null, dvalues | null, dgate | null, dbias | null
 AdapterGradients gradients_of(Args& args, const AdapterLayer& layer, size_t first) {
   AdapterGradients gradients;
   gradients.diagonal = args.optional_vector(first, "ddiagonal", layer.rank());
@@ -26,7 +26,7 @@ AdapterGradients gradients_of(Args& args, const AdapterLayer& layer, size_t firs
   return gradients;
 }
 
-// P (r, N) as forward saves it, in the type of the activations; null where it is absent.
+// P (r, N) as forward saves it, in the type of the activations; null if absent.
 void* saved_of(Args& args, sigma_dtype dtype, size_t index, int64_t rank, int64_t tokens) {
   return args.optional_matrix_of(dtype, index, "saved", 1, sigma::adapter_saved_length(rank, tokens));
 }
@@ -62,7 +62,7 @@ Napi::Value adapter_backward(Args& args) {
   void* const dx = args.optional_matrix_of(dy.dtype, kFirst + 3, "dx", tokens, layer.in());
   const AdapterGradients gradients = gradients_of(args, layer, kFirst + 4);
   if (saved.p == nullptr && saved.x == nullptr && gradients.wants_core()) {
-    throw ArgumentError("saved: expected the forward's activation, or its input");
+    throw ArgumentError("saved: expected the activation that forward saved, or x, got neither");
   }
   sigma::adapter_backward(args.engine(), layer, saved, dy, dx, gradients);
   return args.env().Undefined();
@@ -72,7 +72,8 @@ Napi::Value adapter_backward(Args& args) {
 Napi::Value adapter_merge(Args& args) {
   const AdapterLayer layer = layer_of(args, 0);
   const sigma_matrix merged = args.matrix(1, "merged", layer.out(), layer.in());
-  if (layer.has_base() && layer.base.dtype != merged.dtype) throw ArgumentError("merged: expected the base's type");
+  if (layer.has_base() && layer.base.dtype != merged.dtype)
+    throw ArgumentError("merged: expected the type of the base");
   sigma::adapter_merge(args.engine(), layer, merged);
   return args.env().Undefined();
 }
@@ -113,7 +114,8 @@ Napi::Value weight_backward(Args& args) {
                             .dbias = args.optional_vector(4, "dbias", out),
                             .g = args.optional_matrix_of(weight.dtype, 5, "g", out, in),
                             .accumulate = args.flag(6)};
-  if (call.x == nullptr && call.g != nullptr) throw ArgumentError("x: expected the forward's input");
+  if (call.x == nullptr && call.g != nullptr)
+    throw ArgumentError("x: expected the input of forward because g is given, got null");
   sigma::weight_backward(args.engine(), call);
   return args.env().Undefined();
 }

@@ -1,4 +1,4 @@
-// Where memory is: where buffers begin, which of them are free, whether two operands share any.
+// Addresses of buffers, reuse of free buffers, and whether operands overlap.
 #include <cstdint>
 
 #include "args.h"
@@ -20,7 +20,7 @@ Napi::Value buffer_padding(Args& args) {
   return Napi::Number::New(args.env(), static_cast<double>((kLine - address % kLine) % kLine));
 }
 
-// parkBuffer(buffer): for takeBuffer, as long as it is not collected
+// parkBuffer(buffer): offers it to takeBuffer until it is collected
 Napi::Value park_buffer(Args& args) {
   require_buffer(args.value(0));
   args.environment().buffers.park(args.env(), args.value(0));
@@ -34,7 +34,7 @@ Napi::Value take_buffer(Args& args) {
   return buffer == nullptr ? args.env().Undefined() : Napi::Value(args.env(), buffer);
 }
 
-// overlap(a, b): whether two operands have bytes in common, by address, since buffers of two names may share memory
+// overlap(a, b): whether two operands share bytes; compares addresses, because two ArrayBuffers may share memory
 Napi::Value overlap(Args& args) {
   const View a = args.view(0, "a");
   const View b = args.view(1, "b");

@@ -1,4 +1,4 @@
-// Backends on devices: opening one, and the memory of its devices.
+// Opens a device backend, and handles the memory of its devices.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -16,7 +16,7 @@
 namespace sigma {
 namespace {
 
-// The one backend beside the CPU that this process uses: the first that was opened.
+// The device backend of this process: the first that was opened.
 std::atomic<const sigma_backend*> device_backend = nullptr;
 
 Napi::Array devices_of(Napi::Env env, const sigma_backend& backend) {
@@ -50,7 +50,7 @@ Napi::Value device_open(Args& args) {
   if (backend == nullptr) return status;
   const sigma_backend* none = nullptr;
   if (!device_backend.compare_exchange_strong(none, backend) && none != backend) {
-    status.Set("loadError", "another backend is open in this process already");
+    status.Set("loadError", "another backend is already open in this process");
     return status;
   }
   status.Set("backend", backend->name);
@@ -60,18 +60,18 @@ Napi::Value device_open(Args& args) {
   return status;
 }
 
-// The place of a device in this environment, made when it is first asked for.
+// The place of a device in this environment, created on first use.
 const std::shared_ptr<Place>& place_of(Args& args, int64_t device) {
   const sigma_backend* const backend = device_backend.load();
   if (backend == nullptr || device >= backend->device_count()) {
-    throw ArgumentError("device: expected one of a backend that was opened");
+    throw ArgumentError("device: expected a device of an open backend, got " + std::to_string(device));
   }
   std::shared_ptr<Place>& place = args.environment().devices[static_cast<int32_t>(device)];
   if (!place) place = std::make_shared<Place>(backend, static_cast<int32_t>(device));
   return place;
 }
 
-// The same, or the CPU's for -1.
+// The place of a device, or of the CPU for -1.
 const Place& any_place_of(Args& args) {
   const int64_t device = args.integer(0, "device", -1);
   return device < 0 ? *args.environment().cpu : *place_of(args, device);
@@ -121,11 +121,12 @@ Napi::Value timer_stop(Args& args) {
   return Napi::Number::New(args.env(), milliseconds);
 }
 
-// deviceAllocate(device, element, length): a handle on memory of no particular content
+// deviceAllocate(device, element, length): a handle on uninitialised memory
 Napi::Value device_allocate(Args& args) {
   const int64_t element = args.integer(1, "element");
   const int64_t length = args.integer(2, "length", 1);
-  if (element > static_cast<int64_t>(Element::kInt32)) throw ArgumentError("element: expected a known type");
+  if (element > static_cast<int64_t>(Element::kInt32))
+    throw ArgumentError("element: expected a known element type, got " + std::to_string(element));
   product(length, 8);
   return make_memory(args.env(), args.environment(), place_of(args, args.integer(0, "device")),
                      static_cast<Element>(element), length);
@@ -134,12 +135,12 @@ Napi::Value device_allocate(Args& args) {
 // deviceRelease(memory)
 Napi::Value device_release(Args& args) {
   DeviceMemory* const memory = memory_behind(args.env(), args.value(0));
-  if (memory == nullptr) throw ArgumentError("memory: expected memory of a device");
+  if (memory == nullptr) throw ArgumentError("memory: expected device memory");
   release_memory(args.env(), *memory);
   return args.env().Undefined();
 }
 
-// The bytes of a typed array of the memory's element type and length.
+// The data of a typed array that has the memory's element type and length.
 void* host_side(Napi::Value value, const DeviceMemory& memory) {
   constexpr napi_typedarray_type kTypes[] = {napi_float32_array, napi_float64_array, napi_uint16_array,
                                              napi_int32_array};
@@ -171,8 +172,8 @@ Napi::Value device_download(Args& args) {
   return args.env().Undefined();
 }
 
-// A download off the event loop, into an array that nobody else has yet, from memory of its own: what it was asked for
-// may be written or given back before its turn comes.
+// A download off the event loop. It owns a snapshot of the memory, because the caller may overwrite or release the
+// original before the download runs. No one else has the target array yet.
 class DownloadTask : public Task {
  public:
   DownloadTask(std::shared_ptr<DeviceBlock> block, void* to, size_t bytes)
@@ -229,7 +230,7 @@ Napi::Value device_cast(Args& args) {
   const DeviceMemory& from = memory_of(args.value(1), "from");
   const bool castable = to.element != Element::kInt32 && from.element != Element::kInt32 && to.length == from.length &&
                         to.block->place() == from.block->place();
-  if (!castable) throw ArgumentError("from: expected real memory of the same length and device");
+  if (!castable) throw ArgumentError("from: expected floating-point memory of the same length and device");
   const Engine e = engine_of(to);
   const auto row = [](const DeviceMemory& memory) {
     return dense_matrix(static_cast<sigma_dtype>(memory.element), memory.block->data(), 1, memory.length);

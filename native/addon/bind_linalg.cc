@@ -1,4 +1,4 @@
-// gemm and copies, on the spot, and gemmLater and svd, off the event loop.
+// gemm and copyMatrix run synchronously, gemmLater and svd off the event loop.
 #include <algorithm>
 #include <cstddef>
 #include <memory>
@@ -12,7 +12,7 @@
 namespace sigma {
 namespace {
 
-// The product that arguments 0 to 7 name.
+// The product of arguments 0 to 7.
 sigma_gemm product_of(Args& args, Operands& operands) {
   const int64_t m = args.integer(3, "m", 1);
   const int64_t n = args.integer(4, "n", 1);
@@ -34,8 +34,8 @@ Napi::Value gemm(Args& args) {
   return args.env().Undefined();
 }
 
-// copyMatrix(from, fromFirst, fromStride, to, toFirst, toStride, rows, columns): the block of `to` that begins at
-// element toFirst takes the numbers of the block of `from`
+// copyMatrix(from, fromFirst, fromStride, to, toFirst, toStride, rows, columns): copies the block of `from` that begins
+// at element fromFirst to the block of `to` that begins at toFirst
 Napi::Value copy_matrix(Args& args) {
   const int64_t rows = args.integer(6, "rows", 1);
   const int64_t columns = args.integer(7, "columns", 1);
@@ -51,7 +51,7 @@ Napi::Value copy_matrix(Args& args) {
   return args.env().Undefined();
 }
 
-// Copies of what an asynchronous call reads: the caller's memory may be written, transferred or dropped while it runs.
+// Snapshots of the inputs of an asynchronous call: the caller may overwrite, transfer or drop the originals meanwhile.
 class InputCopies {
  public:
   void* add(const Operands& operands, const View& view) {
@@ -73,7 +73,7 @@ class InputCopies {
   std::vector<std::unique_ptr<DeviceBlock>> blocks_;
 };
 
-// One asynchronous gemm call. The output is memory that nobody else has yet.
+// One asynchronous gemm call. No one else has the output yet.
 class GemmTask : public Task {
  public:
   explicit GemmTask(Args& args) : operands_(args.environment()), call_(product_of(args, operands_)) {
@@ -104,12 +104,12 @@ Napi::Value gemm_later(Args& args) {
   return Task::start(args.env(), args.caller("gemm"), std::move(task), args.value(2));
 }
 
-// One asynchronous svd call. The outputs, and inputs that are `owned`, are memory that nobody else has.
+// One asynchronous svd call. No one else has the outputs, or the inputs that are `owned`.
 class SvdTask : public Task {
  public:
   SvdTask(const Environment& environment, sigma_svd_driver driver) : operands_(environment), driver_(driver) {}
 
-  // One more matrix: a (m, n) from element `first` on, to the results number `at` of u (m, r), s (r), vt (r, n).
+  // Adds a problem: the matrix (m, n) at element `first` of a. The results are item `at` of u (m, r), s (r), vt (r, n).
   void add(Napi::Object problem) {
     const int64_t m = integer_of(problem.Get("rows"), "rows", 1);
     const int64_t n = integer_of(problem.Get("columns"), "columns", 1);
@@ -140,7 +140,7 @@ class SvdTask : public Task {
   }
 
  private:
-  // Numbers of the type of vectors, which all matrices of an SVD have.
+  // An SVD needs matrices of the vectors' type.
   View real_part(Napi::Value value, const char* name, int64_t first, int64_t length) {
     const View view = operands_.part(value, name, first, length);
     if (view.dtype != dtype_of(operands_.real())) {
@@ -159,7 +159,7 @@ class SvdTask : public Task {
 // svd(driver, problems): Promise<void>; problems is a list of { a, first, owned, u, s, vt, at, rows, columns }
 Napi::Value svd(Args& args) {
   const int64_t driver = args.integer(0, "driver");
-  if (driver > SIGMA_SVD_GRAM64) throw ArgumentError("driver: expected a known driver");
+  if (driver > SIGMA_SVD_GRAM64) throw ArgumentError("driver: expected a known driver, got " + std::to_string(driver));
   if (!args.value(1).IsArray()) throw ArgumentError("problems: expected an array");
   const auto problems = args.value(1).As<Napi::Array>();
   auto task = std::make_unique<SvdTask>(args.environment(), static_cast<sigma_svd_driver>(driver));

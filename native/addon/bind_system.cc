@@ -1,4 +1,4 @@
-// What is neither arithmetic nor memory: threads, versions.
+// Threads and versions.
 #include "args.h"
 #include "bind.h"
 

@@ -24,7 +24,7 @@ napi_value FreeBuffers::take(napi_env env, size_t bytes) noexcept {
   return nullptr;
 }
 
-// Null for one that was collected, detached or resized meanwhile.
+// Null if the buffer was collected, detached or resized meanwhile.
 napi_value FreeBuffers::alive(napi_env env, const Entry& entry) noexcept {
   napi_value buffer = nullptr;
   size_t bytes = 0;

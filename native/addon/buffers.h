@@ -1,4 +1,4 @@
-// Buffers of results that are gone, for later ones of the same size.
+// A pool of free result buffers, for reuse by results of the same size.
 #pragma once
 
 #include <node_api.h>
@@ -8,7 +8,7 @@
 
 namespace sigma {
 
-// Weak references alone: V8 collects a buffer that nobody asks for, as if it were not here.
+// Holds weak references only, so V8 collects a pooled buffer as if it were not in the pool.
 class FreeBuffers {
  public:
   FreeBuffers() { entries_.reserve(kMost); }
@@ -16,22 +16,22 @@ class FreeBuffers {
   FreeBuffers& operator=(const FreeBuffers&) = delete;
 
   void park(napi_env env, napi_value buffer) noexcept;
-  // The latest of this length, which the processor's caches may still hold; null where there is none.
+  // The most recent buffer of this length, which may still be in cache; null if there is none.
   napi_value take(napi_env env, size_t bytes) noexcept;
 
  private:
-  // What a step of many layers may leave behind; then the older half is forgotten.
+  // As many as one step of many layers may free. A full pool drops its older half.
   static constexpr size_t kMost = 1024;
 
   struct Entry {
     size_t bytes;
-    napi_ref buffer;  // released with the environment, where it still stands then
+    napi_ref buffer;  // Node releases the rest with the environment
   };
 
   static napi_value alive(napi_env env, const Entry& entry) noexcept;
   void make_room(napi_env env) noexcept;
 
-  std::vector<Entry> entries_;  // in the order in which they came
+  std::vector<Entry> entries_;  // oldest first
 };
 
 }  // namespace sigma

@@ -53,11 +53,11 @@ Napi::Error current_error(Napi::Env env, const Caller& caller) {
   } catch (const BackendError& error) {
     return thrown(env, caller, error_code(error.status()), error.what());
   } catch (const std::bad_alloc&) {
-    return thrown(env, caller, "OUT_OF_MEMORY", "the system has no memory left for this call");
+    return thrown(env, caller, "OUT_OF_MEMORY", "not enough host memory for this call");
   } catch (const std::exception& error) {
     return thrown(env, caller, "NATIVE", error.what());
   } catch (...) {
-    return thrown(env, caller, "NATIVE", "an unknown failure");
+    return thrown(env, caller, "NATIVE", "unknown failure");
   }
 }
 

@@ -1,4 +1,4 @@
-// What one Node environment (the main thread, or a worker) owns, and how its failures become SigmaErrors.
+// The state of one Node environment (the main thread, or a worker). Turns failures into SigmaErrors.
 #pragma once
 
 #include <napi.h>
@@ -17,16 +17,16 @@ namespace sigma {
 
 struct Environment {
   std::shared_ptr<Place> cpu;
-  std::map<int32_t, std::shared_ptr<Place>> devices;  // made when first used
+  std::map<int32_t, std::shared_ptr<Place>> devices;  // created on first use
   FreeBuffers buffers;
-  std::shared_ptr<Handles> handles = std::make_shared<Handles>();  // patterns, layers, and memory of devices
+  std::shared_ptr<Handles> handles = std::make_shared<Handles>();  // patterns, layers, device memory
 
   Environment() : cpu(std::make_shared<Place>(sigma_cpu_backend(), 0)) {}
   Environment(const Environment&) = delete;
   Environment& operator=(const Environment&) = delete;
 };
 
-// An argument that would not be safe to use. TypeScript has checked meaning before; this is the second line.
+// An argument that is unsafe to use. TypeScript checks arguments first; these checks only keep memory safe.
 class ArgumentError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -34,8 +34,8 @@ class ArgumentError : public std::runtime_error {
 
 const char* error_code(sigma_status status);
 
-// One call into the addon, as its errors name it: `self` is the object whose method was called, which has the
-// SigmaError class of its copy of the package; `op` is the public function that called.
+// The origin of a call, for its errors. `self` is the receiver of the call, which holds the SigmaError class of its
+// copy of the package. `op` is the name of the public function.
 struct Caller {
   napi_value self;
   std::string op;
@@ -45,7 +45,7 @@ struct Caller {
 napi_status make_error(napi_env env, const Caller& caller, const char* code, const char* message, napi_value detail,
                        napi_value* error) noexcept;
 
-// The exception in flight as an error of this caller. To be called from within a catch block.
+// The current exception as an error of this caller. Call it inside a catch block.
 Napi::Error current_error(Napi::Env env, const Caller& caller);
 
 }  // namespace sigma

@@ -47,7 +47,7 @@ Owned* Handles::behind(napi_env env, napi_value value, const napi_type_tag& tag)
 
 void Handles::finalize(napi_env env, void* data, void*) {
   auto* const owned = static_cast<Owned*>(data);
-  const std::shared_ptr<Handles> handles = owned->handles_;  // may outlive its environment's data
+  const std::shared_ptr<Handles> handles = owned->handles_;  // may outlive the environment's data
   handles->remove(env, owned);
 }
 
@@ -56,7 +56,7 @@ void Handles::remove(napi_env env, Owned* owned) noexcept {
   all_.back()->index_ = owned->index_;
   std::swap(all_[owned->index_], all_.back());
   all_.pop_back();
-  napi_delete_reference(env, owned->object_);  // with the finalizer, if that is still to come
+  napi_delete_reference(env, owned->object_);  // cancels a finalizer that is still pending
   delete owned;
 }
 
@@ -65,7 +65,7 @@ void Handles::sweep(napi_env env) {
   for (size_t i = all_.size(); i-- > 0;) {
     napi_value object = nullptr;
     const bool collected = napi_get_reference_value(env, all_[i]->object_, &object) == napi_ok && object == nullptr;
-    // The last one takes its place, which has been looked at.
+    // `remove` moves the last element here; this loop has already visited it.
     if (collected) remove(env, all_[i]);
   }
   sweep_at_count_ = std::max(kLeastCount, 2 * all_.size());

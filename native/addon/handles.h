@@ -1,7 +1,7 @@
-// JavaScript objects that own something native, freed once they are collected.
+// JavaScript objects that own native resources, which are freed after the objects are collected.
 //
-// Node runs finalizers only when the event loop turns, so a synchronous loop that makes and drops such objects would
-// pile up what they own. So each new one may also look, by weak references, for those that are collected already.
+// Node runs finalizers only when the event loop turns, so a synchronous loop that creates and drops such objects would
+// leak until then. Therefore creating an object may also sweep: free the resources of objects already collected.
 #pragma once
 
 #include <napi.h>
@@ -15,14 +15,14 @@ namespace sigma {
 
 class Handles;
 
-// What such an object owns.
+// A native resource that a JavaScript object owns.
 class Owned {
  public:
   Owned() = default;
   Owned(const Owned&) = delete;
   Owned& operator=(const Owned&) = delete;
   virtual ~Owned() = default;
-  // Sets what V8 is told of its memory: V8 then collects forgotten objects in time.
+  // Reports its external memory to V8, so that V8 collects unreachable objects in time.
   void account(napi_env env, int64_t bytes) noexcept;
 
  private:
@@ -33,17 +33,17 @@ class Owned {
   int64_t bytes_ = 0;
 };
 
-// All of one environment.
+// All native resources of one environment.
 class Handles {
  public:
   Handles() = default;
   Handles(const Handles&) = delete;
   Handles& operator=(const Handles&) = delete;
 
-  // A new object of the kind `tag` that owns `owned`, of so many bytes.
+  // A new object with type tag `tag` that owns `owned`, which takes `bytes` bytes.
   static Napi::Object make(Napi::Env env, const std::shared_ptr<Handles>& handles, const napi_type_tag& tag,
                            std::unique_ptr<Owned> owned, int64_t bytes);
-  // What an object of that kind owns; null for any other value.
+  // The resource of an object with that type tag; null for any other value.
   static Owned* behind(napi_env env, napi_value value, const napi_type_tag& tag) noexcept;
 
  private:
@@ -54,7 +54,7 @@ class Handles {
 
   std::vector<Owned*> all_;
   int64_t bytes_ = 0;
-  // From where on the next sweep pays: it looks at every object.
+  // Thresholds of the next sweep, which visits every object.
   size_t sweep_at_count_ = 0;
   int64_t sweep_at_bytes_ = 0;
 };

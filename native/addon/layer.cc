@@ -16,7 +16,7 @@ enum Term { kBase, kU, kVt, kDiagonal, kOffset, kOrigin, kPattern, kValues, kGat
 constexpr std::array<const char*, kTerms> kNames = {"base",   "u",       "vt",     "diagonal", "offset",
                                                     "origin", "pattern", "values", "gate",     "bias"};
 
-// Weak references: whoever owns the layer keeps its operands, and a handle that waits to be finalised keeps none.
+// Holds weak references: the owner of the layer keeps the operands alive, not this handle.
 struct LayerTerms : Owned {
   explicit LayerTerms(napi_env env_) : env(env_) {}
   ~LayerTerms() override {
@@ -28,7 +28,7 @@ struct LayerTerms : Owned {
   napi_env env;
   int64_t in = 0, out = 0, rank = 0;
   bool rectified = false;
-  std::array<napi_ref, kTerms> terms{};  // null where a term is absent
+  std::array<napi_ref, kTerms> terms{};  // null if a term is absent
 };
 
 const LayerTerms& terms_of(Napi::Value handle) {
@@ -37,7 +37,7 @@ const LayerTerms& terms_of(Napi::Value handle) {
   return *static_cast<const LayerTerms*>(found);
 }
 
-// One layer's operands at one call.
+// Reads a layer's operands for one call.
 class Reader {
  public:
   Reader(const LayerTerms& layer, Operands& operands) : layer_(layer), operands_(operands) {}
@@ -46,7 +46,7 @@ class Reader {
   Napi::Value value(Term term) const {
     napi_value found = nullptr;
     if (napi_get_reference_value(layer_.env, layer_.terms[term], &found) != napi_ok || found == nullptr) {
-      throw ArgumentError(std::string(kNames[term]) + ": expected an operand that is still alive");
+      throw ArgumentError(std::string(kNames[term]) + ": expected a live operand, got a collected one");
     }
     return {layer_.env, found};
   }
@@ -93,7 +93,7 @@ AdapterLayer layer_of(Args& args, size_t index) {
   core.size = rank;
   if (!read.has(kPattern) && read.has(kValues)) {
     if (read.has(kDiagonal) || read.has(kGate))
-      throw ArgumentError("values: expected no other term beside a dense core");
+      throw ArgumentError("values: expected a dense core without diagonal and gate");
     layer.dense = read.vector(kValues, product(rank, rank));
   }
   core.diagonal = read.vector(kDiagonal, rank);
@@ -102,9 +102,11 @@ AdapterLayer layer_of(Args& args, size_t index) {
   core.rectified = terms.rectified ? 1 : 0;
   if (read.has(kPattern)) {
     core.pattern = &pattern_at(read.value(kPattern), "pattern", args.operands().place());
-    if (core.pattern->size != rank) throw ArgumentError("pattern: expected the size of the core");
+    if (core.pattern->size != rank)
+      throw ArgumentError("pattern: expected the size of the core, " + std::to_string(rank) + ", got " +
+                          std::to_string(core.pattern->size));
     core.values = read.vector(kValues, core.pattern->entries);
-    if (core.values == nullptr) throw ArgumentError("values: expected the numbers of the pattern's entries");
+    if (core.values == nullptr) throw ArgumentError("values: expected one number for each entry of the pattern");
     core.gate = read.vector(kGate, 1);
   }
   layer.bias = read.vector(kBias, out);

@@ -37,7 +37,7 @@ DeviceMemory* memory_behind(napi_env env, napi_value value) {
 DeviceMemory& memory_of(Napi::Value value, const char* name) {
   DeviceMemory* const memory = memory_behind(value.Env(), value);
   if (memory == nullptr || !memory->block) {
-    throw ArgumentError(std::string(name) + ": expected memory of a device that was not released");
+    throw ArgumentError(std::string(name) + ": expected device memory that is not released");
   }
   return *memory;
 }

@@ -1,4 +1,4 @@
-// Memory of a device, held by a JavaScript object: given back when it is released, or when the object is collected.
+// Device memory that a JavaScript object owns. Freed on release, or after the object is collected.
 #pragma once
 
 #include <napi.h>
@@ -13,12 +13,12 @@
 
 namespace sigma {
 
-// What a tensor holds; the first three are a sigma_dtype.
+// Element type of a tensor. The first three have the values of sigma_dtype.
 enum class Element : int32_t { kFloat32 = 0, kFloat64, kBfloat16, kInt32 };
 
 size_t bytes_of(Element element);
 
-// A piece of a device's memory. It outlives its handle while an asynchronous call uses it.
+// A block of device memory. An asynchronous call may keep it longer than its handle does.
 class DeviceBlock {
  public:
   DeviceBlock(std::shared_ptr<Place> place, size_t bytes);
@@ -38,24 +38,24 @@ struct DeviceMemory : Owned {
   DeviceMemory(std::shared_ptr<DeviceBlock> block_, Element element_, int64_t length_)
       : block(std::move(block_)), element(element_), length(length_) {}
 
-  std::shared_ptr<DeviceBlock> block;  // null once it was released
+  std::shared_ptr<DeviceBlock> block;  // null after release
   Element element;
   int64_t length;
 
   size_t bytes() const { return static_cast<size_t>(length) * bytes_of(element); }
 };
 
-// A handle on new memory for `length` elements, of no particular content.
+// A handle on `length` uninitialised elements.
 Napi::Object make_memory(Napi::Env env, const Environment& environment, std::shared_ptr<Place> place, Element element,
                          int64_t length);
 
-// What is behind a handle; null for any other value.
+// The memory behind a handle; null for any other value.
 DeviceMemory* memory_behind(napi_env env, napi_value value);
 
-// The same for a value that has to be one with its memory; throws ArgumentError.
+// The same; throws ArgumentError if the value is not a handle or its memory is released.
 DeviceMemory& memory_of(Napi::Value value, const char* name);
 
-// Lets go of the memory; the handle stays, empty.
+// Releases the memory; the handle remains, empty.
 void release_memory(Napi::Env env, DeviceMemory& memory);
 
 }  // namespace sigma

@@ -16,7 +16,7 @@ namespace {
 
 constexpr napi_type_tag kPatternTag = {0x5e1f7c5a2b9d4d11, 0x8a4e6f30c7d2b605};
 
-// All five arrays in one piece of a device's memory.
+// All five arrays, in one block of device memory.
 struct PatternCopy {
   std::unique_ptr<DeviceBlock> block;
   sigma_pattern view;
@@ -28,7 +28,7 @@ struct PatternStorage : Owned {
   sigma_pattern view{};
   std::map<const Place*, PatternCopy> copies;
 
-  // With the copies on devices.
+  // Includes the copies on devices.
   int64_t bytes() const {
     const size_t numbers = 2 * row_pointers.size() + 3 * column_indices.size();
     return static_cast<int64_t>(numbers * sizeof(int32_t) * (1 + copies.size()));
@@ -38,7 +38,9 @@ struct PatternStorage : Owned {
 void check_structure(const int32_t* row_pointers, int64_t size, const int32_t* column_indices, int64_t entries) {
   bool valid = row_pointers[0] == 0 && row_pointers[size] == entries;
   for (int64_t i = 0; valid && i < size; ++i) valid = row_pointers[i] <= row_pointers[i + 1];
-  if (!valid) throw ArgumentError("rowPointers: expected them to rise from 0 to the number of entries");
+  if (!valid)
+    throw ArgumentError("rowPointers: expected non-decreasing numbers from 0 to " + std::to_string(entries) +
+                        ", the number of entries");
   for (int64_t p = 0; p < entries; ++p) {
     if (column_indices[p] < 0 || column_indices[p] >= size) {
       throw ArgumentError("columnIndices: expected indices below " + std::to_string(size) + ", got " +
@@ -47,7 +49,7 @@ void check_structure(const int32_t* row_pointers, int64_t size, const int32_t* c
   }
 }
 
-// A counting sort by column; rows stay in order within one.
+// A stable counting sort by column.
 void transpose(PatternStorage& p, int64_t size) {
   p.transposed_row_pointers.assign(static_cast<size_t>(size) + 1, 0);
   p.transposed_indices.resize(p.column_indices.size());
@@ -67,7 +69,7 @@ void transpose(PatternStorage& p, int64_t size) {
   }
 }
 
-// Every row a run of columns without gap or repetition, none empty, whose ends never move left.
+// Whether each row is one non-empty run of consecutive columns whose ends never move left from row to row.
 int32_t is_banded(const PatternStorage& p, int64_t size) {
   int32_t first = 0;
   int32_t last = 0;
@@ -81,14 +83,14 @@ int32_t is_banded(const PatternStorage& p, int64_t size) {
     first = p.column_indices[begin];
     last = p.column_indices[end - 1];
   }
-  // A column that no row reaches would leave a gap between the rows of the transpose.
+  // An empty column would be an empty row of the transpose.
   for (size_t j = 0; j < static_cast<size_t>(size); ++j) {
     if (p.transposed_row_pointers[j] == p.transposed_row_pointers[j + 1]) return 0;
   }
   return 1;
 }
 
-// How far a band reaches to either side of the diagonal.
+// Sets the lower and the upper bandwidth.
 void measure_band(sigma_pattern& p) {
   for (int32_t i = 0; i < p.size; ++i) {
     p.lower = std::max(p.lower, i - p.column_indices[p.row_pointers[i]]);
@@ -136,7 +138,7 @@ Napi::Object make_pattern(Napi::Env env, const Environment& environment, const i
   auto storage = std::make_unique<PatternStorage>();
   storage->row_pointers.assign(row_pointers, row_pointers + size + 1);
   storage->column_indices.assign(column_indices, column_indices + entries);
-  // The copy is what is checked: another thread may write to a shared buffer at any moment.
+  // Checks the copy: another thread may write to a shared buffer at any time.
   check_structure(storage->row_pointers.data(), size, storage->column_indices.data(), entries);
   transpose(*storage, size);
   storage->view = {size,

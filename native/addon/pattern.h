@@ -1,5 +1,5 @@
-// A sparsity pattern on the native side: checked once, copied, so that no later write to a JavaScript array can send
-// a kernel out of bounds.
+// The native side of a sparsity pattern: a checked copy, so that no later write to a JavaScript array can send a kernel
+// out of bounds.
 #pragma once
 
 #include <napi.h>
@@ -12,14 +12,14 @@
 
 namespace sigma {
 
-// Makes the handle of a CSR structure: checks it, copies it, and adds the structure by columns.
+// Checks and copies a CSR structure, builds its transpose, and returns a handle.
 Napi::Object make_pattern(Napi::Env env, const Environment& environment, const int32_t* row_pointers, int64_t size,
                           const int32_t* column_indices, int64_t entries);
 
-// The structure behind a handle, on the host; throws ArgumentError for anything else.
+// The pattern of a handle, in host memory; throws ArgumentError for any other value.
 const sigma_pattern& pattern_of(Napi::Value handle, const char* name);
 
-// The same in memory of a place: copied there when it is first asked for, and kept.
+// The pattern in the memory of a place. The first call copies it there; later calls return the same copy.
 const sigma_pattern& pattern_at(Napi::Value handle, const char* name, const std::shared_ptr<Place>& place);
 
 }  // namespace sigma

@@ -1,4 +1,4 @@
-// Where a call computes: one device of one backend, as one environment uses it.
+// A place runs calls: one device of one backend, with the context of one environment.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ struct Place {
   Place(const Place&) = delete;
   Place& operator=(const Place&) = delete;
 
-  // Whether operands are memory of a device, rather than JavaScript's.
+  // Whether operands are in device memory; otherwise they are JavaScript memory.
   bool has_memory() const { return backend->allocate != nullptr; }
   Engine engine() const { return {backend, context}; }
 };

@@ -24,7 +24,7 @@ Plugin open(const std::string& path) {
   if (plugin.probe.reason != SIGMA_AVAILABLE) {
     plugin.probe.backend = nullptr;
   } else if (table == nullptr || table->abi_version != SIGMA_ABI_VERSION || table->struct_size != sizeof(*table)) {
-    plugin.load_error = path + " has not this version's table of functions";
+    plugin.load_error = path + ": expected the function table of ABI version " + std::to_string(SIGMA_ABI_VERSION);
     plugin.probe.backend = nullptr;
   }
   return plugin;
@@ -34,7 +34,7 @@ Plugin open(const std::string& path) {
 
 const Plugin& open_plugin(const std::string& path) {
   static std::mutex mutex;
-  // Never destroyed: what a library runs may outlive the end of main.
+  // Never destroyed: threads of a library may outlive main.
   static auto& opened = *new std::map<std::string, Plugin>;
   const std::lock_guard<std::mutex> lock(mutex);
   const auto known = opened.find(path);

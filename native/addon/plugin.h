@@ -1,4 +1,4 @@
-// A backend in a shared library of its own, opened once for the process and never closed.
+// A backend in a shared library, which is opened once per process and never closed.
 #pragma once
 
 #include <string>
@@ -8,11 +8,11 @@
 namespace sigma {
 
 struct Plugin {
-  std::string load_error;  // what the loader said where the library could not be opened
+  std::string load_error;  // the loader's message if the library cannot be opened
   sigma_probe probe{};
 };
 
-// The library at an absolute path. Later calls with the same path give the same answer.
+// Opens the library at an absolute path. Later calls with the same path return the same result.
 const Plugin& open_plugin(const std::string& path);
 
 }  // namespace sigma

@@ -7,7 +7,7 @@ namespace sigma {
 namespace {
 
 void require(napi_status status) {
-  if (status != napi_ok) throw std::runtime_error("Node could not start an asynchronous call");
+  if (status != napi_ok) throw std::runtime_error("Node failed to start an asynchronous call");
 }
 
 }  // namespace
@@ -41,7 +41,7 @@ void Task::execute() noexcept {
   }
 }
 
-// Whatever fails here fails because the environment is being torn down: then nobody waits for the promise.
+// Calls fail only while the environment is torn down. No one then waits for the promise, so failures are ignored.
 void Task::settle(napi_env env) noexcept {
   napi_value self = nullptr;
   napi_get_reference_value(env, self_, &self);

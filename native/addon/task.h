@@ -1,6 +1,5 @@
-// One asynchronous call: it runs off the event loop and always settles its promise, unless the environment is gone
-// by then. Written against the plain Node-API: while an environment is torn down every call into it fails, and the C++
-// wrappers would throw from where nobody can catch.
+// One asynchronous call: runs off the event loop and settles its promise, unless the environment is gone by then. Uses
+// the plain C Node-API: while an environment is torn down every call fails, and the C++ wrappers would throw uncaught.
 #pragma once
 
 #include <napi.h>
@@ -20,17 +19,17 @@ class Task {
   Task& operator=(const Task&) = delete;
   virtual ~Task() = default;
 
-  // Queues the task for its caller. `alive` is held until it has settled.
+  // Queues the task. Keeps `alive` referenced until the promise settles.
   static Napi::Value start(Napi::Env env, const Caller& caller, std::unique_ptr<Task> task, Napi::Value alive);
 
  protected:
   struct Outcome {
     sigma_status status = SIGMA_OK;
     std::string message;
-    int64_t failed = 0;  // which part of the work, for the error's detail
+    int64_t failed = 0;  // index of the failed item, the error's detail
   };
 
-  // The work, on another thread.
+  // Does the work. Runs on another thread.
   virtual Outcome run() = 0;
 
  private:

@@ -1,18 +1,17 @@
 /*
- * The contract between the addon and a backend: plain C, no Node and no CUDA in sight.
+ * The C interface between the addon and a backend. It depends on neither Node nor CUDA.
  *
  * A backend fills one table of functions: some for the device itself, and one for each operation in SIGMA_OPERATIONS.
- * An operation takes one struct, which has the operation's name. `supports` tells for which types it is implemented; a
- * call with other types returns SIGMA_UNSUPPORTED. Matrices are row-major. No function aborts, exits or prints; each
- * returns a status, and last_error() then tells more. Sizes are trusted here: the addon has checked them against the
- * memory behind every pointer.
+ * An operation takes one struct, which has the operation's name. `supports` tells which types are implemented; a call
+ * with other types returns SIGMA_UNSUPPORTED. Matrices are row-major. No function aborts, exits or prints: each returns
+ * a status, and last_error() returns the message. A backend does not check sizes: the addon has checked them.
  *
- * Unless a comment says "adds", outputs are overwritten. Outputs never overlap inputs, except where stated. A call that
- * adds adds everything, or nothing if it finds no memory; row_dots and column_sums do without memory of their own.
+ * Outputs are overwritten, unless a comment says "adds". Outputs never overlap inputs, unless stated. A call that runs
+ * out of memory adds nothing at all; row_dots and column_sums never run out of memory.
  *
- * On a device every pointer to numbers or indices is to memory of the context's device, unless a comment says "host".
- * Calls queue their work in the order in which they are made and return before it is done: a failure of the device
- * itself may show only at a later call that waits (`download`, `synchronize`, `svd`), whose text names what was queued.
+ * On a device, numbers and indices are in the memory of the context's device, unless a comment says "host". Calls queue
+ * their work in call order and return before the work is done. A device failure may show only in a later call that
+ * waits (`download`, `synchronize`, `svd`); the message of that call names the queued operations.
  */
 #ifndef SIGMA_CONTRACT_BACKEND_H
 #define SIGMA_CONTRACT_BACKEND_H
@@ -36,16 +35,16 @@ typedef enum sigma_status {
   SIGMA_NATIVE
 } sigma_status;
 
-/* What a matrix holds. Each matrix of a call has a type of its own. */
+/* Element type of a matrix. The matrices of one call may have different types. */
 typedef enum sigma_dtype { SIGMA_FLOAT32 = 0, SIGMA_FLOAT64 = 1, SIGMA_BFLOAT16 = 2, SIGMA_INT8 = 3 } sigma_dtype;
 
 /*
- * What the vectors of a call hold (a core's diagonal, values and gate, biases, samples, sums, what is trained), and the
- * least precision in which it sums.
+ * Element type of the vectors of a call (a core's diagonal, values and gate, biases, samples, sums, parameters), and
+ * the least precision of its sums.
  */
 typedef enum sigma_real { SIGMA_REAL32 = 0, SIGMA_REAL64 = 1 } sigma_real;
 
-/* Numbers of an int8 matrix that share a scale: consecutive ones of a row. */
+/* Length of a run of consecutive numbers in a row of an int8 matrix that share one scale. */
 #define SIGMA_SCALE_GROUP 64
 
 typedef enum sigma_svd_driver {
@@ -58,8 +57,8 @@ typedef enum sigma_svd_driver {
 } sigma_svd_driver;
 
 /*
- * What one environment owns on one device of a backend: its scratch memory, and the queue of its work. Used by one
- * thread, but for the functions that say otherwise.
+ * The state of one environment on one device of a backend: scratch memory and the work queue. Only one thread may use a
+ * context, except in the functions that say otherwise.
  */
 typedef struct sigma_context sigma_context;
 
@@ -74,8 +73,8 @@ typedef struct sigma_matrix {
 } sigma_matrix;
 
 /*
- * Where the r x r matrix M may be non-zero, as CSR and once more by columns, so that M and its transpose are both
- * products that gather. Entry q of column j stands in slot transposed_slots[q] of the values.
+ * Sparsity pattern of the r x r matrix M, as the CSR of M and the CSR of its transpose, so that products with either
+ * one gather. The value of the transpose's entry q is values[transposed_slots[q]].
  */
 typedef struct sigma_pattern {
   int64_t size;                           /* r */
@@ -85,14 +84,14 @@ typedef struct sigma_pattern {
   const int32_t* transposed_row_pointers; /* (r + 1) */
   const int32_t* transposed_indices;      /* (z) */
   const int32_t* transposed_slots;        /* (z) */
-  /* Whether every row fills one run of columns, and these move right from row to row: then so do the transpose's. */
+  /* Whether each row is one run of columns, and neither end moves left from row to row. The transpose is then alike. */
   int32_t banded;
-  int32_t lower, upper; /* of a band: the most that a column lies left and right of its row; 0 otherwise */
+  int32_t lower, upper; /* bandwidths left and right of the diagonal; 0 if not banded */
 } sigma_pattern;
 
 /*
- * The core C = diag(d) + sigmoid(gate) * M of the adapter operator. d = diagonal [+ offset], or max(0, the same) if
- * `rectified`, [- origin].
+ * The core C = diag(d) + sigmoid(gate) * M of the adapter operator. d = diagonal [+ offset] [- origin], or
+ * max(0, diagonal [+ offset]) [- origin] if `rectified`.
  */
 typedef struct sigma_core {
   int64_t size;                 /* r */
@@ -105,19 +104,19 @@ typedef struct sigma_core {
   const void* gate;             /* (1), or null: the factor is then 1 */
 } sigma_core;
 
-/* ── The operations: what each computes, and on what ── */
+/* ── The operations ── */
 
-/* to = from, row by row: (m, n) of one type. */
+/* to = from: (m, n) of one type. */
 typedef struct sigma_copy_matrix {
   sigma_matrix from, to;
 } sigma_copy_matrix;
 
-/* to = from, (m, n) of another type, without padding. To bfloat16 numbers are rounded to the nearest, ties to even. */
+/* to = from: (m, n) of two types, without padding. Rounds to bfloat16 to nearest, ties to even. */
 typedef struct sigma_cast {
   sigma_matrix from, to;
 } sigma_cast;
 
-/* c (m, n) = op(a) op(b) [+ c, where accumulate] [+ bias (n) on every row]. */
+/* c (m, n) = op(a) op(b) [+ c if accumulate] [+ bias (n) on every row]. */
 typedef struct sigma_gemm {
   sigma_real real;
   int32_t transpose_a, transpose_b, accumulate;
@@ -141,8 +140,8 @@ typedef struct sigma_sddmm {
   void* samples; /* (z) */
 } sigma_sddmm;
 
-/* The rest of M's pull-back, where g = sigmoid(gate). Adds: dvalues[p] += g samples[p] and
- * dgate += g (1 - g) Σ_p values[p] samples[p]. Either may be null. */
+/* Gradients of M's values and of the gate. Adds: dvalues[p] += g samples[p] and
+ * dgate += g (1 - g) Σ_p values[p] samples[p], g = sigmoid(gate). Either may be null. */
 typedef struct sigma_core_gradient {
   sigma_real real;
   const sigma_core* core;
@@ -152,14 +151,14 @@ typedef struct sigma_core_gradient {
 } sigma_core_gradient;
 
 /*
- * Adds: sums[i] += Σ_t a[i, t] b[i, t]; a and b (r, N). If `mask` is given, only to rows whose mask[i] [+ offset[i]] is
- * positive.
+ * Adds: sums[i] += Σ_t a[i, t] b[i, t]; a and b (r, N). If `mask` is given, adds only in rows with
+ * mask[i] [+ offset[i]] > 0.
  */
 typedef struct sigma_row_dots {
   sigma_real real;
   sigma_matrix a, b;
   const void* mask;   /* (r), or null */
-  const void* offset; /* (r), or null; goes with a mask */
+  const void* offset; /* (r), or null; only with a mask */
   void* sums;         /* (r) */
 } sigma_row_dots;
 
@@ -170,19 +169,18 @@ typedef struct sigma_column_sums {
   void* sums; /* (n) */
 } sigma_column_sums;
 
-/* One step on `count` numbers, in place: parameter, the mean m of gradients, and v, the root of the mean of their
- * squares. */
+/* One AdamW step on `count` numbers, in place. m is the first moment, v the square root of the second moment. */
 typedef struct sigma_adamw {
   sigma_real real;
   double lr, beta1, beta2, eps, weight_decay;
-  int64_t step; /* 1 at the first */
+  int64_t step; /* counts from 1 */
   int64_t count;
   void* parameter;
   const void* gradient;
   void *m, *v;
 } sigma_adamw;
 
-/* The same; momentum_buffer is null where `momentum` is 0. */
+/* One SGD step on `count` numbers, in place. momentum_buffer is null if `momentum` is 0. */
 typedef struct sigma_sgd {
   sigma_real real;
   double lr, momentum, weight_decay;
@@ -203,19 +201,19 @@ typedef struct sigma_svd_problem {
 } sigma_svd_problem;
 
 /*
- * Thin SVDs, side by side; `problems` is on the host. Called from any thread while the context's own goes on: it waits
- * for the work queued before it, and has finished when it returns. In each pair of singular vectors the first entry of
- * u whose magnitude is at least 1 - 1/2048 of the largest is positive (svd_limits.h).
+ * Independent thin SVDs; `problems` is on the host. Any thread may call it while the context's own thread continues.
+ * Waits for the work queued before it, and has finished when it returns. Sign rule: in each column of u, the first
+ * entry whose magnitude is at least 1 - 1/2048 of the largest is positive (svd_limits.h).
  */
 typedef struct sigma_svd {
   sigma_real real; /* of all matrices */
   sigma_svd_driver driver;
   const sigma_svd_problem* problems;
   int64_t count;
-  int64_t* failed; /* on failure the index of the first problem that has none */
+  int64_t* failed; /* on failure, the index of the first unsolved problem */
 } sigma_svd;
 
-/* Every operation, by the one name that it has in every layer. */
+/* All operations. An operation has the same name in every layer. */
 #define SIGMA_OPERATIONS(each)                                                                                        \
   each(copy_matrix) each(cast) each(gemm) each(spmm) each(sddmm) each(core_gradient) each(row_dots) each(column_sums) \
       each(adamw) each(sgd) each(svd)
@@ -234,13 +232,13 @@ typedef struct sigma_device {
 
 typedef struct sigma_backend {
   uint32_t abi_version; /* SIGMA_ABI_VERSION */
-  uint32_t struct_size; /* sizeof(sigma_backend): tells an older table from a newer one */
+  uint32_t struct_size; /* sizeof(sigma_backend): detects an older or newer table */
   const char* name;
-  int32_t simulated; /* whether a host program stands in for the device: for tests only */
+  int32_t simulated; /* whether host code simulates the device, for tests only */
 
-  /* What the last failed call of this thread said. */
+  /* Message of the last failed call of this thread. */
   const char* (*last_error)(void);
-  /* The libraries and instruction sets in use, for a bug report; static text. */
+  /* Libraries and instruction sets in use, for bug reports; static text. */
   const char* (*blas)(void);
   const char* (*simd)(void);
 
@@ -249,28 +247,27 @@ typedef struct sigma_backend {
   sigma_status (*device_info)(int32_t device, sigma_device* info);
 
   sigma_status (*create_context)(int32_t device, sigma_context** context);
-  /* Waits for what is queued. */
+  /* Waits for the queued work. */
   void (*destroy_context)(sigma_context* context);
-  /* Threads that one call may use, for the whole process. */
+  /* How many threads one call may use. Process-wide. */
   sigma_status (*set_threads)(int32_t count);
   int32_t (*threads)(void);
 
   /* Scratch memory, aligned to 64 bytes, valid until the next reserve on this context. */
   sigma_status (*reserve)(sigma_context* context, size_t bytes, void** memory);
 
-  /* Memory of the device, aligned to 256 bytes. Null on the CPU, whose operands are JavaScript's. */
+  /* Device memory, aligned to 256 bytes. The CPU has no such entry (null): its operands are JavaScript memory. */
   sigma_status (*allocate)(sigma_context* context, size_t bytes, void** memory);
-  /* Once the work queued so far is done. */
+  /* Takes effect after the work queued so far. */
   void (*release)(sigma_context* context, void* memory);
-  /* `from` is on the host; it may be written again when this returns. */
+  /* `from` is on the host and may be overwritten once this returns. */
   sigma_status (*upload)(sigma_context* context, void* to, const void* from, size_t bytes);
   /* `to` is on the host. Waits for the work queued so far. May be called from any thread. */
   sigma_status (*download)(sigma_context* context, void* to, const void* from, size_t bytes);
   /* Waits for the work queued so far, and reports its failures. May be called from any thread. */
   sigma_status (*synchronize)(sigma_context* context);
 
-  /* The device's own clock: start_timer queues a mark, stop_timer another, waits for it and gives the milliseconds that
-   * the work between them took. */
+  /* Each queues a time stamp of the device's clock. stop_timer waits and returns the milliseconds between the two. */
   sigma_status (*start_timer)(sigma_context* context);
   sigma_status (*stop_timer)(sigma_context* context, double* milliseconds);
 
@@ -279,7 +276,7 @@ typedef struct sigma_backend {
 
   /*
    * Whether an operation is implemented for vectors of type `real` and for matrices of these types, in the order in
-   * which its struct has them. Asks no device and has no failure.
+   * which its struct has them. Needs no device and cannot fail.
    */
   int32_t (*supports)(sigma_operation operation, sigma_real real, const sigma_dtype* dtypes, int32_t count);
 
@@ -288,10 +285,10 @@ typedef struct sigma_backend {
 #undef SIGMA_ENTRY
 } sigma_backend;
 
-/* The backend that is built into the addon. */
+/* The backend that is part of the addon. */
 const sigma_backend* sigma_cpu_backend(void);
 
-/* Why a backend in a library of its own can or cannot be used. */
+/* Why a backend in a separate library can or cannot be used. */
 typedef enum sigma_reason {
   SIGMA_AVAILABLE = 0,
   SIGMA_ABI_MISMATCH,
@@ -304,12 +301,12 @@ typedef enum sigma_reason {
 typedef struct sigma_probe {
   sigma_reason reason;
   const sigma_backend* backend; /* null unless available */
-  char detail[512];             /* one sentence that helps */
-  char searched[8192];          /* what was tried, a line each */
+  char detail[512];             /* one sentence: what is wrong and what to do */
+  char searched[8192];          /* what was tried, one item per line */
 } sigma_probe;
 
-/* The one symbol that such a library exports, under this name. Called once; prints nothing, changes nothing where the
- * version is not its own. The library is never closed. */
+/* The only symbol that such a library exports. Called once; prints nothing. For another ABI version it only sets
+ * `reason`. The library is never closed. */
 #define SIGMA_OPEN_BACKEND "sigma_open_backend"
 typedef void (*sigma_open_backend_function)(uint32_t abi_version, sigma_probe* probe);
 

@@ -1,4 +1,4 @@
-// How the addon and the recipes call a backend: statuses become exceptions again.
+// How the addon and the recipes call a backend. A failed status becomes an exception.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace sigma {
 
-// A backend call that failed; what() is the backend's own sentence.
+// A failed backend call; what() is the backend's message.
 class BackendError : public std::runtime_error {
  public:
   BackendError(sigma_status status, const char* message) : std::runtime_error(message), status_(status) {}
@@ -19,7 +19,7 @@ class BackendError : public std::runtime_error {
   sigma_status status_;
 };
 
-// A backend with the context of one environment on one device: what every call needs.
+// A backend and a context: what every call needs.
 struct Engine {
   const sigma_backend* backend;
   sigma_context* context;
@@ -28,7 +28,7 @@ struct Engine {
     if (status != SIGMA_OK) throw BackendError(status, backend->last_error());
   }
 
-  // One operation: `entry` is its member of the table.
+  // Runs the operation whose table entry is `entry`.
   template <class Call>
   void run(sigma_status (*sigma_backend::*entry)(sigma_context*, const Call*), const Call& call) const {
     check((backend->*entry)(context, &call));
@@ -47,12 +47,12 @@ constexpr size_t element_size(sigma_dtype dtype) {
 }
 constexpr size_t element_size(sigma_real real) { return real == SIGMA_REAL64 ? 8 : 4; }
 
-// The type of the vectors beside matrices of this type.
+// The type of the vectors that go with matrices of this type.
 constexpr sigma_real real_of(sigma_dtype dtype) { return dtype == SIGMA_FLOAT64 ? SIGMA_REAL64 : SIGMA_REAL32; }
-// The type of a matrix that holds such vectors.
+// The matrix type with the same element type.
 constexpr sigma_dtype dtype_of(sigma_real real) { return real == SIGMA_REAL64 ? SIGMA_FLOAT64 : SIGMA_FLOAT32; }
 
-// A matrix without padding. A backend never writes what a call has as an input.
+// A matrix without padding. The cast is safe: a backend never writes to an input.
 inline sigma_matrix dense_matrix(sigma_dtype dtype, const void* data, int64_t rows, int64_t columns) {
   return {const_cast<void*>(data), rows, columns, columns, dtype, nullptr};
 }

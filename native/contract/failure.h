@@ -1,4 +1,4 @@
-// Inside a backend failures are exceptions; at its border they are statuses. This file is that border, for all of them.
+// A backend throws exceptions internally. `guarded` turns them into statuses for its callers.
 #pragma once
 
 #include <cstring>
@@ -21,15 +21,14 @@ class Failure : public std::runtime_error {
   sigma_status status_;
 };
 
-// What last_error() says: the text of this thread's last failure. Short, because the linker has little room for such
-// data.
+// Message of this thread's last failure. Short, because static thread-local storage is scarce in a loaded library.
 inline constinit thread_local char error_text[256] = "";
 
 inline const char* last_error() { return error_text; }
 
 inline void remember_error(const char* message) noexcept { std::strncpy(error_text, message, sizeof(error_text) - 1); }
 
-// Runs `body` and turns whatever it throws into a status and a text for last_error().
+// Runs `body` and turns any exception into a status and a message for last_error().
 template <class Body>
 sigma_status guarded(Body&& body) noexcept {
   try {
@@ -39,13 +38,13 @@ sigma_status guarded(Body&& body) noexcept {
     remember_error(failure.what());
     return failure.status();
   } catch (const std::bad_alloc&) {
-    remember_error("the system has no memory left for this call");
+    remember_error("not enough host memory for this call");
     return SIGMA_OUT_OF_MEMORY;
   } catch (const std::exception& error) {
     remember_error(error.what());
     return SIGMA_NATIVE;
   } catch (...) {
-    remember_error("an unknown failure");
+    remember_error("unknown failure");
     return SIGMA_NATIVE;
   }
 }
@@ -55,7 +54,7 @@ inline const char* name_of(sigma_dtype dtype) {
   return kNames[dtype];
 }
 
-// For a call whose types no kernel takes.
+// For a call whose types no kernel supports.
 [[noreturn]] inline void refuse_types(sigma_real real, std::initializer_list<sigma_dtype> dtypes) {
   std::string text = "this backend has no kernel for ";
   for (const sigma_dtype dtype : dtypes) text += std::string(name_of(dtype)) + ", ";

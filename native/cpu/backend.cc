@@ -1,4 +1,4 @@
-// The CPU's table.
+// The table of the CPU backend.
 #include "contract/backend.h"
 
 #include <cblas.h>
@@ -15,7 +15,7 @@
 #include "cpu/runtime/pool.h"
 #include "cpu/runtime/simd.h"
 
-// Scratch memory that only grows; freed with the environment. And when the timer was started.
+// Scratch memory, which only grows, and the start of the timer.
 struct sigma_context {
   void* memory = nullptr;
   size_t bytes = 0;
@@ -29,8 +29,8 @@ namespace {
 
 const char* blas_text() { return openblas_get_config(); }
 
-// A build of OpenBLAS with threads of its own is held to one: they would fight the pool's. The first buffer is mapped
-// while there is memory; if there is none, the calls that need it say so.
+// Limits OpenBLAS to one thread: its own threads would compete with the pool's. Maps the first BLAS buffer early; if
+// there is no memory for it, the calls that need a buffer report that.
 const sigma_backend* initialised(const sigma_backend* table) {
   openblas_set_num_threads(1);
   static_cast<void>(guarded(reserve_blas_buffer));
@@ -53,7 +53,7 @@ void destroy_context(sigma_context* context) { delete context; }
 
 sigma_status set_thread_count(int32_t count) {
   return guarded([&] {
-    if (count < 1) throw Failure(SIGMA_INVALID_ARGUMENT, "at least one thread is needed");
+    if (count < 1) throw Failure(SIGMA_INVALID_ARGUMENT, "threads: expected at least 1, got " + std::to_string(count));
     set_threads(count);
   });
 }
@@ -102,7 +102,7 @@ int32_t supports(sigma_operation operation, sigma_real real, const sigma_dtype* 
   return computes(real, dtypes, static_cast<size_t>(count)) ? 1 : 0;
 }
 
-// A function of ops.h as an entry of the table.
+// Adapts a function of ops.h to an entry of the table.
 template <class Call, void (*operation)(const Call&)>
 sigma_status entry(sigma_context*, const Call* call) {
   return guarded([&] { operation(*call); });

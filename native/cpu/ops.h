@@ -1,5 +1,5 @@
-// The operations of the CPU backend, one file each; they throw, backend.cc turns that into statuses. Equations and
-// shapes stand in contract/backend.h.
+// The operations of the CPU backend, one file each. They throw; backend.cc turns exceptions into statuses. Equations
+// and shapes are in contract/backend.h.
 #pragma once
 
 #include "contract/backend.h"

@@ -1,4 +1,4 @@
-// The GPU's table: each entry makes the context's device current and turns exceptions into a status.
+// The table of the CUDA backend. Each entry makes the context's device current and turns exceptions into a status.
 #include "contract/backend.h"
 
 #include <cstdio>
@@ -15,8 +15,8 @@
 namespace sigma::cuda {
 namespace {
 
-// A kernel that went wrong leaves its device unusable, and each later call says so, whatever it is.
-bool met_later(cudaError_t error) { return error >= cudaErrorIllegalAddress || error == cudaErrorECCUncorrectable; }
+// A faulting kernel corrupts the CUDA context, and then every later call returns the error.
+bool is_sticky(cudaError_t error) { return error >= cudaErrorIllegalAddress || error == cudaErrorECCUncorrectable; }
 
 template <class Body>
 sigma_status on(sigma_context* context, Body&& body) {
@@ -25,7 +25,7 @@ sigma_status on(sigma_context* context, Body&& body) {
       context->activate();
       body();
     } catch (const CudaFailure& failure) {
-      if (!met_later(failure.error())) throw;
+      if (!is_sticky(failure.error())) throw;
       context->explain(failure);
     }
   });
@@ -112,7 +112,7 @@ int32_t supports(sigma_operation operation, sigma_real real, const sigma_dtype* 
   return computes(real, dtypes, static_cast<size_t>(count)) ? 1 : 0;
 }
 
-// A function of ops.h as an entry of the table.
+// Adapts a function of ops.h to an entry of the table.
 template <class Call, void (*operation)(sigma_context&, const Call&)>
 sigma_status entry(sigma_context* context, const Call* call) {
   return on(context, [&] { operation(*context, *call); });

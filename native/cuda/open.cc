@@ -1,4 +1,4 @@
-// The one symbol that this library exports: it finds out, quietly, whether the backend can be used.
+// The only symbol that this library exports. It checks whether the backend can be used, and prints nothing.
 #include <cuda_runtime_api.h>
 
 #include <cstdio>
@@ -53,7 +53,7 @@ void write(char (&to)[size], const std::string& text) {
 extern "C" __attribute__((visibility("default"))) void sigma_open_backend(uint32_t abi_version, sigma_probe* probe) {
   using namespace sigma::cuda;
   if (abi_version != SIGMA_ABI_VERSION) {
-    // Only what every version's probe begins with.
+    // Only the first field is the same in every version.
     probe->reason = SIGMA_ABI_MISMATCH;
     return;
   }

@@ -1,5 +1,5 @@
-// The operations of the CUDA backend, one file each; they throw, backend.cc turns that into statuses. Equations and
-// shapes stand in contract/backend.h. All but svd queue their work on the context's stream and return.
+// The operations of the CUDA backend, one file each. They throw; backend.cc turns exceptions into statuses. Equations
+// and shapes are in contract/backend.h. All except svd queue their work on the context's stream and return.
 #pragma once
 
 #include "contract/backend.h"

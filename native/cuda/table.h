@@ -1,4 +1,4 @@
-// The backend's table, filled.
+// The table of the CUDA backend.
 #pragma once
 
 #include "contract/backend.h"

@@ -5,20 +5,19 @@
 namespace sigma {
 namespace {
 
-// Rows of an intermediate start some lines of the cache off a power of two: else all rows of one token fall into the
-// same sets. Five lines in eight keep the rows that a band goes through apart from each other; few tokens need less.
+// Leading dimension of an intermediate. A power of two would map one token's numbers in all rows to the same cache
+// sets. 5 lines modulo 8 also keep the rows of a band in different sets; few tokens need less padding.
 int64_t padded(int64_t tokens) {
   const int64_t lines = (tokens + 15) / 16;
   return (lines < 16 ? lines + 1 : lines + (13 - lines % 8) % 8) * 16;
 }
 
-// (r, N), with padded rows
+// (r, N) with padded rows
 sigma_matrix intermediate(sigma_dtype dtype, const void* data, int64_t rank, int64_t tokens) {
   return {const_cast<void*>(data), rank, tokens, padded(tokens), dtype, nullptr};
 }
 
-// Scratch memory of one call: intermediates of `elements` in all, of their type, and behind them `numbers` of the
-// vectors' type.
+// Workspace of one call: `elements` of the intermediates' type, followed by `numbers` of the vectors' type.
 class Workspace {
  public:
   Workspace(const Engine& engine, sigma_dtype dtype, int64_t elements, int64_t numbers = 0)
@@ -56,7 +55,7 @@ void gemm(const Engine& e, sigma_real real, bool transpose_a, const sigma_matrix
 
 bool is_narrow(const AdapterLayer& layer, sigma_dtype dtype) { return dtype != dtype_of(layer.real); }
 
-// Elements that a product with the core needs for a copy of a dense C in the type of the intermediates.
+// Length of the copy of a dense C in the intermediates' type; 0 if no copy is needed.
 int64_t narrow_core_length(const AdapterLayer& layer, sigma_dtype dtype) {
   return layer.dense != nullptr && is_narrow(layer, dtype) ? (layer.core_values() + 15) / 16 * 16 : 0;
 }
@@ -77,7 +76,7 @@ void core_product(const Engine& e, const AdapterLayer& layer, bool transpose, co
   gemm(e, layer.real, transpose, c, kPlain, x, kOverwrite, nullptr, out);
 }
 
-// Numbers that core_pull_back needs as scratch, where its operands have rows of `stride`.
+// Scratch numbers that core_pull_back needs for operands with leading dimension `stride`.
 int64_t pull_back_length(const AdapterLayer& layer, sigma_dtype dtype, int64_t stride,
                          const AdapterGradients& gradients) {
   if (!gradients.wants_samples()) return 0;
@@ -85,7 +84,7 @@ int64_t pull_back_length(const AdapterLayer& layer, sigma_dtype dtype, int64_t s
   return is_narrow(layer, dtype) ? 2 * layer.rank() * stride : 0;
 }
 
-// The same matrix in the vectors' precision, in `memory`, which then ends behind it. Padding is copied with the rows.
+// Copies a matrix, with its padding, in the vectors' precision to `memory`, and advances `memory` past the copy.
 sigma_matrix widened(const Engine& e, sigma_real real, const sigma_matrix& from, void*& memory) {
   const sigma_dtype dtype = dtype_of(real);
   e.run(&sigma_backend::cast, sigma_cast{dense_matrix(from.dtype, from.data, from.rows, from.stride),
@@ -98,7 +97,7 @@ sigma_matrix widened(const Engine& e, sigma_real real, const sigma_matrix& from,
 // dC += A Bᵀ of a dense core. `scratch` has pull_back_length numbers.
 void dense_pull_back(const Engine& e, const AdapterLayer& layer, sigma_matrix a, sigma_matrix b, void* scratch,
                      void* dvalues) {
-  if (is_narrow(layer, a.dtype)) {  // a sum of gradients would lose too much in a narrow type
+  if (is_narrow(layer, a.dtype)) {  // accumulating gradients in a narrow type loses too much
     a = widened(e, layer.real, a, scratch);
     b = widened(e, layer.real, b, scratch);
   }
@@ -106,8 +105,8 @@ void dense_pull_back(const Engine& e, const AdapterLayer& layer, sigma_matrix a,
   gemm(e, layer.real, kPlain, a, kTransposed, b, kAccumulate, nullptr, to);
 }
 
-// K = A Bᵀ: a dense core's gradient; else its diagonal is dd, its entries on the pattern give dM and dγ. `scratch` has
-// pull_back_length numbers. What may find no memory comes first; row_dots and column_sums need none.
+// Gradients from K = A Bᵀ: a dense core takes all of K; else K's diagonal gives dd, and its entries on the pattern give
+// dM and dγ. `scratch` has pull_back_length numbers. Operations that may run out of memory go first; row_dots cannot.
 void core_pull_back(const Engine& e, const AdapterLayer& layer, const sigma_matrix& a, const sigma_matrix& b,
                     void* scratch, const AdapterGradients& gradients) {
   if (layer.dense != nullptr) return dense_pull_back(e, layer, a, b, scratch, gradients.values);
@@ -160,7 +159,7 @@ void adapter_backward(const Engine& e, const AdapterLayer& layer, const AdapterS
     const int64_t numbers = pull_back_length(layer, dy.dtype, padded(tokens), gradients);
     Workspace workspace(e, dy.dtype, 2 * length + narrow, numbers);
     const sigma_matrix dq = intermediate(dy.dtype, workspace.take(length), layer.rank(), tokens);
-    // dP is done with when P is needed, so that one piece of memory serves both.
+    // Holds dP, and then P.
     const sigma_matrix other = intermediate(dy.dtype, workspace.take(length), layer.rank(), tokens);
     gemm(e, layer.real, kTransposed, layer.u, kTransposed, dy, kOverwrite, nullptr, dq);
     if (dx_data != nullptr) {

@@ -1,5 +1,5 @@
-// The policy of thin SVDs, written once for all backends: which routines a driver means, how a matrix is scaled, which
-// answer is accepted, and what a failure says. A backend provides routines and measures their answers.
+// The SVD policy of all backends: which routines a driver selects, how a matrix is scaled, which answer is accepted,
+// and the error messages. A backend provides routines and measures their answers.
 #pragma once
 
 #include <algorithm>
@@ -20,19 +20,19 @@ namespace sigma {
 
 // ── routines ─────────────────────────────────────────────────────────────────────────────────────────────
 
-// A routine of a backend. `Route` is how the backend calls it.
+// A routine of a backend. `Route` is the type of the function that runs it.
 template <class Route>
 struct SvdRoutine {
   sigma_svd_driver driver;  // the driver that asks for this routine by name; SIGMA_SVD_AUTO if none does
-  bool in_auto;             // whether 'auto' tries it
+  bool in_auto;             // whether 'auto' includes it
   Route route;
 };
 
 template <class T>
 constexpr const char* kSvdType = sizeof(T) == sizeof(float) ? "float32" : "float64";
 
-// The routes to try in turn. `routines` are those that a backend has for a shape and T, in the order in which they are
-// worth trying: cost depends on the hardware, so a backend knows the order. UNSUPPORTED if no routine has the name.
+// The routes to try in turn. `routines` are the backend's routines for a shape and T, best first: the order depends on
+// the hardware. Throws UNSUPPORTED if no routine has the driver's name.
 template <class T, class Route>
 std::vector<Route> svd_chain(sigma_svd_driver driver, const std::vector<SvdRoutine<Route>>& routines,
                              const char* backend) {
@@ -52,9 +52,9 @@ std::vector<Route> svd_chain(sigma_svd_driver driver, const std::vector<SvdRouti
   throw Failure(SIGMA_UNSUPPORTED, text + ", which " + backend + " has for " + kSvdType<T>);
 }
 
-// ── what goes in ─────────────────────────────────────────────────────────────────────────────────────────
+// ── input ────────────────────────────────────────────────────────────────────────────────────────────────
 
-// `value`, at `element` of a matrix by rows, is not finite. Numbers are named as in JavaScript.
+// Throws NON_FINITE for `value` at `element` of a row-major matrix. Names the value as JavaScript does.
 [[noreturn]] inline void svd_refuse_non_finite(double value, int64_t element, int64_t columns) {
   const char* const name = std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
   throw Failure(SIGMA_NON_FINITE, std::string("expected finite numbers, got ") + name + " at row " +
@@ -62,8 +62,8 @@ std::vector<Route> svd_chain(sigma_svd_driver driver, const std::vector<SvdRouti
                                       std::to_string(element % columns));
 }
 
-// The power of two by which a matrix is multiplied before a routine sees it: 1 if the squares of its numbers neither
-// over- nor underflow, otherwise the one that brings the largest magnitude near 1.
+// The power of two that scales a matrix before a routine runs: 1 if squares neither overflow nor underflow, otherwise
+// the power that brings the largest magnitude near 1.
 template <class T>
 T svd_scale(T largest) {
   using Range = std::numeric_limits<T>;
@@ -72,27 +72,27 @@ T svd_scale(T largest) {
   return std::ldexp(T{1}, std::clamp(-std::ilogb(largest), Range::min_exponent - 1, Range::max_exponent - 1));
 }
 
-// The power of two that brings the largest magnitude near 1 for sums in float64, which measure an answer.
+// The power of two that brings the largest magnitude near 1, for the float64 sums of the accuracy check.
 inline double svd_unit(double largest) {
   return largest == 0 ? 1 : std::ldexp(1.0, std::clamp(-std::ilogb(largest), -1000, 1000));
 }
 
-// ── what comes out ───────────────────────────────────────────────────────────────────────────────────────
+// ── output ───────────────────────────────────────────────────────────────────────────────────────────────
 
-// What a backend measures of an answer, in float64. A few random vectors z and w take the place of the matrices' norms;
-// how many is the backend's choice. Norms are Frobenius'.
+// Measures of an answer, in float64. Random vectors z and w, as many as the backend chooses, estimate the norms of the
+// error matrices. ‖·‖ is the Frobenius norm.
 struct SvdMeasures {
   double unit;      // svd_unit of A; A and s are multiplied by it below
-  double residual;  // |A z − U diag(s) Vᵀ z|, the largest over z
+  double residual;  // max over z of |A z − U diag(s) Vᵀ z|
   double size;      // ‖A‖
   double values;    // ‖s‖
-  double u_off;     // |Uᵀ U w − w|, the largest over w
-  double vt_off;    // |Vᵀ V w − w|, likewise
-  bool in_order;    // whether s is finite, not negative and falls
+  double u_off;     // max over w of |Uᵀ U w − w|
+  double vt_off;    // max over w of |Vᵀ V w − w|
+  bool in_order;    // whether s is finite, non-negative and descending
 };
 
-// The norm of the longest of `count` vectors, from their sums of squares; NaN if any is. The longest counts, because an
-// error of rank one hides from a vector orthogonal to it.
+// The largest norm of `count` vectors, from their sums of squares; NaN if any sum is NaN. The largest, because a vector
+// that is orthogonal to an error of rank one does not detect it.
 inline double svd_longest(const double* squares, int count) {
   double most = 0;
   for (int v = 0; v < count; ++v) {
@@ -102,14 +102,14 @@ inline double svd_longest(const double* squares, int count) {
   return std::sqrt(most);
 }
 
-// How many times the limit an answer to an (m, n) problem is at; infinite if it is no answer.
+// The error of an answer to an (m, n) problem as a multiple of the limits; infinite if not in order or not finite.
 template <class T>
 double svd_excess(int64_t m, int64_t n, const SvdMeasures& found) {
   using Limits = SvdLimits<T>;
   constexpr double kNone = std::numeric_limits<double>::infinity();
   const double all = found.residual + found.size + found.values + found.u_off + found.vt_off;
   if (!found.in_order || !std::isfinite(all)) return kNone;
-  // Below the smallest normal number s has fewer digits: what s cannot express is no error.
+  // Subnormal singular values have fewer digits; the lost digits do not count as error.
   const double rows = static_cast<double>(m), columns = static_cast<double>(n), r = std::min(rows, columns);
   const double blur =
       8 * static_cast<double>(std::numeric_limits<T>::denorm_min()) * found.unit * std::sqrt(rows) * columns;
@@ -117,15 +117,14 @@ double svd_excess(int64_t m, int64_t n, const SvdMeasures& found) {
   const double values = std::fmax(0.0, std::abs(found.values - found.size) - blur);
   const double size = found.size > 0 ? found.size : 1;
   const double orthogonality = std::max(found.u_off, found.vt_off) / std::sqrt(r);
-  // Rounding grows with the number of steps, which is that of the shorter side. The longer side adds none: no sum runs
-  // over all of it.
+  // Rounding grows with the number of steps, which the shorter side sets. Sums over the longer side are split.
   const double growth = std::sqrt(std::fmax(1.0, r / 1024));
   return std::max({residual / size / Limits::residual, values / size / Limits::values,
                    orthogonality / Limits::orthogonality}) /
          growth;
 }
 
-// NOT_CONVERGED if T has no room for the singular values, which finite numbers do not exclude: their norm is ‖A‖.
+// NOT_CONVERGED if a finite A has singular values beyond the range of T; null otherwise.
 template <class T>
 std::exception_ptr svd_too_large(const SvdMeasures& found) {
   const long double norm = static_cast<long double>(found.size) / static_cast<long double>(found.unit);
@@ -137,19 +136,18 @@ std::exception_ptr svd_too_large(const SvdMeasures& found) {
                                ", got a matrix of norm " + text + ", which is too large: scale the matrix down"));
 }
 
-// Takes `count` problems of shape (m, n) along a chain: each gets the first answer that is within the limits, or else
-// the best one of those that are forgiven. Returns one error a problem, null if it is solved.
+// Solves `count` problems of shape (m, n) by a chain of routes. Each problem gets the first answer within the limits,
+// or else the best answer within `forgiven`. Returns one error per problem, null if solved.
 //
-// attempt(route, problems) runs a route on some of the problems, by index, and measures each answer: std::nullopt if
-// the route did not converge. If it throws UNSUPPORTED or NATIVE, the route does not take these problems, and the next
-// one may. Other failures end the search.
+// attempt(route, problems) runs a route on the problems with these indices and measures each answer; std::nullopt means
+// no convergence. If it throws UNSUPPORTED or NATIVE, the next route is tried. Other failures end the search.
 template <class T, class Route, class Attempt>
 std::vector<std::exception_ptr> svd_search(int64_t m, int64_t n, size_t count, const std::vector<Route>& chain,
                                            Attempt attempt) {
   struct Progress {
     double least = SvdLimits<T>::forgiven;
     const Route* best = nullptr;
-    const Route* last = nullptr;  // whose answer stands in memory, converged or not
+    const Route* last = nullptr;  // the last route that wrote to memory, converged or not
     std::exception_ptr error = nullptr;
   };
   std::vector<Progress> progress(count);

@@ -1,4 +1,4 @@
-/** What is CUDA's own: memory on the device, copies, failures that show later. On a device, or the simulated one. */
+/** CUDA-specific behaviour: device memory, copies, asynchronous failures. Runs on a device or on the simulated one. */
 import {
   AdamW,
   clipGradNorm,
@@ -38,7 +38,7 @@ import { quiet, runScript, withEnvironment } from '../support/process.js';
 
 const { available, code } = cudaStatus();
 if (!available) {
-  t.plan(0, `no CUDA here (${code})`);
+  t.plan(0, `CUDA is unavailable (${code})`);
   process.exit();
 }
 
@@ -67,10 +67,10 @@ t.test('to the device and back', async (t) => {
       assertSameBits(t, await there.data(), host, `${dtype}: data()`);
       assertSameBits(t, there.dataSync(), host, `${dtype}: dataSync()`);
       there.dataSync().fill(7);
-      assertSameBits(t, there, host, `${dtype}: what is read is a copy`);
+      assertSameBits(t, there, host, `${dtype}: dataSync() returns a copy`);
       const again = await there.to('cuda:0');
       again.assign([6, 5, 4, 3, 2, 1]);
-      assertSameBits(t, again, there, 'to its own device: one memory');
+      assertSameBits(t, again, there, 'to() the same device shares the memory');
       disposeAll(host, there, back, again);
     }
   });
@@ -83,7 +83,7 @@ t.test('memory', async (t) => {
   t.equal(memory().bytes['cpu'], before.bytes['cpu']);
   const view = a.reshape([10, 100]);
   a.dispose();
-  t.same([...new Set(view.dataSync())], [0], 'zeros, as long as anyone holds them');
+  t.same([...new Set(view.dataSync())], [0], 'a view keeps the memory alive');
   view.dispose();
   t.same(memory(), { ...before, bytes: { ...before.bytes, cuda: before.bytes['cuda'] ?? 0 } });
   throwsSigma(t, () => a.dataSync(), 'DISPOSED', 'after dispose');
@@ -91,7 +91,7 @@ t.test('memory', async (t) => {
   throwsSigma(t, () => zeros([2], { device: 'cuda:77' }), 'DEVICE_UNAVAILABLE', 'cuda:77', 'cuda:77');
 });
 
-t.test('a tensor disposed while it is on its way', async (t) => {
+t.test('a tensor disposed during a download', async (t) => {
   const a = gaussian(seeded(1), [300, 300], 'float32');
   const there = await a.to(device);
   const [first, second] = [there.data(), there.to('cpu')];
@@ -101,7 +101,7 @@ t.test('a tensor disposed while it is on its way', async (t) => {
   disposeAll(a, await second);
 });
 
-t.test('what is read later is what was there when it was asked for', async (t) => {
+t.test('an asynchronous read returns the contents at the time of the call', async (t) => {
   const there = zeros([4096], { device });
   const asked: [number, Promise<ArrayLike<number>>][] = [];
   for (let i = 0; i < 8; i++) {
@@ -113,7 +113,7 @@ t.test('what is read later is what was there when it was asked for', async (t) =
   there.dispose();
 });
 
-t.test('operands of two devices', async (t) => {
+t.test('operands on two devices', async (t) => {
   const { host, there } = pair(2, [3, 3]);
   const pattern = SparsityPattern.diagonal(3);
   const values = zeros([3], { device });
@@ -126,11 +126,11 @@ t.test('operands of two devices', async (t) => {
   const layer = await vectorFit(there);
   throwsSigma(t, () => layer.apply(host), 'DEVICE_MISMATCH', 'apply', 'x');
   const bias = zeros([3], { device: 'cpu' });
-  await rejectsSigma(t, () => vectorFit(there, { bias }), 'DEVICE_MISMATCH', 'a bias elsewhere', 'bias');
+  await rejectsSigma(t, () => vectorFit(there, { bias }), 'DEVICE_MISMATCH', 'a bias on the CPU', 'bias');
   disposeAll(host, there, values, out, layer, bias);
 });
 
-t.test('layers made on the device from what is on the host', async (t) => {
+t.test('layers on the device from a weight and factors on the host', async (t) => {
   await expectNoLeak(t, 'layers', async () => {
     const { host, there, numbers } = pair(3, [6, 4]);
     const bias = tensor([1, 2, 3, 4, 5, 6], [6], { device: 'cpu' });
@@ -155,7 +155,7 @@ t.test('layers made on the device from what is on the host', async (t) => {
   });
 });
 
-t.test('training as on the CPU', async (t) => {
+t.test('training agrees with the CPU', async (t) => {
   await expectNoLeak(t, 'a run', async () => {
     const weight = pair(5, [8, 6]);
     const [x, dy] = [pair(6, [7, 6]), pair(7, [7, 8])];
@@ -178,7 +178,7 @@ t.test('training as on the CPU', async (t) => {
       }
       const saved = optimizer.state();
       optimizer.loadState(saved);
-      t.same(optimizer.state(), saved, `${where}: a state and back`);
+      t.same(optimizer.state(), saved, `${where}: the state survives a round trip`);
       const numbers = layer.parameters.map(({ value }) => snapshot(value));
       layer.dispose();
       return numbers;
@@ -275,7 +275,7 @@ t.test('layers in bfloat16', async (t) => {
       return [ones, await svd(ones as never)] as const;
     })();
     const own = await svft(flat, { factors: factorsOfFlat, residual: 'drop' });
-    t.ok(own.telemetry().drift, 'its own factors are known as its own, where some σ are 0, too');
+    t.ok(own.telemetry().drift, 'factors of the weight are recognised, also if some σ are 0');
     const mixed = { ...factorsOfFlat, u: factorsOfFlat.u.cast('bfloat16') } as never;
     const sliced = await svft(flat, { factors: mixed, rank: 2 });
     const onHost = await flat.to('cpu');
@@ -295,7 +295,7 @@ t.test('timed', async (t) => {
   disposeAll(host, there, out);
 });
 
-t.test('a forgotten tensor gives its memory back', async (t) => {
+t.test('the memory of an unreachable tensor is freed', async (t) => {
   t.same(await runScript('cuda-forgotten.mjs'), quiet('given back'));
 });
 
@@ -303,15 +303,22 @@ t.test('worker threads', { timeout: 60_000 }, async (t) => {
   t.same(await runScript('cuda-workers.mjs'), quiet('4 the same'));
 });
 
-t.test('a process that exits meanwhile', async (t) => {
+t.test('a process that exits during asynchronous work', async (t) => {
   t.same(await runScript('cuda-exit.mjs'), quiet('bye', 7));
 });
 
-t.test('what a simulated device can be made to do', { skip: !simulated && 'this one is real' }, async (t) => {
-  await t.test('no memory left', async (t) => {
+t.test('failures of the simulated device', { skip: !simulated && 'needs the simulated device' }, async (t) => {
+  await t.test('out of memory', async (t) => {
     await expectNoLeak(t, 'refused', () =>
       withEnvironment({ SIGMA_SIMULATED_MEMORY: String(160 << 20) }, () => {
-        throwsSigma(t, () => zeros([160 << 20], { device }), 'OUT_OF_MEMORY', 'four times too much', 'zeros', 'memory');
+        throwsSigma(
+          t,
+          () => zeros([160 << 20], { device }),
+          'OUT_OF_MEMORY',
+          'four times the memory',
+          'zeros',
+          'memory',
+        );
         const [a, b] = [zeros([8], { device }), zeros([12 << 20], { device })];
         const parameters = [a, b].map((value, i) => ({
           name: `p${i}`,
@@ -323,24 +330,24 @@ t.test('what a simulated device can be made to do', { skip: !simulated && 'this 
           t,
           () => new AdamW(parameters, { weightDecay: 0.5 }).step(),
           'OUT_OF_MEMORY',
-          'no room for moments',
+          'no memory for the moments',
         );
-        t.same([...new Set(a.dataSync())], [0], 'a step is whole or not at all');
+        t.same([...new Set(a.dataSync())], [0], 'a failed step changes nothing');
         disposeAll(a, b, ...parameters.map(({ grad }) => grad));
         const small = tensor([1, 2], [2], { device });
-        t.same([...small.dataSync()], [1, 2], 'and the process goes on');
+        t.same([...small.dataSync()], [1, 2], 'later allocations succeed');
         small.dispose();
       }),
     );
   });
 
-  await t.test('an error of the device', async (t) => {
+  await t.test('a device error', async (t) => {
     const { host, there } = pair(15, [4, 4]);
     const product = matmul(there as never, there as never);
     await withEnvironment({ SIGMA_SIMULATED_ERROR: '700' }, async () => {
-      throwsSigma(t, () => product.dataSync(), 'NATIVE', 'shows where something waits', '700', 'gemm');
+      throwsSigma(t, () => product.dataSync(), 'NATIVE', 'reported by a call that waits', '700', 'gemm');
       const failure: unknown = await product.data().catch((error) => error);
-      t.ok(failure instanceof SigmaError && failure.code === 'NATIVE', `off the event loop, too: ${failure}`);
+      t.ok(failure instanceof SigmaError && failure.code === 'NATIVE', `also off the event loop: ${failure}`);
     });
     disposeAll(host, there, product);
   });

@@ -1,4 +1,4 @@
-// The recipes: all ways through the operator against dense float64 products.
+// The recipes: every path through the operator, compared with dense float64 products.
 #include <array>
 
 #include "harness.h"
@@ -40,7 +40,7 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
   }
   layer.bias = bias.data();
 
-  // Products with a dense core sum many more terms, some of which cancel.
+  // A dense core sums many more terms, some of which cancel: compare with the largest number.
   const auto size_of = [&](const std::vector<double>& numbers) { return is_dense ? largest(numbers) : 1; };
   const std::vector<double> u64(u.begin(), u.end()), vt64(vt.begin(), vt.end()), x64(x.begin(), x.end());
   const std::vector<double> dy64(dy.begin(), dy.end());
@@ -58,7 +58,7 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
   const sigma_matrix x_view = view(x, tokens, in), y_view = view(y, tokens, out), dy_view = view(dy, tokens, out);
   const sigma_matrix merged_view = view(merged, out, in);
   sigma::adapter_forward(engine, layer, x_view, y_view, nullptr);
-  expect_close(y, y64, "adapter_forward that keeps nothing", size_of(y64));
+  expect_close(y, y64, "adapter_forward without saved", size_of(y64));
   sigma::adapter_forward(engine, layer, x_view, y_view, saved.data());
   expect_close(y, y64, "adapter_forward", size_of(y64));
   sigma::adapter_merge(engine, layer, merged_view);

@@ -1,4 +1,4 @@
-// A = Q B Pᵀ: B's numbers between the reflectors give A back, and the reflectors keep an orthonormal basis one.
+// bidiagonalise: A = Q B Pᵀ, and Q is orthonormal.
 #include "cpu/svd/bidiagonal.h"
 
 #include <array>
@@ -22,7 +22,7 @@ struct Reduced {
     sigma::cpu::bidiagonalise(a, {d.data(), e.data(), tauq.data(), taup.data()});
   }
 
-  // Q C Pᵀ for C (rows, columns) with d and e on its diagonals.
+  // Q C Pᵀ, or Q C without `right`; C is bidiagonal with these diagonals.
   std::vector<T> between(const std::vector<T>& diagonal, const std::vector<T>& above, bool right) const {
     const Columns<T> v = a.view();
     std::vector<T> c(static_cast<size_t>(v.rows) * diagonal.size());
@@ -36,7 +36,7 @@ struct Reduced {
     return c;
   }
 
-  // Of sums over the rows, which are no fewer than the columns.
+  // Error bound of sums over the rows, the longer side.
   double rounding() const {
     return 8 * std::sqrt(static_cast<double>(a.view().rows)) * static_cast<double>(std::numeric_limits<T>::epsilon());
   }
@@ -45,7 +45,7 @@ struct Reduced {
   std::vector<T> d, e, tauq, taup;
 };
 
-// A NaN is the worst.
+// Keeps a NaN.
 inline void keep_worse(double& worst, double off) { worst = std::abs(off) <= worst ? worst : std::abs(off); }
 
 template <class T>
@@ -83,7 +83,7 @@ void reduces(const std::vector<T>& numbers, int rows, int columns) {
   is_orthonormal(got);
 }
 
-// What the threads do must not show.
+// The same bits for 1 and 3 threads.
 template <class T>
 void repeats(const std::vector<T>& numbers, int rows, int columns) {
   const int threads = sigma::cpu::threads();
@@ -105,24 +105,24 @@ void shapes() {
         Shape{64, 48}, Shape{101, 97}, Shape{160, 7}, Shape{512, 20}, Shape{70, 65}}) {
     const auto random = random_numbers<T>(int64_t{rows} * columns, 7);
     reduces(random, rows, columns);
-    auto graded = random;  // each row and column much smaller than the one before
+    auto graded = random;  // rows and columns decay by powers of 2
     for (size_t i = 0; i < graded.size(); ++i) {
       const auto far = static_cast<int>(i % static_cast<size_t>(rows) + i / static_cast<size_t>(rows));
       graded[i] = static_cast<T>(std::ldexp(static_cast<double>(graded[i]), -2 * far));
     }
     reduces(graded, rows, columns);
-    auto low = random;  // of rank 1, with a column and a row of zeros
+    auto low = random;  // rank 1, with a zero row and a zero column
     for (size_t i = 0; i < low.size(); ++i) {
       const size_t row = i % static_cast<size_t>(rows), column = i / static_cast<size_t>(rows);
       low[i] = row == 1 || column == 1 ? T{0} : static_cast<T>(row + 1) * static_cast<T>(column + 1);
     }
     reduces(low, rows, columns);
     reduces(std::vector<T>(random.size()), rows, columns);
-    auto tiny = random;  // whose products are no numbers any more
+    auto tiny = random;  // products underflow
     for (T& x : tiny) x *= static_cast<T>(sizeof(T) == 4 ? 1e-25 : 1e-180);
     reduces(tiny, rows, columns);
   }
-  // Shared out among threads: in two parts, and in four.
+  // Large enough for sweeps in two parts, and in four.
   repeats(random_numbers<T>(1100 * 1001, 3), 1100, 1001);
   if (sizeof(T) == 4) repeats(random_numbers<T>(2100 * 1010, 3), 2100, 1010);
 }

@@ -1,5 +1,5 @@
-// Many callers at once, each with its own context, while the number of threads changes: for the thread sanitizer, and
-// for the promise that results do not depend on threads.
+// Concurrent callers, each with its own context, while the number of threads changes. For the thread sanitizer; also
+// checks that results do not depend on threads.
 #include <thread>
 
 #include "harness.h"

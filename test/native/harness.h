@@ -1,4 +1,4 @@
-// A small harness for the sanitizers: the backend's table and the recipes against float64 loops, without Node.
+// A test harness without Node, for the sanitizers. Compares the backend's table and the recipes with float64 loops.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +25,7 @@ inline void expect(bool condition, const char* what) {
 template <class T>
 constexpr sigma_real real_of = sizeof(T) == 8 ? SIGMA_REAL64 : SIGMA_REAL32;
 
-// One operation on a context; its status.
+// Runs one operation and returns its status.
 template <class Call>
 sigma_status run(sigma_context* context, sigma_status (*entry)(sigma_context*, const Call*), const Call& call) {
   return entry(context, &call);
@@ -43,13 +43,13 @@ std::vector<T> random_numbers(int64_t count, unsigned seed) {
   return numbers;
 }
 
-// Each number's difference, relative to `size` and to what is wanted.
+// Compares each number, with tolerance relative to `size` + |want|.
 template <class T>
 void expect_close(const std::vector<T>& got, const std::vector<double>& want, const char* what, double size = 1) {
   double worst = got.size() == want.size() ? 0 : 1e300;
   for (size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
     const double difference = std::abs(static_cast<double>(got[i]) - want[i]) / (size + std::abs(want[i]));
-    worst = difference <= worst ? worst : difference;  // a NaN becomes the worst
+    worst = difference <= worst ? worst : difference;  // keeps a NaN
   }
   expect(worst <= tolerance<T>, what);
 }
@@ -59,7 +59,7 @@ sigma_matrix view(const std::vector<T>& numbers, int64_t rows, int64_t columns) 
   return sigma::dense_matrix(sigma::dtype_of(real_of<T>), numbers.data(), rows, columns);
 }
 
-// op(A) (m, k) op(B) (k, n) as float64 loops
+// op(A) (m, k) op(B) (k, n), by float64 loops
 template <class T>
 std::vector<double> product(const std::vector<T>& a, bool ta, const std::vector<T>& b, bool tb, int64_t m, int64_t n,
                             int64_t k) {
@@ -77,7 +77,7 @@ std::vector<double> product(const std::vector<T>& a, bool ta, const std::vector<
   return c;
 }
 
-// A CSR structure and its transpose, owned together: random with duplicates and empty rows, or a band.
+// A CSR structure and its transpose: random with duplicates and empty rows, or a band.
 struct Pattern {
   std::vector<int32_t> rows, columns, transposed_rows, transposed_columns, slots;
   sigma_pattern view{};
@@ -89,7 +89,7 @@ struct Pattern {
   void fill(int64_t size, const std::multimap<std::pair<int32_t, int32_t>, int>& cells, bool banded);
 };
 
-// The float64 matrix (r, r) of a core.
+// A core as a dense float64 matrix (r, r).
 template <class T>
 std::vector<double> dense_core(const Pattern& pattern, const std::vector<T>& values, const T* diagonal, double g) {
   const int64_t r = pattern.view.size;
@@ -104,7 +104,7 @@ std::vector<double> dense_core(const Pattern& pattern, const std::vector<T>& val
   return c;
 }
 
-// The core of a pattern; `diagonal` and `gate` may be null.
+// A sparse core; `diagonal` and `gate` may be null.
 template <class T>
 sigma_core sparse_core(const Pattern& pattern, const std::vector<T>& values, const T* diagonal, const T* gate) {
   sigma_core core = {};

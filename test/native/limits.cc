@@ -1,4 +1,4 @@
-// What the system limits: the buffers for OpenBLAS, threads, processors.
+// System limits: BLAS buffers, threads, processors.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,7 +24,7 @@ void _gfortran_concat_string(size_t length, char* to, size_t a_length, const cha
 namespace check {
 namespace {
 
-// The bytes of this process's memory map from `address` to the next gap, and of all of the map.
+// Bytes of this process's memory map: contiguous from `address`, and in total.
 struct Mapped {
   size_t from_address = 0, all = 0;
 };
@@ -45,21 +45,21 @@ Mapped mapped(const void* address) {
   return found;
 }
 
-// Runs last: what ran before has called every routine of BLAS and LAPACK that the backend uses.
+// Must run last: the earlier tests call every BLAS and LAPACK routine of the backend.
 void buffers() {
-  // OpenBLAS keeps a buffer that it has once mapped, and lends it again.
+  // OpenBLAS keeps and reuses a mapped buffer. If this call maps one, no earlier call went to OpenBLAS's allocator.
   const size_t before = mapped(nullptr).all;
   void* const own = __real_blas_memory_alloc(0);
   const Mapped after = mapped(own);
   const bool archived = after.all - before >= sigma::cpu::kBlasBufferBytes / 2;
-  expect(archived, "OpenBLAS has asked nobody but the backend for a buffer");
+  expect(archived, "OpenBLAS gets all buffers from the backend");
   expect(after.from_address >= sigma::cpu::kBlasBufferBytes &&
              (!archived || after.all - before < sigma::cpu::kBlasBufferBytes + (size_t{1} << 20)),
-         "a buffer has the size that OpenBLAS expects");
+         "a buffer has OpenBLAS's size");
   __real_blas_memory_free(own);
 }
 
-// More callers than buffers: they wait for each other, and every one gets its turn.
+// More callers than buffers: callers wait, and each is served.
 void many_callers() {
   constexpr int kCallers = 300;
   std::atomic<int> holding = 0, most = 0, served = 0;
@@ -70,7 +70,7 @@ void many_callers() {
       const int now = ++holding;
       for (int seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {
       }
-      // Until all buffers are held, or the threads that are left are too few.
+      // Holds the buffer until all are held, or too few threads are left.
       for (int turn = 0; turn < 1000 && most < 256; ++turn) std::this_thread::sleep_for(std::chrono::milliseconds(1));
       --holding;
       ++served;
@@ -80,7 +80,7 @@ void many_callers() {
   expect(served == kCallers && most <= 256, "more callers than buffers wait for each other");
 }
 
-// Tasks that throw, all at once and from within others.
+// Tasks that throw, also nested ones.
 void failing_tasks() {
   sigma::cpu::set_threads(8);
   for (int round = 0; round < 50; ++round) {
@@ -96,17 +96,17 @@ void failing_tasks() {
     } catch (const std::runtime_error&) {
       thrown = true;
     }
-    expect(thrown && ran <= 64, "a task's exception comes out of parallel_for");
+    expect(thrown && ran <= 64, "parallel_for rethrows the exception of a task");
   }
   sigma::cpu::set_threads(2);
 }
 
-// A folder with the files that tell of control groups.
+// A folder with simulated control-group files.
 class Machine {
  public:
   Machine() {
     char name[] = "/tmp/sigmatune-XXXXXX";
-    if (mkdtemp(name) == nullptr) throw std::runtime_error("no folder for a test");
+    if (mkdtemp(name) == nullptr) throw std::runtime_error("cannot create a temporary folder");
     root_ = name;
   }
   ~Machine() {
@@ -135,26 +135,26 @@ void quotas() {
   };
   {
     Machine machine;
-    expect(std::isinf(machine.quota()), "without control groups there is no limit");
+    expect(std::isinf(machine.quota()), "no control groups: unlimited");
   }
   {
     Machine machine;
     limited2(machine, "/", kMount2);
-    expect(std::isinf(machine.quota()), "the root group has no limit");
+    expect(std::isinf(machine.quota()), "root group: unlimited");
     machine.file("/sys/fs/cgroup/cpu.max", "max 100000\n");
-    expect(std::isinf(machine.quota()), "\"max\" is no limit");
+    expect(std::isinf(machine.quota()), "\"max\": unlimited");
   }
   {
     Machine machine;
     limited2(machine, "/", kMount2).file("/sys/fs/cgroup/cpu.max", "250000 100000\n");
-    expect(machine.quota() == 2.5, "version 2: a container's quota over its period");
+    expect(machine.quota() == 2.5, "version 2: quota / period of a container");
   }
   {
     Machine machine;
     limited2(machine, "/a/b", kMount2)
         .file("/sys/fs/cgroup/a/cpu.max", "150000 100000\n")
         .file("/sys/fs/cgroup/a/b/cpu.max", "400000 100000\n");
-    expect(machine.quota() == 1.5, "version 2: the groups above count too");
+    expect(machine.quota() == 1.5, "version 2: limits of parent groups apply");
   }
   {
     Machine machine;
@@ -164,7 +164,7 @@ void quotas() {
               "31 1 0:27 /docker/abc /sys/fs/cgroup/unified ro - cgroup2 cgroup2 rw\n")
         .file("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "50000\n")
         .file("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
-    expect(machine.quota() == 0.5, "version 1: a container that sees its own part of the tree");
+    expect(machine.quota() == 0.5, "version 1: a container that sees only a subtree");
   }
   {
     Machine machine;
@@ -172,14 +172,14 @@ void quotas() {
         .file("/proc/self/mountinfo", "30 1 0:26 / /sys/fs/cgroup/cpu ro - cgroup cgroup rw,cpu,cpuacct\n")
         .file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n")
         .file("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
-    expect(std::isinf(machine.quota()), "version 1: -1 is no limit");
+    expect(std::isinf(machine.quota()), "version 1: -1 is unlimited");
   }
   {
     Machine machine;
     limited2(machine, "junk without a slash", "no mounts, just junk\n - \n - cgroup2\n");
-    expect(std::isinf(machine.quota()), "files of another form are no limit");
+    expect(std::isinf(machine.quota()), "malformed files: unlimited");
   }
-  expect(sigma::cpu::usable_processors() >= 1, "there is at least one processor");
+  expect(sigma::cpu::usable_processors() >= 1, "at least one processor");
 }
 
 void fortran() {
@@ -187,7 +187,7 @@ void fortran() {
   _gfortran_concat_string(4, text, 1, "a", 2, "bc");
   expect(std::string(text) == "abc -", "a // b is padded with blanks");
   _gfortran_concat_string(2, text, 1, "a", 2, "bc");
-  expect(std::string(text) == "abc -", "a // b is cut");
+  expect(std::string(text) == "abc -", "a // b is truncated");
 }
 
 }  // namespace

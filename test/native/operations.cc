@@ -1,4 +1,4 @@
-// Every entry of the backend's table, at odd sizes and at one.
+// Every operation of the backend's table, at odd sizes and at size 1.
 #include <array>
 #include <limits>
 
@@ -131,7 +131,7 @@ void optimisers(sigma_context* context) {
       const auto g = static_cast<double>(gradient[i]);
       want[i] = want[i] * (1 - 0.01) - 0.1 * g / (std::abs(g) + 1e-8);
     }
-    expect_close(parameter, want, "adamw's first step is a signed one");
+    expect_close(parameter, want, "adamw: the first step is lr times the sign of the gradient");
 
     for (size_t i = 0; i < want.size(); ++i)
       want[i] = static_cast<double>(parameter[i]) - 0.5 * static_cast<double>(gradient[i]);
@@ -172,11 +172,11 @@ void svd() {
   const auto status = [&](sigma_svd_driver driver) {
     return run(nullptr, backend().svd, {real_of<T>, driver, &problem, 1, &failed});
   };
-  expect(status(SIGMA_SVD_AUTO) == SIGMA_NON_FINITE && failed == 0, "svd refuses Infinity");
-  expect(status(SIGMA_SVD_GRAM64) == SIGMA_UNSUPPORTED, "svd refuses a driver it has not");
+  expect(status(SIGMA_SVD_AUTO) == SIGMA_NON_FINITE && failed == 0, "svd rejects Infinity");
+  expect(status(SIGMA_SVD_GRAM64) == SIGMA_UNSUPPORTED, "svd rejects a driver that the CPU lacks");
 }
 
-// What no kernel takes is refused, and `supports` has said so before.
+// Unsupported types are rejected, and `supports` agrees.
 void types(sigma_context* context) {
   const std::vector<float> numbers(4);
   const auto matrix = [&](sigma_dtype dtype) { return sigma::dense_matrix(dtype, numbers.data(), 1, 1); };
@@ -187,12 +187,13 @@ void types(sigma_context* context) {
       const sigma_gemm call{SIGMA_REAL32, 0, 0, 0, matrix(a), matrix(b), matrix(SIGMA_FLOAT32), nullptr};
       const sigma_status status = run(context, backend().gemm, call);
       expect(supported == (a == SIGMA_FLOAT32 && b == SIGMA_FLOAT32), "gemm's types");
-      expect(status == (supported ? SIGMA_OK : SIGMA_UNSUPPORTED), "gemm refuses what it does not support");
+      expect(status == (supported ? SIGMA_OK : SIGMA_UNSUPPORTED), "gemm rejects unsupported types");
     }
   }
   const std::array both = {SIGMA_INT8, SIGMA_FLOAT32};
   expect(backend().supports(SIGMA_OPERATION_cast, SIGMA_REAL32, both.data(), 2) == 0, "cast's types");
-  expect(backend().supports(SIGMA_OPERATION_adamw, SIGMA_REAL64, nullptr, 0) == 1, "an operation on vectors alone");
+  expect(backend().supports(SIGMA_OPERATION_adamw, SIGMA_REAL64, nullptr, 0) == 1,
+         "supports: an operation on vectors only");
 }
 
 template <class T>

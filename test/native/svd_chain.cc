@@ -1,4 +1,4 @@
-// The chain of routes behind svd's 'auto': an answer that is none is never returned.
+// The chain of routes behind svd's 'auto' never returns a wrong answer.
 #include <array>
 
 #include "cpu/svd/solve.h"
@@ -14,7 +14,7 @@ bool gives_up(const SvdProblem<T>&) {
   return false;
 }
 
-// Fails after it has overwritten what the route before has found.
+// Does not converge, after it has overwritten the previous answer.
 template <class T>
 bool gives_up_late(const SvdProblem<T>& p) {
   std::fill_n(p.u, p.m * p.r, T{0});
@@ -26,7 +26,7 @@ bool right(const SvdProblem<T>& p) {
   return sigma::cpu::svd_gesvd(p);
 }
 
-// Right, but for one number.
+// Correct except for one number.
 template <class T, int what>
 bool slightly_wrong(const SvdProblem<T>& p) {
   right(p);
@@ -38,7 +38,7 @@ bool slightly_wrong(const SvdProblem<T>& p) {
   return true;
 }
 
-// Beyond the limit, but forgiven.
+// Beyond the limits, but within `forgiven`.
 template <class T>
 bool forgiven(const SvdProblem<T>& p) {
   right(p);
@@ -71,11 +71,11 @@ bool solves(const std::vector<sigma::cpu::SvdRoute<T>>& chain, int rows, int col
   const auto again = product(scaled, false, vt, false, rows, columns, static_cast<int64_t>(r));
   double worst = 0;
   for (size_t i = 0; i < a.size(); ++i) worst = std::fmax(worst, std::abs(static_cast<double>(a[i]) - again[i]));
-  expect(worst <= (sizeof(T) == 4 ? 1e-4 : 1e-12) * static_cast<double>(s[0]), "the chain's answer is one");
+  expect(worst <= (sizeof(T) == 4 ? 1e-4 : 1e-12) * static_cast<double>(s[0]), "the chain's answer reproduces A");
   return true;
 }
 
-// Whether divide and conquer fills all of its results, and right. Large ones go in several tiles of vectors.
+// Whether divide and conquer fills all of u, s and vt correctly. Large ones need several tiles of vectors.
 template <class T>
 bool divides(int rows, int columns) {
   const auto a = random_numbers<T>(int64_t{rows} * columns, 17);
@@ -87,7 +87,7 @@ bool divides(int rows, int columns) {
   return sigma::svd_excess<T>(p.m, p.n, sigma::cpu::svd_measures(p)) <= 2;
 }
 
-// The right answer to another matrix, which differs by a sign pattern of rank one: every row by (1, ±1, …) or so.
+// The SVD of another matrix, which differs by a sign pattern of rank 1 that is the same in each row.
 template <class T, int bits>
 bool of_another(const SvdProblem<T>& p) {
   double squares = 0;
@@ -102,13 +102,14 @@ bool of_another(const SvdProblem<T>& p) {
   return right(SvdProblem<T>(p.m, p.n, other.data(), p.u, p.s, p.vt));
 }
 
-// A vector of the probe that is orthogonal to an error does not see it: the others have to.
+// A probe vector that is orthogonal to an error does not detect it: the others must.
 template <class T>
 void coherent_errors() {
   for (const auto& [rows, columns] : std::vector<std::array<int, 2>>{{200, 2}, {50, 3}, {70, 5}, {2000, 6}, {60, 40}}) {
-    expect(!solves<T>({of_another<T, 0>}, rows, columns, T{1}), "an error that all columns share");
-    expect(!solves<T>({of_another<T, 1>}, rows, columns, T{1}), "an error of alternating signs, the first negative");
-    expect(!solves<T>({of_another<T, 2>}, rows, columns, T{1}), "an error of alternating signs");
+    expect(!solves<T>({of_another<T, 0>}, rows, columns, T{1}), "detects an error with equal signs");
+    expect(!solves<T>({of_another<T, 1>}, rows, columns, T{1}),
+           "detects an error with alternating signs, first negative");
+    expect(!solves<T>({of_another<T, 2>}, rows, columns, T{1}), "detects an error with alternating signs");
   }
 }
 
@@ -123,10 +124,10 @@ void chain() {
   }
   constexpr auto dc = sigma::cpu::svd_divide_and_conquer<T>;
   for (const auto& [rows, columns] : std::vector<std::array<int, 2>>{{30, 30}, {90, 20}, {20, 90}, {41, 30}}) {
-    // The last are the largest and smallest numbers whose sums and products a matrix of this size still has.
+    // The last two are near the limits of overflow and underflow for this size.
     for (const T scale : {T{1}, std::sqrt(std::numeric_limits<T>::max()), std::sqrt(std::numeric_limits<T>::min()),
                           std::numeric_limits<T>::max() / 1024, std::numeric_limits<T>::min() * 1024}) {
-      expect(solves<T>({dc}, rows, columns, scale), "divide and conquer stands alone");
+      expect(solves<T>({dc}, rows, columns, scale), "divide and conquer needs no fallback");
     }
     expect(solves<T>({gives_up<T>, right<T>}, rows, columns, T{1}), "after a route that did not converge");
     expect(solves<T>({slightly_wrong<T, 0>, right<T>}, rows, columns, T{1}), "after a wrong U");
@@ -134,11 +135,13 @@ void chain() {
     expect(solves<T>({slightly_wrong<T, 2>, right<T>}, rows, columns, T{1}), "after a wrong Vt");
     expect(solves<T>({slightly_wrong<T, 3>, right<T>}, rows, columns, T{1}), "after a NaN");
     expect(solves<T>({slightly_wrong<T, 4>, right<T>}, rows, columns, T{1}), "after an Infinity");
-    expect(solves<T>({all_zero<T>, right<T>}, rows, columns, static_cast<T>(1e-10)), "after zeros for small numbers");
-    expect(!solves<T>({gives_up<T>, slightly_wrong<T, 0>, all_zero<T>}, rows, columns, T{1}), "no answer at all");
-    expect(solves<T>({forgiven<T>}, rows, columns, T{1}), "an answer that is forgiven");
-    expect(solves<T>({forgiven<T>, slightly_wrong<T, 0>}, rows, columns, T{1}), "the best of two answers");
-    expect(solves<T>({forgiven<T>, gives_up_late<T>}, rows, columns, T{1}), "a forgiven answer, then no convergence");
+    expect(solves<T>({all_zero<T>, right<T>}, rows, columns, static_cast<T>(1e-10)),
+           "after zeros instead of small singular values");
+    expect(!solves<T>({gives_up<T>, slightly_wrong<T, 0>, all_zero<T>}, rows, columns, T{1}), "no acceptable answer");
+    expect(solves<T>({forgiven<T>}, rows, columns, T{1}), "an answer within `forgiven`");
+    expect(solves<T>({forgiven<T>, slightly_wrong<T, 0>}, rows, columns, T{1}), "the better of two answers");
+    expect(solves<T>({forgiven<T>, gives_up_late<T>}, rows, columns, T{1}),
+           "an answer within `forgiven`, then no convergence");
   }
 }
 
@@ -148,7 +151,7 @@ void svd_chain() {
   chain<float>();
   chain<double>();
   expect(solves<float>({sigma::cpu::svd_in_float64<sigma::cpu::svd_divide_and_conquer<double>>}, 37, 25, 1.0F),
-         "by way of float64");
+         "float32 through float64");
 }
 
 }  // namespace check

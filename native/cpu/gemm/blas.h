@@ -1,4 +1,4 @@
-// BLAS by type: the same name for float and double.
+// Overloads of BLAS routines for float and double.
 #pragma once
 
 #include <cblas.h>
@@ -10,10 +10,11 @@
 
 namespace sigma::cpu {
 
-// BLAS and LAPACK count with 32 bits.
+// BLAS and LAPACK use 32-bit integers.
 inline int blas_int(int64_t value) {
   if (value < 0 || value > std::numeric_limits<int>::max()) {
-    throw Failure(SIGMA_UNSUPPORTED, "a dimension of " + std::to_string(value) + " is beyond BLAS's 32-bit integers");
+    throw Failure(SIGMA_UNSUPPORTED,
+                  "a dimension of " + std::to_string(value) + " exceeds the 32-bit integers of BLAS");
   }
   return static_cast<int>(value);
 }
@@ -29,7 +30,7 @@ inline void blas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int 
   cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1.0, a, lda, b, ldb, beta, c, ldc);
 }
 
-// The same for matrices by columns, as LAPACK has them: C (m, n) = α op(A) op(B) + β C, y = α op(A) x + β y.
+// For column-major matrices, as in LAPACK: C (m, n) = α op(A) op(B) + β C, y = α op(A) x + β y.
 #define SIGMA_BLAS(T, letter)                                                                                       \
   inline void gemm_by_columns(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, T alpha, const T* a,     \
                               int lda, const T* b, int ldb, T beta, T* c, int ldc) {                                \

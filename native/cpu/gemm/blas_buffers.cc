@@ -13,7 +13,7 @@
 namespace sigma::cpu {
 namespace {
 
-// As many as the pool's threads at most (see pool.cc); further callers wait.
+// The limit of pool threads (see pool.cc). Further callers wait.
 constexpr int kMost = 256;
 
 enum State : uint32_t { kFree, kHeld };
@@ -22,7 +22,7 @@ struct alignas(kCacheLine) Buffer {
   std::atomic<uint32_t> state;
   void* memory;
 
-  // Sequentially consistent, as is the store in give_back: see there.
+  // Sequentially consistent, like the store in give_back, which explains why.
   bool take() {
     uint32_t expected = kFree;
     return state.load(std::memory_order_relaxed) == kFree && state.compare_exchange_strong(expected, kHeld);
@@ -32,11 +32,11 @@ struct alignas(kCacheLine) Buffer {
 constinit Buffer buffers[kMost] = {};
 constinit std::atomic<int> mapped = 0;
 constinit std::atomic<int> waiting = 0;
-std::mutex mutex;  // of those that wait or map
+std::mutex mutex;  // guards waiting and mapping
 std::condition_variable given_back;
 
-// What this thread holds, and whether OpenBLAS has it. A thread comes back to the buffer that it held before, whose
-// pages may still be in its caches.
+// The buffer that this thread holds; `lent` while OpenBLAS uses it. `index` persists: a thread prefers its previous
+// buffer, which may still be in cache.
 struct Holding {
   void* memory;
   int index;
@@ -44,7 +44,7 @@ struct Holding {
 };
 constinit thread_local Holding holding = {};
 
-// The mutex is held.
+// The caller holds the mutex.
 bool map_another() {
   const int index = mapped.load();
   if (index == kMost) return false;
@@ -79,7 +79,8 @@ int take_waiting() {
   }
 }
 
-// The store comes before the load, and a waiting thread counts itself before it looks: one of both sees the other.
+// No lost wake-up: this thread frees the buffer before it reads `waiting`, and a waiter increments `waiting` before it
+// looks for a free buffer. Sequential consistency guarantees that at least one of them sees the other.
 void give_back(int index) {
   buffers[index].state.store(kFree);
   if (waiting.load() == 0) return;
@@ -108,8 +109,8 @@ BlasCall::~BlasCall() {
 
 }  // namespace sigma::cpu
 
-// A second buffer within one call, or one outside of any, comes from OpenBLAS itself; no routine that is called here
-// asks for either.
+// OpenBLAS's own allocator serves a second buffer within a call, and a buffer outside of any BlasCall. No routine that
+// the backend calls needs either.
 extern "C" {
 
 void* __real_blas_memory_alloc(int position);

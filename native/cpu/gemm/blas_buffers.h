@@ -1,20 +1,20 @@
-// The memory that OpenBLAS packs its operands into. OpenBLAS's own allocator waits for ever when the system has no
-// memory, and serves 128 callers. The linker's --wrap puts these buffers in its place.
+// Packing buffers for OpenBLAS. The linker's --wrap replaces OpenBLAS's allocator, which hangs if the system has no
+// memory and serves at most 128 callers.
 #pragma once
 
 #include <cstddef>
 
 namespace sigma::cpu {
 
-// The size of each buffer: OpenBLAS's BUFFER_SIZE. Only the pages that a call touches become real.
+// The size of each buffer: OpenBLAS's BUFFER_SIZE. Only the pages that a call touches take memory.
 constexpr size_t kBlasBufferBytes = size_t{128} << 20;
 
-// Makes sure that at least one buffer exists; throws std::bad_alloc if none does and none can be mapped. After it has
-// returned once, no BlasCall throws.
+// Ensures that at least one buffer exists; throws std::bad_alloc if there is none and none can be mapped. After one
+// successful call, no BlasCall throws.
 void reserve_blas_buffer();
 
-// Holds a buffer for one call of BLAS or LAPACK. If all buffers are held and no further one can be mapped, the
-// constructor waits for one. A thread must wait for nothing else, and make no second BlasCall, while it holds one.
+// RAII: holds a buffer during one call of BLAS or LAPACK. The constructor waits if all buffers are held and no further
+// buffer can be mapped. To avoid deadlock, a thread that holds one must not wait or create a second BlasCall.
 class BlasCall {
  public:
   BlasCall();

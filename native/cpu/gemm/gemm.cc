@@ -1,7 +1,7 @@
 // C (m, n) = op(A) op(B) [+ C] [+ bias (n) on every row].
 //
-// BLAS runs on one thread; the pool takes tiles of C. Tiles are fixed by the shape alone, never by the number of
-// threads, so that results repeat bit for bit.
+// BLAS is single-threaded; the pool distributes tiles of C. Tiles depend on the shape only, not on the number of
+// threads, so that results are bitwise reproducible.
 #include <algorithm>
 
 #include "cpu/gemm/blas.h"
@@ -12,11 +12,11 @@
 namespace sigma::cpu {
 namespace {
 
-// Below this many multiply-adds waking a thread costs more than it brings.
+// Below this many multiply-adds, waking a thread costs more than it saves.
 constexpr int64_t kParallelFrom = int64_t{1} << 19;
 
-// Rows (or columns) of a tile: near 256, at which BLAS runs at its rate, and an even number of them, so that they share
-// out well. Whole multiples of 16 suit its kernels.
+// Rows (or columns) of a tile: a multiple of 16, which suits BLAS's kernels, near 256, where BLAS reaches full speed.
+// The number of tiles is even, so that the load balances.
 int64_t tile_of(int64_t length) {
   const int64_t pairs = std::max<int64_t>(1, (length + 256) / 512);
   return blocks(blocks(length, 2 * pairs), 16) * 16;
@@ -32,7 +32,7 @@ void multiply(const sigma_gemm& call) {
   const int64_t n = c.columns;
   const int64_t k = transpose_a ? a.rows : a.columns;
   for (const int64_t size : {m, n, k, a.stride, b.stride, c.stride}) blas_int(size);
-  // The last thing that can fail: C is written as a whole or not at all.
+  // Nothing fails after this, so C is never partially written.
   reserve_blas_buffer();
 
   const auto tile = [&](int64_t row, int64_t rows, int64_t column, int64_t columns) {
@@ -46,8 +46,9 @@ void multiply(const sigma_gemm& call) {
     const T* const left = static_cast<const T*>(a.data) + (transpose_a ? row : row * a.stride);
     const T* const right = static_cast<const T*>(b.data) + (transpose_b ? column * b.stride : column);
     blas_gemm(transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, static_cast<int>(rows),
-              static_cast<int>(columns), static_cast<int>(k), left, static_cast<int>(a.stride), right,
-              static_cast<int>(b.stride), accumulate || bias != nullptr ? T{1} : T{0}, out, static_cast<int>(c.stride));
+              static_cast<int>(columns), static_cast<int>(k), left, /* lda = */ static_cast<int>(a.stride), right,
+              /* ldb = */ static_cast<int>(b.stride), /* beta = */ accumulate || bias != nullptr ? T{1} : T{0}, out,
+              /* ldc = */ static_cast<int>(c.stride));
   };
 
   if (m * n * k < kParallelFrom) return tile(0, m, 0, n);

@@ -1,4 +1,4 @@
-// Optimiser steps go block by block through the pool.
+// Runs optimiser steps on the pool, block by block.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Scratch memory, and matrices by columns in it.
+// Scratch arrays and column-major matrices.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 namespace sigma::cpu {
 
 constexpr size_t kCacheLine = 64;
-// Numbers of a type in a line.
+// Elements of T per cache line.
 template <class T>
 constexpr int kLine = static_cast<int>(kCacheLine / sizeof(T));
 
@@ -19,7 +19,7 @@ struct Free {
 template <class T>
 using Numbers = std::unique_ptr<T[], Free>;
 
-// Of no particular content; what is large begins on a cache line, for which the allocator takes longer.
+// An uninitialised array. Large arrays are aligned to a cache line; small ones are not, because malloc is faster.
 template <class T>
 Numbers<T> numbers(size_t count) {
   constexpr size_t kSmall = 1024;

@@ -1,4 +1,4 @@
-// From the types of a call to those of a kernel.
+// Maps the types of a call to C++ types.
 #pragma once
 
 #include <algorithm>
@@ -9,12 +9,12 @@
 
 namespace sigma::cpu {
 
-// Whether there are kernels for these matrices: all of the vectors' type.
+// Whether there are kernels for these matrices: all must have the vectors' type.
 inline bool computes(sigma_real real, const sigma_dtype* dtypes, size_t count) {
   return std::all_of(dtypes, dtypes + count, [&](sigma_dtype dtype) { return dtype == dtype_of(real); });
 }
 
-// body.template operator()<T>() with T the type of the vectors.
+// Calls body.template operator()<T>(), where T is the type of the vectors.
 template <class Body>
 void for_real(sigma_real real, Body&& body) {
   if (real == SIGMA_REAL64) {
@@ -24,7 +24,7 @@ void for_real(sigma_real real, Body&& body) {
   }
 }
 
-// The same with matrices of these types; UNSUPPORTED if no kernel takes them.
+// The same; throws UNSUPPORTED if there is no kernel for matrices of these types.
 template <class Body>
 void for_types(sigma_real real, std::initializer_list<sigma_dtype> dtypes, Body&& body) {
   if (!computes(real, dtypes.begin(), dtypes.size())) refuse_types(real, dtypes);

@@ -14,15 +14,15 @@
 namespace sigma::cpu {
 namespace {
 
-// One parallel_for in progress. It lives on its caller's stack: all members but `task` and `count` are guarded by the
-// pool's mutex, and the caller leaves only when nobody works on it any more.
+// One parallel_for in progress, on its caller's stack. The pool's mutex guards all members except `task` and `count`.
+// The caller returns only when no thread works on the job.
 struct Job {
   TaskRef task;
   int64_t count;
   int64_t next = 0;
   int64_t running = 0;
   std::exception_ptr error = nullptr;
-  Job* after = nullptr;  // the job that came next
+  Job* after = nullptr;  // next job in the list
 
   bool exhausted() const { return next >= count; }
 };
@@ -58,7 +58,7 @@ class Pool {
   void leave() {
     const std::lock_guard lock(mutex_);
     --callers_;
-    // A place is free for another job's helper.
+    // A pool thread may now help another job.
     work_.notify_one();
   }
 
@@ -78,7 +78,7 @@ class Pool {
  private:
   Pool() : limit_(usable_processors()), most_(std::clamp(4 * limit_, 16, 256)) {}
 
-  // Threads are made on first need. If the system refuses one, the callers do the work themselves.
+  // Creates threads on demand. If the system refuses a thread, the callers do the work themselves.
   void grow(int64_t wanted) {
     const auto body = [](void* pool) -> void* {
       static_cast<Pool*>(pool)->serve();
@@ -122,7 +122,7 @@ class Pool {
     return job;
   }
 
-  // Takes tasks until none is left; the lock is held but for the tasks themselves.
+  // Runs tasks until none is left. Releases the lock during each task.
   void work_on(Job& job, std::unique_lock<std::mutex>& lock) {
     ++job.running;
     while (!job.exhausted()) {
@@ -148,9 +148,9 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable work_;
   std::condition_variable idle_;
-  Job* jobs_ = nullptr;  // in the order in which they came
+  Job* jobs_ = nullptr;  // oldest first
   int limit_;
-  const int most_;   // pool threads: more than a few for each processor help nobody
+  const int most_;   // limit of pool threads: more than a few per processor are no faster
   int active_ = 0;   // pool threads at work
   int callers_ = 0;  // other threads at work
   int made_ = 0;     // pool threads alive

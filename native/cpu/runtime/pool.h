@@ -1,5 +1,5 @@
-// The package's own threads. BLAS runs on one thread inside; parallelism comes from here alone, so that several
-// callers (worker threads, SVDs off the event loop) share one set of threads instead of fighting.
+// The thread pool. All parallelism comes from it, and BLAS is single-threaded, so that several callers (worker threads,
+// SVDs off the event loop) share one set of threads and do not oversubscribe the processors.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@ namespace sigma::cpu {
 void set_threads(int count);
 int threads() noexcept;
 
-// While one lives, its thread counts among those at work: the pool's own threads join a job only where a processor is
-// left for them. A long computation that is not all parallel holds one; parallel_for does so by itself.
+// RAII: counts the current thread as busy, so that pool threads join a job only if a processor is free. parallel_for
+// holds one; a long computation with serial parts should hold one too.
 class AtWork {
  public:
   AtWork();
@@ -19,10 +19,10 @@ class AtWork {
   AtWork& operator=(const AtWork&) = delete;
 };
 
-// How many blocks of `size` cover `length`.
+// length / size, rounded up.
 constexpr int64_t blocks(int64_t length, int64_t size) { return (length + size - 1) / size; }
 
-// Refers to a callable that outlives it; allocates nothing.
+// A non-owning reference to a callable.
 class TaskRef {
  public:
   template <class Task>
@@ -35,9 +35,9 @@ class TaskRef {
   void (*call_)(const void*, int64_t);
 };
 
-// Runs task(0) … task(count - 1), on the caller and on idle threads of the pool, and returns when all are done. The
-// first exception comes out here. Tasks must not depend on each other. Within a task it runs in order, on the spot.
-// Needs no memory: without threads the caller does it all.
+// Runs task(0) … task(count - 1) on the caller and on idle pool threads; returns when all are done. Rethrows the first
+// exception. Tasks must be independent. A nested call runs serially. Allocates no memory: if there are no pool threads,
+// the caller runs every task.
 void parallel_for(int64_t count, TaskRef task);
 
 }  // namespace sigma::cpu

@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kUnlimited = std::numeric_limits<double>::infinity();
 
-// Where the processor's control group of this process is mounted, and its path below that.
+// Mount point of the cpu controller's hierarchy, and this process's path below the mount point.
 struct Group {
   int version = 0;  // 0: not found
   std::string mount, path;
@@ -24,7 +24,7 @@ bool lists(const std::string& names, const std::string& name) {
   return ("," + names + ",").find("," + name + ",") != std::string::npos;
 }
 
-// The path of this process by version; a line is "number:controllers:path", without controllers in version 2.
+// The group path of this process. A line is "number:controllers:path"; version 2 has no controllers.
 std::string path_of(const std::string& root, int version) {
   std::ifstream file(root + "/proc/self/cgroup");
   for (std::string number, controllers, path;
@@ -46,11 +46,11 @@ Group find_group(const std::string& root) {
     left >> skipped >> skipped >> skipped >> shown >> mount;
     right >> type >> skipped >> options;
     const int version = type == "cgroup2" ? 2 : type == "cgroup" && lists(options, "cpu") ? 1 : 0;
-    // In a mixed setup the controller is version 1's.
+    // In a hybrid setup, version 1 has the cpu controller.
     if (version == 0 || found.version == 1) continue;
     std::string path = path_of(root, version);
     if (path.empty()) continue;
-    // A container may see only its own part of the tree.
+    // A container may see only a subtree of the hierarchy.
     if (shown != "/")
       path = (path + "/").compare(0, shown.size() + 1, shown + "/") == 0 ? path.substr(shown.size()) : "";
     if (path == "/" || path.compare(0, 3, "/..") == 0) path.clear();
@@ -59,7 +59,7 @@ Group find_group(const std::string& root) {
   return found;
 }
 
-// Quota over period of one group; "max" and -1 are no limit.
+// Quota divided by period of one group; "max" and -1 mean unlimited.
 double quota_of(const std::string& folder, int version) {
   double quota = 0, period = 0;
   if (version == 2) {
@@ -72,7 +72,7 @@ double quota_of(const std::string& folder, int version) {
 }
 
 int processors_by_affinity() {
-  cpu_set_t sets[8];  // 8192 processors, the most that Linux knows
+  cpu_set_t sets[8];  // 8192 processors, the maximum of Linux
   if (sched_getaffinity(0, sizeof(sets), sets) != 0) return 1;
   return std::max(1, CPU_COUNT_S(sizeof(sets), sets));
 }
@@ -82,7 +82,7 @@ int processors_by_affinity() {
 double processor_quota(const std::string& root) {
   Group group = find_group(root);
   if (group.version == 0) return kUnlimited;
-  // A group is limited by those above it too.
+  // Limits of parent groups apply too.
   double least = quota_of(group.mount + group.path, group.version);
   while (!group.path.empty()) {
     group.path.erase(group.path.rfind('/'));
@@ -94,7 +94,7 @@ double processor_quota(const std::string& root) {
 int usable_processors() noexcept {
   const int count = processors_by_affinity();
   try {
-    // Part of a processor is no room for a thread: one more would have the group stopped for the rest of its period.
+    // Round down: a thread beyond the quota would get the whole group throttled for the rest of each period.
     return std::max(1, static_cast<int>(std::min<double>(count, processor_quota(""))));
   } catch (const std::exception&) {
     return count;

@@ -5,11 +5,11 @@
 
 namespace sigma::cpu {
 
-// Those of the affinity mask, or fewer if a control group allows less processor time; at least 1.
+// The size of the affinity mask, or less if a control group limits the processor time; at least 1.
 int usable_processors() noexcept;
 
-// Processors' worth of time that the control groups of this process allow; infinity without a limit. `root` is the
-// folder that /proc and the mounted control groups are looked for in: "" outside of tests.
+// How many processors' time the control groups of this process allow; infinity if unlimited. `root` is a prefix for
+// /proc and for the mount points; only tests set it.
 double processor_quota(const std::string& root);
 
 }  // namespace sigma::cpu

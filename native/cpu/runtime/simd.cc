@@ -66,7 +66,7 @@ Level machine_level() {
   return Level::baseline;
 }
 
-// SIGMATUNE_SIMD can only ask for less than the machine has: it lets one machine test every level.
+// SIGMATUNE_SIMD can only lower the level, so that one machine can test every level.
 Level chosen_level() {
   const Level best = machine_level();
   const char* const asked = std::getenv("SIGMATUNE_SIMD");
@@ -86,19 +86,19 @@ Level level() {
 template <>
 const Kernels<float>& kernels<float>() {
 #ifdef SIGMA_X86
-  if (level() == Level::avx512) return avx512_32::table;
-  if (level() == Level::avx2) return avx2_32::table;
+  if (level() == Level::avx512) return avx512_32::kernel_table;
+  if (level() == Level::avx2) return avx2_32::kernel_table;
 #endif
-  return baseline32::table;
+  return baseline32::kernel_table;
 }
 
 template <>
 const Kernels<double>& kernels<double>() {
 #ifdef SIGMA_X86
-  if (level() == Level::avx512) return avx512_64::table;
-  if (level() == Level::avx2) return avx2_64::table;
+  if (level() == Level::avx512) return avx512_64::kernel_table;
+  if (level() == Level::avx2) return avx2_64::kernel_table;
 #endif
-  return baseline64::table;
+  return baseline64::kernel_table;
 }
 
 const char* simd_level() {

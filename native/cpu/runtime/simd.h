@@ -1,5 +1,5 @@
-// The element kernels, compiled once per instruction set from kernels.inc; the best one that the machine has is taken
-// when the backend is first used.
+// The CPU kernels, compiled from kernels.inc once per instruction set. The first use selects the best set that the
+// machine supports.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace sigma::cpu {
 
-// One row of out = diagonal · own + g · M dense, M given by its entries; `own` may be null for a diagonal of 0.
+// One row of out = diagonal · own + g · M dense. The row of M is sparse. If `own` is null, the diagonal is 0.
 template <class T>
 struct SparseRow {
   T diagonal;
@@ -19,18 +19,18 @@ struct SparseRow {
   T* out;
 };
 
-// Rows of a band that its kernels take at once, and columns in a tile of their dots.
+// Rows of a band per kernel call, and columns of a tile of dot products.
 constexpr int kBandRows = 4;
 
-// Vectors of float64 that the products of a probe take at once.
+// Number of random vectors in the SVD accuracy check.
 constexpr int kProbes = 4;
 
-// Pointers of one type; every stride counts elements, and every row has `count` numbers.
+// All pointers are to T. Strides are in elements. Every row has `count` numbers.
 template <class T>
 struct Kernels {
   // out[t] = diagonal · own[t] + g · Σ_q values[q] · dense[indices[q] · stride + t]
   void (*gather)(int64_t count, const SparseRow<T>* row, T g, const T* dense, int64_t stride);
-  // The same for kBandRows neighbouring rows of a band: none is empty, and neither end moves left from row to row.
+  // The same for kBandRows consecutive rows of a band: no row is empty, and neither end moves left from row to row.
   void (*band)(int64_t count, const SparseRow<T>* rows, T g, const T* dense, int64_t stride);
   // sums[q] += Σ_t a[t] · dense[indices[q] · stride + t], in an order fixed by count.
   void (*dots)(int64_t count, const T* a, int64_t entries, const int32_t* indices, const T* dense, int64_t stride,
@@ -39,7 +39,7 @@ struct Kernels {
   void (*tile_dots)(int64_t count, const T* const* a, const T* const* b, T* sums);
   // Σ_t a[t] · b[t] in an order fixed by count.
   T (*dot)(int64_t count, const T* a, const T* b);
-  // w[t] += Σ_k x[k] · a[k · stride + t] and sums[k] = Σ_t v[t] · b[k · stride + t] for k = 0 … 3; a and b may be one.
+  // w[t] += Σ_k x[k] · a[k · stride + t] and sums[k] = Σ_t v[t] · b[k · stride + t] for k = 0 … 3; a may equal b.
   void (*sweep)(int64_t count, int64_t stride, const T* a, const T* x, T* w, const T* b, const T* v, T* sums);
   // sums[j] += a[j]
   void (*add)(int64_t count, const T* a, T* sums);

@@ -1,5 +1,5 @@
-// One piece of memory for each thread, freed when the thread ends. The destructor of a thread_local object would abort
-// the process if there is no memory to register it; a key of pthreads reports that instead.
+// One block of memory per thread, freed when the thread ends. Uses a pthread key, which reports a lack of memory: a
+// thread_local object with a destructor would abort the process.
 #include "cpu/runtime/thread_scratch.h"
 
 #include <pthread.h>

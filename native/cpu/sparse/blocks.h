@@ -1,4 +1,4 @@
-// How the sparse products go through matrices (r, N): in blocks of rows and tokens that stay in the cache.
+// Cache blocking of the sparse products over matrices (r, N).
 #pragma once
 
 #include <algorithm>
@@ -16,19 +16,19 @@ namespace sigma::cpu {
 
 inline bool is_banded(const sigma_pattern* pattern) { return pattern != nullptr && pattern->banded != 0; }
 
-// Whether the rows of the dense operand are asked for so often, and in no order, that it pays to copy them together.
+// Whether packing the rows of the dense operand pays: each row is read often, in no order.
 inline bool is_packed(const sigma_pattern* pattern) {
   return pattern != nullptr && pattern->banded == 0 && pattern->entries / 6 >= pattern->size;
 }
 
-// What a task computes: a block of rows on a block of tokens.
+// A task computes a block of rows for a block of tokens.
 struct Tiling {
   int64_t rows, tokens;
   int64_t row_blocks, token_blocks;
 };
 
-// Each task packs all rows of its tokens: a strip of the kernels, or half of one where only that fits the second-level
-// cache. Where there are few slabs, two tasks share each one's rows, and both pack it.
+// Each task packs all rows of its tokens into a slab. A slab has as many tokens as the kernels' strip, or half as many
+// if only half fits the L2 cache. If there are few slabs, two tasks split the rows of each, and both pack the slab.
 template <class T>
 Tiling packed_tiling(int64_t rows, int64_t columns) {
   const bool fits = rows * 8 * static_cast<int64_t>(kCacheLine) <= int64_t{768} << 10;
@@ -38,8 +38,8 @@ Tiling packed_tiling(int64_t rows, int64_t columns) {
   return {task_rows, tokens, blocks(rows, task_rows), token_blocks};
 }
 
-// Tokens for which the rows that are live stay in the second-level cache, in blocks as even as whole strips allow: of a
-// band these are the ones it goes through at that time, of other patterns any.
+// Blocks of tokens of nearly equal size, in whole strips, so that the live rows stay in the L2 cache. In a band, the
+// live rows are a window; in other patterns, a third of all rows is assumed.
 template <class T>
 Tiling direct_tiling(const sigma_pattern* pattern, int64_t rows, int64_t columns) {
   constexpr int64_t kRows = 64, kCache = int64_t{256} << 10, kStrip = 4 * kLine<T>;
@@ -57,15 +57,14 @@ Tiling tiling_for(const sigma_pattern* pattern, int64_t rows, int64_t columns) {
   return is_packed(pattern) ? packed_tiling<T>(rows, columns) : direct_tiling<T>(pattern, rows, columns);
 }
 
-// Columns of a matrix, where they are.
+// A view of some columns of a matrix.
 template <class T>
 sigma_matrix columns_of(const sigma_matrix& matrix, int64_t first, int64_t columns) {
   return {static_cast<T*>(matrix.data) + first, matrix.rows, columns, matrix.stride, matrix.dtype, nullptr};
 }
 
-// A copy of columns in this thread's scratch memory, valid until its next one: close together, so that they take few
-// pages, and each row starting at a line of the cache, in sets of its own. Without memory for a copy: the columns where
-// they are, which takes longer and gives the same bits.
+// Packs columns into this thread's scratch memory, valid until its next call. The packed rows take few pages, start on
+// cache lines and do not compete for cache sets. Returns a view if there is no memory: slower, but the same bits.
 template <class T>
 sigma_matrix packed_columns(const sigma_matrix& matrix, int64_t first, int64_t columns) {
   const int64_t stride = blocks(columns, kLine<T>) * kLine<T>;
@@ -78,7 +77,7 @@ sigma_matrix packed_columns(const sigma_matrix& matrix, int64_t first, int64_t c
   return {slab, matrix.rows, columns, stride, matrix.dtype, nullptr};
 }
 
-// A short piece of a row is no stream that the hardware would foresee.
+// The hardware prefetcher does not detect such short pieces of rows.
 template <class T>
 void prefetch(T* row, int64_t tokens) {
   for (int64_t t = 0; t < tokens; t += kLine<T>) __builtin_prefetch(row + t, std::is_const_v<T> ? 0 : 1);

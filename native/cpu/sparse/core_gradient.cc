@@ -1,4 +1,4 @@
-// From the samples of a core's gradient to those of M's values and of the gate.
+// Gradients of M's values and of the gate, from the samples of the core's gradient.
 #include "cpu/ops.h"
 #include "cpu/runtime/dispatch.h"
 #include "cpu/runtime/simd.h"
@@ -16,7 +16,7 @@ void pull_back(const sigma_core& core, const T* samples, T* dvalues, T* dgate) {
     for (int64_t p = 0; p < entries; ++p) dvalues[p] += g * samples[p];
   }
   if (dgate != nullptr) {
-    // 1 - g as sigmoid(-gate), in which nothing cancels.
+    // 1 - g as sigmoid(-gate), without cancellation.
     const T rest = core.gate == nullptr ? T{0} : sigmoid(-*static_cast<const T*>(core.gate));
     *dgate += g * rest * kernels<T>().dot(entries, static_cast<const T*>(core.values), samples);
   }

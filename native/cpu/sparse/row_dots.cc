@@ -8,7 +8,7 @@
 namespace sigma::cpu {
 namespace {
 
-// Whether row i has a sum: mask[i] [+ offset[i]] > 0, if there is a mask.
+// Whether row i is summed: if there is a mask, mask[i] [+ offset[i]] > 0.
 template <class T>
 bool is_wanted(const T* mask, const T* offset, int64_t i) {
   return mask == nullptr || (offset == nullptr ? mask[i] : mask[i] + offset[i]) > 0;
@@ -17,7 +17,7 @@ bool is_wanted(const T* mask, const T* offset, int64_t i) {
 // sums[i] += Σ_t a[i, t] b[i, t]
 template <class T>
 void add_row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, const T* offset, T* sums) {
-  // Longer sums are made of parts, or rounding would grow with the number of tokens.
+  // Longer sums are split, so that rounding does not grow with the number of tokens.
   constexpr int64_t kLongest = 8192;
   constexpr int64_t kRows = 128;
   parallel_for(blocks(a.rows, kRows), [&](int64_t task) {

@@ -1,4 +1,4 @@
-// The gradient of M's entries: dots of rows, sampled on the pattern. The order of each sum is fixed by shapes alone.
+// The gradient of M's entries: dot products of rows, sampled on the pattern. Only shapes determine the order of sums.
 #include <algorithm>
 #include <vector>
 
@@ -11,13 +11,13 @@
 namespace sigma::cpu {
 namespace {
 
-// The samples of the rows from i to before `end` (kBandRows at most) of a band, whose tiles of dots cover them.
+// Adds the samples of rows i to end - 1 of a band, at most kBandRows, tile by tile.
 template <class T>
 void add_band_samples(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, int64_t i,
                       int64_t end, T* samples) {
   const int32_t* const begins = pattern.row_pointers;
   const int32_t* const columns = pattern.column_indices;
-  // Rows beyond the last are not asked for: any other stands in for them.
+  // Clamps to the last row: the dot products of rows that do not exist are ignored.
   const auto row = [&](const sigma_matrix& m, int64_t k) {
     return static_cast<const T*>(m.data) + std::min(k, m.rows - 1) * m.stride;
   };
@@ -27,7 +27,7 @@ void add_band_samples(const sigma_pattern& pattern, const sigma_matrix& a, const
     T tile[kBandRows][kBandRows];
     kernels<T>().tile_dots(a.columns, left, right, tile[0]);
     for (int64_t k = i; k < end; ++k) {
-      // Where column j stands among the row's samples, or would stand.
+      // The index that column j has, or would have, among the samples.
       const int64_t at = begins[k] + j - columns[begins[k]];
       const int64_t until = std::min<int64_t>(begins[k + 1], at + kBandRows);
       for (int64_t p = std::max<int64_t>(begins[k], at); p < until; ++p) samples[p] += tile[k - i][p - at];
@@ -52,8 +52,8 @@ void sddmm_band(const sigma_pattern& pattern, const sigma_matrix& a, const sigma
   });
 }
 
-// Tasks of the same rows go through other tokens, so that each slab is packed for all rows at once: every range of
-// tokens has its own sums, which are added up in order.
+// Splits the tokens into ranges, so that each slab is packed once for all rows. Each range has separate sums, which are
+// added up in order.
 template <class T>
 void sddmm_gather(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
   const Tiling tiling = tiling_for<T>(&pattern, pattern.size, a.columns);
@@ -85,14 +85,14 @@ void sddmm_gather(const sigma_pattern& pattern, const sigma_matrix& a, const sig
   }
 }
 
-// samples[p] = Σ_t a[i_p, t] b[j_p, t]: block after block of tokens, each block's dot in the kernel's fixed order
+// samples[p] = Σ_t a[i_p, t] b[j_p, t], in an order fixed by the shapes
 template <class T>
 void sample(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
   if (!is_banded(&pattern)) {
     sddmm_gather(pattern, a, b, samples);
   } else if (pattern.entries > pattern.size) {
     sddmm_band(pattern, a, b, samples);
-  } else {  // a band of one entry a row is the diagonal
+  } else {  // a band of one entry per row is the diagonal
     std::fill(samples, samples + pattern.entries, T{0});
     row_dots({real_of(a.dtype), a, b, nullptr, nullptr, samples});
   }

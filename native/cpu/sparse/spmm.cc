@@ -1,5 +1,5 @@
-// The product with the sparse core C = diag(d) + g·M on intermediates (r, N), tokens contiguous: sums of scaled rows.
-// Outputs gather, so that no two threads write the same number and no order depends on threads.
+// Products of the sparse core C = diag(d) + g·M with a matrix (r, N), tokens contiguous. Each output row gathers, so
+// that no two threads write the same number and the result does not depend on threads.
 #include <algorithm>
 #include <vector>
 
@@ -19,12 +19,12 @@ T diagonal_at(const sigma_core& core, int64_t i) {
   if (core.diagonal == nullptr) return T{0};
   T given = static_cast<const T*>(core.diagonal)[i];
   if (core.offset != nullptr) given += static_cast<const T*>(core.offset)[i];
-  // Written so that a NaN stays one.
+  // A NaN propagates.
   const T present = core.rectified != 0 && given < 0 ? T{0} : given;
   return core.origin == nullptr ? present : present - static_cast<const T*>(core.origin)[i];
 }
 
-// M or Mᵀ by rows, with the values in that order.
+// The rows of M or Mᵀ, with the values in row order.
 template <class T>
 class Rows {
  public:

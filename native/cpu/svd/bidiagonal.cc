@@ -1,6 +1,6 @@
-// Householder bidiagonalisation in panels of columns, as LAPACK's gebrd, but with half of its traffic: the product with
-// a left reflector and the one with the right reflector that follows from it read the matrix once, not twice (Howell,
-// Demmel, Fulton, Hammarling and Marmol 2008, "Cache efficient bidiagonalization using BLAS 2.5 operators").
+// Blocked Householder bidiagonalisation like LAPACK's gebrd, with half the memory traffic: one pass over the matrix
+// computes the product with a left reflector and the product with the next right reflector (Howell, Demmel, Fulton,
+// Hammarling and Marmol 2008, "Cache efficient bidiagonalization using BLAS 2.5 operators").
 #include "cpu/svd/bidiagonal.h"
 
 #include <cmath>
@@ -14,11 +14,11 @@
 namespace sigma::cpu {
 namespace {
 
-// Columns and rows that are reduced before the rest of the matrix hears of them.
+// Panel width: the trailing matrix is updated once per panel.
 constexpr int kPanel = 16;
-// Columns that one call of the sweeping kernel takes.
+// Columns per call of the sweep kernel.
 constexpr int kSweep = 4;
-// Numbers of the matrix from which on a sweep is shared out, in so many parts at most.
+// A sweep has one part per kShare elements of the matrix, at most kParts. Threads share the parts.
 constexpr int64_t kShare = int64_t{1} << 19;
 constexpr int64_t kParts = 4;
 
@@ -27,8 +27,8 @@ int aligned_down(int i) {
   return i / kLine<T> * kLine<T>;
 }
 
-// The matrix is stored as A; what it stands for is A - P Qᵀ. P has columns v₀ x₀ v₁ x₁ …, Q has y₀ u₀ y₁ u₁ …, where v
-// and u are the left and right reflectors, y = τ (current Aᵀ) v and x = τ (current A) u.
+// Within a panel the current matrix is A - P Qᵀ, with A as stored. P has columns v₀ x₀ v₁ x₁ …, Q has y₀ u₀ y₁ u₁ …:
+// v and u are the left and right reflectors, y = τ (current A)ᵀ v and x = τ (current A) u.
 template <class T>
 class Reduction {
  public:
@@ -51,62 +51,64 @@ class Reduction {
   }
 
  private:
-  // The left reflector that leaves d[i] of column i.
+  // Computes the left reflector that reduces column i to d[i].
   void reduce_column(int i) {
     const int below = a_.rows - i;
     T* const column = a_.at(i, i);
     if (p_.columns > 0) {
-      gemv_by_columns(CblasNoTrans, below, p_.columns, T{-1}, p_.at(i, 0), p_.stride, q_.at(i, 0), q_.stride, T{1},
-                      column);
+      gemv_by_columns(CblasNoTrans, below, p_.columns, /* alpha = */ T{-1}, p_.at(i, 0), /* lda = */ p_.stride,
+                      q_.at(i, 0), /* incx = */ q_.stride, /* beta = */ T{1}, column);
     }
     Lapack<T>::larfg(below, column, column + 1, b_.tauq + i);
     b_.d[i] = *column;
-    // Zeros up to the beginning of the line, so that products run over whole lines.
+    // Zeros back to the start of the cache line, so that products run over whole lines.
     T* const v = p_.at(0, p_.columns);
     std::fill(v + aligned_down<T>(i), v + i, T{0});
     v[i] = 1;
     std::copy_n(column + 1, below - 1, v + i + 1);
   }
 
-  // The right reflector that leaves e[i] of row i. On the way y, and at the end x.
+  // Computes the right reflector that reduces row i to e[i], and also y and x.
   void reduce_row(int i) {
     const int next = i + 1;
-    const int beside = a_.columns - next;
+    const int right = a_.columns - next;
     const int known = p_.columns;
     T* const y = q_.at(next, known);
     T* const row = row_.get();
-    for (int j = 0; j < beside; ++j) row[j] = *a_.at(i, next + j);
+    for (int j = 0; j < right; ++j) row[j] = *a_.at(i, next + j);
     if (known > 0) {
-      // What Q has to say of y, which the sweep subtracts; and of the row.
-      gemv_by_columns(CblasTrans, a_.rows - i, known, T{1}, p_.at(i, 0), p_.stride, p_.at(i, known), 1, T{0},
-                      inner_.get());
-      gemv_by_columns(CblasNoTrans, beside, known, T{1}, q_.at(next, 0), q_.stride, inner_.get(), 1, T{0}, y);
-      gemv_by_columns(CblasNoTrans, beside, known, T{-1}, q_.at(next, 0), q_.stride, p_.at(i, 0), p_.stride, T{1}, row);
+      // Q Pᵀ v, which the sweep subtracts from y, and the current row i.
+      gemv_by_columns(CblasTrans, a_.rows - i, known, /* alpha = */ T{1}, p_.at(i, 0), /* lda = */ p_.stride,
+                      p_.at(i, known), /* incx = */ 1, /* beta = */ T{0}, inner_.get());
+      gemv_by_columns(CblasNoTrans, right, known, /* alpha = */ T{1}, q_.at(next, 0), /* lda = */ q_.stride,
+                      inner_.get(), /* incx = */ 1, /* beta = */ T{0}, y);
+      gemv_by_columns(CblasNoTrans, right, known, /* alpha = */ T{-1}, q_.at(next, 0), /* lda = */ q_.stride,
+                      p_.at(i, 0), /* incx = */ p_.stride, /* beta = */ T{1}, row);
     } else {
-      std::fill_n(y, beside, T{0});
+      std::fill_n(y, right, T{0});
     }
     sweep(i, y);
     const T alpha = row[0];
-    Lapack<T>::larfg(beside, row, row + 1, b_.taup + i);
+    Lapack<T>::larfg(right, row, row + 1, b_.taup + i);
     const T beta = row[0];
     b_.e[i] = beta;
     row[0] = 1;
-    std::copy_n(row, beside, q_.at(next, known + 1));
+    std::copy_n(row, right, q_.at(next, known + 1));
     *a_.at(i, next) = beta;
-    for (int j = 1; j < beside; ++j) *a_.at(i, next + j) = row[j];
+    for (int j = 1; j < right; ++j) *a_.at(i, next + j) = row[j];
     p_.columns = q_.columns = known + 2;
     finish_x(next, alpha, beta, b_.taup[i]);
   }
 
-  // For each column j beside i: y[j] = τ (A[:, j] · v - y[j]), row[j] -= y[j], and w += row[j] A[:, j].
+  // For each column j right of i: y[j] = τ (A[:, j] · v - y[j]), row[j] -= y[j], and w += row[j] A[:, j].
   void sweep(int i, T* y) {
-    const int beside = a_.columns - i - 1;
-    const int64_t area = static_cast<int64_t>(a_.rows - i) * beside;
+    const int right = a_.columns - i - 1;
+    const int64_t area = static_cast<int64_t>(a_.rows - i) * right;
     const int64_t parts = std::clamp<int64_t>(area / kShare, 1, kParts);
-    const int step = static_cast<int>(blocks(blocks(beside, parts), kSweep)) * kSweep;
+    const int step = static_cast<int>(blocks(blocks(right, parts), kSweep)) * kSweep;
     parallel_for(parts, [&](int64_t part) {
-      const int begin = std::min(static_cast<int>(part) * step, beside);
-      sweep_part(i, y, begin, std::min(begin + step, beside), w_.get() + part * a_.rows);
+      const int begin = std::min(static_cast<int>(part) * step, right);
+      sweep_part(i, y, begin, std::min(begin + step, right), w_.get() + part * a_.rows);
     });
     const int top = aligned_down<T>(i);
     for (int64_t part = 1; part < parts; ++part) {
@@ -128,7 +130,7 @@ class Reduction {
         row[j + k] -= y[j + k];
       }
     };
-    // w is a group of columns behind, for which the row was not known before.
+    // w lags one group of columns behind y: its products need the row, which is known only after a group's y.
     constexpr T kNothing[kSweep] = {};
     const T* behind = a_.at(top, i + 1 + begin);
     const T* factors = kNothing;
@@ -154,10 +156,10 @@ class Reduction {
     }
   }
 
-  // x = τ (A - P Qᵀ) u, by w = A row: u is (row - β e₀) / (α - β), in which nothing cancels, since β has not α's sign.
+  // x = τ (A - P Qᵀ) u, from w = A row and u = (row - β e₀) / (α - β). α - β does not cancel: α and β differ in sign.
   void finish_x(int next, T alpha, T beta, T tau) {
     const int below = a_.rows - next;
-    const int beside = a_.columns - next;
+    const int right = a_.columns - next;
     const int known = p_.columns - 1;
     T* const x = p_.at(next, known);
     if (tau == 0) {
@@ -170,21 +172,25 @@ class Reduction {
       const T scale = 1 / (alpha - beta);
       const T* const w = w_.get() + next;
       for (int t = 0; t < below; ++t) x[t] = (w[t] - beta * first[t]) * scale;
-    } else {  // products with so small a row have lost their digits
-      gemv_by_columns(CblasNoTrans, below, beside, T{1}, first, a_.stride, u, 1, T{0}, x);
+    } else {  // w of such a small row has underflowed
+      gemv_by_columns(CblasNoTrans, below, right, /* alpha = */ T{1}, first, /* lda = */ a_.stride, u, /* incx = */ 1,
+                      /* beta = */ T{0}, x);
     }
-    gemv_by_columns(CblasTrans, beside, known, T{1}, q_.at(next, 0), q_.stride, u, 1, T{0}, inner_.get());
-    gemv_by_columns(CblasNoTrans, below, known, -tau, p_.at(next, 0), p_.stride, inner_.get(), 1, tau, x);
+    gemv_by_columns(CblasTrans, right, known, /* alpha = */ T{1}, q_.at(next, 0), /* lda = */ q_.stride, u,
+                    /* incx = */ 1, /* beta = */ T{0}, inner_.get());
+    gemv_by_columns(CblasNoTrans, below, known, /* alpha = */ -tau, p_.at(next, 0), /* lda = */ p_.stride, inner_.get(),
+                    /* incx = */ 1, /* beta = */ tau, x);
   }
 
-  // A -= P Qᵀ from row and column `begin` on.
+  // A -= P Qᵀ in the trailing matrix, from row and column `begin` on.
   void subtract_panel(int begin) {
     constexpr int kTile = 256;
     const int rest = a_.columns - begin;
     parallel_for(blocks(rest, kTile), [&](int64_t tile) {
       const int first = begin + static_cast<int>(tile) * kTile;
-      gemm_by_columns(CblasNoTrans, CblasTrans, a_.rows - begin, std::min(kTile, a_.columns - first), p_.columns, T{-1},
-                      p_.at(begin, 0), p_.stride, q_.at(first, 0), q_.stride, T{1}, a_.at(begin, first), a_.stride);
+      gemm_by_columns(CblasNoTrans, CblasTrans, a_.rows - begin, std::min(kTile, a_.columns - first), p_.columns,
+                      /* alpha = */ T{-1}, p_.at(begin, 0), /* lda = */ p_.stride, q_.at(first, 0),
+                      /* ldb = */ q_.stride, /* beta = */ T{1}, a_.at(begin, first), /* ldc = */ a_.stride);
     });
   }
 
@@ -193,13 +199,13 @@ class Reduction {
   Columns<T> a_;
   Bidiagonal<T> b_;
   Numbers<T> p_memory_, q_memory_;
-  Columns<T> p_, q_;  // `columns` counts those that are known
-  Numbers<T> row_;    // (n) what is left of row i
-  Numbers<T> w_;      // (parts, m) A row
+  Columns<T> p_, q_;  // `columns` grows within a panel
+  Numbers<T> row_;    // (n) current row i
+  Numbers<T> w_;      // (parts, m) A row, by parts
   Numbers<T> inner_;  // (2 kPanel)
 };
 
-// Columns a multiple of 2 KB apart would meet in few sets of the caches.
+// A leading dimension that is a multiple of 2 KB would map columns to few cache sets.
 template <class T>
 int padded_stride(int rows) {
   const int64_t lines = blocks(rows, kLine<T>);
@@ -217,7 +223,7 @@ PaddedColumns<T>::PaddedColumns(int rows, int columns)
 
 template <class T>
 void bidiagonalise(const PaddedColumns<T>& a, const Bidiagonal<T>& b) {
-  // Rows of zeros change nothing, and spare every product its last, odd numbers.
+  // Includes the zero rows, so that products have no remainder loop.
   Columns<T> padded = a.view();
   padded.rows = static_cast<int>(blocks(padded.rows, kLine<T>)) * kLine<T>;
   Reduction<T>(padded, b).run();

@@ -1,11 +1,11 @@
-// A = Q B Pᵀ with B upper bidiagonal: what comes before divide and conquer in a singular value decomposition.
+// A = Q B Pᵀ with B upper bidiagonal: the first step of an SVD by divide and conquer.
 #pragma once
 
 #include "cpu/runtime/columns.h"
 
 namespace sigma::cpu {
 
-// d (n) and e (n - 1) of B; Q and P as products of reflectors 1 - τ v vᵀ, whose τ stand here (n each).
+// The diagonal d (n) and superdiagonal e (n - 1) of B, and τ (n) of the reflectors 1 - τ v vᵀ of Q and P.
 template <class T>
 struct Bidiagonal {
   T* d;
@@ -14,8 +14,7 @@ struct Bidiagonal {
   T* taup;
 };
 
-// Room for a matrix of so many rows that `bidiagonalise` works on: each column begins on a cache line, and what is
-// beyond the last row is zero.
+// Memory of a matrix for `bidiagonalise`. Each column begins on a cache line and is padded with zeros.
 template <class T>
 class PaddedColumns {
  public:
@@ -27,8 +26,8 @@ class PaddedColumns {
   Columns<T> view_;
 };
 
-// a (m, n), m ≥ n, is overwritten as LAPACK's gebrd does it: with d and e, the v of Q below the diagonal, those of P to
-// the right of e. The same bits for any number of threads.
+// Overwrites a (m, n), m ≥ n, as LAPACK's gebrd does: d and e, Q's v below the diagonal, P's v right of e. The same
+// bits for any number of threads.
 template <class T>
 void bidiagonalise(const PaddedColumns<T>& a, const Bidiagonal<T>& b);
 

@@ -1,4 +1,4 @@
-// LAPACK by type: the same names for float and double. Matrices are column-major here; each call returns LAPACK's info.
+// LAPACK routines for float and double under one name. Matrices are column-major. An int result is info.
 #pragma once
 
 #include <lapack.h>

@@ -8,19 +8,19 @@
 namespace sigma::cpu {
 namespace {
 
-// How many blocks a side is cut into. A block is at least 256 long, and 4 times as long as it is wide: then the
-// triangles cost a fourth of the blocks at most.
+// How many blocks the longer side is split into. A block is at least 256 long and 4 times as long as wide, so that the
+// triangles cost at most a fourth of the blocks.
 int64_t parts_of(int64_t longer, int64_t shorter) {
   return std::max<int64_t>(1, longer / std::max<int64_t>(256, 4 * shorter));
 }
 
-// Into the first corner of `to`.
+// Copies to the leading corner of `to`.
 template <class T>
 void copy(const Columns<T>& from, const Columns<T>& to) {
   for (int j = 0; j < from.columns; ++j) std::copy_n(from.column(j), from.rows, to.column(j));
 }
 
-// The triangle that QR (upper) or LQ (lower) left in the first corner of `from`.
+// Copies the triangle of a QR (upper) or LQ (lower) from the leading corner of `from`; zeros elsewhere.
 template <class T>
 void triangle_of(const Columns<T>& from, bool upper, const Columns<T>& to) {
   for (int j = 0; j < to.columns; ++j) {
@@ -28,7 +28,7 @@ void triangle_of(const Columns<T>& from, bool upper, const Columns<T>& to) {
   }
 }
 
-// A tile of the vectors that one task turns.
+// Vectors per task.
 constexpr int kTile = 1024;
 
 }  // namespace
@@ -96,7 +96,7 @@ void LongQr<T>::apply(const Columns<T>& c) const {
   apply_parts(c, &corners);
 }
 
-// Each part of c: what stands in its corner, or comes from `corners`, times the part's own Q.
+// Multiplies the leading corner of each part of c, or `corners` if given, by the Q of that part.
 template <class T>
 void LongQr<T>::apply_parts(const Columns<T>& c, const Columns<T>* corners) const {
   const int64_t tiles = blocks(r_, kTile);
@@ -104,7 +104,7 @@ void LongQr<T>::apply_parts(const Columns<T>& c, const Columns<T>* corners) cons
     const int64_t index = task / tiles;
     const int begin = static_cast<int>(task % tiles) * kTile;
     const int vectors = std::min(kTile, r_ - begin);
-    // The tile's vectors, of which the first r numbers stand in the corner.
+    // The tile's vectors; their first r numbers are in the corner.
     const auto tile = [&](const Columns<T>& whole) -> Columns<T> {
       if (tall_) return {whole.column(begin), whole.rows, vectors, whole.stride};
       return {whole.at(begin, 0), vectors, whole.columns, whole.stride};

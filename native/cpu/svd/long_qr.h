@@ -1,6 +1,6 @@
-// QR of a matrix with a long side, in blocks (Demmel, Grigori, Hoemmen and Langou 2012, "Communication-optimal parallel
-// and sequential QR and LU factorizations"): each block has a triangle, and the triangles, stacked, are decomposed in
-// the same way. So no sum runs over all of a long side, where rounding would pile up, and blocks go side by side.
+// Tall-skinny QR (TSQR; Demmel, Grigori, Hoemmen and Langou 2012, "Communication-optimal parallel and sequential QR and
+// LU factorizations"): factorises blocks in parallel, stacks their triangles and factorises the stack recursively. No
+// sum runs over the whole long side, which limits rounding.
 #pragma once
 
 #include <memory>
@@ -9,24 +9,24 @@
 
 namespace sigma::cpu {
 
-// Whether the longer side is cut into blocks at all.
+// Whether the longer side is split into blocks.
 bool is_long(int64_t longer, int64_t shorter);
 
-// A tall A = Q R, or a wide A = L Q. The triangle and Q are r by r and r by the length of the longer side.
+// A tall A = Q R or a wide A = L Q. Q has the shape of A; R and L are r by r, where r is the shorter side.
 template <class T>
 class LongQr {
  public:
-  // Works in the memory of `a`, which has to outlive this object. Tall if `a` has as many rows as columns.
+  // Factorises in place: `a` must outlive this object. A square `a` counts as tall.
   explicit LongQr(const Columns<T>& a);
 
   void copy_triangle(const Columns<T>& to) const;
-  // c, of the shape of A, holds a square X in its first corner and becomes Q X (tall) or X Q (wide).
+  // c has the shape of A and a square X in its leading corner; it becomes Q X (tall) or X Q (wide).
   void apply(const Columns<T>& c) const;
 
  private:
   Columns<T> part(const Columns<T>& c, int64_t index) const;
   Columns<T> corner(const Columns<T>& c) const { return {c.data, r_, r_, c.stride}; }
-  // The triangles of the parts, one after the other.
+  // The stacked triangles of all parts, and the triangle of one part in a stack.
   Columns<T> stack(T* memory) const;
   Columns<T> stacked(const Columns<T>& stack, int64_t index) const;
   void apply_parts(const Columns<T>& c, const Columns<T>* corners) const;
@@ -37,7 +37,7 @@ class LongQr {
   int64_t parts_;
   Numbers<T> tau_;                // (parts, r)
   Numbers<T> stack_;              // (parts r, r)
-  std::unique_ptr<LongQr> next_;  // of the stack; none for one part
+  std::unique_ptr<LongQr> next_;  // factorises the stack; null if there is one part
 };
 
 }  // namespace sigma::cpu

@@ -7,7 +7,7 @@
 namespace sigma::cpu {
 namespace {
 
-// kProbes vectors, one after the other.
+// kProbes contiguous vectors.
 class Vectors {
  public:
   explicit Vectors(int length) : length_(length), numbers_(numbers<double>(static_cast<size_t>(length) * kProbes)) {
@@ -28,7 +28,7 @@ class Vectors {
     return svd_longest(squares, kProbes);
   }
 
-  // Sums over more numbers than this are made of parts, so that none is long.
+  // Longer sums are split into blocks, which limits rounding.
   static constexpr int64_t kBlock = 1024;
 
  private:
@@ -36,10 +36,10 @@ class Vectors {
   Numbers<double> numbers_;
 };
 
-// Signs: no component of an error can hide behind a small number. Up to kProbes components the vectors are those of a
-// Hadamard matrix, from which no error hides; beyond they are random.
+// Probe vectors of signs, so that every component of an error has full weight. Up to kProbes components, they are the
+// rows of a Hadamard matrix, which detect any error; longer vectors are random.
 Vectors random_signs(int length) {
-  static_assert(kProbes == 4, "the signs of a Hadamard matrix of this size");
+  static_assert(kProbes == 4, "the Hadamard matrix below has 4 rows");
   Vectors signs(length);
   uint64_t state = 0x9e3779b97f4a7c15;
   for (int i = 0; i < length; ++i) {
@@ -53,7 +53,7 @@ Vectors random_signs(int length) {
   return signs;
 }
 
-// The products of unit times a row with x: the vectors', and its sum of squares.
+// Dot products of `unit` times a row with each vector of x, and the sum of squares of the scaled row.
 template <class T>
 struct RowDots {
   RowDots(const T* row, const Vectors& x, double unit = 1) {
@@ -67,7 +67,7 @@ struct RowDots {
   double sums[kProbes + 1] = {};
 };
 
-// Adds, in blocks of rows, factors times rows to y.
+// y += Σ factor · row, summed in blocks of rows.
 template <class T>
 class RowSums {
  public:
@@ -101,7 +101,7 @@ SvdMeasures svd_measures(const SvdProblem<T>& p) {
   const double unit = svd_unit(static_cast<double>(p.largest));
   const Vectors z = random_signs(p.n), w = random_signs(p.r);
 
-  // diag(s) Vt z, and the image Vtᵀ w.
+  // inner = diag(s) Vt z; image = Vtᵀ w.
   const Vectors inner(p.r), image(p.n);
   RowSums<T> of_vt(image);
   bool in_order = true;

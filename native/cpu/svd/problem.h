@@ -1,7 +1,7 @@
-// One thin SVD to be done: A (m, n) = U diag(s) Vt, r = min(m, n), by rows.
+// A thin SVD problem: A (m, n) = U diag(s) Vt, r = min(m, n), all row-major.
 //
-// LAPACK counts in columns. Our row-major A is its Aᵀ, whose SVD is V diag(s) Uᵀ: LAPACK's "U" (n, r by columns) is
-// our Vt (r, n by rows), and its "VT" is our U. So nothing is ever transposed.
+// LAPACK is column-major, so it sees Aᵀ = V diag(s) Uᵀ: LAPACK's "U" (n, r) is our Vt (r, n), and its "VT" is our U.
+// Therefore nothing is ever transposed.
 #pragma once
 
 #include <algorithm>
@@ -52,10 +52,10 @@ struct SvdProblem {
   T* u;        // (m, r)
   T* s;        // (r)
   T* vt;       // (r, n)
-  T largest;   // magnitude in a; NaN if a number is not finite
+  T largest;   // largest magnitude in a; NaN if any number is not finite
 };
 
-// A copy of A, times svd_scale. LAPACK may overwrite it.
+// A copy of svd_scale · A, which LAPACK may overwrite.
 template <class T>
 class ScaledCopy {
  public:
@@ -67,7 +67,7 @@ class ScaledCopy {
     }
   }
   T* data() const { return numbers_.get(); }
-  // Turns the singular values of the copy into those of A; too large ones become infinite.
+  // Rescales the singular values of the copy to those of A. May overflow to infinity.
   void restore(const SvdProblem<T>& p) const {
     if (scale_ != 1) std::transform(p.s, p.s + p.r, p.s, [&](T x) { return x / scale_; });
   }

@@ -1,4 +1,4 @@
-// Reflectors are applied in blocks, by GEMMs alone.
+// Applies blocks of reflectors by GEMMs.
 #include "cpu/svd/reflectors.h"
 
 #include "cpu/gemm/blas.h"
@@ -8,7 +8,7 @@
 namespace sigma::cpu {
 namespace {
 
-// Reflectors i … i + k - 1 as columns (length, k) that begin with their own 1; none where τ is 0.
+// Writes reflectors as the columns of a unit lower trapezoid. A reflector with τ = 0 is the identity: a zero column.
 template <class T, class Tail>
 void unit_trapezoid(const Columns<T>& to, const T* tau, const Tail& tail) {
   for (int j = 0; j < to.columns; ++j) {
@@ -20,16 +20,17 @@ void unit_trapezoid(const Columns<T>& to, const T* tau, const Tail& tail) {
   }
 }
 
-// BLAS adds up some hundreds of products one after the other. In a matrix of similar numbers their rounding all goes
-// one way, so longer sums are made of parts.
+// BLAS accumulates hundreds of products sequentially. In a matrix of similar numbers, all their rounding errors have
+// one sign, so longer sums are split.
 constexpr int kPart = 512;
 
 // C (m, n) = Aᵀ B for A (length, m) and B (length, n).
 template <class T>
 void inner_products(const Columns<T>& a, const Columns<T>& b, T* c) {
   for (int begin = 0; begin < a.rows; begin += kPart) {
-    gemm_by_columns(CblasTrans, CblasNoTrans, a.columns, b.columns, std::min(kPart, a.rows - begin), T{1},
-                    a.at(begin, 0), a.stride, b.at(begin, 0), b.stride, begin == 0 ? T{0} : T{1}, c, a.columns);
+    gemm_by_columns(CblasTrans, CblasNoTrans, a.columns, b.columns, std::min(kPart, a.rows - begin),
+                    /* alpha = */ T{1}, a.at(begin, 0), /* lda = */ a.stride, b.at(begin, 0), /* ldb = */ b.stride,
+                    /* beta = */ begin == 0 ? T{0} : T{1}, c, /* ldc = */ a.columns);
   }
 }
 
@@ -43,16 +44,16 @@ void times_triangle(const Columns<T>& v, const T* tau, T* triangle, const Column
     triangle[j * k + j] = tau[j] == 0 ? T{1} : 1 / tau[j];
     std::fill(triangle + j * k + j + 1, triangle + (j + 1) * k, T{0});
   }
-  Lapack<T>::trtri("U", "N", k, triangle, k);
-  gemm_by_columns(CblasNoTrans, CblasNoTrans, v.rows, k, k, T{1}, v.data, v.stride, triangle, k, T{0}, to.data,
-                  to.stride);
+  Lapack<T>::trtri(/* uplo = */ "U", /* diag = */ "N", k, triangle, /* lda = */ k);
+  gemm_by_columns(CblasNoTrans, CblasNoTrans, v.rows, k, k, /* alpha = */ T{1}, v.data, /* lda = */ v.stride, triangle,
+                  /* ldb = */ k, /* beta = */ T{0}, to.data, /* ldc = */ to.stride);
 }
 
-// Reflectors that are applied at once.
+// Reflectors per block.
 constexpr int kBlock = 32;
 
-// Calls body(first, V, V T) for blocks of the `count` reflectors, the last block first. The v of reflector i is
-// tail(t, i), t > i, below its 1.
+// Calls body(first, V, V T) for each block of the `count` reflectors, last block first. Element t > i of reflector i is
+// *tail(t, i).
 template <class T, class Tail, class Body>
 void for_blocks(int count, int length, const T* tau, const Tail& tail, const Body& body) {
   const auto room = static_cast<size_t>(length) * kBlock;
@@ -77,8 +78,9 @@ void apply_columns(const Columns<T>& a, const T* tau, const Columns<T>& c) {
   for_blocks<T>(a.columns, a.rows, tau, tail, [&](int first, const Columns<T>& v, const Columns<T>& vt) {
     T* const part = c.at(first, 0);
     inner_products(v, {part, v.rows, c.columns, c.stride}, w.get());
-    gemm_by_columns(CblasNoTrans, CblasNoTrans, v.rows, c.columns, v.columns, T{-1}, vt.data, vt.stride, w.get(),
-                    v.columns, T{1}, part, c.stride);
+    gemm_by_columns(CblasNoTrans, CblasNoTrans, v.rows, c.columns, v.columns, /* alpha = */ T{-1}, vt.data,
+                    /* lda = */ vt.stride, w.get(), /* ldb = */ v.columns, /* beta = */ T{1}, part,
+                    /* ldc = */ c.stride);
   });
 }
 
@@ -90,12 +92,13 @@ void apply_rows(const Columns<T>& a, int offset, const T* tau, const Columns<T>&
   for_blocks<T>(std::min(a.rows, length), length, tau, tail, [&](int first, const Columns<T>& u, const Columns<T>& ut) {
     T* const part = c.at(0, first + offset);
     for (int begin = 0; begin < u.rows; begin += kPart) {
-      gemm_by_columns(CblasNoTrans, CblasNoTrans, c.rows, u.columns, std::min(kPart, u.rows - begin), T{1},
-                      part + int64_t{begin} * c.stride, c.stride, u.at(begin, 0), u.stride, begin == 0 ? T{0} : T{1},
-                      w.get(), c.rows);
+      gemm_by_columns(CblasNoTrans, CblasNoTrans, c.rows, u.columns, std::min(kPart, u.rows - begin),
+                      /* alpha = */ T{1}, part + int64_t{begin} * c.stride, /* lda = */ c.stride, u.at(begin, 0),
+                      /* ldb = */ u.stride, /* beta = */ begin == 0 ? T{0} : T{1}, w.get(), /* ldc = */ c.rows);
     }
-    gemm_by_columns(CblasNoTrans, CblasTrans, c.rows, u.rows, u.columns, T{-1}, w.get(), c.rows, ut.data, ut.stride,
-                    T{1}, part, c.stride);
+    gemm_by_columns(CblasNoTrans, CblasTrans, c.rows, u.rows, u.columns, /* alpha = */ T{-1}, w.get(),
+                    /* lda = */ c.rows, ut.data, /* ldb = */ ut.stride, /* beta = */ T{1}, part,
+                    /* ldc = */ c.stride);
   });
 }
 

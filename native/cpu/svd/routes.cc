@@ -12,7 +12,7 @@
 namespace sigma::cpu {
 namespace {
 
-// The query comes back as a T, which in float32 cannot hold every integer: go one number up.
+// LAPACK returns the size as a T. float32 may have rounded it down, so this takes the next larger number.
 template <class T>
 int workspace_size(T query) {
   const double size = std::ceil(static_cast<double>(std::nextafter(query, std::numeric_limits<T>::max())));
@@ -24,7 +24,7 @@ void fill_zero(const Columns<T>& c) {
   for (int j = 0; j < c.columns; ++j) std::fill_n(c.column(j), c.rows, T{0});
 }
 
-// A tile of U's columns, or of VT's rows, that one task turns.
+// Vectors of U or VT per task.
 constexpr int kTile = 1024;
 
 // a (M, N), M ≥ N → u (M, N), s (N), vt (N, N); a is overwritten.
@@ -35,13 +35,13 @@ bool bidiagonal_svd(const PaddedColumns<T>& padded, T* s, const Columns<T>& u, c
   const auto count = static_cast<size_t>(n);
   const auto e = numbers<T>(count), tauq = numbers<T>(count), taup = numbers<T>(count);
   bidiagonalise(padded, Bidiagonal<T>{s, e.get(), tauq.get(), taup.get()});
-  // The small factor goes into the corner of the large one; a square one is all corner.
+  // bdsdc fills the leading square of u; the rows below must be zero.
   if (u.rows > n) fill_zero(u);
   {
     const auto work = numbers<T>(3 * count * count + 4 * count);
     const auto iwork = numbers<int>(8 * count);
-    const int info =
-        Lapack<T>::bdsdc("U", n, s, e.get(), u.data, u.stride, vt.data, vt.stride, work.get(), iwork.get());
+    const int info = Lapack<T>::bdsdc(/* uplo = */ "U", n, s, e.get(), u.data, /* ldu = */ u.stride, vt.data,
+                                      /* ldvt = */ vt.stride, work.get(), iwork.get());
     if (info != 0) return false;
   }
   const int64_t tiles = blocks(n, kTile);
@@ -57,7 +57,7 @@ bool bidiagonal_svd(const PaddedColumns<T>& padded, T* s, const Columns<T>& u, c
   return true;
 }
 
-// to = aᵀ, in blocks that the first-level cache holds.
+// to = aᵀ, in blocks that fit the L1 cache.
 template <class T>
 void transpose(const Columns<T>& a, const Columns<T>& to) {
   constexpr int kSide = 32;
@@ -70,16 +70,16 @@ void transpose(const Columns<T>& a, const Columns<T>& to) {
   }
 }
 
-// Takes a long matrix to its triangle, which `route` decomposes.
+// QR or LQ first; then `route` decomposes the triangle.
 template <class T>
 bool through_triangle(const SvdProblem<T>& p, SvdRoute<T> route) {
   const ScaledCopy<T> copy(p);
-  // LAPACK sees the transpose: (n, m) by columns.
+  // LAPACK sees Aᵀ: column-major (n, m).
   const LongQr<T> qr(Columns<T>{copy.data(), p.n, p.m, p.n});
   const auto square = static_cast<size_t>(p.r) * static_cast<size_t>(p.r);
   const auto triangle = numbers<T>(square), short_side = numbers<T>(square);
   qr.copy_triangle({triangle.get(), p.r, p.r, p.r});
-  // The triangle's own factors stand in the first corner of the result's: of u by rows that is its beginning.
+  // The triangle's factors go to the leading corner of the result's. In row-major u, the corner is contiguous.
   const bool tall = p.m > p.n;
   if (!route(SvdProblem<T>(p.r, p.r, triangle.get(), p.u, p.s, tall ? p.vt : short_side.get()))) return false;
   if (!tall) {
@@ -90,26 +90,27 @@ bool through_triangle(const SvdProblem<T>& p, SvdRoute<T> route) {
   return true;
 }
 
-// Below this many numbers the calls cost more than the arithmetic: LAPACK's own routine makes the fewest.
+// Below this many numbers, calls cost more than arithmetic; LAPACK's gesdd makes the fewest calls.
 constexpr size_t kTiny = 24 * 24;
 
-// LAPACK's divide and conquer counts its workspace, 3 r² + 7 r numbers, with 32 bits, and does not notice where they
-// overflow.
+// LAPACK's divide and conquer needs a workspace of 3 r² + 7 r numbers and does not detect overflow of this 32-bit size.
 bool can_divide(int64_t r) { return 3 * r * r + 7 * r <= std::numeric_limits<int>::max(); }
 
-// From this ratio of the sides on QR first is cheaper.
+// Above this aspect ratio QR first is cheaper.
 bool much_longer(int64_t m, int64_t n) { return 6 * std::max(m, n) >= 11 * std::min(m, n); }
 
-// LAPACK's own routines as they are.
 template <class T>
 bool lapack_gesdd(const SvdProblem<T>& p) {
   const ScaledCopy<T> a(p);
   const auto iwork = numbers<int>(8 * static_cast<size_t>(p.r));
   T query = 0;
-  Lapack<T>::gesdd(p.n, p.m, a.data(), p.s, p.vt, p.n, p.u, p.r, &query, -1, iwork.get());
+  Lapack<T>::gesdd(p.n, p.m, a.data(), p.s, p.vt, /* ldu = */ p.n, p.u, /* ldvt = */ p.r, &query, /* lwork = */ -1,
+                   iwork.get());
   const int lwork = workspace_size(query);
   const auto work = numbers<T>(static_cast<size_t>(lwork));
-  if (Lapack<T>::gesdd(p.n, p.m, a.data(), p.s, p.vt, p.n, p.u, p.r, work.get(), lwork, iwork.get()) != 0) return false;
+  const int info = Lapack<T>::gesdd(p.n, p.m, a.data(), p.s, p.vt, /* ldu = */ p.n, p.u, /* ldvt = */ p.r, work.get(),
+                                    lwork, iwork.get());
+  if (info != 0) return false;
   a.restore(p);
   return true;
 }
@@ -118,10 +119,12 @@ template <class T>
 bool lapack_gesvd(const SvdProblem<T>& p) {
   const ScaledCopy<T> a(p);
   T query = 0;
-  Lapack<T>::gesvd(p.n, p.m, a.data(), p.s, p.vt, p.n, p.u, p.r, &query, -1);
+  Lapack<T>::gesvd(p.n, p.m, a.data(), p.s, p.vt, /* ldu = */ p.n, p.u, /* ldvt = */ p.r, &query, /* lwork = */ -1);
   const int lwork = workspace_size(query);
   const auto work = numbers<T>(static_cast<size_t>(lwork));
-  if (Lapack<T>::gesvd(p.n, p.m, a.data(), p.s, p.vt, p.n, p.u, p.r, work.get(), lwork) != 0) return false;
+  const int info =
+      Lapack<T>::gesvd(p.n, p.m, a.data(), p.s, p.vt, /* ldu = */ p.n, p.u, /* ldvt = */ p.r, work.get(), lwork);
+  if (info != 0) return false;
   a.restore(p);
   return true;
 }
@@ -132,7 +135,7 @@ template <class T>
 bool svd_gesdd(const SvdProblem<T>& p) {
   if (!can_divide(p.r)) {
     throw Failure(SIGMA_UNSUPPORTED,
-                  "the shorter side, " + std::to_string(p.r) + ", is beyond the 32-bit workspace of LAPACK's gesdd");
+                  "the shorter side, " + std::to_string(p.r) + ", exceeds the 32-bit workspace of LAPACK's gesdd");
   }
   return is_long(std::max(p.m, p.n), p.r) ? through_triangle(p, lapack_gesdd<T>) : lapack_gesdd(p);
 }
@@ -148,7 +151,7 @@ bool svd_divide_and_conquer(const SvdProblem<T>& p) {
   if (!can_divide(p.r)) return false;
   if (much_longer(p.m, p.n)) return through_triangle(p, svd_divide_and_conquer<T>);
   const ScaledCopy<T> copy(p);
-  // LAPACK sees the transpose: (n, m) by columns.
+  // LAPACK sees Aᵀ: column-major (n, m).
   const Columns<T> a{copy.data(), p.n, p.m, p.n};
   const Columns<T> u{p.vt, p.n, p.r, p.n};
   const Columns<T> vt{p.u, p.r, p.m, p.r};

@@ -1,4 +1,4 @@
-// One problem along a chain of routes.
+// Solves one problem by a chain of routes.
 #pragma once
 
 #include "cpu/svd/probe.h"
@@ -6,7 +6,7 @@
 
 namespace sigma::cpu {
 
-// Throws if no route has an answer that is accepted.
+// Throws if no answer is accepted.
 template <class T>
 void svd_solve(const std::vector<SvdRoute<T>>& chain, const SvdProblem<T>& p) {
   const auto attempt = [&](SvdRoute<T> route, const std::vector<size_t>&) {

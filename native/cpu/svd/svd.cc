@@ -1,4 +1,4 @@
-// Thin SVDs, side by side on the pool, each with BLAS on one thread; a single one spreads what it can.
+// Thin SVDs: several run in parallel on the pool; a single SVD is itself parallel.
 #include <vector>
 
 #include "cpu/ops.h"
@@ -9,8 +9,8 @@
 namespace sigma::cpu {
 namespace {
 
-// In the order in which they are worth trying. 'auto' takes divide and conquer, and QR iteration as the last resort. In
-// float32 a routine whose answer misses the limit is tried again by way of float64.
+// Best first. 'auto' tries divide and conquer, then QR iteration. In float32, a routine that misses the limits is
+// repeated in float64.
 template <class T>
 std::vector<SvdRoutine<SvdRoute<T>>> routines() {
   if constexpr (sizeof(T) == sizeof(float)) {
@@ -34,8 +34,7 @@ void require_finite(const SvdProblem<T>& p) {
   svd_refuse_non_finite(static_cast<double>(*bad), bad - p.a, p.n);
 }
 
-// A singular pair is unique only up to a common sign. The rule of contract/svd_limits.h makes devices, routines and
-// types agree.
+// Applies the sign rule of contract/svd_limits.h.
 template <class T>
 void fix_signs(const SvdProblem<T>& p) {
   const auto r = static_cast<size_t>(p.r);
@@ -47,7 +46,7 @@ void fix_signs(const SvdProblem<T>& p) {
     for (size_t j = 0; j < r; ++j) least[j] = std::abs(u[j]) > least[j] ? std::abs(u[j]) : least[j];
   }
   for (size_t j = 0; j < r; ++j) least[j] *= static_cast<T>(kSvdTie);
-  // From the last row up: what is left at the end is the first.
+  // Goes upwards, so that the first such row is stored last.
   std::fill_n(first.get(), r, T{1});
   for (int i = p.m; i-- > 0;) {
     const T* const u = row(i);
@@ -69,7 +68,7 @@ void solve_all(const sigma_svd& call) {
   const auto& [real, driver, problems, count, failed] = call;
   const std::vector<SvdRoute<T>> chain = svd_chain<T>(driver, routines<T>(), "the CPU");
   const AtWork here;
-  // One slot a problem, so that the first failure is named whatever the order in which threads met it.
+  // One slot per problem, so that the reported failure does not depend on the order of threads.
   std::vector<std::exception_ptr> errors(static_cast<size_t>(count));
   parallel_for(count, [&](int64_t index) {
     try {

@@ -1,8 +1,7 @@
-// Products by cuBLASLt, which adds the bias while the result is still in registers.
+// Products by cuBLASLt, whose epilogue adds the bias in registers.
 //
-// cuBLAS counts in columns: our row-major C = op(A) op(B) is its Cᵀ = op(B)ᵀ op(A)ᵀ, where every matrix is already the
-// transpose it wants. So the operands change places, nothing is moved, and a bias along our rows is one along its
-// columns, which is what the epilogue adds.
+// cuBLAS is column-major, so it sees the transposes of our row-major matrices: Cᵀ = op(B)ᵀ op(A)ᵀ. Swapping A and B is
+// enough; no matrix is transposed. A bias of our rows is a bias of its columns, which the epilogue supports.
 #include <array>
 #include <cstdlib>
 #include <cstring>
@@ -22,7 +21,7 @@ cudaDataType_t data_type(sigma_dtype dtype) {
   return dtype == SIGMA_FLOAT64 ? CUDA_R_64F : dtype == SIGMA_FLOAT32 ? CUDA_R_32F : CUDA_R_16BF;
 }
 
-// float32 means float32, as on the CPU, unless who runs the program has asked for the tensor cores' 10 bits.
+// Keeps float32 precision, as on the CPU, unless the user opts in to TF32 with its 10-bit mantissa.
 bool tf32_wanted() {
   static const bool wanted = [] {
     const char* const value = std::getenv("SIGMATUNE_CUDA_TF32");
@@ -38,7 +37,7 @@ cublasComputeType_t compute_type(cudaDataType_t type) {
 
 cudaDataType_t scale_type(cudaDataType_t type) { return type == CUDA_R_64F ? CUDA_R_64F : CUDA_R_32F; }
 
-// 0 and 1 in the type in which cuBLAS scales.
+// 0 and 1 in cuBLAS's type of alpha and beta.
 struct Factors {
   explicit Factors(cudaDataType_t type) : wide(scale_type(type) == CUDA_R_64F) {}
   const void* operator()(bool one) const {
@@ -65,18 +64,18 @@ void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttribut
   check(libraries().cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)), "gemm");
 }
 
-// A matrix that stands transposed in memory has its sides exchanged.
+// `rows` and `columns` are those of op(matrix).
 LtLayout make_layout(cudaDataType_t type, bool transposed, int64_t rows, int64_t columns, int64_t stride) {
-  return made<LtLayout>("gemm", libraries().cublasLtMatrixLayoutCreate, type,
-                        static_cast<uint64_t>(transposed ? columns : rows),
-                        static_cast<uint64_t>(transposed ? rows : columns), stride);
+  return create_handle<LtLayout>("gemm", libraries().cublasLtMatrixLayoutCreate, type,
+                                 static_cast<uint64_t>(transposed ? columns : rows),
+                                 static_cast<uint64_t>(transposed ? rows : columns), stride);
 }
 
-// Describes the product for one type of bias, and asks which algorithm to use.
+// Describes the product, and asks cuBLASLt for an algorithm. Returns false if there is none.
 bool ask_lt(const GemmPlans& plans, const GemmShape& shape, GemmPlan& plan) {
   const Libraries& l = libraries();
-  plan.description =
-      made<LtDescription>("gemm", l.cublasLtMatmulDescCreate, compute_type(shape.type), scale_type(shape.type));
+  plan.description = create_handle<LtDescription>("gemm", l.cublasLtMatmulDescCreate, compute_type(shape.type),
+                                                  scale_type(shape.type));
   const cublasLtMatmulDesc_t description = plan.description.get();
   set(description, CUBLASLT_MATMUL_DESC_TRANSA, shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(description, CUBLASLT_MATMUL_DESC_TRANSB, shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -88,7 +87,7 @@ bool ask_lt(const GemmPlans& plans, const GemmShape& shape, GemmPlan& plan) {
   plan.b = make_layout(shape.type, shape.transpose_b, shape.inner, shape.columns, shape.stride_b);
   plan.d = make_layout(shape.type, false, shape.rows, shape.columns, shape.stride_d);
 
-  const auto preference = made<LtPreference>("gemm", l.cublasLtMatmulPreferenceCreate);
+  const auto preference = create_handle<LtPreference>("gemm", l.cublasLtMatmulPreferenceCreate);
   set(preference.get(), CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(plans.workspace_bytes));
   set(preference.get(), CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, shape.alignment_a);
   set(preference.get(), CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, shape.alignment_b);
@@ -111,11 +110,11 @@ GemmPlans& plans_of(sigma_context& context) {
   return *static_cast<GemmPlans*>(kept.get());
 }
 
-// What of `plans` every product needs.
+// Creates the handle and the workspace on first use.
 void prepare(sigma_context& context, GemmPlans& plans) {
-  if (!plans.lt) plans.lt = made<LtHandle>("gemm", libraries().cublasLtCreate);
+  if (!plans.lt) plans.lt = create_handle<LtHandle>("gemm", libraries().cublasLtCreate);
   if (plans.workspace.data() != nullptr) return;
-  // What NVIDIA recommends for each generation.
+  // NVIDIA's recommendation for each generation.
   const size_t bytes = size_t{context.device().major >= 9 ? 32u : 4u} << 20;
   plans.workspace = Memory(context.device(), context.stream(), bytes);
   plans.workspace_bytes = bytes;
@@ -146,7 +145,7 @@ void by_lt(sigma_context& context, const GemmPlans& plans, const GemmShape& shap
            const Operands& operands) {
   if (shape.bias) {
     const void* bias = operands.bias;
-    if (shape.type == CUDA_R_16BF) {  // cuBLASLt documents a bias of the matrices' own type
+    if (shape.type == CUDA_R_16BF) {  // cuBLASLt documents only a bias of the matrices' type
       void* const narrow = context.scratch(static_cast<size_t>(shape.rows) * sizeof(uint16_t));
       cast(context,
            {dense_matrix(SIGMA_FLOAT32, bias, 1, shape.rows), dense_matrix(SIGMA_BFLOAT16, narrow, 1, shape.rows)});
@@ -165,7 +164,7 @@ void by_lt(sigma_context& context, const GemmPlans& plans, const GemmShape& shap
 void by_blas(sigma_context& context, GemmPlans& plans, const GemmShape& shape, const Operands& operands) {
   const Libraries& l = libraries();
   if (!plans.blas) {
-    plans.blas = made<BlasHandle>("gemm", l.cublasCreate_v2);
+    plans.blas = create_handle<BlasHandle>("gemm", l.cublasCreate_v2);
     check(l.cublasSetStream_v2(plans.blas.get(), context.stream()), "gemm");
     check(l.cublasSetWorkspace_v2(plans.blas.get(), plans.workspace.data(), plans.workspace_bytes), "gemm");
   }

@@ -1,5 +1,4 @@
-// What cuBLASLt needs to know of a product, kept from one call to the next: asking for an algorithm costs more than a
-// small product.
+// A cache of cuBLASLt plans by shape: asking for an algorithm takes longer than a small product.
 #pragma once
 
 #include <cublasLt.h>
@@ -14,7 +13,7 @@
 
 namespace sigma::cuda {
 
-// D (rows, columns) = op(A) op(B) [+ D] [+ bias], by columns, as cuBLAS counts.
+// D (rows, columns) = op(A) op(B) [+ D] [+ bias], column-major.
 struct GemmShape {
   cudaDataType_t type;
   bool transpose_a, transpose_b;
@@ -22,21 +21,20 @@ struct GemmShape {
   int64_t stride_a, stride_b, stride_d;
   bool accumulate;
   bool bias;
-  // The largest powers of two, up to 256, that divide the addresses.
+  // Alignment of the addresses in bytes, at most 256.
   uint32_t alignment_a, alignment_b, alignment_d;
 
   auto operator<=>(const GemmShape&) const = default;
 };
 
-// How a product is done.
 struct GemmPlan {
-  bool by_lt = false;  // otherwise by cublasGemmEx and a pass for the bias
+  bool by_lt = false;  // else cublasGemmEx and a separate pass for the bias
   LtDescription description;
   LtLayout a, b, d;
   cublasLtMatmulAlgo_t algorithm = {};
 };
 
-// The plans, handles and workspace of one context.
+// Plans, handles and workspace of one context.
 struct GemmPlans {
   LtHandle lt;
   BlasHandle blas;

@@ -31,7 +31,7 @@ void adamw(sigma_context& context, const sigma_adamw& call) {
   for_real(call.real, [&]<class T>(std::type_identity<T>) {
     const bool aligned = starts_aligned(call.parameter) && starts_aligned(call.gradient) && starts_aligned(call.m) &&
                          starts_aligned(call.v);
-    launch(context, "adamw", adamw_kernel<T>, flat_grid(divided_up(call.count, kLanes<T>)), dim3(256), 0,
+    launch(context, "adamw", adamw_kernel<T>, flat_grid(divided_up(call.count, kPerVector<T>)), dim3(256), 0,
            constants<T>(call), call.count, static_cast<T*>(call.parameter), static_cast<const T*>(call.gradient),
            static_cast<T*>(call.m), static_cast<T*>(call.v), aligned);
   });

@@ -16,8 +16,8 @@ void sgd(sigma_context& context, const sigma_sgd& call) {
   if (call.count == 0) return;
   for_real(call.real, [&]<class T>(std::type_identity<T>) {
     const bool aligned = starts_aligned(call.parameter) && starts_aligned(call.gradient) &&
-                         starts_aligned(call.momentum_buffer);  // null is
-    launch(context, "sgd", sgd_kernel<T>, flat_grid(divided_up(call.count, kLanes<T>)), dim3(256), 0,
+                         starts_aligned(call.momentum_buffer);  // null counts as aligned
+    launch(context, "sgd", sgd_kernel<T>, flat_grid(divided_up(call.count, kPerVector<T>)), dim3(256), 0,
            constants<T>(call), call.count, static_cast<T*>(call.parameter), static_cast<const T*>(call.gradient),
            static_cast<T*>(call.momentum_buffer), aligned);
   });

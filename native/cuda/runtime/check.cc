@@ -11,7 +11,7 @@ CudaFailure::CudaFailure(cudaError_t error, const std::string& message)
 
 void check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
-  static_cast<void>(cudaGetLastError());  // else a later call would report it again
+  static_cast<void>(cudaGetLastError());  // clears the error, or a later call would report it
   throw CudaFailure(error, std::string(what) + ": " + described(error));
 }
 

@@ -1,4 +1,4 @@
-// Failures of the CUDA runtime as exceptions.
+// CUDA runtime errors as exceptions.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -9,7 +9,6 @@
 
 namespace sigma::cuda {
 
-// A call of the runtime that failed.
 class CudaFailure : public Failure {
  public:
   CudaFailure(cudaError_t error, const std::string& message);
@@ -19,10 +18,10 @@ class CudaFailure : public Failure {
   cudaError_t error_;
 };
 
-// Throws what a CUDA error stands for; `what` is the operation that met it.
+// Throws if a CUDA call failed; `what` is the operation.
 void check(cudaError_t error, const char* what);
 
-// An error in words, with its number.
+// The text and the number of an error.
 std::string described(cudaError_t error);
 
 }  // namespace sigma::cuda

@@ -41,7 +41,7 @@ using namespace sigma::cuda;
 
 namespace {
 
-// What a device's failure says; no CudaFailure, for it has been told with its names.
+// Throws a plain Failure, not a CudaFailure, so that `explain` does not add names twice.
 [[noreturn]] void tell(cudaError_t error, const std::string& names) {
   const std::string where = names.empty() ? "" : ", in work queued since the last wait: " + names;
   throw sigma::Failure(SIGMA_NATIVE, described(error) + where);
@@ -63,7 +63,7 @@ sigma_context::State::State(int device_index) : device(describe_device(device_in
 }
 
 sigma_context::State::~State() {
-  // Memory and handles may only go once nothing uses them. What failed has no one left to be told.
+  // Work must finish before memory and handles are freed. No one is left to receive errors.
   static_cast<void>(cudaSetDevice(device.index));
   static_cast<void>(cudaStreamSynchronize(stream.get()));
 }

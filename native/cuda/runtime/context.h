@@ -1,5 +1,4 @@
-// What one environment owns on one GPU: a stream, in which all its work is queued, handles of the math libraries, and
-// scratch memory.
+// The state of one environment on one GPU: a stream for all its work, library handles, and scratch memory.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -14,29 +13,28 @@
 
 struct sigma_context {
   explicit sigma_context(int device);
-  // Waits for what is queued.
+  // Waits for the queued work.
   ~sigma_context();
   sigma_context(const sigma_context&) = delete;
   sigma_context& operator=(const sigma_context&) = delete;
 
   const sigma::cuda::Device& device() const;
   cudaStream_t stream() const;
-  // Makes this context's device the calling thread's.
+  // Makes this context's device the current device of the thread.
   void activate() const;
-  // The recipes' scratch memory (the table's `reserve`); valid until the next one.
+  // Scratch memory for the recipes (the table's `reserve`), valid until the next call.
   void* reserve(size_t bytes);
-  // Scratch memory of one operation, apart from the recipes'; valid until the next one.
+  // Scratch memory for one operation, separate from `reserve`, valid until the next call.
   void* scratch(size_t bytes);
-  // Remembers that `operation` was queued, so that a failure of the device can be told by name. The text must be
-  // static.
+  // Records a queued operation for error messages. The text must be static.
   void queued(const char* operation);
 
   void upload(void* to, const void* from, size_t bytes);
-  // These two may be called from any thread. They wait for the work queued so far and throw what the device reports,
-  // naming what was queued since something last waited.
+  // May be called from any thread. They wait for the work queued so far. If the device failed, they throw and name the
+  // operations queued since the last wait.
   void download(void* to, const void* from, size_t bytes);
   void synchronize();
-  // A failure that a later call has met: throws it with the names of what may have caused it.
+  // Rethrows a failure of earlier work, with the names of the operations that may have caused it.
   [[noreturn]] void explain(const sigma::cuda::CudaFailure& failure);
 
   struct State;

@@ -1,4 +1,4 @@
-// The parts of a context.
+// The state of a context.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +14,13 @@
 
 namespace sigma::cuda {
 
-// The names of what was queued since something last waited. Its functions may be called from any thread.
+// The operations queued since the last wait. Thread-safe.
 class QueuedNames {
  public:
   void add(const char* operation);
-  // A mark behind all names so far.
+  // The position after all names so far.
   uint64_t mark() const;
-  // The names up to a mark, in the order in which they were last queued; forgets them.
+  // Removes and returns the names up to a mark, in the order in which each was last queued.
   std::string take(uint64_t mark);
 
  private:
@@ -29,7 +29,7 @@ class QueuedNames {
     uint64_t last;
   };
   mutable std::mutex mutex_;
-  std::vector<Name> names_;  // a handful: each operation stands here once
+  std::vector<Name> names_;  // each operation at most once
   uint64_t count_ = 0;
 };
 
@@ -46,5 +46,5 @@ struct sigma_context::State {
   sigma::cuda::Downloader downloader;
   sigma::cuda::QueuedNames names;
   sigma::cuda::Timer timer;
-  std::shared_ptr<void> gemm;  // the plans of products: only gemm.cc knows their type
+  std::shared_ptr<void> gemm;  // GemmPlans, whose type only gemm.cc knows
 };

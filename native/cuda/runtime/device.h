@@ -4,16 +4,16 @@
 
 namespace sigma::cuda {
 
-// What decides how kernels are launched and which SVD routine is fast.
+// Device properties that determine launch configurations and the choice of SVD routines.
 struct Device {
   int index = 0;
   int multiprocessors = 1;
-  size_t shared_bytes = 0;  // shared memory that one block may ask for
-  int float_to_double = 1;  // how many times faster float32 arithmetic is than float64
+  size_t shared_bytes = 0;  // maximum shared memory per block
+  int float_to_double = 1;  // throughput of float32 relative to float64
   int major = 0, minor = 0;
 };
 
-// Device `index` as device_count() counts them.
+// The device with this index among the supported devices.
 Device describe_device(int index);
 
 }  // namespace sigma::cuda

@@ -1,4 +1,4 @@
-// From the types and sizes of a call to those of a kernel. Only a CUDA compiler reads this file.
+// Maps the types and sizes of a call to those of a kernel. Only for CUDA sources.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 
 namespace sigma::cuda {
 
-// body(std::type_identity<T>()) with T a type of matrices; UNSUPPORTED if no kernel takes it.
+// Calls body(std::type_identity<T>()), where T is the C++ type of `dtype`; throws UNSUPPORTED if there is no kernel.
 template <class Body>
 void for_type(sigma_dtype dtype, const Body& body) {
   switch (dtype) {
@@ -26,7 +26,7 @@ void for_type(sigma_dtype dtype, const Body& body) {
   refuse_types(real_of(dtype), {dtype});
 }
 
-// The same with T the one type of these matrices.
+// The same, where T is the common type of these matrices.
 template <class Body>
 void for_types(sigma_real real, std::initializer_list<sigma_dtype> dtypes, const Body& body) {
   if (!computes(real, dtypes.begin(), dtypes.size())) refuse_types(real, dtypes);
@@ -44,7 +44,7 @@ bool rows_aligned(std::initializer_list<sigma_matrix> matrices) {
   return true;
 }
 
-// A grid's first side; its second one, which is short, for kernels that go through what is left in turn.
+// Sizes of a grid's x and y dimensions. y is limited to 65535: its kernels loop over the rest.
 inline unsigned grid_side(int64_t blocks) { return static_cast<unsigned>(blocks); }
 inline unsigned short_side(int64_t blocks) { return static_cast<unsigned>(std::min<int64_t>(blocks, 65535)); }
 

@@ -11,10 +11,10 @@
 namespace sigma::cuda {
 namespace {
 
-// Older devices lack what the kernels are compiled for.
+// The oldest compute capability that the kernels are compiled for.
 constexpr int kLeastMajor = 7, kLeastMinor = 5;
 
-// CUDA 13's runtime, which this backend carries, asks for a driver of its own generation.
+// The linked CUDA runtime needs a driver of at least its own major version.
 constexpr int kNeededMajor = CUDART_VERSION / 1000;
 constexpr const char* kNeededDriver = kNeededMajor >= 13 ? "580" : "525";
 
@@ -34,7 +34,7 @@ struct Driver {
 };
 
 #ifdef SIGMA_SIMULATED
-// The simulation is linked in; a variable tells whether it plays a machine without a driver.
+// The simulated driver is linked in. The variable simulates a machine without a driver.
 bool open_driver(Driver& driver, Searched& searched) {
   const char* const version = std::getenv("SIGMA_SIMULATED_DRIVER");
   if (version != nullptr && std::string(version) == "none") {
@@ -52,7 +52,7 @@ void resolve(void* library, const char* name, Function& function) {
 }
 
 bool open_driver(Driver& driver, Searched& searched) {
-  // In Windows' Linux the driver lies where the loader may not look.
+  // The loader may not search the WSL folder.
   for (const char* const path : {"libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1"}) {
     void* const library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) {
@@ -68,7 +68,7 @@ bool open_driver(Driver& driver, Searched& searched) {
     resolve(library, "cuDeviceGetName", driver.name);
     resolve(library, "cuGetErrorName", driver.error_name);
     if (driver.complete()) return true;
-    searched.line(std::string(path) + ": lacks functions of the driver");
+    searched.line(std::string(path) + ": lacks functions of the driver interface");
   }
   return false;
 }
@@ -103,7 +103,7 @@ DriverFinding no_device(const std::string& found) {
 DriverFinding list_devices(const Driver& driver, Searched& searched) {
   int count = 0;
   const CUresult error = driver.count(&count);
-  if (error != CUDA_SUCCESS) return no_device("the driver lists no device: " + error_text(driver, error));
+  if (error != CUDA_SUCCESS) return no_device("the driver failed to list devices: " + error_text(driver, error));
   supported().clear();
   for (int index = 0; index < count; ++index) {
     CUdevice device = 0;
@@ -131,7 +131,7 @@ DriverFinding find_devices(Searched& searched) {
             std::string("the NVIDIA driver's library libcuda.so.1 was not found; install the driver, r") +
                 kNeededDriver + " or newer, or start the container with GPU access"};
   }
-  // The version can be asked before the driver starts, and is the likeliest reason why it would not.
+  // Checked before cuInit, because an old version is the most likely reason for cuInit to fail.
   int version = 0;
   driver.version(&version);
   searched.line("libcuda.so.1: the driver serves CUDA " + version_text(version));
@@ -144,7 +144,7 @@ DriverFinding find_devices(Searched& searched) {
   if (started == CUDA_ERROR_NO_DEVICE) return no_device("the driver sees no GPU");
   if (started != CUDA_SUCCESS) {
     return {SIGMA_NO_DRIVER, "the NVIDIA driver does not start: " + error_text(driver, started) +
-                                 "; see whether nvidia-smi works, and restart the machine after a driver update"};
+                                 "; check whether nvidia-smi works, and restart the machine after a driver update"};
   }
   return list_devices(driver, searched);
 }

@@ -1,4 +1,4 @@
-// NVIDIA's driver, looked at before anything else: without it nothing of CUDA is touched.
+// Checks NVIDIA's driver first: without a driver, no CUDA function is called.
 #pragma once
 
 #include <string>
@@ -11,13 +11,13 @@ namespace sigma::cuda {
 
 struct DriverFinding {
   sigma_reason reason;
-  std::string detail;  // one sentence that helps, where there is no device to use
+  std::string detail;  // if no device is usable: one sentence with the reason and what to do
 };
 
-// Starts the driver and lists the devices that this backend serves.
+// Starts the driver and lists the supported devices.
 DriverFinding find_devices(Searched& searched);
 
-// How many there are, and CUDA's own number of one of them.
+// The number of supported devices, and CUDA's device number of one of them.
 int supported_devices();
 int supported_device(int index);
 

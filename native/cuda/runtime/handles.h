@@ -1,4 +1,4 @@
-// Owners of what the CUDA runtime hands out. All are of the device that is current when they are made.
+// RAII owners of CUDA runtime handles. A handle belongs to the device that is current when it is created.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -10,18 +10,18 @@
 
 namespace sigma::cuda {
 
-// A handle that `destroy` takes back; failures at that point have nowhere to go.
+// Owns a handle and calls `destroy` on it. Ignores failures of `destroy`.
 template <class Handle, auto destroy>
-class Owned {
+class UniqueHandle {
  public:
-  Owned() = default;
-  explicit Owned(Handle handle) : handle_(handle) {}
-  Owned(Owned&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
-  Owned& operator=(Owned&& other) noexcept {
+  UniqueHandle() = default;
+  explicit UniqueHandle(Handle handle) : handle_(handle) {}
+  UniqueHandle(UniqueHandle&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  UniqueHandle& operator=(UniqueHandle&& other) noexcept {
     std::swap(handle_, other.handle_);
     return *this;
   }
-  ~Owned() {
+  ~UniqueHandle() {
     if (handle_ != nullptr) destroy(handle_);
   }
   Handle get() const { return handle_; }
@@ -31,9 +31,9 @@ class Owned {
   Handle handle_ = nullptr;
 };
 
-using Stream = Owned<cudaStream_t, cudaStreamDestroy>;
-using Event = Owned<cudaEvent_t, cudaEventDestroy>;
-using PinnedMemory = Owned<void*, cudaFreeHost>;
+using Stream = UniqueHandle<cudaStream_t, cudaStreamDestroy>;
+using Event = UniqueHandle<cudaEvent_t, cudaEventDestroy>;
+using PinnedMemory = UniqueHandle<void*, cudaFreeHost>;
 
 inline Stream make_stream() {
   cudaStream_t stream = nullptr;

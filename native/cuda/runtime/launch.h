@@ -1,4 +1,4 @@
-// kernel<<<grid, block, shared, stream>>>(arguments...), in a form that a host compiler reads as well.
+// kernel<<<grid, block, shared, stream>>>(arguments...), in a form that a host compiler also accepts.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -12,7 +12,7 @@
 
 namespace sigma::cuda {
 
-// Queues `kernel`, with no more than 48 KiB of shared memory, on a stream, as part of `operation`.
+// Launches `kernel` on a stream as part of `operation`. At most 48 KiB of shared memory.
 template <class... Parameters, class... Arguments>
 void launch_on([[maybe_unused]] cudaStream_t stream, [[maybe_unused]] const char* operation,
                void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, Arguments... arguments) {
@@ -28,15 +28,15 @@ void launch_on([[maybe_unused]] cudaStream_t stream, [[maybe_unused]] const char
 #endif
 }
 
-// The same on the context's stream, with as much shared memory as the device has for a block.
+// The same on the context's stream, with up to the device's maximum of shared memory.
 template <class... Parameters, class... Arguments>
 void launch(sigma_context& context, const char* operation, void (*kernel)(Parameters...), dim3 grid, dim3 block,
             size_t shared, Arguments... arguments) {
   context.queued(operation);
 #ifndef SIGMA_SIMULATED
-  constexpr size_t kWithoutAsking = 48 << 10;
-  if (shared > kWithoutAsking) {
-    // The attribute is the kernel's, for all threads that use the device: so it is always set to the same.
+  constexpr size_t kWithoutOptIn = 48 << 10;
+  if (shared > kWithoutOptIn) {
+    // All threads share this attribute of the kernel, so it is always set to the same value.
     check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(context.device().shared_bytes)),
           operation);

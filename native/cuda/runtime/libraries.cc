@@ -6,13 +6,13 @@
 #include <array>
 #include <type_traits>
 
-#include "cuda/runtime/places.h"
+#include "cuda/runtime/installations.h"
 
 namespace sigma::cuda {
 namespace {
 
-// The names of one CUDA generation's libraries. cuSOLVER needs the first two, which the loader alone would look for in
-// its own places only.
+// Library names of one CUDA major version. cuSOLVER depends on the first two. They are opened explicitly, because the
+// loader does not search the folder of cuSOLVER.
 struct Generation {
   const char* jit_link;
   const char* sparse;
@@ -25,10 +25,10 @@ constexpr std::array<Generation, 2> kGenerations = {{
     {"libnvJitLink.so.12", "libcusparse.so.12", "libcublasLt.so.12", "libcublas.so.12", "libcusolver.so.11"},
 }};
 
-// The path of a library in a place; its bare name where the loader searches; empty where it is not there.
-std::string locate(const Place& place, const char* name) {
-  if (place.folders.empty()) return name;
-  for (const std::string& folder : place.folders) {
+// The path of a library in an installation, its bare name for the loader to search, or "" if it is missing.
+std::string locate(const Installation& installation, const char* name) {
+  if (installation.folders.empty()) return name;
+  for (const std::string& folder : installation.folders) {
     const std::string path = folder + "/" + name;
     if (access(path.c_str(), R_OK) == 0) return path;
   }
@@ -42,7 +42,7 @@ std::string loader_error() {
   return text == nullptr ? "the loader gives no reason" : text;
 }
 
-// The functions of one library by name; remembers the first that is missing.
+// Resolves functions of one library by name; records the first that is missing.
 class Symbols {
  public:
   Symbols(void* library, std::string& missing) : library_(library), missing_(missing) {}
@@ -120,7 +120,7 @@ void resolve_solver(Symbols s, Libraries& l) {
 Libraries opened = {};
 std::string opened_text;
 
-std::string version_text(const Libraries& l, const std::string& place) {
+std::string version_text(const Libraries& l, const std::string& location) {
   const size_t lt = l.cublasLtGetVersion();
   int solver[3] = {};
   l.cusolverGetProperty(MAJOR_VERSION, &solver[0]);
@@ -128,26 +128,26 @@ std::string version_text(const Libraries& l, const std::string& place) {
   l.cusolverGetProperty(PATCH_LEVEL, &solver[2]);
   const auto number = [](auto part) { return std::to_string(part); };
   return "cuBLASLt " + number(lt / 10000) + "." + number(lt / 100 % 100) + "." + number(lt % 100) + ", cuSOLVER " +
-         number(solver[0]) + "." + number(solver[1]) + "." + number(solver[2]) + " from " + place;
+         number(solver[0]) + "." + number(solver[1]) + "." + number(solver[2]) + " from " + location;
 }
 
-bool open_generation(const Place& place, const Generation& generation, Searched& searched) {
-  const std::array<std::string, 3> paths = {locate(place, generation.lt), locate(place, generation.blas),
-                                            locate(place, generation.solver)};
+bool open_generation(const Installation& installation, const Generation& generation, Searched& searched) {
+  const std::array<std::string, 3> paths = {locate(installation, generation.lt), locate(installation, generation.blas),
+                                            locate(installation, generation.solver)};
   const std::array<const char*, 3> names = {generation.lt, generation.blas, generation.solver};
   for (size_t i = 0; i < paths.size(); ++i) {
     if (!paths[i].empty()) continue;
-    searched.line(place.name + ": no " + names[i]);
+    searched.line(installation.name + ": no " + names[i]);
     return false;
   }
-  // Whether cuSOLVER needs these, and finds them by itself, differs from version to version.
-  open(locate(place, generation.jit_link));
-  open(locate(place, generation.sparse));
+  // Optional: only some versions of cuSOLVER need these and cannot find them.
+  open(locate(installation, generation.jit_link));
+  open(locate(installation, generation.sparse));
   std::array<void*, 3> handles = {};
   for (size_t i = 0; i < paths.size(); ++i) {
     handles[i] = open(paths[i]);
     if (handles[i] != nullptr) continue;
-    searched.line(place.name + ": " + loader_error());
+    searched.line(installation.name + ": " + loader_error());
     return false;
   }
   Libraries found = {};
@@ -156,12 +156,12 @@ bool open_generation(const Place& place, const Generation& generation, Searched&
   resolve_blas({handles[1], missing}, found);
   resolve_solver({handles[2], missing}, found);
   if (!missing.empty()) {
-    searched.line(place.name + ": the libraries lack " + missing);
+    searched.line(installation.name + ": the libraries lack " + missing);
     return false;
   }
   opened = found;
-  opened_text = version_text(found, place.name);
-  searched.line(place.name + ": " + names[0] + ", " + names[1] + ", " + names[2]);
+  opened_text = version_text(found, installation.name);
+  searched.line(installation.name + ": " + names[0] + ", " + names[1] + ", " + names[2]);
   return true;
 }
 
@@ -169,15 +169,15 @@ template <class Status>
 [[noreturn]] void throw_status(const char* library, const char* what, Status status, bool memory) {
   throw Failure(memory ? SIGMA_OUT_OF_MEMORY : SIGMA_NATIVE,
                 std::string(what) + ": " + library +
-                    (memory ? " found too little memory" : " failed with status " + std::to_string(status)));
+                    (memory ? " ran out of memory" : " failed with status " + std::to_string(status)));
 }
 
 }  // namespace
 
 bool open_libraries(Searched& searched) {
-  for (const Place& place : library_places()) {
+  for (const Installation& installation : library_installations()) {
     for (const Generation& generation : kGenerations) {
-      if (open_generation(place, generation, searched)) return true;
+      if (open_generation(installation, generation, searched)) return true;
     }
   }
   return false;

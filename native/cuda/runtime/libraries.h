@@ -1,5 +1,4 @@
-// cuBLASLt, cuBLAS and cuSOLVER: typed by NVIDIA's headers, opened when the backend is. So the backend loads where they
-// are missing and can say what to do.
+// cuBLASLt, cuBLAS and cuSOLVER, loaded at run time, so that the backend can report if they are missing.
 #pragma once
 
 #include <cublasLt.h>
@@ -13,7 +12,7 @@
 
 namespace sigma::cuda {
 
-// The functions in use, under their own names.
+// The functions that the backend calls.
 struct Libraries {
   decltype(&::cublasLtCreate) cublasLtCreate;
   decltype(&::cublasLtDestroy) cublasLtDestroy;
@@ -67,36 +66,36 @@ struct Libraries {
   decltype(&::cusolverDnXsyevBatched) cusolverDnXsyevBatched;
 };
 
-// Opens them once for the process, all from one place; they are never closed. False where no place has them all.
+// Opens all libraries, once per process, from one installation; never closes them. False if no installation has all.
 bool open_libraries(Searched& searched);
 const Libraries& libraries();
-// Their versions and where they were found; static text.
+// Versions and location of the libraries; static text.
 const char* libraries_text();
 
-// Throw what a library's status stands for; `what` is the operation that met it.
+// Throw if a library call failed; `what` is the operation.
 void check(cublasStatus_t status, const char* what);
 void check(cusolverStatus_t status, const char* what);
 
-// Handles of theirs.
+// RAII owners of library handles.
 template <class Handle, auto destroy>
 struct LibraryDestroy {
   static void call(Handle handle) { (libraries().*destroy)(handle); }
 };
 template <class Handle, auto destroy>
-using LibraryOwned = Owned<Handle, LibraryDestroy<Handle, destroy>::call>;
+using UniqueLibraryHandle = UniqueHandle<Handle, LibraryDestroy<Handle, destroy>::call>;
 
-using LtHandle = LibraryOwned<cublasLtHandle_t, &Libraries::cublasLtDestroy>;
-using LtDescription = LibraryOwned<cublasLtMatmulDesc_t, &Libraries::cublasLtMatmulDescDestroy>;
-using LtLayout = LibraryOwned<cublasLtMatrixLayout_t, &Libraries::cublasLtMatrixLayoutDestroy>;
-using LtPreference = LibraryOwned<cublasLtMatmulPreference_t, &Libraries::cublasLtMatmulPreferenceDestroy>;
-using BlasHandle = LibraryOwned<cublasHandle_t, &Libraries::cublasDestroy_v2>;
-using SolverHandle = LibraryOwned<cusolverDnHandle_t, &Libraries::cusolverDnDestroy>;
-using SolverParams = LibraryOwned<cusolverDnParams_t, &Libraries::cusolverDnDestroyParams>;
-using JacobiParams = LibraryOwned<gesvdjInfo_t, &Libraries::cusolverDnDestroyGesvdjInfo>;
+using LtHandle = UniqueLibraryHandle<cublasLtHandle_t, &Libraries::cublasLtDestroy>;
+using LtDescription = UniqueLibraryHandle<cublasLtMatmulDesc_t, &Libraries::cublasLtMatmulDescDestroy>;
+using LtLayout = UniqueLibraryHandle<cublasLtMatrixLayout_t, &Libraries::cublasLtMatrixLayoutDestroy>;
+using LtPreference = UniqueLibraryHandle<cublasLtMatmulPreference_t, &Libraries::cublasLtMatmulPreferenceDestroy>;
+using BlasHandle = UniqueLibraryHandle<cublasHandle_t, &Libraries::cublasDestroy_v2>;
+using SolverHandle = UniqueLibraryHandle<cusolverDnHandle_t, &Libraries::cusolverDnDestroy>;
+using SolverParams = UniqueLibraryHandle<cusolverDnParams_t, &Libraries::cusolverDnDestroyParams>;
+using JacobiParams = UniqueLibraryHandle<gesvdjInfo_t, &Libraries::cusolverDnDestroyGesvdjInfo>;
 
-// What `create` hands out, in the hands of an owner.
+// Calls `create` and wraps the handle in an RAII owner.
 template <class Owner, class Create, class... Arguments>
-Owner made(const char* what, Create create, Arguments... arguments) {
+Owner create_handle(const char* what, Create create, Arguments... arguments) {
   decltype(std::declval<Owner>().get()) handle = nullptr;
   check(create(&handle, arguments...), what);
   return Owner(handle);

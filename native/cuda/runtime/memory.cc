@@ -9,8 +9,8 @@
 namespace sigma::cuda {
 namespace {
 
-// Memory that is free stays with the pool up to this part of the device's, so that a training step asks the driver for
-// nothing; the rest goes back to the system when something waits.
+// The pool keeps free memory up to 1 / kKeptPart of the device's, so that a training step never allocates from the
+// driver. A synchronisation returns the rest to the system.
 constexpr size_t kKeptPart = 4;
 
 cudaMemPool_t make_pool(int device) {
@@ -30,14 +30,14 @@ cudaMemPool_t make_pool(int device) {
   return pool;
 }
 
-// One per device, made at its first use and kept until the process ends. Null where the device has none.
+// The pool of a device, created on first use and kept until the process ends. Null if the device supports no pools.
 cudaMemPool_t pool_of(int device) {
   struct Pools {
     std::mutex mutex;
     std::vector<cudaMemPool_t> pools;
     std::vector<bool> made;
   };
-  static Pools& all = *new Pools;  // never destroyed: contexts of other threads may outlive static destructors
+  static Pools& all = *new Pools;  // never destroyed: contexts may outlive static destructors
   const auto index = static_cast<size_t>(device);
   const std::lock_guard lock(all.mutex);
   if (all.made.size() <= index) {
@@ -54,7 +54,8 @@ cudaMemPool_t pool_of(int device) {
 cudaError_t try_allocate(cudaMemPool_t pool, cudaStream_t stream, size_t bytes, void** memory) {
   const cudaError_t error =
       pool != nullptr ? cudaMallocFromPoolAsync(memory, bytes, pool, stream) : cudaMalloc(memory, bytes);
-  if (error != cudaSuccess) static_cast<void>(cudaGetLastError());  // else the next call would report it again
+  if (error != cudaSuccess)
+    static_cast<void>(cudaGetLastError());  // clears the error, or the next call would report it
   return error;
 }
 
@@ -77,7 +78,7 @@ void* allocate(const Device& device, cudaStream_t stream, size_t bytes) {
   void* memory = nullptr;
   cudaError_t error = try_allocate(pool, stream, bytes, &memory);
   if (error == cudaErrorMemoryAllocation) {
-    // What other streams have given back counts once they are done, and what the pool keeps may be in pieces.
+    // Memory released on other streams becomes free when they finish. Trimming removes fragmentation of the pool.
     check(cudaDeviceSynchronize(), "waiting for memory");
     if (pool != nullptr) check(cudaMemPoolTrimTo(pool, 0), "a memory pool");
     error = try_allocate(pool, stream, bytes, &memory);
@@ -91,14 +92,14 @@ void release(const Device& device, cudaStream_t stream, void* memory) noexcept {
   if (memory == nullptr) return;
   int supported = 0;
   static_cast<void>(cudaDeviceGetAttribute(&supported, cudaDevAttrMemoryPoolsSupported, device.index));
-  // Without pools cudaFree waits for the device by itself.
+  // Without pools, cudaFree itself synchronises the device.
   const cudaError_t error = supported != 0 ? cudaFreeAsync(memory, stream) : cudaFree(memory);
   if (error != cudaSuccess) static_cast<void>(cudaGetLastError());
 }
 
 void* GrowingMemory::at_least(const Device& device, cudaStream_t stream, size_t bytes) {
   if (bytes > bytes_ || memory_.data() == nullptr) {
-    // The old memory goes first, so that both need never fit. It stays with work that is queued already.
+    // Frees the old memory first, so that old and new need not fit together. Queued work still uses it safely.
     memory_.free();
     bytes_ = 0;
     constexpr size_t kStep = size_t{1} << 20;

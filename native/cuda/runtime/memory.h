@@ -1,4 +1,4 @@
-// Memory of a device, from one pool per device for the whole process, in the order of a stream.
+// Stream-ordered device memory from one pool per device and process.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -9,12 +9,12 @@
 
 namespace sigma::cuda {
 
-// Throws OUT_OF_MEMORY where the device has no more; later calls work.
+// Throws OUT_OF_MEMORY if the device has no memory left; later calls still work.
 void* allocate(const Device& device, cudaStream_t stream, size_t bytes);
-// Once the work queued on the stream so far is done.
+// Takes effect after the work queued on the stream so far.
 void release(const Device& device, cudaStream_t stream, void* memory) noexcept;
 
-// A piece of it that is given back with its owner.
+// RAII owner of a block of device memory.
 class Memory {
  public:
   Memory() = default;
@@ -44,7 +44,7 @@ class Memory {
   void* data_ = nullptr;
 };
 
-// Memory that only grows. What was in it is lost when it does.
+// A block that only grows. Growing loses the contents.
 class GrowingMemory {
  public:
   void* at_least(const Device& device, cudaStream_t stream, size_t bytes);

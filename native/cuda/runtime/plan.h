@@ -1,5 +1,4 @@
-// How an operation is laid out on a device: pure functions of its shape, and of the device where that changes no bit of
-// the result.
+// Launch configurations: pure functions of the shape, and of the device if the result does not depend on it.
 #pragma once
 
 #include <algorithm>
@@ -12,11 +11,11 @@ constexpr int64_t kVectorBytes = 16;
 
 constexpr int64_t divided_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
 
-// The vectors of 16 bytes that a block should hold of each of `rows` rows in shared memory, so that the `entries` of a
-// pattern gather there and not through the second-level cache; 0 where gathers through the cache are better.
+// The width of a slab: how many vectors of 16 bytes of each row a block holds in shared memory, so that the `entries`
+// of a pattern gather there and not through the L2 cache. 0 if gathering through the L2 cache is faster.
 //
-// Wide slabs read the entries less often. But the slabs must fit, and be at least `least_blocks` to keep the device
-// busy; and rows with few entries gain nothing over one more pass.
+// Wide slabs read the entries less often. But a slab must fit, there must be at least `least_blocks` slabs to keep the
+// device busy, and rows with few entries do not repay the copy.
 inline int slab_vectors(int64_t rows, int64_t entries, int64_t tokens, int64_t element_bytes, size_t shared_bytes,
                         int64_t least_blocks) {
   constexpr int64_t kLeastEntries = 4;
@@ -29,14 +28,14 @@ inline int slab_vectors(int64_t rows, int64_t entries, int64_t tokens, int64_t e
   return 0;
 }
 
-// How a sum over `length` tokens is split: every split but the last has `size` of them.
+// How a sum over tokens is split. Every split except the last has `size` tokens.
 struct Split {
   int64_t count;
   int64_t size;
 };
 
-// `units` is what the kernel could do side by side without splits, `granule` what a split's size must be a multiple of,
-// `least` the size below which a split does not pay. Partial sums are held of `outputs` numbers for every split.
+// `units`: parallel units of work without splits. `granule`: a split's size is a multiple of this. `least`: the
+// smallest size that pays. `outputs`: partial sums per split.
 inline Split split_of(int64_t length, int64_t units, int64_t wanted_units, int64_t granule, int64_t least,
                       int64_t outputs) {
   constexpr int64_t kMostPartials = int64_t{1} << 25;

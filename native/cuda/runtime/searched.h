@@ -1,4 +1,4 @@
-// What a search has tried, a line each, for the one who must find out why it failed.
+// A log of what a search has tried, one line each, to explain a failure.
 #pragma once
 
 #include <string>

@@ -12,7 +12,7 @@ size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kA
 
 }  // namespace
 
-// Room for `bytes` in the current chunk, or in the next.
+// Space for `bytes` in the current chunk, or in the next.
 std::byte* Uploader::room(cudaStream_t stream, size_t bytes) {
   Chunk* chunk = &chunks_[current_];
   if (used_ + bytes > kChunk) {
@@ -52,12 +52,12 @@ cudaError_t Downloader::copy(cudaStream_t source, void* to, const void* from, si
   if (error == cudaSuccess) error = cudaStreamWaitEvent(stream_.get(), ready_.get(), 0);
   if (error == cudaSuccess && bytes == 0) return cudaStreamSynchronize(stream_.get());
 
-  // What may fail is done before the first copy begins.
+  // Everything that may throw is done before the first copy begins.
   const auto prepare = [](Chunk& chunk) {
     if (!chunk.written) chunk.written = make_event();
     if (!chunk.memory) chunk.memory = make_pinned(kChunk);
   };
-  // While one chunk is copied out of pinned memory, the next is on its way into it.
+  // Double buffering: the device fills one chunk while the host reads the other.
   const size_t parts = (bytes + kChunk - 1) / kChunk;
   const auto length = [&](size_t part) { return std::min(kChunk, bytes - part * kChunk); };
   const auto request = [&](size_t part) {

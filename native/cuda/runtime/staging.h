@@ -1,4 +1,4 @@
-// Copies between the host and a device by way of pinned memory: those alone are truly asynchronous.
+// Copies between host and device through pinned memory, because only such copies are asynchronous.
 #pragma once
 
 #include <array>
@@ -8,17 +8,17 @@
 
 namespace sigma::cuda {
 
-// Host to device. Chunks of pinned memory are filled in turn; one that is still being read is waited for.
+// Host to device, through a ring of pinned chunks. Waits before it reuses a chunk that is still being read.
 class Uploader {
  public:
-  // Returns when `from` may be written again; the copy itself is in the order of `stream`.
+  // `from` may be overwritten once this returns. The copy is ordered on `stream`.
   void copy(cudaStream_t stream, void* to, const void* from, size_t bytes);
 
  private:
   static constexpr size_t kChunk = size_t{4} << 20;
   struct Chunk {
     PinnedMemory memory;
-    Event read;  // recorded when the chunk was full
+    Event read;  // recorded when the chunk is full
     bool pending = false;
   };
   std::byte* room(cudaStream_t stream, size_t bytes);
@@ -28,10 +28,10 @@ class Uploader {
   size_t used_ = 0;  // bytes of the current chunk
 };
 
-// Device to host, from any thread, on a stream of its own, so that work queued later need not be waited for.
+// Device to host. Thread-safe. Uses a separate stream, so that it does not wait for work queued later.
 class Downloader {
  public:
-  // Waits for what is queued on `source` and copies. Returns the device's error, if there is one.
+  // Waits for the work queued on `source`, then copies. Returns the error of the device.
   cudaError_t copy(cudaStream_t source, void* to, const void* from, size_t bytes);
 
  private:

@@ -1,4 +1,4 @@
-// Time by the device's own clock, between two events of a stream.
+// Measures time between two events of a stream, by the device's clock.
 #pragma once
 
 #include "cuda/runtime/handles.h"
@@ -9,7 +9,7 @@ class Timer {
  public:
   void start(cudaStream_t stream) { record(started_, stream); }
   void stop(cudaStream_t stream) { record(stopped_, stream); }
-  // Milliseconds from start to stop, once the stream has been waited for.
+  // Milliseconds from start to stop. Synchronise the stream first.
   double elapsed() const {
     float milliseconds = 0;
     check(cudaEventElapsedTime(&milliseconds, started_.get(), stopped_.get()), "the timer");

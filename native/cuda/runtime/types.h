@@ -1,4 +1,4 @@
-// The types of a call, for host code: which ones have kernels, and which C++ type the vectors have.
+// The types of a call, for host code.
 #pragma once
 
 #include <algorithm>
@@ -10,14 +10,14 @@
 
 namespace sigma::cuda {
 
-// Whether there are kernels for these matrices: all of one type, which goes with the vectors'.
+// Whether there are kernels for these matrices: all must have one type, which goes with the vectors' type.
 inline bool computes(sigma_real real, const sigma_dtype* dtypes, size_t count) {
   return std::all_of(dtypes, dtypes + count, [&](sigma_dtype dtype) {
     return dtype == dtypes[0] && dtype != SIGMA_INT8 && real_of(dtype) == real;
   });
 }
 
-// body(std::type_identity<T>()) with T the type of the vectors.
+// Calls body(std::type_identity<T>()), where T is the type of the vectors.
 template <class Body>
 void for_real(sigma_real real, const Body& body) {
   return real == SIGMA_REAL64 ? body(std::type_identity<double>()) : body(std::type_identity<float>());

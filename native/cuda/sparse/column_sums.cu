@@ -5,13 +5,13 @@
 namespace sigma::cuda {
 namespace {
 
-// What keeps any device busy, and how much a split should be at least.
+// How many blocks keep any device busy, and the smallest split.
 constexpr int64_t kBusyBlocks = 512;
 constexpr int64_t kLeastColumnTokens = 64;
 
 template <class T>
 void sum_columns(sigma_context& context, const sigma_matrix& a, Number<T>* sums) {
-  constexpr int64_t kWidth = kWarpSize * kLanes<T>;
+  constexpr int64_t kWidth = kWarpSize * kPerVector<T>;
   const int64_t blocks = divided_up(a.columns, kWidth);
   Split split = split_of(a.rows, blocks, kBusyBlocks, kWarps, kLeastColumnTokens, a.columns);
   ColumnSums<T> p = {};

@@ -1,4 +1,4 @@
-// From the samples of a core's gradient to those of M's values and of the gate.
+// Gradients of M's values and of the gate, from the samples of the core's gradient.
 #include "cuda/ops.h"
 #include "cuda/runtime/dispatch.h"
 #include "cuda/sparse/kernels/gradient.cuh"

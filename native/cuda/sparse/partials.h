@@ -1,4 +1,4 @@
-// Sums whose tokens are split between blocks, added to what the outputs hold. No split depends on the device (see
+// Sums whose tokens are split among blocks. The sums are added to the outputs. Splits do not depend on the device (see
 // runtime/plan.h).
 #pragma once
 
@@ -14,8 +14,8 @@ void sum_partials(sigma_context& context, const char* operation, int64_t count, 
          static_cast<int>(split.count), partials, mask, true, sums);
 }
 
-// Where a kernel leaves its sums: partial ones in scratch memory, or added to `sums` at once if there is one split.
-// Without scratch memory there is one, which is slow: a backward that has added some of its gradients must not fail.
+// Where a kernel writes its sums: to scratch memory, or directly to `sums` if there is one split. Without scratch
+// memory falls back to one split, which is slow but cannot fail: a backward may already have added other gradients.
 template <class V>
 V* partials_for(sigma_context& context, Split& split, int64_t count, V* sums) {
   if (split.count == 1) return sums;

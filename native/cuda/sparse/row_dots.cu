@@ -5,7 +5,7 @@
 namespace sigma::cuda {
 namespace {
 
-// What keeps any device busy, and how much a split should be at least.
+// How many warps keep any device busy, and the smallest split.
 constexpr int64_t kBusyWarps = 8192;
 constexpr int64_t kLeastRowTokens = 2048;
 

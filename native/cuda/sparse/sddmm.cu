@@ -9,11 +9,11 @@ namespace {
 
 constexpr const char* kSampling = "sddmm";
 
-// Warps that keep any device busy, and the tokens below which a warp's sums across its lanes cost too much. Splits must
-// not depend on the device: the order of a sum does on them.
+// How many warps keep any device busy, and the smallest split, which still repays the reduction over the lanes. These
+// do not depend on the device, because they determine the order of sums.
 constexpr int64_t kBusyWarps = 16384;
 constexpr int64_t kLeastTokens = 512;
-// Slabs that keep any device busy, and as many splits.
+// How many slabs, and splits, keep any device busy.
 constexpr int64_t kBusySlabs = 128;
 
 template <class T>
@@ -38,7 +38,7 @@ void sum_partials(sigma_context& context, int64_t entries, int64_t splits, const
          static_cast<int>(splits), partials, Mask<V>{}, false, samples);
 }
 
-// A warp for every `rows_of_warp` rows and split of the tokens.
+// One warp per `rows_of_warp` rows and split of the tokens.
 template <class T>
 void sample_rows(sigma_context& context, void (*kernel)(Sampling<T>), int64_t rows_of_warp, Sampling<T> p,
                  Number<T>* samples) {
@@ -57,8 +57,8 @@ void sample_rows(sigma_context& context, void (*kernel)(Sampling<T>), int64_t ro
 template <class T>
 void sample_slabs(sigma_context& context, void (*kernel)(Sampling<T>, const int32_t*), int vectors, Sampling<T> p,
                   Number<T>* samples) {
-  const Split split = split_of(p.tokens, 1, kBusySlabs, vectors * kLanes<T>, 1, p.entries);
-  // The partial sums, and behind them the row of every entry.
+  const Split split = split_of(p.tokens, 1, kBusySlabs, vectors * kPerVector<T>, 1, p.entries);
+  // The partial sums, followed by the row of each entry.
   const size_t partials = static_cast<size_t>(split.count * p.entries);
   const size_t entries = static_cast<size_t>(p.entries);
   p.split_tokens = split.size;

@@ -11,7 +11,7 @@ namespace {
 
 constexpr const char* kOperation = "spmm";
 
-// Columns of a row's run from which it pays to read each for eight rows at once: fewer loads, but more registers.
+// Above this bandwidth a warp computes eight rows: fewer loads, but more registers.
 constexpr int kWideBand = 9;
 
 template <class T>
@@ -32,7 +32,7 @@ Product<T> product_of(const sigma_core& core, const sigma_matrix& dense, const s
   return p;
 }
 
-// M or its transpose by rows; the transpose's values are put in order first.
+// Sets the rows of M or Mᵀ. First permutes the values for Mᵀ.
 template <class T>
 void take_pattern(sigma_context& context, Product<T>& p, const sigma_core& core, bool transpose) {
   const sigma_pattern& pattern = *core.pattern;
@@ -48,7 +48,7 @@ void take_pattern(sigma_context& context, Product<T>& p, const sigma_core& core,
   p.values = ordered;
 }
 
-// A warp for every `rows_of_warp` rows and tile of tokens.
+// One warp per `rows_of_warp` rows and tile of tokens.
 template <class T>
 void launch_tiles(sigma_context& context, void (*kernel)(Product<T>), int64_t rows_of_warp, Product<T> p) {
   p.row_blocks = grid_side(divided_up(p.rows, kWarps * rows_of_warp));
@@ -60,7 +60,7 @@ template <class T>
 void launch_slab(sigma_context& context, void (*kernel)(Product<T>), int vectors, const Product<T>& p) {
   const int64_t items = p.rows * vectors;
   const auto threads = static_cast<unsigned>(std::min<int64_t>(divided_up(items, kWarpSize) * kWarpSize, kSlabThreads));
-  launch(context, kOperation, kernel, dim3(grid_side(divided_up(p.tokens, vectors * kLanes<T>))), dim3(threads),
+  launch(context, kOperation, kernel, dim3(grid_side(divided_up(p.tokens, vectors * kPerVector<T>))), dim3(threads),
          static_cast<size_t>(items * kVectorBytes), p);
 }
 

@@ -1,4 +1,4 @@
-// A few problems of one shape, which go through every step together.
+// A batch of problems of one shape.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@ struct SvdShape {
 
   int64_t r() const { return std::min(m, n); }
   int64_t size() const { return m * n; }
-  // Routines see the tall one of A and Aᵀ, by columns. A wide or square A by rows is that already.
+  // Routines get the taller of A and Aᵀ, column-major. A wide or square row-major A already is a column-major tall Aᵀ.
   bool tall() const { return m > n; }
   int64_t rows() const { return std::max(m, n); }
   int64_t columns() const { return r(); }
@@ -35,28 +35,28 @@ class SvdBatch {
   SvdNumbers<SvdItem> items_;
 };
 
-// ── passes over a batch, in svd_passes.cu ────────────────────────────────────────────────────────────────
+// ── kernels over a batch, in passes.cu ───────────────────────────────────────────────────────────────────
 
 template <class T>
 std::vector<SvdRange> svd_ranges(const SvdBatch& batch);
 
-// s = 0, u and vt parts of the identity.
+// The SVD of zero matrices: s = 0; u and vt are leading parts of the identity.
 template <class T>
 void svd_zero(const SvdBatch& batch);
 
-// `to` receives (rows, columns) by columns for each problem, one after the other.
+// Copies each matrix to `to`, scaled: column-major (rows, columns), one after the other.
 template <class T, class W>
 void svd_load(const SvdBatch& batch, W* to);
 
-// Takes a routine's answer: `values` (columns), and the vectors of the long and the short side. Sorts it, brings it
-// into place and fixes its signs.
+// Stores a routine's answer, `values` (columns) and the singular vectors of the longer and of the shorter side, to s, u
+// and vt. Sorts it, and applies the sign rule.
 template <class T, class W>
 void svd_store(const SvdBatch& batch, const W* values, const SvdVectors<W>& long_side, const SvdVectors<W>& short_side);
 
 template <class T>
 std::vector<SvdSums> svd_sums(const SvdBatch& batch);
 
-// V (columns, columns) with its columns in the opposite order.
+// Reverses the order of the columns of V (columns, columns).
 void svd_reverse_columns(const SvdBatch& batch, double* v);
 // values (columns) = the diagonal of C (rows, columns).
 void svd_diagonal(const SvdBatch& batch, const double* c, double* values);

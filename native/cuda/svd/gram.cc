@@ -1,5 +1,5 @@
-// For the tall A (rows, columns) in float64: G = AᵀA = V diag(λ) Vᵀ, then A V = Q R. V's columns stand in the order of
-// falling λ, so that R is nearly diagonal: U = Q with the signs of R's diagonal, s its magnitudes.
+// For the tall A (rows, columns) in float64: G = AᵀA = V diag(λ) Vᵀ, then A V = Q R. With λ in descending order R is
+// nearly diagonal. s is |diag(R)|, and U is Q with the signs of diag(R).
 #include <algorithm>
 #include <cstddef>
 
@@ -11,7 +11,7 @@ namespace {
 // XsyevBatched has an undocumented limit near 32768 problems.
 constexpr int64_t kMostBatched = 16384;
 
-// C (m, n) = op(A) B for every problem, by columns.
+// C (m, n) = op(A) B for every problem, column-major.
 struct Product {
   cublasOperation_t operation;
   int64_t m, n, k;
@@ -39,15 +39,16 @@ void eigenvectors_looped(const SvdBatch& batch, double* g, double* values, int* 
     double* const own = g + i * n * n;
     size_t device_bytes = 0, host_bytes = 0;
     check(l.cusolverDnXsyevd_bufferSize(lane.solver(), lane.params(), CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER,
-                                        n, CUDA_R_64F, own, n, CUDA_R_64F, values + i * n, CUDA_R_64F, &device_bytes,
-                                        &host_bytes),
+                                        n, CUDA_R_64F, own, /* lda = */ n, CUDA_R_64F, values + i * n, CUDA_R_64F,
+                                        &device_bytes, &host_bytes),
           "gram64");
     const Memory work = lane.workspace(device_bytes);
     std::vector<std::byte> host_work(host_bytes);
-    const cusolverStatus_t status = l.cusolverDnXsyevd(
-        lane.solver(), lane.params(), CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, own, n,
-        CUDA_R_64F, values + i * n, CUDA_R_64F, work.data(), device_bytes, host_work.data(), host_bytes, info + i);
-    lane.wait();  // the host's part of the workspace goes, whatever came of it
+    const cusolverStatus_t status =
+        l.cusolverDnXsyevd(lane.solver(), lane.params(), CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER, n,
+                           CUDA_R_64F, own, /* lda = */ n, CUDA_R_64F, values + i * n, CUDA_R_64F, work.data(),
+                           device_bytes, host_work.data(), host_bytes, info + i);
+    lane.wait();  // before host_work is freed, even on failure
     check(status, "gram64");
   }
 }
@@ -61,20 +62,20 @@ void eigenvectors_batched(const SvdBatch& batch, double* g, double* values, int*
     double* const own = g + begin * n * n;
     size_t device_bytes = 0, host_bytes = 0;
     check(l.cusolverDnXsyevBatched_bufferSize(lane.solver(), lane.params(), CUSOLVER_EIG_MODE_VECTOR,
-                                              CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, own, n, CUDA_R_64F,
+                                              CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, own, /* lda = */ n, CUDA_R_64F,
                                               values + begin * n, CUDA_R_64F, &device_bytes, &host_bytes, count),
           "gram64");
     const Memory work = lane.workspace(device_bytes);
     std::vector<std::byte> host_work(host_bytes);
     check(l.cusolverDnXsyevBatched(lane.solver(), lane.params(), CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER, n,
-                                   CUDA_R_64F, own, n, CUDA_R_64F, values + begin * n, CUDA_R_64F, work.data(),
-                                   device_bytes, host_work.data(), host_bytes, info + begin, count),
+                                   CUDA_R_64F, own, /* lda = */ n, CUDA_R_64F, values + begin * n, CUDA_R_64F,
+                                   work.data(), device_bytes, host_work.data(), host_bytes, info + begin, count),
           "gram64");
     lane.wait();
   }
 }
 
-// C = Q R in the place of C; values receives R's diagonal.
+// Overwrites C = Q R with Q; `values` receives the diagonal of R.
 void orthonormalise(const SvdBatch& batch, double* c, double* values, int* info) {
   const Libraries& l = libraries();
   const SvdLane& lane = batch.lane;
@@ -82,20 +83,20 @@ void orthonormalise(const SvdBatch& batch, double* c, double* values, int* info)
   const SvdNumbers<double> tau(lane, batch.count * n);
   const auto item = [&](int64_t i) { return c + i * batch.shape.size(); };
   int factor_length = 0, form_length = 0;
-  check(l.cusolverDnDgeqrf_bufferSize(lane.solver(), m, n, c, m, &factor_length), "gram64");
-  check(l.cusolverDnDorgqr_bufferSize(lane.solver(), m, n, n, c, m, tau.data(), &form_length), "gram64");
+  check(l.cusolverDnDgeqrf_bufferSize(lane.solver(), m, n, c, /* lda = */ m, &factor_length), "gram64");
+  check(l.cusolverDnDorgqr_bufferSize(lane.solver(), m, n, n, c, /* lda = */ m, tau.data(), &form_length), "gram64");
   const auto bytes = [](int length) { return svd_length(length, "gram64") * sizeof(double); };
   for (int64_t i = 0; i < batch.count; ++i) {
     const Memory work = lane.workspace(bytes(factor_length));
-    check(l.cusolverDnDgeqrf(lane.solver(), m, n, item(i), m, tau.data() + i * n, static_cast<double*>(work.data()),
-                             factor_length, info + 2 * i),
+    check(l.cusolverDnDgeqrf(lane.solver(), m, n, item(i), /* lda = */ m, tau.data() + i * n,
+                             static_cast<double*>(work.data()), factor_length, info + 2 * i),
           "gram64");
   }
   svd_diagonal(batch, c, values);
   for (int64_t i = 0; i < batch.count; ++i) {
     const Memory work = lane.workspace(bytes(form_length));
-    check(l.cusolverDnDorgqr(lane.solver(), m, n, n, item(i), m, tau.data() + i * n, static_cast<double*>(work.data()),
-                             form_length, info + 2 * i + 1),
+    check(l.cusolverDnDorgqr(lane.solver(), m, n, n, item(i), /* lda = */ m, tau.data() + i * n,
+                             static_cast<double*>(work.data()), form_length, info + 2 * i + 1),
           "gram64");
   }
 }

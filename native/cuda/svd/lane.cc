@@ -6,7 +6,7 @@
 namespace sigma::cuda {
 namespace {
 
-// Lanes that nobody uses, by device. They stay until the process ends: handles cost milliseconds each.
+// Idle lanes by device. Kept until the process ends, because creating a handle takes milliseconds.
 struct IdleLanes {
   std::mutex mutex;
   std::map<int, std::vector<std::unique_ptr<SvdLane>>> lanes;
@@ -30,10 +30,10 @@ std::unique_ptr<SvdLane> take_idle(int device) {
 
 SvdLane::SvdLane(const Device& device) : device_(device), stream_(make_stream()) {
   const Libraries& l = libraries();
-  solver_ = made<SolverHandle>("svd", l.cusolverDnCreate);
-  params_ = made<SolverParams>("svd", l.cusolverDnCreateParams);
-  jacobi_ = made<JacobiParams>("svd", l.cusolverDnCreateGesvdjInfo);
-  blas_ = made<BlasHandle>("svd", l.cublasCreate_v2);
+  solver_ = create_handle<SolverHandle>("svd", l.cusolverDnCreate);
+  params_ = create_handle<SolverParams>("svd", l.cusolverDnCreateParams);
+  jacobi_ = create_handle<JacobiParams>("svd", l.cusolverDnCreateGesvdjInfo);
+  blas_ = create_handle<BlasHandle>("svd", l.cublasCreate_v2);
   check(l.cusolverDnSetStream(solver(), stream()), "svd");
   check(l.cublasSetStream_v2(blas(), stream()), "svd");
 }
@@ -46,7 +46,7 @@ Memory SvdLane::workspace(size_t bytes) const {
 
 void SvdLane::upload(void* to, const void* from, size_t bytes) const {
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()), "svd");
-  wait();  // `from` may go
+  wait();  // `from` may be freed afterwards
 }
 
 void SvdLane::download(void* to, const void* from, size_t bytes) const {
@@ -71,7 +71,7 @@ void SvdLanes::grow(size_t wanted) {
 
 SvdLanes::~SvdLanes() {
   for (auto& lane : lanes_) {
-    // Memory that a failure left behind may still be in use.
+    // After a failure, queued work may still use memory.
     static_cast<void>(cudaStreamSynchronize(lane->stream()));
     const int device = lane->device().index;
     const std::lock_guard lock(idle().mutex);

@@ -1,4 +1,4 @@
-// What an SVD works with, apart from its context, whose owner goes on queuing: a stream and the handles bound to it.
+// A lane runs SVDs independently of the context: a stream and the library handles bound to it.
 #pragma once
 
 #include <memory>
@@ -22,10 +22,10 @@ class SvdLane {
   cublasHandle_t blas() const { return blas_.get(); }
 
   Memory memory(size_t bytes) const { return Memory(device_, stream(), bytes); }
-  // Zeroed: some of cuSOLVER's versions silently count on that.
+  // Zeroed, because some versions of cuSOLVER rely on that.
   Memory workspace(size_t bytes) const;
   void upload(void* to, const void* from, size_t bytes) const;
-  // Waits.
+  // Waits for the copy.
   void download(void* to, const void* from, size_t bytes) const;
   void wait() const;
 
@@ -38,7 +38,7 @@ class SvdLane {
   BlasHandle blas_;
 };
 
-// Numbers of T on the device.
+// An array in device memory.
 template <class T>
 class SvdNumbers {
  public:
@@ -63,14 +63,14 @@ class SvdNumbers {
   Memory memory_;
 };
 
-// Lanes of a device, kept from one call to the next; given back with the object.
+// The lanes of one svd call. The destructor returns them to the idle lanes.
 class SvdLanes {
  public:
   explicit SvdLanes(const Device& device) : device_(device) {}
   ~SvdLanes();
   SvdLanes(const SvdLanes&) = delete;
   SvdLanes& operator=(const SvdLanes&) = delete;
-  // Takes lanes until there are `wanted`, or one at least where the device has no room for more.
+  // Takes lanes until there are `wanted`. Stops early if the device has no memory; throws if there is not even one.
   void grow(size_t wanted);
   size_t size() const { return lanes_.size(); }
   const SvdLane& operator[](size_t index) const { return *lanes_[index]; }

@@ -9,7 +9,7 @@ namespace sigma::cuda {
 namespace {
 
 constexpr unsigned kThreads = 256;
-// Blocks that go down columns: neighbours read neighbours, and each column has a few threads.
+// Block size for passes down columns: kAcross adjacent columns, kDown threads per column.
 constexpr unsigned kAcross = 32, kDown = 8;
 
 unsigned blocks_of(int64_t elements, int64_t per_block, int64_t most) {
@@ -24,7 +24,7 @@ void launch_pass(const SvdBatch& batch, void (*kernel)(Parameters...), unsigned 
   launch_on(batch.lane.stream(), "svd", kernel, dim3(blocks, rows_of_grid(batch)), block, shared, arguments...);
 }
 
-// A pass over `elements` with a few of them to a thread, or, where `each` is set, one.
+// A pass over `elements`: several per thread, or one if `each` is set.
 template <class... Parameters, class... Arguments>
 void launch_over(const SvdBatch& batch, void (*kernel)(Parameters...), int64_t elements, bool each,
                  Arguments... arguments) {
@@ -44,7 +44,7 @@ void launch_tiles(const SvdBatch& batch, void (*kernel)(Parameters...), int64_t 
 template <class T, class W>
 void store_vectors(const SvdBatch& batch, bool to_u, const SvdVectors<W>& from, const int* order) {
   const int64_t length = to_u ? batch.shape.m : batch.shape.n, count = batch.shape.r();
-  // By rows u has a vector's components far apart, vt has them side by side.
+  // In row-major u a vector's components are strided, in vt contiguous.
   const bool alike = to_u ? from.vector == 1 : from.component == 1;
   if (alike) {
     launch_over(batch, svd_store_kernel<W, T>, length * count, false, batch.items(), to_u, from, length, count, order);
@@ -64,7 +64,7 @@ void fix_signs(const SvdBatch& batch) {
               static_cast<const int*>(negative.data()));
 }
 
-// One matrix times the probe's vectors.
+// One matrix times the probe vectors.
 template <class T>
 void times_rows(const SvdBatch& batch, SvdOperand which, int64_t rows, int64_t columns, const double* x, bool scaled,
                 bool weighted, double* out, double* squares) {
@@ -133,7 +133,7 @@ std::vector<SvdSums> svd_sums(const SvdBatch& batch) {
   const SvdNumbers<double> rebuilt(batch.lane, probes * m), inner(batch.lane, probes * std::max(r, n));
   const SvdNumbers<double> u_returned(batch.lane, probes * r), vt_returned(batch.lane, probes * r);
   const SvdNumbers<SvdSums> sums(batch.lane, batch.count);
-  // U w goes where U diag(s) Vt z will.
+  // `rebuilt` first holds U w.
   times_rows<T>(batch, SvdOperand::u, m, r, nullptr, false, false, rebuilt.data(), nullptr);
   times_columns<T>(batch, SvdOperand::u, m, r, rebuilt.data(), u_returned.data());
   times_columns<T>(batch, SvdOperand::vt, r, n, nullptr, inner.data());

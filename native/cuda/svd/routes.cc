@@ -9,7 +9,7 @@ namespace {
 template <class T>
 constexpr cudaDataType kType = sizeof(T) == sizeof(double) ? CUDA_R_64F : CUDA_R_32F;
 
-// What a routine reads and writes for `count` problems. The first columns of a square U or V are the thin ones.
+// The buffers of a routine for a batch. Of a square U or V, only the leading columns are used.
 template <class T>
 struct Operands {
   Operands(const SvdBatch& batch, int64_t u_columns)
@@ -38,7 +38,7 @@ struct Operands {
   SvdNumbers<int> info;
 };
 
-// gesvdj's names by type.
+// gesvdj for float and double.
 template <class T>
 struct Jacobi;
 template <>
@@ -62,15 +62,16 @@ std::vector<bool> jacobi_batched(const SvdBatch& batch) {
   const SvdLane& lane = batch.lane;
   const int m = static_cast<int>(batch.shape.rows()), n = static_cast<int>(batch.shape.columns());
   const int count = svd_int(batch.count, "gesvdj");
-  const Operands<T> o(batch, m);  // the batched routine knows no thin U
+  const Operands<T> o(batch, m);  // the batched routine has no thin U
   int length = 0;
-  check((l.*Jacobi<T>::batched_size)(lane.solver(), CUSOLVER_EIG_MODE_VECTOR, m, n, o.a.data(), m, o.s.data(),
-                                     o.u.data(), m, o.v.data(), n, &length, lane.jacobi(), count),
-        "gesvdj");
+  check(
+      (l.*Jacobi<T>::batched_size)(lane.solver(), CUSOLVER_EIG_MODE_VECTOR, m, n, o.a.data(), /* lda = */ m, o.s.data(),
+                                   o.u.data(), /* ldu = */ m, o.v.data(), /* ldv = */ n, &length, lane.jacobi(), count),
+      "gesvdj");
   const Memory work = lane.workspace(svd_length(length, "gesvdj") * sizeof(T));
-  check((l.*Jacobi<T>::batched_solve)(lane.solver(), CUSOLVER_EIG_MODE_VECTOR, m, n, o.a.data(), m, o.s.data(),
-                                      o.u.data(), m, o.v.data(), n, static_cast<T*>(work.data()), length, o.info.data(),
-                                      lane.jacobi(), count),
+  check((l.*Jacobi<T>::batched_solve)(lane.solver(), CUSOLVER_EIG_MODE_VECTOR, m, n, o.a.data(), /* lda = */ m,
+                                      o.s.data(), o.u.data(), /* ldu = */ m, o.v.data(), /* ldv = */ n,
+                                      static_cast<T*>(work.data()), length, o.info.data(), lane.jacobi(), count),
         "gesvdj");
   return o.store(batch, false);
 }
@@ -85,14 +86,14 @@ std::vector<bool> jacobi_looped(const SvdBatch& batch) {
   const Operands<T> o(batch, n);
   for (int64_t i = 0; i < batch.count; ++i) {
     int length = 0;
-    check((l.*Jacobi<T>::size)(lane.solver(), CUSOLVER_EIG_MODE_VECTOR, kThin, m, n, o.a_of(i), m, o.s_of(i), o.u_of(i),
-                               m, o.v_of(i), n, &length, lane.jacobi()),
+    check((l.*Jacobi<T>::size)(lane.solver(), CUSOLVER_EIG_MODE_VECTOR, kThin, m, n, o.a_of(i), /* lda = */ m,
+                               o.s_of(i), o.u_of(i), /* ldu = */ m, o.v_of(i), /* ldv = */ n, &length, lane.jacobi()),
           "gesvdj");
     const Memory work = lane.workspace(svd_length(length, "gesvdj") * sizeof(T));
-    check(
-        (l.*Jacobi<T>::solve)(lane.solver(), CUSOLVER_EIG_MODE_VECTOR, kThin, m, n, o.a_of(i), m, o.s_of(i), o.u_of(i),
-                              m, o.v_of(i), n, static_cast<T*>(work.data()), length, o.info.data() + i, lane.jacobi()),
-        "gesvdj");
+    check((l.*Jacobi<T>::solve)(lane.solver(), CUSOLVER_EIG_MODE_VECTOR, kThin, m, n, o.a_of(i), /* lda = */ m,
+                                o.s_of(i), o.u_of(i), /* ldu = */ m, o.v_of(i), /* ldv = */ n,
+                                static_cast<T*>(work.data()), length, o.info.data() + i, lane.jacobi()),
+          "gesvdj");
   }
   return o.store(batch, false);
 }
@@ -107,13 +108,15 @@ std::vector<bool> svd_solved(const SvdNumbers<int>& info) {
 
 int svd_int(int64_t size, const char* routine) {
   if (size > std::numeric_limits<int>::max()) {
-    throw Failure(SIGMA_UNSUPPORTED, std::string(routine) + ": cuSOLVER takes matrices of up to 2147483647 numbers");
+    throw Failure(SIGMA_UNSUPPORTED, std::string(routine) + ": a size of " + std::to_string(size) +
+                                         " exceeds the 32-bit integers of cuSOLVER");
   }
   return static_cast<int>(size);
 }
 
 size_t svd_length(int length, const char* routine) {
-  if (length < 0) throw Failure(SIGMA_UNSUPPORTED, std::string(routine) + ": a workspace beyond cuSOLVER's 32 bits");
+  if (length < 0)
+    throw Failure(SIGMA_UNSUPPORTED, std::string(routine) + ": the workspace size overflows the 32 bits of cuSOLVER");
   return static_cast<size_t>(length);
 }
 
@@ -133,17 +136,17 @@ std::vector<bool> svd_gesvdp(const SvdBatch& batch) {
   for (int64_t i = 0; i < batch.count; ++i) {
     size_t device_bytes = 0, host_bytes = 0;
     check(l.cusolverDnXgesvdp_bufferSize(lane.solver(), lane.params(), CUSOLVER_EIG_MODE_VECTOR, kThin, m, n, type,
-                                         o.a_of(i), m, type, o.s_of(i), type, o.u_of(i), m, type, o.v_of(i), n, type,
-                                         &device_bytes, &host_bytes),
+                                         o.a_of(i), /* lda = */ m, type, o.s_of(i), type, o.u_of(i), /* ldu = */ m,
+                                         type, o.v_of(i), /* ldv = */ n, type, &device_bytes, &host_bytes),
           "gesvdp");
     const Memory work = lane.workspace(device_bytes);
     std::vector<std::byte> host_work(host_bytes);
-    double perturbation = 0;  // of s; the probe sees whether it was too large
-    const cusolverStatus_t status =
-        l.cusolverDnXgesvdp(lane.solver(), lane.params(), CUSOLVER_EIG_MODE_VECTOR, kThin, m, n, type, o.a_of(i), m,
-                            type, o.s_of(i), type, o.u_of(i), m, type, o.v_of(i), n, type, work.data(), device_bytes,
-                            host_work.data(), host_bytes, o.info.data() + i, &perturbation);
-    lane.wait();  // the host's part of the workspace goes, whatever came of it
+    double perturbation = 0;  // of s; unused, because the accuracy check detects a large one
+    const cusolverStatus_t status = l.cusolverDnXgesvdp(
+        lane.solver(), lane.params(), CUSOLVER_EIG_MODE_VECTOR, kThin, m, n, type, o.a_of(i), /* lda = */ m, type,
+        o.s_of(i), type, o.u_of(i), /* ldu = */ m, type, o.v_of(i), /* ldv = */ n, type, work.data(), device_bytes,
+        host_work.data(), host_bytes, o.info.data() + i, &perturbation);
+    lane.wait();  // before host_work is freed, even on failure
     check(status, "gesvdp");
   }
   return o.store(batch, false);
@@ -159,15 +162,16 @@ std::vector<bool> svd_gesvd(const SvdBatch& batch) {
   const Operands<T> o(batch, n);
   for (int64_t i = 0; i < batch.count; ++i) {
     size_t device_bytes = 0, host_bytes = 0;
-    check(l.cusolverDnXgesvd_bufferSize(lane.solver(), lane.params(), kThin, kThin, m, n, type, o.a_of(i), m, type,
-                                        o.s_of(i), type, o.u_of(i), m, type, o.v_of(i), n, type, &device_bytes,
-                                        &host_bytes),
+    check(l.cusolverDnXgesvd_bufferSize(lane.solver(), lane.params(), kThin, kThin, m, n, type, o.a_of(i),
+                                        /* lda = */ m, type, o.s_of(i), type, o.u_of(i), /* ldu = */ m, type, o.v_of(i),
+                                        /* ldv = */ n, type, &device_bytes, &host_bytes),
           "gesvd");
     const Memory work = lane.workspace(device_bytes);
     std::vector<std::byte> host_work(host_bytes);
-    const cusolverStatus_t status = l.cusolverDnXgesvd(
-        lane.solver(), lane.params(), kThin, kThin, m, n, type, o.a_of(i), m, type, o.s_of(i), type, o.u_of(i), m, type,
-        o.v_of(i), n, type, work.data(), device_bytes, host_work.data(), host_bytes, o.info.data() + i);
+    const cusolverStatus_t status =
+        l.cusolverDnXgesvd(lane.solver(), lane.params(), kThin, kThin, m, n, type, o.a_of(i), /* lda = */ m, type,
+                           o.s_of(i), type, o.u_of(i), /* ldu = */ m, type, o.v_of(i), /* ldv = */ n, type, work.data(),
+                           device_bytes, host_work.data(), host_bytes, o.info.data() + i);
     lane.wait();
     check(status, "gesvd");
   }

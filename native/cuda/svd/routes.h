@@ -1,8 +1,8 @@
-// The ways to compute a thin SVD on a GPU. Each fills u, s and vt of every problem of a batch and tells which of them
-// it solved; it throws UNSUPPORTED where the problem is not for it.
+// The SVD routes of a GPU. Each fills u, s and vt for a batch and returns which problems it solved. Throws UNSUPPORTED
+// if it does not support the problem.
 //
-// By columns, as cuSOLVER counts, our A by rows is Aᵀ, whose vectors are A's with u and v exchanged. All routes are
-// given the tall one of A and Aᵀ: gesvd and the Gram route want no other, and the rest loses nothing.
+// cuSOLVER is column-major, so it sees our row-major A as Aᵀ, with u and v swapped. All routes get the taller of A and
+// Aᵀ: gesvd and the Gram route require it, and the others lose nothing.
 #pragma once
 
 #include <vector>
@@ -14,29 +14,28 @@ namespace sigma::cuda {
 template <class T>
 using SvdRoute = std::vector<bool> (*)(const SvdBatch&);
 
-// One-sided Jacobi; up to 32 rows and columns all problems of the batch at once.
+// One-sided Jacobi; batched up to 32 rows and columns.
 template <class T>
 std::vector<bool> svd_gesvdj(const SvdBatch& batch);
-// By polar decomposition.
+// Polar decomposition.
 template <class T>
 std::vector<bool> svd_gesvdp(const SvdBatch& batch);
-// By bidiagonal form and QR iteration.
+// Bidiagonalisation and QR iteration.
 template <class T>
 std::vector<bool> svd_gesvd(const SvdBatch& batch);
-// By the eigenvectors V of AᵀA in float64 and a QR factorisation of A V, which gives U orthonormal columns and s its
-// last digits back. float32's answers lose nothing by it; float64's would lose half their digits.
+// Eigenvectors V of AᵀA in float64, then a QR factorisation of A V, which restores the orthogonality of U and the last
+// digits of s. Accurate enough for float32 only: in float64, it would lose half the digits.
 std::vector<bool> svd_gram64(const SvdBatch& batch);
 
-// Whether a Jacobi or a Gram route takes a batch at once, so that it is worth forming one.
+// Whether the Jacobi or the Gram route is batched for this shape.
 inline bool fits_batched_jacobi(const SvdShape& shape) { return shape.rows() <= 32; }
 inline bool fits_batched_gram(const SvdShape& shape) { return shape.columns() <= 512; }
 
-// What the routes share, in svd_routes.cc: `info` (count) of a batch, as one flag a problem; and a size for the
-// routines that count in 32 bits.
+// Shared by the routes, in routes.cc: one flag per problem from `info` (count), and a checked 32-bit size.
 std::vector<bool> svd_solved(const SvdNumbers<int>& info);
 int svd_int(int64_t size, const char* routine);
 
-// A workspace's length as cuSOLVER counts it with 32 bits, checked: too large ones come out negative.
+// Checks a workspace length from cuSOLVER: if the size overflows 32 bits, it is negative.
 size_t svd_length(int length, const char* routine);
 
 }  // namespace sigma::cuda

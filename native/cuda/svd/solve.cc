@@ -5,8 +5,8 @@
 namespace sigma::cuda {
 namespace {
 
-// From this ratio on a device's float64 is a token: consumer cards have 32 or 64, the others 2.
-constexpr int kTokenFloat64 = 8;
+// From this ratio of float32 to float64 throughput on, float64 is slow: consumer cards have 32 or 64, the others 2.
+constexpr int kSlowFloat64 = 8;
 
 SvdMeasures measures_of(const SvdItem& item, const SvdSums& sums) {
   return {item.unit,
@@ -26,9 +26,9 @@ std::vector<SvdRoutine<SvdRoute<T>>> svd_routines(const Device& device, const Sv
   std::vector<SvdRoutine<SvdRoute<T>>> all = {{SIGMA_SVD_GESVDJ, small, svd_gesvdj<T>},
                                               {SIGMA_SVD_GESVDP, true, svd_gesvdp<T>},
                                               {SIGMA_SVD_GESVD, true, svd_gesvd<T>}};
-  // float64's answers would lose half of their digits.
+  // In float64, gram64 would lose half the digits.
   if constexpr (std::is_same_v<T, float>) {
-    const bool before_gesvdp = device.float_to_double < kTokenFloat64;
+    const bool before_gesvdp = device.float_to_double < kSlowFloat64;
     all.insert(all.begin() + (before_gesvdp ? 1 : 2), {SIGMA_SVD_GRAM64, !small, svd_gram64});
   }
   return all;

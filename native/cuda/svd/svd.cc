@@ -1,4 +1,4 @@
-// Thin SVDs, side by side on a few streams of their own.
+// Thin SVDs, in parallel on a few lanes.
 #include <atomic>
 #include <map>
 #include <thread>
@@ -10,24 +10,24 @@
 namespace sigma::cuda {
 namespace {
 
-// Streams that work at the same time: more do not fill the device better, and each holds a workspace.
-constexpr size_t kLanes = 4;
-// What a batch may take in bytes, if it is more than one problem.
+// More lanes do not use the device better, and each holds a workspace.
+constexpr size_t kMostLanes = 4;
+// Memory limit of a batch with more than one problem.
 constexpr int64_t kBatchBytes = int64_t{256} << 20;
 
-// Problems of one shape, by their indices.
+// Indices of problems of one shape.
 struct Group {
   SvdShape shape;
   std::vector<size_t> members;
 };
 
-// Memory for one problem: a generous count of the matrices in float64 that a route and the probe hold.
+// Memory of one problem: an upper estimate of the float64 matrices of a route and of the accuracy check.
 int64_t bytes_of(const SvdShape& shape) {
   const int64_t numbers = 3 * shape.size() + 5 * shape.r() * shape.r() + 8 * kProbes * (shape.m + shape.n);
   return numbers * static_cast<int64_t>(sizeof(double));
 }
 
-// Groups of at most `most(shape)` problems and the bytes of a batch.
+// Groups by shape, of at most `most(shape, count)` problems and kBatchBytes.
 template <class Most>
 std::vector<Group> grouped(const std::vector<SvdShape>& shapes, const std::vector<size_t>& which, Most most) {
   std::map<SvdShape, std::vector<size_t>> by_shape;
@@ -44,7 +44,7 @@ std::vector<Group> grouped(const std::vector<SvdShape>& shapes, const std::vecto
   return groups;
 }
 
-// All that one call works on.
+// The state of one svd call.
 template <class T>
 class Call {
  public:
@@ -74,7 +74,7 @@ class Call {
   const sigma_svd_driver driver_;
   std::vector<SvdShape> shapes_;
   std::vector<SvdItem> items_;
-  // One slot a problem, so that the first failure is named whatever the order in which lanes met it.
+  // One slot per problem, so that the reported failure does not depend on the order of lanes.
   std::vector<std::exception_ptr> errors_;
 };
 
@@ -92,7 +92,7 @@ void Call<T>::refuse(const SvdLane& lane, size_t index, int64_t element) const {
   svd_refuse_non_finite(static_cast<double>(value), element, shapes_[index].n);
 }
 
-// Looks at all matrices, answers for those that are zero, and returns the rest.
+// Checks and scales all matrices, solves the zero matrices, and returns the indices of the rest.
 template <class T>
 std::vector<size_t> Call<T>::inspect(const SvdLane& lane, int64_t* failed) {
   std::vector<size_t> all;
@@ -122,11 +122,11 @@ std::vector<size_t> Call<T>::inspect(const SvdLane& lane, int64_t* failed) {
   return rest;
 }
 
-// A batch for each lane where a route takes several problems at once, one problem at a time where it does not.
+// Batches if the first route is batched for the shape, else one problem per group.
 template <class T>
 std::vector<Group> Call<T>::planned(const std::vector<size_t>& which) const {
   return grouped(shapes_, which, [&](const SvdShape& shape, size_t count) {
-    const auto share = static_cast<int64_t>((count + kLanes - 1) / kLanes);
+    const auto share = static_cast<int64_t>((count + kMostLanes - 1) / kMostLanes);
     return std::min(svd_batch_limit<T>(chain(shape), shape), fits_batched_jacobi(shape) ? int64_t{4096} : share);
   });
 }
@@ -137,8 +137,8 @@ void Call<T>::solve(const SvdLane& lane, const Group& group) {
   for (size_t k = 0; k < found.size(); ++k) errors_[group.members[k]] = found[k];
 }
 
-// Each lane, with a thread of its own, takes the next group until none is left: cuSOLVER's calls keep their caller
-// waiting. Returns the problems for which memory did not suffice beside the others.
+// Each lane has a thread, because cuSOLVER's calls block, and takes groups until none is left. Returns the problems
+// that ran out of memory next to others.
 template <class T>
 std::vector<size_t> Call<T>::solve_together(const SvdLanes& lanes, const std::vector<Group>& groups) {
   std::atomic<size_t> next = 0;
@@ -162,8 +162,8 @@ std::vector<size_t> Call<T>::solve_together(const SvdLanes& lanes, const std::ve
   for (size_t index = 1; index < lanes.size(); ++index) {
     try {
       threads.emplace_back(work, index);
-    } catch (const std::exception&) {  // no thread, or no memory for one
-      break;                           // the others do the rest
+    } catch (const std::exception&) {  // no thread, or no memory for a thread
+      break;                           // the other lanes do the rest
     }
   }
   work(0);
@@ -177,14 +177,15 @@ std::vector<size_t> Call<T>::solve_together(const SvdLanes& lanes, const std::ve
 
 template <class T>
 void Call<T>::run(int64_t* failed) {
-  for (const SvdShape& shape : shapes_) static_cast<void>(chain(shape));  // refuses a driver before any work
+  for (const SvdShape& shape : shapes_)
+    static_cast<void>(chain(shape));  // rejects an unsupported driver before any work
   {
     SvdLanes lanes(device_);
     lanes.grow(1);
     const std::vector<Group> groups = planned(inspect(lanes[0], failed));
-    lanes.grow(std::min(kLanes, groups.size()));
+    lanes.grow(std::min(kMostLanes, groups.size()));
     std::vector<size_t> again = solve_together(lanes, groups);
-    // One by one, with the device's memory for each alone.
+    // Retries one at a time, each with all of the memory.
     std::sort(again.begin(), again.end());
     for (const size_t i : again) {
       errors_[i] = nullptr;
@@ -201,7 +202,7 @@ void Call<T>::run(int64_t* failed) {
 }  // namespace
 
 void svd(sigma_context& context, const sigma_svd& call) {
-  // What the problems rest on has been queued on the context's stream.
+  // The inputs may depend on work queued on the context's stream.
   context.synchronize();
   context.queued("svd");
   *call.failed = 0;

@@ -1,43 +1,43 @@
-// What the SVD's host side and its kernels tell each other.
+// Data shared by the host code and the kernels of the SVD.
 #pragma once
 
 #include <cstdint>
 
 namespace sigma::cuda {
 
-// A problem, as sigma_svd_problem has it.
+// A problem; see sigma_svd_problem.
 struct SvdItem {
-  const void* a;  // (m, n) by rows, as u (m, r), s (r) and vt (r, n)
+  const void* a;  // (m, n); u (m, r), s (r), vt (r, n); all row-major
   void* u;
   void* s;
   void* vt;
-  double scale;  // a power of two that A is multiplied with before a routine sees it
-  double unit;   // one that brings the largest number of A near 1
+  double scale;  // svd_scale of A
+  double unit;   // svd_unit of A
 };
 
-// What is found of a matrix before anything is done with it.
+// The result of inspecting a matrix.
 struct SvdRange {
-  double largest;            // magnitude
-  int64_t first_non_finite;  // -1 where all are finite
+  double largest;            // largest magnitude
+  int64_t first_non_finite;  // index; -1 if all are finite
 };
 
-// The random vectors of a probe. The CPU has four: its vectors for short sides are a Hadamard matrix's, which no error
-// escapes. These are random for all sides.
+// Number of random vectors in the accuracy check. The CPU needs only four: it uses a Hadamard matrix for short sides,
+// which detects any error. Here all vectors are random.
 constexpr int kProbes = 8;
 
-// What a probe's products add up to.
+// Sums of the accuracy check.
 struct SvdSums {
   double residual[kProbes];      // Σ |A z - U diag(s) Vt z|² of each vector z
   double u_deviation[kProbes];   // Σ |Uᵀ U w - w|² of each vector w
   double vt_deviation[kProbes];  // the same of Vt
   double squares;                // |A|²
   double values;                 // Σ s²
-  int values_in_order;           // whether s is finite, not negative and falls
+  int values_in_order;           // whether s is finite, non-negative and descending
   int padding;
 };
 
-// Where a routine left its vectors: component i of vector k of item b is at data[b * item + i * component + k *
-// vector]. Where `signs` is given, each vector has the sign of its number.
+// The singular vectors that a routine computed: component i of vector k of item b is
+// data[b * item + i * component + k * vector]. If `signs` is given, vector k is multiplied by the sign of signs[k].
 template <class W>
 struct SvdVectors {
   const W* data;

@@ -1,5 +1,5 @@
-// Stand-ins for what the launching functions need of the CUDA backend and of the runtime: no stream, memory of the
-// host, as large as asked for to the byte and filled with NaN.
+// Fakes of the backend and runtime functions that the launchers need: no stream, and host memory of exactly the
+// requested size, filled with NaN.
 #include "cuda/runtime/context.h"
 
 #include <cstring>

@@ -1,4 +1,4 @@
-// cast, adamw and sgd: number by number.
+// cast, adamw and sgd.
 #include <cmath>
 #include <limits>
 
@@ -8,7 +8,7 @@
 namespace check {
 namespace {
 
-// Numbers between guards; the first `offset` ones of them put the rest off 16 bytes.
+// Numbers between NaN guards, `offset` numbers off 16-byte alignment.
 template <class T>
 class Guarded {
  public:
@@ -36,7 +36,7 @@ std::string describe(const char* type, int64_t count, int64_t offset) {
 
 // ── cast ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-// Half-way cases of every type, both zeros, the ends of the ranges, subnormal numbers.
+// Ties of each type, both zeros, the ends of the ranges, subnormal numbers.
 std::vector<double> hard_numbers() {
   std::vector<double> numbers = {0.0,
                                  -0.0,
@@ -163,12 +163,12 @@ void check_adamw(int64_t count, int64_t offset, int64_t step) {
   expect(x.guards_untouched() && m.guards_untouched() && v.guards_untouched(), what + ": wrote outside");
 }
 
-// A gradient whose square overflows, or vanishes, still moves the parameter by the learning rate.
+// A gradient whose square overflows or underflows still moves the parameter by the learning rate.
 template <class T>
 void check_adamw_range() {
   const T least = std::numeric_limits<T>::min();
   const T most = std::numeric_limits<T>::max();
-  // Far above the smallest normal number, which eps is at least.
+  // Far above the smallest normal number, the lower bound of eps.
   const T small = least * static_cast<T>(0x1p40);
   const std::vector<T> gradient = {most / 2, -most / 4, std::sqrt(most) * 64, small, -small * 8, std::sqrt(least), 0};
   std::vector<T> x(gradient.size(), 1), m(gradient.size()), v(gradient.size());
@@ -189,7 +189,7 @@ void check_sgd(int64_t count, int64_t offset, double momentum, bool at_first) {
       "sgd, " + describe(kName<T>, count, offset) + (at_first ? ", first" : "") + (momentum != 0 ? ", momentum" : "");
   const auto parameter = random_vector<T>(count, 65);
   const auto gradient = random_vector<T>(count, 66);
-  // What a momentum buffer holds before the first step must not matter.
+  // The first step must ignore the contents of the momentum buffer.
   const auto before =
       at_first ? std::vector<T>(static_cast<size_t>(count), static_cast<T>(kNaN)) : random_vector<T>(count, 67);
   Guarded<T> x(parameter, offset), g(gradient, offset), buffer(before, offset);
@@ -233,7 +233,7 @@ bfloat16 nearest_bfloat16(double value) {
   const auto sign = static_cast<uint16_t>(std::signbit(value) ? 0x8000 : 0);
   if (std::isnan(value)) return {0x7fc0};
   const double size = std::abs(value);
-  // In units of the last place, of which a number below 2^-126 has no smaller.
+  // In units in the last place; below 2^-126 the unit is constant.
   const int exponent = size < 0x1p-126 ? -126 : std::ilogb(size);
   if (std::isinf(size) || exponent > 127) return {static_cast<uint16_t>(sign | 0x7f80)};
   const double units = std::nearbyint(std::ldexp(size, 7 - exponent));

@@ -1,5 +1,4 @@
-// What the checks of the kernels share: counted expectations, numbers of the three types, and memory that tells what
-// was written where it should not have been.
+// Shared by the kernel checks: counted expectations, numbers of the three types, and memory with guards.
 #pragma once
 
 #include <cmath>
@@ -22,11 +21,11 @@ namespace check {
 using sigma::cuda::bfloat16;
 using sigma::cuda::Number;
 
-// Counts one expectation of the family that is being checked; the first few failures of each are printed.
+// Counts expectations per family, and prints the first few failures of each family.
 void begin_family(const char* name);
 void expect(bool condition, const std::string& what);
 
-// The device that the stand-in context claims to be.
+// The device of the fake context.
 sigma::cuda::Device& device();
 
 // ── numbers ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -42,13 +41,13 @@ constexpr const char* kName = std::is_same_v<T, bfloat16> ? "bfloat16"
                               : sizeof(T) == 8            ? "float64"
                                                           : "float32";
 
-// The relative error that one rounding to T may bring, and one operation of the arithmetic on T.
+// The relative error of one rounding to T, and of one operation in the arithmetic of T.
 template <class T>
 constexpr double kRounding = std::is_same_v<T, bfloat16> ? 0x1p-8 : std::numeric_limits<Number<T>>::epsilon();
 template <class T>
 constexpr double kArithmetic = std::numeric_limits<Number<T>>::epsilon();
 
-// The nearest bfloat16, ties to even, by arithmetic alone.
+// Rounds to nearest, ties to even, by arithmetic only.
 bfloat16 nearest_bfloat16(double value);
 
 inline double number(double value) { return value; }
@@ -82,8 +81,8 @@ std::vector<T> random_vector(int64_t count, unsigned seed) {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-// How rows lie in memory: `padding` numbers after each, the first `offset` numbers off 16 bytes. What belongs to no row
-// is NaN, and ends with the last row, so that the address sanitizer sees what is read behind it.
+// Row layout: `padding` numbers after each row; the first row is `offset` numbers off 16-byte alignment. Padding is
+// NaN. Memory ends with the last row, so that the address sanitizer detects reads beyond it.
 struct Layout {
   int64_t padding;
   int64_t offset;
@@ -113,7 +112,7 @@ class Matrix {
   }
   sigma_matrix view() { return {memory_.data() + offset_, rows_, columns_, stride_, kDtype<T>, nullptr}; }
 
-  // What lies between the rows, as they were made: a kernel that writes there is wrong.
+  // Whether the padding is still NaN: kernels must not write there.
   bool padding_untouched() const {
     for (size_t at = 0; at < memory_.size(); ++at) {
       const int64_t behind = static_cast<int64_t>(at) - offset_;
@@ -131,8 +130,7 @@ class Matrix {
   std::vector<T> memory_;
 };
 
-// Runs body(seed) with blocks and threads in order, seed 0, and shuffled, seed 1; the same bits are expected of the
-// vectors or matrices that it returns. Returns the first.
+// Runs body() with blocks and threads in order, and again shuffled. Expects the same bits; returns the first result.
 template <class Body>
 auto repeatable(const std::string& what, const Body& body) {
   sigma::cuda::shim::options.shuffle = 0;
@@ -152,7 +150,7 @@ auto repeatable(const std::string& what, const Body& body) {
 
 // ── expectations about numbers ───────────────────────────────────────────────────────────────────────────
 
-// A reference: the sum of some terms, and how large they are together.
+// A reference sum of terms, and the sum of their magnitudes.
 struct Sum {
   double value = 0;
   double size = 0;
@@ -164,7 +162,7 @@ struct Sum {
   }
 };
 
-// Whether `got`, of type T, is what summing in T's arithmetic and rounding once may give.
+// Whether `got` is within the error bound of summing in T's arithmetic and rounding once to T.
 template <class T>
 bool close(double got, const Sum& want) {
   if (std::isnan(want.value)) return std::isnan(got);

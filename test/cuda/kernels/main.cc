@@ -1,7 +1,7 @@
-// kernel_check: every CUDA kernel on the host, through the functions that launch it, against plain float64 loops.
+// kernel_check: runs every CUDA kernel on the host through its launcher, and compares with plain float64 loops.
 //
-// kernel_check --without-barriers leaves the barriers out and runs the families whose kernels have some. Each has to
-// fail: the checks of one that passes prove nothing of its barriers.
+// kernel_check --without-barriers disables barriers and runs the families whose kernels have barriers. Each family must
+// fail: otherwise its checks do not test the barriers.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -49,7 +49,7 @@ int report() {
   return all.failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-// A fault of the shim is a failure of its family; the others go on.
+// A Fault fails its family; the other families still run.
 void run(const char* name, void (*checks)()) {
   begin_family(name);
   try {

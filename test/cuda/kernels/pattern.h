@@ -1,4 +1,4 @@
-// Sparsity patterns for the checks: a CSR structure and its transpose, owned together.
+// Sparsity patterns for the checks: a CSR structure and its transpose.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,9 @@ class Pattern {
   Pattern(std::string name, int64_t size, std::vector<Cell> cells, bool banded = false);
   static Pattern random(int64_t size, int64_t entries, unsigned seed);
   static Pattern band(int64_t size, int64_t lower, int64_t upper);
-  // Runs of all lengths: row i holds the columns i / 2 to i.
+  // Runs of all lengths: row i has columns i / 2 to i.
   static Pattern widening_band(int64_t size);
-  // All entries in the middle row, columns repeated.
+  // All entries in the middle row, with repeated columns.
   static Pattern one_row(int64_t size, int64_t entries);
 
   const std::string& name() const { return name_; }
@@ -36,7 +36,7 @@ class Pattern {
   std::vector<int32_t> pointers_, indices_, transposed_pointers_, transposed_indices_, slots_;
 };
 
-// All that the checks of products and of gradients go through.
+// The patterns for the checks of products and of gradients.
 std::vector<Pattern> all_patterns();
 
 }  // namespace check

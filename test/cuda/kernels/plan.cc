@@ -1,4 +1,4 @@
-// The layouts that plan.h chooses, for the shapes that its rules were made for.
+// The launch configurations that plan.h chooses for typical shapes.
 #include "cuda/runtime/plan.h"
 
 #include "families.h"
@@ -16,9 +16,10 @@ void plans() {
   expect(slab_vectors(16384, 33 * 16384, 4096, 2, kHopper, 132) == 0, "r = 16384 does not fit");
   expect(slab_vectors(4096, 16 * 4096, 4096, 2, kTuring, 40) == 1, "64 KB hold one vector of 4096 rows");
   expect(slab_vectors(768, 33 * 768, 8192, 2, kHopper, 132) == 4, "r = 768: 32 tokens");
-  expect(slab_vectors(768, 33 * 768, 2048, 2, kHopper, 132) == 1, "few tokens: narrower, for a block on every unit");
+  expect(slab_vectors(768, 33 * 768, 2048, 2, kHopper, 132) == 1,
+         "few tokens: narrower slabs, one block per multiprocessor");
   expect(slab_vectors(4096, 16 * 4096, 128, 2, kHopper, 132) == 0, "too few tokens for a busy device");
-  expect(slab_vectors(4096, 2 * 4096, 4096, 2, kHopper, 132) == 0, "two entries a row are gathered");
+  expect(slab_vectors(4096, 2 * 4096, 4096, 2, kHopper, 132) == 0, "two entries per row: gather");
 
   using sigma::cuda::Split;
   using sigma::cuda::split_of;

@@ -16,7 +16,7 @@ constexpr Form kForms[] = {
     {true, true, false, true, true},    {true, true, true, true, true},    {true, false, true, false, true},
 };
 
-// Rows on 16 bytes with a padding; rows packed, so that every one may start anywhere; all of it off by one number.
+// Aligned rows with padding; packed rows, each possibly misaligned; all rows off by one number.
 constexpr Layout kLayouts[] = {{0, 0}, {16, 0}, {3, 1}};
 
 template <class T>

@@ -1,4 +1,4 @@
-// sddmm: samples[p] = Σ_t a[i_p, t] b[j_p, t]; core_gradient: what becomes of them.
+// sddmm: samples[p] = Σ_t a[i_p, t] b[j_p, t]; core_gradient: the gradients from the samples.
 #include "cuda/runtime/plan.h"
 #include "families.h"
 #include "harness.h"
@@ -98,7 +98,7 @@ void check_core_gradient(int64_t entries, bool with_gate, bool with_values, bool
   core.gate = with_gate ? &gate : nullptr;
   const double g = with_gate ? 1 / (1 + std::exp(-number(gate))) : 1;
 
-  // dvalues, and behind them dgate.
+  // dvalues, followed by dgate.
   const std::vector<V> got = repeatable(what, [&] {
     sigma_context context(0);
     std::vector<V> dvalues = start;

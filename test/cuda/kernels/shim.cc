@@ -1,4 +1,4 @@
-// The shim itself: it must find what it is there to find.
+// The shim itself must detect faults.
 #include <thread>
 
 #include "cuda/runtime/kernels/device.cuh"
@@ -23,7 +23,7 @@ void expect_fault(const char* what, const char* in_text, const Kernel& kernel) {
   expect(text.find(in_text) != std::string::npos, std::string(what) + ": the shim said '" + text + "'");
 }
 
-// Sums 0 to 63 in each block, in memory that belongs to the block alone.
+// Sums 0 to 63 in each block, in shared memory.
 void tree_sum(int* sums) {
   int* const memory = shared_memory<int>();
   const int thread = static_cast<int>(threadIdx.x);
@@ -49,10 +49,10 @@ bool tree_sums_are_right() {
 }  // namespace
 
 void shim_faults() {
-  expect_fault("a barrier that one thread has left out", "1 have ended", [] {
+  expect_fault("a barrier that one thread skips", "1 have ended", [] {
     if (threadIdx.x != 5) __syncthreads();
   });
-  expect_fault("two collectives in one warp", "meet in", [] {
+  expect_fault("lanes of one warp in two collectives", "meet in", [] {
     if (threadIdx.x % 2 == 0) {
       __syncwarp();
     } else {
@@ -67,15 +67,15 @@ void shim_faults() {
   expect_fault("a collective that some lanes never reach", "__shfl_down_sync", [] {
     if (threadIdx.x % 32 > 2) __shfl_down_sync(kAllLanes, 1, 1);
   });
-  expect_fault("a mask without the lane itself", "leaves out", [] { __ballot_sync(1, 1); });
-  expect_fault("a vector off its alignment", "16 bytes", [] { sigma::cuda::load_16_bytes(shared_memory<char>() + 4); });
+  expect_fault("a mask without the calling lane", "leaves out", [] { __ballot_sync(1, 1); });
+  expect_fault("a misaligned vector", "16 bytes", [] { sigma::cuda::load_16_bytes(shared_memory<char>() + 4); });
 
   bool poisoned = true;
   sigma::cuda::simulate(dim3(3), dim3(1), 64, [&] {
     for (int i = 0; i < 64; ++i) poisoned = poisoned && shared_memory<unsigned char>()[i] == sigma::cuda::shim::kPoison;
     std::memset(shared_memory<unsigned char>(), 0, 64);
   });
-  expect(poisoned, "every block begins with poisoned shared memory");
+  expect(poisoned, "each block starts with poisoned shared memory");
 
   int right = 0;
   sigma::cuda::simulate(dim3(1), dim3(32), 0, [&] {
@@ -86,19 +86,19 @@ void shim_faults() {
     right += __shfl_up_sync(kAllLanes, lane, 3u, 8) == (lane % 8 >= 3 ? lane - 3 : lane);
     right += __ballot_sync(kAllLanes, lane < 4) == 0xfu;
   });
-  expect(right == 5 * 32, "collectives hand over the right lane's value");
+  expect(right == 5 * 32, "collectives return the value of the right lane");
 
   for (const unsigned seed : {0u, 1u, 2u}) {
     sigma::cuda::shim::options.shuffle = seed;
-    expect(tree_sums_are_right(), "a tree of sums through barriers");
+    expect(tree_sums_are_right(), "a tree reduction with barriers");
   }
   sigma::cuda::shim::options.shuffle = 0;
 
-  bool right_beside = false;
-  std::thread beside([&] { right_beside = tree_sums_are_right(); });
+  bool right_there = false;
+  std::thread other([&] { right_there = tree_sums_are_right(); });
   const bool right_here = tree_sums_are_right();
-  beside.join();
-  expect(right_here && right_beside, "two host threads simulate at once");
+  other.join();
+  expect(right_here && right_there, "two host threads simulate at the same time");
 }
 
 }  // namespace check

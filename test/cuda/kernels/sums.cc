@@ -1,4 +1,4 @@
-// row_dots, column_sums and the bias: sums that are added to what is there.
+// row_dots, column_sums and the bias: operations that add to their output.
 #include "cuda/gemm/bias.h"
 #include "families.h"
 #include "harness.h"
@@ -27,7 +27,7 @@ std::vector<Sum> started(const std::vector<V>& start) {
   return sums;
 }
 
-// Which rows have a sum: all, those of mask > 0, or those of mask + offset > 0.
+// Which rows are summed: all, those with mask > 0, or those with mask + offset > 0.
 enum Masking { kAll, kMasked, kShifted };
 constexpr const char* kNames[] = {"", ", masked", ", masked with an offset"};
 
@@ -152,7 +152,7 @@ void row_dots() {
     } catch (const sigma::Failure& failure) {
       refused = failure.status() == SIGMA_UNSUPPORTED;
     }
-    expect(refused, "row_dots refuses matrices of two types, or of one that does not go with the sums");
+    expect(refused, "row_dots rejects matrices of two types, or of a type that does not go with the sums");
   }
 }
 

@@ -1,4 +1,4 @@
-// Fibers: stacks of their own that one host thread changes between, known to the address sanitizer.
+// Fibers: separate stacks that one host thread switches between. The sanitizers are informed of each switch.
 #pragma once
 
 #include <sys/mman.h>
@@ -19,16 +19,16 @@
 
 namespace sigma::cuda::shim {
 
-// A place to come back to: a fiber's, or that of the host thread which drives the fibers.
-struct Place {
+// The state of a suspended fiber, or of the host thread that drives the fibers.
+struct FiberState {
   Stack left = {};
   const void* stack = nullptr;
   size_t stack_size = 0;
   void* sanitizer = nullptr;
 };
 
-// Goes on at `to`; returns when something goes back to `from`.
-inline void switch_place(Place& from, Place& to) {
+// Suspends `from` and resumes `to`; returns when `from` is resumed.
+inline void switch_fiber(FiberState& from, FiberState& to) {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(&from.sanitizer, to.stack, to.stack_size);
 #endif
@@ -44,13 +44,13 @@ inline void switch_place(Place& from, Place& to) {
 
 class Fiber {
  public:
-  // Above an unreadable page, so that an overflow is seen.
+  // The stack lies above a guard page, so that an overflow is detected.
   Fiber() {
     memory_ = mmap(nullptr, kGuard + kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory_ == MAP_FAILED) throw std::bad_alloc();
     mprotect(memory_, kGuard, PROT_NONE);
-    place.stack = static_cast<std::byte*>(memory_) + kGuard;
-    place.stack_size = kStack;
+    state.stack = static_cast<std::byte*>(memory_) + kGuard;
+    state.stack_size = kStack;
   }
   ~Fiber() {
     forget();
@@ -59,21 +59,20 @@ class Fiber {
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  // Will run entry(argument) from its beginning, which must never return. `driver` is where the first switch comes
-  // from.
-  void prepare(void (*entry)(void*), void* argument, Place& driver) {
+  // The first switch, which must come from `driver`, calls entry(argument). `entry` must never return.
+  void prepare(void (*entry)(void*), void* argument, FiberState& driver) {
     forget();
     entry_ = entry;
     argument_ = argument;
     driver_ = &driver;
-    make_stack(place.left, const_cast<void*>(place.stack), place.stack_size, start, this);
-    place.sanitizer = nullptr;
+    make_stack(state.left, const_cast<void*>(state.stack), state.stack_size, start, this);
+    state.sanitizer = nullptr;
 #if defined(__SANITIZE_THREAD__)
-    place.sanitizer = __tsan_create_fiber(0);
+    state.sanitizer = __tsan_create_fiber(0);
 #endif
   }
 
-  Place place;
+  FiberState state;
 
  private:
   static constexpr size_t kGuard = 4096;
@@ -87,20 +86,20 @@ class Fiber {
     self->entry_(self->argument_);
   }
 
-  // What an abandoned run left behind.
+  // Cleans up after an abandoned run.
   void forget() {
 #if defined(__SANITIZE_ADDRESS__)
-    __asan_unpoison_memory_region(place.stack, place.stack_size);
+    __asan_unpoison_memory_region(state.stack, state.stack_size);
 #endif
 #if defined(__SANITIZE_THREAD__)
-    if (place.sanitizer != nullptr) __tsan_destroy_fiber(place.sanitizer);
+    if (state.sanitizer != nullptr) __tsan_destroy_fiber(state.sanitizer);
 #endif
   }
 
   void* memory_ = nullptr;
   void (*entry_)(void*) = nullptr;
   void* argument_ = nullptr;
-  Place* driver_ = nullptr;
+  FiberState* driver_ = nullptr;
 };
 
 }  // namespace sigma::cuda::shim

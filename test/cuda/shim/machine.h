@@ -1,7 +1,7 @@
-// A CUDA device's way of running one block after the other, on one host thread: every CUDA thread runs until it waits
-// at a barrier or in a collective of its warp, and goes on when all that must be there are. What a device would leave
-// undefined (a barrier that some thread of the block never reaches, a collective that lanes of its mask do not take
-// part in) is a Fault. A thread that never waits costs no switch of stacks.
+// Simulates a CUDA device on one host thread, one block after the other. A CUDA thread runs until it waits at a barrier
+// or in a warp collective, and resumes when all participants have arrived. Undefined behaviour (a barrier that some
+// thread never reaches, a collective that some lanes of the mask never reach) is a Fault. A thread that never waits
+// needs no stack switch.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -19,19 +19,19 @@
 
 namespace sigma::cuda::shim {
 
-// A use of the device that CUDA leaves undefined or refuses.
+// A use of the device that is undefined or an error in CUDA.
 struct Fault : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
 struct Options {
-  bool barriers = true;  // false: they are left out, and what then still passes proves nothing about them
-  unsigned shuffle = 0;  // not 0: blocks, and threads within a block, run in an order drawn with this seed
+  bool barriers = true;  // false: barriers do nothing, so that tests can show that they detect this
+  unsigned shuffle = 0;  // not 0: seed of a random order of blocks, and of threads within a block
 };
 inline thread_local Options options;
 
 constexpr unsigned kWarp = 32;
-constexpr unsigned char kPoison = 0xFF;  // a NaN in every type of numbers
+constexpr unsigned char kPoison = 0xFF;  // a NaN in every floating-point type
 
 enum class Wait : unsigned char { unstarted, ready, barrier, warp, done };
 
@@ -43,10 +43,10 @@ struct Thread {
   Fiber* fiber = nullptr;
 };
 
-// What the lanes of a warp hand each other.
+// The values that the lanes of a warp exchange.
 struct Exchange {
   uint64_t given[kWarp];
-  uint64_t taken[kWarp];  // as they were when the collective's last lane came
+  uint64_t taken[kWarp];  // snapshot of `given` when the last lane has arrived
 };
 
 class Machine {
@@ -71,7 +71,7 @@ class Machine {
     for (Thread& thread : threads_) thread.wait = Wait::ready;
   }
 
-  // Gives `value` to the lanes of `mask`; the answer is what each of them gave, by lane.
+  // Exchanges `value` with the lanes of `mask`; returns the values of all lanes.
   const uint64_t* collect(const char* collective, unsigned mask, uint64_t value) {
     Thread& self = threads_[current_];
     const size_t first = current_ / kWarp * kWarp;
@@ -105,12 +105,12 @@ class Machine {
   }
 
  private:
-  // Two texts; most often one and the same literal.
+  // Compares texts; most often both are the same literal.
   static bool same(const char* a, const char* b) { return a == b || std::strcmp(a, b) == 0; }
-  void leave() { switch_place(threads_[current_].fiber->place, driver_); }
+  void leave() { switch_fiber(threads_[current_].fiber->state, driver_); }
   void resume(size_t thread) {
     current_ = thread;
-    switch_place(driver_, threads_[thread].fiber->place);
+    switch_fiber(driver_, threads_[thread].fiber->state);
     if (!fault_.empty()) throw Fault(where() + fault_);
   }
   std::string where() const {
@@ -135,24 +135,24 @@ class Machine {
 
   std::vector<Thread> threads_;
   std::vector<Exchange> exchanges_;
-  std::vector<size_t> order_;  // of the threads
-  size_t started_ = 0;         // how many of them
+  std::vector<size_t> order_;  // order in which threads start
+  size_t started_ = 0;         // threads started so far
   size_t at_barrier_ = 0;
   size_t current_ = 0;
   std::string fault_;
 
-  Place driver_;
+  FiberState driver_;
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Fiber*> idle_;
 };
 
-// One for each host thread: several may simulate at once.
+// One per host thread, so that several may simulate at the same time.
 inline Machine& machine() {
   thread_local Machine machine;
   return machine;
 }
 
-// On a fiber: threads that have not begun yet, one after the other.
+// The main function of a fiber: runs unstarted threads, one after the other.
 inline void Machine::run_threads() {
   for (;;) {
     Fiber* const self = threads_[current_].fiber;
@@ -169,7 +169,7 @@ inline void Machine::run_threads() {
       threads_[current_].wait = Wait::ready;
     }
     idle_.push_back(self);
-    switch_place(self->place, driver_);
+    switch_fiber(self->state, driver_);
   }
 }
 
@@ -226,8 +226,8 @@ inline void Machine::report_deadlock() {
     }
     if (threads_[t].wait == Wait::barrier && in_warp == nullptr) current_ = t;
   }
-  throw Fault(where() + "nobody can go on: " + std::to_string(waiting) + " threads wait at a barrier, " +
-              std::to_string(done) + " have ended" +
+  throw Fault(where() + "deadlock: " + std::to_string(waiting) + " threads wait at a barrier, " + std::to_string(done) +
+              " have ended" +
               (in_warp != nullptr ? std::string(", and some wait in ") + in_warp->collective : std::string()));
 }
 
@@ -238,7 +238,7 @@ inline void Machine::run(dim3 grid, dim3 block, size_t shared_bytes, Body body, 
   if (blocks == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) throw Fault("a grid out of range");
   if (shared_bytes > (size_t{227} << 10)) throw Fault("more shared memory than any device has");
 
-  // As large as asked for to the byte, so that the address sanitizer sees what lies outside.
+  // Exactly as large as requested, so that the address sanitizer detects accesses outside.
   constexpr std::align_val_t kAlignment{1024};
   const auto free = [](unsigned char* memory) { ::operator delete(memory, kAlignment); };
   const std::unique_ptr<unsigned char, decltype(free)> shared(
@@ -272,7 +272,7 @@ inline void Machine::run(dim3 grid, dim3 block, size_t shared_bytes, Body body, 
       run_block();
     }
   } catch (...) {
-    // Fibers may hang in the middle of a thread: none of them is used again.
+    // Fibers may be suspended inside a thread, so none of them is reused.
     idle_.clear();
     fibers_.clear();
     fault_.clear();

@@ -1,5 +1,5 @@
-// CUDA's device vocabulary for a host compiler, as far as our kernels speak it; native/cuda/runtime/kernels/device.cuh
-// includes it.
+// The CUDA device functions that the kernels use, for a host compiler. native/cuda/runtime/kernels/device.cuh includes
+// this file.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -33,7 +33,7 @@ inline void __syncwarp(unsigned mask = 0xffffffffu) {
 
 namespace sigma::cuda::shim {
 
-// What lane `source` of the same `width` lanes gave; the lane's own value where `source` lies outside of them.
+// The value of lane `source` in the group of `width` lanes; the lane's own value if `source` is outside the group.
 template <class T, class Source>
 T shuffle(const char* collective, unsigned mask, T value, int width, Source source) {
   static_assert(sizeof(T) <= sizeof(uint64_t));

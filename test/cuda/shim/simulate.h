@@ -1,4 +1,4 @@
-// Runs body() once for every thread of a grid, on the calling host thread, before it returns.
+// Runs body() once for each thread of a grid, synchronously on the calling host thread.
 #pragma once
 
 #include <cuda_runtime.h>

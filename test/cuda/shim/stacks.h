@@ -1,5 +1,5 @@
-// Leaving one stack for another, in the fewest instructions: swapcontext asks the system for its signal mask each time,
-// and a sanitizer clears a whole stack at each.
+// Stack switching in a few instructions. swapcontext is slower: it makes a system call for the signal mask, and a
+// sanitizer clears the whole stack at each call.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ namespace sigma::cuda::shim {
 
 #if defined(__x86_64__)
 
-// Where a stack was left: its pointer, below the registers that a function must keep.
+// The stack pointer of a suspended stack. The callee-saved registers are on top of the stack.
 using Stack = void*;
 
 __attribute__((naked, noinline)) inline void switch_stacks(Stack* /*from*/, Stack* /*to*/) {
@@ -22,7 +22,7 @@ __attribute__((naked, noinline)) inline void switch_stacks(Stack* /*from*/, Stac
       "popq %r15\n\tpopq %r14\n\tpopq %r13\n\tpopq %r12\n\tpopq %rbx\n\tpopq %rbp\n\tret");
 }
 
-// Where a new stack begins: with entry(argument), which must never return.
+// The first function of a new stack: calls entry(argument), which must never return.
 __attribute__((naked, noinline)) inline void begin_stack() { asm("movq %r12, %rdi\n\tcallq *%r13\n\tud2"); }
 
 inline void make_stack(Stack& stack, void* memory, size_t bytes, void (*entry)(void*), void* argument) {

@@ -15,14 +15,14 @@ constexpr size_t kAlignment = 256;
 constexpr unsigned char kGuardByte = 0xC3;
 constexpr unsigned char kRubbish = 0xA5;
 
-struct Pieces {
+struct Allocations {
   std::mutex mutex;
   std::map<uintptr_t, size_t> sizes;
   size_t used = 0;
 };
 
-Pieces& pieces() {
-  static Pieces& all = *new Pieces;
+Allocations& allocations() {
+  static Allocations& all = *new Allocations;
   return all;
 }
 
@@ -30,9 +30,9 @@ uintptr_t address(const void* memory) { return reinterpret_cast<uintptr_t>(memor
 
 size_t padded(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-// The piece that holds `memory`; called with the lock held.
-std::map<uintptr_t, size_t>::iterator piece_of(const void* memory) {
-  auto& sizes = pieces().sizes;
+// The allocation that contains `memory`. The caller holds the lock.
+std::map<uintptr_t, size_t>::iterator allocation_of(const void* memory) {
+  auto& sizes = allocations().sizes;
   auto next = sizes.upper_bound(address(memory));
   if (next == sizes.begin()) return sizes.end();
   --next;
@@ -44,9 +44,9 @@ std::map<uintptr_t, size_t>::iterator piece_of(const void* memory) {
 size_t memory_size() { return static_cast<size_t>(setting("SIGMA_SIMULATED_MEMORY", 16LL << 30)); }
 
 size_t memory_free() {
-  const std::lock_guard lock(pieces().mutex);
+  const std::lock_guard lock(allocations().mutex);
   const size_t size = memory_size();
-  return pieces().used < size ? size - pieces().used : 0;
+  return allocations().used < size ? size - allocations().used : 0;
 }
 
 void* allocate_device(size_t bytes) {
@@ -56,48 +56,48 @@ void* allocate_device(size_t bytes) {
   auto* const memory = static_cast<unsigned char*>(start) + kGuard;
   std::memset(start, kGuardByte, kGuard + padded(bytes) + kGuard);
   std::memset(memory, kRubbish, bytes);
-  const std::lock_guard lock(pieces().mutex);
-  pieces().sizes[address(memory)] = bytes;
-  pieces().used += bytes;
+  const std::lock_guard lock(allocations().mutex);
+  allocations().sizes[address(memory)] = bytes;
+  allocations().used += bytes;
   return memory;
 }
 
 void free_device(void* memory) {
   size_t bytes = 0;
   {
-    const std::lock_guard lock(pieces().mutex);
-    const auto piece = pieces().sizes.find(address(memory));
-    require(piece != pieces().sizes.end(), "free", "memory that is not the device's, or was given back before");
-    bytes = piece->second;
-    pieces().used -= bytes;
-    pieces().sizes.erase(piece);
+    const std::lock_guard lock(allocations().mutex);
+    const auto allocation = allocations().sizes.find(address(memory));
+    require(allocation != allocations().sizes.end(), "free", "expected a live device allocation");
+    bytes = allocation->second;
+    allocations().used -= bytes;
+    allocations().sizes.erase(allocation);
   }
   auto* const begin = static_cast<unsigned char*>(memory);
   for (size_t i = 0; i < kGuard; ++i) {
-    require(begin[-static_cast<ptrdiff_t>(i) - 1] == kGuardByte, "free", "something wrote before this memory");
+    require(begin[-static_cast<ptrdiff_t>(i) - 1] == kGuardByte, "free", "a write before the allocation");
   }
   for (size_t i = bytes; i < padded(bytes) + kGuard; ++i) {
-    require(begin[i] == kGuardByte, "free", "something wrote behind this memory");
+    require(begin[i] == kGuardByte, "free", "a write beyond the allocation");
   }
   std::memset(begin, kRubbish, bytes);
   std::free(begin - kGuard);
 }
 
 void require_device(const void* memory, size_t bytes, const char* call) {
-  require(sigma_simulated_device_memory(memory, bytes) != 0, call, "a range that is not the device's memory");
+  require(sigma_simulated_device_memory(memory, bytes) != 0, call, "expected device memory");
 }
 
 void require_host(const void* memory, const char* call) {
-  const std::lock_guard lock(pieces().mutex);
-  require(piece_of(memory) == pieces().sizes.end(), call, "the device's memory where the host's is expected");
+  const std::lock_guard lock(allocations().mutex);
+  require(allocation_of(memory) == allocations().sizes.end(), call, "expected host memory, got device memory");
 }
 
 }  // namespace sigma::simulation
 
 extern "C" __attribute__((visibility("default"))) int sigma_simulated_device_memory(const void* memory, size_t bytes) {
   using namespace sigma::simulation;
-  const std::lock_guard lock(pieces().mutex);
-  const auto piece = piece_of(memory);
-  if (piece == pieces().sizes.end()) return bytes == 0 && memory == nullptr ? 1 : 0;
-  return address(memory) + bytes <= piece->first + piece->second ? 1 : 0;
+  const std::lock_guard lock(allocations().mutex);
+  const auto allocation = allocation_of(memory);
+  if (allocation == allocations().sizes.end()) return bytes == 0 && memory == nullptr ? 1 : 0;
+  return address(memory) + bytes <= allocation->first + allocation->second ? 1 : 0;
 }

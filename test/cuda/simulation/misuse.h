@@ -1,4 +1,4 @@
-// What the simulation does when the backend breaks a rule that a device would punish silently, or not at all.
+// Aborts if the backend breaks a rule of CUDA. A real device might not report it.
 #pragma once
 
 #include <cstdio>
@@ -15,7 +15,7 @@ inline void require(bool kept, const char* call, const char* rule) {
   if (!kept) misuse(call, rule);
 }
 
-// A number from the environment, read at each call so that a test may change it.
+// A number from the environment. Read at each call, so that a test can change it.
 inline long long setting(const char* name, long long otherwise) {
   const char* const value = std::getenv(name);
   return value == nullptr || *value == '\0' ? otherwise : std::atoll(value);

@@ -1,7 +1,7 @@
-// The functions of the CUDA runtime that the backend calls, on the host. Work is done when it is queued, in the calling
-// thread; so the order of streams is not put to the test, but every pointer, handle and size is.
+// A fake CUDA runtime on the host, with the functions that the backend calls. Queued work runs at once in the calling
+// thread, so stream order is not tested, but every pointer, handle and size is checked.
 //
-// SIGMA_SIMULATED_ERROR=<number> makes whatever waits report that error, as a device does after a kernel went wrong.
+// SIGMA_SIMULATED_ERROR=<number>: every call that waits reports this error, like a device after a faulting kernel.
 #include <cuda_runtime_api.h>
 
 #include <chrono>
@@ -37,7 +37,7 @@ cudaError_t result(cudaError_t error) {
 
 int devices() { return static_cast<int>(setting("SIGMA_SIMULATED_DEVICES", 1)); }
 
-// Handles that are alive: a device would follow a dangling one.
+// Tracks live handles, to detect dangling ones.
 template <class Handle>
 class Alive {
  public:
@@ -47,7 +47,7 @@ class Alive {
   }
   void require_alive(Handle handle, const char* call) {
     const std::lock_guard lock(mutex_);
-    require(handles_.count(handle) != 0, call, "a handle that was never made, or is destroyed");
+    require(handles_.count(handle) != 0, call, "expected a live handle");
   }
   void destroy(Handle handle, const char* call) {
     require_alive(handle, call);
@@ -69,7 +69,7 @@ Alive<Handle>& alive() {
 
 void require_stream(cudaStream_t stream, const char* call) {
   alive<cudaStream_t>().require_alive(stream, call);
-  require(stream->device == current_device, call, "a stream of another device than the current one");
+  require(stream->device == current_device, call, "expected a stream of the current device");
 }
 
 cudaError_t waited() { return result(static_cast<cudaError_t>(setting("SIGMA_SIMULATED_ERROR", cudaSuccess))); }
@@ -107,7 +107,7 @@ cudaError_t cudaGetLastError() {
   return error;
 }
 
-// ── devices ────────────────────────────────────────────────────────────────────────────────────────────────
+// ── devices ──────────────────────────────────────────────────────────────────────────────────────────────
 
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = devices();
@@ -135,7 +135,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     case cudaDevAttrMemoryPoolsSupported:
       *value = static_cast<int>(setting("SIGMA_SIMULATED_POOLS", 1));
       return cudaSuccess;
-    default: misuse("cudaDeviceGetAttribute", "an attribute that the simulation does not know");
+    default: misuse("cudaDeviceGetAttribute", "expected an attribute that the simulation supports");
   }
 }
 
@@ -149,7 +149,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   return cudaSuccess;
 }
 
-// ── streams and events ─────────────────────────────────────────────────────────────────────────────────────
+// ── streams and events ───────────────────────────────────────────────────────────────────────────────────
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned int) {
   *stream = alive<cudaStream_t>().make(current_device);
@@ -185,7 +185,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   alive<cudaEvent_t>().require_alive(event, "cudaEventRecord");
   alive<cudaStream_t>().require_alive(stream, "cudaEventRecord");
-  require(event->device == stream->device, "cudaEventRecord", "an event of another device than the stream's");
+  require(event->device == stream->device, "cudaEventRecord", "expected an event of the stream's device");
   event->recorded = std::chrono::steady_clock::now();
   return cudaSuccess;
 }
@@ -193,7 +193,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
   alive<cudaEvent_t>().require_alive(start, "cudaEventElapsedTime");
   alive<cudaEvent_t>().require_alive(end, "cudaEventElapsedTime");
-  require(start->recorded.time_since_epoch().count() > 0, "cudaEventElapsedTime", "an event that was not recorded");
+  require(start->recorded.time_since_epoch().count() > 0, "cudaEventElapsedTime", "expected a recorded event");
   *milliseconds = std::chrono::duration<float, std::milli>(end->recorded - start->recorded).count();
   return cudaSuccess;
 }
@@ -203,7 +203,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   return waited();
 }
 
-// ── memory ─────────────────────────────────────────────────────────────────────────────────────────────────
+// ── memory ───────────────────────────────────────────────────────────────────────────────────────────────
 
 cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned int) {
   *memory = std::malloc(bytes);
@@ -223,14 +223,14 @@ cudaError_t cudaMemGetInfo(size_t* available, size_t* total) {
 
 cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps* properties) {
   require(properties->allocType == cudaMemAllocationTypePinned && properties->maxSize == 0, "cudaMemPoolCreate",
-          "properties that are not supported");
+          "expected properties that the simulation supports");
   *pool = alive<cudaMemPool_t>().make(properties->location.id);
   return cudaSuccess;
 }
 
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribute, void*) {
   alive<cudaMemPool_t>().require_alive(pool, "cudaMemPoolSetAttribute");
-  require(attribute == cudaMemPoolAttrReleaseThreshold, "cudaMemPoolSetAttribute", "an unknown attribute");
+  require(attribute == cudaMemPoolAttrReleaseThreshold, "cudaMemPoolSetAttribute", "expected the release threshold");
   return cudaSuccess;
 }
 
@@ -242,7 +242,7 @@ cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, size_t) {
 cudaError_t cudaMallocFromPoolAsync(void** memory, size_t bytes, cudaMemPool_t pool, cudaStream_t stream) {
   alive<cudaMemPool_t>().require_alive(pool, "cudaMallocFromPoolAsync");
   require_stream(stream, "cudaMallocFromPoolAsync");
-  require(pool->device == stream->device, "cudaMallocFromPoolAsync", "a pool of another device than the stream's");
+  require(pool->device == stream->device, "cudaMallocFromPoolAsync", "expected a pool of the stream's device");
   return allocate(memory, bytes);
 }
 

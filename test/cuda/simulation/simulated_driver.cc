@@ -1,1 +1,1 @@
-#include "libraries/cuda.cc"  // NOLINT: one source, linked in here and a library of its own there
+#include "libraries/cuda.cc"  // NOLINT: linked in here; also built as a separate library

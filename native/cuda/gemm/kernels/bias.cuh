@@ -1,4 +1,4 @@
-// c (rows, columns) += bias (columns) on every row: for products whose library routine cannot add it.
+// c (rows, columns) += bias (columns) on every row: for products whose library routine cannot add the bias.
 #pragma once
 
 #include "cuda/runtime/kernels/device.cuh"

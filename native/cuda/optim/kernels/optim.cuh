@@ -1,4 +1,4 @@
-// One step of an optimiser on (count) numbers, in place: parameter and moments are overwritten.
+// One step of an optimiser, in place: updates the parameter (count) and the moments.
 //
 // A thread takes one vector of 16 bytes of each array.
 #pragma once
@@ -20,7 +20,7 @@ struct AdamW {
   T eps;        // at least the smallest normal number, so that 0 / 0 is 0
 };
 
-// The root of beta2 before² + take2 g², in a scale, a power of 2, in which squares neither overflow nor vanish.
+// sqrt(beta2 before² + take2 g²), scaled by a power of 2 so that squares neither overflow nor underflow.
 template <class T>
 __device__ __forceinline__ T moving_root(const AdamW<T>& o, T before, T g) {
   constexpr bool kSingle = sizeof(T) == 4;
@@ -40,16 +40,16 @@ __device__ __forceinline__ T moving_root(const AdamW<T>& o, T before, T g) {
 template <class T>
 __global__ void __launch_bounds__(256)
     adamw_kernel(AdamW<T> o, int64_t count, T* parameter, const T* gradient, T* m, T* v, bool aligned) {
-  const int64_t first = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kLanes<T>;
+  const int64_t first = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kPerVector<T>;
   if (first >= count) return;
-  const int left = count - first < kLanes<T> ? static_cast<int>(count - first) : kLanes<T>;
-  T x[kLanes<T>], g[kLanes<T>], m1[kLanes<T>], m2[kLanes<T>];
+  const int left = count - first < kPerVector<T> ? static_cast<int>(count - first) : kPerVector<T>;
+  T x[kPerVector<T>], g[kPerVector<T>], m1[kPerVector<T>], m2[kPerVector<T>];
   load_vector(parameter + first, left, aligned, x);
   load_vector(gradient + first, left, aligned, g);
   load_vector(m + first, left, aligned, m1);
   load_vector(v + first, left, aligned, m2);
   SIGMA_UNROLL
-  for (int l = 0; l < kLanes<T>; ++l) {
+  for (int l = 0; l < kPerVector<T>; ++l) {
     m1[l] = o.beta1 * m1[l] + o.take1 * g[l];
     m2[l] = moving_root(o, m2[l], g[l]);
     x[l] = o.keep * x[l] - o.rate * (m1[l] / (m2[l] * o.corrected + o.eps));
@@ -68,29 +68,29 @@ struct Sgd {
   bool first;  // the momentum buffer starts as the gradient
 };
 
-// `buffer` is null where there is no momentum.
+// `buffer` is null if there is no momentum.
 template <class T>
 __global__ void __launch_bounds__(256)
     sgd_kernel(Sgd<T> o, int64_t count, T* parameter, const T* gradient, T* buffer, bool aligned) {
-  const int64_t first = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kLanes<T>;
+  const int64_t first = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kPerVector<T>;
   if (first >= count) return;
-  const int left = count - first < kLanes<T> ? static_cast<int>(count - first) : kLanes<T>;
-  T x[kLanes<T>], step[kLanes<T>];
+  const int left = count - first < kPerVector<T> ? static_cast<int>(count - first) : kPerVector<T>;
+  T x[kPerVector<T>], step[kPerVector<T>];
   load_vector(parameter + first, left, aligned, x);
   load_vector(gradient + first, left, aligned, step);
   SIGMA_UNROLL
-  for (int l = 0; l < kLanes<T>; ++l) step[l] += o.decay * x[l];
+  for (int l = 0; l < kPerVector<T>; ++l) step[l] += o.decay * x[l];
   if (buffer != nullptr) {
     if (!o.first) {
-      T before[kLanes<T>];
+      T before[kPerVector<T>];
       load_vector(static_cast<const T*>(buffer) + first, left, aligned, before);
       SIGMA_UNROLL
-      for (int l = 0; l < kLanes<T>; ++l) step[l] += o.momentum * before[l];
+      for (int l = 0; l < kPerVector<T>; ++l) step[l] += o.momentum * before[l];
     }
     store_vector(buffer + first, left, aligned, step);
   }
   SIGMA_UNROLL
-  for (int l = 0; l < kLanes<T>; ++l) x[l] -= o.rate * step[l];
+  for (int l = 0; l < kPerVector<T>; ++l) x[l] -= o.rate * step[l];
   store_vector(parameter + first, left, aligned, x);
 }
 

@@ -1,15 +1,15 @@
-// to[i] = from[i] in another type, (count). Overwrites. To the nearest, ties to even; a NaN stays one.
+// to[i] = from[i] (count). Overwrites. Rounds to nearest, ties to even; a NaN propagates.
 #pragma once
 
 #include "cuda/runtime/kernels/tile.cuh"
 
 namespace sigma::cuda {
 
-// Numbers of a thread: a vector of 16 bytes of the narrower type.
+// Numbers per thread: 16 bytes of the narrower type.
 template <class From, class To>
-constexpr int kCastLanes = kLanes<From> > kLanes<To> ? kLanes<From> : kLanes<To>;
+constexpr int kPerCastThread = kPerVector<From> > kPerVector<To> ? kPerVector<From> : kPerVector<To>;
 
-// Rounded to odd, so that what is rounded once more to bfloat16 is as if rounded once.
+// Rounds to odd, so that rounding again to bfloat16 equals rounding once.
 __device__ __forceinline__ float rounded_to_odd(double x) {
   const float nearest = static_cast<float>(x);
   const double back = nearest;
@@ -20,7 +20,7 @@ __device__ __forceinline__ float rounded_to_odd(double x) {
   return __uint_as_float(bits | 1);
 }
 
-// What a Number<From> is as a Number<To>, on its way to a To.
+// Converts a Number<From> to a Number<To> that will be narrowed to a To.
 template <class To, class V>
 __device__ __forceinline__ Number<To> converted(V x) {
   if constexpr (std::is_same_v<To, bfloat16> && std::is_same_v<V, double>) {
@@ -32,18 +32,18 @@ __device__ __forceinline__ Number<To> converted(V x) {
 
 template <class From, class To>
 __global__ void __launch_bounds__(256) cast_kernel(int64_t count, const From* from, To* to, bool aligned) {
-  constexpr int kCount = kCastLanes<From, To>;
+  constexpr int kCount = kPerCastThread<From, To>;
   const int64_t first = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kCount;
   if (first >= count) return;
   const int left = count - first < kCount ? static_cast<int>(count - first) : kCount;
   Number<From> given[kCount];
   SIGMA_UNROLL
-  for (int at = 0; at < kCount; at += kLanes<From>) load_vector(from + first + at, left - at, aligned, given + at);
+  for (int at = 0; at < kCount; at += kPerVector<From>) load_vector(from + first + at, left - at, aligned, given + at);
   Number<To> taken[kCount];
   SIGMA_UNROLL
   for (int l = 0; l < kCount; ++l) taken[l] = converted<To>(given[l]);
   SIGMA_UNROLL
-  for (int at = 0; at < kCount; at += kLanes<To>) store_vector(to + first + at, left - at, aligned, taken + at);
+  for (int at = 0; at < kCount; at += kPerVector<To>) store_vector(to + first + at, left - at, aligned, taken + at);
 }
 
 }  // namespace sigma::cuda

@@ -1,8 +1,8 @@
-// What kernels need of the device beyond C++, in one place: under nvcc CUDA's own, under a host compiler the shim of
-// test/cuda/shim, which runs the same kernel sources thread by thread.
+// The device functions that kernels use: CUDA's under nvcc, and under a host compiler those of test/cuda/shim, which
+// runs the same kernel sources thread by thread.
 //
-// Kernels take their shared memory from shared_memory() alone (a static __shared__ array could not be simulated), read
-// whole vectors of 16 bytes where they can, and compute in a matrix type's vector type (see sigma_dtype).
+// Kernels get shared memory from shared_memory() only, because the shim cannot simulate a static __shared__ array. They
+// read vectors of 16 bytes if they can, and compute in the vectors' type (see sigma_real).
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 
 #ifdef __CUDACC__
 
-// Before a loop: all of it, or so many turns at a time.
+// Unrolls the next loop, completely or by `count`.
 #define SIGMA_PRAGMA(text) _Pragma(#text)
 #define SIGMA_UNROLL SIGMA_PRAGMA(unroll)
 #define SIGMA_UNROLL_BY(count) SIGMA_PRAGMA(unroll count)
@@ -39,29 +39,28 @@ namespace sigma::cuda {
 constexpr int kWarpSize = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-// Held as its 16 bits.
 struct bfloat16 {
   uint16_t bits;
 };
 
-// The type of the vectors beside matrices of T, and of all arithmetic on them.
+// The type of the vectors that go with matrices of T, and of all arithmetic.
 template <class T>
 using Number = std::conditional_t<std::is_same_v<T, bfloat16>, float, T>;
 
 // Numbers of T in a vector of 16 bytes.
 template <class T>
-constexpr int kLanes = 16 / static_cast<int>(sizeof(T));
+constexpr int kPerVector = 16 / static_cast<int>(sizeof(T));
 
 // ── bfloat16 ─────────────────────────────────────────────────────────────────────────────────────────────
 
-// To the nearest, ties to even; a NaN stays one.
+// Rounds to nearest, ties to even; a NaN propagates.
 __device__ __forceinline__ uint32_t rounded_to_bfloat16(float x) {
   const uint32_t bits = __float_as_uint(x);
   if (x != x) return 0x7fff;
   return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 
-// Two of them in one word, `low` in its lower half.
+// Two bfloat16 in one word, `low` in the lower half.
 __device__ __forceinline__ uint32_t bfloat16_pair(float low, float high) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   uint32_t pair;

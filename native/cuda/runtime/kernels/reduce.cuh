@@ -1,13 +1,13 @@
-// Sums across the lanes of a warp, the threads of a block, and the partial sums of a grid: each in an order that the
-// shape alone fixes, so that the same numbers give the same bits.
+// Reductions over a warp, a block, and the partial sums of a grid. The order depends on the shape only, so results are
+// bitwise reproducible.
 #pragma once
 
 #include "cuda/runtime/kernels/tile.cuh"
 
 namespace sigma::cuda {
 
-// Adds kSums sums (a power of 2, at most 32) over all lanes at once, each step halving what a lane still holds. Lane l
-// gets sum l / (32 / kSums), as do the lanes that share it.
+// Reduces kSums sums (a power of 2, at most 32) over all lanes together; each step halves the sums per lane. Lane l
+// gets sum l / (32 / kSums).
 template <int kSums, class V>
 __device__ __forceinline__ V reduce_lanes(V (&sums)[kSums]) {
   int distance = kWarpSize / 2;
@@ -29,8 +29,8 @@ __device__ __forceinline__ V reduce_lanes(V (&sums)[kSums]) {
   return sums[0];
 }
 
-// The sum of every thread's `value`, to thread (0, 0) of a block of (kWarpSize, kWarps) threads, through `memory`
-// (kWarps numbers of shared memory).
+// Returns the block's sum of `value` to thread (0, 0). The block has (kWarpSize, kWarps) threads; `memory` is shared
+// memory for kWarps numbers.
 template <class V>
 __device__ __forceinline__ V reduce_block(V value, V* memory) {
   V sums[1] = {value};
@@ -44,7 +44,7 @@ __device__ __forceinline__ V reduce_block(V value, V* memory) {
   return total;
 }
 
-// Which numbers of a sum are wanted: those with numbers[i] [+ offset[i]] > 0, or all without `numbers`.
+// Selects the outputs with numbers[i] [+ offset[i]] > 0, or all if `numbers` is null.
 template <class V>
 struct Mask {
   const V* numbers;  // (count), or null
@@ -57,7 +57,7 @@ __device__ __forceinline__ bool is_wanted(const Mask<V>& mask, int64_t i) {
   return (mask.offset == nullptr ? mask.numbers[i] : mask.numbers[i] + mask.offset[i]) > 0;
 }
 
-// to[i] = or, where `adds`, += Σ_s partials[s, i]; partials (splits, count). Numbers that are masked keep their value.
+// to[i] = Σ_s partials[s, i], or += if `adds`; partials (splits, count). Masked outputs keep their value.
 template <class V>
 __global__ void __launch_bounds__(256)
     sum_partials_kernel(int64_t count, int splits, const V* partials, Mask<V> mask, bool adds, V* to) {

@@ -1,4 +1,4 @@
-// A warp's tile of one row: tokens that lie side by side, one vector of 16 bytes in every lane.
+// A warp's tile: contiguous tokens of one row, one vector of 16 bytes per lane.
 #pragma once
 
 #include "cuda/runtime/kernels/device.cuh"
@@ -6,12 +6,12 @@
 namespace sigma::cuda {
 
 template <class T>
-constexpr int kTile = kWarpSize* kLanes<T>;
+constexpr int kTile = kWarpSize* kPerVector<T>;
 
-// Warps of a block, one below the other: a block is (kWarpSize, kWarps) threads, and threadIdx.x is the lane.
+// Warps per block. A block has (kWarpSize, kWarps) threads; threadIdx.x is the lane.
 constexpr int kWarps = 8;
 
-// The tokens of a tile that exist, and whether its rows start on multiples of 16 bytes.
+// How many tokens of a tile exist, and whether its rows are aligned to 16 bytes.
 struct Span {
   int count;
   bool aligned;
@@ -28,40 +28,40 @@ __device__ __forceinline__ bool is_whole(Span span) {
   return span.aligned && span.count == kTile<T>;
 }
 
-// Up to a vector's numbers from `from` on; zeros behind the `count` that exist.
+// Loads a vector of which `count` numbers exist; the rest is zero.
 template <class T>
 __device__ __forceinline__ void load_vector(const T* from, int count, bool aligned, Number<T>* to) {
-  if (aligned && count >= kLanes<T>) {
+  if (aligned && count >= kPerVector<T>) {
     unpack<T>(load_16_bytes(from), to);
   } else {
     SIGMA_UNROLL
-    for (int l = 0; l < kLanes<T>; ++l) to[l] = l < count ? widened(from[l]) : Number<T>(0);
+    for (int l = 0; l < kPerVector<T>; ++l) to[l] = l < count ? widened(from[l]) : Number<T>(0);
   }
 }
 
 template <class T>
 __device__ __forceinline__ void store_vector(T* to, int count, bool aligned, const Number<T>* from) {
-  if (aligned && count >= kLanes<T>) {
+  if (aligned && count >= kPerVector<T>) {
     store_16_bytes(to, pack<T>(from));
   } else {
     SIGMA_UNROLL
-    for (int l = 0; l < kLanes<T>; ++l) {
+    for (int l = 0; l < kPerVector<T>; ++l) {
       if (l < count) to[l] = narrowed<T>(from[l]);
     }
   }
 }
 
-// The lane's part of a tile that begins at `row`; kWhole promises is_whole(span).
+// Loads the lane's vector of a tile that begins at `row`. kWhole implies is_whole(span).
 template <bool kWhole, class T>
-__device__ __forceinline__ void load_tile(const T* row, Span span, Number<T> (&to)[kLanes<T>]) {
-  const int at = static_cast<int>(threadIdx.x) * kLanes<T>;
-  load_vector(row + at, kWhole ? kLanes<T> : span.count - at, kWhole || span.aligned, to);
+__device__ __forceinline__ void load_tile(const T* row, Span span, Number<T> (&to)[kPerVector<T>]) {
+  const int at = static_cast<int>(threadIdx.x) * kPerVector<T>;
+  load_vector(row + at, kWhole ? kPerVector<T> : span.count - at, kWhole || span.aligned, to);
 }
 
 template <bool kWhole, class T>
-__device__ __forceinline__ void store_tile(T* row, Span span, const Number<T> (&from)[kLanes<T>]) {
-  const int at = static_cast<int>(threadIdx.x) * kLanes<T>;
-  store_vector(row + at, kWhole ? kLanes<T> : span.count - at, kWhole || span.aligned, from);
+__device__ __forceinline__ void store_tile(T* row, Span span, const Number<T> (&from)[kPerVector<T>]) {
+  const int at = static_cast<int>(threadIdx.x) * kPerVector<T>;
+  store_vector(row + at, kWhole ? kPerVector<T> : span.count - at, kWhole || span.aligned, from);
 }
 
 }  // namespace sigma::cuda

@@ -1,16 +1,16 @@
-// out (r, N) = C dense, dense (r, N), where every row of M fills one run of columns and the runs move right from row to
-// row. Overwrites.
+// out (r, N) = C dense, dense (r, N), for a banded M: each row is one run of columns whose ends never move left from
+// row to row. Overwrites.
 //
-// A stencil in registers: a warp takes kRows rows and a tile of tokens, reads each of their columns once and adds it to
-// the rows whose runs hold it. The warps of a block take rows that follow each other, so that what they read twice is
-// in the first-level cache. Wide bands of bfloat16 would be faster as overlapping dense blocks on tensor cores.
+// A register stencil: a warp takes kRows rows and a tile of tokens, loads each of their columns once and adds it to the
+// rows that contain it. The warps of a block take consecutive rows, so that shared columns hit the L1 cache. Wide bands
+// of bfloat16 would be faster as overlapping dense blocks on tensor cores.
 #pragma once
 
 #include "cuda/sparse/kernels/product.cuh"
 
 namespace sigma::cuda {
 
-// The runs of kRows rows: row k has columns begin[k] to before end[k], column j's value in slot offset[k] + j.
+// The runs of kRows rows: row k has columns [begin[k], end[k]); column j's value is in slot offset[k] + j.
 template <int kRows>
 struct Runs {
   int32_t begin[kRows];
@@ -18,7 +18,7 @@ struct Runs {
   int32_t offset[kRows];
 };
 
-// Rows behind the last one repeat it.
+// Rows beyond the last repeat the last.
 template <int kRows>
 __device__ __forceinline__ Runs<kRows> runs_of(const int32_t* pointers, const int32_t* indices, int64_t first,
                                                int64_t rows) {
@@ -34,18 +34,18 @@ __device__ __forceinline__ Runs<kRows> runs_of(const int32_t* pointers, const in
   return runs;
 }
 
-// sums[k] += value(k, j) dense[j, tile]; kAll promises that all the runs hold column j.
+// sums[k] += value(k, j) dense[j, tile]; kAll implies that all runs contain column j.
 template <bool kAll, bool kWhole, class T, int kRows>
 __device__ __forceinline__ void add_column(const Product<T>& p, const Runs<kRows>& runs, int32_t j, int64_t token,
-                                           Span span, Number<T> (&sums)[kRows][kLanes<T>]) {
-  Number<T> x[kLanes<T>];
+                                           Span span, Number<T> (&sums)[kRows][kPerVector<T>]) {
+  Number<T> x[kPerVector<T>];
   load_tile<kWhole>(p.dense + j * p.dense_stride + token, span, x);
   SIGMA_UNROLL
   for (int k = 0; k < kRows; ++k) {
     if (kAll || (j >= runs.begin[k] && j < runs.end[k])) {
       const Number<T> value = p.values[runs.offset[k] + j];
       SIGMA_UNROLL
-      for (int l = 0; l < kLanes<T>; ++l) sums[k][l] += value * x[l];
+      for (int l = 0; l < kPerVector<T>; ++l) sums[k][l] += value * x[l];
     }
   }
 }
@@ -53,8 +53,8 @@ __device__ __forceinline__ void add_column(const Product<T>& p, const Runs<kRows
 template <bool kWhole, class T, int kRows>
 __device__ __forceinline__ void band_tile(const Product<T>& p, const Runs<kRows>& runs, int64_t first, int64_t token,
                                           Span span, Number<T> g) {
-  Number<T> sums[kRows][kLanes<T>] = {};
-  // Between the last run's begin and the first one's end all runs are there.
+  Number<T> sums[kRows][kPerVector<T>] = {};
+  // From the last run's begin to the first run's end, all runs overlap.
   const int32_t inner = runs.begin[kRows - 1];
   const int32_t outer = inner > runs.end[0] ? inner : runs.end[0];
   int32_t j = runs.begin[0];

@@ -1,6 +1,6 @@
-// out (r, N) = diag(d) dense, dense (r, N); zeros where the core has no diagonal. Overwrites.
+// out (r, N) = diag(d) dense, dense (r, N); zeros if the core has no diagonal. Overwrites.
 //
-// A warp takes a row, its lanes a tile of tokens: one pass over memory.
+// A warp takes a row and a tile of tokens.
 #pragma once
 
 #include "cuda/sparse/kernels/product.cuh"
@@ -9,12 +9,12 @@ namespace sigma::cuda {
 
 template <bool kWhole, class T>
 __device__ __forceinline__ void scale_tile(const Product<T>& p, int64_t i, int64_t token, Span span) {
-  Number<T> numbers[kLanes<T>] = {};
+  Number<T> numbers[kPerVector<T>] = {};
   if (p.diagonal != nullptr) {
     const Number<T> d = diagonal_at(p, i);
     load_tile<kWhole>(p.dense + i * p.dense_stride + token, span, numbers);
     SIGMA_UNROLL
-    for (int l = 0; l < kLanes<T>; ++l) numbers[l] = d * numbers[l];
+    for (int l = 0; l < kPerVector<T>; ++l) numbers[l] = d * numbers[l];
   }
   store_tile<kWhole>(p.out + i * p.out_stride + token, span, numbers);
 }

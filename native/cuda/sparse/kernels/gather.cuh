@@ -1,7 +1,7 @@
-// out (r, N) = C dense, dense (r, N), M any pattern by rows: empty rows and repeated coordinates too. Overwrites.
+// out (r, N) = C dense, dense (r, N), for any CSR pattern M, with empty rows and repeated coordinates. Overwrites.
 //
-// A warp takes a row and a tile of tokens and gathers the rows of `dense` that its entries name, through the
-// second-level cache: blocks that run side by side take the same tokens, so that their rows stay there.
+// A warp takes a row and a tile of tokens and gathers rows of `dense`. Blocks that run at the same time take the same
+// tokens, so that those rows stay in the L2 cache.
 #pragma once
 
 #include "cuda/sparse/kernels/product.cuh"
@@ -10,15 +10,15 @@ namespace sigma::cuda {
 
 template <bool kWhole, class T>
 __device__ __forceinline__ void gather_tile(const Product<T>& p, int64_t i, int64_t token, Span span, Number<T> g) {
-  Number<T> sums[kLanes<T>] = {};
+  Number<T> sums[kPerVector<T>] = {};
   const int32_t end = p.pointers[i + 1];
   SIGMA_UNROLL_BY(kWhole ? 4 : 1)
   for (int32_t q = p.pointers[i]; q < end; ++q) {
     const Number<T> value = p.values[q];
-    Number<T> x[kLanes<T>];
+    Number<T> x[kPerVector<T>];
     load_tile<kWhole>(p.dense + p.indices[q] * p.dense_stride + token, span, x);
     SIGMA_UNROLL
-    for (int l = 0; l < kLanes<T>; ++l) sums[l] += value * x[l];
+    for (int l = 0; l < kPerVector<T>; ++l) sums[l] += value * x[l];
   }
   finish_row<kWhole>(p, i, token, span, g, sums);
 }
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kWarpSize* kWarps) gather_kernel(Product<T> p)
   }
 }
 
-// to[q] = values[slots[q]], (count): M's values in the order of its transpose. Overwrites.
+// to[q] = values[slots[q]] (count): M's values in the order of Mᵀ. Overwrites.
 template <class V>
 __global__ void __launch_bounds__(256) permute_kernel(int64_t count, const V* values, const int32_t* slots, V* to) {
   const int64_t q = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;

@@ -1,5 +1,5 @@
-// The rest of M's pull-back, where g = sigmoid(gate). Adds: dvalues[p] += g samples[p], (z), and
-// dgate += g (1 - g) Σ_p values[p] samples[p]: partial sums of each block first, their sum after.
+// Gradients of M's values and of the gate, g = sigmoid(gate). Adds: dvalues[p] += g samples[p] (z) and
+// dgate += g (1 - g) Σ_p values[p] samples[p], as partial sums per block and then their sum.
 #pragma once
 
 #include "cuda/runtime/kernels/reduce.cuh"
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kWarpSize* kWarps)
   }
   const V total = reduce_block(sum, shared_memory<V>());
   if (threadIdx.x != 0 || threadIdx.y != 0) return;
-  // 1 - g as sigmoid(-gate), in which nothing cancels.
+  // 1 - g as sigmoid(-gate), without cancellation.
   const V rest = gate == nullptr ? V(0) : V(1) / (V(1) + exp(*gate));
   *dgate += gate_factor(gate) * rest * total;
 }

@@ -1,5 +1,5 @@
-// partials[s, i] (+)= Σ_t a[i, t] b[i, t] over the tokens t of split s; a and b (r, N). Rows that are
-// masked are left alone. Adds where `adds` (one split, straight to the sums), else overwrites.
+// partials[s, i] (+)= Σ_t a[i, t] b[i, t] over the tokens t of split s; a and b (r, N). Skips masked rows. Adds if
+// `adds` (one split, `partials` is the output), else overwrites.
 //
 // A warp takes a split of a row.
 #pragma once
@@ -17,19 +17,19 @@ struct RowDots {
   int64_t a_stride;
   const T* b;
   int64_t b_stride;
-  bool aligned;  // whether every row of both, and every split, starts on a multiple of 16 bytes
+  bool aligned;  // whether every row of both, and every split, is aligned to 16 bytes
   Mask<Number<T>> mask;
   Number<T>* partials;  // (splits, r)
   bool adds;
 };
 
 template <bool kWhole, class T>
-__device__ __forceinline__ void multiply_tiles(const T* a, const T* b, Span span, Number<T> (&sums)[kLanes<T>]) {
-  Number<T> x[kLanes<T>], y[kLanes<T>];
+__device__ __forceinline__ void multiply_tiles(const T* a, const T* b, Span span, Number<T> (&sums)[kPerVector<T>]) {
+  Number<T> x[kPerVector<T>], y[kPerVector<T>];
   load_tile<kWhole>(a, span, x);
   load_tile<kWhole>(b, span, y);
   SIGMA_UNROLL
-  for (int l = 0; l < kLanes<T>; ++l) sums[l] += x[l] * y[l];
+  for (int l = 0; l < kPerVector<T>; ++l) sums[l] += x[l] * y[l];
 }
 
 template <class T>
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kWarpSize* kWarps) row_dots_kernel(RowDots<T> 
   const int64_t end = begin + p.split_tokens < p.tokens ? begin + p.split_tokens : p.tokens;
   const T* const a = p.a + i * p.a_stride;
   const T* const b = p.b + i * p.b_stride;
-  Number<T> sums[kLanes<T>] = {};
+  Number<T> sums[kPerVector<T>] = {};
   int64_t t = begin;
   const int64_t whole = p.aligned ? (end - begin) / kTile<T> * kTile<T> : 0;
   SIGMA_UNROLL_BY(4)
@@ -48,9 +48,9 @@ __global__ void __launch_bounds__(kWarpSize* kWarps) row_dots_kernel(RowDots<T> 
   for (; t < end; t += kTile<T>) multiply_tiles<false>(a + t, b + t, span_at<T>(t, end, p.aligned), sums);
 
   SIGMA_UNROLL
-  for (int width = kLanes<T> / 2; width > 0; width /= 2) {
+  for (int width = kPerVector<T> / 2; width > 0; width /= 2) {
     SIGMA_UNROLL
-    for (int l = 0; l < kLanes<T> / 2; ++l) {
+    for (int l = 0; l < kPerVector<T> / 2; ++l) {
       if (l < width) sums[l] += sums[l + width];
     }
   }

@@ -1,8 +1,8 @@
 // partials[s, p] = Σ_t a[i_p, t] b[j_p, t] over the tokens t of split s; a and b (r, N), entry p of the pattern at row
-// i_p and column j_p. Overwrites. With one split these are the samples; else sum_partials_kernel adds them up.
+// i_p and column j_p. Overwrites. With one split, `partials` is the output; else sum_partials_kernel adds them up.
 //
-// A warp takes a split and a row, or a few rows of a band, keeps the sums of some entries in its lanes while it goes
-// through the tokens, and adds them across the lanes at the end.
+// A warp takes a split and a row, or a few rows of a band. Each lane accumulates the sums of some entries over the
+// tokens; the warp reduces them at the end.
 #pragma once
 
 #include "cuda/runtime/kernels/reduce.cuh"
@@ -19,7 +19,7 @@ struct Sampling {
   int64_t a_stride;
   const T* b;
   int64_t b_stride;
-  bool aligned;  // whether every row of both, and every split, starts on a multiple of 16 bytes
+  bool aligned;  // whether every row of both, and every split, is aligned to 16 bytes
   int64_t entries;
   const int32_t* pointers;  // (r + 1)
   const int32_t* indices;   // (z)
@@ -34,17 +34,17 @@ __device__ __forceinline__ void add_dot(const V (&a)[kCount], const V (&b)[kCoun
 
 // ── any pattern ──────────────────────────────────────────────────────────────────────────────────────────
 
-constexpr int kGroup = 8;  // entries of a row whose sums a warp keeps at once
+constexpr int kGroup = 8;  // entries of a row per pass over the tokens
 
 template <bool kWhole, class T>
 __device__ __forceinline__ void sample_row_tile(const Sampling<T>& p, int64_t i, int32_t first, int32_t end,
                                                 int64_t token, Span span, Number<T> (&sums)[kGroup]) {
-  Number<T> a[kLanes<T>];
+  Number<T> a[kPerVector<T>];
   load_tile<kWhole>(p.a + i * p.a_stride + token, span, a);
   SIGMA_UNROLL
   for (int k = 0; k < kGroup; ++k) {
     if (first + k < end) {
-      Number<T> b[kLanes<T>];
+      Number<T> b[kPerVector<T>];
       load_tile<kWhole>(p.b + p.indices[first + k] * p.b_stride + token, span, b);
       add_dot(a, b, sums[k]);
     }
@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(kWarpSize* kWarps) samples_kernel(Sampling<T> 
 
 // ── a band ───────────────────────────────────────────────────────────────────────────────────────────────
 
-// Rows and columns whose dots a warp keeps at once.
+// A warp computes kBandRows x kBandColumns dot products per pass over the tokens.
 constexpr int kBandRows = 4;
 constexpr int kBandColumns = 4;
 constexpr int kBandDots = kBandRows * kBandColumns;
@@ -87,7 +87,7 @@ constexpr int kBandDots = kBandRows * kBandColumns;
 template <bool kWhole, class T>
 __device__ __forceinline__ void sample_band_tile(const Sampling<T>& p, int64_t first, int32_t column, int32_t end,
                                                  int64_t token, Span span, Number<T> (&sums)[kBandDots]) {
-  Number<T> a[kBandRows][kLanes<T>];
+  Number<T> a[kBandRows][kPerVector<T>];
   SIGMA_UNROLL
   for (int k = 0; k < kBandRows; ++k) {
     const int64_t i = first + k < p.rows ? first + k : p.rows - 1;
@@ -96,7 +96,7 @@ __device__ __forceinline__ void sample_band_tile(const Sampling<T>& p, int64_t f
   SIGMA_UNROLL
   for (int c = 0; c < kBandColumns; ++c) {
     if (column + c < end) {
-      Number<T> b[kLanes<T>];
+      Number<T> b[kPerVector<T>];
       load_tile<kWhole>(p.b + (column + c) * p.b_stride + token, span, b);
       SIGMA_UNROLL
       for (int k = 0; k < kBandRows; ++k) add_dot(a[k], b, sums[k * kBandColumns + c]);
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(kWarpSize* kWarps, 2) band_samples_kernel(Samp
       }
     }
     const Number<T> sum = reduce_lanes(sums);
-    // The row and column of the lane's sum, which is an entry where the row's run holds the column.
+    // The row and column of the lane's sum. It is an entry if the row's run contains the column.
     constexpr int kSharers = kWarpSize / kBandDots;
     const int lane = static_cast<int>(threadIdx.x);
     const int64_t i = first + lane / (kSharers * kBandColumns);

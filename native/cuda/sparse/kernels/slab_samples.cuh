@@ -1,9 +1,8 @@
-// What samples.cuh computes for any pattern, where rows have many entries: partials[s, p] = Σ_t a[i_p, t] b[j_p, t]
-// over the tokens t of split s. Overwrites.
+// partials[s, p] = Σ_t a[i_p, t] b[j_p, t] over the tokens t of split s: like samples.cuh, but for rows with many
+// entries. Overwrites.
 //
-// A block takes a split, and for each of its slabs copies kSlab vectors of 16 bytes of all rows of b into shared memory
-// (r · kSlab · 16 bytes). A thread takes one entry at a time, in the order in which they are stored: neighbours share
-// their row of a, and write side by side.
+// A block takes a split and copies one slab of b after the other to shared memory (r · kSlab · 16 bytes). Neighbouring
+// threads take consecutive entries, so they share rows of a and their writes coalesce.
 #pragma once
 
 #include "cuda/sparse/kernels/samples.cuh"
@@ -11,7 +10,7 @@
 
 namespace sigma::cuda {
 
-// rows[p] = i_p, (z). Overwrites.
+// rows[p] = i_p (z). Overwrites.
 template <class Index>
 __global__ void __launch_bounds__(kWarpSize* kWarps)
     entry_rows_kernel(int64_t size, const Index* pointers, Index* rows) {
@@ -24,7 +23,7 @@ __global__ void __launch_bounds__(kWarpSize* kWarps)
 
 template <class T, int kSlab>
 __global__ void __launch_bounds__(kSlabThreads, 1) slab_samples_kernel(Sampling<T> p, const int32_t* entry_rows) {
-  constexpr int kTokens = kSlab * kLanes<T>;
+  constexpr int kTokens = kSlab * kPerVector<T>;
   uint4* const slab = shared_memory<uint4>();
   const int64_t split_begin = static_cast<int64_t>(blockIdx.x) * p.split_tokens;
   const int64_t split_end = split_begin + p.split_tokens < p.tokens ? split_begin + p.split_tokens : p.tokens;
@@ -37,18 +36,18 @@ __global__ void __launch_bounds__(kSlabThreads, 1) slab_samples_kernel(Sampling<
     for (int64_t entry = threadIdx.x; entry < p.entries; entry += blockDim.x) {
       const T* const row = p.a + entry_rows[entry] * p.a_stride + token;
       const int32_t j = p.indices[entry];
-      // A split's first slab overwrites.
+      // The first slab of a split overwrites.
       Number<T> sum = token == split_begin ? Number<T>(0) : partials[entry];
       SIGMA_UNROLL
       for (int v = 0; v < kSlab; ++v) {
-        Number<T> a[kLanes<T>], b[kLanes<T>];
-        load_vector(row + v * kLanes<T>, count - v * kLanes<T>, p.aligned, a);
+        Number<T> a[kPerVector<T>], b[kPerVector<T>];
+        load_vector(row + v * kPerVector<T>, count - v * kPerVector<T>, p.aligned, a);
         unpack<T>(slab[j * kSlab + v], b);
         add_dot(a, b, sum);
       }
       partials[entry] = sum;
     }
-    // The next slab overwrites this one.
+    // All threads must be done before the next slab overwrites this one.
     __syncthreads();
   }
 }

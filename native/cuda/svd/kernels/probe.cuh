@@ -1,5 +1,4 @@
-// Products with a few random vectors, summed in float64, which tell whether an SVD is one. blockIdx.y counts problems
-// of one shape.
+// Accuracy check of an SVD by products with a few random vectors, in float64. blockIdx.y is the problem.
 #pragma once
 
 #include <cmath>
@@ -16,7 +15,7 @@ __device__ __forceinline__ const T* svd_operand(const SvdItem& item, SvdOperand 
   return static_cast<const T*>(which == SvdOperand::a ? item.a : which == SvdOperand::u ? item.u : item.vt);
 }
 
-// Component j of random vector v: a sign, so that nothing can hide behind a small number.
+// Component j of random vector v: a sign, so that every component of an error has full weight.
 __device__ __forceinline__ double svd_sign(int v, int64_t j) {
   uint64_t x = static_cast<uint64_t>(j) * kProbes + static_cast<uint64_t>(v) + 0x9e3779b97f4a7c15u;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -24,7 +23,7 @@ __device__ __forceinline__ double svd_sign(int v, int64_t j) {
   return ((x ^ (x >> 31)) & 1) != 0 ? 1.0 : -1.0;
 }
 
-// The vectors that a product takes: numbers (kProbes, length) an item, or random signs.
+// Input vectors of a product: `numbers` (kProbes, length) per item, or random signs if null.
 struct SvdProbeInput {
   const double* numbers;
   __device__ double at(int64_t item, int v, int64_t j, int64_t length) const {
@@ -32,8 +31,8 @@ struct SvdProbeInput {
   }
 };
 
-// out (kProbes, rows) = M x for M (rows, columns), times `unit` and, where `weighted`, the row's singular value. Where
-// `squares` (rows) is given, |row|² too. A block a row.
+// out (kProbes, rows) = M x for M (rows, columns), times the item's unit if `scaled`, and times its unit and the row's
+// singular value if `weighted`. Also squares (rows) = |row|² if given. One block per row.
 template <class T>
 __global__ void svd_rows_kernel(const SvdItem* items, SvdOperand which, int64_t rows, int64_t columns, SvdProbeInput x,
                                 bool scaled, bool weighted, double* out, double* squares) {
@@ -64,7 +63,7 @@ __global__ void svd_rows_kernel(const SvdItem* items, SvdOperand which, int64_t 
   out[(static_cast<int64_t>(blockIdx.y) * kProbes + v) * rows + row] = sum * weight;
 }
 
-// out (kProbes, columns) = Mᵀ x for M (rows, columns). Blocks of (columns, rows).
+// out (kProbes, columns) = Mᵀ x for M (rows, columns). A block is (columns, rows) threads.
 template <class T>
 __global__ void svd_columns_kernel(const SvdItem* items, SvdOperand which, int64_t rows, int64_t columns,
                                    SvdProbeInput x, double* out) {
@@ -92,16 +91,16 @@ __global__ void svd_columns_kernel(const SvdItem* items, SvdOperand which, int64
   }
 }
 
-// What svd_sums_kernel adds up, an item after the other in each.
+// Inputs of svd_sums_kernel. Each array holds one item after the other.
 struct SvdProducts {
   const double* image;        // A z (kProbes, m)
-  const double* squares;      // of A's rows (m)
+  const double* squares;      // |row|² of A (m)
   const double* rebuilt;      // U diag(s) Vt z (kProbes, m)
   const double* u_returned;   // Uᵀ U w (kProbes, r)
   const double* vt_returned;  // Vt Vtᵀ w (kProbes, r)
 };
 
-// One block of kSvdSumThreads an item.
+// One block of kSvdSumThreads per item.
 constexpr unsigned kSvdSumThreads = 128;
 template <class T>
 __global__ void svd_sums_kernel(const SvdItem* items, int64_t m, int64_t r, SvdProducts products, SvdSums* sums) {

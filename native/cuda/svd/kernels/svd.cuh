@@ -1,5 +1,4 @@
-// The passes around a library's SVD: in and out of its order of memory, the order and signs of the vectors. Every
-// kernel works on several problems of one shape; blockIdx.y counts them.
+// Kernels around a library's SVD: layout conversion, sorting and signs. blockIdx.y is the problem; all have one shape.
 #pragma once
 
 #include <cmath>
@@ -11,9 +10,9 @@
 namespace sigma::cuda {
 
 constexpr int kSvdTile = 32;
-constexpr int kSvdTileRows = 8;  // of threads: each does a fourth of a column
+constexpr int kSvdTileRows = 8;  // rows of threads; each thread does kSvdTile / kSvdTileRows elements
 
-// ── what is in the input ─────────────────────────────────────────────────────────────────────────────────
+// ── inspection of the input ──────────────────────────────────────────────────────────────────────────────
 
 __device__ __forceinline__ void merge(SvdRange& into, const SvdRange& other) {
   if (other.largest > into.largest) into.largest = other.largest;
@@ -21,7 +20,7 @@ __device__ __forceinline__ void merge(SvdRange& into, const SvdRange& other) {
   if (first >= 0 && (into.first_non_finite < 0 || first < into.first_non_finite)) into.first_non_finite = first;
 }
 
-// One range a block; grid (blocks, items).
+// One range per block; grid (blocks, items).
 template <class T>
 __global__ void svd_range_kernel(const SvdItem* items, int64_t size, SvdRange* ranges) {
   auto* const shared = shared_memory<SvdRange>();
@@ -30,7 +29,7 @@ __global__ void svd_range_kernel(const SvdItem* items, int64_t size, SvdRange* r
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < size; i += step) {
     const double value = fabs(static_cast<double>(a[i]));
-    // Not less than infinity: NaN too.
+    // Also true for NaN.
     if (!(value < INFINITY)) merge(range, {0, i});
     if (value > range.largest) range.largest = value;
   }
@@ -41,7 +40,7 @@ __global__ void svd_range_kernel(const SvdItem* items, int64_t size, SvdRange* r
   ranges[static_cast<int64_t>(blockIdx.y) * gridDim.x + blockIdx.x] = range;
 }
 
-// The ranges of one item's blocks in one; a thread an item.
+// Merges the ranges of an item's blocks; one thread per item.
 template <class Range>
 __global__ void svd_merge_ranges_kernel(const Range* parts, int blocks, int64_t count, Range* ranges) {
   const int64_t item = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -51,9 +50,9 @@ __global__ void svd_merge_ranges_kernel(const Range* parts, int blocks, int64_t 
   ranges[item] = range;
 }
 
-// ── into a routine's memory: the tall one of A and Aᵀ, (rows, columns) by columns ───────────────────────────
+// ── input of a routine: the taller of A and Aᵀ, column-major (rows, columns) ─────────────────────────────
 
-// A wide or square A by rows is the tall Aᵀ by columns already.
+// A wide or square row-major A already is a column-major tall Aᵀ.
 template <class T, class W>
 __global__ void svd_load_kernel(const SvdItem* items, int64_t size, W* to) {
   const SvdItem& item = items[blockIdx.y];
@@ -64,8 +63,8 @@ __global__ void svd_load_kernel(const SvdItem* items, int64_t size, W* to) {
   }
 }
 
-// A tile of (rows, columns) by rows at `from`, transposed, to `to`: an element is read by `read(row, column)` and
-// written by `write(row, column, value)`. Rows of tiles in blockIdx.x change fastest.
+// Transposes a tile of a (rows, columns) matrix through shared memory. Elements are read by `read(row, column)` and
+// written by `write(row, column, value)`. In blockIdx.x, the row of tiles varies fastest.
 template <class W, class Read, class Write>
 __device__ __forceinline__ void transpose_tile(int64_t rows, int64_t columns, Read read, Write write) {
   W* const tile = shared_memory<W>();
@@ -82,7 +81,7 @@ __device__ __forceinline__ void transpose_tile(int64_t rows, int64_t columns, Re
   }
 }
 
-// A tall A by rows.
+// A tall row-major A.
 template <class T, class W>
 __global__ void svd_load_transposed_kernel(const SvdItem* items, int64_t rows, int64_t columns, W* to) {
   const SvdItem item = items[blockIdx.y];
@@ -94,9 +93,9 @@ __global__ void svd_load_transposed_kernel(const SvdItem* items, int64_t rows, i
       [&](int64_t i, int64_t j, W value) { base[j * rows + i] = value; });
 }
 
-// ── out of a routine's memory ────────────────────────────────────────────────────────────────────────────
+// ── output of a routine ──────────────────────────────────────────────────────────────────────────────────
 
-// order[rank] = index for falling magnitudes; equals stay in their order. A NaN leaves holes: order is zeroed before.
+// order[rank] = index, by descending magnitude, stable. `order` must be zeroed: a NaN leaves elements unset.
 template <class W>
 __global__ void svd_order_kernel(const W* values, int64_t count, int* order) {
   const int64_t j = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -127,7 +126,7 @@ __device__ __forceinline__ W component_of(const SvdVectors<W>& from, int64_t b, 
   return from.signs != nullptr && from.signs[b * count + k] < 0 ? -value : value;
 }
 
-// To u (length, count) or vt (count, length), where neighbours in memory stay neighbours.
+// Stores to u (length, count) or vt (count, length) if source and target have the same memory order.
 template <class W, class T>
 __global__ void svd_store_kernel(const SvdItem* items, bool to_u, SvdVectors<W> from, int64_t length, int64_t count,
                                  const int* order) {
@@ -141,7 +140,7 @@ __global__ void svd_store_kernel(const SvdItem* items, bool to_u, SvdVectors<W> 
   }
 }
 
-// The same where they do not.
+// The same if source and target have opposite memory orders.
 template <class W, class T>
 __global__ void svd_store_transposed_kernel(const SvdItem* items, bool to_u, SvdVectors<W> from, int64_t length,
                                             int64_t count, const int* order) {
@@ -162,7 +161,7 @@ __global__ void svd_store_transposed_kernel(const SvdItem* items, bool to_u, Svd
 // ── signs ────────────────────────────────────────────────────────────────────────────────────────────────
 
 // negative[j]: whether the first entry of u's column j whose magnitude is one of the largest (kSvdTie) is negative.
-// Blocks of (columns, rows).
+// A block is (columns, rows) threads.
 template <class T>
 struct SvdEntry {
   T value;
@@ -225,7 +224,7 @@ __global__ void svd_flip_kernel(const SvdItem* items, int64_t m, int64_t n, int6
 
 // ── steps of the Gram route ──────────────────────────────────────────────────────────────────────────────
 
-// Eigenvectors come with rising eigenvalues: the columns of V (n, n) in the opposite order.
+// Reverses the columns of V (n, n): syevd sorts by ascending eigenvalues.
 template <class W>
 __global__ void svd_reverse_columns_kernel(W* v, int64_t n) {
   W* const own = v + blockIdx.y * n * n;
@@ -240,7 +239,7 @@ __global__ void svd_reverse_columns_kernel(W* v, int64_t n) {
   }
 }
 
-// values[j] = R (j, j), where R stands in the upper triangle of C (rows, columns).
+// values[j] = R[j, j], where R is in the upper triangle of C (rows, columns).
 template <class W>
 __global__ void svd_diagonal_kernel(const W* c, int64_t rows, int64_t columns, W* values) {
   const int64_t j = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;

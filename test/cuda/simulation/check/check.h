@@ -1,4 +1,4 @@
-// What the checks of the simulated backend share: the opened table, device memory, and how a failure is told.
+// Shared by the checks of the simulated backend: the open table, device memory, and the report of failures.
 #pragma once
 
 #include <cmath>
@@ -32,7 +32,7 @@ inline void expect_failure(sigma_status status, sigma_status wanted, const std::
          what + ": status " + std::to_string(status) + ", '" + told + "'");
 }
 
-// A variable of the environment for the length of a scope.
+// RAII: sets an environment variable during a scope.
 class Setting {
  public:
   Setting(const char* name, const std::string& value) : name_(name) { setenv(name, value.c_str(), 1); }
@@ -44,7 +44,7 @@ class Setting {
   const char* name_;
 };
 
-// One operation on a context; its status.
+// Runs one operation and returns its status.
 template <class Call>
 sigma_status run(sigma_context* context, sigma_status (*entry)(sigma_context*, const Call*), const Call& call) {
   return entry(context, &call);
@@ -56,27 +56,30 @@ class Context {
   ~Context() { backend->destroy_context(context_); }
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
-  operator sigma_context*() const { return context_; }  // NOLINT: as the table wants it
+  operator sigma_context*() const { return context_; }  // NOLINT: passed to the table
 
  private:
   sigma_context* context_ = nullptr;
 };
 
-// Bytes on the device.
-class Piece {
+// RAII: device memory.
+class DeviceBuffer {
  public:
-  Piece(sigma_context* context, size_t bytes) : context_(context) {
+  DeviceBuffer(sigma_context* context, size_t bytes) : context_(context) {
     expect_ok(backend->allocate(context, bytes, &data_), "allocate");
   }
   template <class T>
-  Piece(sigma_context* context, const std::vector<T>& values) : Piece(context, values.size() * sizeof(T)) {
+  DeviceBuffer(sigma_context* context, const std::vector<T>& values)
+      : DeviceBuffer(context, values.size() * sizeof(T)) {
     expect_ok(backend->upload(context, data_, values.data(), values.size() * sizeof(T)), "upload");
   }
-  ~Piece() {
+  ~DeviceBuffer() {
     if (context_ != nullptr) backend->release(context_, data_);
   }
-  Piece(Piece&& other) noexcept : context_(other.context_), data_(other.data_) { other.context_ = nullptr; }
-  Piece& operator=(Piece&&) = delete;
+  DeviceBuffer(DeviceBuffer&& other) noexcept : context_(other.context_), data_(other.data_) {
+    other.context_ = nullptr;
+  }
+  DeviceBuffer& operator=(DeviceBuffer&&) = delete;
   void* data() const { return data_; }
   template <class T>
   std::vector<T> values(size_t count) const {

@@ -27,7 +27,7 @@ uint16_t bfloat16_bits(double x) {
   return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-// Numbers as a type holds them, and the same in float64.
+// Numbers in their type, and the same numbers in float64.
 struct Numbers {
   Numbers(sigma_dtype dtype, const std::vector<double>& from) : bytes(from.size() * element_size(dtype)) {
     for (size_t i = 0; i < from.size(); ++i) {
@@ -65,13 +65,13 @@ std::vector<double> widened(sigma_dtype dtype, const std::vector<char>& bytes) {
   return wide;
 }
 
-// A matrix on the device with room around it.
+// A matrix on the device with memory around it.
 struct Operand {
   Operand(sigma_context* context, const Case& c, int64_t rows_, int64_t columns_, unsigned seed)
       : rows(rows_), columns(columns_), stride(columns_ + c.padding), offset(c.offset),
-        numbers(c.dtype, gaussian(static_cast<size_t>(rows_ * stride + offset), seed)), piece(context, numbers.bytes),
+        numbers(c.dtype, gaussian(static_cast<size_t>(rows_ * stride + offset), seed)), buffer(context, numbers.bytes),
         before(widened(c.dtype, numbers.bytes)) {
-    matrix = {static_cast<char*>(piece.data()) + static_cast<size_t>(offset) * element_size(c.dtype),
+    matrix = {static_cast<char*>(buffer.data()) + static_cast<size_t>(offset) * element_size(c.dtype),
               rows,
               columns,
               stride,
@@ -82,7 +82,7 @@ struct Operand {
 
   int64_t rows, columns, stride, offset;
   Numbers numbers;
-  Piece piece;
+  DeviceBuffer buffer;
   std::vector<double> before;
   sigma_matrix matrix;
 };
@@ -101,11 +101,11 @@ void check_case(sigma_context* context, const Case& c) {
   const sigma_dtype vectors = dtype_of(real_of(c.dtype));
   const Numbers bias(vectors, gaussian(static_cast<size_t>(c.n), 4));
   const std::vector<double> addend = widened(vectors, bias.bytes);
-  const Piece bias_piece(context, bias.bytes);
+  const DeviceBuffer bias_piece(context, bias.bytes);
   const sigma_gemm call{real_of(c.dtype), c.transpose_a, c.transpose_b, c.accumulate,
                         a.matrix,         b.matrix,      d.matrix,      c.bias ? bias_piece.data() : nullptr};
   expect_ok(run(context, backend->gemm, call), told(c));
-  const std::vector<double> found = widened(c.dtype, d.piece.values<char>(d.numbers.bytes.size()));
+  const std::vector<double> found = widened(c.dtype, d.buffer.values<char>(d.numbers.bytes.size()));
   double worst = 0;
   for (int64_t i = 0; i < c.m; ++i) {
     for (int64_t j = 0; j < d.stride; ++j) {
@@ -122,7 +122,7 @@ void check_case(sigma_context* context, const Case& c) {
       worst = std::fmax(worst, std::abs(entry - wanted) / (1 + std::abs(wanted)));
     }
   }
-  // bfloat16 has 8 bits; where the bias goes in by a pass of its own the result is rounded twice.
+  // bfloat16 has 8 bits of precision. A separate pass for the bias rounds the result twice.
   const double limit = c.dtype == SIGMA_FLOAT64 ? 1e-13 : c.dtype == SIGMA_FLOAT32 ? 2e-5 : 0.02;
   expect(worst <= limit, told(c) + ": error " + std::to_string(worst));
 }
@@ -145,15 +145,15 @@ void check_all(sigma_context* context) {
 void check_gemm() {
   const Context context;
   check_all(context);
-  check_all(context);  // by plans that are there already
+  check_all(context);  // from cached plans
   {
     const Setting fail("SIGMA_SIMULATED_FAIL", "lt");
     const Context without_lt;
     check_all(without_lt);
   }
   const Setting fail("SIGMA_SIMULATED_FAIL", "gemm:status");
-  const Piece piece(context, 1024);
-  const sigma_matrix square = dense_matrix(SIGMA_FLOAT32, piece.data(), 4, 4);
+  const DeviceBuffer buffer(context, 1024);
+  const sigma_matrix square = dense_matrix(SIGMA_FLOAT32, buffer.data(), 4, 4);
   const sigma_gemm call{SIGMA_REAL32, 0, 0, 0, square, square, square, nullptr};
   expect_failure(run(context, backend->gemm, call), SIGMA_NATIVE, "gemm: cuBLAS failed with status 13",
                  "a product that fails");

@@ -1,4 +1,4 @@
-// check <libsigmatune_cuda_simulated.so> [part...]: runs the simulated backend against float64 references.
+// check <libsigmatune_cuda_simulated.so> [part...]: compares the simulated backend with float64 references.
 #include <dlfcn.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Matrices to decompose, by what is hard about them.
+// Matrices that are hard to decompose.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@ struct Shape {
   int64_t r() const { return std::min(m, n); }
 };
 
-// A matrix by rows, rounded to the type in which it is given.
+// A row-major matrix, rounded to its type.
 struct Matrix {
   Shape shape;
   std::vector<double> numbers;
@@ -28,7 +28,7 @@ inline Matrix scaled(Matrix a, double factor) {
   return a;
 }
 
-// Left and right singular vectors at random, with the given values.
+// Random singular vectors with the given singular values.
 inline Matrix with_values(Shape shape, const std::vector<double>& values, unsigned seed) {
   Matrix a{shape, std::vector<double>(static_cast<size_t>(shape.m * shape.n), 0.0)};
   for (size_t k = 0; k < values.size(); ++k) {
@@ -44,7 +44,7 @@ inline Matrix with_values(Shape shape, const std::vector<double>& values, unsign
   return a;
 }
 
-// Of rank 3 to the last bit.
+// Exactly rank 3.
 inline Matrix deficient(Shape shape, unsigned seed) {
   Matrix a{shape, std::vector<double>(static_cast<size_t>(shape.m * shape.n), 0.0)};
   for (unsigned k = 0; k < 3; ++k) {

@@ -14,38 +14,38 @@ std::vector<int> counted(size_t count, int from) {
   return values;
 }
 
-// Sizes around and above the chunks in which copies are staged.
+// Sizes around and above the staging chunks.
 void check_round_trips(sigma_context* context) {
   for (const size_t count : {size_t{1}, size_t{255}, size_t{1} << 20, (size_t{1} << 20) + 1, (size_t{5} << 20) + 3}) {
     const std::vector<int> values = counted(count, 7);
-    const Piece piece(context, values);
-    expect(reinterpret_cast<uintptr_t>(piece.data()) % 256 == 0, "allocate: alignment");
-    expect(piece.values<int>(count) == values, "what is downloaded is what was uploaded");
-    const Piece other(context, count * sizeof(int));
-    expect_ok(backend->copy(context, other.data(), piece.data(), count * sizeof(int)), "copy");
+    const DeviceBuffer buffer(context, values);
+    expect(reinterpret_cast<uintptr_t>(buffer.data()) % 256 == 0, "allocate: alignment");
+    expect(buffer.values<int>(count) == values, "download after upload");
+    const DeviceBuffer other(context, count * sizeof(int));
+    expect_ok(backend->copy(context, other.data(), buffer.data(), count * sizeof(int)), "copy");
     expect(other.values<int>(count) == values, "copy");
     expect_ok(backend->zero(context, other.data(), count * sizeof(int)), "zero");
     expect(other.values<int>(count) == std::vector<int>(count), "zero");
   }
 }
 
-// Many small ones go into one chunk; the host's memory may be rewritten at once.
+// Many small uploads share a chunk. The host memory may be overwritten at once.
 void check_small_uploads(sigma_context* context) {
-  std::vector<Piece> pieces;
+  std::vector<DeviceBuffer> buffers;
   int value = 0;
   for (int i = 0; i < 3000; ++i) {
     value = i;
-    pieces.emplace_back(context, sizeof(int));
-    expect_ok(backend->upload(context, pieces.back().data(), &value, sizeof(int)), "upload");
+    buffers.emplace_back(context, sizeof(int));
+    expect_ok(backend->upload(context, buffers.back().data(), &value, sizeof(int)), "upload");
   }
-  for (size_t i = 0; i < pieces.size(); i += 100) {
-    expect(pieces[i].values<int>(1)[0] == static_cast<int>(i), "small uploads");
+  for (size_t i = 0; i < buffers.size(); i += 100) {
+    expect(buffers[i].values<int>(1)[0] == static_cast<int>(i), "small uploads");
   }
 }
 
 void check_copy_matrix(sigma_context* context) {
   const std::vector<int> from = counted(5 * 9, 0);
-  const Piece source(context, from), target(context, std::vector<int>(5 * 11, -1));
+  const DeviceBuffer source(context, from), target(context, std::vector<int>(5 * 11, -1));
   const sigma_matrix a = {source.data(), 5, 7, 9, SIGMA_FLOAT32, nullptr};
   const sigma_matrix b = {target.data(), 5, 7, 11, SIGMA_FLOAT32, nullptr};
   expect_ok(run(context, backend->copy_matrix, {a, b}), "copy_matrix");
@@ -62,13 +62,13 @@ void check_scratch(sigma_context* context) {
   for (const size_t bytes : {size_t{1}, size_t{100}, size_t{10} << 20, size_t{5}}) {
     expect_ok(backend->reserve(context, bytes, &memory), "reserve");
     expect(reinterpret_cast<uintptr_t>(memory) % 64 == 0, "reserve: alignment");
-    expect_ok(backend->zero(context, memory, bytes), "reserve: it can be written");
+    expect_ok(backend->zero(context, memory, bytes), "reserve: the memory is writable");
   }
 }
 
 void check_out_of_memory(sigma_context* context) {
   const std::vector<int> values = counted(1000, 3);
-  const Piece piece(context, values);
+  const DeviceBuffer buffer(context, values);
   {
     const Setting limit("SIGMA_SIMULATED_MEMORY", std::to_string(64 << 20));
     void* memory = nullptr;
@@ -77,17 +77,17 @@ void check_out_of_memory(sigma_context* context) {
     expect_failure(backend->reserve(context, size_t{100} << 20, &memory), SIGMA_OUT_OF_MEMORY, "no memory left",
                    "scratch beyond the device's memory");
     expect_ok(backend->reserve(context, 1 << 20, &memory), "scratch after a failure");
-    const Piece other(context, 1 << 20);
+    const DeviceBuffer other(context, 1 << 20);
   }
-  expect(piece.values<int>(1000) == values, "memory after a failure");
+  expect(buffer.values<int>(1000) == values, "memory after a failure");
 }
 
-// Sums that are split find no memory for their parts: they add all the same.
+// Split sums still succeed without memory for partial sums.
 void check_sums_without_scratch() {
   constexpr int64_t kLong = 20000, kShort = 40;
-  const Context context;  // whose scratch memory is still to come
-  const Piece numbers(context, std::vector<float>(kLong * kShort, 1.0f));
-  const Piece sums(context, std::vector<float>(kShort, 1.0f));
+  const Context context;  // has no scratch memory yet
+  const DeviceBuffer numbers(context, std::vector<float>(kLong * kShort, 1.0f));
+  const DeviceBuffer sums(context, std::vector<float>(kShort, 1.0f));
   const sigma_matrix tall = dense_matrix(SIGMA_FLOAT32, numbers.data(), kLong, kShort);
   const sigma_matrix wide = dense_matrix(SIGMA_FLOAT32, numbers.data(), kShort, kLong);
   {
@@ -99,21 +99,21 @@ void check_sums_without_scratch() {
   expect(sums.values<float>(kShort) == std::vector<float>(kShort, 2 * kLong + 1), "sums without scratch");
 }
 
-// Downloads by another thread while this one goes on queuing.
+// Another thread downloads while this one queues work.
 void check_two_threads(sigma_context* context) {
   const size_t count = (size_t{2} << 20) + 5;
   const std::vector<int> values = counted(count, 1);
-  const Piece piece(context, values);
+  const DeviceBuffer buffer(context, values);
   std::atomic<bool> same = true;
   std::thread reader([&] {
     std::vector<int> host(count);
     for (int turn = 0; turn < 5; ++turn) {
-      same = same && backend->download(context, host.data(), piece.data(), count * sizeof(int)) == SIGMA_OK &&
+      same = same && backend->download(context, host.data(), buffer.data(), count * sizeof(int)) == SIGMA_OK &&
              host == values && backend->synchronize(context) == SIGMA_OK;
     }
   });
   for (int turn = 0; turn < 50; ++turn) {
-    const Piece other(context, counted(5000, turn));
+    const DeviceBuffer other(context, counted(5000, turn));
     expect_ok(backend->zero(context, other.data(), 100), "zero");
   }
   reader.join();
@@ -138,28 +138,28 @@ void check_memory() {
 
 void check_failures() {
   const Context context;
-  const Piece piece(context, 1024);
-  const sigma_matrix square = dense_matrix(SIGMA_FLOAT32, piece.data(), 4, 4);
+  const DeviceBuffer buffer(context, 1024);
+  const sigma_matrix square = dense_matrix(SIGMA_FLOAT32, buffer.data(), 4, 4);
   const sigma_gemm product{SIGMA_REAL32, 0, 0, 1, square, square, square, nullptr};
   expect_ok(backend->synchronize(context), "synchronize");
-  expect_ok(backend->zero(context, piece.data(), 1024), "zero");
+  expect_ok(backend->zero(context, buffer.data(), 1024), "zero");
   expect_ok(run(context, backend->gemm, product), "gemm");
   {
     const Setting error("SIGMA_SIMULATED_ERROR", "700");
     expect_failure(backend->synchronize(context), SIGMA_NATIVE,
                    "an illegal memory access was encountered (CUDA error 700), in work queued since the last wait: "
                    "zero, gemm",
-                   "a failure of the device");
-    expect_ok(backend->zero(context, piece.data(), 1024), "zero");
+                   "a device failure");
+    expect_ok(backend->zero(context, buffer.data(), 1024), "zero");
     char host[1024];
-    expect_failure(backend->download(context, host, piece.data(), 1024), SIGMA_NATIVE, "since the last wait: zero",
-                   "a failure that a download meets");
+    expect_failure(backend->download(context, host, buffer.data(), 1024), SIGMA_NATIVE, "since the last wait: zero",
+                   "a device failure reported by download");
   }
   expect_ok(backend->synchronize(context), "synchronize after a failure");
 
   sigma_context* none = nullptr;
   expect_failure(backend->create_context(backend->device_count(), &none), SIGMA_INVALID_ARGUMENT, "expected a device",
-                 "a device that is not there");
+                 "a device that does not exist");
   sigma_device info = {};
   expect_ok(backend->device_info(0, &info), "device_info");
   expect(std::string(info.name) == "simulated device" && info.memory_bytes > 0, "device_info");

@@ -96,14 +96,14 @@ void check_bad_input(sigma_context* context) {
   int64_t failed = -1;
   expect_failure(run(context, backend->svd, {SIGMA_REAL32, SIGMA_SVD_AUTO, problems, 2, &failed}), SIGMA_NON_FINITE,
                  "expected finite numbers, got NaN at row 3, column 7", "a matrix with NaN");
-  expect(failed == 1, "the matrix with NaN is named");
+  expect(failed == 1, "`failed` is the matrix with NaN");
   expect_failure(run(context, backend->svd, {SIGMA_REAL32, SIGMA_SVD_GESDD, problems, 1, &failed}), SIGMA_UNSUPPORTED,
                  "expected 'auto', 'gesvd', 'gesvdj', 'gesvdp' or 'gram64', which CUDA has for float32", "gesdd");
   expect_failure(run(context, backend->svd, {SIGMA_REAL64, SIGMA_SVD_GRAM64, problems, 1, &failed}), SIGMA_UNSUPPORTED,
                  "expected 'auto', 'gesvd', 'gesvdj' or 'gesvdp', which CUDA has for float64", "gram64 in float64");
 }
 
-// Finite numbers whose singular values are beyond the type: every driver says so.
+// Finite matrices whose singular values overflow: every driver reports that.
 template <class T>
 void check_too_large(sigma_context* context, double number, const char* text) {
   const Problem<T> p(context, {{2, 2}, {number, number, number, -number}});
@@ -115,7 +115,7 @@ void check_too_large(sigma_context* context, double number, const char* text) {
   }
 }
 
-// A library that fails: the chain goes on to the next routine, and says so when there is none.
+// If a library routine fails, the chain tries the next one, and fails after the last.
 void check_chain(sigma_context* context) {
   const std::vector<Matrix> some = {random_matrix({60, 40}, 11), random_matrix({12, 9}, 12),
                                     random_matrix({60, 40}, 13), deficient({60, 40}, 14), deficient({12, 9}, 15)};
@@ -139,7 +139,7 @@ void check_chain(sigma_context* context) {
     const Setting planted("SIGMA_SIMULATED_FAIL", "syevd,gesvdp:wrong,gesvd");
     expect_failure(run(context, backend->svd, {SIGMA_REAL32, SIGMA_SVD_AUTO, &problem, 1, &failed}),
                    SIGMA_NOT_CONVERGED, "no routine found", "a chain that fails");
-    expect(failed == 0, "the problem without an answer is named");
+    expect(failed == 0, "`failed` is the unsolved problem");
   }
   {
     const Setting planted("SIGMA_SIMULATED_FAIL", "gesvdp:status");
@@ -149,17 +149,17 @@ void check_chain(sigma_context* context) {
   {
     const Setting planted("SIGMA_SIMULATED_FAIL", "gesvdp:memory");
     expect_failure(run(context, backend->svd, {SIGMA_REAL32, SIGMA_SVD_GESVDP, &problem, 1, &failed}),
-                   SIGMA_OUT_OF_MEMORY, "gesvdp: cuSOLVER found too little memory", "a routine without memory");
+                   SIGMA_OUT_OF_MEMORY, "gesvdp: cuSOLVER ran out of memory", "a routine without memory");
   }
   check_stack<float>(context, SIGMA_SVD_AUTO, some, "after failures");
 }
 
-// Memory for one problem at a time, but not for four, and then for none.
+// First enough memory for one problem at a time but not for four, then not even for one.
 void check_memory_limits(sigma_context* context) {
   std::vector<Matrix> many;
   for (unsigned i = 0; i < 8; ++i) many.push_back(random_matrix({200, 200}, 70 + i));
   {
-    // A matrix of 200 x 200 takes 160 kB. Each problem holds three; one that is being solved about as many again.
+    // A matrix of 200 x 200 takes 160 kB. Each problem holds three, and a running one needs about three more.
     const Setting limit("SIGMA_SIMULATED_MEMORY", std::to_string(8 * (3 * 160000 + 800) + 800000));
     check_stack<float>(context, SIGMA_SVD_GESVD, many, "with little memory");
   }

@@ -1,4 +1,4 @@
-// One SVD on the device, and whether it is one: against LAPACK's values in float64, and against its own definition.
+// Checks an SVD: singular values against LAPACK in float64, and the definition of an SVD.
 #pragma once
 
 #include <lapack.h>
@@ -16,20 +16,20 @@ inline std::vector<double> reference_values(const Matrix& a) {
   const int rows = static_cast<int>(a.shape.n), columns = static_cast<int>(a.shape.m), one = 1;
   double query = 0, none = 0;
   int length = -1, info = 0;
-  LAPACK_dgesvd("N", "N", &rows, &columns, copy.data(), &rows, s.data(), &none, &one, &none, &one, &query, &length,
-                &info);
+  LAPACK_dgesvd(/* jobu = */ "N", /* jobvt = */ "N", &rows, &columns, copy.data(), /* lda = */ &rows, s.data(), &none,
+                /* ldu = */ &one, &none, /* ldvt = */ &one, &query, &length, &info);
   length = static_cast<int>(query);
   std::vector<double> work(static_cast<size_t>(length));
-  LAPACK_dgesvd("N", "N", &rows, &columns, copy.data(), &rows, s.data(), &none, &one, &none, &one, work.data(), &length,
-                &info);
+  LAPACK_dgesvd(/* jobu = */ "N", /* jobvt = */ "N", &rows, &columns, copy.data(), /* lda = */ &rows, s.data(), &none,
+                /* ldu = */ &one, &none, /* ldvt = */ &one, work.data(), &length, &info);
   return s;
 }
 
-// One problem on the device.
+// A problem in device memory.
 template <class T>
 struct Problem {
   Problem(sigma_context* context, const Matrix& given)
-      : a(given), piece_a(context, narrowed()), u(context, size(a.shape.m, a.shape.r())),
+      : a(given), a_buffer(context, narrowed()), u(context, size(a.shape.m, a.shape.r())),
         s(context, size(1, a.shape.r())), vt(context, size(a.shape.r(), a.shape.n)) {}
   static size_t size(int64_t rows, int64_t columns) { return static_cast<size_t>(rows * columns) * sizeof(T); }
   std::vector<T> narrowed() {
@@ -40,10 +40,10 @@ struct Problem {
     }
     return values;
   }
-  sigma_svd_problem described() const { return {piece_a.data(), u.data(), s.data(), vt.data(), a.shape.m, a.shape.n}; }
+  sigma_svd_problem described() const { return {a_buffer.data(), u.data(), s.data(), vt.data(), a.shape.m, a.shape.n}; }
 
   Matrix a;
-  Piece piece_a, u, s, vt;
+  DeviceBuffer a_buffer, u, s, vt;
 };
 
 template <class T>
@@ -67,7 +67,8 @@ void check_answer(const Problem<T>& p, const std::string& what) {
   const double scale = std::fmax(wanted[0], 1e-300);
   for (int64_t j = 0; j < r; ++j) {
     const double value = static_cast<double>(s[static_cast<size_t>(j)]);
-    expect(value >= 0 && (j == 0 || value <= static_cast<double>(s[static_cast<size_t>(j - 1)])), what + ": s falls");
+    expect(value >= 0 && (j == 0 || value <= static_cast<double>(s[static_cast<size_t>(j - 1)])),
+           what + ": s is descending");
     expect(std::abs(value * unit - wanted[static_cast<size_t>(j)]) <= values_limit * scale + least,
            what + ": s[" + std::to_string(j) + "] is " + std::to_string(value * unit) + ", wanted " +
                std::to_string(wanted[static_cast<size_t>(j)]));

@@ -1,4 +1,4 @@
-// Contexts of several threads at once, as Node's workers have them; each also has SVDs of its own.
+// Several threads with their own contexts, like Node's workers. Each also runs SVDs.
 #include <thread>
 
 #include "check.h"
@@ -24,18 +24,18 @@ bool multiply(sigma_context* context, int turn, int seed) {
   return right;
 }
 
-// Diagonal matrices, whose values are known, beside a thread of the same context that goes on queuing.
+// SVDs of diagonal matrices, while another thread queues work on the same context.
 bool decompose(sigma_context* context, int seed) {
   constexpr int64_t kSizes[] = {5, 34, 34, 36};
-  std::vector<Piece> pieces;
+  std::vector<DeviceBuffer> buffers;
   std::vector<sigma_svd_problem> problems;
   for (const int64_t n : kSizes) {
     std::vector<float> a(static_cast<size_t>(n * n));
     for (int64_t i = 0; i < n; ++i) a[static_cast<size_t>(i * n + i)] = static_cast<float>(seed + i);
-    pieces.emplace_back(context, a);
+    buffers.emplace_back(context, a);
     const size_t bytes = a.size() * sizeof(float);
-    for (int k = 0; k < 3; ++k) pieces.emplace_back(context, bytes);
-    const Piece* const own = &pieces[pieces.size() - 4];
+    for (int k = 0; k < 3; ++k) buffers.emplace_back(context, bytes);
+    const DeviceBuffer* const own = &buffers[buffers.size() - 4];
     problems.push_back({own[0].data(), own[1].data(), own[2].data(), own[3].data(), n, n});
   }
   sigma_status status = SIGMA_NATIVE;
@@ -48,7 +48,7 @@ bool decompose(sigma_context* context, int seed) {
   solver.join();
   for (size_t p = 0; p < problems.size(); ++p) {
     const auto count = static_cast<size_t>(kSizes[p]);
-    const std::vector<float> s = pieces[4 * p + 2].values<float>(count);
+    const std::vector<float> s = buffers[4 * p + 2].values<float>(count);
     for (size_t i = 0; i < count; ++i) {
       const double wanted = static_cast<double>(seed) + static_cast<double>(count - 1 - i);
       right = right && std::abs(static_cast<double>(s[i]) - wanted) < 1e-4;

@@ -1,4 +1,4 @@
-// The calls of cuBLAS that the backend makes, by OpenBLAS. SIGMA_SIMULATED_FAIL=gemm:status fails them.
+// A fake cuBLAS on OpenBLAS, with the functions that the backend calls. SIGMA_SIMULATED_FAIL=gemm:status: they fail.
 #include <cublas_v2.h>
 
 #include "products.h"
@@ -14,17 +14,17 @@ namespace {
 
 bool transposed(cublasOperation_t operation) { return operation == CUBLAS_OP_T; }
 
-// Whether a scale is 1, or 0; the backend uses no other.
+// Whether alpha or beta is 1; the backend uses only 0 and 1.
 bool is_one(const void* scale, cublasComputeType_t type, const char* call) {
   const double value = type == CUBLAS_COMPUTE_64F ? *static_cast<const double*>(scale)
                                                   : static_cast<double>(*static_cast<const float*>(scale));
-  require(value == 0 || value == 1, call, "a scale in another type than the computation's");
+  require(value == 0 || value == 1, call, "expected 0 or 1 in the compute type");
   return value == 1;
 }
 
 void require_compute_type(cudaDataType type, cublasComputeType_t compute, const char* call) {
   require(compute == (type == CUDA_R_64F ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F), call,
-          "a computation in another precision than promised");
+          "expected the precision of the matrices");
 }
 
 }  // namespace
@@ -69,10 +69,10 @@ cublasStatus_t cublasGemmStridedBatchedEx_64(cublasHandle_t handle, cublasOperat
                                              int64_t batchCount, cublasComputeType_t computeType, cublasGemmAlgo_t) {
   const char* const call = "cublasGemm";
   if (planted("gemm") == Planted::status) return CUBLAS_STATUS_EXECUTION_FAILED;
-  require(Atype == Btype && Atype == Ctype, call, "operands of different types");
+  require(Atype == Btype && Atype == Ctype, call, "expected operands of one type");
   require_compute_type(Atype, computeType, call);
-  require(is_one(alpha, computeType, call), call, "alpha is not 1");
-  require(m > 0 && n > 0 && k > 0 && batchCount > 0, call, "an empty product");
+  require(is_one(alpha, computeType, call), call, "expected alpha = 1");
+  require(m > 0 && n > 0 && k > 0 && batchCount > 0, call, "expected a product that is not empty");
   if (handle->workspace != nullptr) fill_rubbish(handle->workspace, handle->bytes);
   const bool ta = transposed(transa), tb = transposed(transb);
   const auto size = static_cast<long long int>(type_size(Atype));

@@ -1,7 +1,7 @@
-// The calls of cuBLASLt that the backend makes, by OpenBLAS. An algorithm remembers what it was chosen for, and refuses
-// anything else: other shapes, less alignment, less workspace.
+// A fake cuBLASLt on OpenBLAS, with the functions that the backend calls. An algorithm rejects any other shape, less
+// alignment, and less workspace than it was chosen for.
 //
-// SIGMA_SIMULATED_FAIL=lt leaves it without an algorithm.
+// SIGMA_SIMULATED_FAIL=lt: the heuristic finds no algorithm.
 #include <cublasLt.h>
 
 #include <vector>
@@ -31,7 +31,7 @@ struct Preference {
   uint32_t alignment[4];  // of A, B, C, D
 };
 struct Algorithm {
-  uint64_t shape;  // a digest of all that the choice rests on
+  uint64_t shape;  // hash of all inputs of the choice
   uint32_t alignment[4];
   uint64_t workspace;
 };
@@ -77,7 +77,7 @@ std::vector<double> read_bias(const Description& d, const Layout& result) {
 bool scale_is_one(const void* scale, cudaDataType type) {
   const double value =
       type == CUDA_R_64F ? *static_cast<const double*>(scale) : static_cast<double>(*static_cast<const float*>(scale));
-  require(value == 0 || value == 1, "cublasLtMatmul", "a scale in another type than described");
+  require(value == 0 || value == 1, "cublasLtMatmul", "expected alpha and beta in the scale type");
   return value == 1;
 }
 
@@ -178,11 +178,11 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   const auto& result = part<Layout>(d);
   *found = 0;
   if (planted("lt") != Planted::none) return CUBLAS_STATUS_NOT_SUPPORTED;
-  // The documentation lists no float32 bias beside bfloat16 results.
+  // The documentation lists no float32 bias for bfloat16 results.
   if (desc.epilogue == CUBLASLT_EPILOGUE_BIAS && bias_type(desc, result) != result.type) {
     return CUBLAS_STATUS_NOT_SUPPORTED;
   }
-  require(c == d, "cublasLtMatmulAlgoGetHeuristic", "C and D of different layouts");
+  require(c == d, "cublasLtMatmulAlgoGetHeuristic", "expected equal layouts of C and D");
   results[0] = {};
   auto& algorithm = part<Algorithm>(&results[0].algo);
   algorithm.shape = digest(desc, part<Layout>(a), part<Layout>(b), result);
@@ -203,17 +203,17 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
   const auto &la = part<Layout>(a), &lb = part<Layout>(b), &ld = part<Layout>(d);
   const auto& algorithm = part<const Algorithm>(algo);
   if (planted("gemm") == Planted::status) return CUBLAS_STATUS_EXECUTION_FAILED;
-  require(algorithm.shape == digest(desc, la, lb, ld), call, "an algorithm that was chosen for another product");
+  require(algorithm.shape == digest(desc, la, lb, ld), call, "expected the product that the algorithm was chosen for");
   require(aligned(A, algorithm.alignment[0]) && aligned(B, algorithm.alignment[1]) &&
               aligned(C, algorithm.alignment[2]) && aligned(D, algorithm.alignment[3]),
-          call, "an operand with less alignment than the algorithm was chosen for");
-  require(workspace_bytes >= algorithm.workspace, call, "less workspace than the algorithm needs");
+          call, "expected the alignment that the algorithm was chosen for");
+  require(workspace_bytes >= algorithm.workspace, call, "expected the workspace that the algorithm needs");
   require_operand(workspace, workspace_bytes, call);
   if (algorithm.workspace > 0) fill_rubbish(workspace, algorithm.workspace);
-  require(la.type == lb.type && la.type == ld.type && C == D, call, "operands of different types");
+  require(la.type == lb.type && la.type == ld.type && C == D, call, "expected operands of one type");
   require(desc.compute == (la.type == CUDA_R_64F ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F), call,
-          "a computation in another precision than promised");
-  require(scale_is_one(alpha, desc.scale), call, "alpha is not 1");
+          "expected the precision of the matrices");
+  require(scale_is_one(alpha, desc.scale), call, "expected alpha = 1");
 
   const bool ta = desc.transpose_a == CUBLAS_OP_T, tb = desc.transpose_b == CUBLAS_OP_T;
   const int64_t inner = ta ? la.rows : la.columns;

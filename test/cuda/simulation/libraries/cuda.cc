@@ -1,9 +1,9 @@
-// The functions of NVIDIA's driver that the backend asks before it touches anything else. As libcuda.so.1 it stands in
-// for a driver in tests of the probe; the simulated backend has it linked in. The environment tells what it plays:
-//   SIGMA_SIMULATED_DRIVER        the CUDA version that it serves, 13000 for 13.0
-//   SIGMA_SIMULATED_DRIVER_ERROR  what cuInit answers, 0 for success
-//   SIGMA_SIMULATED_DEVICES       how many devices there are
-//   SIGMA_SIMULATED_CAPABILITY    their compute capability, 90 for 9.0
+// A fake NVIDIA driver, with the functions that the backend calls first. Tests of the probe load it as libcuda.so.1;
+// the simulated backend links it. Environment variables configure it:
+//   SIGMA_SIMULATED_DRIVER        supported CUDA version, 13000 for 13.0
+//   SIGMA_SIMULATED_DRIVER_ERROR  result of cuInit, 0 for success
+//   SIGMA_SIMULATED_DEVICES       number of devices
+//   SIGMA_SIMULATED_CAPABILITY    compute capability of the devices, 90 for 9.0
 #include <cuda.h>
 
 #include <cstring>

@@ -1,8 +1,8 @@
-// The calls of cuSOLVER that the backend makes, by LAPACK in float64, with the restrictions and habits of the real
-// ones: gesvd refuses wide matrices, gesvdjBatched more than 32 rows or columns, gesvdj and gesvdp return V where gesvd
-// returns Vᵀ, the input is destroyed, workspaces must be as large as asked for and zeroed.
+// A fake cuSOLVER on LAPACK in float64, with the functions that the backend calls and the restrictions of the real
+// library: gesvd rejects wide matrices; gesvdjBatched rejects more than 32 rows or columns; gesvdj and gesvdp return V,
+// gesvd returns Vᵀ; the input is destroyed; a workspace must have the requested size and be zeroed.
 //
-// SIGMA_SIMULATED_FAIL plants failures in gesvdj, gesvdp, gesvd, syevd, geqrf and orgqr: see operands.h.
+// SIGMA_SIMULATED_FAIL injects failures into gesvdj, gesvdp, gesvd, syevd, geqrf and orgqr: see operands.h.
 #include <cblas.h>
 #include <cusolverDn.h>
 
@@ -130,7 +130,7 @@ cusolverStatus_t cusolverDnXgesvdp(cusolverDnHandle_t, cusolverDnParams_t, cusol
   if (jobz != CUSOLVER_EIG_MODE_VECTOR || typeA != typeS || typeA != typeU || typeA != typeV || typeA != computeType) {
     return CUSOLVER_STATUS_INVALID_VALUE;
   }
-  require(host_bytes >= 64 && host != nullptr && h_err_sigma != nullptr, "gesvdp", "less host workspace than needed");
+  require(host_bytes >= 64 && host != nullptr && h_err_sigma != nullptr, "gesvdp", "expected a larger host workspace");
   use_workspace(device, device_bytes, svd_workspace(m, n) * sizeof(double), "gesvdp");
   *h_err_sigma = 0;
   return typeA == CUDA_R_64F ? gesvdp<double>(econ, m, n, A, lda, S, U, ldu, V, ldv, info)
@@ -172,9 +172,9 @@ cusolverStatus_t cusolverDnXsyevd(cusolverDnHandle_t, cusolverDnParams_t, cusolv
                                   int64_t n, cudaDataType typeA, void* A, int64_t lda, cudaDataType typeW, void* W,
                                   cudaDataType computeType, void* device, size_t device_bytes, void* host,
                                   size_t host_bytes, int* info) {
-  require(jobz == CUSOLVER_EIG_MODE_VECTOR && uplo == CUBLAS_FILL_MODE_UPPER, "syevd", "the lower triangle");
-  require(typeA == CUDA_R_64F && typeW == typeA && computeType == typeA, "syevd", "another type than float64");
-  require(host_bytes >= 128 && host != nullptr, "syevd", "less host workspace than needed");
+  require(jobz == CUSOLVER_EIG_MODE_VECTOR && uplo == CUBLAS_FILL_MODE_UPPER, "syevd", "expected the upper triangle");
+  require(typeA == CUDA_R_64F && typeW == typeA && computeType == typeA, "syevd", "expected float64");
+  require(host_bytes >= 128 && host != nullptr, "syevd", "expected a larger host workspace");
   use_workspace(device, device_bytes, eigen_workspace(n), "syevd");
   if (planted("syevd") == Planted::status) return CUSOLVER_STATUS_INTERNAL_ERROR;
   set_info(info, eigenvectors(n, static_cast<double*>(A), lda, static_cast<double*>(W)), "syevd");
@@ -194,8 +194,9 @@ cusolverStatus_t cusolverDnXsyevBatched(cusolverDnHandle_t, cusolverDnParams_t, 
                                         cublasFillMode_t uplo, int64_t n, cudaDataType typeA, void* A, int64_t lda,
                                         cudaDataType typeW, void* W, cudaDataType computeType, void* device,
                                         size_t device_bytes, void*, size_t host_bytes, int* info, int64_t batch) {
-  require(jobz == CUSOLVER_EIG_MODE_VECTOR && uplo == CUBLAS_FILL_MODE_UPPER, "syevBatched", "the lower triangle");
-  require(typeA == CUDA_R_64F && typeW == typeA && computeType == typeA, "syevBatched", "another type than float64");
+  require(jobz == CUSOLVER_EIG_MODE_VECTOR && uplo == CUBLAS_FILL_MODE_UPPER, "syevBatched",
+          "expected the upper triangle");
+  require(typeA == CUDA_R_64F && typeW == typeA && computeType == typeA, "syevBatched", "expected float64");
   if (batch > 16384 || host_bytes < 128) return CUSOLVER_STATUS_INVALID_VALUE;
   use_workspace(device, device_bytes, eigen_workspace(n) * static_cast<size_t>(batch), "syevBatched");
   if (planted("syevd") == Planted::status) return CUSOLVER_STATUS_INTERNAL_ERROR;

@@ -1,4 +1,4 @@
-// The rules of cuSOLVER's routines and what stands in for their arithmetic: LAPACK in float64.
+// cuSOLVER's routines on LAPACK in float64, and checks of their arguments.
 #pragma once
 
 #include <cusolverDn.h>
@@ -15,7 +15,7 @@ namespace sigma::simulation {
 
 inline size_t index_of(int64_t i, int64_t j, int64_t stride) { return static_cast<size_t>(j * stride + i); }
 
-// U diag(s) Vᵀ in float64; U and Vᵀ square where `full`.
+// U diag(s) Vᵀ in float64; U and Vᵀ are square if `full`.
 struct Decomposition {
   int64_t m, n, u_columns, vt_rows;
   std::vector<double> u, s, vt;
@@ -38,16 +38,16 @@ Decomposition decompose(int64_t m, int64_t n, const T* a, int64_t lda, bool full
   double query = 0;
   int length = -1;
   const char* const job = full ? "A" : "S";
-  LAPACK_dgesdd(job, &rows, &columns, copy.data(), &rows, d.s.data(), d.u.data(), &rows, d.vt.data(), &ldvt, &query,
-                &length, integers.data(), &d.info);
+  LAPACK_dgesdd(job, &rows, &columns, copy.data(), /* lda = */ &rows, d.s.data(), d.u.data(), /* ldu = */ &rows,
+                d.vt.data(), &ldvt, &query, &length, integers.data(), &d.info);
   length = static_cast<int>(query) + 1;
   std::vector<double> work(static_cast<size_t>(length));
-  LAPACK_dgesdd(job, &rows, &columns, copy.data(), &rows, d.s.data(), d.u.data(), &rows, d.vt.data(), &ldvt,
-                work.data(), &length, integers.data(), &d.info);
+  LAPACK_dgesdd(job, &rows, &columns, copy.data(), /* lda = */ &rows, d.s.data(), d.u.data(), /* ldu = */ &rows,
+                d.vt.data(), &ldvt, work.data(), &length, integers.data(), &d.info);
   return d;
 }
 
-// Nobody promises that a routine takes care of numbers whose squares leave the type's range.
+// cuSOLVER does not promise to handle numbers whose squares overflow or underflow.
 template <class T>
 bool squares_fit(const T* a, int64_t m, int64_t n, int64_t lda) {
   T largest = 0;
@@ -66,7 +66,7 @@ inline void plant(Planted failure, Decomposition& d) {
   for (int64_t j = 0; j < d.n; ++j) std::swap(d.vt[index_of(0, j, d.vt_rows)], d.vt[index_of(1, j, d.vt_rows)]);
 }
 
-// Numbers that are plainly not a matrix any more.
+// Fills an input with NaN.
 template <class T>
 inline void destroy(T* a, int64_t rows, int64_t columns, int64_t stride) {
   for (int64_t j = 0; j < columns; ++j) {
@@ -84,13 +84,13 @@ inline void store(const std::vector<double>& from, int64_t rows, int64_t columns
   }
 }
 
-// The rules that all routines share; rubbish is left where a routine would have worked.
+// Checks a workspace and overwrites it, as a routine would.
 inline void use_workspace(void* work, size_t bytes, size_t needed, const char* call) {
-  require(bytes >= needed, call, "less workspace than asked for");
+  require(bytes >= needed, call, "expected a workspace of the requested size");
   require_operand(work, bytes, call);
   const auto* const begin = static_cast<const unsigned char*>(work);
   require(std::all_of(begin, begin + bytes, [](unsigned char byte) { return byte == 0; }), call,
-          "a workspace that is not zeroed");
+          "expected a zeroed workspace");
   fill_rubbish(work, bytes);
 }
 
@@ -112,7 +112,7 @@ struct Svd {
   int64_t ldv;
   bool full;          // U and V square
   bool v_transposed;  // whether v receives Vᵀ
-  int unconverged;    // what info says then
+  int unconverged;    // info if not converged
 };
 
 template <class T>
@@ -187,7 +187,7 @@ cusolverStatus_t gesvd(int64_t m, int64_t n, void* a, int64_t lda, void* s, void
                   info);
 }
 
-// The upper triangle of A becomes eigenvectors, ascending.
+// Overwrites A with eigenvectors in ascending order. Reads the upper triangle only.
 inline int eigenvectors(int64_t n, double* a, int64_t lda, double* w) {
   require_matrix(a, n, n, lda, sizeof(double), "syevd");
   require_operand(w, static_cast<size_t>(n) * sizeof(double), "syevd");
@@ -197,12 +197,14 @@ inline int eigenvectors(int64_t n, double* a, int64_t lda, double* w) {
   const int order = static_cast<int>(n), stride = static_cast<int>(lda);
   double query = 0;
   int length = -1, integer_query = 0, integer_length = -1, info = 0;
-  LAPACK_dsyevd("V", "U", &order, a, &stride, w, &query, &length, &integer_query, &integer_length, &info);
+  LAPACK_dsyevd(/* jobz = */ "V", /* uplo = */ "U", &order, a, /* lda = */ &stride, w, &query, &length, &integer_query,
+                &integer_length, &info);
   length = static_cast<int>(query) + 1;
   integer_length = integer_query;
   std::vector<double> work(static_cast<size_t>(length));
   std::vector<int> integers(static_cast<size_t>(integer_length));
-  LAPACK_dsyevd("V", "U", &order, a, &stride, w, work.data(), &length, integers.data(), &integer_length, &info);
+  LAPACK_dsyevd(/* jobz = */ "V", /* uplo = */ "U", &order, a, /* lda = */ &stride, w, work.data(), &length,
+                integers.data(), &integer_length, &info);
   const Planted failure = planted("syevd");
   if (failure == Planted::wrong) a[0] += 0.01;
   return failure == Planted::unconverged ? 1 : info;

@@ -1,4 +1,4 @@
-// What the stand-ins of the math libraries share: the rules for operands, and failures that a test plants.
+// Shared by the fake math libraries: checks of operands, and injected failures.
 #pragma once
 
 #include <dlfcn.h>
@@ -12,32 +12,32 @@
 
 namespace sigma::simulation {
 
-// Aborts unless all of a range is memory of the simulated device, where that is loaded.
+// Aborts unless the whole range is device memory. Checks nothing if the simulated backend is not loaded.
 inline void require_operand(const void* memory, size_t bytes, const char* call) {
   using Check = int (*)(const void*, size_t);
   static const Check check = [] {
     void* const library = dlopen("libsigmatune_cuda_simulated.so", RTLD_NOW | RTLD_NOLOAD);
     return library == nullptr ? nullptr : reinterpret_cast<Check>(dlsym(library, "sigma_simulated_device_memory"));
   }();
-  if (check != nullptr) require(check(memory, bytes) != 0, call, "an operand beyond the device's memory");
+  if (check != nullptr) require(check(memory, bytes) != 0, call, "expected an operand in device memory");
 }
 
-// A column-major matrix, whose last column may end early.
+// A column-major matrix. The last column may end before the leading dimension.
 inline void require_matrix(const void* data, int64_t rows, int64_t columns, int64_t stride, size_t size,
                            const char* call) {
-  require(stride >= rows && stride >= 1, call, "a leading dimension below the rows");
+  require(stride >= rows && stride >= 1, call, "expected a leading dimension of at least the rows");
   require_operand(data, static_cast<size_t>(stride * (columns - 1) + rows) * size, call);
 }
 
 inline void fill_rubbish(void* memory, size_t bytes) { std::memset(memory, 0xA5, bytes); }
 
-// SIGMA_SIMULATED_FAIL is a list of routines, "gesvdp,syevd:wrong": each fails as its suffix says, or does not
-// converge.
-//   status, memory   it says so
+// SIGMA_SIMULATED_FAIL lists routines that fail, "gesvdp,syevd:wrong". The suffix is the kind of failure; without a
+// suffix, the routine does not converge.
+//   status, memory   returns this error
 //   wrong            one number is wrong
-//   swapped          two right singular vectors have changed places
-//   skewed           the last left singular vector is the first once more
-//   nan              one singular value is none
+//   swapped          two right singular vectors are swapped
+//   skewed           the last left singular vector is a copy of the first
+//   nan              one singular value is NaN
 enum class Planted { none, unconverged, status, memory, wrong, swapped, skewed, nan };
 
 inline Planted planted(const char* routine) {

@@ -1,4 +1,4 @@
-// D = op(A) op(B) [+ D] by columns, in the types that the backend uses.
+// D = op(A) op(B) [+ D], column-major, in the types that the backend uses.
 #pragma once
 
 #include <cblas.h>
@@ -32,7 +32,7 @@ inline uint16_t to_bfloat16(float value) {
 
 struct Operand {
   const void* data;
-  int64_t rows, columns, stride;  // as it stands in memory
+  int64_t rows, columns, stride;  // before op()
   bool transposed;
 };
 
@@ -65,10 +65,10 @@ inline void multiply_float(const Product& p, const float* a, int64_t lda, const 
               1.0f, a, blas_int(lda), b, blas_int(ldb), beta, d, blas_int(ldd));
 }
 
-// `bias` (rows) is in float or double, as the type asks; it is added before the result is rounded.
+// Adds `bias` (rows) before rounding the result.
 inline void multiply(const Product& p, const std::vector<double>& bias, const char* call) {
   const size_t size = type_size(p.type);
-  require(size != 0, call, "a type that the backend does not use");
+  require(size != 0, call, "expected float64, float32 or bfloat16");
   require_matrix(p.a.data, p.a.rows, p.a.columns, p.a.stride, size, call);
   require_matrix(p.b.data, p.b.rows, p.b.columns, p.b.stride, size, call);
   require_matrix(p.d, p.rows, p.columns, p.stride_d, size, call);
