@@ -2,7 +2,7 @@ import type { Blueprint } from '../layers/adapter.js';
 import { chooseFrom, family, type Site } from '../layers/construct.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
-import { absent, type Terms } from '../operator/terms.js';
+import type { Terms } from '../operator/terms.js';
 import { checkInteger, checkNumber, checkOptions, isRecord, reject } from '../runtime/check.js';
 import { random } from '../runtime/random.js';
 import { inSlices } from '../runtime/slices.js';
@@ -50,12 +50,11 @@ async function design(site: Site, options: LoraXsOptions): Promise<Blueprint> {
   const start = allocate(op, dtype, rank * rank);
   if (deviation > 0) await inSlices(op, fillNormal(start, random(seed), deviation), site.signal);
   const r = site.parameter('r', fromNumbers(op, device, dtype, [rank, rank], start));
-  const vt = site.own(scaledRows(site, factors));
+  const scaled = site.own(scaledInputs(site, factors));
   const lowrank: Terms = {
-    ...absent,
+    ...site.noTerms,
     base: weight,
-    u: factors.u,
-    vt,
+    ...(site.noTerms.transposed ? { u: scaled, vt: factors.vt } : { u: factors.u, vt: scaled }),
     core: { pattern: undefined, values: r, gate: undefined },
   };
   return {
@@ -68,7 +67,7 @@ async function design(site: Site, options: LoraXsOptions): Promise<Blueprint> {
     lowrank,
     merge: () => lowrank,
     choices,
-    owned: [...Object.values(factors), sigma, vt, weight],
+    owned: [...Object.values(factors), sigma, scaled, weight],
   };
 }
 
@@ -77,14 +76,19 @@ function readRank({ op, thin }: Pick<Site, 'op' | 'thin'>, { rank }: LoraXsOptio
   return checkInteger(op, 'options.rank', rank ?? Math.min(16, thin), 1, thin);
 }
 
-/** diag(σ) Vᵀ, a new tensor. */
-function scaledRows({ op, device, dtype, vectors }: Site, { s, vt }: Svd<MatrixDType>): Tensor<MatrixDType> {
-  const shape = vt.shape as MatrixShape;
-  const columns = shape[1];
-  const scaled = allocate(op, vectors.dtype, vt.size);
-  const [sigma, numbers] = [numbersOf(op, 'factors.s', s), numbersOf(op, 'factors.vt', vt)];
+/** The vectors of the side of the inputs, each times its σ, as the factors have them: diag(σ) Vᵀ, or U diag(σ) of W0ᵀ. */
+function scaledInputs(
+  { op, device, dtype, vectors, noTerms }: Site,
+  { u, s, vt }: Svd<MatrixDType>,
+): Tensor<MatrixDType> {
+  const { transposed } = noTerms;
+  const inputs = transposed ? u : vt;
+  const shape = inputs.shape as MatrixShape;
+  const [sigma, numbers] = [numbersOf(op, 'factors.s', s), numbersOf(op, 'factors', inputs)];
+  const scaled = allocate(op, vectors.dtype, numbers.length);
   for (let i = 0; i < scaled.length; i++) {
-    scaled[i] = (sigma[Math.floor(i / columns)] as number) * (numbers[i] as number);
+    const triple = transposed ? i % shape[1] : Math.floor(i / shape[1]);
+    scaled[i] = (sigma[triple] as number) * (numbers[i] as number);
   }
   return fromNumbers(op, device, dtype, shape, scaled);
 }

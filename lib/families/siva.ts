@@ -5,7 +5,7 @@ import type { Svd } from '../linalg/svd.js';
 import { transposed } from '../linalg/transpose.js';
 import { selectTriples } from '../operator/factors.js';
 import { costOf, type Strategy } from '../operator/planner.js';
-import { absent, type Terms } from '../operator/terms.js';
+import type { Terms } from '../operator/terms.js';
 import { checkChoice, checkInteger, checkNumber, checkOptions, isRecord, reject } from '../runtime/check.js';
 import { type Random, random } from '../runtime/random.js';
 import { SparsityPattern } from '../sparse/pattern.js';
@@ -147,7 +147,7 @@ function factoredBlueprint(site: Site, full: Svd<MatrixDType>, { first = 0, s, c
   const rank = s.value.size;
   const indices = Array.from({ length: rank }, (_, i) => first + i);
   const core = { pattern: SparsityPattern.fromCoordinates(indices, indices, thin), values: s, gate: undefined };
-  const original: Terms = { ...absent, u, vt, diagonal: full.s };
+  const original: Terms = { ...site.noTerms, u, vt, diagonal: full.s };
   const factored: Terms = { ...original, core };
   return {
     rank,
@@ -174,7 +174,7 @@ function lowrankBlueprint(
   const { bias, weight } = site;
   for (const tensor of [full.u, full.vt]) tensor.dispose();
   for (const tensor of Object.values(factors)) site.own(tensor);
-  const lowrank: Terms = { ...absent, base: weight, u: factors.u, vt: factors.vt, diagonal: s };
+  const lowrank: Terms = { ...site.noTerms, base: weight, u: factors.u, vt: factors.vt, diagonal: s };
   return {
     rank: s.value.size,
     bias,
@@ -208,9 +208,10 @@ function wantsFactored({ strategy, inFeatures, outFeatures, thin }: Omit<Planned
 /** As many random orthonormal directions; they have no singular values. */
 async function randomBasis(site: Site, k: number, generator: Random): Promise<Svd<MatrixDType>> {
   const { op, own, outFeatures, inFeatures } = site;
-  const ut = own(await orthonormalRows(site, k, outFeatures, generator));
-  const vt = own(await orthonormalRows(site, k, inFeatures, generator));
-  const u = own(await transposed(site, ut));
-  ut.dispose();
+  const outputs = own(await orthonormalRows(site, k, outFeatures, generator));
+  const inputs = own(await orthonormalRows(site, k, inFeatures, generator));
+  const [left, vt] = site.noTerms.transposed ? [inputs, outputs] : [outputs, inputs];
+  const u = own(await transposed(site, left));
+  left.dispose();
   return { u, s: zeroOutput(op, site.vectors, [k]).tensor(), vt };
 }

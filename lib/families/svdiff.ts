@@ -1,7 +1,7 @@
 import type { Blueprint } from '../layers/adapter.js';
 import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from '../layers/construct.js';
 import type { AdapterOptions } from '../layers/types.js';
-import { absent, type Terms } from '../operator/terms.js';
+import type { Terms } from '../operator/terms.js';
 import { zeroOutput } from '../tensor/operand.js';
 
 /** SVDiff has no options of its own. */
@@ -34,12 +34,12 @@ async function design(site: Site): Promise<Blueprint> {
   const factors = await decomposeWhole(site);
   const { u, s, vt } = factors;
   const delta = site.parameter('delta', zeroOutput(site.op, site.vectors, [s.size]).tensor());
-  const terms: Terms = { ...absent, u, vt, diagonal: delta, offset: s, rectified: true };
+  const terms: Terms = { ...site.noTerms, u, vt, diagonal: delta, offset: s, rectified: true };
   return {
     factors: () => factors,
     rank: s.size,
     bias: site.bias,
-    base: { weight: site.borrowedWeight, original: { ...absent, u, vt, diagonal: s }, bias: site.bias },
+    base: { weight: site.borrowedWeight, original: { ...site.noTerms, u, vt, diagonal: s }, bias: site.bias },
     spectrum: { initial: s, first: 0, whole: true, skew: false, scale: undefined },
     factored: terms,
     lowrank: undefined,

@@ -25,10 +25,11 @@ export interface PatternChoice {
 
 /** The structure that SVFT's options name, on the r x r core of these factors. */
 export async function patternOf(
-  { op, signal }: Site,
+  site: Site,
   choice: PatternChoice,
   factors: Svd<MatrixDType>,
 ): Promise<SparsityPattern> {
+  const { op, signal } = site;
   const { pattern, offDiagonals, seed, replacement, includeDiagonal } = choice;
   const r = factors.s.size;
   if (SparsityPattern.is(pattern)) return checkFits(op, pattern, r);
@@ -42,7 +43,7 @@ export async function patternOf(
       return inSlices(op, SparsityPattern.drawing(op, r, entries, { seed, replacement, includeDiagonal }), signal);
     }
     case 'topk': {
-      const scores = await scoresOf(op, choice, factors, signal);
+      const scores = await scoresOf(site, choice, factors);
       return inSlices(
         op,
         SparsityPattern.ranking(op, scores, r, bandedEntries(r, offDiagonals), choice.absolute),
@@ -78,18 +79,22 @@ function checkSquare(op: string, out: number, inFeatures: number): void {
 
 /** The scores (r, r) that top-k ranks: UᵀV, or those of the reference code. */
 async function scoresOf(
-  op: string,
+  { op, signal, outFeatures, inFeatures, noTerms }: Site,
   { parity }: PatternChoice,
   factors: Svd<MatrixDType>,
-  signal: AbortSignal | undefined,
 ): Promise<RealArray> {
+  const square = outFeatures === inFeatures;
+  if (parity && !square && noTerms.transposed) {
+    fail('UNSUPPORTED', op, 'options.layout', `'out-in' with parity and 'topk' on a rectangular weight`, `'in-out'`);
+  }
   const given = parity ? referenceScores(op, factors) : undefined;
   if (given !== undefined) return numbersOf(op, 'factors', given).slice();
-  const transposeA = !parity;
-  checkSquare(op, factors.u.shape[0] as number, factors.vt.shape[1] as number);
+  checkSquare(op, outFeatures, inFeatures);
   const [u, vt] = [widened(op, factors.u), widened(op, factors.vt)];
   try {
-    const scores = await matmulLater(op, u, vt, { transposeA, transposeB: true, signal });
+    const scores = noTerms.transposed
+      ? await matmulLater(op, vt, u, { transposeA: parity, signal })
+      : await matmulLater(op, u, vt, { transposeA: !parity, transposeB: true, signal });
     const numbers = numbersOf(op, 'scores', scores);
     scores.dispose();
     return numbers;

@@ -19,8 +19,11 @@ export async function completed(
   const { op, own, outFeatures, inFeatures, thin } = site;
   const missing = thin - found.s.size;
   const ut = own(await transposed(site, found.u));
-  const moreUt = own(await orthonormalRows(site, missing, outFeatures, random, raw ? undefined : ut));
-  const moreVt = own(await orthonormalRows(site, missing, inFeatures, random, raw ? undefined : found.vt));
+  // Those of the outputs are drawn first, whatever the layout.
+  const [outputs, inputs] = site.noTerms.transposed ? [found.vt, ut] : [ut, found.vt];
+  const moreOutputs = own(await orthonormalRows(site, missing, outFeatures, random, raw ? undefined : outputs));
+  const moreInputs = own(await orthonormalRows(site, missing, inFeatures, random, raw ? undefined : inputs));
+  const [moreUt, moreVt] = site.noTerms.transposed ? [moreInputs, moreOutputs] : [moreOutputs, moreInputs];
   const allUt = own(stackRows(op, ut, moreUt));
   const s = allocate(op, found.s.dtype, thin);
   s.set(numbersOf(op, 'factors.s', found.s));

@@ -4,7 +4,7 @@ import type { Spectrum } from '../layers/telemetry.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
 import type { Strategy } from '../operator/planner.js';
-import { absent, type Terms } from '../operator/terms.js';
+import type { Terms } from '../operator/terms.js';
 import {
   checkBoolean,
   checkChoice,
@@ -230,12 +230,12 @@ function blueprint(
   const choices = chooseFrom(site, available, refusal);
   const common = { factors: () => factors, rank: s.size, bias: site.bias, spectrum, choices };
   if (tail === 'kept' || choices.includes('lowrank')) {
-    const lowrank: Terms = { ...absent, base: site.weight, u, vt, core };
+    const lowrank: Terms = { ...site.noTerms, base: site.weight, u, vt, core };
     const base = { weight: () => site.weight, original: undefined, bias: site.bias };
     const owned = [u, s, vt, spectrum.initial, site.weight];
     return { ...common, base, factored: undefined, lowrank, merge: () => lowrank, owned };
   }
-  const original: Terms = { ...absent, u, vt, diagonal: s };
+  const original: Terms = { ...site.noTerms, u, vt, diagonal: s };
   const factored: Terms = { ...original, core };
   const base = { weight: site.borrowedWeight, original: undefined, bias: site.bias };
   const owned = [u, s, vt, spectrum.initial];

@@ -1,7 +1,7 @@
 import type { Blueprint } from '../layers/adapter.js';
 import { chooseFrom, decomposeWhole, family, mergeOnBase, type PlannedSite, type Site } from '../layers/construct.js';
 import type { AdapterOptions } from '../layers/types.js';
-import { absent, type Terms } from '../operator/terms.js';
+import type { Terms } from '../operator/terms.js';
 import { checkBoolean, checkOptions, reject } from '../runtime/check.js';
 import type { Real } from '../tensor/dtype.js';
 import { copyOf, zeroOutput } from '../tensor/operand.js';
@@ -63,12 +63,12 @@ async function design(site: Site, options: VectorFitOptions): Promise<Blueprint>
   const baseBias = trains.bias && site.bias ? site.own(copyOf(op, 'options.bias', site.bias)) : site.bias;
   if (trains.bias) site.bias?.dispose();
   const owned = trains.bias && baseBias ? [u, s, vt, baseBias] : [u, s, vt];
-  const terms: Terms = { ...absent, u, vt, diagonal: sigma, rectified };
+  const terms: Terms = { ...site.noTerms, u, vt, diagonal: sigma, rectified };
   return {
     factors: () => factors,
     rank: s.size,
     bias,
-    base: { weight: site.borrowedWeight, original: { ...absent, u, vt, diagonal: s }, bias: baseBias },
+    base: { weight: site.borrowedWeight, original: { ...site.noTerms, u, vt, diagonal: s }, bias: baseBias },
     spectrum: { initial: s, first: 0, whole: true, skew: false, scale: undefined },
     factored: terms,
     lowrank: undefined,

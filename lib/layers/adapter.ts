@@ -1,11 +1,12 @@
 import { type Svd, thinSvd } from '../linalg/svd.js';
+import { transposedAtOnce } from '../linalg/transpose.js';
 import { mergeTerms } from '../operator/merged.js';
 import { MergedRoute } from '../operator/merged-route.js';
 import { AdapterPass, type Pass } from '../operator/pass.js';
 import { type Plan, type PlanInput, plan, reason, type Strategy } from '../operator/planner.js';
 import { type Batch, FactoredRoute, type Recorded, type Route } from '../operator/route.js';
 import { savedLength } from '../operator/saved.js';
-import { coreParameters, type Term, type Terms, tensorOf } from '../operator/terms.js';
+import { coreParameters, sizesOf, type Term, type Terms, tensorOf } from '../operator/terms.js';
 import { checkBoolean, checkInteger, checkOptions, checkSignal, describe, fail } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
@@ -72,8 +73,9 @@ export class Adapter implements AdaptedLinear {
     const { bias, factored, lowrank } = blueprint;
     const terms = (factored ?? lowrank) as Terms;
     this.family = family;
-    this.outFeatures = terms.u.shape[0] as number;
-    this.inFeatures = terms.vt.shape[1] as number;
+    const { in: inFeatures, out: outFeatures } = sizesOf(terms);
+    this.outFeatures = outFeatures;
+    this.inFeatures = inFeatures;
     this.rank = blueprint.rank;
     this.#terms = terms;
     const core = coreParameters(terms);
@@ -87,7 +89,7 @@ export class Adapter implements AdaptedLinear {
       lowrank: lowrank && new FactoredRoute(lowrank, bias),
       merged: this.#merged,
     };
-    this.#base = new BaseLayer(blueprint.base);
+    this.#base = new BaseLayer(blueprint.base, terms.transposed);
     this.#saving = saving;
   }
 
@@ -140,6 +142,17 @@ export class Adapter implements AdaptedLinear {
 
   mergedWeight(): Matrix {
     const op = `${this.family}.mergedWeight`;
+    const stored = this.mergedAsStored(op);
+    if (!this.#terms.transposed) return stored;
+    try {
+      return transposedAtOnce(op, stored);
+    } finally {
+      stored.dispose();
+    }
+  }
+
+  /** @internal The same in the layout of the weight. */
+  mergedAsStored(op: string): Matrix {
     this.#checkAlive(op);
     return this.#enabled ? mergeTerms(op, this.#blueprint.merge()) : this.#base.weight(op);
   }

@@ -1,7 +1,7 @@
 import { mergeTerms } from '../operator/merged.js';
 import { costOf } from '../operator/planner.js';
 import { FactoredRoute, FixedRoute, type Route } from '../operator/route.js';
-import type { Terms } from '../operator/terms.js';
+import { sizesOf, type Terms } from '../operator/terms.js';
 import { SigmaError } from '../runtime/errors.js';
 import { copyOf } from '../tensor/operand.js';
 import type { Matrix, Vector } from '../tensor/tensor.js';
@@ -18,25 +18,28 @@ export interface Base {
 /** The layer switched off. */
 export class BaseLayer {
   readonly #base: Base;
+  /** Whether W0 is stored as [in, out]. */
+  readonly #transposed: boolean;
 
-  constructor(base: Base) {
+  constructor(base: Base, transposed: boolean) {
     this.#base = base;
+    this.#transposed = transposed;
   }
 
   route(op: string): Route {
     const { bias, original } = this.#base;
     const weight = this.#reach(op);
-    return weight ? new FixedRoute(weight, bias) : new FactoredRoute(original as Terms, bias);
+    return weight ? new FixedRoute(weight, this.#transposed, bias) : new FactoredRoute(original as Terms, bias);
   }
 
   /** Forward and backward in units of 2 · N · in · out flops. */
   gemms(op: string): number {
     const original = this.#reach(op) ? undefined : (this.#base.original as Terms);
     if (original === undefined) return 2;
-    const [out, rank] = original.u.shape as readonly [number, number];
+    const { in: inFeatures, out: outFeatures, rank } = sizesOf(original);
     return costOf('factored', {
-      inFeatures: original.vt.shape[1] as number,
-      outFeatures: out,
+      inFeatures,
+      outFeatures,
       rank,
       tokens: 1,
       training: true,
@@ -47,7 +50,7 @@ export class BaseLayer {
     });
   }
 
-  /** A new tensor: the bits of W0 while it can be reached, the same to rounding afterwards. */
+  /** A new tensor, stored as W0 is: the bits of W0 while it can be reached, the same to rounding afterwards. */
   weight(op: string): Matrix {
     const weight = this.#reach(op);
     return weight ? copyOf(op, 'weight', weight) : mergeTerms(op, this.#base.original as Terms);

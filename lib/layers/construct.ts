@@ -1,7 +1,7 @@
 import { type Svd, thinSvd } from '../linalg/svd.js';
 import { checkBelongs, checkFactors, readTriples, sliceFactors } from '../operator/factors.js';
 import { type Strategy, type StrategyOption, strategies } from '../operator/planner.js';
-import type { Terms } from '../operator/terms.js';
+import { absent, type Terms } from '../operator/terms.js';
 import {
   checkBoolean,
   checkChoice,
@@ -24,6 +24,9 @@ import { type Matrix, type MatrixShape, Tensor, type Vector } from '../tensor/te
 import { Adapter, type Blueprint } from './adapter.js';
 import type { AdaptedLinear, AdapterOptions, SavingOptions } from './types.js';
 
+/** How weights are stored. */
+export const layouts = ['out-in', 'in-out'] as const;
+
 const commonOptions = [
   'name',
   'bias',
@@ -34,6 +37,7 @@ const commonOptions = [
   'microBatches',
   'borrowInputs',
   'passBytes',
+  'layout',
 ] as const;
 
 function readSaving(op: string, { microBatches, borrowInputs, passBytes }: AdapterOptions): SavingOptions {
@@ -66,6 +70,8 @@ export interface Site {
   readonly inFeatures: number;
   /** min(out, in) */
   readonly thin: number;
+  /** No term yet, but whether the weight is stored as [in, out]: then the factors are those of the weight as stored. */
+  readonly noTerms: typeof absent;
   /** The bias, as a handle of this layer's own. */
   readonly bias: Vector | undefined;
   readonly strategy: StrategyOption;
@@ -175,6 +181,7 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
   if (name !== undefined && (typeof name !== 'string' || name === ''))
     reject(op, 'options.name', 'a non-empty string', name);
   const strategy = readStrategy(op, options);
+  const layout = checkChoice(op, 'options.layout', options.layout ?? 'out-in', layouts);
   // What may run the caller's code comes before the first tensor is looked at.
   checkSignal(op, signal);
   const wanted = options.factors === undefined ? undefined : readTriples(op, options.factors);
@@ -184,7 +191,9 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
   // Where a device is asked for, what lies elsewhere is copied there; else all has to lie with the weight.
   const where = options.device === undefined ? device : undefined;
   const here = <D extends MatrixDType>(tensor: Tensor<D>) => own(tensor.on(op, device));
-  const [outFeatures, inFeatures] = base.shape as MatrixShape;
+  const [rows, columns] = base.shape as MatrixShape;
+  const transposed = layout === 'in-out';
+  const [outFeatures, inFeatures] = transposed ? [columns, rows] : [rows, columns];
   const thin = Math.min(outFeatures, inFeatures);
   const { dtype } = base;
   const vectors = vectorType(dtype);
@@ -203,6 +212,7 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     outFeatures,
     inFeatures,
     thin,
+    noTerms: { ...absent, transposed },
     device,
     dtype,
     vectors: { device, dtype: vectors },

@@ -92,6 +92,11 @@ export interface AdapterOptions {
   device?: Device;
   /** Stops before and after the decomposition. */
   signal?: AbortSignal;
+  /**
+   * How the weight is stored: [out, in] (default), or [in, out] as TensorFlow, Flax, ONNX's MatMul and Hugging Face's Conv1D
+   * have it. No copy is made for it. `factors` are then those of the weight as it is stored, also in `layer.factors`.
+   */
+  layout?: 'out-in' | 'in-out';
   /** A strategy that a layer cannot use is UNSUPPORTED; results never depend on it beyond rounding. */
   strategy?: StrategyOption;
   /**

@@ -1,5 +1,5 @@
 import { native, type Operand } from '../runtime/native.js';
-import { inSlices, type Work } from '../runtime/slices.js';
+import { atOnce, inSlices, type Work } from '../runtime/slices.js';
 import type { MatrixDType } from '../tensor/dtype.js';
 import { memoryOf, output } from '../tensor/operand.js';
 import type { Matrix, MatrixShape, Tensor } from '../tensor/tensor.js';
@@ -16,22 +16,23 @@ export async function transposed<D extends MatrixDType>(
 ): Promise<Tensor<D, MatrixShape>> {
   const [rows, columns] = a.shape as MatrixShape;
   const result = output(op, a, [columns, rows]);
-  await inSlices(op, transposing(op, a, { first: 0, stride: columns, rows, columns }, result.memory), signal);
+  await inSlices(op, transposing(op, a, result.memory), signal);
   return result.tensor();
 }
 
-/** A part (rows, columns) of a matrix: it begins at element `first`, and has a row every `stride` elements. */
-export interface Block {
-  readonly first: number;
-  readonly stride: number;
-  readonly rows: number;
-  readonly columns: number;
+/** The same at once. */
+export function transposedAtOnce<D extends MatrixDType>(op: string, a: Tensor<D>): Tensor<D, MatrixShape> {
+  const [rows, columns] = a.shape as MatrixShape;
+  const result = output(op, a, [columns, rows]);
+  atOnce(transposing(op, a, result.memory));
+  return result.tensor();
 }
 
-/** Writes the transpose of a block of `a` to `to` (columns, rows). Each column is a block of one column, and becomes a row. */
-export function* transposing(op: string, a: Matrix, { first, stride, rows, columns }: Block, to: Operand): Work<void> {
+/** Writes aᵀ to `to`. Each column is a block of one column, and becomes a row. */
+function* transposing(op: string, a: Matrix, to: Operand): Work<void> {
+  const [rows, columns] = a.shape as MatrixShape;
   for (let j = 0; j < columns; j++) {
-    native.copyMatrix(op, memoryOf(op, 'matrix', a), first + j, stride, to, j * rows, 1, rows, 1);
+    native.copyMatrix(op, memoryOf(op, 'matrix', a), j, columns, to, j * rows, 1, rows, 1);
     yield;
   }
 }

@@ -102,16 +102,15 @@ async function built(
   made: Scoped[],
 ): Promise<Adapter> {
   const { module, family, options } = chosen;
-  const matrix = keep(await matrixOf({ op, signal }, weight, module));
+  const matrix = keep(matrixOf(op, weight, module));
   const features = bias && keep(biasOf(op, bias, module));
-  const own: AdapterOptions = { ...options, name: module.layerName };
+  const own: AdapterOptions = { ...options, name: module.layerName, layout: module.layout };
   if (features !== undefined) own.bias = features;
   if (signal !== undefined) own.signal = signal;
   try {
     const layer = await familyOf(family)(matrix, own);
-    // Views cost nothing, and W0 merges to the bit while they live. A transposed copy is not worth its memory.
-    if (module.layout === 'out-in') made.push(matrix);
-    else matrix.dispose();
+    // W0 merges to the bit while its tensor lives.
+    made.push(matrix);
     return layer as AdaptedLinear as Adapter;
   } catch (error) {
     matrix.dispose();

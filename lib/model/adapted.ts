@@ -75,7 +75,7 @@ export class AdaptedModel implements Disposable {
     const op = 'AdaptedModel.merged';
     for (const [name, base] of this.#weights) {
       const parts = this.#parts.filter(({ chosen }) => chosen.module.weight === name);
-      const merged = parts.map(({ chosen: { module }, layer }) => ({ module, matrix: layer.mergedWeight() }));
+      const merged = parts.map(({ chosen: { module }, layer }) => ({ module, matrix: layer.mergedAsStored(op) }));
       const covered = merged.reduce((sum, { matrix }) => sum + matrix.size, 0);
       let whole: Matrix;
       try {

@@ -1,9 +1,16 @@
-import type { Block } from '../linalg/transpose.js';
 import { fail, isArray, isRecord, readList, readRecord, reject } from '../runtime/check.js';
 import { moduleName, type Named, requireOne, type StoredWeight, valueFor } from './targets.js';
 
 /** How weights are stored: [out, in], or [in, out] as TensorFlow, Flax and Hugging Face's Conv1D have them. */
 export type Layout = 'out-in' | 'in-out';
+
+/** A part (rows, columns) of a weight: it begins at element `first`, and has a row every `stride` elements. */
+export interface Block {
+  readonly first: number;
+  readonly stride: number;
+  readonly rows: number;
+  readonly columns: number;
+}
 
 /** A matrix of the model: a weight, or a part of one. */
 export interface Module extends Named {

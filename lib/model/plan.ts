@@ -28,7 +28,7 @@ export interface ModelOptions {
   /** The family of every module, unless `modules` says otherwise. */
   family: FamilyName;
   /**
-   * Options of the family. `name`, `bias`, `factors` and `signal` are set for each module. A `rank` or `count` beyond
+   * Options of the family. `name`, `bias`, `factors`, `layout` and `signal` are set for each module. A `rank` or `count` beyond
    * min(out, in) of a module is cut to it.
    */
   options?: FamilyOptions;
@@ -94,7 +94,7 @@ const families = new Map(
 );
 const familyNames = [...families.keys()] as FamilyName[];
 /** Options of a layer that are not a model's. */
-const ofOneLayer = ['name', 'bias', 'factors', 'signal'] as const;
+const ofOneLayer = ['name', 'bias', 'factors', 'layout', 'signal'] as const;
 
 export function familyOf(name: FamilyName): Family<AdapterOptions> {
   return families.get(name) as Family<AdapterOptions>;

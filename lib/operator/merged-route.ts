@@ -7,6 +7,7 @@ import { type Built, MergedWeight } from './merged.js';
 import type { PullBack } from './pass.js';
 import {
   type Batch,
+  featuresOf,
   keptInput,
   type Recorded,
   type Route,
@@ -47,7 +48,8 @@ export class MergedRoute implements Route {
   }
 
   apply(batch: Batch): void {
-    throughWeight(batch, this.#merged.current(batch.op, this.#terms).weight, this.#bias);
+    const { weight, operator } = this.#merged.current(batch.op, this.#terms);
+    throughWeight(batch, weight, operator.terms.transposed, this.#bias);
   }
 
   record(batch: Batch, wanted: readonly LayerParameter[], { keeps, borrowed }: Saving): Recorded {
@@ -55,13 +57,13 @@ export class MergedRoute implements Route {
     const built = this.#merged.current(batch.op, this.#terms);
     const weight = built.weight.share();
     const input = keeps === 'x' ? keptInput(batch, borrowed) : null;
-    throughWeight(batch, weight, this.#bias);
+    const { transposed } = built.operator.terms;
+    throughWeight(batch, weight, transposed, this.#bias);
     const pullBack: PullBack = (op, dy, dx, sink) => {
       const now = stillTrainable(wanted);
       const ofCore = coreParameters(built.operator.terms).filter((parameter) => now.includes(parameter));
       const bias = accumulatorOf(op, this.#bias, now, sink);
-      const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
-      const sizes = [tokens, inFeatures, outFeatures] as const;
+      const sizes = [tokens, ...featuresOf(weight, transposed)] as const;
       // Nothing of the caller's runs from here on, so that these stay whose they are.
       const [w, given] = [memoryOf(op, 'weight', weight), memoryOf(op, 'dy', dy)];
       if (input === null || ofCore.length === 0) {

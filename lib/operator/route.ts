@@ -94,37 +94,49 @@ export class FactoredRoute implements Route {
   dispose(): void {}
 }
 
+/** in, out, and whether the weight is stored as (in, out): the last arguments of the native calls through a weight. */
+export function featuresOf(weight: Matrix, transposed: boolean): readonly [number, number, boolean] {
+  const [rows, columns] = weight.shape as readonly [number, number];
+  return transposed ? [rows, columns, true] : [columns, rows, false];
+}
+
 /** Y = X Wᵀ + b. */
-export function throughWeight({ op, tokens, input, y }: Batch, weight: Matrix, bias: Term | undefined): void {
-  const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
+export function throughWeight(
+  { op, tokens, input, y }: Batch,
+  weight: Matrix,
+  transposed: boolean,
+  bias: Term | undefined,
+): void {
   const [memory, added] = [memoryOf(op, 'weight', weight), termMemory(op, 'bias', bias)];
-  native.weightForward(op, memory, added, memoryOf(op, 'x', input), y, tokens, inFeatures, outFeatures);
+  native.weightForward(op, memory, added, memoryOf(op, 'x', input), y, tokens, ...featuresOf(weight, transposed));
 }
 
 /** Through a weight in which nothing is trained: dX = dY W. */
 export class FixedRoute implements Route {
   readonly #weight: Matrix;
+  readonly #transposed: boolean;
   readonly #bias: Term | undefined;
 
-  constructor(weight: Matrix, bias: Term | undefined) {
+  constructor(weight: Matrix, transposed: boolean, bias: Term | undefined) {
     this.#weight = weight;
+    this.#transposed = transposed;
     this.#bias = bias;
   }
 
   apply(batch: Batch): void {
-    throughWeight(batch, this.#weight, this.#bias);
+    throughWeight(batch, this.#weight, this.#transposed, this.#bias);
   }
 
   record(batch: Batch): Recorded {
     const { tokens } = batch;
     const weight = this.#weight.share();
-    throughWeight(batch, weight, this.#bias);
-    const [outFeatures, inFeatures] = weight.shape as readonly [number, number];
+    throughWeight(batch, weight, this.#transposed, this.#bias);
+    const features = featuresOf(weight, this.#transposed);
     return {
       saved: [weight],
       pullBack: (op, dy, dx) => {
         const [memory, given] = [memoryOf(op, 'weight', weight), memoryOf(op, 'dy', dy)];
-        native.weightBackward(op, memory, null, given, dx, null, null, false, tokens, inFeatures, outFeatures);
+        native.weightBackward(op, memory, null, given, dx, null, null, false, tokens, ...features);
       },
     };
   }

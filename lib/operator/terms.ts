@@ -32,6 +32,8 @@ export interface CoreTerms {
  *   d = diagonal [+ offset], or max(0, the same) if rectified, [- origin]
  */
 export interface Terms {
+  /** Whether the weight is stored as (in, out). Then base, u and vt belong to W0ᵀ = u diag(σ) vt. */
+  readonly transposed: boolean;
   /** (out, in) */
   readonly base: Matrix | undefined;
   /** (out, r) */
@@ -51,6 +53,7 @@ export interface Terms {
 
 /** Terms that are absent, as own properties: what is left out would be looked for on Object.prototype. */
 export const absent = {
+  transposed: false,
   base: undefined,
   diagonal: undefined,
   offset: undefined,
@@ -58,6 +61,17 @@ export const absent = {
   origin: undefined,
   core: undefined,
 };
+
+/** The features of the layer, and the size of its core. */
+export function sizesOf({ u, vt, transposed }: Terms): {
+  readonly in: number;
+  readonly out: number;
+  readonly rank: number;
+} {
+  const rows = u.shape[0] as number;
+  const [rank, columns] = vt.shape as readonly [number, number];
+  return transposed ? { in: rows, out: columns, rank } : { in: columns, out: rows, rank };
+}
 
 export function tensorOf(term: Term): Tensor<Real> {
   return term instanceof LayerParameter ? term.value : term;
@@ -99,7 +113,7 @@ export class Operator {
 
   /** To be used at once: DISPOSED where a term was disposed meanwhile. */
   handle(op: string): LayerHandle {
-    const { base, u, vt, diagonal, offset, origin, rectified, core } = this.terms;
+    const { transposed, base, u, vt, diagonal, offset, origin, rectified, core } = this.terms;
     const memories = {
       base: base === undefined ? null : lastingMemoryOf(op, 'weight', base),
       u: lastingMemoryOf(op, 'factors.u', u),
@@ -112,9 +126,8 @@ export class Operator {
       bias: termMemory(op, 'bias', this.bias),
     };
     if (this.#handle === undefined) {
-      const [rank, inFeatures] = vt.shape as readonly [number, number];
-      const sizes = { in: inFeatures, out: u.shape[0] as number, rank };
-      this.#handle = native.layer(op, { ...sizes, ...memories, rectified, pattern: core?.pattern?.handle ?? null });
+      const pattern = core?.pattern?.handle ?? null;
+      this.#handle = native.layer(op, { ...sizesOf(this.terms), ...memories, transposed, rectified, pattern });
     }
     return this.#handle;
   }

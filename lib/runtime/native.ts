@@ -63,6 +63,7 @@ export interface LayerTerms {
   readonly diagonal: Operand | null;
   readonly offset: Operand | null;
   readonly origin: Operand | null;
+  readonly transposed: boolean;
   readonly rectified: boolean;
   readonly pattern: PatternHandle | null;
   readonly values: Operand | null;
@@ -165,6 +166,7 @@ interface Addon {
     tokens: number,
     inFeatures: number,
     outFeatures: number,
+    transposed: boolean,
   ): void;
   weightBackward(
     weight: Operand,
@@ -177,6 +179,7 @@ interface Addon {
     tokens: number,
     inFeatures: number,
     outFeatures: number,
+    transposed: boolean,
   ): void;
 
   adamw(

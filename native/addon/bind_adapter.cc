@@ -71,7 +71,7 @@ Napi::Value adapter_backward(Args& args) {
 // adapterMerge(layer, merged)
 Napi::Value adapter_merge(Args& args) {
   const AdapterLayer layer = layer_of(args, 0);
-  const sigma_matrix merged = args.matrix(1, "merged", layer.out(), layer.in());
+  const sigma_matrix merged = args.matrix(1, "merged", layer.u.rows, layer.vt.columns);
   if (layer.has_base() && layer.base.dtype != merged.dtype)
     throw ArgumentError("merged: expected the type of the base");
   sigma::adapter_merge(args.engine(), layer, merged);
@@ -82,37 +82,45 @@ Napi::Value adapter_merge(Args& args) {
 Napi::Value adapter_project(Args& args) {
   AdapterLayer layer = layer_of(args, 0);
   use_snapshot(args, layer, 1);
-  const sigma_matrix g = args.matrix(1 + kSnapshot, "g", layer.out(), layer.in());
+  const sigma_matrix g = args.matrix(1 + kSnapshot, "g", layer.u.rows, layer.vt.columns);
   sigma::adapter_project(args.engine(), layer, g, gradients_of(args, layer, 2 + kSnapshot));
   return args.env().Undefined();
 }
 
-// weightForward(weight, bias | null, x, y, tokens, in, out): y (N, out) = x weightᵀ + bias
+// A weight (out, in), which is stored as (in, out) if `transposed`.
+sigma_matrix weight_of(Args& args, int64_t in, int64_t out, bool transposed) {
+  return transposed ? args.matrix(0, "weight", in, out) : args.matrix(0, "weight", out, in);
+}
+
+// weightForward(weight, bias | null, x, y, tokens, in, out, transposed): y (N, out) = x weightᵀ + bias
 Napi::Value weight_forward(Args& args) {
   const int64_t tokens = args.integer(4, "tokens", 1);
   const int64_t in = args.integer(5, "in", 1);
   const int64_t out = args.integer(6, "out", 1);
-  const sigma_matrix weight = args.matrix(0, "weight", out, in);
+  const bool transposed = args.flag(7);
+  const sigma_matrix weight = weight_of(args, in, out, transposed);
   const void* const bias = args.optional_vector(1, "bias", out);
   const sigma_matrix x = args.matrix(2, "x", tokens, in);
   const sigma_matrix y = args.matrix(3, "y", tokens, out);
-  args.engine().run(&sigma_backend::gemm, sigma_gemm{args.real(), false, true, false, x, weight, y, bias});
+  args.engine().run(&sigma_backend::gemm, sigma_gemm{args.real(), false, !transposed, false, x, weight, y, bias});
   return args.env().Undefined();
 }
 
-// weightBackward(weight, x | null, dy, dx | null, dbias | null, g | null, accumulate, tokens, in, out)
+// weightBackward(weight, x | null, dy, dx | null, dbias | null, g | null, accumulate, tokens, in, out, transposed)
 Napi::Value weight_backward(Args& args) {
   const int64_t tokens = args.integer(7, "tokens", 1);
   const int64_t in = args.integer(8, "in", 1);
   const int64_t out = args.integer(9, "out", 1);
-  const sigma_matrix weight = args.matrix(0, "weight", out, in);
+  const bool transposed = args.flag(10);
+  const sigma_matrix weight = weight_of(args, in, out, transposed);
   const sigma_matrix dy = args.matrix(2, "dy", tokens, out);
   const WeightPullBack call{.weight = weight,
+                            .transposed = transposed,
                             .dy = dy,
                             .x = args.optional_matrix_of(dy.dtype, 1, "x", tokens, in),
                             .dx = args.optional_matrix_of(dy.dtype, 3, "dx", tokens, in),
                             .dbias = args.optional_vector(4, "dbias", out),
-                            .g = args.optional_matrix_of(weight.dtype, 5, "g", out, in),
+                            .g = args.optional_matrix_of(weight.dtype, 5, "g", weight.rows, weight.columns),
                             .accumulate = args.flag(6)};
   if (call.x == nullptr && call.g != nullptr)
     throw ArgumentError("x: expected the input of forward because g is given, got null");

@@ -27,7 +27,7 @@ struct LayerTerms : Owned {
 
   napi_env env;
   int64_t in = 0, out = 0, rank = 0;
-  bool rectified = false;
+  bool transposed = false, rectified = false;
   std::array<napi_ref, kTerms> terms{};  // null if a term is absent
 };
 
@@ -69,6 +69,7 @@ Napi::Object make_layer(Napi::Env env, const Environment& environment, Napi::Obj
   layer->in = integer_of(given.Get("in"), "in", 1);
   layer->out = integer_of(given.Get("out"), "out", 1);
   layer->rank = integer_of(given.Get("rank"), "rank", 1);
+  layer->transposed = given.Get("transposed").ToBoolean();
   layer->rectified = given.Get("rectified").ToBoolean();
   for (size_t i = 0; i < kTerms; ++i) {
     const Napi::Value term = given.Get(kNames[i]);
@@ -85,9 +86,11 @@ AdapterLayer layer_of(Args& args, size_t index) {
   const auto [in, out, rank] = std::array{terms.in, terms.out, terms.rank};
   const Reader read(terms, args.operands());
   AdapterLayer layer{};
-  layer.u = read.matrix(kU, out, rank);
-  layer.vt = read.matrix(kVt, rank, in);
-  if (read.has(kBase)) layer.base = read.matrix(kBase, out, in);
+  layer.transposed = terms.transposed;
+  const auto [rows, columns] = terms.transposed ? std::pair{in, out} : std::pair{out, in};
+  layer.u = read.matrix(kU, rows, rank);
+  layer.vt = read.matrix(kVt, rank, columns);
+  if (read.has(kBase)) layer.base = read.matrix(kBase, rows, columns);
   layer.real = args.real();
   sigma_core& core = layer.core;
   core.size = rank;

@@ -9,9 +9,9 @@
 
 namespace sigma {
 
-// The handle of a layer from { in, out, rank, base, u, vt, diagonal, offset, origin, rectified, pattern, values,
-// gate, bias }; absent terms are null. `values` without a pattern are a dense core (rank, rank). The handle does
-// not keep the operands alive.
+// The handle of a layer from { in, out, rank, base, u, vt, diagonal, offset, origin, transposed, rectified,
+// pattern, values, gate, bias }; absent terms are null. `values` without a pattern are a dense core (rank, rank). The
+// handle does not keep the operands alive.
 Napi::Object make_layer(Napi::Env env, const Environment& environment, Napi::Object terms);
 
 // The layer behind argument `index`, with the current memory of its operands.

@@ -1,6 +1,7 @@
 #include "recipes/adapter.h"
 
 #include <cstddef>
+#include <tuple>
 
 namespace sigma {
 namespace {
@@ -47,10 +48,23 @@ constexpr bool kTransposed = true;
 constexpr bool kOverwrite = false;
 constexpr bool kAccumulate = true;
 
+// A matrix, or the transpose of what is stored.
+struct Oriented {
+  Oriented(const sigma_matrix& matrix_, bool transposed_ = false) : matrix(matrix_), transposed(transposed_) {}
+  sigma_matrix matrix;
+  bool transposed;
+};
+
+// U (out, r), Vᵀ (r, in) and W0 (out, in), however the layer stores them.
+Oriented u_of(const AdapterLayer& layer) { return {layer.transposed ? layer.vt : layer.u, layer.transposed}; }
+Oriented vt_of(const AdapterLayer& layer) { return {layer.transposed ? layer.u : layer.vt, layer.transposed}; }
+Oriented base_of(const AdapterLayer& layer) { return {layer.base, layer.transposed}; }
+
 // C = op(A) op(B) [+ C] [+ bias]
-void gemm(const Engine& e, sigma_real real, bool transpose_a, const sigma_matrix& a, bool transpose_b,
-          const sigma_matrix& b, bool accumulate, const void* bias, const sigma_matrix& c) {
-  e.run(&sigma_backend::gemm, sigma_gemm{real, transpose_a, transpose_b, accumulate, a, b, c, bias});
+void gemm(const Engine& e, sigma_real real, bool transpose_a, const Oriented& a, bool transpose_b, const Oriented& b,
+          bool accumulate, const void* bias, const sigma_matrix& c) {
+  e.run(&sigma_backend::gemm, sigma_gemm{real, transpose_a != a.transposed, transpose_b != b.transposed, accumulate,
+                                         a.matrix, b.matrix, c, bias});
 }
 
 bool is_narrow(const AdapterLayer& layer, sigma_dtype dtype) { return dtype != dtype_of(layer.real); }
@@ -127,7 +141,7 @@ void bias_pull_back(const Engine& e, sigma_real real, const sigma_matrix& dy, vo
 
 // P = Vᵀ Xᵀ
 void project_input(const Engine& e, const AdapterLayer& layer, const sigma_matrix& x, const sigma_matrix& p) {
-  gemm(e, layer.real, kPlain, layer.vt, kTransposed, x, kOverwrite, nullptr, p);
+  gemm(e, layer.real, kPlain, vt_of(layer), kTransposed, x, kOverwrite, nullptr, p);
 }
 
 }  // namespace
@@ -146,8 +160,8 @@ void adapter_forward(const Engine& e, const AdapterLayer& layer, const sigma_mat
   project_input(e, layer, x, p);
   core_product(e, layer, kPlain, p, q, workspace.take(narrow));
   const bool with_base = layer.has_base();
-  if (with_base) gemm(e, layer.real, kPlain, x, kTransposed, layer.base, kOverwrite, layer.bias, y);
-  gemm(e, layer.real, kTransposed, q, kTransposed, layer.u, with_base, with_base ? nullptr : layer.bias, y);
+  if (with_base) gemm(e, layer.real, kPlain, x, kTransposed, base_of(layer), kOverwrite, layer.bias, y);
+  gemm(e, layer.real, kTransposed, q, kTransposed, u_of(layer), with_base, with_base ? nullptr : layer.bias, y);
 }
 
 void adapter_backward(const Engine& e, const AdapterLayer& layer, const AdapterSaved& saved, const sigma_matrix& dy,
@@ -161,12 +175,12 @@ void adapter_backward(const Engine& e, const AdapterLayer& layer, const AdapterS
     const sigma_matrix dq = intermediate(dy.dtype, workspace.take(length), layer.rank(), tokens);
     // Holds dP, and then P.
     const sigma_matrix other = intermediate(dy.dtype, workspace.take(length), layer.rank(), tokens);
-    gemm(e, layer.real, kTransposed, layer.u, kTransposed, dy, kOverwrite, nullptr, dq);
+    gemm(e, layer.real, kTransposed, u_of(layer), kTransposed, dy, kOverwrite, nullptr, dq);
     if (dx_data != nullptr) {
       const sigma_matrix dx = dense_matrix(dy.dtype, dx_data, tokens, layer.in());
       core_product(e, layer, kTransposed, dq, other, workspace.take(narrow));
-      gemm(e, layer.real, kTransposed, other, kPlain, layer.vt, kOverwrite, nullptr, dx);
-      if (layer.has_base()) gemm(e, layer.real, kPlain, dy, kPlain, layer.base, true, nullptr, dx);
+      gemm(e, layer.real, kTransposed, other, kPlain, vt_of(layer), kOverwrite, nullptr, dx);
+      if (layer.has_base()) gemm(e, layer.real, kPlain, dy, kPlain, base_of(layer), true, nullptr, dx);
     }
     if (gradients.wants_core()) {
       if (saved.p == nullptr) {
@@ -179,12 +193,14 @@ void adapter_backward(const Engine& e, const AdapterLayer& layer, const AdapterS
   bias_pull_back(e, layer.real, dy, gradients.bias);
 }
 
+// W' as it is stored: [base] + u C vt, or [base] + u Cᵀ vt.
 void adapter_merge(const Engine& e, const AdapterLayer& layer, const sigma_matrix& merged) {
-  const int64_t length = adapter_saved_length(layer.rank(), layer.in());
+  const int64_t columns = layer.vt.columns;
+  const int64_t length = adapter_saved_length(layer.rank(), columns);
   const int64_t narrow = narrow_core_length(layer, merged.dtype);
   Workspace workspace(e, merged.dtype, length + narrow);
-  const sigma_matrix scaled = intermediate(merged.dtype, workspace.take(length), layer.rank(), layer.in());
-  core_product(e, layer, kPlain, layer.vt, scaled, workspace.take(narrow));
+  const sigma_matrix scaled = intermediate(merged.dtype, workspace.take(length), layer.rank(), columns);
+  core_product(e, layer, layer.transposed, layer.vt, scaled, workspace.take(narrow));
   if (layer.has_base()) {
     const size_t bytes = static_cast<size_t>(layer.out() * layer.in()) * element_size(merged.dtype);
     e.check(e.backend->copy(e.context, merged.data, layer.base.data, bytes));
@@ -194,26 +210,32 @@ void adapter_merge(const Engine& e, const AdapterLayer& layer, const sigma_matri
 
 void weight_backward(const Engine& e, const WeightPullBack& call) {
   const sigma_matrix& dy = call.dy;
-  const int64_t in = call.weight.columns;
+  const int64_t in = call.transposed ? call.weight.rows : call.weight.columns;
   const sigma_real real = real_of(call.weight.dtype);
   if (call.dx != nullptr) {
-    gemm(e, real, kPlain, dy, kPlain, call.weight, kOverwrite, nullptr, dense_matrix(dy.dtype, call.dx, dy.rows, in));
+    gemm(e, real, kPlain, dy, kPlain, {call.weight, call.transposed}, kOverwrite, nullptr,
+         dense_matrix(dy.dtype, call.dx, dy.rows, in));
   }
   if (call.g != nullptr) {
-    gemm(e, real, kTransposed, dy, kPlain, dense_matrix(dy.dtype, call.x, dy.rows, in), call.accumulate, nullptr,
-         dense_matrix(call.weight.dtype, call.g, dy.columns, in));
+    const sigma_matrix x = dense_matrix(dy.dtype, call.x, dy.rows, in);
+    const auto& [left, right] = call.transposed ? std::tie(x, dy) : std::tie(dy, x);
+    gemm(e, real, kTransposed, left, kPlain, right, call.accumulate, nullptr,
+         dense_matrix(call.weight.dtype, call.g, call.weight.rows, call.weight.columns));
   }
   bias_pull_back(e, real, dy, call.dbias);
 }
 
 void adapter_project(const Engine& e, const AdapterLayer& layer, const sigma_matrix& g,
                      const AdapterGradients& gradients) {
-  const int64_t length = adapter_saved_length(layer.rank(), layer.in());
-  const int64_t numbers = pull_back_length(layer, g.dtype, padded(layer.in()), gradients);
+  const int64_t columns = layer.vt.columns;
+  const int64_t length = adapter_saved_length(layer.rank(), columns);
+  const int64_t numbers = pull_back_length(layer, g.dtype, padded(columns), gradients);
   Workspace workspace(e, g.dtype, length, numbers);
-  const sigma_matrix h = intermediate(g.dtype, workspace.take(length), layer.rank(), layer.in());
+  const sigma_matrix h = intermediate(g.dtype, workspace.take(length), layer.rank(), columns);
   gemm(e, layer.real, kTransposed, layer.u, kPlain, g, kOverwrite, nullptr, h);
-  core_pull_back(e, layer, h, layer.vt, workspace.numbers(), gradients);
+  // K = (uᵀ G) vtᵀ, or its transpose.
+  const auto& [a, b] = layer.transposed ? std::tie(layer.vt, h) : std::tie(h, layer.vt);
+  core_pull_back(e, layer, a, b, workspace.numbers(), gradients);
 }
 
 }  // namespace sigma

@@ -12,16 +12,18 @@
 namespace sigma {
 
 struct AdapterLayer {
-  sigma_real real;    // of the vectors
-  sigma_matrix base;  // W0 (out, in); `data` is null if absent
-  sigma_matrix u;     // (out, r)
-  sigma_matrix vt;    // (r, in)
+  sigma_real real;  // of the vectors
+  bool transposed;  // The weight is stored as (in, out). Then base, u and vt belong to W0ᵀ = u diag(σ) vt, and so U =
+                    // vtᵀ.
+  sigma_matrix base;  // W0 (out, in), or W0ᵀ; `data` is null if absent
+  sigma_matrix u;     // (out, r), or (in, r)
+  sigma_matrix vt;    // (r, in), or (r, out)
   sigma_core core;    // r x r
   const void* dense;  // C (r, r), or null if C is `core`; `core` has no terms if this is set
   const void* bias;   // (out), or null
 
-  int64_t in() const { return vt.columns; }
-  int64_t out() const { return u.rows; }
+  int64_t in() const { return transposed ? u.rows : vt.columns; }
+  int64_t out() const { return transposed ? vt.columns : u.rows; }
   int64_t rank() const { return vt.rows; }
   bool has_base() const { return base.data != nullptr; }
   // Number of values in M, or in a dense C.
@@ -60,13 +62,16 @@ struct AdapterSaved {
 void adapter_backward(const Engine& engine, const AdapterLayer& layer, const AdapterSaved& saved,
                       const sigma_matrix& dy, void* dx, const AdapterGradients& gradients);
 
-// W' (out, in) = [W0] + U C Vᵀ. If d is null and M is 0, W' equals W0 exactly.
+// W' (out, in) = [W0] + U C Vᵀ, or its transpose if the layer is stored so. If d is null and M is 0, W' equals W0
+// exactly.
 void adapter_merge(const Engine& engine, const AdapterLayer& layer, const sigma_matrix& merged);
 
-// The pull-back of Y = X Wᵀ + b through a weight (out, in). Overwrites dX = dY W, adds Σ_t dY[t] to dbias, and
-// overwrites G = dYᵀ X (out, in), or adds to it if `accumulate`. dx, dbias and g may be null; x may be null if g is.
+// The pull-back of Y = X Wᵀ + b through a weight (out, in), stored as (in, out) if `transposed`; G is stored alike.
+// Overwrites dX = dY W, adds Σ_t dY[t] to dbias, and overwrites G = dYᵀ X (out, in), or adds to it if `accumulate`. dx,
+// dbias and g may be null; x may be null if g is.
 struct WeightPullBack {
   sigma_matrix weight;
+  bool transposed;
   sigma_matrix dy;
   const void* x;
   void* dx;
@@ -76,7 +81,7 @@ struct WeightPullBack {
 };
 void weight_backward(const Engine& engine, const WeightPullBack& call);
 
-// Adds the core's gradients from K = Uᵀ G V; G (out, in) may be the sum over several batches.
+// Adds the core's gradients from K = Uᵀ G V; G (out, in), stored as the weight is, may be the sum over several batches.
 void adapter_project(const Engine& engine, const AdapterLayer& layer, const sigma_matrix& g,
                      const AdapterGradients& gradients);
 

@@ -13,8 +13,20 @@ double largest(const std::vector<double>& numbers) {
   return most;
 }
 
+// The matrix (rows, columns), or its transpose.
 template <class T>
-void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_base, bool is_dense) {
+std::vector<T> stored(const std::vector<T>& matrix, int64_t rows, int64_t columns, bool transposed) {
+  if (!transposed) return matrix;
+  std::vector<T> result(matrix.size());
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < columns; ++j)
+      result[static_cast<size_t>(j * rows + i)] = matrix[static_cast<size_t>(i * columns + j)];
+  }
+  return result;
+}
+
+template <class T>
+void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_base, bool is_dense, bool transposed) {
   const sigma_backend* const backend = sigma_cpu_backend();
   sigma_context* context = nullptr;
   backend->create_context(0, &context);
@@ -29,9 +41,14 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
   const T gate = static_cast<T>(-0.4);
   sigma::AdapterLayer layer = {};
   layer.real = real_of<T>;
-  if (with_base) layer.base = view(base, out, in);
-  layer.u = view(u, out, rank);
-  layer.vt = view(vt, rank, in);
+  layer.transposed = transposed;
+  const int64_t rows = transposed ? in : out, columns = transposed ? out : in;
+  const auto stored_base = stored(base, out, in, transposed);
+  const auto stored_u = transposed ? stored(vt, rank, in, true) : u;
+  const auto stored_vt = transposed ? stored(u, out, rank, true) : vt;
+  if (with_base) layer.base = view(stored_base, rows, columns);
+  layer.u = view(stored_u, rows, rank);
+  layer.vt = view(stored_vt, rank, columns);
   if (is_dense) {
     layer.core.size = rank;
     layer.dense = values.data();
@@ -56,13 +73,13 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
   std::vector<T> y(static_cast<size_t>(tokens * out)), merged(static_cast<size_t>(out * in));
   std::vector<T> saved(static_cast<size_t>(sigma::adapter_saved_length(rank, tokens)));
   const sigma_matrix x_view = view(x, tokens, in), y_view = view(y, tokens, out), dy_view = view(dy, tokens, out);
-  const sigma_matrix merged_view = view(merged, out, in);
+  const sigma_matrix merged_view = view(merged, rows, columns);
   sigma::adapter_forward(engine, layer, x_view, y_view, nullptr);
   expect_close(y, y64, "adapter_forward without saved", size_of(y64));
   sigma::adapter_forward(engine, layer, x_view, y_view, saved.data());
   expect_close(y, y64, "adapter_forward", size_of(y64));
   sigma::adapter_merge(engine, layer, merged_view);
-  expect_close(merged, merged64, "adapter_merge", size_of(merged64));
+  expect_close(stored(merged, rows, columns, transposed), merged64, "adapter_merge", size_of(merged64));
 
   const auto dx64 = product(dy64, false, merged64, false, tokens, in, out);
   const auto g = product(dy64, true, x64, false, out, in, tokens);
@@ -78,13 +95,14 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
     if (way == Way::through_merged) {
       std::vector<T> gathered(static_cast<size_t>(out * in));
       sigma::weight_backward(engine, {.weight = merged_view,
+                                      .transposed = transposed,
                                       .dy = dy_view,
                                       .x = x.data(),
                                       .dx = dx.data(),
                                       .dbias = dbias.data(),
                                       .g = gathered.data(),
                                       .accumulate = false});
-      sigma::adapter_project(engine, layer, view(gathered, out, in), gradients);
+      sigma::adapter_project(engine, layer, view(gathered, rows, columns), gradients);
     } else {
       const bool recompute = way == Way::from_input;
       const sigma::AdapterSaved from{recompute ? nullptr : saved.data(), recompute ? x.data() : nullptr};
@@ -108,8 +126,10 @@ void adapters() {
        std::vector<std::array<int64_t, 4>>{{1, 1, 1, 1}, {9, 7, 7, 5}, {64, 130, 50, 300}}) {
     for (const bool with_base : {false, true}) {
       for (const bool is_dense : {false, true}) {
-        adapter<float>(out, in, rank, tokens, with_base, is_dense);
-        adapter<double>(out, in, rank, tokens, with_base, is_dense);
+        for (const bool transposed : {false, true}) {
+          adapter<float>(out, in, rank, tokens, with_base, is_dense, transposed);
+          adapter<double>(out, in, rank, tokens, with_base, is_dense, transposed);
+        }
       }
     }
   }
