@@ -1,6 +1,20 @@
 /** What the pages say about the papers' lemmas and theorems, computed; and the recipes of docs/siva.md, run. */
 import { readFileSync } from 'node:fs';
-import { AdamW, effectiveRank, effectiveRankGradient, matmul, siva, svd, svft, type Tensor, tensor } from 'sigmatune';
+import {
+  AdamW,
+  type AdaptedLinear,
+  type AdaptedModel,
+  adaptModel,
+  effectiveRank,
+  effectiveRankGradient,
+  matmul,
+  siva,
+  svd,
+  svft,
+  type Tensor,
+  targetsOf,
+  tensor,
+} from 'sigmatune';
 import t from 'tap';
 import {
   assertClose,
@@ -153,14 +167,16 @@ t.test('docs/siva.md: query and value of a fused Conv1D weight', { skip: cpuOnly
   const fused = gaussian(random, [inputs, 3 * out], 'float32');
   const fusedBias = gaussian(random, [3 * out], 'float32');
   const x = gaussian(random, [2, inputs], 'float32');
-  const code = `${codeWith('cAttn')}\nreturn { query, value };`;
-  const layers = await new AsyncFunction('cAttn', 'cAttnBias', 'siva', 'tensor', code)(fused, fusedBias, siva, tensor);
+  const weights = { 'h.0.attn.c_attn.weight': fused, 'h.0.attn.c_attn.bias': fusedBias };
+  const code = `${codeWith('c_attn')}\nreturn model;`;
+  const run = new AsyncFunction('weights', 'adaptModel', 'targetsOf', code);
+  const model = (await run(weights, adaptModel, targetsOf)) as unknown as AdaptedModel;
   const whole = matmul(x, fused); // Conv1D computes x W + b
   for (const [name, first] of [
-    ['query', 0],
-    ['value', 2 * out],
+    ['q', 0],
+    ['v', 2 * out],
   ] as const) {
-    const layer = layers[name] as unknown as Awaited<ReturnType<typeof siva>>;
+    const layer = model.layers.get(`h.0.attn.c_attn.${name}`) as AdaptedLinear;
     const y = layer.apply(x);
     const expected = Array.from(y.dataSync(), (_, i) => {
       const column = first + (i % out);
@@ -168,7 +184,6 @@ t.test('docs/siva.md: query and value of a fused Conv1D weight', { skip: cpuOnly
     });
     assertClose(t, y, expected, { atol: 1e-5, rtol: 0 }, name);
     disposeAll(y);
-    disposeLayer(layer);
   }
-  disposeAll(fused, fusedBias, x, whole);
+  disposeAll(model, fused, fusedBias, x, whole);
 });
