@@ -17,6 +17,7 @@ import { deviceClock, wallClock } from '../measure/sample.js';
 /**
  * @typedef {object} Group
  * @property {string} size
+ * @property {string} [label] what tells this group from others of its size
  * @property {string} [dtype]
  * @property {Readonly<Record<string, Case>>} cases by the names that they have in the report
  * @property {Readonly<Record<string, Case | Rival>>} [against]
@@ -26,7 +27,7 @@ import { deviceClock, wallClock } from '../measure/sample.js';
 
 /** @param {Context} context @param {Group} group @returns {import('./figure.js').Job} */
 export const groupJob = (context, group) => ({
-  name: [group.size, group.dtype].filter(Boolean).join(', '),
+  name: [group.label, group.size, group.dtype].filter(Boolean).join(', '),
   run: () => measureGroup(context, group),
 });
 

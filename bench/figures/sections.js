@@ -83,7 +83,7 @@ const sparse = {
         const flops = (2 * patterns[pattern].entries(r) * columns) / dense.gemm.flops;
         const judge = (/** @type {string} */ name, /** @type {Rounds} */ rounds) =>
           context.device === 'cpu' ? onCpu(name, rounds, flops) : onCard(name, rounds, pattern, dtype);
-        yield groupJob(context, { size: `r = ${r}, N = ${columns}`, dtype, cases, against, judge });
+        yield groupJob(context, { label: pattern, size: `r = ${r}, N = ${columns}`, dtype, cases, against, judge });
       }
     }
   },

@@ -37,7 +37,7 @@ function hasTorch({ device, say }) {
 /** One Python process, which does what it is told, a line at a time, and answers with numbers. @param {'cpu' | 'cuda'} device */
 function openTorch(device) {
   const script = fileURLToPath(new URL('rival.py', import.meta.url));
-  const child = spawn(python, [script, device, String(threads())], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(python, ['-W', 'ignore', script, device, String(threads())], { stdio: ['pipe', 'pipe', 'inherit'] });
   child.on('error', () => undefined); // its lines end, which says enough
   child.stdin.on('error', () => undefined);
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
@@ -71,6 +71,7 @@ const rival = (device, call) => ({
 /** @param {Context} context @param {{ size: string, dtype?: string, name: string, ours: Case, theirs: readonly unknown[], goal?: number | undefined }} given */
 const compared = (context, { size, dtype, name, ours, theirs, goal }) =>
   groupJob(context, {
+    label: name,
     size,
     ...(dtype && { dtype }),
     cases: { [name]: ours },
