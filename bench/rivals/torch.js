@@ -37,7 +37,9 @@ function hasTorch({ device, say }) {
 /** One Python process, which does what it is told, a line at a time, and answers with numbers. @param {'cpu' | 'cuda'} device */
 function openTorch(device) {
   const script = fileURLToPath(new URL('rival.py', import.meta.url));
-  const child = spawn(python, ['-W', 'ignore', script, device, String(threads())], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(python, ['-W', 'ignore', script, device, String(threads())], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   child.on('error', () => undefined); // its lines end, which says enough
   child.stdin.on('error', () => undefined);
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
