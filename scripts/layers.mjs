@@ -7,7 +7,7 @@ import typescript from 'typescript';
 
 // ── the rules ────────────────────────────────────────────────────────────────────────────────────────────
 
-/** lib/, from the top down. A file imports its own module and the rows below it: nothing above, nothing beside. */
+/** lib/, from the top down. A file imports its own module and the rows below it: nothing above, nothing in its own row. */
 const library = [
   ['index.ts'],
   ['model'],

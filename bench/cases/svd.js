@@ -174,8 +174,8 @@ export function svdCase(driver, shapes, given = {}) {
           const found = await answers(few);
           const parts = worst(found.map((each) => accuracy(each, 8)));
           const { residual, orthogonality } = driver === 'auto' ? partBounds.auto : partBounds.named;
-          const beside = device !== 'cpu' && Math.min(m, n) <= 1024;
-          const lapack = beside
+          const comparable = device !== 'cpu' && Math.min(m, n) <= 1024;
+          const lapack = comparable
             ? worst(await Promise.all(found.map(async (each) => ({ off: await offLapack(library, each) }))))
             : undefined;
           return [

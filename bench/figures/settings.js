@@ -18,7 +18,7 @@
  * @property {readonly (readonly [n: number, m: number, tokens: number])[]} peaks weights whose step's memory is taken
  */
 
-const beside = /** @type {const} */ (['auto', 'gesdd']);
+const lapack = /** @type {const} */ (['auto', 'gesdd']);
 const fast = /** @type {const} */ (['auto', 'gram64', 'gesvdp']);
 const all = /** @type {const} */ (['auto', 'gram64', 'gesvdp', 'gesvdj', 'gesvd']);
 
@@ -37,13 +37,13 @@ const cpu = {
   ],
   tokens: [512, 2048, 4096],
   decompositions: [
-    { m: 64, n: 64, drivers: beside },
-    { m: 256, n: 256, drivers: beside },
-    { m: 768, n: 768, drivers: beside },
-    { m: 1536, n: 1536, drivers: beside },
-    { m: 3072, n: 768, drivers: beside },
-    { m: 768, n: 3072, drivers: beside },
-    { batch: 16, m: 768, n: 768, drivers: beside },
+    { m: 64, n: 64, drivers: lapack },
+    { m: 256, n: 256, drivers: lapack },
+    { m: 768, n: 768, drivers: lapack },
+    { m: 1536, n: 1536, drivers: lapack },
+    { m: 3072, n: 768, drivers: lapack },
+    { m: 768, n: 3072, drivers: lapack },
+    { batch: 16, m: 768, n: 768, drivers: lapack },
   ],
   repeated: 500,
   peaks: [
@@ -82,7 +82,7 @@ const cuda = {
   peaks: cpu.peaks,
 };
 
-/** @param {Settings} given @param {{ fast: typeof fast | typeof beside, all: typeof all | typeof beside }} drivers @returns {Settings} */
+/** @param {Settings} given @param {{ fast: typeof fast | typeof lapack, all: typeof all | typeof lapack }} drivers @returns {Settings} */
 const tiny = ({ dtypes, sparsePatterns }, drivers) => ({
   dtypes,
   sparsePatterns,
@@ -104,7 +104,7 @@ const tiny = ({ dtypes, sparsePatterns }, drivers) => ({
   peaks: [[48, 32, 16]],
 });
 
-const dry = { cpu: tiny(cpu, { fast: beside, all: beside }), cuda: tiny(cuda, { fast, all }) };
+const dry = { cpu: tiny(cpu, { fast: lapack, all: lapack }), cuda: tiny(cuda, { fast, all }) };
 const real = { cpu, cuda };
 
 /** @param {import('./figure.js').Context} context @returns {Settings} */

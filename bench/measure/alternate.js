@@ -13,7 +13,7 @@ export const figureOf = (values) => ({
   high: quantile(values, 0.75),
 });
 
-/** A sample of a side lasts so long at least. */
+/** The least length of a sample. */
 const grain = 2; // ms
 
 /** Samples by side, in the order of the rounds. */

@@ -2,9 +2,9 @@
 // The one sampler: samples of one case in one process, by a clock.
 
 /** @typedef {import('../cases/case.js').Prepared} Prepared */
-/** @typedef {(prepared: Prepared, count: number) => Promise<number>} Clock milliseconds that so many calls take, one after the other */
+/** @typedef {(prepared: Prepared, count: number) => Promise<number>} Clock milliseconds that `count` calls take, one after the other */
 
-/** A sample lasts at least so long, that the clock's grain and the cost of reading it do not show. */
+/** The least length of a sample: the clock's resolution and the cost of reading it do not show. */
 const usualGrain = 0.1; // ms
 
 /** Calls ahead of the first sample, for the compiler of the JavaScript around them. */

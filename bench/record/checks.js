@@ -1,5 +1,5 @@
 // @ts-check
-// What the fields of a kept file may hold. A file may come from anybody, so that everything in it is bounded: texts,
+// What the fields of a kept file may hold. A file may come from any source, so everything in it is bounded: texts,
 // lists, and numbers, which must not overflow when they are multiplied, divided or drawn.
 import { UsageError } from '../usage.js';
 import { isPlain } from './text.js';

@@ -21,7 +21,7 @@ const markdownOf = (part) => (part instanceof Bold ? `**${escapeMarkdown(part.te
 /**
  * @param {readonly string[]} head
  * @param {readonly (readonly Cell[])[]} rows
- * @param {number} [texts] so many columns at the left are text; the others are numbers, and stand at the right
+ * @param {number} [texts] the number of columns at the left that are text; the others are numbers, aligned to the right
  */
 export function markdownTable(head, rows, texts = 1) {
   const cells = [head, ...rows].map((row) => row.map((cell) => [cell].flat().map(markdownOf).join('')));

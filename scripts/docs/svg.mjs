@@ -12,7 +12,7 @@ export const circle = (cx, cy, r, fill) => element('circle', { cx, cy, r, fill }
 export const line = (x1, y1, x2, y2, stroke, more = {}) => element('line', { x1, y1, x2, y2, stroke, ...more });
 export const text = (x, y, words, more = {}) => element('text', { x, y, fill: ink, ...more }, words);
 
-/** A whole figure; `described` is what somebody who cannot see it is told. */
+/** A whole figure; `described` is the text for readers who cannot see it. */
 export function figure(width, height, described, body) {
   const font = { 'font-family': 'system-ui, sans-serif', 'font-size': '13' };
   const given = { xmlns: 'http://www.w3.org/2000/svg', viewBox: `0 0 ${width} ${height}`, role: 'img', ...font };
