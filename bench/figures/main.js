@@ -21,6 +21,7 @@ export async function main(device) {
     options: { out: { type: 'string' }, seconds: { type: 'string' }, dry: { type: 'boolean', default: false } },
     allowPositionals: true,
   });
+  const seconds = Number(options.seconds ?? 3600);
   const own = Object.entries(sections).filter(([, { on = device }]) => on === device);
   const names = own.map(([name]) => name);
   // A word that is a section's whole name means no other.
@@ -36,7 +37,7 @@ export async function main(device) {
 
   const say = (/** @type {string} */ line) => process.stderr.write(`${line}\n`);
   const started = performance.now();
-  const end = started + 1000 * Number(options.seconds ?? 3600);
+  const end = started + 1000 * seconds;
   /** @type {string[]} */
   const notes = [];
   /** @type {import('./figure.js').Context} */
@@ -80,6 +81,7 @@ export async function main(device) {
   process.exitCode = wrong.length > 0 ? 1 : 0;
 
   function refuse() {
+    if (!(seconds > 0)) return `--seconds: expected a number above 0, got '${options.seconds}'`;
     if (device === 'cpu') return options.out === undefined ? undefined : '--out: only a card has a report';
     return options.dry && cudaStatus().available ? undefined : refusal(cudaStatus());
   }

@@ -71,14 +71,14 @@ async function peaksOf({ dry, say, device }, { n, m, tokens, dtype, ...rest }) {
   }));
 }
 
-/** From here on the peak is that of the step, with what it needs and nothing that making it took. */
+/** Resets the peak: from here on it is that of the step and its operands, without what their construction took. */
 function forgetPeak() {
   setFlagsFromString('--expose-gc');
   runInNewContext('gc')();
   writeFileSync('/proc/self/clear_refs', '5');
 }
 
-/** Two megabytes counts: what the device's memory holds, and the most that the process had. @param {'cpu' | 'cuda'} device */
+/** MB: on the CPU the peak of this process, on a card what its memory holds; null if nvidia-smi is missing. @param {'cpu' | 'cuda'} device */
 function usedMegabytes(device) {
   if (device === 'cpu') return Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) / 1024;
   const told = nvidiaSmi('--query-gpu=memory.used', '--format=csv,noheader,nounits', '--id=0');
