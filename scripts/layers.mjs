@@ -7,7 +7,7 @@ import typescript from 'typescript';
 
 // ── the rules ────────────────────────────────────────────────────────────────────────────────────────────
 
-/** lib/, from the top down. A file imports its own module and the rows below it: nothing above, nothing beside. */
+/** lib/, from the top down. A file imports its own module and the rows below it: nothing above, nothing in its own row. */
 const library = [
   ['index.ts'],
   ['model'],
@@ -21,6 +21,24 @@ const library = [
 
 /** These use the package as its users do, by its name: so it is the built package that they show, time and test. */
 const users = ['test', 'bench', 'examples'];
+
+/** bench/: the reference stands alone, and what is published must run without the rest. */
+const published = [
+  'cases',
+  'cli.js',
+  'commands',
+  'gate',
+  'measure',
+  'record',
+  'reference',
+  'report',
+  'stats',
+  'usage.js',
+];
+const bench = {
+  reference: ['reference'],
+  ...Object.fromEntries(published.filter((name) => name !== 'reference').map((name) => [name, published])),
+};
 
 /** native/: what a folder's files may include besides their own folder and the C++ library. The first match counts. */
 const native = [
@@ -62,6 +80,7 @@ export function violations(root) {
   return [
     ...filesBelow(root, 'lib', /\.ts$/).flatMap((file) => libraryViolations(root, file)),
     ...users.flatMap((user) => filesBelow(root, user, /\.(ts|js|mjs)$/)).flatMap((file) => userViolations(root, file)),
+    ...filesBelow(root, 'bench', /\.js$/).flatMap((file) => benchViolations(root, file)),
     ...filesBelow(root, 'native', /\.(h|cc|inc|cu|cuh)$/).flatMap((file) => nativeViolations(root, file)),
   ];
 }
@@ -76,7 +95,7 @@ function libraryViolations(root, file) {
   });
 }
 
-/** The module of lib/ that a file belongs to: the folder, or the file itself. */
+/** The module of lib/ or bench/ that a file belongs to: the folder, or the file itself. */
 function moduleOf(file) {
   return file.split('/')[1];
 }
@@ -89,6 +108,13 @@ function userViolations(root, file) {
   return relativeImports(root, file)
     .filter((target) => target.startsWith('lib/') || target.startsWith('dist/'))
     .map((target) => `${file}: import the package by its name, not ${target}`);
+}
+
+function benchViolations(root, file) {
+  const part = moduleOf(file);
+  return relativeImports(root, file)
+    .filter((target) => bench[part] && !(target.startsWith('bench/') && bench[part].includes(moduleOf(target))))
+    .map((target) => `${file}: bench/${part} must not import ${target}`);
 }
 
 /** The files of the repository that a file names in import, export and import(), types included. */

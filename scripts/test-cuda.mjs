@@ -48,7 +48,7 @@ function checkBackend() {
   }
 }
 
-/** The backend whole, with a stand-in for the runtime in it and for NVIDIA's math libraries beside it. */
+/** The whole backend, with a stand-in for the CUDA runtime in it and for NVIDIA's math libraries next to it. */
 function buildSimulation(sanitizer = '') {
   const folder = join(root, 'build-simulation', ...(sanitizer ? [sanitizer.replace(',', '-')] : []));
   build('the simulation', folder, { SIGMATUNE_SIMULATION: 'ON', SANITIZE: sanitizer });

@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { reportName } from '../bench/gpu/report.js';
+import { reportName } from '../bench/figures/report.js';
 import { root, run, SetupError } from './setup/run.mjs';
 import { main, setup } from './setup/steps.mjs';
 

@@ -19,10 +19,10 @@ export function resetArena() {
   used = 0;
 }
 
-/** Numbers on cache lines, at the same place in every process. What they hold is left over. @param {number} count */
+/** Numbers on cache lines, at the same place in every process; their content is stale. undefined if the arena is full. @param {number} count */
 export function place(count) {
   memory ??= new WebAssembly.Memory({ initial: room / 2 ** 16 }).buffer;
-  if (used + 4 * count > room) return new Float32Array(count);
+  if (used + 4 * count > room) return undefined;
   const made = new Float32Array(memory, used, count);
   // Five lines apart, so that neighbours of a page's size do not meet in the cache.
   used += Math.ceil((4 * count) / line) * line + 5 * line;

@@ -1,8 +1,8 @@
 // @ts-check
 // What one call costs on tensors so small that there is hardly any arithmetic.
-import { disposeAll, gaussianTensor, placedTensor, placedZeros } from './case.js';
-import { numbers } from './numbers.js';
-import { distance, times, timesSparse, timesTransposed } from './probe.js';
+import { distance, times, timesTransposed, view } from '../reference/dense.js';
+import { timesSparse } from '../reference/sparse.js';
+import { disposeAll, numbersOf, Operands } from './operands.js';
 
 /** @typedef {import('./case.js').Case} Case */
 /** @typedef {import('./case.js').Library} Library */
@@ -12,14 +12,15 @@ const bound = 3e-6;
 
 /** @param {Library} library @returns {Prepared} */
 function matmulCall(library) {
-  const random = numbers(4);
-  const [x, w] = [gaussianTensor(library, random, [1, 8]), gaussianTensor(library, random, [8, 8])];
+  const operands = new Operands(library, 4);
+  /** @type {any[]} */
+  const [x, w] = [operands.gaussian([1, 8]), operands.gaussian([8, 8])];
   const product = () => library.matmul(x, w, { transposeB: true });
   return {
     call: () => product().dispose(),
     error: () => {
       const y = product();
-      const relative = distance(y.dataSync(), times(w.dataSync(), 8, x.dataSync()));
+      const relative = distance(numbersOf(y), times(view(8, 8, numbersOf(w)), numbersOf(x)));
       y.dispose();
       return relative;
     },
@@ -29,14 +30,15 @@ function matmulCall(library) {
 
 /** @param {Library} library @returns {Prepared} */
 function spmmCall(library) {
-  const random = numbers(5);
+  const operands = new Operands(library, 5);
   const pattern = library.SparsityPattern.banded(8, 1);
-  const [values, dense] = [gaussianTensor(library, random, [pattern.entries]), gaussianTensor(library, random, [8, 1])];
+  /** @type {any[]} */
+  const [values, dense] = [operands.gaussian([pattern.entries]), operands.gaussian([8, 1])];
   return {
     call: () => library.spmm(pattern, values, dense).dispose(),
     error: () => {
       const y = library.spmm(pattern, values, dense);
-      const relative = distance(y.dataSync(), timesSparse(pattern, values.dataSync(), dense.dataSync()));
+      const relative = distance(numbersOf(y), timesSparse(pattern, numbersOf(values), numbersOf(dense)));
       y.dispose();
       return relative;
     },
@@ -46,8 +48,8 @@ function spmmCall(library) {
 
 /** A layer of 8 × 8, which is its own reference through W'. @param {Library} library @param {boolean} trains */
 async function layerCall(library, trains) {
-  const random = numbers(6);
-  const [weight, x] = [gaussianTensor(library, random, [8, 8]), gaussianTensor(library, random, [1, 8])];
+  const operands = new Operands(library, 6);
+  const [weight, x] = [operands.gaussian([8, 8]), operands.gaussian([1, 8])];
   const layer = await library.svft(weight, { pattern: 'banded', offDiagonals: 1, strategy: 'factored' });
   const both = () => {
     const pass = layer.forward(x);
@@ -64,11 +66,12 @@ async function layerCall(library, trains) {
       const { y, dx } = both();
       const applied = layer.apply(x);
       // M starts at zero, so that W' is the weight itself.
-      const wanted = times(weight.dataSync(), 8, x.dataSync());
+      const w = view(8, 8, numbersOf(weight));
+      const wanted = times(w, numbersOf(x));
       const relative = Math.max(
-        distance(applied.dataSync(), wanted),
-        distance(y.dataSync(), wanted),
-        distance(dx.dataSync(), timesTransposed(weight.dataSync(), 8, wanted)),
+        distance(numbersOf(applied), wanted),
+        distance(numbersOf(y), wanted),
+        distance(numbersOf(dx), timesTransposed(w, wanted)),
       );
       disposeAll(applied, y, dx);
       return relative;
@@ -79,10 +82,11 @@ async function layerCall(library, trains) {
 
 /** @param {Library} library @returns {Prepared} */
 function adamwCall(library) {
+  const operands = new Operands(library, 7);
   const parameters = [8, 1].map((count, i) => ({
     name: `p${i}`,
-    value: placedZeros(library, [count]),
-    grad: placedTensor(library, new Float32Array(count).fill(0.5), [count]),
+    value: operands.zeros([count]),
+    grad: operands.tensor(new Float32Array(count).fill(0.5), [count]),
     trainable: true,
   }));
   const optimizer = new library.AdamW(parameters);
@@ -90,9 +94,9 @@ function adamwCall(library) {
     call: () => optimizer.step(),
     error: () => {
       const [{ value }] = parameters;
-      value.dataSync().fill(0);
+      value.assign(new Float32Array(8));
       new library.AdamW(parameters).step();
-      return distance(value.dataSync(), new Float64Array(8).fill(-1e-3));
+      return distance(numbersOf(value), new Float64Array(8).fill(-1e-3));
     },
     dispose: () => disposeAll(...parameters.flatMap(({ value, grad }) => [value, grad])),
   };

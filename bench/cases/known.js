@@ -1,24 +1,23 @@
 // @ts-check
-import { placedTensor } from './case.js';
-import { norm } from './probe.js';
+import { length } from '../reference/dense.js';
 
-/** A unit vector. @param {import('./numbers.js').Numbers} random @param {number} length */
-function direction(random, length) {
-  const vector = random.gaussian(length);
-  const size = norm(vector);
-  return vector.map((value) => value / size);
+/** A unit vector. @param {import('./numbers.js').Numbers} random @param {number} size */
+function direction(random, size) {
+  const vector = random.gaussian(size);
+  const norm = length(vector);
+  return vector.map((value) => value / norm);
 }
 
 /**
  * A weight [out, in] whose SVD is known without a decomposition: U and V are the first columns of two reflections
  * I − 2aaᵀ and I − 2bbᵀ.
- * @param {import('./case.js').Library} library
- * @param {import('./numbers.js').Numbers} random
+ * @param {import('./operands.js').Operands} operands
  * @param {number} out
  * @param {number} inFeatures
  */
-export function knownWeight(library, random, out, inFeatures) {
+export function knownWeight(operands, out, inFeatures) {
   const r = Math.min(out, inFeatures);
+  const { random, real } = operands;
   const [a, b] = [direction(random, out), direction(random, inFeatures)];
   const sigma = Float32Array.from({ length: r }, (_, i) => (2 - i / r) / Math.sqrt(inFeatures));
   let coupling = 0;
@@ -36,12 +35,16 @@ export function knownWeight(library, random, out, inFeatures) {
   for (let j = 0; j < r; j++) {
     for (let k = 0; k < inFeatures; k++) vt[j * inFeatures + k] = (j === k ? 1 : 0) - 2 * b[j] * b[k];
   }
+  const made = {
+    weight: operands.tensor(weight, [out, inFeatures]),
+    factors: /** @type {import('sigmatune').Svd} */ ({
+      u: operands.tensor(u, [out, r], real),
+      s: operands.tensor(sigma, [r], real),
+      vt: operands.tensor(vt, [r, inFeatures], real),
+    }),
+  };
   return {
-    weight: placedTensor(library, weight, [out, inFeatures]),
-    factors: {
-      u: placedTensor(library, u, [out, r]),
-      s: placedTensor(library, sigma, [r]),
-      vt: placedTensor(library, vt, [r, inFeatures]),
-    },
+    ...made,
+    dispose: () => [made.weight, ...Object.values(made.factors)].forEach((each) => void each.dispose()),
   };
 }

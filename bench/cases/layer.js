@@ -1,11 +1,12 @@
 // @ts-check
-// The float64 reference of an adapted layer, from its factors and parameters: Y = [X W0ᵀ] + (X V) Cᵀ Uᵀ + b.
-import { distance, times, timesSparse, timesTransposed } from './probe.js';
+// How far an adapted layer's y, dx and gradients are from the reference.
+import { distance, times, view } from '../reference/dense.js';
+import { biasGradient, coreGradient, gateGradient, strength, timesWeight } from '../reference/operator.js';
+import { numbersOf } from './operands.js';
 
 /** @typedef {import('sigmatune').AdaptedLinear} AdaptedLinear */
 /** @typedef {import('sigmatune').Tensor} Tensor */
 /** @typedef {import('./numbers.js').Numbers} Numbers */
-/** @typedef {ArrayLike<number>} Vector */
 
 /**
  * @typedef {object} Inputs
@@ -21,110 +22,79 @@ import { distance, times, timesSparse, timesTransposed } from './probe.js';
 const parameter = (layer, name) =>
   layer.parameters.find((each) => each.name === name || each.name.endsWith(`.${name}`));
 
-/** The core C as a function of vectors. @param {Inputs} inputs */
-function core({ layer, pattern }) {
-  const sigma = (parameter(layer, 's') ?? parameter(layer, 'sigma'))?.value ?? layer.factors.s;
-  const diagonal = sigma.dataSync();
-  const gate = parameter(layer, 'gate')?.value.dataSync()[0];
-  const g = gate === undefined ? 1 : 1 / (1 + Math.exp(-gate));
-  const m = parameter(layer, 'm')?.value.dataSync();
-  return {
-    g,
-    /** C · v, or Cᵀ · v. @param {Vector} v @param {boolean} transpose */
-    apply(v, transpose) {
-      const out = Float64Array.from(v, (value, i) => value * diagonal[i]);
-      if (pattern && m)
-        timesSparse(pattern, m, v, transpose).forEach((value, i) => {
-          out[i] += g * value;
-        });
-      return out;
-    },
+/** @param {Tensor} tensor */
+const matrixOf = (tensor) => {
+  const [rows, columns] = /** @type {readonly [number, number]} */ (tensor.shape);
+  return view(rows, columns, numbersOf(tensor));
+};
+
+/** The layer as the reference's operator. @param {Inputs} inputs @returns {import('../reference/operator.js').Operator} */
+function operatorOf({ layer, weight, onBase, pattern }) {
+  const numbers = (/** @type {string} */ name) => {
+    const found = parameter(layer, name);
+    return found && numbersOf(found.value);
   };
-}
-
-/** W' · z, or W'ᵀ · z. @param {Inputs} inputs @param {Vector} z @param {boolean} transpose */
-function timesWeight(inputs, z, transpose) {
-  const { layer, weight, onBase } = inputs;
-  const { u, vt } = layer.factors;
-  const [rank, inFeatures, outFeatures] = [layer.rank, layer.inFeatures, layer.outFeatures];
-  const [U, Vt, W] = [u.dataSync(), vt.dataSync(), weight.dataSync()];
-  const { apply } = core(inputs);
-  const out = transpose
-    ? timesTransposed(Vt, inFeatures, apply(timesTransposed(U, rank, z), true))
-    : times(U, outFeatures, apply(times(Vt, rank, z), false));
-  if (!onBase) return out;
-  const base = transpose ? timesTransposed(W, inFeatures, z) : times(W, outFeatures, z);
-  return out.map((value, i) => value + base[i]);
-}
-
-/** How far y is from the reference, through one random combination of its columns. */
-/** @param {Inputs} inputs @param {Vector} y @param {Numbers} random */
-export function outputError(inputs, y, random) {
-  const { layer, x } = inputs;
-  const tokens = /** @type {number} */ (x.shape[0]);
-  const z = random.signs(layer.outFeatures);
-  const bias = parameter(layer, 'bias')?.value.dataSync();
-  const shift = bias ? z.reduce((sum, sign, i) => sum + sign * bias[i], 0) : 0;
-  const wanted = times(x.dataSync(), tokens, timesWeight(inputs, z, true)).map((value) => value + shift);
-  return distance(times(y, tokens, z), wanted);
-}
-
-/** The same for dx. @param {Inputs} inputs @param {Vector} dx @param {Numbers} random */
-export function inputGradientError(inputs, dx, random) {
-  const { layer, dy } = inputs;
-  const tokens = /** @type {number} */ (dy.shape[0]);
-  const z = random.signs(layer.inFeatures);
-  return distance(times(dx, tokens, z), times(dy.dataSync(), tokens, timesWeight(inputs, z, false)));
+  const m = numbers('m');
+  return {
+    base: onBase ? matrixOf(weight) : undefined,
+    u: matrixOf(layer.factors.u),
+    vt: matrixOf(layer.factors.vt),
+    sigma: numbers('s') ?? numbers('sigma') ?? numbersOf(layer.factors.s),
+    m: pattern && m ? { pattern, values: m } : undefined,
+    gate: numbers('gate')?.[0],
+    bias: numbers('bias'),
+  };
 }
 
 /** How many entries of a core's gradient are compared: each takes two columns of N × features products. */
 const sampled = 24;
 
-/** The gradients of the parameters: bias and gate whole, of the core a sample. @param {Inputs} inputs @param {Numbers} random */
-export function parameterGradientError(inputs, random) {
-  const { layer, dy, pattern } = inputs;
-  const { g } = core(inputs);
-  const errors = [];
-  const name = ['m', 's', 'sigma'].find((each) => parameter(layer, each)) ?? 'm';
-  const grad = gradientOf(layer, name);
-  const slots = Array.from({ length: Math.min(sampled, grad.length) }, () => random.below(grad.length));
-  const rowOf = (/** @type {number} */ slot) =>
-    pattern ? pattern.rowPointers.findLastIndex((start) => start <= slot) : slot;
-  const wanted = slots.map((slot) => {
-    const row = rowOf(slot);
-    return (name === 'm' ? g : 1) * coreDot(inputs, row, pattern ? pattern.columnIndices[slot] : row);
-  });
-  errors.push(
-    distance(
-      slots.map((slot) => grad[slot]),
-      wanted,
-    ),
+/**
+ * The largest of all distances. y and dx are compared through one random combination of their columns.
+ * @param {Inputs} inputs @param {Tensor} y @param {Tensor} dx @param {Numbers} random
+ */
+export function layerError(inputs, y, dx, random) {
+  const operator = operatorOf(inputs);
+  const [x, dy] = [matrixOf(inputs.x), matrixOf(inputs.dy)];
+  const { bias } = operator;
+  const z = random.signs(dy.columns);
+  const shift = bias ? z.reduce((sum, sign, i) => sum + sign * bias[i], 0) : 0;
+  const wantedY = times(x, timesWeight(operator, z, true)).map((value) => value + shift);
+  const w = random.signs(x.columns);
+  return Math.max(
+    distance(times(matrixOf(y), z), wantedY),
+    distance(times(matrixOf(dx), w), times(dy, timesWeight(operator, w))),
+    gradientError(inputs, operator, x, dy, random),
   );
-  const m = parameter(layer, 'm');
-  if (m && parameter(layer, 'gate')) {
-    const values = m.value.dataSync();
-    const gate = grad.reduce((sum, each, slot) => sum + (1 - g) * each * values[slot], 0);
-    // A sum of many signs may cancel: what it is judged by is the size of what was summed.
-    const size = Math.sqrt(grad.reduce((sum, each, slot) => sum + ((1 - g) * each * values[slot]) ** 2, 0));
-    errors.push(Math.abs(gradientOf(layer, 'gate')[0] - gate) / (size || 1));
-  }
-  if (parameter(layer, 'bias')) {
-    const ones = new Float64Array(/** @type {number} */ (dy.shape[0])).fill(1);
-    errors.push(distance(gradientOf(layer, 'bias'), timesTransposed(dy.dataSync(), layer.outFeatures, ones)));
-  }
-  return Math.max(...errors);
 }
 
-/** @param {AdaptedLinear} layer @param {string} name */
-const gradientOf = (layer, name) => Float64Array.from(parameter(layer, name)?.grad?.dataSync() ?? []);
-
-/** Entry (i, j) of dQᵀ P, with dQ = dY U and P = X V. @param {Inputs} inputs @param {number} i @param {number} j */
-function coreDot({ layer, x, dy }, i, j) {
-  const { inFeatures, outFeatures, rank, factors } = layer;
-  const tokens = /** @type {number} */ (x.shape[0]);
-  const u = factors.u.dataSync();
-  const column = Float64Array.from({ length: outFeatures }, (_, row) => u[row * rank + i]);
-  const row = factors.vt.dataSync().subarray(j * inFeatures, (j + 1) * inFeatures);
-  const [dq, p] = [times(dy.dataSync(), tokens, column), times(x.dataSync(), tokens, row)];
-  return dq.reduce((sum, value, t) => sum + value * p[t], 0);
+/**
+ * The gradients of the parameters: bias and gate whole, of the core a sample.
+ * @param {Inputs} inputs @param {import('../reference/operator.js').Operator} operator
+ * @param {import('../reference/dense.js').View} x @param {import('../reference/dense.js').View} dy @param {Numbers} random
+ */
+function gradientError({ layer, pattern }, operator, x, dy, random) {
+  const gradientOf = (/** @type {string} */ name) => {
+    const grad = parameter(layer, name)?.grad;
+    return grad ? numbersOf(grad) : new Float32Array();
+  };
+  const name = ['m', 's', 'sigma'].find((each) => parameter(layer, each)) ?? 'm';
+  const g = name === 'm' ? strength(operator) : 1;
+  const grad = gradientOf(name);
+  const slots = Array.from({ length: Math.min(sampled, grad.length) }, () => random.below(grad.length));
+  const wanted = slots.map((slot) => {
+    const row = pattern ? pattern.rowPointers.findLastIndex((start) => start <= slot) : slot;
+    return g * coreGradient(operator, x, dy, row, pattern ? pattern.columnIndices[slot] : row);
+  });
+  const found = slots.map((slot) => grad[slot]);
+  const errors = [distance(found, wanted)];
+  if (parameter(layer, 'gate')) {
+    // From the gradient of M, of which a sample was compared. A sum of many signs may cancel: what it is judged by is the
+    // size of what was summed.
+    const dots = Float64Array.from(grad, (value) => value / g);
+    const { gate, gateSize } = gateGradient(operator, dots);
+    errors.push(Math.abs(gradientOf('gate')[0] - gate) / (gateSize || 1));
+  }
+  if (parameter(layer, 'bias')) errors.push(distance(gradientOf('bias'), biasGradient(dy)));
+  return Math.max(...errors);
 }

@@ -1,8 +1,8 @@
 // @ts-check
 // Optimiser steps by rule and size.
-import { disposeAll, gaussianTensor } from './case.js';
-import { numbers } from './numbers.js';
-import { distance } from './probe.js';
+import { distance } from '../reference/dense.js';
+import { whereWords } from './case.js';
+import { disposeAll, numbersOf, Operands } from './operands.js';
 
 /** @typedef {import('./case.js').Case} Case */
 /** @typedef {import('./case.js').Library} Library */
@@ -34,10 +34,12 @@ const rules = {
   },
 };
 
-/** @type {readonly Case[]} */
-export const cases = Object.entries(rules).flatMap(([rule, { flops, arrays, make, first }]) =>
-  [2 ** 10, 2 ** 16, 2 ** 22].map((count) => ({
-    name: `optimisers ${rule}, ${count} numbers`,
+/** @param {{ rule: string, count: number } & import('./operands.js').Where} given @returns {Case} */
+export function optimiserCase(given) {
+  const { rule, count } = given;
+  const { flops, arrays, make, first } = rules[rule];
+  return {
+    name: `optimisers ${rule}, ${count} numbers${whereWords(given)}`,
     suite: 'optimisers',
     panel: 'Optimisers, by numbers',
     series: rule,
@@ -46,26 +48,33 @@ export const cases = Object.entries(rules).flatMap(([rule, { flops, arrays, make
     flops: flops * count,
     bytes: 4 * arrays * count,
     bound: 1e-6,
-    short: count === 2 ** 16 && rule === 'AdamW',
-    prepare: (/** @type {Library} */ library) => {
-      const random = numbers(3);
-      const [value, grad] = [gaussianTensor(library, random, [count]), gaussianTensor(library, random, [count], 1e-2)];
-      const start = Float64Array.from(value.dataSync());
+    prepare: (library) => {
+      const operands = new Operands(library, 3, given);
+      const [value, grad] = [operands.gaussian([count]), operands.gaussian([count], 1e-2)];
+      const start = /** @type {Float32Array} */ (numbersOf(value)).slice();
       const parameters = [{ name: 'p', value, grad, trainable: true }];
       const optimizer = make(library, parameters);
       return {
         call: () => optimizer.step(),
         error: () => {
-          value.dataSync().set(start);
+          value.assign(start);
           make(library, parameters).step(); // a fresh one: no moments yet
-          const gradient = grad.dataSync();
+          const gradient = numbersOf(grad);
           return distance(
-            value.dataSync(),
-            start.map((each, i) => first(each, gradient[i])),
+            numbersOf(value),
+            Float64Array.from(start, (each, i) => first(each, gradient[i])),
           );
         },
         dispose: () => disposeAll(value, grad),
       };
     },
+  };
+}
+
+/** @type {readonly Case[]} */
+export const cases = Object.keys(rules).flatMap((rule) =>
+  [2 ** 10, 2 ** 16, 2 ** 22].map((count) => ({
+    ...optimiserCase({ rule, count }),
+    short: count === 2 ** 16 && rule === 'AdamW',
   })),
 );

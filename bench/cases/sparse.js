@@ -1,28 +1,89 @@
 // @ts-check
 // Sparse products by pattern, size and direction.
-import { disposeAll, gaussianTensor, placedZeros } from './case.js';
-import { numbers } from './numbers.js';
-import { distance, times, timesSparse } from './probe.js';
+import { distance, times, view } from '../reference/dense.js';
+import { sddmm, timesSparse } from '../reference/sparse.js';
+import { whereWords } from './case.js';
+import { patterns } from './families.js';
+import { disposeAll, numbersOf, Operands, Shared, width } from './operands.js';
 
 /** @typedef {import('./case.js').Case} Case */
-/** @typedef {import('./case.js').Library} Library */
-/** @typedef {import('sigmatune').SparsityPattern} SparsityPattern */
+/** @typedef {'spmm' | 'spmm transposed' | 'sddmm'} Direction */
+/** @typedef {{ direction: Direction, pattern: string, r: number, columns: number } & import('./operands.js').Where} Sparse */
 
-/** @type {Readonly<Record<string, (library: Library, r: number) => SparsityPattern>>} */
-export const patterns = {
-  diagonal: ({ SparsityPattern }, r) => SparsityPattern.diagonal(r),
-  'band 2': ({ SparsityPattern }, r) => SparsityPattern.banded(r, 2),
-  'band 8': ({ SparsityPattern }, r) => SparsityPattern.banded(r, 8),
-  'random 17': ({ SparsityPattern }, r) => SparsityPattern.random(r, { offDiagonals: 8 }, { seed: 1 }),
-};
+const titles = { spmm: 'SpMM', 'spmm transposed': 'SpMM, transposed', sddmm: 'SDDMM' };
 
-/** Entries without a library at hand: those of a band, which the random pattern matches. @type {Readonly<Record<string, number>>} */
-const halfWidth = { diagonal: 0, 'band 2': 2, 'band 8': 8, 'random 17': 8 };
+/** @type {readonly Direction[]} */
+export const directions = ['spmm', 'spmm transposed', 'sddmm'];
 
-/** @param {string} pattern @param {number} r */
-export function entriesOf(pattern, r) {
-  const d = halfWidth[pattern];
-  return r * (2 * d + 1) - d * (d + 1);
+/** The largest right error. Of bfloat16 only results are rounded, which a gradient's are not. @param {Sparse} given */
+function boundOf({ direction, device = 'cpu', dtype = 'float32' }) {
+  if (dtype === 'bfloat16' && direction !== 'sddmm') return 1e-2;
+  return device === 'cpu' ? 1e-6 : 5e-6; // a card's sums are longer, since its shapes are larger
+}
+
+/**
+ * @param {import('./case.js').Library} library @param {Sparse} given @param {Shared} [group]
+ * @returns {import('./case.js').Prepared}
+ */
+function prepare(library, given, group) {
+  const { direction, r, columns } = given;
+  const shared = group ?? new Shared();
+  const { operands, pattern, ones, others, values, outs, gradient } = shared.get(`sparse ${given.pattern}`, () => {
+    const operands = new Operands(library, 2, given);
+    const pattern = patterns[given.pattern].make(library, r);
+    const [one, other] = [operands.gaussian([r, columns]), operands.gaussian([r, columns])];
+    const [ones, others] = [operands.ring(one), operands.ring(other)];
+    const values = operands.gaussian([pattern.entries], 1, operands.real);
+    const outs = ones.map(() => operands.zeros([r, columns]));
+    const gradient = operands.zeros([pattern.entries], operands.real);
+    const dispose = () => disposeAll(ones, others, values, outs, gradient);
+    return { operands, pattern, ones, others, values, outs, gradient, dispose };
+  });
+  const at = (/** @type {readonly any[]} */ ring, /** @type {number} */ i) => ring[i % ring.length];
+  const dispose = () => {
+    if (!group) shared.dispose();
+  };
+  const matrix = (/** @type {import('sigmatune').Tensor} */ tensor) => view(r, columns, numbersOf(tensor));
+  if (direction === 'sddmm') {
+    const call = (i = 0) => library.sddmm(pattern, at(ones, i), at(others, i), { out: /** @type {any} */ (gradient) });
+    return {
+      call,
+      error: () => distance(numbersOf(call()), sddmm(pattern, matrix(ones[0]), matrix(others[0]))),
+      outputs: () => [library.sddmm(pattern, at(ones, 0), at(others, 0))],
+      dispose,
+    };
+  }
+  const transpose = direction === 'spmm transposed';
+  const call = (i = 0) => library.spmm(pattern, at([values], 0), at(ones, i), { transpose, out: at(outs, i) });
+  return {
+    call,
+    error: () => {
+      const z = operands.random.signs(columns);
+      const found = times(matrix(call()), z);
+      return distance(found, timesSparse(pattern, numbersOf(values), times(matrix(ones[0]), z), transpose));
+    },
+    outputs: () => [library.spmm(pattern, at([values], 0), at(ones, 0), { transpose })],
+    dispose,
+  };
+}
+
+/** @param {Sparse} given @returns {Case} */
+export function sparseCase(given) {
+  const { direction, pattern, r, columns, dtype = 'float32' } = given;
+  const entries = patterns[pattern].entries(r);
+  return {
+    name: `sparse ${direction}, ${pattern}, ${r} × ${columns}${whereWords(given)}`,
+    suite: 'sparse',
+    panel: `${titles[direction]}, by numbers in the dense matrix`,
+    series: pattern,
+    size: r * columns,
+    parameters: { direction, pattern, r, columns },
+    flops: 2 * entries * columns,
+    // Two dense matrices: one read and one written, or both read. Values and column indices.
+    bytes: 2 * r * columns * width(dtype) + 8 * entries,
+    bound: boundOf(given),
+    prepare: (library, group) => prepare(library, given, group),
+  };
 }
 
 const sizes = /** @type {const} */ ([
@@ -31,69 +92,12 @@ const sizes = /** @type {const} */ ([
   [768, 2048],
 ]);
 
-const titles = { spmm: 'SpMM', 'spmm transposed': 'SpMM, transposed', sddmm: 'SDDMM' };
-
-/** One direction: what is called, and how far its result is from the reference. */
-/**
- * @param {Library} library @param {SparsityPattern} pattern @param {number} r @param {number} columns
- * @param {'spmm' | 'spmm transposed' | 'sddmm'} direction
- * @returns {import('./case.js').Prepared}
- */
-function prepare(library, pattern, r, columns, direction) {
-  const random = numbers(2);
-  const [one, other] = [gaussianTensor(library, random, [r, columns]), gaussianTensor(library, random, [r, columns])];
-  const values = gaussianTensor(library, random, [pattern.entries]);
-  if (direction === 'sddmm') {
-    const out = placedZeros(library, [pattern.entries]);
-    return {
-      call: () => library.sddmm(pattern, one, other, { out }),
-      error: () => distance(library.sddmm(pattern, one, other, { out }).dataSync(), everyDot()),
-      dispose: () => disposeAll(one, other, values, out),
-    };
-  }
-  const transpose = direction === 'spmm transposed';
-  const out = placedZeros(library, [r, columns]);
-  return {
-    call: () => library.spmm(pattern, values, one, { transpose, out }),
-    error: () => {
-      const z = random.signs(columns);
-      const found = times(library.spmm(pattern, values, one, { transpose, out }).dataSync(), r, z);
-      return distance(found, timesSparse(pattern, values.dataSync(), times(one.dataSync(), r, z), transpose));
-    },
-    dispose: () => disposeAll(one, other, values, out),
-  };
-
-  /** Every entry of the gradient, in float64. */
-  function everyDot() {
-    const [a, b] = [one.dataSync(), other.dataSync()];
-    const dots = new Float64Array(pattern.entries);
-    for (let i = 0; i < r; i++) {
-      for (let p = pattern.rowPointers[i]; p < pattern.rowPointers[i + 1]; p++) {
-        const j = pattern.columnIndices[p];
-        for (let t = 0; t < columns; t++) dots[p] += a[i * columns + t] * b[j * columns + t];
-      }
-    }
-    return dots;
-  }
-}
-
 /** @type {readonly Case[]} */
-export const cases = Object.keys(patterns).flatMap((pattern) =>
+export const cases = ['diagonal', 'band 2', 'band 8', 'random 17'].flatMap((pattern) =>
   sizes.flatMap(([r, columns]) =>
-    /** @type {const} */ (['spmm', 'spmm transposed', 'sddmm']).map((direction) => ({
-      name: `sparse ${direction}, ${pattern}, ${r} × ${columns}`,
-      suite: 'sparse',
-      panel: `${titles[direction]}, by numbers in the dense matrix`,
-      series: pattern,
-      size: r * columns,
-      parameters: { direction, pattern, r, columns },
-      flops: 2 * entriesOf(pattern, r) * columns,
-      // Values and column indices, and two dense matrices: one read and one written, or both read.
-      bytes: 4 * (2 * r * columns + 2 * entriesOf(pattern, r)),
-      bound: 1e-6,
+    directions.map((direction) => ({
+      ...sparseCase({ direction, pattern, r, columns }),
       short: r === 256 && direction !== 'spmm transposed' && pattern !== 'band 2',
-      prepare: (/** @type {Library} */ library) =>
-        prepare(library, patterns[pattern](library, r), r, columns, direction),
     })),
   ),
 );

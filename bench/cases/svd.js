@@ -1,13 +1,17 @@
 // @ts-check
 // SVD by shape and driver: single matrices, stacks, tall and wide ones, a ragged list.
-import { disposeAll, gaussianTensor } from './case.js';
+import { distance, length, times, timesTransposed, view } from '../reference/dense.js';
+import { whereWords } from './case.js';
 import { numbers } from './numbers.js';
-import { distance, norm, times, timesTransposed } from './probe.js';
+import { disposeAll, numbersOf, Operands } from './operands.js';
 
 /** @typedef {import('./case.js').Case} Case */
+/** @typedef {import('./case.js').Library} Library */
 /** @typedef {import('sigmatune').Svd} Svd */
 /** @typedef {import('sigmatune').Tensor} Tensor */
+/** @typedef {import('../reference/dense.js').View} View */
 /** @typedef {readonly (readonly [number, number])[]} Shapes */
+/** @typedef {NonNullable<import('sigmatune').SvdOptions['driver']>} Driver */
 
 /** Residual and loss of orthogonality that svd promises in float32. */
 const bound = 1e-5;
@@ -43,7 +47,7 @@ const inputs = [
 ];
 
 /** @param {number} count @param {number} m @param {number} n @returns {Shapes} */
-function many(count, m, n) {
+export function many(count, m, n) {
   return Array.from({ length: count }, () => /** @type {const} */ ([m, n]));
 }
 
@@ -53,69 +57,166 @@ function flopsOf(m, n) {
   return Math.min(14 * long * short ** 2 + 8 * short ** 3, 6 * long * short ** 2 + 20 * short ** 3);
 }
 
-/** How far u · diag(s) · vt is from a, and u and vt from orthonormal. @param {Tensor} a @param {Svd} result */
-function svdError(a, { u, s, vt }) {
+/** @typedef {{ a: View, u: View, s: Float32Array | Float64Array, vt: View }} Answer one matrix and its decomposition on the host */
+
+/**
+ * How far u · diag(s) · vt is from a, and u and vt from orthonormal: through random signs, or, with rounds of the power
+ * method, ‖UᵀU − I‖₂ itself, which they reach from below by a few per cent.
+ * @param {Answer} answer @param {number} rounds
+ */
+function accuracy({ a, u, s, vt }, rounds) {
   const random = numbers(7);
-  const [m, n] = /** @type {readonly [number, number]} */ (a.shape);
-  const r = Math.min(m, n);
-  const [A, U, S, Vt] = [a, u, s, vt].map((tensor) => tensor.dataSync());
-  const z = random.signs(n);
-  const projected = times(Vt, r, z);
+  const z = random.signs(a.columns);
   const rebuilt = times(
-    U,
-    m,
-    projected.map((value, i) => value * S[i]),
+    u,
+    times(vt, z).map((value, i) => value * s[i]),
   );
-  const w = random.signs(r);
-  const ordered = S.every((value, i) => value >= 0 && (i === 0 || value <= S[i - 1]));
-  return Math.max(
-    ordered ? 0 : Number.POSITIVE_INFINITY,
-    distance(rebuilt, times(A, m, z)),
-    distance(timesTransposed(U, r, times(U, m, w)), w),
-    distance(times(Vt, r, timesTransposed(Vt, n, w)), w),
-    Math.abs(norm(S) / norm(A) - 1),
+  const ordered = s.every(
+    (/** @type {number} */ value, /** @type {number} */ i) => value >= 0 && (i === 0 || value <= s[i - 1]),
   );
+  const w = random.signs(s.length);
+  const uu = (/** @type {Float64Array} */ v) => timesTransposed(u, times(u, v));
+  const vv = (/** @type {Float64Array} */ v) => times(vt, timesTransposed(vt, v));
+  return {
+    residual: distance(rebuilt, times(a, z)),
+    u: offIdentity(uu, w, rounds),
+    v: offIdentity(vv, w, rounds),
+    sigma: ordered ? Math.abs(length(s) / length(a.data) - 1) : Number.POSITIVE_INFINITY,
+  };
 }
 
-/** @param {'auto' | 'gesdd' | 'gesvd'} driver @param {typeof inputs[number]} input @returns {Case} */
-function svdCase(driver, [kind, size, shapes, short]) {
+/** ‖G v − v‖ / ‖v‖ after some rounds of v ← G v − v. @param {(v: Float64Array) => Float64Array} gram @param {Float64Array} start @param {number} rounds */
+function offIdentity(gram, start, rounds) {
+  let [v, found] = [start, 0];
+  for (let round = 0; round < rounds; round++) {
+    found = distance(gram(v), v);
+    const next = gram(v).map((value, i) => value - v[i]);
+    if (!(length(next) > 0)) break;
+    v = next;
+  }
+  return found;
+}
+
+/** The largest difference from LAPACK's singular values in float64, over σ₁. @param {Library} library @param {Answer} answer */
+async function offLapack(library, { a, s }) {
+  const host = library.tensor(Float64Array.from(a.data), [a.rows, a.columns]);
+  const exact = await library.svd(host);
+  const sigma = /** @type {Float64Array} */ (exact.s.dataSync());
+  let most = 0;
+  for (let i = 0; i < s.length; i++) {
+    const off = Math.abs(s[i] - sigma[i]) / sigma[0];
+    most = most >= off ? most : off; // NaN stays
+  }
+  disposeAll(host, exact.u, exact.s, exact.vt);
+  return most;
+}
+
+/** The largest of each part; NaN stays. @param {readonly Record<string, number>[]} all */
+const worst = (all) =>
+  Object.fromEntries(
+    Object.keys(all[0]).map((part) => [part, all.reduce((most, each) => (most >= each[part] ? most : each[part]), 0)]),
+  );
+
+/** In float32. The answers of 'auto' are promised; a named driver gives what it gives, and only nonsense is an error. */
+const partBounds = { auto: { residual: 5e-6, orthogonality: 1e-5 }, named: { residual: 5e-5, orthogonality: 5e-5 } };
+
+/**
+ * @param {Driver} driver @param {Shapes} shapes
+ * @param {{ kind?: string, series?: string, size?: number, stacked?: boolean } & import('./operands.js').Where} [given]
+ * `stacked`: matrices of one shape are one tensor, as devices like them
+ * @returns {Case}
+ */
+export function svdCase(driver, shapes, given = {}) {
+  const [[m, n]] = shapes;
+  const { stacked = false, device = 'cpu' } = given;
+  const sizes = shapes.length > 1 ? `${shapes.length} × ${m} × ${n}` : `${m} × ${n}`;
+  const { kind = sizes, series = driver, size = m } = given;
   const sum = (/** @type {(m: number, n: number) => number} */ part) =>
     shapes.reduce((total, [m, n]) => total + part(m, n), 0);
   return {
-    name: `svd ${kind} ${driver}`,
+    name: `svd ${kind} ${driver}${whereWords(given)}`,
     suite: 'svd',
     panel: 'SVD, by rows of a matrix',
-    series: `${kind.split(/[ ,]/)[0]} ${driver}`,
+    series,
     size,
     parameters: { kind, driver, matrices: shapes.length },
     flops: sum(flopsOf),
     bytes: 4 * sum((m, n) => m * n + Math.min(m, n) * (m + n + 1)),
     bound,
-    short: short && driver === 'auto',
+    waits: true,
     prepare: (library) => {
-      const random = numbers(1);
-      const list = shapes.map((shape) => gaussianTensor(library, random, shape));
+      const operands = new Operands(library, 1, given);
+      const list = stacked
+        ? [operands.gaussian([shapes.length, m, n])]
+        : shapes.map((shape) => operands.gaussian(shape));
+      const input = /** @type {import('sigmatune').Tensor<'float32'>[]} */ (list);
+      const decompose = async () =>
+        stacked ? [await library.svd(input[0], { driver })] : library.svd(input, { driver });
       const free = (/** @type {readonly Svd[]} */ results) => {
         for (const { u, s, vt } of results) disposeAll(u, s, vt);
       };
+      /** @param {readonly number[]} chosen of the matrices @returns {Promise<Answer[]>} */
+      const answers = async (chosen) => {
+        const results = await decompose();
+        const made = chosen.map((i) => answerOf(list, results, i, shapes[i], stacked));
+        free(results);
+        return made;
+      };
       return {
-        call: async () => free(await library.svd(list, { driver })),
+        call: async () => free(await decompose()),
         error: async () => {
-          const results = await library.svd(list, { driver });
-          const worst = Math.max(...results.map((result, i) => svdError(list[i], result)));
-          free(results);
-          return worst;
+          const parts = worst((await answers([...shapes.keys()])).map((each) => accuracy(each, 1)));
+          return Math.max(...Object.values(parts));
         },
-        dispose: () => disposeAll(...list),
+        errors: async () => {
+          // Of many a few, the first and the last among them.
+          const few = [...new Set([0, 1, shapes.length >> 1, shapes.length - 1])].filter((i) => i < shapes.length);
+          const found = await answers(few);
+          const parts = worst(found.map((each) => accuracy(each, 8)));
+          const { residual, orthogonality } = driver === 'auto' ? partBounds.auto : partBounds.named;
+          const comparable = device !== 'cpu' && Math.min(m, n) <= 1024;
+          const lapack = comparable
+            ? worst(await Promise.all(found.map(async (each) => ({ off: await offLapack(library, each) }))))
+            : undefined;
+          return [
+            { value: parts.residual, bound: residual, of: '‖A − U S Vᵀ‖ / ‖A‖' },
+            { value: parts.u, bound: orthogonality, of: '‖UᵀU − I‖₂' },
+            { value: parts.v, bound: orthogonality, of: '‖VᵀV − I‖₂' },
+            { value: parts.sigma, bound: orthogonality, of: '‖σ‖ / ‖A‖ − 1' },
+            ...(lapack ? [{ value: lapack.off, bound: 2e-6, of: 'σ compared with LAPACK in float64, over σ₁' }] : []),
+          ];
+        },
+        outputs: async () => (await decompose()).flatMap(({ u, s, vt }) => [u, s, vt]),
+        dispose: () => disposeAll(list),
       };
     },
   };
 }
 
+/** @param {readonly Tensor[]} list @param {readonly Svd[]} results @param {number} i @param {readonly [number, number]} shape @param {boolean} stacked @returns {Answer} */
+function answerOf(list, results, i, [m, n], stacked) {
+  const r = Math.min(m, n);
+  const of = (/** @type {Tensor} */ tensor, /** @type {number} */ size) => {
+    const numbers = numbersOf(tensor);
+    return stacked ? numbers.slice(i * size, (i + 1) * size) : numbers.slice();
+  };
+  const at = stacked ? 0 : i;
+  const { u, s, vt } = results[at];
+  return {
+    a: view(m, n, of(list[at], m * n)),
+    u: view(m, r, of(u, m * r)),
+    s: of(s, r),
+    vt: view(r, n, of(vt, r * n)),
+  };
+}
+
 /** @type {readonly Case[]} */
-export const cases = inputs.flatMap((input) =>
+export const cases = inputs.flatMap(([kind, size, shapes, short]) =>
   /** @type {const} */ (['auto', 'gesdd', 'gesvd'])
     // QR iteration is there for what divide and conquer cannot do; a few sizes show what it costs.
-    .filter((driver) => driver !== 'gesvd' || /^single/.test(input[0]))
-    .map((driver) => svdCase(driver, input)),
+    .filter((driver) => driver !== 'gesvd' || /^single/.test(kind))
+    .map((driver) => ({
+      ...svdCase(driver, shapes, { kind, size, series: `${kind.split(/[ ,]/)[0]} ${driver}` }),
+      short: short && driver === 'auto',
+    })),
 );

@@ -28,7 +28,7 @@ export const help = `sigmatune bench run [words] [options]
   --out FILE         keeps the run as JSON
   Ends with 0; with 1 if a result is further from its float64 reference than it may be; 3 usage.`;
 
-/** So many samples of a process are kept, in the order they were taken; quantiles are of all. */
+/** The number of samples that are kept for each process, in their order. Quantiles are of all samples. */
 const keptSamples = 50;
 
 /** @param {readonly string[]} args */

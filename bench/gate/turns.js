@@ -19,7 +19,7 @@ export function shuffled(count, random) {
   return order;
 }
 
-/** Who has a turn after whom: each order is followed by its mirror image, so that nobody always follows the same one. */
+/** The order of the turns: each random order is followed by its mirror image, so no process always follows the same one. */
 /** @param {number} count @param {Numbers} random */
 function* orders(count, random) {
   for (let turn = 0; turn < turns; turn += 2) {

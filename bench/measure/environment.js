@@ -53,7 +53,7 @@ function governor() {
 
 /** @param {string} folder */
 export function commitOf(folder) {
-  // An installed package may lie inside somebody else's repository, whose commit says nothing of it.
+  // An installed package may lie inside another project's repository, whose commit says nothing of it.
   if (!existsSync(join(folder, '.git'))) return null;
   const git = (/** @type {string[]} */ ...args) => spawnSync('git', ['-C', folder, ...args], { encoding: 'utf8' });
   const head = git('rev-parse', 'HEAD');

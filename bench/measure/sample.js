@@ -1,16 +1,17 @@
 // @ts-check
-// The samples of one case in one process.
+// The one sampler: samples of one case in one process, by a clock.
 
 /** @typedef {import('../cases/case.js').Prepared} Prepared */
+/** @typedef {(prepared: Prepared, count: number) => Promise<number>} Clock milliseconds that `count` calls take, one after the other */
 
-/** A sample lasts at least so long, that the clock's grain and the cost of reading it do not show. */
-const grain = 0.1; // ms
+/** The least length of a sample: the clock's resolution and the cost of reading it do not show. */
+const usualGrain = 0.1; // ms
 
 /** Calls ahead of the first sample, for the compiler of the JavaScript around them. */
 const warmUp = 10; // ms
 
-/** Calls one after the other. @param {Prepared} prepared @param {number} count @returns {Promise<number>} ms */
-async function time({ call }, count) {
+/** The computer's clock. @type {Clock} */
+export async function wallClock({ call }, count) {
   const start = performance.now();
   for (let i = 0; i < count; i++) {
     const waiting = call();
@@ -19,19 +20,28 @@ async function time({ call }, count) {
   return performance.now() - start;
 }
 
-/** One sample: milliseconds a call. @param {Prepared} prepared @param {number} repeat calls that make a sample */
-async function sample(prepared, repeat) {
+/** A device's own clock, for calls that do not wait. @param {import('../cases/case.js').Library} library @param {import('sigmatune').Device} device @returns {Clock} */
+export function deviceClock({ timed }, device) {
+  let calls = 0;
+  return async ({ call }, count) =>
+    timed(device, () => {
+      for (let i = 0; i < count; i++) call(calls++);
+    });
+}
+
+/** One sample: milliseconds a call. @param {Prepared} prepared @param {number} repeat calls that make a sample @param {Clock} clock */
+export async function sample(prepared, repeat, clock = wallClock) {
   prepared.before?.();
-  return (await time(prepared, repeat)) / repeat;
+  return (await clock(prepared, repeat)) / repeat;
 }
 
 /** Warms a case up and finds how many calls make a sample. One that is set up again for each call takes one at a time. */
-/** @param {Prepared} prepared */
-export async function calibrate(prepared) {
+/** @param {Prepared} prepared @param {{ clock?: Clock, grain?: number }} [options] `grain`: milliseconds that a sample lasts at least */
+export async function calibrate(prepared, { clock = wallClock, grain = usualGrain } = {}) {
   const end = performance.now() + warmUp;
   let repeat = 1;
   do {
-    const last = repeat * (await sample(prepared, repeat));
+    const last = repeat * (await sample(prepared, repeat, clock));
     if (last < grain && !prepared.before) repeat *= 2;
   } while (performance.now() < end);
   return repeat;

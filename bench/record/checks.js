@@ -1,5 +1,5 @@
 // @ts-check
-// What the fields of a kept file may hold. A file may come from anybody, so that everything in it is bounded: texts,
+// What the fields of a kept file may hold. A file may come from any source, so everything in it is bounded: texts,
 // lists, and numbers, which must not overflow when they are multiplied, divided or drawn.
 import { UsageError } from '../usage.js';
 import { isPlain } from './text.js';
@@ -103,6 +103,23 @@ export const object = (fields) => (value, path) => {
   }
 };
 
+/** An object whose names are anyone's, each with such a value. @param {Check} each @returns {Check} */
+export const listOfNamed = (each) => (value, path) => {
+  object({})(value, path);
+  for (const [name, item] of Object.entries(/** @type {object} */ (value))) each(item, `${path}.${name}`);
+};
+
+/** What keeps a value from being what a check expects; undefined if nothing does. @param {Check} check @param {unknown} value */
+export function misfit(check, value) {
+  try {
+    check(value, '');
+    return undefined;
+  } catch (error) {
+    if (error instanceof Misfit) return error.message;
+    throw error;
+  }
+}
+
 /** @param {string} file @param {string} json @returns {unknown} */
 export function parse(file, json) {
   try {
@@ -129,11 +146,7 @@ export function checked(file, parsed, { version, check }) {
   if (given.version !== version) {
     throw new UsageError(`${file}: has version ${shown(given.version)} of the schema, this program reads ${version}`);
   }
-  try {
-    check(parsed, '');
-  } catch (error) {
-    if (!(error instanceof Misfit)) throw error;
-    throw new UsageError(`${file}: ${error.message}`);
-  }
+  const fault = misfit(check, parsed);
+  if (fault !== undefined) throw new UsageError(`${file}: ${fault}`);
   return /** @type {T} */ (parsed);
 }

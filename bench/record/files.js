@@ -72,7 +72,7 @@ export function writeAll(files) {
       toWrite(file, () => {
         mkdirSync(dirname(path), { recursive: true });
         const part = `${path}.${process.pid}.part`;
-        const handle = openSync(part, 'wx'); // never through a link that somebody put there
+        const handle = openSync(part, 'wx'); // never through a link that another program put there
         parts.push({ part, path });
         try {
           writeFileSync(handle, content);

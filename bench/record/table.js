@@ -5,13 +5,26 @@ import { escapeMarkdown } from './text.js';
 /** Characters on the screen. Ours have no wide ones, but some that combine. @param {string} text */
 const width = (text) => [...text.normalize('NFC')].length;
 
+/** A part of a cell that stands out. */
+export class Bold {
+  /** @param {string} text */
+  constructor(text) {
+    this.text = text;
+  }
+}
+
+/** @typedef {string | readonly (string | Bold)[]} Cell */
+
+/** @param {string | Bold} part */
+const markdownOf = (part) => (part instanceof Bold ? `**${escapeMarkdown(part.text)}**` : escapeMarkdown(part));
+
 /**
  * @param {readonly string[]} head
- * @param {readonly (readonly string[])[]} rows
- * @param {number} [texts] so many columns at the left are text; the others are numbers, and stand at the right
+ * @param {readonly (readonly Cell[])[]} rows
+ * @param {number} [texts] the number of columns at the left that are text; the others are numbers, aligned to the right
  */
 export function markdownTable(head, rows, texts = 1) {
-  const cells = [head, ...rows].map((row) => row.map(escapeMarkdown));
+  const cells = [head, ...rows].map((row) => row.map((cell) => [cell].flat().map(markdownOf).join('')));
   const widths = head.map((_, column) => cells.reduce((most, row) => Math.max(most, width(row[column])), 3));
   const line = (/** @type {readonly string[]} */ row) => {
     const padded = row.map((cell, column) => {

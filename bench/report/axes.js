@@ -50,8 +50,8 @@ export function linearScale(values, start, end, name) {
   return { to, ticks: ticks.map((tick) => ({ at: to(tick), text: name(tick) })) };
 }
 
-/** @param {Frame} frame @param {Scale} x @param {Scale} y @param {string} below @param {string} beside */
-export function axes({ left, top, right, bottom }, x, y, below, beside) {
+/** @param {Frame} frame @param {Scale} x @param {Scale} y @param {string} below @param {string} leftOf */
+export function axes({ left, top, right, bottom }, x, y, below, leftOf) {
   const middle = (top + bottom) / 2;
   return html`${[
     ...y.ticks.flatMap(({ at, text }) => [
@@ -65,7 +65,7 @@ export function axes({ left, top, right, bottom }, x, y, below, beside) {
     line(left, bottom, right, bottom, 'axis'),
     line(left, top, left, bottom, 'axis'),
     label((left + right) / 2, bottom + 40, below, { class: 'soft', 'text-anchor': 'middle' }),
-    label(0, 0, beside, { class: 'soft', 'text-anchor': 'middle', transform: `translate(16 ${middle}) rotate(-90)` }),
+    label(0, 0, leftOf, { class: 'soft', 'text-anchor': 'middle', transform: `translate(16 ${middle}) rotate(-90)` }),
   ]}`;
 }
 

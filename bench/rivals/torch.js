@@ -1,105 +1,194 @@
 // @ts-check
-// Beside PyTorch in the same run, side by side: SIGMATUNE_PYTHON names a Python that has torch, else `python3` is asked.
-import { spawn } from 'node:child_process';
+// Compared with PyTorch on the same device in the same run. SIGMATUNE_PYTHON names a Python with torch, for a card one whose
+// torch has CUDA; else `python3` is asked.
+import { spawn, spawnSync } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { SparsityPattern, spmm, svd, svft, threads } from 'sigmatune';
-import { quartiles, ratio } from '../alternate.js';
-import { step } from '../cpu/adapters.js';
-import { gaussianTensor } from '../data.js';
-import { python, torchVersion } from './python.js';
+import { threads } from 'sigmatune';
+import { adapterCase } from '../cases/adapters.js';
+import { sparseCase } from '../cases/sparse.js';
+import { many, svdCase } from '../cases/svd.js';
+import { mark } from '../figures/figure.js';
+import { groupJob } from '../figures/group.js';
+import { settings } from '../figures/settings.js';
 
-export const title = 'Beside PyTorch: its time over ours';
-export const columns = ['what', 'of PyTorch', 'times ours', 'quartiles', 'goal'];
+/** @typedef {import('../figures/figure.js').Context} Context */
+/** @typedef {import('../figures/figure.js').Job} Job */
+/** @typedef {import('../cases/case.js').Case} Case */
 
-/** One Python process that does what it is told, a line at a time; times are taken on its side. */
-function openTorch() {
-  const child = spawn(python, [fileURLToPath(new URL('rival_torch.py', import.meta.url)), String(threads())], {
+export const title = 'Compared with PyTorch: its time over ours';
+
+const python = process.env['SIGMATUNE_PYTHON'] ?? 'python3';
+
+/** Whether there is a torch for this device; said aloud if not. @param {Pick<Context, 'device' | 'say'>} context */
+function hasTorch({ device, say }) {
+  const code = 'import torch; print(torch.__version__, torch.version.cuda if torch.cuda.is_available() else "-")';
+  const { status, stdout } = spawnSync(python, ['-c', code], { encoding: 'utf8', timeout: 60_000 });
+  const [version, cuda] = status === 0 ? stdout.trim().split(' ') : [];
+  if (version === undefined || (device === 'cuda' && cuda === '-')) {
+    const what = version === undefined ? 'torch' : 'torch with CUDA';
+    say(`skipped: ${python} has no ${what} (pip install torch; SIGMATUNE_PYTHON names another)`);
+    return false;
+  }
+  say(`PyTorch ${version}${device === 'cuda' ? `, CUDA ${cuda}` : `, ${threads()} threads`}`);
+  return true;
+}
+
+/** One Python process, which does what it is told, a line at a time, and answers with numbers. @param {'cpu' | 'cuda'} device */
+function openTorch(device) {
+  const script = fileURLToPath(new URL('rival.py', import.meta.url));
+  const child = spawn(python, ['-W', 'ignore', script, device, String(threads())], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
+  child.on('error', () => undefined); // its lines end, which says enough
+  child.stdin.on('error', () => undefined);
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   return {
-    /** @param {readonly unknown[]} call @returns {Promise<number>} milliseconds */
+    /** Milliseconds or megabytes. @param {readonly unknown[]} call @returns {Promise<number>} */
     async ask(call) {
       child.stdin.write(`${JSON.stringify(call)}\n`);
       const { value, done } = await lines.next();
       if (done) throw new Error('the Python process ended');
-      return Number(value);
+      const { answer, error } = JSON.parse(value);
+      if (error !== undefined) throw new Error(`torch: ${error}`);
+      return answer;
     },
     close: () => child.stdin.end(),
   };
 }
 
-export async function* run({ rounds = 11 } = {}) {
-  const version = torchVersion();
-  if (version === undefined) return;
-  console.log(`| PyTorch ${version}, ${threads()} threads | | | | |`);
-  const torch = openTorch();
-  const beside = async (/** @type {() => unknown} */ ours, /** @type {readonly unknown[]} */ theirs) => {
-    /** @type {number[]} */
-    const mine = [];
-    /** @type {number[]} */
-    const other = [];
-    const own = async () => {
-      const start = performance.now();
-      await ours();
-      return performance.now() - start;
+/** A side that the Python process times itself. @param {'cpu' | 'cuda'} device @param {readonly unknown[]} call @returns {import('../figures/group.js').Rival} */
+const rival = (device, call) => ({
+  open: () => {
+    const torch = openTorch(device);
+    const clock = async (/** @type {unknown} */ _, /** @type {number} */ count) => {
+      let sum = 0;
+      for (let i = 0; i < count; i++) sum += await torch.ask(call);
+      return sum;
     };
-    for (let round = -2; round < rounds; round++) {
-      // In turn, the one first and then the other; the first two rounds warm both up.
-      const pair =
-        round % 2 ? [await own(), await torch.ask(theirs)] : [await torch.ask(theirs), await own()].reverse();
-      if (round < 0) continue;
-      mine.push(pair[0]);
-      other.push(pair[1]);
+    return { prepared: { call: () => torch.ask(call), error: () => 0, dispose: torch.close }, clock };
+  },
+});
+
+/** @param {Context} context @param {{ size: string, dtype?: string, name: string, ours: Case, theirs: readonly unknown[], goal?: number | undefined }} given */
+const compared = (context, { size, dtype, name, ours, theirs, goal }) =>
+  groupJob(context, {
+    label: name,
+    size,
+    ...(dtype && { dtype }),
+    cases: { [name]: ours },
+    against: { torch: rival(context.device, theirs) },
+    judge: (name, rounds) => [
+      ...mark(
+        "torch's time over ours",
+        rounds.figure((ms) => ms.torch / ms[name]),
+        'higher',
+        goal,
+      ),
+      ...mark("torch's ms", rounds.time('torch'), 'lower'),
+    ],
+    seconds: 60,
+  });
+
+/** Goals of the project by rival, shape and type. @type {Readonly<Record<string, number>>} */
+const goals = {
+  'cpu svft_reference 768 × 768': 1.5,
+  'cpu svft_reference 3072 × 768': 1.5,
+  'cpu svft_reference 768 × 3072': 2.3,
+  'cpu sparse': 3,
+  'cpu svd 16 × 768 × 768': 1.9,
+  'cuda svd 1 × 4096 × 4096': 8,
+  'cuda svd 48 × 768 × 768': 5,
+};
+
+const rivals = { svft_reference: 'svft band 8', svft_factored: 'svft plain', lora: 'svft plain' };
+const tokens = 2048;
+
+/** @param {Context} context @returns {Generator<Job>} */
+export function* jobs(context) {
+  if (context.dry || !hasTorch(context)) return;
+  const { device, where } = context;
+  const onCpu = device === 'cpu';
+  const { dtypes } = settings(context);
+  const shapes = onCpu
+    ? /** @type {const} */ ([
+        [768, 768],
+        [3072, 768],
+        [768, 3072],
+      ])
+    : /** @type {const} */ ([
+        [768, 768],
+        [4096, 4096],
+        [4096, 14336],
+      ]);
+  for (const shape of shapes) {
+    for (const dtype of dtypes) {
+      for (const [theirs, family] of Object.entries(rivals)) {
+        yield compared(context, {
+          size: `${shape.join(' × ')}, N = ${tokens}`,
+          dtype,
+          name: `${family} compared with ${theirs}`,
+          ours: adapterCase({ family, shape, tokens, what: 'pass', ...where, dtype }),
+          theirs: [theirs, ...shape, tokens, dtype],
+          goal: goals[`${device} ${theirs} ${shape.join(' × ')}`],
+        });
+      }
     }
-    const times = ratio(other, mine);
-    return [times.median.toFixed(2), quartiles(times)];
-  };
-
-  for (const [n, m, goal] of /** @type {const} */ ([
-    [768, 768, '≥ 1.5'],
-    [3072, 768, '≥ 1.5'],
-    [768, 3072, '≥ 2.3'],
-  ])) {
-    const tokens = 2048;
-    const weight = gaussianTensor([n, m], 1 / Math.sqrt(m));
-    const [x, dy] = [gaussianTensor([tokens, m]), gaussianTensor([tokens, n])];
-    const factors = await svd(weight);
-    const band = await svft(weight, { factors, pattern: 'banded', offDiagonals: 8 });
-    const plain = await svft(weight, { factors });
-    const shape = `${n} × ${m}, N = ${tokens}`;
-    const train = (/** @type {import('sigmatune').AdaptedLinear} */ layer) => () => step(layer, x, dy);
-    yield [
-      `SVFT band d = 8, ${shape}`,
-      'public SVFT code',
-      ...(await beside(train(band), ['svft_reference', n, m, tokens])),
-      goal,
-    ];
-    yield [
-      `SVFT plain, ${shape}`,
-      'factored form',
-      ...(await beside(train(plain), ['svft_factored', n, m, tokens])),
-      '',
-    ];
-    yield [`SVFT plain, ${shape}`, 'LoRA r = 8', ...(await beside(train(plain), ['lora', n, m, tokens])), ''];
-    for (const each of [weight, x, dy, ...Object.values(factors)]) each.dispose();
-    for (const layer of [band, plain]) layer.dispose();
   }
+  const [r, columns] = onCpu ? [768, 2048] : [4096, 4096];
+  for (const row of onCpu ? [33] : [16, 33]) {
+    yield compared(context, {
+      size: `${r} × ${columns}`,
+      dtype: 'float32',
+      name: `spmm, ${row} random a row, compared with torch.sparse's CSR`,
+      ours: sparseCase({ direction: 'spmm', pattern: `random ${row}`, r, columns, device }),
+      theirs: ['sparse', r, columns, row],
+      goal: goals[`${device} sparse`],
+    });
+  }
+}
 
-  const list = Array.from({ length: 16 }, () => gaussianTensor([768, 768]));
-  const batch = async () => {
-    for (const { u, s, vt } of await svd(list)) for (const each of [u, s, vt]) each.dispose();
-  };
-  yield ['svd of 16 × 768²', 'loop', ...(await beside(batch, ['svd_loop', 16, 768])), '≥ 1.9'];
-  const one = async () => {
-    for (const each of Object.values(await svd(list[0]))) each.dispose();
-  };
-  yield ['svd of 768²', 'one', ...(await beside(one, ['svd_loop', 1, 768])), ''];
+/** @param {Context} context @returns {Generator<Job>} */
+export function* svdJobs(context) {
+  if (context.dry || !hasTorch(context)) return;
+  const { device } = context;
+  const onCpu = device === 'cpu';
+  const shapes = onCpu
+    ? [
+        [16, 768, 768],
+        [1, 768, 768],
+      ]
+    : [
+        [1, 4096, 4096],
+        [48, 768, 768],
+        [1, 1024, 1024],
+        [1000, 32, 32],
+      ];
+  for (const [batch, m, n] of shapes) {
+    const size = `${batch} × ${m} × ${n}`;
+    yield compared(context, {
+      size,
+      name: `svd compared with torch.linalg.svd${onCpu && batch > 1 ? ' in a loop' : ''}`,
+      ours: svdCase('auto', many(batch, m, n), { device, stacked: !onCpu }),
+      theirs: ['svd', batch, m, n],
+      goal: goals[`${device} svd ${size}`],
+    });
+  }
+}
 
-  const pattern = SparsityPattern.random(768, { entries: 33 * 768 }, { seed: 1, replacement: true });
-  const [values, dense] = [gaussianTensor([pattern.entries]), gaussianTensor([768, 2048])];
-  const product = () => spmm(pattern, values, dense).dispose();
-  yield ['spmm, 33 a row, 768 × 2048', 'torch.sparse CSR', ...(await beside(product, ['sparse', 768, 2048])), '≥ 3'];
-  torch.close();
+/**
+ * Megabytes of a step in PyTorch, by what it is compared with; nothing if there is no torch.
+ * @param {'cpu' | 'cuda'} device @param {number} n @param {number} m @param {number} tokens @param {string} dtype
+ * @param {(line: string) => void} say @returns {Promise<Record<string, number>>}
+ */
+export async function torchPeak(device, n, m, tokens, dtype, say) {
+  if (!hasTorch({ device, say })) return {};
+  const wanted = { 'LoRA r = 8': 'lora', 'public SVFT code, band d = 8': 'svft_reference' };
+  /** @type {Record<string, number>} */
+  const found = {};
+  for (const [name, theirs] of Object.entries(wanted)) {
+    const torch = openTorch(device); // a fresh one, whose peak is that of this step
+    found[name] = await torch.ask(['peak', theirs, n, m, tokens, dtype]).finally(torch.close);
+  }
+  return found;
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // All that a box with a card needs to run the tests and benchmarks, where there is neither network nor Node:
-// build-gpu-bundle/sigmatune-gpu.tar.xz, and run.sh beside it: npm run gpu:bundle [-- --library file] [-- --no-library].
+// build-gpu-bundle/sigmatune-gpu.tar.xz, and run.sh next to it: npm run gpu:bundle [-- --library file] [-- --no-library].
 // It is for our own machines: Node and NVIDIA's static runtime go along as they are.
 import {
   cpSync,
@@ -54,7 +54,7 @@ main(() => {
   step('packing', pack);
   step('trying the archive', tryArchive);
   const size = statSync(archive).size;
-  console.log(`${archive}: ${(size / 2 ** 20).toFixed(1)} MiB; run ${join(work, 'run.sh')} beside it`);
+  console.log(`${archive}: ${(size / 2 ** 20).toFixed(1)} MiB; run ${join(work, 'run.sh')} next to it`);
   if (size > limit) throw new SetupError(`The bundle is larger than ${limit / 2 ** 20} MiB.`);
 });
 
@@ -84,7 +84,7 @@ function copyPackage() {
   writeFileSync(join(bundle, 'commit.json'), `${JSON.stringify(commit)}\n`);
 }
 
-/** Of each package what Node may load: no types, no sources, no packages inside that nobody loads. */
+/** Of each package what Node may load: no types, no sources, no nested packages that are never loaded. */
 function copyPackages(names) {
   const modules = join(root, 'node_modules');
   for (const path of packagesFor(names, join(work, 'trace'))) {

@@ -3,7 +3,7 @@
 // node scripts/gpu/merge.mjs merged.json one.json other.json
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { faults, writeReport } from '../../bench/gpu/report.js';
+import { faults, writeReport } from '../../bench/figures/report.js';
 
 /** Later parts and sections take the place of earlier ones; the machine is described as at first. */
 export function merged(reports) {

@@ -7,9 +7,9 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { cudaStatus } from 'sigmatune';
-import { describeMachine, refusal } from '../../bench/gpu/machine.js';
-import { faults } from '../../bench/gpu/report.js';
-import { markdown } from '../../bench/gpu/table.js';
+import { describeMachine, refusal } from '../../bench/figures/machine.js';
+import { faults } from '../../bench/figures/report.js';
+import { markdown } from '../../bench/figures/table.js';
 import { runStages, stageNames } from './stages.mjs';
 
 const { values } = parseArgs({

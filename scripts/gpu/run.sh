@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs this package's tests and benchmarks on the CUDA card of a machine that has neither network nor Node:
 #   ./run.sh [out-folder] [--stages suite,bench,torch,svd,model,sanitizer] [--seconds 450] [--words matmul,sparse] [--dry]
-# Lies beside sigmatune-gpu.tar.xz, which it unpacks, or in the folder that came of it. Each stage ends within --seconds.
+# Lies next to sigmatune-gpu.tar.xz, which it unpacks, or in the folder that came of it. Each stage ends within --seconds.
 # report.json, report.md and logs come into the out-folder. Exit codes: 0 all is well, 1 something failed, 2 the command
 # is wrong, 3 there is no card.
 set -u

@@ -3,8 +3,8 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { report, writeReport } from '../../bench/gpu/report.js';
-import { markdown } from '../../bench/gpu/table.js';
+import { report, writeReport } from '../../bench/figures/report.js';
+import { markdown } from '../../bench/figures/table.js';
 import { ending, runLogged } from './process.mjs';
 import { runSanitizer } from './sanitizer.mjs';
 import { runSuite } from './suite.mjs';

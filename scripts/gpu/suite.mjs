@@ -14,10 +14,14 @@ function loaders(root) {
   return [...hooks, join(root, 'test', 'on-device', 'register.mjs')].map((path) => `--import=${pathToFileURL(path)}`);
 }
 
+/** The benchmarks' tests name the CPU's drivers and spoil numbers in its memory: they are not about a device. */
+const notOfDevice = 'bench/';
+
 /** The test files below a repository or a bundle whose names have one of the words. */
 export function testFiles(root, words = []) {
   return readdirSync(join(root, 'test'), { recursive: true })
     .filter((name) => /\.test\.(ts|js)$/.test(name))
+    .filter((name) => !name.startsWith(notOfDevice))
     .filter((name) => words.length === 0 || words.some((word) => name.includes(word)))
     .sort();
 }

@@ -4,8 +4,11 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { root } from '../setup/run.mjs';
 
-/** Tests of what a bundle does not have: the repository's pages, sources, scripts and manifest. */
-const leftOut = 'package/';
+/** Tests that a bundle does not have, and why. */
+const leftOut = { 'package/': 'it is about the repository', 'bench/': 'it is about the CPU' };
+
+/** @param {string} name @returns {string | undefined} */
+const whyLeftOut = (name) => Object.entries(leftOut).find(([folder]) => name.startsWith(folder))?.[1];
 
 /** Writes them to `folder` and returns the packages that they import. */
 export function transpileTests(folder) {
@@ -14,7 +17,7 @@ export function transpileTests(folder) {
   const from = join(root, 'test');
   const packages = new Set();
   const all = readdirSync(from, { recursive: true }).filter((name) => name.endsWith('.ts'));
-  for (const name of all.filter((name) => !name.startsWith(leftOut))) {
+  for (const name of all.filter((name) => !whyLeftOut(name))) {
     mkdirSync(join(folder, dirname(name)), { recursive: true });
     const source = readFileSync(join(from, name), 'utf8');
     const { outputText } = typescript.transpileModule(source, { fileName: name, compilerOptions: options(typescript) });
@@ -25,8 +28,8 @@ export function transpileTests(folder) {
   }
   for (const name of ['fixtures', 'on-device']) cpSync(join(from, name), join(folder, name), { recursive: true });
   const list = all
-    .filter((name) => name.startsWith(leftOut) && name.endsWith('.test.ts'))
-    .map((file) => ({ file, why: 'it is about the repository' }));
+    .map((file) => ({ file, why: whyLeftOut(file) }))
+    .filter(({ file, why }) => why && file.endsWith('.test.ts'));
   writeFileSync(join(folder, 'left-out.json'), `${JSON.stringify(list, null, 1)}\n`);
   return [...packages];
 }

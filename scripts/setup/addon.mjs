@@ -1,4 +1,4 @@
-// The native addon, built by node-gyp as binding.gyp says: build/Release/sigmatune.node, and variants beside it.
+// The native addon, built by node-gyp as binding.gyp says: build/Release/sigmatune.node, and variants next to it.
 import { existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { locked } from './modules.mjs';

@@ -1,5 +1,5 @@
 // The toolkit that compiles the CUDA backend: the one the user names, else the system's, else a pinned one from pip,
-// for which nobody has to be root. Compiling takes neither a GPU nor a driver.
+// which needs no root. Compiling takes neither a GPU nor a driver.
 import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { root, run, SetupError, step, which } from './run.mjs';
@@ -59,7 +59,7 @@ function pinnedToolkit() {
   const packages = [...pinned.compiler, ...pinned.libraries].join(' ');
   if (readStamp(stamp).packages !== packages) {
     ensureSystem(['python3', 'python3-pip']);
-    // Unpacked whole beside its place, so that a try that was broken off leaves nothing that looks like a toolkit.
+    // Unpacked as a whole next to its place, so that a try that was broken off leaves nothing that looks like a toolkit.
     const unfinished = `${folder}.unfinished`;
     rmSync(unfinished, { recursive: true, force: true });
     mkdirSync(unfinished, { recursive: true });

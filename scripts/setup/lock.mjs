@@ -21,7 +21,7 @@ export function alone(work, name = 'setup') {
 }
 
 function acquire(name, lock) {
-  // The folder is made whole beside and then renamed: so the lock never exists without its owner's name.
+  // The folder is made under another name and then renamed: so the lock never exists without its owner's name.
   const mine = join(cache, `${name}.${me}`);
   mkdirSync(mine, { recursive: true });
   writeFileSync(join(mine, 'owner'), me);

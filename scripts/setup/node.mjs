@@ -16,7 +16,7 @@ export function checkNode() {
 }
 
 /**
- * What to pass to node-gyp as --nodedir when it runs in `cwd`, so that it never downloads: the headers beside Node,
+ * What to pass to node-gyp as --nodedir when it runs in `cwd`, so that it never downloads: the headers next to Node,
  * else those of the npm package node-api-headers, laid out as node-gyp wants them. The addon needs no more than
  * Node-API, which is the same for every Node.
  */

@@ -1,4 +1,4 @@
-// Stands before nvcc as CMake's compiler launcher: what ptxas says of the kernels is kept beside the object file, where
+// Stands before nvcc as CMake's compiler launcher: what ptxas says of the kernels is kept next to the object file, where
 // it stays for as long as the object need not be compiled again. All else that nvcc says goes on its way.
 import { spawnSync } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';

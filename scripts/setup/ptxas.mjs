@@ -7,7 +7,7 @@
  * registers and shared memory of their own.
  */
 export function parseResources(text) {
-  // ptxas runs once for each architecture, and begins with the memory of the whole. It names the architecture beside
+  // ptxas runs once for each architecture, and begins with the memory of the whole. It names the architecture next to
   // the kernels only, and may tell of a function before the first of them.
   return text.split(/^.*bytes gmem.*$/m).flatMap((assembly) => {
     const kernels = [...assembly.matchAll(/Compiling entry function '(.+)' for '(sm_\w+)'/g)];

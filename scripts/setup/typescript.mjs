@@ -12,7 +12,7 @@ export function compileTypeScript() {
   const sources = fingerprint({ paths: ['lib', 'tsconfig.json'], texts: [locked('typescript').version] });
   if (readStamp(stampFile).sources === sources && existsSync(join(dist, 'index.js'))) return;
   step('compiling TypeScript', () => {
-    // Compiled whole beside dist and put in its place: no file of a deleted source stays, none is missing half-way.
+    // Compiled as a whole next to dist and moved into its place: no file of a deleted source stays, none is missing half-way.
     // It saves a second at most to compile incrementally, and takes care to keep its record and dist in step.
     const fresh = join(root, 'build-dist');
     rmSync(fresh, { recursive: true, force: true });

@@ -9,10 +9,10 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** These are plain JavaScript, which this compilation knows nothing of: bench/tsconfig.json checks their types. */
 const load = (path: string) => import(pathToFileURL(join(root, path)).href);
-const { complaints, mark } = await load('bench/gpu/case.js');
-const { isSimulated, refusal } = await load('bench/gpu/machine.js');
-const { faults, isRight, report, reportName, writeReport } = await load('bench/gpu/report.js');
-const { markdown } = await load('bench/gpu/table.js');
+const { complaints, mark } = await load('bench/figures/figure.js');
+const { isSimulated, refusal } = await load('bench/figures/machine.js');
+const { faults, isRight, report, reportName, writeReport } = await load('bench/figures/report.js');
+const { markdown } = await load('bench/figures/table.js');
 const { merged } = await load('scripts/gpu/merge.mjs');
 const { judge } = await load('scripts/gpu/sanitizer.mjs');
 const { count } = await load('scripts/gpu/suite.mjs');

@@ -74,10 +74,17 @@ t.test('each forbidden import is told', async (t) => {
     },
     test: { linalg: { 'svd.test.ts': "import { svd } from '../../lib/linalg/svd.js';" } },
     examples: { 'main.js': "import { svd } from '../dist/index.js';" },
+    bench: {
+      reference: { 'dense.js': "import '../stats/quantile.js';" },
+      cases: { 'svd.js': "import '../reference/dense.js';\nimport '../figures/mark.js';" },
+      figures: { 'mark.js': "import '../rivals/torch.js';" },
+    },
   });
   const { status, lines } = layers(folder);
   t.equal(status, 1);
   t.same(lines.sort(), [
+    'bench/cases/svd.js: bench/cases must not import bench/figures/mark.js',
+    'bench/reference/dense.js: bench/reference must not import bench/stats/quantile.js',
     'examples/main.js: import the package by its name, not dist/index.js',
     'lib/new.ts: lib/new.ts has no row in scripts/layers.mjs',
     'lib/operator/terms.ts: operator must not import lib/families/svft.ts',

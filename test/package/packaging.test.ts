@@ -54,7 +54,7 @@ t.test('the packed package works with nothing but Node', { timeout: ten }, async
   await t.test('the tarball holds what is meant, no more', async (t) => {
     const files = tarballs.find(({ name }) => name === 'sigmatune')?.files.map(({ path }) => path) ?? [];
     const meant =
-      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|CONTRIBUTING\.md|examples\/[\w-]+\.js|examples\/quickstart\/train\.js|bench\/results\/gpu\/README\.md|binding\.gyp|docs\/[\w-]+\.(md|svg)|dist\/.*\.(js|js\.map|d\.ts)|bench\/(cli|usage|(cases|commands|gate|measure|record|report|stats)\/[\w-]+)\.(js|css)|native\/(.*\.(h|cc|inc|cu|cuh)|openblas\.mjs)|prebuilds\/[\w-]+\/sigmatune\.\w+\.node)$/;
+      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|CONTRIBUTING\.md|examples\/[\w-]+\.js|examples\/quickstart\/train\.js|bench\/results\/gpu\/README\.md|binding\.gyp|docs\/[\w-]+\.(md|svg)|dist\/.*\.(js|js\.map|d\.ts)|bench\/(cli|usage|(cases|commands|gate|measure|record|reference|report|stats)\/[\w-]+)\.(js|css)|native\/(.*\.(h|cc|inc|cu|cuh)|openblas\.mjs)|prebuilds\/[\w-]+\/sigmatune\.\w+\.node)$/;
     t.same(
       files.filter((path) => !meant.test(path)),
       [],

@@ -22,6 +22,8 @@ import * as tell from '../../bench/gate/tell.js';
 // @ts-expect-error: no declarations
 import * as turns from '../../bench/gate/turns.js';
 // @ts-expect-error: no declarations
+import * as alternating from '../../bench/measure/alternate.js';
+// @ts-expect-error: no declarations
 import * as exports from '../../bench/record/exports.js';
 // @ts-expect-error: no declarations
 import * as files from '../../bench/record/files.js';
@@ -131,6 +133,19 @@ export const takeTurns: (
   ready?: () => Promise<unknown>,
   length?: number,
 ) => Promise<({ min: number } | { broken: string })[]> = turns.takeTurns;
+
+export interface Side {
+  prepared: Prepared;
+  clock: (prepared: Prepared, count: number) => Promise<number>;
+}
+export interface Rounds {
+  time(side: string): { median: number; samples: number; repeat: number };
+  figure(of: (ms: Readonly<Record<string, number>>) => number): { median: number; low: number; high: number };
+}
+export const alternate: (
+  sides: Readonly<Record<string, Side>>,
+  options: { rounds: number; seconds?: number },
+) => Promise<Rounds> = alternating.alternate;
 
 export const placeBuild: (name: string, cwd?: string) => { folder: string; label: string; remove(): void } =
   builds.placeBuild;

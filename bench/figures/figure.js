@@ -1,18 +1,19 @@
 // @ts-check
-// What a benchmark on a device is made of: sections yield jobs, a job measures and returns cases.
+// What a section of figures is made of: jobs, which measure and return cases as a report has them.
 
 /**
  * @typedef {object} Context how a run is meant
- * @property {'cuda'} device
- * @property {boolean} dry every case once, at sizes that a simulation can bear: errors are looked at, times are not
+ * @property {'cpu' | 'cuda'} device
+ * @property {import('../cases/operands.js').Where} where operands lie: on the device, and beyond its caches
+ * @property {boolean} dry every case once, at sizes that a simulation can bear: errors are checked, times are not taken
  * @property {number} rounds
  * @property {() => number} left seconds until the run has to end
  * @property {(line: string) => void} say a line of progress
  */
 
-/** @typedef {{ name: string, run: () => Promise<Case | readonly Case[]> }} Job `name` begins every case of the job */
+/** @typedef {{ name: string, run: () => Promise<readonly Case[]> }} Job */
 /** @typedef {{ median: number, low: number, high: number, samples: number, repeat: number }} Time milliseconds a call */
-/** @typedef {{ value: number, bound: number, of: string }} Deviation `of` says what was compared, and by what it is divided */
+/** @typedef {import('../cases/case.js').Deviation} Deviation */
 
 /**
  * @typedef {object} Mark a figure that is judged: a ratio to what bounds it, or an absolute one on a named card
@@ -22,7 +23,7 @@
  * @property {number} [high]
  * @property {number} [goal]
  * @property {'higher' | 'lower'} better
- * @property {boolean} [met] where there is a goal
+ * @property {boolean} [met] if there is a goal
  */
 
 /**

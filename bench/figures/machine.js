@@ -4,14 +4,17 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { cudaStatus, systemInfo } from 'sigmatune';
+import * as sigmatune from 'sigmatune';
+import { environmentOf } from '../measure/environment.js';
+
+const { cudaStatus } = sigmatune;
 
 /** @param {import('sigmatune').DeviceStatus} status whether the device is one that the host plays */
 export const isSimulated = ({ backend = '', devices = [] }) =>
   [backend, ...devices.map(({ name }) => name)].some((text) => /simulat/i.test(text));
 
 /**
- * Why nothing can be measured here; undefined where there is a card.
+ * Why nothing can be measured here; undefined if there is a card.
  * @param {import('sigmatune').DeviceStatus} status
  */
 export function refusal(status) {
@@ -21,15 +24,14 @@ export function refusal(status) {
   return undefined;
 }
 
-/** @param {string} command @param {readonly string[]} args @returns {string | undefined} */
-function told(command, args) {
-  const { status, stdout } = spawnSync(command, args, { encoding: 'utf8', timeout: 30_000 });
+/** What nvidia-smi answers; undefined if it is not there. @param {...string} args */
+export function nvidiaSmi(...args) {
+  const { status, stdout } = spawnSync('nvidia-smi', args, { encoding: 'utf8', timeout: 30_000 });
   return status === 0 ? stdout.trim() : undefined;
 }
 
 const queried = /** @type {const} */ ([
   'name',
-  'uuid',
   'driver_version',
   'vbios_version',
   'clocks.sm',
@@ -43,26 +45,24 @@ const queried = /** @type {const} */ ([
   'mig.mode.current',
 ]);
 
-/** What nvidia-smi says of the first card, in its words; null where it is not there. @returns {Record<string, string> | null} */
-export function smi() {
-  const text = told('nvidia-smi', [`--query-gpu=${queried.join()}`, '--format=csv,noheader', '--id=0']);
+/** What nvidia-smi says of the first card, in its words; null if it is not there. @returns {Record<string, string> | null} */
+function smi() {
+  const text = nvidiaSmi(`--query-gpu=${queried.join()}`, '--format=csv,noheader', '--id=0');
   if (text === undefined) return null;
   const values = text.split('\n')[0].split(', ');
-  // The card's own number tells nobody anything.
-  return Object.fromEntries(queried.map((name, i) => [name, values[i] ?? '']).filter(([name]) => name !== 'uuid'));
+  return Object.fromEntries(queried.map((name, i) => [name, values[i] ?? '']));
 }
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-/** The commit of these sources: git's, or what a bundle was stamped with. */
-function commit() {
+/** The commit of these sources: git's, or what a bundle was stamped with. @param {string | null} known */
+function commit(known) {
   const stamped = `${root}commit.json`;
   if (existsSync(stamped)) return JSON.parse(readFileSync(stamped, 'utf8'));
-  const id = told('git', ['-C', root, 'rev-parse', 'HEAD']) ?? 'unknown';
-  return { id, changed: (told('git', ['-C', root, 'status', '--porcelain', '--untracked-files=no']) ?? '') !== '' };
+  return { id: known?.replace('+', '') ?? 'unknown', changed: known?.endsWith('+') ?? false };
 }
 
-/** NVIDIA's kernel module, where nvidia-smi is missing. */
+/** NVIDIA's kernel module, if nvidia-smi is missing. */
 const moduleVersion = () => {
   try {
     return (
@@ -78,11 +78,20 @@ export function describeMachine() {
   const status = cudaStatus();
   const [card] = status.devices ?? [];
   const found = smi();
-  const { sigmatune, simd, blas } = /** @type {Record<string, string>} */ (systemInfo());
+  const {
+    sigmatune: version,
+    node,
+    cpu,
+    memoryBytes,
+    load,
+    simd,
+    blas,
+    commit: known,
+  } = environmentOf(sigmatune, root);
   return {
     date: new Date().toISOString(),
-    commit: commit(),
-    versions: { sigmatune, node: process.version, backend: status.backend ?? '', searched: status.searched ?? [] },
+    commit: commit(known),
+    versions: { sigmatune: version, node, backend: status.backend ?? '', searched: status.searched ?? [] },
     card: {
       name: card?.name ?? '',
       capability: card?.capability ?? '',
@@ -94,10 +103,10 @@ export function describeMachine() {
     host: {
       platform: `${process.platform}-${process.arch}`,
       release: os.release(),
-      cpu: os.cpus()[0]?.model.trim() ?? '',
+      cpu,
       processors: os.cpus().length,
-      memoryBytes: os.totalmem(),
-      load: os.loadavg()[0],
+      memoryBytes,
+      load,
       simd,
       blas,
     },
