@@ -1,4 +1,4 @@
-/** What went wrong, for programs; the message says it for people. */
+/** What went wrong, for programs to compare. The message explains it to people. */
 export type ErrorCode =
   | 'INVALID_ARGUMENT'
   | 'SHAPE_MISMATCH'
@@ -17,8 +17,8 @@ export type ErrorCode =
   | 'NATIVE';
 
 /**
- * Every failure of this package. `op` is the function that was called, `detail` what belongs to the code: the device
- * status for DEVICE_UNAVAILABLE, the signal's reason for ABORTED.
+ * Every error that this package throws. `op` names the function that was called. `detail` depends on the code: the
+ * device status for DEVICE_UNAVAILABLE, the signal's reason for ABORTED.
  *
  * @example
  * try {
@@ -41,7 +41,7 @@ export class SigmaError extends Error {
   }
 }
 
-/** The same failure under the name of the function that was called. */
+/** The same error under the name of the function that the user called. */
 export function renamed(error: unknown, op: string): unknown {
   if (!(error instanceof SigmaError) || error.op === op) return error;
   return new SigmaError(error.code, op, error.message.slice(`${error.op}: `.length), error.detail);
