@@ -1,6 +1,6 @@
 /**
- * Every operation again, naively, in float64: the meaning of the package in as few lines as it takes. Nothing here is
- * shared with the package, so that an error has to be made twice to go unseen.
+ * Naive float64 references of every operation, in as few lines as possible. They share no code with the package, so an
+ * error must be made twice to go unnoticed.
  */
 import { at } from './helpers.js';
 
@@ -43,7 +43,7 @@ export function matmul(a: Matrix, b: Matrix): Matrix {
     for (let k = 0; k < a.columns; k++) {
       const factor = at(a.data, i * a.columns + k);
       const row = b.data.subarray(k * b.columns, (k + 1) * b.columns);
-      // The innermost loop of this suite: `?? 0` is never taken, but costs less than a check.
+      // The innermost loop of this suite: `?? 0` is never taken, but is cheaper than a check.
       for (let j = 0; j < row.length; j++) sums[j] = (sums[j] ?? 0) + factor * (row[j] ?? 0);
     }
   }
@@ -53,7 +53,7 @@ export function matmul(a: Matrix, b: Matrix): Matrix {
 /** Singular values by one-sided Jacobi rotations, descending: independent of LAPACK, accurate to rounding. */
 export function singularValues(a: Matrix): Float64Array {
   const { rows, columns, data } = a.rows >= a.columns ? transpose(a) : { ...a, data: a.data.slice() };
-  // `rows` vectors of length `columns` are rotated until they are orthogonal; their norms are the answer.
+  // Rotates `rows` vectors of length `columns` until they are orthogonal. Their norms are the singular values.
   const row = (i: number): Float64Array => data.subarray(i * columns, (i + 1) * columns);
   for (let sweep = 0, rotated = true; rotated && sweep < 60; sweep++) {
     rotated = false;
@@ -69,7 +69,7 @@ export function singularValues(a: Matrix): Float64Array {
           yy += at(y, i) * at(y, i);
           xy += at(x, i) * at(y, i);
         }
-        // Orthogonal to the rounding of the sums; what is left of xy enters σ squared.
+        // Orthogonal to the rounding of the sums. The remaining xy has an effect of second order on σ.
         if (Math.abs(xy) <= 1e-15 * Math.sqrt(xx * yy)) continue;
         rotated = true;
         const zeta = (yy - xx) / (2 * xy);
@@ -99,7 +99,7 @@ export function effectiveRank(s: ArrayLike<number>): number {
 
 // ── sparse ───────────────────────────────────────────────────────────────────────────────────────────────
 
-/** What the package calls a SparsityPattern, as far as a product needs it. */
+/** The part of a SparsityPattern that a product needs. */
 export interface Csr {
   readonly shape: readonly [number, number];
   readonly rowPointers: ArrayLike<number>;
@@ -140,17 +140,17 @@ export function sddmm(pattern: Csr, a: Matrix, b: Matrix): Float64Array {
 
 /** C = diag(σ) + g·M; Y = [X W0ᵀ] + (X V) Cᵀ Uᵀ + b. */
 export interface Operator {
-  /** W0 [out, in], where the family has a base term. */
+  /** W0 [out, in], if the family has a base term. */
   readonly base?: Matrix | undefined;
   readonly u: Matrix;
   readonly vt: Matrix;
   /** The diagonal of the core, [r]. */
   readonly sigma: ArrayLike<number>;
   readonly m?: { readonly pattern: Csr; readonly values: ArrayLike<number> } | undefined;
-  /** γ, where M is gated: g = sigmoid(γ); else g = 1. */
+  /** γ, if M is gated: g = sigmoid(γ). Without a gate g = 1. */
   readonly gate?: number | undefined;
   readonly bias?: ArrayLike<number> | undefined;
-  /** What the family calls its parameters, where a parameter's own name does not say which gradient it has. */
+  /** Maps a parameter's name to its gradient, for names that differ. */
   readonly names?: Readonly<Record<string, 'sigma' | 'm'>>;
 }
 
@@ -187,13 +187,13 @@ export interface Gradients {
   readonly dx: Matrix;
   readonly sigma: Float64Array;
   readonly bias: Float64Array;
-  /** One for each slot; empty where there is no M. */
+  /** One number for each slot; empty without M. */
   readonly m: Float64Array;
-  /** dγ; 0 where M is not gated. */
+  /** dγ; 0 without a gate. */
   readonly gate: number;
-  /** The size of the terms of dγ, which may cancel: the root of the sum of their squares, as their errors add up. */
+  /** The size of the terms of dγ, which may cancel: the root of the sum of their squares. */
   readonly gateSize: number;
-  /** The gradients of the parameters that the operator's `names` has. */
+  /** The gradients of the parameters in the operator's `names`. */
   readonly named: Readonly<Record<string, Float64Array>>;
 }
 
