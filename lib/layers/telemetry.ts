@@ -18,8 +18,8 @@ export interface Telemetry {
    */
   readonly effectiveRank: { readonly before: number; readonly after: number | undefined };
   /**
-   * The drift |C_ii − σ_i| of the core's diagonal from the singular values of W0. The mean is over all r values. If
-   * SiVA trains k of them, the mean is the sum divided by r; Eq. 4 of VectorFit would divide by k.
+   * The drift |C_ii − σ_i| of the core's diagonal from the singular values of W0. The mean is over all of them: if SiVA
+   * trains k of r, it is the sum divided by r. Eq. 4 of VectorFit would divide by k.
    */
   readonly drift: { readonly mean: number; readonly max: number } | undefined;
   /**
@@ -27,7 +27,7 @@ export interface Telemetry {
    * M.
    */
   readonly exact: boolean;
-  /** ‖W' − W0‖_F, the change of the weight. undefined if U or V is not orthonormal. */
+  /** ‖ΔW‖_F, the change of the weight by the trained parameters. undefined if U or V is not orthonormal. */
   readonly change: number | undefined;
   /** sigmoid(γ). undefined for a layer without a gate. */
   readonly gate: number | undefined;

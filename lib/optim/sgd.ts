@@ -9,7 +9,7 @@ export interface SgdOptions {
   lr?: number;
   /** Factor of the momentum, at least 0. Default 0. */
   momentum?: number;
-  /** L2 penalty of every group without its own, added to the gradient. Default 0. */
+  /** Factor of the L2 penalty of every group without its own. Default 0. */
   weightDecay?: number;
 }
 

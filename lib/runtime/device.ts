@@ -97,8 +97,8 @@ export function supports(device: Device, operation: Operation, dtype: string): b
 
 /**
  * Sets how many threads one call may use, for the whole process. The default is the number of processors that the
- * process may use, by its CPU affinity and its cgroup's quota. However high `count` is, at most four threads are
- * started per processor, but up to 16 on a small machine. Results do not depend on the number of threads, to the bit.
+ * process may use, by its CPU affinity and its cgroup's quota. At most four threads per processor are started,
+ * or 16 if that is more. Results do not depend on the number of threads, to the bit.
  *
  * @param count from 1 to 1024
  * @throws SigmaError INVALID_ARGUMENT

@@ -8,10 +8,7 @@ import { type Band, bandedCells, bandedEntries, readBand } from './banded.js';
 import { type Cells, coordinateCells, numberedCoordinates, readIndices } from './coordinates.js';
 import { type RandomOptions, randomCells } from './random-cells.js';
 
-/**
- * Number of entries: given directly, or as the number of entries of a band. A number of `offDiagonals` is for each
- * side.
- */
+/** Number of entries: given directly, or as that of a band. `offDiagonals: d` means d off-diagonals on each side. */
 export type PatternSize = { offDiagonals: number | Band } | { entries: number };
 
 /** Key of the private constructor. */

@@ -15,7 +15,7 @@ export type Real = 'float32' | 'float64';
  */
 export type MatrixDType = Real | 'bfloat16';
 
-/** The typed array of a dtype. A Uint16Array holds the bits of bfloat16, which Node has no typed array for. */
+/** The typed array of a dtype. A Uint16Array holds the bits of bfloat16, because Node has no typed array for it. */
 export type TypedArrayOf<D extends DType> = D extends 'float32'
   ? Float32Array
   : D extends 'float64'
