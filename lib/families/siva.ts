@@ -28,8 +28,8 @@ export interface SivaOptions extends AdapterOptions {
   /** The weight's own singular vectors (default), or k random orthonormal vectors on each side. */
   basis?: 'weight' | 'random';
   /**
-   * Seed of the random basis, combined with the layer's `name`. Default 0. Layers of the same size, seed and name get the
-   * same basis.
+   * Seed of the random basis, combined with the layer's `name`. Default 0. Layers of the same size, seed and name get
+   * the same basis.
    */
   seed?: number;
   /**

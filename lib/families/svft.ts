@@ -40,8 +40,8 @@ export interface SvftOptions extends AdapterOptions {
   /** 'random': include the whole diagonal. Default false. */
   includeDiagonal?: boolean;
   /**
-   * Seed of the random pattern, the Kaiming start and the orthonormal residual, combined with the layer's `name`. Default
-   * 0. Layers of the same size, seed and name get the same numbers.
+   * Seed of the random pattern, the Kaiming start and the orthonormal residual, combined with the layer's `name`.
+   * Default 0. Layers of the same size, seed and name get the same numbers.
    */
   seed?: number;
   /** Number of singular directions in the core, the largest first. Default: all. */

@@ -122,9 +122,9 @@ export interface AdapterOptions {
    */
   bias?: Tensor;
   /**
-   * Factors of this weight, from `decompose` or `svd`, to share between layers. Borrowed: the layer shares the memory of
-   * factors that have its type and device, so do not write them. A smaller `rank` slices them. Factors of another weight
-   * are BASE_MISMATCH.
+   * Factors of this weight, from `decompose` or `svd`, to share between layers. Borrowed: the layer shares the memory
+   * of factors that have its type and device, so do not write them. A smaller `rank` slices them. Factors of another
+   * weight are BASE_MISMATCH.
    */
   factors?: Svd<MatrixDType>;
   /**

@@ -1,12 +1,12 @@
 /**
  * What went wrong, for programs to compare; the message explains it to people.
  *
- * INVALID_ARGUMENT: a wrong type or value. SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH: a tensor whose shape, type or
- * device does not fit. NON_FINITE: NaN or Infinity in the input. NOT_CONVERGED: an SVD failed its accuracy check. DISPOSED:
- * a tensor, pass or layer was used after `dispose`. CONSUMED: a second `backward` of one pass. ABORTED: the signal fired.
- * OUT_OF_MEMORY: an allocation failed. DEVICE_UNAVAILABLE: CUDA cannot be used, see `cudaStatus`. UNSUPPORTED: no kernel
- * or strategy for these arguments. CORRUPT_FILE: a damaged file. BASE_MISMATCH: factors of another weight. NATIVE: any
- * other failure of the native code.
+ * INVALID_ARGUMENT: a wrong type or value. SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH: a tensor whose shape, type
+ * or device does not fit. NON_FINITE: NaN or Infinity in the input. NOT_CONVERGED: an SVD failed its accuracy check.
+ * DISPOSED: a tensor, pass or layer was used after `dispose`. CONSUMED: a second `backward` of one pass. ABORTED: the
+ * signal fired. OUT_OF_MEMORY: an allocation failed. DEVICE_UNAVAILABLE: CUDA cannot be used, see `cudaStatus`.
+ * UNSUPPORTED: no kernel or strategy for these arguments. CORRUPT_FILE: a damaged file. BASE_MISMATCH: factors of
+ * another weight. NATIVE: any other failure of the native code.
  */
 export type ErrorCode =
   | 'INVALID_ARGUMENT'
