@@ -8,8 +8,8 @@ import type { Tensor, Vector } from '../tensor/tensor.js';
 import type { Telemetry } from './telemetry.js';
 
 /**
- * A linear layer y = x · W'ᵀ + b. Few trainable parameters adapt its weight W' [out, in]. x is [..., in], y is [..., out];
- * both have the type D and the device of the weight.
+ * A linear layer y = x · W'ᵀ + b. Few trainable parameters adapt its weight W' [out, in]. x is [..., in], y is [...,
+ * out]; both have the type D and the device of the weight.
  *
  * @example
  * const layer = await svft(weight, { pattern: 'banded', offDiagonals: 2 });

@@ -33,8 +33,8 @@ export interface Pass<D extends MatrixDType = MatrixDType> extends Disposable {
   backward(dy: Tensor, options: { inputGrad: false }): undefined;
   backward(dy: Tensor, options?: BackwardOptions): Tensor<D> | undefined;
   /**
-   * `backward` without side effects, for frameworks with a tape: returns the gradients of this pass as new tensors, which
-   * you dispose, and does not change any `grad`. A pass has one `backward` or one `pullBack`.
+   * `backward` without side effects, for frameworks with a tape: returns the gradients of this pass as new tensors,
+   * which you dispose, and does not change any `grad`. A pass has one `backward` or one `pullBack`.
    *
    * @throws SigmaError as `backward`
    * @example
