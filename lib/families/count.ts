@@ -12,7 +12,7 @@ import { type Band, bandedEntries, readBand } from '../sparse/banded.js';
 
 const op = 'parameterCount';
 
-/** A method and its settings, as its paper counts them. */
+/** A method and its settings, named as in its paper. 'boft' has m butterfly factors of blocks of size b. */
 export type CountedMethod =
   | {
       name: 'svft';
@@ -25,7 +25,7 @@ export type CountedMethod =
   | { name: 'lora' | 'dora' | 'vera'; r: number }
   | { name: 'boft'; m: number; b: number };
 
-/** A linear layer's features, and how often it occurs. */
+/** A linear layer [out, in], and how often it occurs (default 1). */
 export interface CountedModule {
   out: number;
   in: number;
@@ -72,8 +72,8 @@ function svftFormula(method: Extract<CountedMethod, { name: 'svft' }>): Formula 
 }
 
 /**
- * Exact number of trainable parameters over linear layers, without their weights. 'random' and 'topk' have the entries of
- * the band, for every shape.
+ * The exact number of parameters that a method trains on linear layers; no weights are needed. SVFT's 'random' and
+ * 'topk' have as many entries as the band, for every shape.
  *
  * @throws SigmaError INVALID_ARGUMENT
  * @example
@@ -95,7 +95,7 @@ export function parameterCount(method: CountedMethod, modules: readonly CountedM
         formula(out as number, inFeatures as number)
     );
   }, 0);
-  // Sums and products of what is not negative never come back into the range of exact numbers.
+  // No term is negative, so a sum that has left the range of exact integers stays outside.
   if (!Number.isSafeInteger(total)) reject(op, 'modules', 'fewer than 2^53 parameters in all', total);
   return total;
 }

@@ -12,22 +12,25 @@ import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { fillNormal } from './orthonormal.js';
 
 export interface LoraXsOptions extends AdapterOptions {
-  /** k, the largest singular triples in use. Default 16, or all where there are fewer. */
+  /** k, the number of singular triples in use, the largest first. Default: 16, or all if there are fewer. */
   rank?: number;
-  /** R at the start: zeros (default), or normal numbers of this deviation; the authors' code has 1e-5. */
+  /**
+   * Initial R: 'zeros' (default), or normal numbers of mean 0 and this standard deviation; the authors' code uses 1e-5.
+   */
   init?: 'zeros' | { deviation: number };
-  /** For normal numbers, together with the layer's `name`. Default 0. */
+  /** Seed of the normal numbers, combined with the layer's `name`. Default 0. */
   seed?: number;
 }
 
 /**
- * LoRA-XS (Bałazy et al.): y = x W0ᵀ + x (U_k R diag(σ_k) V_kᵀ)ᵀ + b, where U_k, σ_k and V_k are the k largest singular
- * triples and only the dense 'r' [k, k] is trained. Options, and the settings of the authors' code: docs/loraxs.md.
+ * LoRA-XS (Bałazy et al. 2024): y = x W0ᵀ + x (U_k R diag(σ_k) V_kᵀ)ᵀ + b. U_k, σ_k and V_k are the k largest singular
+ * triples. The only parameter is the dense R, 'r' [k, k]. docs/loraxs.md has the options and the settings of the
+ * authors' code.
  *
- * @param weight W0 [out, in], float32 or float64, on a device bfloat16 too; borrowed for the life of the layer: it may be disposed, but must not be
- * written
- * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, NON_FINITE, UNSUPPORTED,
- * ABORTED, DEVICE_UNAVAILABLE
+ * @param weight W0 [out, in], float32 or float64; on a device also bfloat16. The layer borrows it: you may dispose it,
+ * but do not write it while the layer lives.
+ * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, BASE_MISMATCH,
+ * DISPOSED, NON_FINITE, NOT_CONVERGED, UNSUPPORTED, ABORTED, DEVICE_UNAVAILABLE, OUT_OF_MEMORY
  * @example
  * const layer = await loraXs(weight, { rank: 8 });
  * layer.parameterCount; // 64
@@ -44,7 +47,7 @@ async function design(site: Site, options: LoraXsOptions): Promise<Blueprint> {
   const rank = readRank(site, options);
   const seed = site.seed(options.seed);
   const deviation = readDeviation(op, options.init ?? 'zeros');
-  const choices = chooseFrom(site, ['lowrank', 'merged'], 'the core adds to the base, and is no part of σ');
+  const choices = chooseFrom(site, ['lowrank', 'merged'], 'the layer adds R to the base and does not train σ');
   const { factors, sigma } = await site.decompose(rank);
   const { device, dtype } = site.vectors;
   const start = allocate(op, dtype, rank * rank);
@@ -93,7 +96,7 @@ function scaledInputs(
   return fromNumbers(op, device, dtype, shape, scaled);
 }
 
-/** The deviation of R's numbers at the start; 0 for zeros. */
+/** The standard deviation of R's initial numbers; 0 for zeros. */
 function readDeviation(op: string, init: unknown): number {
   if (init === 'zeros') return 0;
   if (!isRecord(init)) reject(op, 'options.init', `'zeros' or { deviation }`, init);

@@ -9,7 +9,7 @@ import { allocate, vectorType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf, type Place, placed } from '../tensor/operand.js';
 import type { Matrix, MatrixShape, Vector } from '../tensor/tensor.js';
 
-/** Fills an array with normal numbers of this deviation, in pieces. */
+/** Fills an array with normal numbers of mean 0 and this standard deviation. */
 export function* fillNormal(into: RealArray, random: Random, deviation: number): Work<void> {
   for (let i = 0; i < into.length; i++) {
     into[i] = deviation * random.normal();
@@ -17,7 +17,7 @@ export function* fillNormal(into: RealArray, random: Random, deviation: number):
   }
 }
 
-/** z − (z basisᵀ) basis, in place: takes the rows of the basis (q, n) out of those of z (k, n). */
+/** z − (z basisᵀ) basis, in place: makes the rows of z (k, n) orthogonal to the rows of the basis (q, n). */
 async function project({ op, signal, own }: Site, z: Vector, basis: Vector): Promise<void> {
   const inside = own(await matmulLater(op, z, basis, { transposeB: true, signal }));
   const part = own(await matmulLater(op, inside, basis, { signal }));
@@ -34,9 +34,8 @@ function* subtract(into: RealArray, from: RealArray): Work<void> {
 }
 
 /**
- * Orthonormal rows (count, n) that span seeded Gaussians, orthogonal to the rows of `against` (q, n) where it is given.
- * They are those of an SVD, which spans the same space as a QR's. Found on the CPU, so that they are the same on all
- * devices.
+ * Random orthonormal rows (count, n), orthogonal to the rows of `against` (q, n) if it is given. They are the right
+ * singular vectors of Gaussian rows, computed on the CPU so that all devices have the same.
  */
 export async function orthonormalRows(
   site: Site,
@@ -50,7 +49,7 @@ export async function orthonormalRows(
   const numbers = allocate(op, vectors.dtype, count * n);
   await inSlices(op, fillNormal(numbers, random, 1), signal);
   const z = own(fromNumbers(op, 'cpu', vectors.dtype, [count, n], numbers));
-  // Twice is enough: the second round takes out what rounding left in the first (Giraud et al. 2005).
+  // Gram-Schmidt twice is enough: the second round removes the rounding errors of the first (Giraud et al. 2005).
   const basis = against && own(placed(op, against, onHost));
   if (basis !== undefined) for (let round = 0; round < 2; round++) await project(site, z, basis);
   checkSignal(op, signal);
@@ -61,7 +60,7 @@ export async function orthonormalRows(
   return rows;
 }
 
-/** Matrices of one width, one under the other. */
+/** Concatenates two matrices along the rows. */
 export function stackRows(op: string, upper: Matrix, lower: Matrix): Matrix {
   const [rows, columns] = upper.shape as MatrixShape;
   const numbers = allocate(op, vectorType(upper.dtype), upper.size + lower.size);

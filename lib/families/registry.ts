@@ -1,4 +1,4 @@
-/** The families: one line each, exported from the package as they stand here. */
+/** The families, one line for each. The package exports all of them. */
 export { type LoraXsOptions, loraXs } from './loraxs.js';
 export { type SivaOptions, siva } from './siva.js';
 export { type SvdiffOptions, svdiff } from './svdiff.js';

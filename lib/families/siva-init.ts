@@ -4,13 +4,13 @@ import { dtypeOf } from '../tensor/dtype.js';
 import { largestMagnitude, normOf } from '../tensor/norm.js';
 
 /**
- * Theorem 1's perturbation of the singular values first … first + k − 1: of all with Σ δ² = energy the one that raises
- * the spectrum's entropy H most, to first order,
+ * SiVA's Theorem 1: the perturbation δ of the singular values first … first + k − 1 that raises the spectrum's entropy
+ * H most, to first order, among all δ with Σ δ² = energy:
  *
  *   δ_i = √energy · c_i / ‖c‖,   c_i = −(log(σ_i / S) + H) / S,   S = Σσ.
  *
- * c has no bound towards σ = 0, so values below rounding count as if they stood there. A spectrum of zeros has no
- * entropy: its values rise alike. A flat one has all it can have, and stays.
+ * c is unbounded at σ = 0, so values below the rounding error are raised to it. A spectrum of zeros has no entropy: all
+ * its values rise alike. A flat spectrum has maximal entropy, so δ is zero.
  */
 export function entropyPerturbation(s: RealArray, first: number, k: number, energy: number): Float64Array {
   const largest = largestMagnitude(s);
@@ -21,7 +21,7 @@ export function entropyPerturbation(s: RealArray, first: number, k: number, ener
   const entropy = entropyOf(sums);
   const rise = scaled.subarray(first, first + k).map((value) => -(Math.log(value / sums.sum) + entropy));
   const norm = normOf([rise]);
-  // What is left of a flat spectrum is rounding, which has no direction.
+  // For a flat spectrum c is only rounding noise.
   if (largestMagnitude(rise) <= 16 * Math.sqrt(s.length) * rounding) return new Float64Array(k);
   return rise.map((value) => (Math.sqrt(energy) * value) / norm);
 }

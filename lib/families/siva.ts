@@ -15,23 +15,26 @@ import type { LayerParameter } from '../tensor/parameter.js';
 import { orthonormalRows } from './orthonormal.js';
 import { entropyPerturbation } from './siva-init.js';
 
-/** k = `count`, or by the variance rule with `perc` (default 0.95); s[0] belongs to the largest of the chosen σ. */
+/** k is `count`, or follows from the variance rule with `perc`. s[0] belongs to the largest of the chosen σ. */
 export interface SivaOptions extends AdapterOptions {
-  /** The share of variance that the frozen, larger singular values carry: the rest is trained. Default 0.95. */
+  /** The share of the variance that the larger, frozen singular values carry; the others are trained. Default 0.95. */
   perc?: number;
-  /** Variance as σ² (default), or σ itself. */
+  /** The variance is σ² (default), or σ itself. */
   spectrum?: 'squared' | 'linear';
-  /** k itself. */
+  /** k, instead of `perc`. */
   count?: number;
-  /** The smallest singular values (default), or as many of the largest. */
+  /** The k smallest singular values (default), or the k largest. */
   select?: 'lowest' | 'top';
-  /** The weight's own singular vectors (default), or as many random orthonormal ones. */
+  /** The weight's own singular vectors (default), or k random orthonormal vectors on each side. */
   basis?: 'weight' | 'random';
-  /** For the random basis, together with the layer's `name`. Default 0. Layers of one size, seed and name get the same. */
+  /**
+   * Seed of the random basis, combined with the layer's `name`. Default 0. Layers of the same size, seed and name get
+   * the same basis.
+   */
   seed?: number;
   /**
-   * s at the start: zeros (default), or Theorem 1's perturbation with Σ s² = energy, which raises the entropy of the
-   * spectrum most; W' then differs from W0 by ‖ΔW‖_F = √energy at once.
+   * Initial s: 'zeros' (default), or Theorem 1's perturbation with Σ s² = energy, which raises the entropy of the
+   * spectrum most. W' then differs from W0 by ‖ΔW‖_F = √energy before the first step.
    */
   init?: 'zeros' | { energy: number };
 }
@@ -52,7 +55,7 @@ export function varianceCount(s: ArrayLike<number>, perc: number, spectrum: 'squ
 function settings(site: Pick<Site, 'op' | 'thin' | 'seed'>, options: SivaOptions) {
   const { op, thin } = site;
   const { count, perc } = options;
-  if (count !== undefined && perc !== undefined) reject(op, 'options.perc', 'no value beside `count`', perc);
+  if (count !== undefined && perc !== undefined) reject(op, 'options.perc', 'no value together with `count`', perc);
   const share = checkNumber(op, 'options.perc', perc ?? 0.95, 0);
   if (share === 0 || share > 1) reject(op, 'options.perc', 'a share above 0 and up to 1', perc);
   return {
@@ -66,13 +69,13 @@ function settings(site: Pick<Site, 'op' | 'thin' | 'seed'>, options: SivaOptions
   };
 }
 
-/** Σ s² at the start; undefined for zeros. */
+/** The initial Σ s²; undefined for zeros. */
 function readEnergy(op: string, { init = 'zeros', basis }: SivaOptions): number | undefined {
   if (!isRecord(init)) {
     if (init !== 'zeros') reject(op, 'options.init', `'zeros' or { energy }`, init);
     return undefined;
   }
-  if (basis === 'random') reject(op, 'options.init', `'zeros' with a random basis, which has no singular values`, init);
+  if (basis === 'random') reject(op, 'options.init', `'zeros', because a random basis has no singular values`, init);
   const { energy } = checkOptions(op, 'options.init', init, ['energy']);
   if (typeof energy !== 'number' || !Number.isFinite(energy) || energy <= 0) {
     reject(op, 'options.init.energy', 'a finite number above 0', energy);
@@ -81,13 +84,14 @@ function readEnergy(op: string, { init = 'zeros', basis }: SivaOptions): number 
 }
 
 /**
- * SiVA (Section 3.3): y = x W0ᵀ + x (U_k diag(s) V_kᵀ)ᵀ + b, where U_k and V_k belong to the k smallest singular values
- * and only 's' [k] is trained. Options, the rule for k, and what the paper leaves open: docs/siva.md.
+ * SiVA, Singular Value Adaptation (Section 3.3): y = x W0ᵀ + x (U_k diag(s) V_kᵀ)ᵀ + b. U_k and V_k belong to the k
+ * smallest singular values. The only parameter is 's' [k]. docs/siva.md has the options, the rule for k, and what the
+ * paper leaves open.
  *
- * @param weight W0 [out, in], float32 or float64, on a device bfloat16 too; borrowed for the life of the layer: it may be disposed, but must not be
- * written
- * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, NON_FINITE, UNSUPPORTED,
- * ABORTED, DEVICE_UNAVAILABLE
+ * @param weight W0 [out, in], float32 or float64; on a device also bfloat16. The layer borrows it: you may dispose it,
+ * but do not write it while the layer lives.
+ * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, BASE_MISMATCH,
+ * DISPOSED, NON_FINITE, NOT_CONVERGED, UNSUPPORTED, ABORTED, DEVICE_UNAVAILABLE, OUT_OF_MEMORY
  * @example
  * const layer = await siva(weight, { perc: 0.95 });
  * layer.rank; // k
@@ -120,27 +124,27 @@ async function design(site: Site, options: SivaOptions): Promise<Blueprint> {
   if (chosen.energy !== undefined) {
     start.set(entropyPerturbation(sigma, first, k, chosen.energy));
     if (!start.every(Number.isFinite)) {
-      reject(op, 'options.init.energy', `an energy whose root ${dtype} can hold`, chosen.energy);
+      reject(op, 'options.init.energy', `an energy whose square root is finite in ${dtype}`, chosen.energy);
     }
   }
   const s = site.parameter('s', fromNumbers(op, device, dtype, [k], start));
 
   const ownBasis = chosen.basis === 'weight';
   const offered: Strategy[] = ownBasis ? ['lowrank', 'factored', 'merged'] : ['lowrank', 'merged'];
-  const choices = chooseFrom(site, offered, 'a random basis does not diagonalise the weight');
+  const choices = chooseFrom(site, offered, 'random directions are not singular vectors of the weight');
   if (ownBasis && wantsFactored(site, k)) return factoredBlueprint(site, full, { first, s, choices });
   const factors = ownBasis ? selectTriples(op, full, first, k) : await randomBasis(site, k, random(chosen.seed));
   return lowrankBlueprint(site, full, factors, { first: ownBasis ? first : undefined, s, choices });
 }
 
 interface Trained {
-  /** Which of the weight's directions is the first that trains; undefined for other directions. */
+  /** Index of the first trained singular triple of the weight; undefined for a random basis. */
   readonly first: number | undefined;
   readonly s: LayerParameter;
   readonly choices: readonly Strategy[];
 }
 
-/** U and V whole, with s beside σ in the core. */
+/** 'factored': all of U and V, with σ + s in the core. */
 function factoredBlueprint(site: Site, full: Svd<MatrixDType>, { first = 0, s, choices }: Trained): Blueprint {
   const { op, thin, bias } = site;
   const { u, vt } = full;
@@ -154,7 +158,7 @@ function factoredBlueprint(site: Site, full: Svd<MatrixDType>, { first = 0, s, c
     bias,
     base: { weight: site.borrowedWeight, original, bias },
     spectrum: { initial: full.s, first: 0, whole: true, skew: false, scale: undefined },
-    // All triples are in use; those that train are copied only for a caller who asks.
+    // The layer uses all triples. The trained ones are copied only if the caller asks for them.
     factors: () => selectTriples(op, full, first, rank),
     factored,
     lowrank: undefined,
@@ -164,7 +168,7 @@ function factoredBlueprint(site: Site, full: Svd<MatrixDType>, { first = 0, s, c
   };
 }
 
-/** The base, and the k directions alone. */
+/** 'lowrank': the base, and only the k directions. */
 function lowrankBlueprint(
   site: Site,
   full: Svd<MatrixDType>,
@@ -189,7 +193,7 @@ function lowrankBlueprint(
   };
 }
 
-/** Whether U and V whole serve better than the base and two thin products: from k > r² / (out + in) on. */
+/** Whether all of U and V is cheaper than the base and two thin products, which is so for k > r² / (out + in). */
 function wantsFactored({ strategy, inFeatures, outFeatures, thin }: Omit<PlannedSite, 'hasBias'>, k: number): boolean {
   if (strategy !== 'auto') return strategy === 'factored';
   const load = {
@@ -205,7 +209,7 @@ function wantsFactored({ strategy, inFeatures, outFeatures, thin }: Omit<Planned
   return costOf('factored', { ...load, rank: thin }) < costOf('lowrank', { ...load, rank: k });
 }
 
-/** As many random orthonormal directions; they have no singular values. */
+/** k random orthonormal directions. They have no singular values, so s is zero. */
 async function randomBasis(site: Site, k: number, generator: Random): Promise<Svd<MatrixDType>> {
   const { op, own, outFeatures, inFeatures } = site;
   const outputs = own(await orthonormalRows(site, k, outFeatures, generator));

@@ -4,17 +4,18 @@ import type { AdapterOptions } from '../layers/types.js';
 import type { Terms } from '../operator/terms.js';
 import { zeroOutput } from '../tensor/operand.js';
 
-/** SVDiff has no options of its own. */
+/** SVDiff has only the options of every family. */
 export interface SvdiffOptions extends AdapterOptions {}
 
 /**
- * SVDiff (Han et al.): y = x (U diag(max(0, σ + δ)) Vᵀ)ᵀ + b, where only the spectral shift 'delta' [r] is trained, from
- * zeros. Options, and how to combine the shifts of several runs: docs/svdiff.md.
+ * SVDiff (Han et al. 2023, Equation 2): y = x (U diag(max(0, σ + δ)) Vᵀ)ᵀ + b. The only parameter is the spectral shift
+ * δ, 'delta' [r], which starts at 0. docs/svdiff.md has the options, and says how to combine the shifts of several
+ * runs.
  *
- * @param weight W0 [out, in], float32 or float64, on a device bfloat16 too; borrowed for the life of the layer: it may be disposed, but must not be
- * written
- * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, NON_FINITE, UNSUPPORTED,
- * ABORTED, DEVICE_UNAVAILABLE
+ * @param weight W0 [out, in], float32 or float64; on a device also bfloat16. The layer borrows it: you may dispose it,
+ * but do not write it while the layer lives.
+ * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, BASE_MISMATCH,
+ * DISPOSED, NON_FINITE, NOT_CONVERGED, UNSUPPORTED, ABORTED, DEVICE_UNAVAILABLE, OUT_OF_MEMORY
  * @example
  * const layer = await svdiff(weight, { bias, name: 'blocks.0.q' });
  * layer.parameters.map(({ name }) => name); // ['blocks.0.q.delta']
@@ -29,7 +30,7 @@ async function design(site: Site): Promise<Blueprint> {
   const choices = chooseFrom(
     site,
     ['factored', 'merged'],
-    'σ + δ fills every direction, so there is no base left to add to',
+    'σ + δ covers all singular triples, so there is no base to add to',
   );
   const factors = await decomposeWhole(site);
   const { u, s, vt } = factors;

@@ -23,7 +23,7 @@ export interface PatternChoice {
   readonly parity: boolean;
 }
 
-/** The structure that SVFT's options name, on the r x r core of these factors. */
+/** The pattern that SVFT's options select, on the r x r core of these factors. */
 export async function patternOf(
   site: Site,
   choice: PatternChoice,
@@ -73,11 +73,11 @@ export function entriesOf(
 
 function checkSquare(op: string, out: number, inFeatures: number): void {
   if (out === inFeatures) return;
-  const expected = `'topk' on a square weight only, since u_i · v_j needs equal lengths`;
+  const expected = `'topk' on a square weight only, because u_i · v_j needs equal lengths`;
   fail('SHAPE_MISMATCH', op, 'options.pattern', expected, `'topk' on ${describe([out, inFeatures])}`);
 }
 
-/** The scores (r, r) that top-k ranks: UᵀV, or those of the reference code. */
+/** The scores (r, r) that top-k ranks: UᵀV, or the scores of the reference code. */
 async function scoresOf(
   { op, signal, outFeatures, inFeatures, noTerms }: Site,
   { parity }: PatternChoice,
@@ -104,9 +104,9 @@ async function scoresOf(
 }
 
 /**
- * The scores of the public reference code, where they are not a product: it takes U · V by rows, where the paper has
- * Uᵀ V, and for a rectangular weight the square one of its thin factors as it stands. Under truncation that code fails on
- * shape.
+ * The scores of the public reference code for a rectangular weight: the entries of its square thin factor. For a square
+ * weight they are the product U · V by rows (undefined here); the paper has Uᵀ V. With a truncated rank that code
+ * fails.
  */
 function referenceScores(op: string, { u, vt }: Svd<MatrixDType>): Matrix | undefined {
   const [out, r] = u.shape as MatrixShape;
@@ -116,8 +116,8 @@ function referenceScores(op: string, { u, vt }: Svd<MatrixDType>): Matrix | unde
       'SHAPE_MISMATCH',
       op,
       'options.pattern',
-      `'plain', 'banded', 'random' or a pattern of your own where parity 'svft-ref' meets a truncated rank`,
-      `'topk', with which the reference code fails`,
+      `'plain', 'banded', 'random' or a SparsityPattern, because parity 'svft-ref' is combined with a truncated rank`,
+      `'topk', for which the reference code fails`,
     );
   }
   if (out === columns) return undefined;

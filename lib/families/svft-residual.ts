@@ -7,8 +7,8 @@ import { fromNumbers, numbersOf } from '../tensor/operand.js';
 import { orthonormalRows, stackRows } from './orthonormal.js';
 
 /**
- * Truncated factors, completed to full rank with random orthonormal directions of σ = 0. By default these are
- * orthogonal to U_R and V_R; `raw` leaves that out, as the reference code does.
+ * Completes truncated factors to full rank with random orthonormal directions of σ = 0. The directions are orthogonal
+ * to U and V, unless `raw`: the reference code does not orthogonalise them.
  */
 export async function completed(
   site: Site,

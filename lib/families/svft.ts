@@ -28,44 +28,47 @@ import { entriesOf, type PatternName, patternNames, patternOf } from './svft-pat
 import { completed } from './svft-residual.js';
 
 export interface SvftOptions extends AdapterOptions {
-  /** 'plain' (default), 'banded', 'random', 'topk', or a structure of your own. */
+  /** The pattern of M: 'plain' (default), 'banded', 'random', 'topk', or your own. */
   pattern?: PatternName | SparsityPattern;
   /**
-   * Width of the band, on either side or on each; 'random' and 'topk' get as many entries as such a band. Default 1; 0 is
-   * 'plain'.
+   * Number of off-diagonals of the band on each side, or { lower, upper }. 'random' and 'topk' get as many entries as
+   * that band. Default 1; 0 is 'plain'.
    */
   offDiagonals?: number | Band;
-  /** random: draw every entry on its own, so that cells repeat. Default false; true in `parity`. */
+  /** 'random': draw with replacement, so that cells can repeat. Default false; true with `parity`. */
   replacement?: boolean;
-  /** random: begin with the whole diagonal. Default false. */
+  /** 'random': include the whole diagonal. Default false. */
   includeDiagonal?: boolean;
   /**
-   * For the random pattern, the Kaiming init and the orthonormal residual, together with the layer's `name`. Default 0. Layers
-   * of one size, seed and name get the same.
+   * Seed of the random pattern, the Kaiming start and the orthonormal residual, combined with the layer's `name`.
+   * Default 0. Layers of the same size, seed and name get the same numbers.
    */
   seed?: number;
-  /** Keep only so many singular directions. */
+  /** Number of singular directions in the core, the largest first. Default: all. */
   rank?: number;
-  /** Trainable scalar γ, sigmoid(γ) scales M; γ starts at 0. Default true. */
+  /** Whether a trainable scalar γ, from 0, scales M by sigmoid(γ). Default true. */
   gate?: boolean;
-  /** M at the start: zeros (default), N(0, 2/z), or given numbers in CSR order. */
+  /** Initial M: 'zeros' (default), 'kaiming' for N(0, 2/z) with z entries, or numbers in CSR order (and γ). */
   init?: 'zeros' | 'kaiming' | { m: ArrayLike<number>; gate?: number };
-  /** top-k: rank alignments by magnitude (default) or by signed value. A rectangular weight is SHAPE_MISMATCH, except in `parity`. */
+  /**
+   * 'topk': rank alignments by magnitude (default) or by signed value. A rectangular weight is SHAPE_MISMATCH, except
+   * with `parity`.
+   */
   absolute?: boolean;
   /**
-   * What happens to the singular directions beyond `rank`: they stay as they are ('keep', default), are left out of W'
-   * ('drop'), or make way for random orthonormal ones of σ = 0 ('orthonormal').
+   * The part of W0 beyond `rank`: 'keep' (default) adds it unchanged, 'drop' leaves it out of W', 'orthonormal'
+   * replaces its directions by random orthonormal ones with σ = 0.
    */
   residual?: 'drop' | 'keep' | 'orthonormal';
   /**
-   * Behave as the public reference code where it departs from the paper: M starts from N(0, 2/z), what lies beyond `rank`
-   * is dropped, 'random' draws with replacement, 'topk' takes the largest signed entries of U · V by rows, 'orthonormal'
-   * directions are not made orthogonal to those kept. An option that is given overrules it.
+   * Use the defaults of the public reference code, which differ from the paper: M starts from N(0, 2/z), the part
+   * beyond `rank` is dropped, 'random' draws with replacement, 'topk' takes the largest signed entries of U · V by
+   * rows, and 'orthonormal' directions are not orthogonal to the kept ones. An option that you give has priority.
    */
   parity?: 'svft-ref';
 }
 
-/** The options with their defaults, checked. */
+/** Checks the options and fills in the defaults. */
 function settings(site: Pick<Site, 'op' | 'thin' | 'seed'>, options: SvftOptions) {
   const { op, thin } = site;
   const { pattern = 'plain', init, rank } = options;
@@ -101,7 +104,7 @@ function settings(site: Pick<Site, 'op' | 'thin' | 'seed'>, options: SvftOptions
   };
 }
 
-/** Given numbers for M, and for γ. */
+/** The caller's numbers for M and γ. */
 function readInit(op: string, init: object): { m: ArrayLike<number>; gate: unknown } {
   const { m, gate } = checkOptions<{ m?: unknown; gate?: unknown }>(op, 'options.init', init, ['m', 'gate']);
   return { m: readNumbers(op, 'options.init.m', m), gate };
@@ -111,14 +114,14 @@ type Settings = ReturnType<typeof settings>;
 type Core = NonNullable<Terms['core']>;
 
 /**
- * SVFT (Lingam et al. 2024, Equation 1): y = x (U (diag(σ) + sigmoid(γ) M) Vᵀ)ᵀ + b with a sparse trainable M [r, r]
- * beside the frozen singular values. The parameters are 'm' [entries] in CSR order and, unless `gate: false`, 'gate' [1].
- * Options, settings of the paper, and where paper and code disagree: docs/svft.md.
+ * SVFT (Lingam et al. 2024, Equation 1): y = x (U (diag(σ) + sigmoid(γ) M) Vᵀ)ᵀ + b. σ is frozen, and M [r, r] is
+ * sparse. The parameters are 'm' [entries], the values of M in CSR order, and 'gate' [1], which is γ, unless
+ * `gate: false`. docs/svft.md has the options, the settings of the paper, and where paper and code disagree.
  *
- * @param weight W0 [out, in], float32 or float64, on a device bfloat16 too; borrowed for the life of the layer: it may be disposed, but must not be
- * written
- * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, NON_FINITE, UNSUPPORTED,
- * ABORTED, DEVICE_UNAVAILABLE
+ * @param weight W0 [out, in], float32 or float64; on a device also bfloat16. The layer borrows it: you may dispose it,
+ * but do not write it while the layer lives.
+ * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, BASE_MISMATCH,
+ * DISPOSED, NON_FINITE, NOT_CONVERGED, UNSUPPORTED, ABORTED, DEVICE_UNAVAILABLE, OUT_OF_MEMORY
  * @example
  * const layer = await svft(weight, { pattern: 'banded', offDiagonals: 2 });
  * const pass = layer.forward(x);
@@ -163,9 +166,9 @@ async function design(site: Site, options: SvftOptions): Promise<Blueprint> {
       ? await completed(site, found.factors, random(chosen.seed, 2), chosen.parity)
       : found.factors;
   const tail = truncated || found.filled ? (keeps ? 'kept' : 'gone') : 'none';
-  // Directions drawn as the reference code draws them, or given, need not be orthogonal to the others.
+  // Directions from the caller, or drawn as in the reference code, need not be orthogonal to the others.
   const skew = found.filled || (factors !== found.factors && chosen.parity);
-  // A tail that is kept keeps its σ in W', too.
+  // If the tail is kept, W' also has its σ.
   const initial = tail === 'kept' ? found.sigma : factors.s;
   if (initial !== found.sigma) found.sigma.dispose();
   const whole = tail !== 'kept' || initial.size === site.thin;
@@ -173,7 +176,7 @@ async function design(site: Site, options: SvftOptions): Promise<Blueprint> {
   return blueprint(site, factors, await coreOf(site, chosen, factors), tail, spectrum);
 }
 
-/** The trainable M and γ, at their start. */
+/** The trainable M and γ, with their initial values. */
 async function coreOf(site: Site, chosen: Settings, factors: Svd<MatrixDType>): Promise<Core> {
   const { op } = site;
   const { device, dtype } = site.vectors;
@@ -190,7 +193,7 @@ async function coreOf(site: Site, chosen: Settings, factors: Svd<MatrixDType>): 
 function* initialise(op: string, { init, gate, seed }: Settings, m: RealArray, gamma: RealArray): Work<void> {
   if (init === 'zeros') return;
   if (init === 'kaiming') {
-    // kaiming_normal_ on M's values as one row: variance 2 / fan_in, fan_in = z.
+    // PyTorch's kaiming_normal_ on M's values as one row: variance 2 / fan_in, fan_in = z.
     yield* fillNormal(m, random(seed, 1), Math.sqrt(2 / m.length));
     return;
   }
@@ -201,17 +204,17 @@ function* initialise(op: string, { init, gate, seed }: Settings, m: RealArray, g
   }
   const put = (array: RealArray, index: number, argument: string, value: unknown): void => {
     array[index] = checkNumber(op, argument, value, -Infinity);
-    // Rounded to float32, a large number is infinite.
+    // Rounding to float32 may overflow.
     if (!Number.isFinite(array[index])) reject(op, argument, 'a number that the dtype of the layer can hold', value);
   };
   for (let p = 0; p < m.length; p++) put(m, p, `options.init.m[${p}]`, given[p]);
   if (start !== undefined) {
-    if (!gate) reject(op, 'options.init.gate', 'no value, since `gate` is false', start);
+    if (!gate) reject(op, 'options.init.gate', 'no value, because `gate` is false', start);
     put(gamma, 0, 'options.init.gate', start);
   }
 }
 
-/** `tail`: what lies beyond the factors' directions is nothing, or is kept beside U C Vᵀ, or is left out of W'. */
+/** `tail`: the part of W0 beyond the factors is empty, is added to U C Vᵀ, or is left out of W'. */
 function blueprint(
   site: Site,
   factors: Svd<MatrixDType>,
@@ -221,7 +224,7 @@ function blueprint(
 ): Blueprint {
   const { u, s, vt } = factors;
   const available: Strategy[] = tail === 'kept' ? ['lowrank', 'merged'] : ['factored', 'merged'];
-  // At full rank the base can carry diag(σ) as well, at a higher price: only for those who ask.
+  // At full rank 'lowrank' also works, with diag(σ) in the base, but costs more. So only on request.
   if (tail === 'none' && site.strategy === 'lowrank') available.push('lowrank');
   const refusal =
     tail === 'kept'
@@ -239,7 +242,7 @@ function blueprint(
   const factored: Terms = { ...original, core };
   const base = { weight: site.borrowedWeight, original: undefined, bias: site.bias };
   const owned = [u, s, vt, spectrum.initial];
-  // Without its tail W' is no longer W0 and an update, nor do the factors make up W0.
+  // Without its tail W' is no update of W0, and the factors do not reproduce W0.
   if (tail === 'gone') return { ...common, base, factored, lowrank: undefined, merge: () => factored, owned };
   const merge = mergeOnBase(site, factored, s);
   return { ...common, base: { ...base, original }, factored, lowrank: undefined, merge, owned };

@@ -8,23 +8,24 @@ import { copyOf, zeroOutput } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 export interface VectorFitOptions extends AdapterOptions {
-  /** What trains: both by default. A layer without a bias trains none, unless `createBias`. */
+  /** Which vectors train. Default: both. A layer without a bias trains σ alone, unless `createBias`. */
   train?: { sigma?: boolean; bias?: boolean };
-  /** Gives a layer that has no bias one of zeros to train. Default false, as the paper leaves such layers without. */
+  /** Give a layer without a bias a trainable bias of zeros. Default false, as in the paper. */
   createBias?: boolean;
-  /** max(0, σ) in the place of σ, as SVDiff has it: a σ at or below 0 gets no gradient. Default false. */
+  /** Use max(0, σ) instead of σ, as SVDiff does: a σ at or below 0 gets no gradient. Default false. */
   nonnegative?: boolean;
 }
 
 /**
- * VectorFit (Hegde et al., Equations 1 to 3): y = x (U diag(σ) Vᵀ)ᵀ + b with σ and b trained in place, from the weight's
- * singular values and its bias. The parameters are 'sigma' [r] and, where there is a bias, 'bias' [out]. To freeze those
- * that move most, see `AdaptiveVectorFreezing`. Options and the paper's variants and settings: docs/vectorfit.md.
+ * VectorFit (Hegde et al., Equations 1 to 3): y = x (U diag(σ) Vᵀ)ᵀ + b. σ and b are trained; they start at the
+ * weight's singular values and the layer's bias. The parameters are 'sigma' [r] and, if there is a bias, 'bias' [out].
+ * `AdaptiveVectorFreezing` freezes the vectors that move most. docs/vectorfit.md has the options, and the variants and
+ * settings of the paper.
  *
- * @param weight W0 [out, in], float32 or float64, on a device bfloat16 too; borrowed for the life of the layer: it may be disposed, but must not be
- * written
- * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, NON_FINITE, UNSUPPORTED,
- * ABORTED, DEVICE_UNAVAILABLE
+ * @param weight W0 [out, in], float32 or float64; on a device also bfloat16. The layer borrows it: you may dispose it,
+ * but do not write it while the layer lives.
+ * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, BASE_MISMATCH,
+ * DISPOSED, NON_FINITE, NOT_CONVERGED, UNSUPPORTED, ABORTED, DEVICE_UNAVAILABLE, OUT_OF_MEMORY
  * @example
  * const layer = await vectorFit(weight, { bias, name: 'blocks.0.q' });
  * layer.parameters.map(({ name }) => name); // ['blocks.0.q.sigma', 'blocks.0.q.bias']
@@ -52,14 +53,14 @@ async function design(site: Site, options: VectorFitOptions): Promise<Blueprint>
   const choices = chooseFrom(
     site,
     ['factored', 'merged'],
-    'σ fills every direction, so there is no base left to add to',
+    'σ covers all singular triples, so there is no base to add to',
   );
   const factors = await decomposeWhole(site);
   const { u, s, vt } = factors;
 
   const sigma = trains.sigma ? site.parameter('sigma', copyOf(op, 'factors.s', s)) : s;
   const bias = trains.bias ? site.parameter('bias', startOf(site)) : site.bias;
-  // What the bias was, whatever becomes of the caller's.
+  // A copy of the pretrained bias, because the caller may write or dispose it.
   const baseBias = trains.bias && site.bias ? site.own(copyOf(op, 'options.bias', site.bias)) : site.bias;
   if (trains.bias) site.bias?.dispose();
   const owned = trains.bias && baseBias ? [u, s, vt, baseBias] : [u, s, vt];
@@ -91,20 +92,15 @@ function readTrain(
   const sigma = checkBoolean(op, 'options.train.sigma', train.sigma ?? true);
   const wanted = checkBoolean(op, 'options.train.bias', train.bias ?? true);
   const create = checkBoolean(op, 'options.createBias', options.createBias ?? false);
-  if (create && !wanted) reject(op, 'options.createBias', 'false where `train.bias` is false', create);
+  if (create && !wanted) reject(op, 'options.createBias', 'false, because `train.bias` is false', create);
   const trainsBias = wanted && (hasBias || create);
   if (!sigma && !trainsBias) {
-    reject(
-      op,
-      'options.train',
-      'something to train: sigma, or the bias of a layer that has one',
-      Object.entries(train).flat(),
-    );
+    reject(op, 'options.train', 'sigma: true, or bias: true for a layer with a bias', Object.entries(train).flat());
   }
   return { sigma, bias: trainsBias };
 }
 
-/** b as it is before training: a copy, or zeros. */
+/** The initial b: a copy of the layer's bias, or zeros. */
 function startOf(site: Site): Tensor<Real> {
   const { op, bias, outFeatures } = site;
   return bias ? copyOf(op, 'options.bias', bias) : zeroOutput(op, site.vectors, [outFeatures]).tensor();

@@ -20,30 +20,30 @@ import { type Base, BaseLayer } from './base.js';
 import { knownSpectrum, type Spectrum, type Telemetry, telemetryOf } from './telemetry.js';
 import type { AdaptedLinear, OutOption, SavingOptions } from './types.js';
 
-/** What a family makes of a weight: everything that the layer computes with. */
+/** A family's design of a layer: everything that the layer computes with. */
 export interface Blueprint {
-  /** The `rank` singular triples in use, asked for once at most; the layer owns them. */
+  /** Makes the `rank` singular triples in use; called at most once. The layer owns them. */
   readonly factors: () => Svd<MatrixDType>;
   readonly rank: number;
   readonly bias: Term | undefined;
-  /** The terms of the strategies that work on the factors: at least one. */
+  /** The terms of the strategies that use the factors. At least one of the two is given. */
   readonly factored: Terms | undefined;
   readonly lowrank: Terms | undefined;
-  /** The terms that W' is built from, asked for at each build. */
+  /** The terms from which W' is built; called for each build. */
   readonly merge: () => Terms;
-  /** The layer before it was adapted, and what is known of its singular values. */
+  /** The pretrained layer, and what is known of its singular values. */
   readonly base: Base;
   readonly spectrum: Spectrum;
-  /** What the planner may choose from. */
+  /** The strategies that the planner may choose. */
   readonly choices: readonly Strategy[];
-  /** What the layer disposes with itself, beside its parameters and bias. */
+  /** What the layer disposes with itself, besides its parameters and bias. */
   readonly owned: readonly Scoped[];
 }
 
 const described = { name: 'AdaptedLinear', instead: "the weight and the numbers of the layer's parameters" };
 const cloning = uncloneable(described);
 
-/** The one layer of all families. */
+/** The layer class of all families. */
 export class Adapter implements AdaptedLinear {
   static {
     publish(Adapter, { ...described, isOwn: (value) => #routes in value, print: (layer) => layer.#print() });
@@ -57,7 +57,7 @@ export class Adapter implements AdaptedLinear {
   readonly parameters: readonly LayerParameter[];
   readonly parameterCount: number;
   readonly #blueprint: Blueprint;
-  /** The factors that the operator runs on. */
+  /** The terms of 'factored', or of 'lowrank' if the layer has no 'factored'. */
   readonly #terms: Terms;
   readonly #core: readonly LayerParameter[];
   #factors: Svd<MatrixDType> | undefined;
@@ -274,9 +274,9 @@ export class Adapter implements AdaptedLinear {
     return (this.#routes[strategy] as Route).record(batch, wanted, { keeps, borrowed });
   }
 
-  /** The plan for a batch. Loops ask for the same one again and again. */
+  /** The plan for a batch. The last plan is cached. */
   #plan(op: string, tokens: number, training: boolean): Plan {
-    // In training a plan must not depend on what was applied before, so that runs repeat and explain() is right.
+    // In training a plan must not depend on the cache of W', so that runs are reproducible and explain() is right.
     const built = !training && this.#blueprint.choices.length > 1 && this.#merged.stands(op);
     const trainsCore = this.#trainsCore();
     const last = this.#last;

@@ -6,16 +6,16 @@ import { SigmaError } from '../runtime/errors.js';
 import { copyOf } from '../tensor/operand.js';
 import type { Matrix, Vector } from '../tensor/tensor.js';
 
-/** What a layer was before it was adapted. */
+/** The pretrained layer. */
 export interface Base {
-  /** W0, while it can be reached. */
+  /** W0, or undefined if it is no longer available. */
   readonly weight: () => Matrix | undefined;
-  /** What stands for W0 afterwards, where the factors make it up. */
+  /** The terms that replace W0 afterwards, if the factors reproduce it. */
   readonly original: Terms | undefined;
   readonly bias: Vector | undefined;
 }
 
-/** The layer switched off. */
+/** Computes a layer that is switched off. */
 export class BaseLayer {
   readonly #base: Base;
   /** Whether W0 is stored as [in, out]. */
@@ -50,24 +50,24 @@ export class BaseLayer {
     });
   }
 
-  /** A new tensor, stored as W0 is: the bits of W0 while it can be reached, the same to rounding afterwards. */
+  /** A new tensor in W0's layout: the bits of W0 while it is available, equal to rounding afterwards. */
   weight(op: string): Matrix {
     const weight = this.#reach(op);
     return weight ? copyOf(op, 'weight', weight) : mergeTerms(op, this.#base.original as Terms);
   }
 
-  /** A new tensor with the bias as it was. */
+  /** A new tensor with the pretrained bias. */
   bias(op: string): Vector | undefined {
     return this.#base.bias && copyOf(op, 'bias', this.#base.bias);
   }
 
-  /** undefined only where `original` can stand for it. */
+  /** W0. undefined only if `original` replaces it. */
   #reach(op: string): Matrix | undefined {
     const weight = this.#base.weight();
     if (weight === undefined && this.#base.original === undefined) {
-      const why = 'since this layer is switched off, and its factors leave out what lies beyond `rank`';
-      const got = "one that was disposed, or that is not on the layer's device";
-      throw new SigmaError('DISPOSED', op, `weight: expected a live tensor where the layer is, got ${got} (${why})`);
+      const why = 'this layer is switched off, and its factors do not contain the part of the weight beyond `rank`';
+      const got = 'a disposed tensor, or a tensor on another device';
+      throw new SigmaError('DISPOSED', op, `weight: expected a live tensor on the layer's device, got ${got} (${why})`);
     }
     return weight;
   }

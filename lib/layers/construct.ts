@@ -53,18 +53,18 @@ function readSaving(op: string, { microBatches, borrowInputs, passBytes }: Adapt
 
 export interface Decomposed {
   readonly factors: Svd<MatrixDType>;
-  /** Whether some of them, of σ = 0, are not the weight's. */
+  /** Whether some triples of σ = 0 are not the weight's own. */
   readonly filled: boolean;
-  /** All σ that are known: those of the factors, and those that were cut off. */
+  /** All known σ: those of the factors, and those that truncation removed. */
   readonly sigma: Vector;
 }
 
-/** What a family's design works with, checked. */
+/** The checked arguments of a family's design, and its tools. */
 export interface Site {
   readonly op: string;
-  /** The layer's own handle on the weight: released after the design, unless the blueprint's `owned` holds it. */
+  /** The layer's own handle on the weight. It is released after the design, unless the blueprint's `owned` holds it. */
   readonly weight: Matrix;
-  /** The caller's weight, for as long as the caller keeps it; undefined where the layer is on another device. */
+  /** The caller's weight. undefined once the caller has disposed it, or if the layer is on another device. */
   borrowedWeight(): Matrix | undefined;
   readonly outFeatures: number;
   readonly inFeatures: number;
@@ -72,25 +72,26 @@ export interface Site {
   readonly thin: number;
   /** No term yet, but whether the weight is stored as [in, out]: then the factors are those of the weight as stored. */
   readonly noTerms: typeof absent;
-  /** The bias, as a handle of this layer's own. */
+  /** The layer's own handle on the bias. */
   readonly bias: Vector | undefined;
   readonly strategy: StrategyOption;
   readonly device: Device;
-  /** Of the matrices: the weight's. */
+  /** Type of the matrices: the weight's. */
   readonly dtype: MatrixDType;
-  /** Where the vectors beside them are, and their type. */
+  /** Device and type of the vectors. */
   readonly vectors: Place;
   readonly signal: AbortSignal | undefined;
   /**
-   * Thin factors of the weight as handles of this layer's own: the `rank` largest triples. Given ones must be the
-   * weight's; with `allowFill` those of σ = 0 may be others, and `filled` says whether they are.
+   * The `rank` largest singular triples of the weight, as handles of the layer's own. Checks factors that the caller
+   * supplies: with `allowFill` triples of σ = 0 may be any vectors, and `filled` says whether some are not the
+   * weight's.
    */
   decompose(rank?: number, allowFill?: boolean): Promise<Decomposed>;
   /** The layer's seed from `options.seed`: a layer with a name draws numbers of its own. */
   seed(given: number | undefined): number;
-  /** A trainable parameter, under the layer's name. */
+  /** A trainable parameter; the layer's name precedes `name`. */
   parameter(name: string, value: Vector): LayerParameter;
-  /** Takes care of a new tensor: it is disposed if the construction fails. */
+  /** Registers a new tensor, which is disposed if the construction fails. */
   own<T extends Scoped>(made: T): T;
 }
 
@@ -108,13 +109,13 @@ export interface LayerSize {
   readonly vectors: number;
 }
 
-/** A family's own part: which terms of the operator there are, and which of them train. */
+/** A family's own part: it chooses the terms of the operator, and which of them train. */
 export type Design<O extends AdapterOptions> = (site: Site, options: O) => Promise<Blueprint>;
 
 /** The other part: the size of the layer that the design would make. Checks the options as the design does. */
 export type Sizing<O extends AdapterOptions> = (site: PlannedSite, options: O) => LayerSize;
 
-/** A family: (weight [out, in], options) → layer, which computes in the weight's type. */
+/** A family makes a layer from a weight [out, in] and options. The layer computes in the weight's type. */
 export interface Family<O extends AdapterOptions> {
   <D extends DType>(weight: Tensor<D>, options?: O): Promise<AdaptedLinear<Extract<D, MatrixDType>>>;
   /** @internal Errors carry `op`. */
@@ -122,8 +123,8 @@ export interface Family<O extends AdapterOptions> {
 }
 
 /**
- * A family as a function (weight [out, in], options) → layer, by the function's name. `known` names the family's own
- * options, beside those that every family has. Whatever fails on the way leaves nothing behind.
+ * Makes a family's function, called `name`, from its design. `known` lists the family's own options, besides those of
+ * every family. If construction fails, every tensor that it made is disposed.
  */
 export function family<O extends AdapterOptions>(
   name: string,
@@ -142,7 +143,7 @@ export function family<O extends AdapterOptions>(
       const blueprint = await design(site, given);
       checkSignal(name, given.signal);
       if (!blueprint.owned.includes(site.weight)) site.weight.dispose();
-      // Its weight has been checked: it has the weight's type.
+      // The cast is safe: the weight's type was checked.
       return new Adapter(name.toLowerCase(), blueprint, saving) as AdaptedLinear as AdaptedLinear<
         Extract<D, MatrixDType>
       >;
@@ -182,13 +183,13 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     reject(op, 'options.name', 'a non-empty string', name);
   const strategy = readStrategy(op, options);
   const layout = checkChoice(op, 'options.layout', options.layout ?? 'out-in', layouts);
-  // What may run the caller's code comes before the first tensor is looked at.
+  // Read everything that may run the caller's code before the first tensor.
   checkSignal(op, signal);
   const wanted = options.factors === undefined ? undefined : readTriples(op, options.factors);
   const device = resolveDevice(op, options.device, Tensor.is(weight) ? weight.device : 'cpu');
   const base = checkMatrix(op, 'weight', weight, { ...anything, shape: [null, null] });
   checkSupported(op, 'weight', base, 'gemm', device);
-  // Where a device is asked for, what lies elsewhere is copied there; else all has to lie with the weight.
+  // With the option `device` bias and factors are copied there; without it they must be on the weight's device.
   const where = options.device === undefined ? device : undefined;
   const here = <D extends MatrixDType>(tensor: Tensor<D>) => own(tensor.on(op, device));
   const [rows, columns] = base.shape as MatrixShape;
@@ -239,7 +240,7 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
   };
 }
 
-/** All thin triples; SHAPE_MISMATCH where the factors that were given are fewer. */
+/** All thin triples. Throws SHAPE_MISMATCH if the caller's factors are truncated. */
 export async function decomposeWhole(site: Site): Promise<Svd<MatrixDType>> {
   const { factors, sigma } = await site.decompose();
   sigma.dispose();
@@ -251,31 +252,32 @@ export async function decomposeWhole(site: Site): Promise<Svd<MatrixDType>> {
 }
 
 /**
- * The terms of W' where U C Vᵀ is all of it: W0 + U (C − diag σ) Vᵀ while the caller keeps W0, which leaves W0's own
- * numbers where nothing was trained; U C Vᵀ afterwards, the same to rounding.
+ * The terms of W' for a layer with W' = U C Vᵀ. While the caller keeps W0 they are W0 + U (C − diag σ) Vᵀ, which keeps
+ * the bits of W0 if nothing was trained. Afterwards they are U C Vᵀ, equal to rounding.
  */
 export function mergeOnBase(site: Site, factored: Terms, sigma: Vector): () => Terms {
   let onBase: Terms | undefined;
   return (): Terms => {
     const base = site.borrowedWeight();
     if (base === undefined) return factored;
-    // A diagonal that is σ itself is in the base already; one that is trained adds what it has moved by.
+    // The base contains σ already: a fixed σ adds nothing, a trained diagonal adds its distance from σ.
     const { diagonal } = factored;
     onBase ??= diagonal === sigma ? { ...factored, base, diagonal: undefined } : { ...factored, base, origin: sigma };
     return onBase;
   };
 }
 
-/** The strategies to choose from, given those the layer has; UNSUPPORTED where the one asked for is not among them. */
+/** The strategies for the planner: all that the layer has, or the one requested; UNSUPPORTED if the layer lacks it. */
 export function chooseFrom(site: Site, available: readonly Strategy[], refusal: string): readonly Strategy[] {
   const { op, strategy } = site;
-  // The gradient of W', gathered over a step, would lose too much in bfloat16.
+  // In bfloat16 the gradient of W', accumulated over a step, would lose too much precision.
   const half = site.dtype === 'bfloat16';
   const offered = half ? available.filter((each) => each !== 'merged') : available;
   if (strategy === 'auto') return offered;
   if (!offered.includes(strategy)) {
     const names = offered.map((each) => `'${each}'`).join(', ');
-    const why = half && strategy === 'merged' ? 'the gradient of a bfloat16 weight would lose too much' : refusal;
+    const why =
+      half && strategy === 'merged' ? 'the gradient of a bfloat16 weight would lose too much precision' : refusal;
     throw new SigmaError('UNSUPPORTED', op, `options.strategy: expected one of ${names}, got '${strategy}' (${why})`);
   }
   return [strategy];

@@ -9,49 +9,52 @@ import { largestMagnitude, normOf } from '../tensor/norm.js';
 import { numbersOf } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
 
-/** What training has done to a layer so far. */
+/** How training has changed a layer so far. `layer.telemetry()` computes it without an SVD, in O(r + entries of M). */
 export interface Telemetry {
   /**
-   * exp of the spectrum's entropy (see `effectiveRank`) of W0 and of W', over the singular values that the layer knows:
-   * all, or those of the truncated factors that it was given. `after` is undefined where it takes a decomposition to tell
-   * (see `spectrum`): for directions that are not the weight's own, and where M is too large beside σ.
+   * The effective rank (see `effectiveRank`) of W0 and of W', over the singular values that the layer knows: all, or
+   * those of the truncated factors that you supplied. `after` is undefined if only an SVD can tell (call `spectrum`):
+   * for random directions, and if M is too large compared with σ.
    */
   readonly effectiveRank: { readonly before: number; readonly after: number | undefined };
   /**
-   * |C_ii − σ_i|, how far the core's diagonal has left the same singular values. The mean is over all of them: where SiVA
-   * trains k of r, it is the sum divided by r, not by k as in Eq. 4 of VectorFit.
+   * The drift |C_ii − σ_i| of the core's diagonal from the singular values of W0. The mean is over all of them: if SiVA
+   * trains k of r, it is the sum divided by r. Eq. 4 of VectorFit would divide by k.
    */
   readonly drift: { readonly mean: number; readonly max: number } | undefined;
-  /** Whether `after` is exact: for a diagonal core of a weight all of whose σ are known. Else to second order in M. */
+  /**
+   * Whether `after` is exact: the core is diagonal and all σ are known. If not, `after` is correct to second order in
+   * M.
+   */
   readonly exact: boolean;
-  /** ‖ΔW‖_F, how much training has changed the weight; undefined where U or V is not orthonormal. */
+  /** ‖ΔW‖_F, the change of the weight by the trained parameters. undefined if U or V is not orthonormal. */
   readonly change: number | undefined;
-  /** sigmoid(γ), where there is a gate. */
+  /** sigmoid(γ). undefined for a layer without a gate. */
   readonly gate: number | undefined;
-  /** Names of the parameters that are not trainable now. */
+  /** Names of the parameters with `trainable` false. */
   readonly frozen: readonly string[];
 }
 
 /** What is known of the singular values of W0. */
 export interface Spectrum {
-  /** σ (q): all, or the largest */
+  /** σ (q): all, or the largest. */
   readonly initial: Tensor<Real>;
-  /** Whether W' has no other singular values than those that follow from these. */
+  /** Whether `initial` determines all singular values of W'. */
   readonly whole: boolean;
-  /** Which of them belongs to the first direction of the terms; undefined where those are not the weight's own. */
+  /** Index in `initial` of the terms' first direction. undefined if the directions are not the weight's own. */
   readonly first: number | undefined;
   /** Whether U or V may not be orthonormal. */
   readonly skew: boolean;
-  /** Factor of row j of the terms' Vᵀ (r), if it is scaled. Column j of the core then counts for as much. */
+  /** (r) Scale of the rows of the terms' Vᵀ, if any. Column j of M is multiplied by scale j. */
   readonly scale: Tensor<Real> | undefined;
 }
 
-/** C: its diagonal (r) in two parts, and by rows what stands beside it, each cell once. */
+/** C: its diagonal (r) in two parts, and its off-diagonal cells in CSR, without duplicates. */
 interface Core {
   readonly diagonal: Float64Array;
-  /** What M adds to the diagonal. Kept apart, since the sum may round it off. */
+  /** The diagonal of M. Kept apart, because rounding may lose it in the sum. */
   readonly added: Float64Array;
-  /** (r + 1): row i of the lists below is from starts[i] to before starts[i + 1]. */
+  /** (r + 1) Row i of the lists below is [starts[i], starts[i + 1]). */
   readonly starts: Int32Array;
   readonly columns: Int32Array;
   readonly values: Float64Array;
@@ -71,7 +74,7 @@ function cellsOf(pattern: SparsityPattern | undefined, r: number): Pick<Cells, '
   return { rowPointers, columnIndices };
 }
 
-/** C = diag(d) + g·M, with M's columns scaled. Equal coordinates stand side by side in CSR order; their values sum. */
+/** C = diag(d) + g·M, with M's columns scaled. Duplicates are adjacent in CSR order; their values are summed. */
 function coreOf(op: string, terms: Terms, { scale }: Spectrum): Core {
   const r = terms.vt.shape[0] as number;
   const diagonal = Float64Array.from(diagonalOf(op, terms) ?? new Float64Array(r));
@@ -101,7 +104,7 @@ function coreOf(op: string, terms: Terms, { scale }: Spectrum): Core {
   return { diagonal, added, starts, columns, values, count };
 }
 
-/** C_ij beside the diagonal; undefined where there is no cell. */
+/** The off-diagonal C_ij; undefined if there is no such cell. */
 function cellOf({ starts, columns, values }: Core, i: number, j: number): number | undefined {
   let [low, high] = [starts[i] as number, starts[i + 1] as number];
   while (low < high) {
@@ -112,20 +115,20 @@ function cellOf({ starts, columns, values }: Core, i: number, j: number): number
   return low < (starts[i + 1] as number) && columns[low] === j ? values[low] : undefined;
 }
 
-/** What each direction of the terms has gained (r). Terms without a base carry σ themselves, beginning with the first. */
+/** The change of C_ii (r). Terms without a base contain σ, from the first direction on. */
 function gains(terms: Terms, { diagonal, added }: Core, initial: RealArray): Float64Array {
   const before = (i: number) => (terms.base ? 0 : (initial[i] as number));
   return diagonal.map((value, i) => value - before(i) + (added[i] as number));
 }
 
-/** What the core's diagonal makes of the singular values of W0 (q), in their order and with signs. */
+/** The singular values of W0 (q) plus the change of the core's diagonal, unsorted and with signs. */
 function moved(gained: Float64Array, initial: RealArray, first: number): Float64Array {
   const sigma = Float64Array.from(initial);
   for (let i = 0; i < gained.length; i++) sigma[first + i] = (sigma[first + i] as number) + (gained[i] as number);
   return sigma;
 }
 
-/** Adds what a block [p b; c q] has more than its diagonal; its singular values have s1 ± s2 = √(‖block‖² ± 2|det|). */
+/** Adds what b and c contribute in a block [p b; c q]. Its singular values satisfy s1 ± s2 = √(‖block‖² ± 2|det|). */
 function addBlock(sums: Sums, p: number, q: number, b: number, c: number): void {
   if (b === 0 && c === 0) return;
   const squares = p * p + q * q + b * b + c * c;
@@ -135,12 +138,12 @@ function addBlock(sums: Sums, p: number, q: number, b: number, c: number): void 
   sums.logs += xLogX((plus + minus) / 2) + xLogX((plus - minus) / 2) - xLogX(Math.abs(p)) - xLogX(Math.abs(q));
 }
 
-/** How much of Σσ the blocks may add before their number is no longer told: beyond it pairs do not act alone. */
+/** Largest share of Σσ that the blocks may add. Above it, treating each pair alone is too inaccurate. */
 const furthest = 0.05;
 
 /**
- * The effective rank of a core with diagonal σ. What stands beside the diagonal acts to second order, and to that order
- * each pair (i, j) acts alone, as the 2 × 2 block that it is.
+ * The effective rank of a core with diagonal σ. Off-diagonal cells act to second order, and to that order each pair (i,
+ * j) acts alone, as a 2 × 2 block.
  */
 function effectiveRankOf(sigma: Float64Array, core: Core, first: number): number | undefined {
   const sizes = sigma.map(Math.abs);
@@ -153,7 +156,7 @@ function effectiveRankOf(sigma: Float64Array, core: Core, first: number): number
     for (let p = starts[i] as number; p < (starts[i + 1] as number); p++) {
       const j = columns[p] as number;
       const mirrored = cellOf(core, j, i);
-      if (mirrored !== undefined && j < i) continue; // seen from its other side
+      if (mirrored !== undefined && j < i) continue; // already added with (j, i)
       addBlock(sums, at(i), at(j), (values[p] as number) / unit, (mirrored ?? 0) / unit);
     }
   }
@@ -161,7 +164,7 @@ function effectiveRankOf(sigma: Float64Array, core: Core, first: number): number
   return sums.sum === 0 ? 0 : Math.exp(entropyOf(sums));
 }
 
-/** No decomposition: O(q + entries), cheap enough for every step. */
+/** O(q + entries), without a decomposition. */
 export function telemetryOf(op: string, terms: Terms, spectrum: Spectrum): Omit<Telemetry, 'frozen'> {
   const { initial, first, whole, skew } = spectrum;
   const before = numbersOf(op, 'factors.s', initial);
@@ -182,7 +185,7 @@ export function telemetryOf(op: string, terms: Terms, spectrum: Spectrum): Omit<
   };
 }
 
-/** The singular values of W', descending, where no decomposition is needed to know them all: `thin` values. */
+/** The `thin` singular values of W', descending. undefined if they take a decomposition. */
 export function knownSpectrum(op: string, terms: Terms, spectrum: Spectrum, thin: number): Float64Array | undefined {
   const { initial, first } = spectrum;
   const before = numbersOf(op, 'factors.s', initial);

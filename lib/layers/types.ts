@@ -7,67 +7,106 @@ import type { Parameter } from '../tensor/parameter.js';
 import type { Tensor, Vector } from '../tensor/tensor.js';
 import type { Telemetry } from './telemetry.js';
 
-/** A linear layer y = x · W'ᵀ + b whose weight W' is adapted by a few trainable numbers. D is the type of its weight. */
+/**
+ * A linear layer y = x · W'ᵀ + b. Few trainable parameters adapt its weight W' [out, in]. x is [..., in], y is [...,
+ * out]; both have the type D and the device of the weight.
+ *
+ * @example
+ * const layer = await svft(weight, { pattern: 'banded', offDiagonals: 2 });
+ * const optimizer = new AdamW(layer.parameters, { lr: 1e-2 });
+ * const pass = layer.forward(x);
+ * pass.backward(dy);
+ * optimizer.step();
+ */
 export interface AdaptedLinear<D extends MatrixDType = MatrixDType> extends Disposable {
-  /** The function's name in lower case: 'svft', 'vectorfit', … */
+  /** The name of the function that made it, in lower case: 'svft', 'vectorfit', … */
   readonly family: string;
   readonly inFeatures: number;
   readonly outFeatures: number;
-  /** Columns of U in use: r, or the truncated rank; SiVA: k. */
+  /** Number of singular triples in use: r, the truncated rank, or SiVA's and LoRA-XS's k. */
   readonly rank: number;
   /** The `rank` singular triples in use: u [out, rank], s [rank], vt [rank, in]. The layer owns these handles. */
   readonly factors: Svd<D>;
-  /** What was trainable at construction. */
+  /** The parameters that were trainable at construction. */
   readonly parameters: readonly Parameter<Real>[];
-  /** Their sizes summed; freezing later does not change it. */
+  /** Total size of `parameters`. Freezing does not change it. */
   readonly parameterCount: number;
   /**
-   * true at first. Switched off, the layer is the pretrained one, y = x · W0ᵀ + b0: no parameter gets a gradient,
-   * `mergedWeight` and `mergedBias` give back W0 and b0. That takes W0's own bits while the caller keeps the weight on the
-   * layer's device, and U diag(σ) Vᵀ otherwise (DISPOSED where a truncated rank dropped its tail). Layers on one set of
-   * factors are switched one by one.
+   * Default true. If false, the layer computes the pretrained y = x · W0ᵀ + b0: no parameter gets a gradient, and
+   * `mergedWeight` and `mergedBias` return W0 and b0. The layer uses the bits of W0 while you keep the weight on the
+   * layer's device, and U diag(σ) Vᵀ otherwise. If a truncated rank dropped the tail of W0, it then throws DISPOSED.
+   * Layers that share factors are switched separately.
    */
   enabled: boolean;
-  /** x [..., in] → y [..., out], keeping nothing. */
+  /**
+   * x [..., in] → y [..., out], for inference: nothing is kept for a backward.
+   *
+   * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED, OUT_OF_MEMORY
+   */
   apply(x: Tensor, options?: OutOption): Tensor<D>;
-  /** x [..., in] → y [..., out], and the pull-back. A parameter that is frozen now gets no gradient from it. */
+  /**
+   * x [..., in] → a pass with y [..., out] and `backward`. A parameter that is frozen now gets no gradient from this
+   * pass.
+   *
+   * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED, OUT_OF_MEMORY
+   */
   forward(x: Tensor, options?: OutOption): Pass<D>;
-  /** A new tensor W' [out, in], with which x · W'ᵀ + b' equals apply(x). The base weight is never written. */
+  /**
+   * A new tensor W' [out, in], so that x · W'ᵀ + b' equals `apply(x)` to rounding. W0 is never written.
+   *
+   * @throws SigmaError DISPOSED, OUT_OF_MEMORY
+   */
   mergedWeight(): Tensor<D>;
-  /** A new tensor b' [out], where the layer has a bias. */
+  /**
+   * A new tensor b' [out]; undefined for a layer without a bias.
+   *
+   * @throws SigmaError DISPOSED, OUT_OF_MEMORY
+   */
   mergedBias(): Vector | undefined;
   /**
-   * What training has done so far: effective rank before and after, how far σ and the weight have moved, the gate, who is
-   * frozen. Takes no decomposition, so that it can be read at every step. Speaks of W', switched on or off.
+   * How training has changed the layer: effective rank before and after, drift of σ, change of the weight, gate, frozen
+   * parameters. It needs no SVD, so you can call it at every step. It describes W', also if the layer is switched off.
    *
    * @throws SigmaError DISPOSED
+   * @example
+   * const { drift, change } = layer.telemetry();
    */
   telemetry(): Telemetry;
   /**
-   * The singular values of W' [min(out, in)], switched on or off, descending: at once where the core is diagonal, else
-   * through an SVD, off the event loop. A new tensor.
+   * The singular values of W' [min(out, in)], descending, as a new tensor; also if the layer is switched off. A
+   * diagonal core gives them directly; otherwise an SVD runs off the event loop.
    *
-   * @throws SigmaError (as a rejection) DISPOSED, ABORTED, NON_FINITE
+   * @throws SigmaError (as a rejection) DISPOSED, ABORTED, NON_FINITE, NOT_CONVERGED, OUT_OF_MEMORY
+   * @example
+   * effectiveRank(await layer.spectrum()); // exact
    */
   spectrum(options?: { signal?: AbortSignal }): Promise<Vector>;
-  /** How a batch of N tokens would be trained on, and what that costs; strategy 'base' where the layer is switched off. */
+  /**
+   * The strategy with which a batch of `tokens` rows would be trained, its cost, and the reason. The strategy is 'base'
+   * if the layer is switched off.
+   *
+   * @throws SigmaError INVALID_ARGUMENT, DISPOSED
+   * @example
+   * layer.explain(256).why;
+   */
   explain(tokens: number): {
     readonly strategy: string;
     /** Forward and backward, in units of 2 · N · in · out flops. */
     readonly gemms: number;
-    /** What a pass holds from forward to backward. */
+    /** Bytes that a pass keeps from forward to backward. */
     readonly savedBytes: number;
     readonly why: string;
   };
+  /** Frees the layer's parameters, gradients, factors and caches, but not the weight. A second call is a no-op. */
   dispose(): void;
 }
 
 export interface OutOption {
-  /** A tensor [..., out] that takes y and is returned. It must not overlap x or what the layer reads. */
+  /** A tensor [..., out] that receives y and is returned. It must not overlap x or the tensors that the layer reads. */
   out?: Tensor;
 }
 
-/** What a pass may keep from forward to backward, and how often a step goes through. */
+/** The options that decide what a pass keeps; see `AdapterOptions`. */
 export interface SavingOptions {
   readonly microBatches: number;
   readonly borrowInputs: boolean;
@@ -76,42 +115,48 @@ export interface SavingOptions {
 
 /** Options of every family. */
 export interface AdapterOptions {
-  /** Goes before every parameter's name, so that names stay unique across layers. */
+  /** Prefix of the parameters' names, so that names are unique across layers: 'blocks.0.q' gives 'blocks.0.q.sigma'. */
   name?: string;
-  /** [out]. Borrowed. A trained bias or σ is a copy. */
+  /**
+   * b [out], of the type of the vectors. Borrowed, so do not write it; a bias that trains is a copy. Default: no bias.
+   */
   bias?: Tensor;
   /**
-   * Precomputed factors of this weight, from `decompose` or `svd`, borrowed: where they have its type and device their memory is shared, so it must
-   * not be written; a smaller `rank` slices them. Factors of another weight are BASE_MISMATCH.
+   * Factors of this weight, from `decompose` or `svd`, to share between layers. Borrowed: the layer shares the memory
+   * of factors that have its type and device, so do not write them. A smaller `rank` slices them. Factors of another
+   * weight are BASE_MISMATCH.
    */
   factors?: Svd<MatrixDType>;
   /**
-   * Where the layer is: what lies elsewhere is copied there. Default: where the weight is, and then bias and factors have
-   * to be there as well (DEVICE_MISMATCH).
+   * The layer's device. Weight, bias and factors are copied there. Default: the weight's device; bias and factors must
+   * then be on it too (DEVICE_MISMATCH).
    */
   device?: Device;
-  /** Stops before and after the decomposition. */
+  /** Aborts the construction before or after the SVD, with ABORTED. */
   signal?: AbortSignal;
   /**
    * How the weight is stored: [out, in] (default), or [in, out] as TensorFlow, Flax, ONNX's MatMul and Hugging Face's Conv1D
    * have it. No copy is made for it. `factors` are then those of the weight as it is stored, also in `layer.factors`.
    */
   layout?: 'out-in' | 'in-out';
-  /** A strategy that a layer cannot use is UNSUPPORTED; results never depend on it beyond rounding. */
+  /**
+   * How the layer is computed. Results do not depend on it, to rounding. UNSUPPORTED if the layer cannot use it.
+   * Default 'auto'.
+   */
   strategy?: StrategyOption;
   /**
-   * Passes in one optimiser step. W' is built once a step, and its gradient projected once, so with many passes of few
-   * tokens the planner finds 'merged' cheaper than it looks from one. Default 1.
+   * Number of passes in one optimiser step, for the planner. W' is built and its gradient projected once a step, so
+   * many small passes make 'merged' cheaper. Default 1.
    */
   microBatches?: number;
   /**
-   * A promise that no `x` is written between a forward and its backward. A pass then keeps a handle on it where it would
-   * make a copy; layers that read one `x` share it. Default false.
+   * You promise that no `x` is written between a forward and its backward. A pass then keeps a handle on `x` instead of
+   * a copy, and layers that read the same `x` share it. Default false.
    */
   borrowInputs?: boolean;
   /**
-   * The most bytes that a pass should keep of its own from forward to backward. Where the cheapest way keeps more, another
-   * is taken; with `borrowInputs` there is always one that keeps nothing. Default: no limit.
+   * The most bytes that a pass should keep from forward to backward. If the cheapest strategy keeps more, the planner
+   * takes another. With `borrowInputs` there is always a strategy that keeps nothing. Default: no limit.
    */
   passBytes?: number;
 }

@@ -4,7 +4,7 @@ import { largestMagnitude } from '../tensor/norm.js';
 import { checkReal, numbersOf } from '../tensor/operand.js';
 import { Tensor } from '../tensor/tensor.js';
 
-/** The numbers of a spectrum (q), each read once. */
+/** Reads each number of a spectrum (q) once. */
 function readSpectrum(op: string, s: Tensor | ArrayLike<number>): Float64Array {
   const values = Tensor.is(s) ? numbersOf(op, 's', checkReal(op, 's', s)) : readNumbers(op, 's', s);
   if (values.length === 0) reject(op, 's', 'a Tensor or an array of at least one number', s);
@@ -16,7 +16,7 @@ export function xLogX(x: number): number {
   return x === 0 ? 0 : x * Math.log(x);
 }
 
-/** What the entropy of a spectrum is made of: Σσ and Σ σ log σ. */
+/** Σσ and Σ σ log σ, from which the entropy follows. */
 export interface Sums {
   sum: number;
   logs: number;
@@ -32,16 +32,16 @@ export function sumsOf(sigma: Float64Array): Sums {
   return { sum, logs };
 }
 
-/** H = −Σ p log p = log S − Σ σ log σ / S of p = σ / S, S = Σσ; NaN where the spectrum has one. */
+/** H = −Σ p log p = log S − Σ σ log σ / S with p = σ / S, S = Σσ. NaN if a σ is NaN. */
 export function entropyOf({ sum, logs }: Sums): number {
   return Math.log(sum) - logs / sum;
 }
 
 /**
- * exp of the entropy of |s| / Σ|s| (Roy and Vetterli 2007); 0 for all zeros, NaN where a value is not finite. Between 1
- * and the number of values that are not 0.
+ * The effective rank of a spectrum: exp of the entropy of |s| / Σ|s| (Roy and Vetterli 2007). It lies between 1 and the
+ * number of nonzero values. It is 0 if all values are 0, and NaN if a value is not finite.
  *
- * @param s singular values, or a spectrum that training has moved
+ * @param s singular values [q], in any order; magnitudes count
  * @throws SigmaError INVALID_ARGUMENT, DTYPE_MISMATCH, DISPOSED
  * @example
  * effectiveRank([1, 1, 1, 0]); // 3
@@ -56,13 +56,13 @@ export function effectiveRank(s: Tensor | ArrayLike<number>): number {
 }
 
 /**
- * The derivative of `effectiveRank` by each value: erank · c_i, where c_i = −(log p_i + H) / Σ|s| is the direction in
- * which the entropy rises (SiVA, Theorem 1), with the sign of s_i. Subtract a multiple of it from the gradient of the
- * loss to train towards a higher effective rank. Where s_i is 0 the slope has no bound and the sign is open: 0 is returned.
- * NaN where a value is not finite.
+ * The gradient of `effectiveRank` with respect to s: erank · c_i, with c_i = −(log p_i + H) / Σ|s| (SiVA, Theorem 1)
+ * and the sign of s_i. Subtract a multiple of it from the gradient of the loss to train towards a higher effective
+ * rank. At s_i = 0 the slope is unbounded and its sign undefined, so the result is 0 there. If a value is not finite,
+ * the result is NaN.
  *
- * @param s singular values, or a spectrum that training has moved
- * @returns as many numbers as s has
+ * @param s singular values [q], in any order
+ * @returns q numbers
  * @throws SigmaError INVALID_ARGUMENT, DTYPE_MISMATCH, DISPOSED
  * @example
  * effectiveRankGradient([3, 1]); // negative, positive: a smaller first or a larger second value levels the spectrum
@@ -75,7 +75,7 @@ export function effectiveRankGradient(s: Tensor | ArrayLike<number>): Float64Arr
   return values.map((value) => {
     if (value === 0) return 0;
     const size = Math.abs(value) / largest;
-    // A quotient that has lost its digits, or is 0, still has a logarithm.
+    // A tiny quotient is denormal or 0; the difference of logarithms is exact enough.
     const log = size < 2 ** -1000 ? Math.log(Math.abs(value)) - Math.log(largest) : Math.log(size);
     return (Math.sign(value) * Math.exp(entropy) * -(log - Math.log(sums.sum) + entropy)) / sums.sum / largest;
   });

@@ -1,10 +1,10 @@
-/** Lets so many callers in at once; the others wait in the order in which they came. */
+/** A FIFO semaphore whose limit may change. */
 export class Lanes {
   readonly #most: () => number;
   #inside = 0;
   readonly #waiting: (() => void)[] = [];
 
-  /** `most` is asked whenever somebody comes or goes. */
+  /** `most` returns the limit; it is called at each `enter` and `leave`. */
   constructor(most: () => number) {
     this.#most = most;
   }
@@ -13,7 +13,7 @@ export class Lanes {
     return this.#most();
   }
 
-  /** Nothing to wait for where a place is free: the caller then goes on at once. */
+  /** undefined if the caller may go on at once, else a promise to wait for. */
   enter(): Promise<void> | undefined {
     if (this.#waiting.length === 0 && this.#inside < this.most) {
       this.#inside += 1;
@@ -29,7 +29,7 @@ export class Lanes {
     this.#admit();
   }
 
-  /** As many as fit now: the limit may have changed since they came. */
+  /** Admits waiting callers up to the current limit. */
   #admit(): void {
     while (this.#inside < this.most) {
       const next = this.#waiting.shift();

@@ -10,16 +10,20 @@ import { lanes } from './svd.js';
 const op = 'matmul';
 
 export interface MatmulOptions {
+  /** Default false. */
   transposeA?: boolean;
+  /** Default false. */
   transposeB?: boolean;
-  /** A tensor [m, n] that takes the result and is returned, in the place of a new one. */
+  /** A tensor [m, n] that receives the result and is returned. It must not overlap a or b. */
   out?: Tensor;
 }
 
 /**
- * op(a) · op(b), where op transposes on request: [m, k] · [k, n] → [m, n].
+ * The product op(a) · op(b): [m, k] · [k, n] → [m, n]. op transposes its argument if the option says so.
  *
- * @throws SigmaError SHAPE_MISMATCH, DTYPE_MISMATCH, DISPOSED
+ * @param a [m, k], or [k, m] with `transposeA`; float32 or float64
+ * @param b [k, n], or [n, k] with `transposeB`; the type and device of a
+ * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED, OUT_OF_MEMORY
  * @example
  * const gradient = matmul(dy, x, { transposeA: true }); // dyᵀ x
  */
@@ -36,7 +40,7 @@ export function matmul<D extends Real, A extends Shape = Shape, B extends Shape 
   const [m, k] = oriented(left, transposeA);
   const [rows, n] = oriented(right, transposeB);
   if (rows !== k) {
-    fail('SHAPE_MISMATCH', op, 'b', `${k} rows to meet the columns of a`, `${rows}, in ${describe([...right.shape])}`);
+    fail('SHAPE_MISMATCH', op, 'b', `${k} rows, as a has columns`, `${rows} in ${describe([...right.shape])}`);
   }
   const c = outputInto(op, given.out, left, [m, n], [left, right]);
   native.gemm(op, memoryOf(op, 'a', left), memoryOf(op, 'b', right), c.memory, m, n, k, transposeA, transposeB);
@@ -44,8 +48,8 @@ export function matmul<D extends Real, A extends Shape = Shape, B extends Shape 
 }
 
 /**
- * The same product, to the bit, off the event loop, for another function. The operands are copied when the product's turn
- * comes: until then they must not be disposed.
+ * `matmul` off the event loop, for function `op`: the same result, to the bit. The operands are copied when the product
+ * starts; until then they must not be disposed.
  */
 export async function matmulLater(
   op: string,
@@ -61,7 +65,7 @@ export async function matmulLater(
     checkSignal(op, signal);
     const c = output(op, a, [m, n]);
     const call = [op, memoryOf(op, 'a', a), memoryOf(op, 'b', b), c.memory, m, n, k, transposeA, transposeB] as const;
-    // A device queues the work: nothing waits for it here.
+    // A device only queues the work.
     if (a.device === 'cpu') await native.gemmLater(...call);
     else native.gemm(...call);
     return c.tensor();

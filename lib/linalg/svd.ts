@@ -26,7 +26,7 @@ const optionNames = ['driver', 'rank', 'signal', 'onProgress'] as const;
 /** In the order of native/contract/backend.h. */
 const drivers = ['auto', 'gesdd', 'gesvd', 'gesvdj', 'gesvdp', 'gram64'] as const;
 
-/** A thin SVD A = u · diag(s) · vt. */
+/** A thin SVD A = u · diag(s) · vt; shapes as `svd` says. */
 export interface Svd<D extends MatrixDType = Real> {
   readonly u: Tensor<D>;
   readonly s: Tensor<VectorDType<D>>;
@@ -34,26 +34,26 @@ export interface Svd<D extends MatrixDType = Real> {
 }
 
 export interface SvdOptions {
-  /** 'auto' is the fastest that meets the accuracy contract; the others name one routine. */
+  /** 'auto' (default) takes the fastest routine that passes the accuracy check; the other names select one routine. */
   driver?: (typeof drivers)[number];
-  /** Keep so many singular triples, the largest. */
+  /** Number of singular triples to keep, the largest first. Default: all. */
   rank?: number;
-  /** Stops between matrices. */
+  /** Aborts between matrices, with ABORTED. */
   signal?: AbortSignal;
-  /** Called when matrices are done. */
+  /** Called after each group of matrices, with the number of matrices done so far. */
   onProgress?: (done: number, total: number) => void;
 }
 
 /**
- * Native calls in flight at once, over all calls of svd: while one ends the other keeps the threads busy, and most of
- * libuv's four threads stay free for the rest of the program. With `setThreads(1)` it is one.
+ * Limits the native calls in flight, over all calls of `svd`. Two calls keep the threads busy while one of them ends,
+ * and leave most of libuv's four threads to the program. With `setThreads(1)` the limit is one.
  */
 export const lanes = new Lanes(() => Math.min(2, threads()));
 
-/** Numbers that are copied in one go: some milliseconds. */
+/** Numbers copied per time slice: some milliseconds. */
 const slice = 2 ** 20;
 
-/** One matrix to decompose: number `at` of its batch. */
+/** One matrix to decompose: number `at` of its stack. */
 interface Job {
   readonly name: string;
   readonly batch: Batch;
@@ -61,15 +61,21 @@ interface Job {
 }
 
 /**
- * Thin SVD, s descending, u and vt orthonormal; in each pair of singular vectors the entry of u with the largest
- * magnitude is positive, so devices, drivers and types agree; entries within 1/2048 of the largest count as equal to it, and the
- * first of them decides. Takes one matrix [m, n] (u [m, r], s [r], vt [r, n]),
- * a stack [b, m, n] (each result with the batch axis first), or a list of matrices of any shapes (a list of results).
- * A bfloat16 matrix is decomposed in float32. Runs off the event loop. Each matrix is copied when its turn
- * comes: until the promise settles a tensor may be disposed, but its numbers should stay as they are.
+ * Thin SVD A = u · diag(s) · vt, off the event loop. s is descending; u has orthonormal columns, vt orthonormal rows.
  *
- * @throws SigmaError (as a rejection) NON_FINITE, NOT_CONVERGED, ABORTED, UNSUPPORTED, SHAPE_MISMATCH, DTYPE_MISMATCH,
- * DEVICE_MISMATCH, OUT_OF_MEMORY
+ * Takes one matrix [m, n] and gives u [m, r], s [r] and vt [r, n], with r = min(m, n) or `rank`. A stack [b, m, n]
+ * gives results with the axis b first. A list of matrices of any shapes gives a list of results. A bfloat16 matrix is
+ * decomposed in float32.
+ *
+ * Signs are fixed, so that devices, drivers and types agree: in each column of u the entry of largest magnitude is
+ * positive. Entries within 1/2048 of the largest count as equal to it, and the first of these decides.
+ *
+ * Each matrix is copied when its turn comes. Until the promise settles you may dispose the tensors, but do not write
+ * them.
+ *
+ * @param a float32, float64 or bfloat16; a list has one type and one device
+ * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED,
+ * NON_FINITE, NOT_CONVERGED, ABORTED, UNSUPPORTED, OUT_OF_MEMORY
  * @example
  * const { u, s, vt } = await svd(tensor([[3, 0], [0, 2]]));
  */
@@ -89,7 +95,7 @@ export async function svd(a: Matrix | readonly Matrix[], options?: SvdOptions): 
   return runAll(op, inputs, (i) => `a[${i}]`, plan);
 }
 
-/** @internal `svd` of one matrix or stack for another function, whose name and argument its errors then carry. */
+/** @internal `svd` of one matrix or stack for function `op`, whose name and `argument` the errors carry. */
 export async function thinSvd(op: string, argument: string, a: Matrix, options?: GivenOptions): Promise<Svd> {
   const plan = readOptions(op, options);
   const input = checkMatrix(op, argument, a);
@@ -120,21 +126,21 @@ function readOptions(op: string, options: GivenOptions | undefined): Plan {
   return { driver: drivers.indexOf(chosen), rank, signal, onProgress };
 }
 
-/** A matrix or a stack, and memory for its one result. */
+/** A matrix or a stack, and memory for its result. */
 class Batch implements Scoped {
   readonly op: string;
   readonly name: string;
-  /** The caller may dispose its tensor while this one waits its turn. */
+  /** A handle of our own, because the caller may dispose the tensor before its turn comes. */
   readonly input: Vector;
   readonly m: number;
   readonly n: number;
   readonly count: number;
-  /** min(m, n), and what is kept of it. */
+  /** min(m, n) */
   readonly thin: number;
   readonly rank: number;
   readonly #leading: readonly number[];
   readonly #place: Place;
-  /** Made with the first matrix: a long list would otherwise take its memory, and the event loop's time, at once. */
+  /** Allocated with the first matrix, so that a long list takes neither memory nor time up front. */
   #made: { readonly [name in 'u' | 's' | 'vt']: Output<Real, Shape> } | undefined;
 
   constructor(op: string, name: string, input: Matrix, wanted: number | undefined) {
@@ -165,12 +171,12 @@ class Batch implements Scoped {
     return { u: u.tensor(), s: s.tensor(), vt: vt.tensor() };
   }
 
-  /** Whether copying a matrix at once would hold the event loop for long. */
+  /** Whether copying a matrix in one go would block the event loop. */
   get isLarge(): boolean {
     return this.input.device === 'cpu' && this.m * this.n > slice;
   }
 
-  /** A copy of a large matrix, made in slices between which the event loop goes on. */
+  /** Copies a large matrix in time slices. */
   async copyOf({ name, at }: Job): Promise<RealArray> {
     const size = this.m * this.n;
     const copy = allocateAny(this.op, this.input.dtype, size);
@@ -184,8 +190,8 @@ class Batch implements Scoped {
   }
 
   /**
-   * The native call copies its input, unless it is given `copy`, which nobody else has. It writes all thin triples; if
-   * only some are kept it writes beside the result.
+   * The native call copies its input, unless `copy` is given, which only this call holds. It writes all thin triples;
+   * if `rank` is smaller, it writes them to temporary memory, from which `finish` copies.
    */
   problem({ name, at }: Job, copy?: RealArray): SvdProblem {
     const { m, n, op } = this;
@@ -197,7 +203,7 @@ class Batch implements Scoped {
     return { a, first, owned, u: u.memory, s: s.memory, vt: vt.memory, at: beside ? 0 : at, rows: m, columns: n };
   }
 
-  /** Keeps of a problem that wrote beside the result what is wanted. */
+  /** Copies the `rank` largest triples of a problem that wrote to temporary memory. */
   finish({ at }: Job, { u, s, vt }: SvdProblem): void {
     const { op, m, n, thin, rank } = this;
     if (rank === thin) return;
@@ -218,7 +224,7 @@ class Batch implements Scoped {
   }
 }
 
-/** The first rows and columns of `from`, to a compact block that begins at element `first` of `to`. */
+/** Copies the leading rows and columns of `from` to a compact block that begins at element `first` of `to`. */
 function copyBlock(
   op: string,
   from: Operand,
@@ -231,12 +237,12 @@ function copyBlock(
   native.copyMatrix(op, from, 0, stride, to, first, columns, rows, columns);
 }
 
-/** A call should hold at least this much work, some milliseconds, so that small matrices share its cost. */
+/** Least work of a native call, some milliseconds, so that small matrices share the cost of a call. */
 const leastFlops = { host: 2e7, device: 5e10 };
-/** At most, because what prepares and finishes a call runs on the event loop: some milliseconds. */
+/** Most matrices of a native call: preparing and finishing them runs on the event loop, for some milliseconds. */
 const mostMatrices = 256;
 
-/** Groups of consecutive matrices, each for one native call: enough to fill this call's share of the threads. */
+/** Groups of consecutive matrices, one for each native call, large enough for the call's share of the threads. */
 function* groups(batches: readonly Batch[]): Generator<readonly Job[]> {
   const matrices = Math.max(1, Math.ceil(threads() / lanes.most));
   let group: Job[] = [];
@@ -256,7 +262,7 @@ function* groups(batches: readonly Batch[]): Generator<readonly Job[]> {
   if (group.length > 0) yield group;
 }
 
-/** The results of all inputs, or the first failure. */
+/** The results of all inputs. Rejects with the first failure. */
 async function runAll(
   op: string,
   inputs: readonly Matrix[],
@@ -273,7 +279,7 @@ async function runAll(
   }
 }
 
-/** Runs every job, or rejects once nothing is in flight any more. */
+/** Runs every job. A rejection comes only when no native call is in flight any more. */
 async function run(op: string, batches: readonly Batch[], { driver, signal, onProgress }: Plan): Promise<void> {
   const waiting = groups(batches);
   const total = batches.reduce((sum, { count }) => sum + count, 0);
@@ -317,7 +323,7 @@ async function decompose(op: string, driver: number, group: readonly Job[]): Pro
   for (const [i, job] of group.entries()) job.batch.finish(job, problems[i] as SvdProblem);
 }
 
-/** The native side counts within its call; the caller knows the matrix by name. */
+/** Replaces the native side's index within its call by the matrix's name. */
 function named(error: unknown, op: string, driver: number, group: readonly Job[]): unknown {
   if (!(error instanceof SigmaError) || typeof error.detail !== 'number') return error;
   const message = error.message.slice(`${error.op}: `.length);

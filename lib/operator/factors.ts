@@ -18,7 +18,7 @@ import {
 import { tidy } from '../tensor/scope.js';
 import type { Matrix, MatrixShape, Tensor } from '../tensor/tensor.js';
 
-/** What is given as factors, each of the three read once. */
+/** Factors as the caller gave them, each read once. */
 export interface Triples {
   readonly u: unknown;
   readonly s: unknown;
@@ -31,7 +31,9 @@ export function readTriples(op: string, factors: unknown): Triples {
   return { u, s, vt };
 }
 
-/** Given factors: u [out, q], s [q], vt [q, in] with q ≤ min(out, in), of the weight's type, or float32 beside bfloat16. */
+/**
+ * Checks given factors: u [out, q], s [q], vt [q, in], q ≤ min(out, in), of the weight's type, or float32 for bfloat16.
+ */
 export function checkFactors(op: string, given: Triples, weight: Matrix, device: Device | undefined): Svd<MatrixDType> {
   const [outFeatures, inFeatures] = weight.shape as MatrixShape;
   const vectors = vectorType(weight.dtype);
@@ -53,19 +55,19 @@ export function checkFactors(op: string, given: Triples, weight: Matrix, device:
 /** Relative tolerance for factors that the caller supplies. */
 const belonging = (weight: Matrix) => (weight.dtype === 'bfloat16' ? 3e-2 : 1e-3);
 
-/** What a product of the weight and its factors may leave of a zero. */
+/** Largest rounding error of a product that is zero in exact arithmetic, relative to its operands. */
 function roundingOf({ dtype }: Tensor): number {
   return { float64: 1e-11, float32: 1e-4, bfloat16: 3e-2, int32: 0 }[dtype];
 }
 
-/** Random vectors of a probe, for the triples of σ > 0 and for those of σ = 0 each. */
+/** Random vectors of a probe, for each group of triples: σ > 0 and σ = 0. */
 const probes = 2;
 
-/** Products of a probe, as rows: of the triples of σ > 0 first, then, if there are any, of those of σ = 0. */
+/** Products of a probe, as rows: first for the triples of σ > 0, then, if there are any, for those of σ = 0. */
 interface Probe {
-  /** W V w and U diag(s) w, and Wᵀ U w and V diag(s) w: equal for the singular triples of W, be they all or some. */
+  /** W V w and U diag(s) w, then Wᵀ U w and V diag(s) w. Each pair is equal for singular triples of W. */
   readonly sides: readonly { readonly found: Rows; readonly wanted: Rows }[];
-  /** UᵀU w and VᵀV w: equal to w, which is `given`. The numbers of w are ±`unit`. */
+  /** UᵀU w and VᵀV w, which equal w (`given`) for orthonormal factors. The entries of w are ±`unit`. */
   readonly returned: readonly Rows[];
   readonly given: Rows;
   readonly unit: number;
@@ -76,7 +78,7 @@ interface Rows {
   readonly length: number;
 }
 
-/** ‖x − y‖ and ‖(x, y)‖ of row `at` of both, in units, over the components that `use` picks. */
+/** ‖x − y‖ and ‖(x, y)‖ of row `at`, divided by `unit`, over the components that `use` selects. */
 function compared(at: number, x: Rows, y: Rows, unit = 1, use: (i: number) => boolean = () => true) {
   let difference = 0;
   let size = 0;
@@ -98,7 +100,7 @@ function probe(op: string, { u, vt }: Svd<MatrixDType>, sigma: RealArray, weight
   const q = sigma.length;
   const rows = sigma.some((value) => value === 0) ? 2 * probes : probes;
   const [a, left, right] = [weight, u, vt].map((tensor) => widened(op, tensor)) as [Matrix, Matrix, Matrix];
-  // A power of two brings W's products near 1, at the ends of the range too, where squares are infinite or zero.
+  // Scaling by a power of two brings W's products near 1, so that their squares neither overflow nor underflow.
   const room = a.dtype === 'float64' ? 900 : 100;
   const exponent = sigma[0] === 0 ? 0 : Math.floor(Math.log2(sigma[0] as number));
   const unit = 2 ** -Math.max(-room, Math.min(room, exponent));
@@ -106,7 +108,7 @@ function probe(op: string, { u, vt }: Svd<MatrixDType>, sigma: RealArray, weight
   const weighted = allocate(op, a.dtype, rows * q);
   for (let v = 0; v < probes; v++) {
     for (let i = 0; i < q; i++) {
-      // Signs: no component of an error can hide behind a small number.
+      // Random signs weight every component of an error alike.
       const sign = generator.normal() < 0 ? -unit : unit;
       const row = sigma[i] === 0 ? probes + v : v;
       signs[row * q + i] = sign;
@@ -130,17 +132,17 @@ function probe(op: string, { u, vt }: Svd<MatrixDType>, sigma: RealArray, weight
 }
 
 /**
- * Whether factors are the singular triples of a weight: s falls and is not negative, U and V are orthonormal, and W V = U
- * diag(s) and Wᵀ U = V diag(s), as a few products with random vectors tell; else BASE_MISMATCH, or NON_FINITE. Signs are
- * free, and the triples may be fewer than all. Returns whether all triples are the weight's own; with `allowFill` those of
- * σ = 0 may be others, as they are where a truncated rank was filled up: not even orthogonal then.
+ * Checks that factors are singular triples of a weight, with a few random probes: s is descending and not negative, U
+ * and V are orthonormal, W V = U diag(s) and Wᵀ U = V diag(s). Throws BASE_MISMATCH or NON_FINITE otherwise. The signs
+ * are free, and the factors may be truncated. With `allowFill` the triples of σ = 0 may be any vectors, not even
+ * orthogonal ones: these fill up a truncated rank. Returns whether all triples are the weight's own.
  */
 export function checkBelongs(op: string, factors: Svd<MatrixDType>, weight: Matrix, allowFill: boolean): boolean {
   const sigma = numbersOf(op, 'options.factors.s', factors.s);
   requireFinite(op, 'options.factors.s', factors.s);
   for (const [i, value] of sigma.entries()) {
     if (value < 0 || (i > 0 && value > (sigma[i - 1] as number))) {
-      const expected = 'singular values that fall and are not negative';
+      const expected = 'descending singular values of at least 0';
       fail('BASE_MISMATCH', op, 'options.factors.s', expected, `${describe(value)} at ${i}`);
     }
   }
@@ -164,7 +166,7 @@ function judged(op: string, factors: Svd<MatrixDType>, sigma: RealArray, weight:
       const both = compared(v, found, wanted);
       keep(part(both));
       if (rows === probes) continue;
-      // Along a direction of σ = 0 the weight has nothing but rounding, however slight its tail.
+      // Along a direction of σ = 0 the product is zero but for rounding, however small the weight's tail is.
       const none = compared(probes + v, found, wanted);
       if (!(none.difference <= roundingOf(weight) * both.size)) filled = true;
     }
@@ -180,14 +182,14 @@ function judged(op: string, factors: Svd<MatrixDType>, sigma: RealArray, weight:
     }
   }
   if (worst <= tolerance && !filled) return true;
-  // A weight without a single σ of its own is none of these factors'.
+  // If every σ is 0, nothing ties the factors to the weight.
   if (worst <= tolerance && allowFill && rows > probes && own(0)) return false;
   fail(
     'BASE_MISMATCH',
     op,
     'options.factors',
-    'the singular triples of the weight, orthonormal',
-    filled && worst <= tolerance ? 'others for σ = 0' : `others (off by ${worst.toPrecision(2)} of their size)`,
+    'orthonormal singular triples of the weight (from svd(weight))',
+    filled && worst <= tolerance ? 'other vectors for σ = 0' : `other factors (relative error ${worst.toPrecision(2)})`,
   );
 }
 
@@ -198,7 +200,7 @@ function requireFinite(op: string, argument: string, tensor: Matrix): void {
   fail('NON_FINITE', op, argument, 'finite numbers', `${describe(value)} at element ${at}`);
 }
 
-/** Own handles on given factors, or compact copies of their `rank` largest triples. */
+/** New handles on the factors, or compact copies of their `rank` largest triples. */
 export function sliceFactors(op: string, factors: Svd<MatrixDType>, rank: number | undefined): Svd<MatrixDType> {
   const q = factors.s.size;
   const wanted = rank ?? q;
@@ -209,7 +211,7 @@ export function sliceFactors(op: string, factors: Svd<MatrixDType>, rank: number
   return selectTriples(op, factors, 0, wanted);
 }
 
-/** Copies of the triples first … first + count − 1. */
+/** Copies the triples first … first + count − 1. */
 export function selectTriples(
   op: string,
   { u, s, vt }: Svd<MatrixDType>,

@@ -17,7 +17,7 @@ import {
 } from './route.js';
 import { accumulatorOf, coreParameters, gradientTargets, intoGrad, type Term, type Terms } from './terms.js';
 
-/** The sum G (out, in) of dYᵀ X over the backwards since the last projection, all of one W'. */
+/** What belongs to G (out, in), the sum of dYᵀ X over the backwards since the last projection, all with one W'. */
 interface Gathered {
   readonly op: string;
   readonly built: Built;
@@ -25,8 +25,8 @@ interface Gathered {
 }
 
 /**
- * Through W' itself: the strategy 'merged'. Keeps X (N, in), and the W' of the forward pass. What backward adds is
- * gathered as a gradient of W', and projected onto the core only when a parameter's `grad` is read: once a step.
+ * The strategy 'merged': computes with W' itself. A pass keeps X (N, in) and the W' of its forward. Backward
+ * accumulates the gradient of W'. It is projected onto the core when a parameter's `grad` is read, once a step.
  */
 export class MergedRoute implements Route {
   readonly #terms: () => Terms;
@@ -34,7 +34,7 @@ export class MergedRoute implements Route {
   readonly #merged = new MergedWeight();
   #g: Matrix | null = null;
   #gathered: Gathered | null = null;
-  // One for all: a closure of a pass would hold on to that pass.
+  // One closure for all passes, because a closure of a pass would keep that pass alive.
   readonly #settle = () => this.#project();
 
   constructor(terms: () => Terms, bias: Term | undefined) {
@@ -42,7 +42,7 @@ export class MergedRoute implements Route {
     this.#bias = bias;
   }
 
-  /** Whether W' of today's parameters stands. */
+  /** Whether the cached W' is up to date. */
   stands(op: string): boolean {
     return this.#merged.stands(op);
   }
@@ -64,7 +64,7 @@ export class MergedRoute implements Route {
       const ofCore = coreParameters(built.operator.terms).filter((parameter) => now.includes(parameter));
       const bias = accumulatorOf(op, this.#bias, now, sink);
       const sizes = [tokens, ...featuresOf(weight, transposed)] as const;
-      // Nothing of the caller's runs from here on, so that these stay whose they are.
+      // No code of the caller runs from here on, so the memory stays valid.
       const [w, given] = [memoryOf(op, 'weight', weight), memoryOf(op, 'dy', dy)];
       if (input === null || ofCore.length === 0) {
         native.weightBackward(op, w, null, given, dx, bias?.memory ?? null, null, false, ...sizes);
@@ -106,7 +106,7 @@ export class MergedRoute implements Route {
     this.#gathered = null;
   }
 
-  /** G, and whether to add to it. What cannot be summed with the new part is projected first. */
+  /** G, and whether to accumulate into it. A sum that belongs to another W' or other parameters is projected first. */
   #gather(op: string, built: Built, wanted: readonly LayerParameter[]): [Operand, boolean] {
     const before = this.#gathered;
     if (before !== null && !(before.built === built && sameMembers(before.wanted, wanted))) this.#project();
@@ -114,7 +114,7 @@ export class MergedRoute implements Route {
     return [memoryOf(op, 'gradient', this.#g), this.#gathered !== null];
   }
 
-  /** Adds the core's part of G to the gradients that wanted it. */
+  /** Adds the projection of G onto the core to the gradients. */
   #project(): void {
     if (this.#gathered === null || this.#g === null) return;
     const { op, built, wanted } = this.#gathered;

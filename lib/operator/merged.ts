@@ -16,14 +16,14 @@ function mergedBy(op: string, operator: Operator): Matrix {
   return merged.tensor();
 }
 
-/** W', and what its gradient is projected with: the terms as they were when it was built. */
+/** W', and the terms with which it was built: its gradient is projected with them. */
 export interface Built {
   readonly weight: Matrix;
   readonly operator: Operator;
   readonly snapshot: TermSnapshot;
 }
 
-/** How W' is built from some terms, and how its gradient is projected back: without the base, which may be gone by then. */
+/** The operators that build W' and project its gradient. `core` has no base, which may be disposed by then. */
 class MergedTerms {
   readonly terms: Terms;
   readonly #whole: Operator;
@@ -40,18 +40,18 @@ class MergedTerms {
   }
 }
 
-/** W', rebuilt only when a parameter has changed: parameters may be written at any time, so their bits are compared. */
+/** Caches W'. A parameter may be written at any time, so the cache compares the parameters' bits. */
 export class MergedWeight {
   #of: MergedTerms | undefined;
   #built: Built | null = null;
   #snapshot: readonly Snapshot[] = [];
 
-  /** Whether W' of today's values stands. */
+  /** Whether the cached W' is up to date. */
   stands(op: string): boolean {
     return this.#built !== null && this.#isFresh(op, this.#built.operator.terms);
   }
 
-  /** W' for the parameters' values of now. The tensor stays this object's; share it to keep it. */
+  /** W' for the current values. This object owns the tensor; share it to keep it. */
   current(op: string, terms: () => Terms): Built {
     if (this.#built !== null && this.#isFresh(op, this.#built.operator.terms)) return this.#built;
     const now = terms();
@@ -59,7 +59,7 @@ export class MergedWeight {
     const { core } = this.#of;
     const weight = keep(this.#of.merge(op));
     this.dispose();
-    // Passes and what they gathered may outlive this W', so its copies are left to the collector.
+    // Passes and gathered gradients may outlive this W', so the garbage collector frees the old snapshot.
     const snapshot = core.snapshot(op);
     this.#snapshot = coreParameters(now).map(({ value }) => value.snapshot(op, 'parameter'));
     this.#built = { weight, operator: core, snapshot };

@@ -9,38 +9,47 @@ import { keep, type Scoped, track } from '../tensor/scope.js';
 import type { Matrix, Tensor, Vector } from '../tensor/tensor.js';
 import { intoGrad, intoMap, type Sink } from './terms.js';
 
-/** One forward pass and what its pull-back needs. Dispose it where no backward follows. */
+/**
+ * One forward pass, with what its backward needs. Dispose it if you do not call `backward`.
+ *
+ * @example
+ * const pass = layer.forward(x);
+ * const dx = pass.backward(dy);
+ */
 export interface Pass<D extends MatrixDType = MatrixDType> extends Disposable {
-  /** [..., out]; the caller's. */
+  /** [..., out]. You own it. */
   readonly y: Tensor<D>;
   /**
-   * The pull-back of dy [..., out]: returns dx [..., in] and adds to each trainable parameter's grad. It uses the values of
-   * the forward pass, whatever was written since. Once only. `out` takes dx.
+   * Adds to `grad` of each trainable parameter, and returns dx. It uses the parameter values of the forward pass,
+   * whatever was written since. A pass has one backward. dx goes into `out` if it is given.
    *
-   * @throws SigmaError CONSUMED at a second call, DISPOSED after dispose, SHAPE_MISMATCH or DTYPE_MISMATCH
+   * @param dy the gradient of the loss with respect to y [..., out]
+   * @returns dx, the gradient with respect to x [..., in]
+   * @throws SigmaError CONSUMED at a second call, DISPOSED after `dispose`, INVALID_ARGUMENT, SHAPE_MISMATCH,
+   * DTYPE_MISMATCH, DEVICE_MISMATCH, OUT_OF_MEMORY
    */
   backward(dy: Tensor, options?: { inputGrad?: true; out?: Tensor }): Tensor<D>;
-  /** The same without dx, for a first layer. */
+  /** Without dx, for a first layer. */
   backward(dy: Tensor, options: { inputGrad: false }): undefined;
   backward(dy: Tensor, options?: BackwardOptions): Tensor<D> | undefined;
   /**
-   * The same as a function, for frameworks with a tape: returns the gradients of this pass as new tensors, which the caller
-   * disposes, and leaves every parameter's `grad` alone. Once only, like backward.
+   * `backward` without side effects, for frameworks with a tape: returns the gradients of this pass as new tensors,
+   * which you dispose, and does not change any `grad`. A pass has one `backward` or one `pullBack`.
    *
-   * @throws SigmaError as backward does
+   * @throws SigmaError as `backward`
    * @example
    * const { dx, gradients } = pass.pullBack(dy);
    * for (const [parameter, gradient] of gradients) tape.add(parameter.name, gradient);
    */
   pullBack(dy: Tensor, options?: BackwardOptions): PulledBack<D>;
-  /** Drops what the pull-back needs; `y` stays. */
+  /** Frees what `backward` needs; `y` stays. A second call is a no-op. */
   dispose(): void;
 }
 
 export interface BackwardOptions {
-  /** false: no dx is computed. Default true. */
+  /** If false, dx is not computed. Default true. */
   inputGrad?: boolean;
-  /** A tensor [..., in] that takes dx and is returned. It must not overlap dy. */
+  /** A tensor [..., in] that receives dx and is returned. It must not overlap dy. */
   out?: Tensor;
 }
 
@@ -48,20 +57,20 @@ export interface BackwardOptions {
 export interface PulledBack<D extends MatrixDType = MatrixDType> {
   /** [..., in], or undefined with `inputGrad: false`. */
   readonly dx: Tensor<D> | undefined;
-  /** Of each parameter that was trainable in the forward pass and is now; in the parameter's shape. */
+  /** The gradient of each parameter that was trainable at the forward pass and still is, in the parameter's shape. */
   readonly gradients: ReadonlyMap<Parameter<Real>, Tensor<Real>>;
 }
 
 /**
- * Adds the gradients to what `sink` gives and writes dx, where it is wanted; reads dy last of all. Throws before it has changed anything, or not
- * at all.
+ * Adds the gradients to the memory from `sink` and writes dx, unless dx is null. Reads dy last. If it throws, it has
+ * changed nothing.
  */
 export type PullBack = (op: string, dy: Matrix, dx: Operand | null, sink: Sink) => void;
 
 const described = { name: 'Pass', instead: 'the numbers of y, and call backward where forward was called' };
 const cloning = uncloneable(described);
 
-/** A pull-back that can be called once, and what it keeps alive until then. */
+/** A pull-back that can be called once, and the tensors that it keeps alive until then. */
 export class AdapterPass implements Pass {
   static {
     publish(AdapterPass, {
@@ -102,10 +111,10 @@ export class AdapterPass implements Pass {
   }
 
   #run(op: string, dy: Tensor, options: BackwardOptions | undefined, sink: Sink): Matrix | undefined {
-    // The caller's getters may call this very pass: its state is looked at afterwards.
+    // A getter of the caller may use this very pass, so check its state afterwards.
     const { inputGrad: wanted = true, out } = checkOptions(op, 'options', options, ['inputGrad', 'out']);
     const inputGrad = checkBoolean(op, 'options.inputGrad', wanted);
-    if (!inputGrad && out !== undefined) reject(op, 'options.out', 'no tensor, since `inputGrad` is false', out);
+    if (!inputGrad && out !== undefined) reject(op, 'options.out', 'no tensor, because `inputGrad` is false', out);
     if (this.#state === 'consumed') {
       throw new SigmaError('CONSUMED', op, 'this pass: expected one backward, got a second');
     }
@@ -128,7 +137,7 @@ export class AdapterPass implements Pass {
     this.dispose();
   }
 
-  /** Lets go of all that the pull-back holds: its closure, and with it the arrays, and what counts them. */
+  /** Releases the pull-back's closure and tensors. */
   #release(state: 'consumed' | 'disposed'): void {
     this.#state = state;
     this.#pullBack = () => undefined;

@@ -1,4 +1,4 @@
-/** How a batch goes through the operator. */
+/** How the operator is computed for a batch. */
 export type Strategy = 'factored' | 'merged' | 'lowrank';
 
 export const strategies = ['auto', 'factored', 'merged', 'lowrank'] as const;
@@ -7,38 +7,38 @@ export type StrategyOption = (typeof strategies)[number];
 /** What a pass keeps from forward to backward: P = Vᵀ Xᵀ (r, N), its input X (N, in), or nothing. */
 export type Keeps = 'p' | 'x' | 'nothing';
 
-/** One batch through one layer, as far as its cost goes. */
+/** What the cost of one batch through one layer depends on. */
 export interface Load {
   readonly inFeatures: number;
   readonly outFeatures: number;
   /** Columns of U in use. */
   readonly rank: number;
   readonly tokens: number;
-  /** forward and backward, or a forward that keeps nothing */
+  /** Forward and backward, or only a forward that keeps nothing. */
   readonly training: boolean;
-  /** whether anything of the core is trained: else W' costs no gradient */
+  /** Whether a parameter of the core is trained. If not, W' needs no gradient. */
   readonly trainsCore: boolean;
-  /** Passes of this size in one optimiser step, which share W' and the projection of its gradient. */
+  /** Passes of this size in one optimiser step. They share W' and the projection of its gradient. */
   readonly microBatches: number;
-  /** whether W' stands already */
+  /** Whether the cached W' is up to date. */
   readonly built: boolean;
-  /** whether the core is dense: products with a sparse one cost next to nothing */
+  /** Whether the core is dense. Products with a sparse core are taken as free. */
   readonly denseCore: boolean;
 }
 
-/** What a pass may keep, in bytes. */
+/** Memory limits of a pass, in bytes. */
 export interface Room {
-  /** What P and X take. */
+  /** Sizes of P and X. */
   readonly p: number;
   readonly x: number;
-  /** The caller lends X until backward, so that keeping it takes nothing. */
+  /** The caller lends X until backward, so keeping it costs nothing. */
   readonly borrowed: boolean;
   readonly most: number;
 }
 
-/** What the planner looks at. */
+/** The planner's input. */
 export interface PlanInput extends Load {
-  /** What may be chosen from, in order of preference among equals. */
+  /** The strategies to choose from. Among equals the first wins. */
   readonly choices: readonly Strategy[];
   readonly room: Room;
 }
@@ -48,14 +48,14 @@ export interface Plan {
   readonly keeps: Keeps;
   /** In units of 2 · tokens · in · out flops. */
   readonly gemms: number;
-  /** What the pass keeps of its own. */
+  /** Bytes that the pass itself keeps until backward. */
   readonly savedBytes: number;
 }
 
 /**
- * The cost of one strategy in GEMMs. Factored: 2 + 2/ρ at full rank, where ρ is the ratio of the weight's sides.
- * Merged: W' is built once and its gradient projected once a step. Low-rank: the base and two thin products.
- * A dense core adds a product of its own to each of these, and one for its gradient.
+ * The cost of one strategy, in GEMMs of the base weight. Factored: 2 + 2/ρ at full rank, where ρ is the ratio of the
+ * weight's sides. Merged: W' is built once a step and its gradient projected once. Low-rank: the base and two thin
+ * products. A dense core adds one product to each pass, and one for its gradient.
  */
 export function costOf(strategy: Strategy, load: Load): number {
   const { inFeatures, outFeatures, rank, tokens, training, trainsCore, microBatches, built, denseCore } = load;
@@ -74,7 +74,7 @@ export function costOf(strategy: Strategy, load: Load): number {
   }
 }
 
-/** The ways to run one strategy: what it keeps, and what that costs. */
+/** The plans of one strategy: what a pass may keep, and at which cost. */
 function ways(strategy: Strategy, input: PlanInput): Plan[] {
   const gemms = costOf(strategy, input);
   const { training, trainsCore, room, rank, outFeatures } = input;
@@ -82,11 +82,11 @@ function ways(strategy: Strategy, input: PlanInput): Plan[] {
   const ofX = room.borrowed ? 0 : room.x;
   if (strategy === 'merged') return [{ strategy, keeps: 'x', gemms, savedBytes: ofX }];
   const keepP: Plan = { strategy, keeps: 'p', gemms, savedBytes: room.p };
-  // From a borrowed X, P can be computed again at the price of one thin product.
+  // With a borrowed X, backward can recompute P for one thin product.
   return room.borrowed ? [keepP, { strategy, keeps: 'x', gemms: gemms + rank / outFeatures, savedBytes: 0 }] : [keepP];
 }
 
-/** All ways, best first: those that fit by cost, then those that do not by size. */
+/** All plans, best first: those that fit, by cost; then the others, by size. */
 function ranked(input: PlanInput): [Plan, ...Plan[]] {
   const fits = ({ savedBytes }: Plan) => savedBytes <= input.room.most;
   const all = input.choices.flatMap((strategy) => ways(strategy, input));
@@ -95,12 +95,12 @@ function ranked(input: PlanInput): [Plan, ...Plan[]] {
   return [...cheapest, ...smallest] as [Plan, ...Plan[]];
 }
 
-/** The cheapest of the choices that keeps no more than there is room for. Pure: the same input gives the same plan. */
+/** The cheapest plan that fits into `room`, else the smallest. Pure: the same input gives the same plan. */
 export function plan(input: PlanInput): Plan {
   return ranked(input)[0];
 }
 
-/** The same plan in words. */
+/** The plan in words, for `explain`. */
 export function reason(input: PlanInput): string {
   const [best, ...others] = ranked(input);
   const { most } = input.room;

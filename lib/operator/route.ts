@@ -8,7 +8,7 @@ import type { Keeps } from './planner.js';
 import { savedLength } from './saved.js';
 import { gradientTargets, Operator, type Term, type Terms, termMemory } from './terms.js';
 
-/** One batch on its way: X (N, in), in any shape [..., in], whose memory is read last of all, and where Y (N, out) goes. */
+/** One batch: X (N, in), whose memory is read last, and memory for Y (N, out). */
 export interface Batch {
   readonly op: string;
   readonly tokens: number;
@@ -16,38 +16,38 @@ export interface Batch {
   readonly y: Operand;
 }
 
-/** What a pass keeps, and whether its input is lent to it until backward. */
+/** What a pass keeps, and whether it may borrow its input until backward. */
 export interface Saving {
   readonly keeps: Keeps;
   readonly borrowed: boolean;
 }
 
-/** A pull-back, and what it keeps alive. */
+/** A pull-back, and the tensors that it keeps alive. */
 export interface Recorded {
   readonly saved: readonly Scoped[];
   readonly pullBack: PullBack;
 }
 
-/** A way through the operator; all give the same results, to rounding. */
+/** One way to compute the operator. All routes give the same results, to rounding. */
 export interface Route {
-  /** Fills y, keeping nothing. */
+  /** Fills y and keeps nothing. */
   apply(batch: Batch): void;
   /** Fills y and records the pull-back for the parameters in `wanted`. */
   record(batch: Batch, wanted: readonly LayerParameter[], saving: Saving): Recorded;
   dispose(): void;
 }
 
-/** What was wanted at the forward pass and has not been frozen since. */
+/** The wanted parameters that have not been frozen since the forward pass. */
 export function stillTrainable(wanted: readonly LayerParameter[]): readonly LayerParameter[] {
   return wanted.filter(({ trainable }) => trainable);
 }
 
-/** X as a pass may keep it: another handle on a borrowed one, else a copy. */
+/** X as a pass keeps it: a new handle on a borrowed X, else a copy. */
 export function keptInput({ op, input }: Batch, borrowed: boolean): Matrix {
   return borrowed ? input.share() : copyOf(op, 'x', input);
 }
 
-/** Through U and V, with or without the base: the strategies 'factored' and 'lowrank'. Keeps P = Vᵀ Xᵀ (r, N), or X. */
+/** The strategies 'factored' and 'lowrank': U and V, without or with the base. Keeps P = Vᵀ Xᵀ (r, N), or X. */
 export class FactoredRoute implements Route {
   readonly #operator: Operator;
 
@@ -111,7 +111,7 @@ export function throughWeight(
   native.weightForward(op, memory, added, memoryOf(op, 'x', input), y, tokens, ...featuresOf(weight, transposed));
 }
 
-/** Through a weight in which nothing is trained: dX = dY W. */
+/** A weight in which nothing is trained: dX = dY W. */
 export class FixedRoute implements Route {
   readonly #weight: Matrix;
   readonly #transposed: boolean;

@@ -1,10 +1,10 @@
 import { native } from '../runtime/native.js';
 
-/** What was asked before, by rank and then by tokens: training loops ask for the same few lengths again and again. */
+/** Cache of lengths, by rank and then by tokens: training loops use few of them. */
 const known = new Map<number, Map<number, number>>();
 const mostKept = 256;
 
-/** Elements of P = Vᵀ Xᵀ (r, N) as a pass keeps it, with padded rows. */
+/** Number of elements of P = Vᵀ Xᵀ (r, N) with padded rows, as a pass keeps it. */
 export function savedLength(op: string, rank: number, tokens: number): number {
   const ofRank = known.get(rank);
   const found = ofRank?.get(tokens);

@@ -15,10 +15,10 @@ import type { Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
 import type { Matrix, Tensor } from '../tensor/tensor.js';
 
-/** A term is either fixed, or a parameter, whose gradient then has somewhere to go. */
+/** A term is a tensor (fixed) or a parameter (trained). */
 export type Term = Tensor<Real> | LayerParameter;
 
-/** M of the core: values on a pattern, or, without one, a dense M [r, r], which is then all of C. */
+/** M of the core: values on a pattern, or, without a pattern, a dense M [r, r]. A dense M is all of C. */
 export interface CoreTerms {
   readonly pattern: SparsityPattern | undefined;
   readonly values: Term;
@@ -26,7 +26,7 @@ export interface CoreTerms {
 }
 
 /**
- * The terms of the one operator that every family is a choice of:
+ * The terms of the one operator; every family is a choice of terms:
  *
  *   C = diag(d) + sigmoid(gate) · M(values),   Y = [X baseᵀ] + (X V) Cᵀ Uᵀ + bias
  *   d = diagonal [+ offset], or max(0, the same) if rectified, [- origin]
@@ -42,16 +42,16 @@ export interface Terms {
   readonly vt: Matrix;
   /** (r) */
   readonly diagonal: Term | undefined;
-  /** (r) Fixed numbers that are added to the diagonal. */
+  /** (r) Fixed numbers to add to the diagonal. */
   readonly offset: Tensor<Real> | undefined;
-  /** max(0, diagonal + offset) stands in the place of diagonal + offset. */
+  /** Uses max(0, diagonal + offset) instead of diagonal + offset. */
   readonly rectified: boolean;
-  /** (r) What the base has of the diagonal already: it is subtracted. */
+  /** (r) Fixed numbers to subtract from the diagonal: what the base contains already. */
   readonly origin: Tensor<Real> | undefined;
   readonly core: CoreTerms | undefined;
 }
 
-/** Terms that are absent, as own properties: what is left out would be looked for on Object.prototype. */
+/** Absent terms. They are own properties, because a missing property is looked up on Object.prototype. */
 export const absent = {
   transposed: false,
   base: undefined,
@@ -77,30 +77,30 @@ export function tensorOf(term: Term): Tensor<Real> {
   return term instanceof LayerParameter ? term.value : term;
 }
 
-/** The memory of a term, which a pass may keep, or null where there is none. */
+/** The memory of a term, which a pass may keep; null for an absent term. */
 export function termMemory(op: string, argument: string, term: Term | undefined): Operand | null {
   return term === undefined ? null : lastingMemoryOf(op, argument, tensorOf(term));
 }
 
-/** A term's numbers on the host, or null where there is none. */
+/** A term's numbers on the host; null for an absent term. */
 export function termNumbers(op: string, argument: string, term: Term | undefined): RealArray | null {
   return term === undefined ? null : numbersOf(op, argument, tensorOf(term));
 }
 
-/** diag(C) beside M (r) on the host, with today's values. */
+/** The diagonal d (r) of C, without M, on the host. */
 export function diagonalOf(op: string, { diagonal, offset, rectified, origin }: Terms): RealArray | null {
   const numbers = termNumbers(op, 'sigma', diagonal);
   if (numbers === null || !(offset || rectified || origin)) return numbers;
   const more = termNumbers(op, 'factors.s', offset);
   const before = termNumbers(op, 'factors.s', origin);
-  // In float64, so that a small shift of a large σ is not rounded off.
+  // In float64, so that a small shift of a large σ is not lost to rounding.
   return Float64Array.from(numbers, (value, i) => {
     const sum = value + (more?.[i] ?? 0);
     return (rectified ? Math.max(0, sum) : sum) - (before?.[i] ?? 0);
   });
 }
 
-/** One set of terms, with or without a bias, and its handle on the native side. */
+/** One set of terms, with or without a bias, and its native handle. */
 export class Operator {
   readonly terms: Terms;
   readonly bias: Term | undefined;
@@ -111,7 +111,7 @@ export class Operator {
     this.bias = bias;
   }
 
-  /** To be used at once: DISPOSED where a term was disposed meanwhile. */
+  /** Use it at once. Throws DISPOSED if a term has been disposed. */
   handle(op: string): LayerHandle {
     const { transposed, base, u, vt, diagonal, offset, origin, rectified, core } = this.terms;
     const memories = {
@@ -132,7 +132,7 @@ export class Operator {
     return this.#handle;
   }
 
-  /** Copies of what training may change: a later write then does not reach a pull-back. */
+  /** Copies the trainable terms, so that a later write does not reach a pull-back. */
   snapshot(op: string): TermSnapshot {
     const { diagonal, core } = this.terms;
     const ofDevice: DeviceMemory[] = [];
@@ -170,7 +170,7 @@ export type Sink = (op: string, parameter: LayerParameter) => Accumulator;
 /** Into the parameter's `grad`. */
 export const intoGrad: Sink = (op, parameter) => parameter.accumulator(op);
 
-/** Into new tensors, which `gradients` has once the pull-back has succeeded. */
+/** Into new tensors, which are in `gradients` after the pull-back has succeeded. */
 export function intoMap(gradients: Map<LayerParameter, Tensor<Real>>): Sink {
   return (op, parameter) => {
     const { memory, tensor } = zeroOutput(op, parameter.value, parameter.value.shape);
@@ -178,7 +178,7 @@ export function intoMap(gradients: Map<LayerParameter, Tensor<Real>>): Sink {
   };
 }
 
-/** Where the gradient of a term is added, if it is a parameter that `wanted` names. */
+/** The accumulator of a term, if the term is a parameter in `wanted`. */
 export function accumulatorOf(
   op: string,
   term: Term | undefined,
@@ -188,7 +188,7 @@ export function accumulatorOf(
   return term instanceof LayerParameter && wanted.includes(term) ? sink(op, term) : null;
 }
 
-/** Where a pull-back adds the gradient of every parameter that `wanted` names. */
+/** The memory to which a pull-back adds the gradients of the parameters in `wanted`. */
 export function gradientTargets(
   op: string,
   { diagonal, core }: Terms,

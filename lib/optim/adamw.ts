@@ -6,22 +6,22 @@ import { checkFactor, type ParameterGroup, type Ready } from './groups.js';
 import { BaseOptimizer, type Memory, type Rule } from './optimizer.js';
 
 export interface AdamWOptions {
-  /** Default 1e-3. */
+  /** Learning rate of every group without its own. Default 1e-3. */
   lr?: number;
-  /** Default [0.9, 0.999]. */
+  /** Decay rates of the two moments, each in [0, 1). Default [0.9, 0.999]. */
   betas?: readonly [number, number];
-  /** Default 1e-8. */
+  /** Added to the root of the second moment. Default 1e-8. */
   eps?: number;
-  /** Default 0.01. */
+  /** Decoupled weight decay of every group without its own. Default 0.01. */
   weightDecay?: number;
 }
 
 /**
- * AdamW: decoupled weight decay (Loshchilov and Hutter 2019), bias-corrected, with PyTorch's defaults. A parameter that is
- * not trainable, or has no gradient, keeps its moments and its step count. Any finite gradient gives a finite step: the
- * second moment is kept as its root, and 0 / 0, which `eps` 0 allows, counts as 0.
+ * AdamW (Loshchilov and Hutter 2019): Adam with decoupled weight decay and bias correction, with PyTorch's defaults. A
+ * parameter that is frozen or has no gradient keeps its moments and its step count. Every finite gradient gives a
+ * finite step: the second moment is stored as its root, and 0 / 0 (possible with `eps: 0`) counts as 0.
  *
- * @throws SigmaError INVALID_ARGUMENT
+ * @throws SigmaError INVALID_ARGUMENT, DTYPE_MISMATCH, DISPOSED
  * @example
  * const optimizer = new AdamW(layer.parameters, { lr: 5e-2, weightDecay: 0 });
  * optimizer.lrScale = schedule(step);
@@ -71,7 +71,7 @@ class AdamWRule implements Rule {
     };
   }
 
-  /** Version 0.1 had the mean of squares, v. */
+  /** Version 0.1 stored v, the mean of squares, instead of its root. */
   upgraded(op: string, { v, ...others }: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
     if (v === undefined) return others;
     const dtype = dtypeOf(v);

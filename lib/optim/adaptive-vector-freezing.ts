@@ -21,17 +21,17 @@ import { readParameters, type Seen } from './groups.js';
 import { savedNumbers } from './state.js';
 
 export interface FreezingOptions {
-  /** t_i: the first step at which strengths are taken. */
+  /** t_i: the first freezing step. */
   start: number;
-  /** t_f: steps from one to the next. */
+  /** t_f: optimiser steps between two freezing steps. */
   every: number;
-  /** n_f: how often. */
+  /** n_f: number of freezing steps. */
   count: number;
-  /** k: how many vectors to freeze each time. */
+  /** k: number of vectors to freeze at each of them. */
   freeze: number;
-  /** Of the moving average. Default 0.99. */
+  /** Factor of the moving average, in [0, 1). Default 0.99. */
   beta?: number;
-  /** Frees all vectors again, `every` steps after the last of these. Default false: the paper leaves it open. */
+  /** Unfreeze all vectors `every` steps after the last freezing step. Default false; the paper does not say. */
   release?: boolean;
 }
 
@@ -44,7 +44,7 @@ interface Watched {
   readonly strength: number;
 }
 
-/** What a resumed run needs, by parameter: structured-cloneable. */
+/** What a resumed run needs, for each parameter. Structured-cloneable. */
 interface FreezingState {
   readonly parameters: readonly {
     readonly name: string;
@@ -58,16 +58,17 @@ const described = { name: 'AdaptiveVectorFreezing', instead: 'freezing.state(), 
 const cloning = uncloneable(described);
 
 /**
- * VectorFit's Adaptive Vector Freezing (Eq. 4 and 5), on any family's parameters. At the steps start, start + every, …
- * (`count` of them) a vector's strength moves towards its mean distance from where it began,
- * S' ← beta · S' + (1 − beta) · ‖v0 − v‖₁ / dim(v), and the `freeze` strongest are frozen until the next of these steps;
- * after the last they stay frozen, unless `release`. Of equals the earlier parameter goes first. A parameter that is not
- * trainable at construction is left alone; what the caller freezes later stays frozen. A frozen vector's gradient is not
- * computed, and optimisers skip it wholly.
+ * Adaptive Vector Freezing (Hegde et al., VectorFit, Section 3.2, Equations 4 and 5), for the parameters of any family.
  *
- * Hegde et al., VectorFit, Section 3.2.
+ * The freezing steps are start, start + every, …, `count` in all. Each of them updates the strength of every vector v,
+ * S' ← beta · S' + (1 − beta) · ‖v0 − v‖₁ / dim(v), where v0 is the vector at construction and S' starts at 0. It then
+ * freezes the `freeze` strongest vectors until the next freezing step. After the last one they stay frozen, unless
+ * `release`. Of equal vectors the earlier parameter is frozen first.
  *
- * @throws SigmaError INVALID_ARGUMENT, also for two parameters of one name
+ * A parameter that is frozen at construction is not watched, and a parameter that you freeze later stays frozen. No
+ * gradient is computed for a frozen vector, and optimisers skip it.
+ *
+ * @throws SigmaError INVALID_ARGUMENT, also for two parameters with the same name; NON_FINITE, DTYPE_MISMATCH, DISPOSED
  * @example
  * const freezing = new AdaptiveVectorFreezing(layer.parameters, { start: 100, every: 20, count: 5, freeze: 1 });
  * for (let t = 1; t <= steps; t++) {
@@ -120,21 +121,23 @@ export class AdaptiveVectorFreezing {
     });
   }
 
-  /** S' by parameter name. */
+  /** The strengths S', by parameter name. */
   get strengths(): ReadonlyMap<string, number> {
     return new Map(this.#watched.map(({ name, strength }) => [name, strength]));
   }
 
-  /** The names of the vectors that are frozen now. */
+  /** The names of the vectors that this object has frozen now. */
   get frozen(): readonly string[] {
     return [...this.#frozen];
   }
 
   /**
-   * To be called after the optimiser's step t = 1, 2, …. What throws has changed neither strengths nor parameters.
+   * Call it after the optimiser's step t. It does nothing unless t is a freezing step. If it throws, it has changed
+   * neither strengths nor parameters.
    *
-   * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH where a vector has another size than at first, NON_FINITE,
-   * DISPOSED
+   * @param t the number of the step, from 1
+   * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH if the size of a vector has changed, NON_FINITE,
+   * DTYPE_MISMATCH, DISPOSED
    */
   step(t: number): void {
     const op = 'AdaptiveVectorFreezing.step';
@@ -144,11 +147,17 @@ export class AdaptiveVectorFreezing {
     if (turn >= count && release) this.#freeze(this.#watched, []);
     if (turn < 0 || !Number.isInteger(turn) || turn >= count) return;
 
-    // A framework's parameters may have getters: none is asked after the first memory was read.
+    // A framework's parameters may have getters, so read all values before the first memory.
     const values = this.#watched.map(({ parameter, name, initial }) => {
       const value = checkReal(op, `${name}.value`, parameter.value);
       if (value.size !== initial.length) {
-        fail('SHAPE_MISMATCH', op, `${name}.value`, `${initial.length} numbers, as at first`, describe(value.size));
+        fail(
+          'SHAPE_MISMATCH',
+          op,
+          `${name}.value`,
+          `${initial.length} numbers, as at construction`,
+          describe(value.size),
+        );
       }
       return value;
     });
@@ -156,12 +165,17 @@ export class AdaptiveVectorFreezing {
       const strength = beta * watched.strength + (1 - beta) * distance(op, watched, values[i] as Tensor<Real>);
       return { ...watched, strength };
     });
-    // The sort is stable, so of equals the earlier parameter comes first.
+    // The sort is stable, so among equals the earlier parameter comes first.
     const ranked = now.toSorted((a, b) => b.strength - a.strength).map(({ name }) => name);
     this.#freeze(now, ranked.slice(0, freeze));
   }
 
-  /** A structured-cloneable snapshot: v0, strengths and who is frozen, in parameter order. */
+  /**
+   * A structured-cloneable snapshot for `loadState`: each vector's name, v0, strength, and whether it is frozen.
+   *
+   * @example
+   * const saved = structuredClone({ optimizer: optimizer.state(), freezing: freezing.state() });
+   */
   state(): unknown {
     const parameters = this.#watched.map(({ name, initial, strength }) => {
       return { name, initial: initial.slice(), strength, frozen: this.#frozen.includes(name) };
@@ -170,10 +184,11 @@ export class AdaptiveVectorFreezing {
   }
 
   /**
-   * Takes a snapshot of the same vectors, and freezes those that were frozen. What the caller froze stays as it is. All of
-   * it is checked first.
+   * Restores a snapshot of the same vectors, and freezes those that were frozen. A parameter that you froze stays
+   * frozen. Everything is checked before anything changes.
    *
-   * @throws SigmaError INVALID_ARGUMENT
+   * @param state from `state()`, with the same names in the same order
+   * @throws SigmaError INVALID_ARGUMENT, NON_FINITE
    */
   loadState(state: unknown): void {
     const op = 'AdaptiveVectorFreezing.loadState';
@@ -181,7 +196,7 @@ export class AdaptiveVectorFreezing {
     if (!isArray(given)) reject(op, 'state.parameters', 'an array', given ?? state);
     const list = readList(op, 'state.parameters', given, 'an array');
     const saved = list.map((each, i) => readState(op, `state.parameters[${i}]`, each));
-    // Who is watched is a matter of the state, too: whom it froze may have been frozen at this construction already.
+    // The state also decides which vectors are watched: one that it froze may have been frozen at this construction.
     const named = new Set(saved.map(({ name }) => name));
     const watched = new Set(this.#watched.map(({ name }) => name));
     const expected = this.#all.filter(({ name }) => watched.has(name) || named.has(name));
@@ -197,7 +212,7 @@ export class AdaptiveVectorFreezing {
     const most = this.#options.freeze;
     const strongest = read.filter(({ frozen }) => frozen).toSorted((a, b) => b.strength - a.strength);
     if (strongest.length > most) {
-      reject(op, 'state.parameters', `at most ${most} frozen ones, as \`freeze\` says`, strongest.length);
+      reject(op, 'state.parameters', `at most ${most} frozen vectors, as \`freeze\` says`, strongest.length);
     }
     const freed = read.filter(({ name, frozen }) => !frozen && !watched.has(name)).map(({ name }) => name);
     this.#freeze(
@@ -208,8 +223,8 @@ export class AdaptiveVectorFreezing {
   }
 
   /**
-   * Watches these from now on, freezes those of them that are named, and frees what was frozen here before or is in
-   * `freed`. What the caller froze meanwhile stays as it is.
+   * Watches `watched`, freezes those in `names`, and unfreezes the others that this object had frozen or that are in
+   * `freed`. A parameter that the caller froze stays frozen.
    */
   #freeze(watched: readonly Watched[], names: readonly string[], freed: readonly string[] = []): void {
     const released = new Set([...this.#frozen, ...freed]);
@@ -222,7 +237,7 @@ export class AdaptiveVectorFreezing {
   }
 }
 
-/** Sets all of them or, where a framework's setter throws, none. */
+/** Sets all of them; if a framework's setter throws, none. */
 function setTrainable(changes: readonly (readonly [Parameter, boolean])[]): void {
   const undo: (() => void)[] = [];
   try {
@@ -243,7 +258,7 @@ function setTrainable(changes: readonly (readonly [Parameter, boolean])[]): void
 function distance(op: string, { name, initial }: Watched, value: Tensor<Real>): number {
   const numbers = numbersOf(op, `${name}.value`, value);
   let sum = 0;
-  // Divided one by one, so that the sum does not overflow.
+  // Divide each term, so that the sum does not overflow.
   for (let i = 0; i < initial.length; i++) {
     sum += Math.abs((initial[i] as number) - (numbers[i] as number)) / initial.length;
   }

@@ -8,13 +8,13 @@ import { isHost } from '../tensor/storage.js';
 import { checkGrad, readParameters, sharedMemory } from './groups.js';
 
 /**
- * Scales gradients down to a global L2 norm, as PyTorch does: by maximum / (norm + 1e-6) if that is below 1. Null
- * gradients and frozen parameters are skipped. `maximum` Infinity only measures. If the norm is NaN or Infinity, because
- * a gradient is or because the norm is beyond float64, no gradient is changed: the caller sees it in the result, and may
- * skip the step.
+ * Clips gradients to a global L2 norm, as PyTorch does: multiplies them by maximum / (norm + 1e-6) if that is below 1.
+ * It skips frozen parameters and parameters without a gradient. `maximum: Infinity` measures the norm and changes
+ * nothing. If the norm is NaN or Infinity, no gradient changes either: check the result and skip the step.
  *
- * @returns the norm before
- * @throws SigmaError INVALID_ARGUMENT (also for gradients that share memory, which would be scaled twice),
+ * @param maximum the largest norm, at least 0
+ * @returns the norm before clipping
+ * @throws SigmaError INVALID_ARGUMENT (also for gradients that share memory, because they would be scaled twice),
  * SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED
  * @example
  * const norm = clipGradNorm(layer.parameters, 1);
@@ -29,7 +29,7 @@ export function clipGradNorm(parameters: readonly Parameter[], maximum: number):
     const grad = trainable ? parameter.grad : null;
     return grad === null || grad === undefined ? [] : [{ name, grad: checkGrad(op, name, grad, value) }];
   });
-  // Parameters may have getters: none runs after the first memory was read.
+  // Parameters may have getters, so read all gradients before the first memory.
   const gradients = found.map(({ name, grad }) => ({
     grad,
     memory: memoryOf(op, `${name}.grad`, grad),
@@ -41,15 +41,15 @@ export function clipGradNorm(parameters: readonly Parameter[], maximum: number):
     throw new SigmaError(
       'INVALID_ARGUMENT',
       op,
-      `parameters: expected gradients apart from each other, got ${names} on the same memory`,
+      `parameters: expected gradients that share no memory, got ${names} on the same memory`,
     );
   }
   const norm = normOf(gradients.map(({ numbers }) => numbers));
   const scale = maximum / (norm + 1e-6);
-  // Not for a NaN, which compares as false, nor for an infinite norm.
+  // NaN compares as false.
   if (!(scale < 1 && norm < Infinity)) return norm;
   for (const { grad, memory, numbers } of gradients) {
-    // On the CPU these are the gradient's own.
+    // On the CPU `numbers` is the gradient's memory; from a device it is a copy.
     for (let i = 0; i < numbers.length; i++) numbers[i] = (numbers[i] as number) * scale;
     if (!isHost(memory)) native.deviceUpload(op, memory, numbers);
     grad.written();

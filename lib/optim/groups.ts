@@ -7,14 +7,14 @@ import type { Parameter } from '../tensor/parameter.js';
 import { isHost } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 
-/** Parameters that share settings; what a group leaves out it takes from the optimiser. */
+/** Parameters that share settings. A missing `lr` or `weightDecay` is the optimiser's. */
 export interface ParameterGroup {
   parameters: readonly Parameter[];
   lr?: number;
   weightDecay?: number;
 }
 
-/** A parameter whose properties were read once: a framework's own may have getters. */
+/** A parameter's properties, each read once: a framework's parameter may have getters. */
 export interface Seen {
   readonly parameter: Parameter;
   readonly name: string;
@@ -22,7 +22,7 @@ export interface Seen {
   readonly trainable: boolean;
 }
 
-/** One parameter with its group's settings, and what it was when the optimiser was made. */
+/** One parameter with its group's settings, and its size and type at construction. */
 export interface Slot {
   readonly parameter: Parameter;
   readonly name: string;
@@ -32,7 +32,7 @@ export interface Slot {
   readonly weightDecay: number | undefined;
 }
 
-/** A parameter that is ready to be stepped: checked memory of one type. */
+/** A parameter that is ready for a step: its memory is checked and has one type. */
 export interface Ready {
   readonly index: number;
   readonly tensor: Tensor<Real>;
@@ -40,7 +40,7 @@ export interface Ready {
   readonly grad: Operand;
 }
 
-/** Anything of the form of a Parameter: frameworks bring their own. */
+/** Accepts any object with the properties of a Parameter, because frameworks bring their own. */
 function readParameter(op: string, argument: string, value: unknown): Seen {
   if (!isRecord(value) || !('value' in value)) reject(op, argument, 'a Parameter', value);
   const { name, value: tensor, trainable } = value;
@@ -58,11 +58,11 @@ export function readParameters(op: string, argument: string, value: unknown): re
   return list.map((each, i) => readParameter(op, `${argument}[${i}]`, each));
 }
 
-/** A number of at least 0 that is finite in the type of the parameters, too. */
+/** A number of at least 0 that is finite in float32 too, if there are float32 parameters (`single`). */
 export function checkFactor(op: string, argument: string, value: unknown, single: boolean): number {
   const factor = checkNumber(op, argument, value, 0);
   if (!holds(single ? 'float32' : 'float64', factor)) {
-    reject(op, argument, 'a number that float32 holds, as there are float32 parameters', value);
+    reject(op, argument, 'a number that is finite in float32, because there are float32 parameters', value);
   }
   return factor;
 }
@@ -72,7 +72,7 @@ export function holds(dtype: Real, value: number): boolean {
   return Number.isFinite(dtype === 'float32' ? Math.fround(value) : value);
 }
 
-/** A flat list of all groups' parameters, each of which may occur once. */
+/** A flat list of all groups' parameters. Each may occur once. */
 export function readGroups(op: string, given: readonly Parameter[] | readonly ParameterGroup[]): readonly Slot[] {
   const expected = 'a non-empty array of parameters, or of groups of them';
   const list = readList(op, 'parameters', given, expected);
@@ -100,7 +100,7 @@ export function readGroups(op: string, given: readonly Parameter[] | readonly Pa
   const shared = sharedMemory(found.map(({ name, value }) => memoryOf(op, `${name}.value`, value)));
   if (shared !== undefined) {
     const names = shared.map((i) => `'${found[i]?.name}'`).join(' and ');
-    refusePair(op, 'values apart from each other, since each is stepped', `${names} on the same memory`);
+    refusePair(op, 'values that share no memory', `${names} on the same memory`);
   }
   return found.map(({ parameter, name, value: { size, dtype }, lr, weightDecay }) => {
     return { parameter, name, size, dtype, lr, weightDecay };
@@ -111,7 +111,7 @@ function refusePair(op: string, expected: string, got: string): never {
   throw new SigmaError('INVALID_ARGUMENT', op, `parameters: expected ${expected}, got ${got}`);
 }
 
-/** The indices of two operands that have bytes in common, if there are such. */
+/** The indices of two operands that overlap; undefined if none do. */
 export function sharedMemory(operands: readonly Operand[]): readonly [number, number] | undefined {
   const ofBuffer = new Map<unknown, { from: number; to: number; index: number }[]>();
   for (const [index, operand] of operands.entries()) {
@@ -139,7 +139,7 @@ export function checkGrad(op: string, name: string, grad: unknown, value: Tensor
   return checkReal(op, `${name}.grad`, grad, { ...anything, shape, dtype, device });
 }
 
-/** The trainable parameters that have a gradient. All are checked before any is returned: a step is whole or not at all. */
+/** The trainable parameters that have a gradient. Checks all of them first, so that a step is all or nothing. */
 export function readySlots(op: string, slots: readonly Slot[]): readonly Ready[] {
   const found = slots.flatMap(({ parameter, name }, index) => {
     const grad = parameter.trainable ? parameter.grad : null;
@@ -147,11 +147,10 @@ export function readySlots(op: string, slots: readonly Slot[]): readonly Ready[]
     const tensor = checkReal(op, `${name}.value`, parameter.value);
     return [{ index, name, tensor, gradient: checkGrad(op, name, grad, tensor) }];
   });
-  // A framework's parameters may have getters: none is asked after the first memory was read.
+  // A framework's parameters may have getters, so read all tensors before the first memory.
   return found.map(({ index, name, tensor, gradient }) => {
     const [value, grad] = [memoryOf(op, `${name}.value`, tensor), memoryOf(op, `${name}.grad`, gradient)];
-    if (overlap(op, value, grad))
-      reject(op, `${name}.grad`, 'memory apart from the value, which a step writes', gradient);
+    if (overlap(op, value, grad)) reject(op, `${name}.grad`, 'memory that does not overlap the value', gradient);
     return { index, tensor, value, grad };
   });
 }

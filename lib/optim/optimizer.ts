@@ -9,41 +9,46 @@ import { Tensor } from '../tensor/tensor.js';
 import { checkFactor, holds, type ParameterGroup, type Ready, readGroups, readySlots, type Slot } from './groups.js';
 import { matchEntries, type OptimizerState, readArrays, readEntries, type SavedParameter } from './state.js';
 
+/** What `AdamW` and `Sgd` have in common. */
 export interface Optimizer {
-  /** The learning rate of every group that has none of its own. */
+  /** Learning rate of every group without its own. */
   lr: number;
-  /** Multiplies every group's learning rate: set it to a schedule's value before each step. 1 at first. */
+  /** Multiplier of every group's learning rate. Set it to a schedule's value before each step. Initially 1. */
   lrScale: number;
   /**
-   * One update of every trainable parameter that has a gradient; the others keep their moments and step counts. All of it
-   * is checked first: what throws has changed nothing.
+   * Updates every trainable parameter that has a gradient. The others keep their moments and step counts. Everything is
+   * checked first: if it throws, it has changed nothing.
    *
-   * @throws SigmaError INVALID_ARGUMENT (also for a learning rate that the parameter's type cannot hold), SHAPE_MISMATCH,
+   * @throws SigmaError INVALID_ARGUMENT (also for a learning rate that overflows the parameter's type), SHAPE_MISMATCH,
    * DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED, OUT_OF_MEMORY
    */
   step(): void;
   /**
-   * Sets every gradient to null and disposes it. All of them are checked first.
+   * Disposes every gradient and sets it to null. All gradients are checked first.
    *
    * @throws SigmaError INVALID_ARGUMENT for a gradient that is neither a tensor nor null
    */
   zeroGrad(): void;
   /**
-   * A structured-cloneable snapshot: hyperparameters (those of groups too), and in parameter order each one's name, size,
-   * type, step count and moments.
+   * A structured-cloneable snapshot for `loadState`: the hyperparameters (also those of groups), and for each parameter
+   * its name, size, type, step count and moments.
+   *
+   * @example
+   * const saved = structuredClone(optimizer.state());
    */
   state(): unknown;
   /**
-   * Takes a snapshot of the same optimiser over the same parameters, with its hyperparameters. Parameters are matched by
-   * name, in any order. If a name occurs twice, or the snapshot has none (version 0.1), they are matched by position.
-   * Sizes and types must agree. All of it is checked first.
+   * Restores a snapshot of the same kind of optimiser over the same parameters, with its hyperparameters. Parameters
+   * are matched by name, in any order. If a name occurs twice, or the snapshot has no names (version 0.1), they are
+   * matched by position. Sizes and types must agree. Everything is checked before anything changes.
    *
-   * @throws SigmaError INVALID_ARGUMENT, which names the parameter
+   * @param state from `state()`
+   * @throws SigmaError INVALID_ARGUMENT; the message names the parameter
    */
   loadState(state: unknown): void;
 }
 
-/** What an optimiser remembers of one parameter: the steps it took, and arrays of the parameter's size, type and place. */
+/** An optimiser's state of one parameter: the number of steps, and arrays of the parameter's size, type and device. */
 export interface Memory {
   step: number;
   readonly size: number;
@@ -52,26 +57,26 @@ export interface Memory {
   readonly arrays: Readonly<Record<string, Operand>>;
 }
 
-/** What one step does to one parameter, and the hyperparameters that this takes. */
+/** The update rule of an optimiser, with its hyperparameters. */
 export interface Rule {
-  /** What is remembered of each parameter, besides its steps. */
+  /** Names of the state arrays of a parameter. */
   readonly arrayNames: readonly string[];
-  /** One step on one parameter, in place; `memory.step` counts those before it. */
+  /** Updates one parameter in place; `memory.step` is the number of steps before this one. */
   update(ready: Ready, lr: number, weightDecay: number, memory: Memory): void;
-  /** The largest magnitude among the numbers that step number `step` multiplies with, besides those checked before. */
+  /** The largest factor with which step number `step` multiplies, besides the hyperparameters themselves. */
   largestFactor(lr: number, weightDecay: number, step: number): number;
   /** The hyperparameters, for a snapshot. */
   settings(): Readonly<Record<string, unknown>>;
-  /** Checks the hyperparameters of a snapshot; the result makes them count. */
+  /** Checks the hyperparameters of a snapshot. Calling the result applies them. */
   readSettings(op: string, saved: Readonly<Record<string, unknown>>): () => void;
-  /** The arrays of a snapshot by version 0.1, as they are called and meant today. */
+  /** Converts the arrays of a snapshot of version 0.1 to the names and meaning of this version. */
   upgraded(op: string, arrays: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>;
 }
 
 const described = { name: 'Optimizer', instead: 'optimizer.state(), for loadState' };
 const cloning = uncloneable(described);
 
-/** What the optimisers share. */
+/** The common part of the optimisers. */
 export abstract class BaseOptimizer implements Optimizer {
   static {
     publish<BaseOptimizer>(BaseOptimizer, {
@@ -90,7 +95,7 @@ export abstract class BaseOptimizer implements Optimizer {
   #slots: readonly Slot[];
   readonly #memories: (Memory | undefined)[];
   readonly #rule: Rule;
-  /** Whether a parameter is float32, whose range then bounds the hyperparameters. */
+  /** Whether a parameter is float32. Its range then bounds the hyperparameters. */
   readonly #single: boolean;
 
   protected constructor(
@@ -125,14 +130,14 @@ export abstract class BaseOptimizer implements Optimizer {
 
   step(): void {
     const op = `${this.#name}.step`;
-    // All that may fail comes before the first update.
+    // Everything that may fail comes before the first update.
     const work = readySlots(op, this.#slots).map((ready) => {
       const slot = this.#slots[ready.index] as Slot;
       const memory = this.#memoryOf(op, slot, ready);
       const lr = (slot.lr ?? this.#lr) * this.#lrScale;
       const weightDecay = slot.weightDecay ?? this.#weightDecay;
       if (!holds(ready.tensor.dtype as Real, this.#rule.largestFactor(lr, weightDecay, memory.step + 1))) {
-        const expected = `a learning rate that, with lrScale, weight decay and bias correction, ${ready.tensor.dtype} holds for '${slot.name}'`;
+        const expected = `a learning rate that, with lrScale, weight decay and bias correction, is finite in ${ready.tensor.dtype} for '${slot.name}'`;
         fail('INVALID_ARGUMENT', op, 'lr', expected, `${slot.lr ?? this.#lr} with lrScale ${this.#lrScale}`);
       }
       return { ready, memory, lr, weightDecay };
@@ -153,7 +158,7 @@ export abstract class BaseOptimizer implements Optimizer {
       return { parameter, grad };
     });
     for (const { parameter, grad } of found) {
-      // In this order, so that a setter that throws leaves a live gradient.
+      // In this order, so that after a throwing setter the gradient is still live.
       parameter.grad = null;
       grad?.dispose();
     }
@@ -188,7 +193,7 @@ export abstract class BaseOptimizer implements Optimizer {
     const lr = checkFactor(op, 'state.lr', savedLr, this.#single);
     const lrScale = checkNumber(op, 'state.lrScale', savedScale, 0);
     const entries = readEntries(op, parameters, this.#single);
-    // Version 0.1 saved neither names nor settings, which then stay.
+    // Version 0.1 saved neither names nor settings; the settings then stay.
     if (settings !== undefined && !isRecord(settings)) reject(op, 'state.settings', 'an object', settings);
     const weightDecay =
       settings && checkFactor(op, 'state.settings.weightDecay', settings['weightDecay'], this.#single);
@@ -232,7 +237,7 @@ export abstract class BaseOptimizer implements Optimizer {
     return `${this.#name} of ${this.#slots.length} parameters, lr ${this.#lr}, lrScale ${this.#lrScale}`;
   }
 
-  /** What is remembered of a parameter, which must still fit it; zeros before its first step. */
+  /** A parameter's state, which must still fit the parameter; zeros before its first step. */
   #memoryOf(op: string, { name }: Slot, { index, tensor }: Ready): Memory {
     const { size, dtype, device } = tensor;
     const memory = this.#memories[index];
@@ -247,7 +252,7 @@ export abstract class BaseOptimizer implements Optimizer {
       };
     }
     const argument = `${name}.value`;
-    const before = 'as in the steps before (another value takes a new optimiser)';
+    const before = 'as in the steps before (for another value make a new optimiser)';
     if (memory.size !== size) fail('SHAPE_MISMATCH', op, argument, `${memory.size} numbers, ${before}`, describe(size));
     if (memory.dtype !== dtype) fail('DTYPE_MISMATCH', op, argument, `${memory.dtype}, ${before}`, dtype);
     if (memory.device !== device)

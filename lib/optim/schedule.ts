@@ -1,9 +1,9 @@
 import { checkInteger, checkNumber, checkOptions, fail } from '../runtime/check.js';
 
 export interface ScheduleOptions {
-  /** Steps from 0 up to the full rate. */
+  /** Number of warm-up steps, at most `total`. */
   warmup: number;
-  /** Steps in all; from then on the multiplier is 0. */
+  /** Number of steps in all. From step `total` on the multiplier is 0. */
   total: number;
 }
 
@@ -24,9 +24,10 @@ function schedule(
 }
 
 /**
- * The multiplier of the base learning rate for a step from 0 on (a fraction is allowed): a linear rise over the warm-up,
- * then a linear fall to 0 at `total`, as Hugging Face computes it. From `total` on it is 0.
+ * A schedule with linear warm-up and linear decay: the multiplier rises from 0 to 1 during the warm-up, then falls to 0
+ * at `total`. Equals Hugging Face's `get_linear_schedule_with_warmup`.
  *
+ * @returns a function from the step (from 0; fractions are allowed) to the multiplier of the learning rate
  * @throws SigmaError INVALID_ARGUMENT
  * @example
  * const schedule = linearSchedule({ warmup: 100, total: 1000 });
@@ -37,9 +38,11 @@ export function linearSchedule(options: ScheduleOptions): (step: number) => numb
 }
 
 /**
- * The same with half a cosine for the fall, as Hugging Face computes it before `total`. From `total` on it is 0. Hugging
- * Face's cosine rises again after `total`, and is 1 at `total` if `warmup` equals `total`.
+ * A schedule with linear warm-up and cosine decay: the multiplier rises from 0 to 1 during the warm-up, then falls to 0
+ * at `total` along half a cosine. Equals Hugging Face's `get_cosine_schedule_with_warmup` before `total`. From `total`
+ * on it is 0; Hugging Face's rises again after `total`, and is 1 at `total` if `warmup` equals `total`.
  *
+ * @returns a function from the step (from 0; fractions are allowed) to the multiplier of the learning rate
  * @throws SigmaError INVALID_ARGUMENT
  * @example
  * const schedule = cosineSchedule({ warmup: 100, total: 1000 });

@@ -5,18 +5,19 @@ import { checkFactor, type ParameterGroup, type Ready } from './groups.js';
 import { BaseOptimizer, type Memory, type Rule } from './optimizer.js';
 
 export interface SgdOptions {
-  /** Default 1e-3. */
+  /** Learning rate of every group without its own. Default 1e-3. */
   lr?: number;
-  /** Default 0. */
+  /** Factor of the momentum, at least 0. Default 0. */
   momentum?: number;
-  /** Default 0. */
+  /** Factor of the L2 penalty of every group without its own. Default 0. */
   weightDecay?: number;
 }
 
 /**
- * PyTorch's SGD: coupled weight decay, momentum without dampening.
+ * Stochastic gradient descent as in PyTorch: momentum without dampening, and coupled weight decay (added to the
+ * gradient). A parameter that is frozen or has no gradient keeps its momentum.
  *
- * @throws SigmaError INVALID_ARGUMENT
+ * @throws SigmaError INVALID_ARGUMENT, DTYPE_MISMATCH, DISPOSED
  * @example
  * const optimizer = new Sgd(layer.parameters, { lr: 0.1, momentum: 0.9 });
  */
@@ -57,7 +58,8 @@ class SgdRule implements Rule {
     const path = 'state.settings.momentum';
     const momentum = checkFactor(op, path, saved['momentum'], this.#single);
     if (momentum > 0 !== this.#momentum > 0) {
-      const wanted = this.#momentum > 0 ? 'a number above 0, as this optimiser has' : '0, as this optimiser has no';
+      const wanted =
+        this.#momentum > 0 ? 'a number above 0, because this optimiser has' : '0, because this optimiser has no';
       reject(op, path, `${wanted} momentum arrays`, momentum);
     }
     return () => {

@@ -3,7 +3,7 @@ import type { RealArray } from '../runtime/native.js';
 import { copyOfNumbers, type Real } from '../tensor/dtype.js';
 import { checkFactor, type Slot } from './groups.js';
 
-/** What `state()` gives: plain data, to be cloned or stored. */
+/** The result of `state()`: plain data that can be cloned or stored. */
 export interface OptimizerState {
   readonly optimizer: string;
   readonly lr: number;
@@ -14,7 +14,7 @@ export interface OptimizerState {
     readonly name: string;
     readonly size: number;
     readonly dtype: Real;
-    /** The group's own, null where it has none. */
+    /** The group's own; null if it has none. */
     readonly lr: number | null;
     readonly weightDecay: number | null;
     readonly step: number;
@@ -23,7 +23,7 @@ export interface OptimizerState {
   }[];
 }
 
-/** One parameter's part of a snapshot, each property read once. Version 0.1 saved `step` and `arrays` alone. */
+/** One parameter's part of a snapshot, each property read once. Version 0.1 saved only `step` and `arrays`. */
 export interface SavedParameter {
   readonly path: string;
   readonly name: string | undefined;
@@ -35,7 +35,7 @@ export interface SavedParameter {
   readonly arrays: Readonly<Record<string, unknown>> | undefined;
 }
 
-/** More steps than any run takes, and far fewer than numbers can count. */
+/** More steps than any run takes, and exact in float64. */
 const mostSteps = 2 ** 52;
 
 export function readEntries(op: string, saved: unknown, single: boolean): readonly SavedParameter[] {
@@ -69,7 +69,7 @@ function readEntry(op: string, path: string, saved: unknown, single: boolean): S
   };
 }
 
-/** The entries in the order of the parameters: by name, or by position if names are missing or occur twice. */
+/** Matches the entries to the parameters: by name, or by position if names are missing or occur twice. */
 export function matchEntries(
   op: string,
   entries: readonly SavedParameter[],
@@ -90,7 +90,7 @@ export function matchEntries(
   if (entries.length !== slots.length) reject(op, 'state.parameters', `an array of ${slots.length}`, saved);
   const wrong = entries.find(({ name }, i) => name !== undefined && name !== own[i]);
   if (wrong !== undefined) {
-    const expected = `'${own[entries.indexOf(wrong)]}' (where names occur twice, the order counts)`;
+    const expected = `'${own[entries.indexOf(wrong)]}' (a name occurs twice, so the order counts)`;
     reject(op, `${wrong.path}.name`, expected, wrong.name);
   }
   return entries;
@@ -100,7 +100,7 @@ function isUnique(names: readonly unknown[]): boolean {
   return new Set(names).size === names.length;
 }
 
-/** Copies of the arrays of these names, which must have the size and the type of the parameter `name`. */
+/** Copies the arrays `names` of a snapshot. They must have the size and type of the parameter `name`. */
 export function readArrays(
   op: string,
   path: string,
@@ -117,7 +117,7 @@ export function readArrays(
   return Object.fromEntries(copies);
 }
 
-/** A copy of an array of a snapshot, which must have the size and the type of the parameter `name`. */
+/** Copies an array of a snapshot. It must have the size and type of the parameter `name`. */
 export function savedNumbers(
   op: string,
   path: string,
@@ -127,8 +127,14 @@ export function savedNumbers(
   const copy = copyOfNumbers(op, dtype, array);
   if (copy?.length !== size) {
     const type = dtype === 'float64' ? 'Float64Array' : 'Float32Array';
-    const length = copy === undefined ? '' : ` of ${copy.length}`;
-    fail('INVALID_ARGUMENT', op, path, `a ${type} of ${size}, as '${name}' has numbers`, `${describe(array)}${length}`);
+    const length = copy === undefined ? '' : ` of length ${copy.length}`;
+    fail(
+      'INVALID_ARGUMENT',
+      op,
+      path,
+      `a ${type} of length ${size}, the size of '${name}'`,
+      `${describe(array)}${length}`,
+    );
   }
   return copy;
 }

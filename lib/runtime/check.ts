@@ -5,17 +5,19 @@ import { nearest } from './nearest.js';
 
 export { describe } from './describe.js';
 
-/** The one form of a complaint: what it is about, what was expected, what came. */
+/** Throws a SigmaError whose message names the argument, what was expected and what came. */
 export function fail(code: ErrorCode, op: string, argument: string, expected: string, got: string): never {
   throw new SigmaError(code, op, `${argument}: expected ${expected}, got ${got}`);
 }
 
-/** INVALID_ARGUMENT where the value itself is what came. */
+/** Throws INVALID_ARGUMENT for a value, which the message describes. */
 export function reject(op: string, argument: string, expected: string, value: unknown): never {
   fail('INVALID_ARGUMENT', op, argument, expected, describe(value));
 }
 
-/** The same for what is no instance of this copy's own class, though a class of another may have that name. */
+/**
+ * `reject` for a value that is not an instance of this copy's class `name`; another copy's class may have that name.
+ */
 export function rejectInstance(op: string, argument: string, name: string, value: unknown, hint = ''): never {
   const got = describe(value);
   const foreign =
@@ -58,12 +60,12 @@ export function checkChoice<T extends string>(op: string, argument: string, valu
   return value as T;
 }
 
-/** A promise of any realm. */
+/** Whether a value is a promise, of any realm. */
 export function isPromise(value: unknown): value is Promise<unknown> {
   return types.isPromise(value);
 }
 
-/** An array of any realm; a revoked proxy is none. */
+/** Whether a value is an array, of any realm. false for a revoked proxy. */
 export function isArray(value: unknown): value is unknown[] {
   try {
     return Array.isArray(value);
@@ -80,14 +82,14 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   }
 }
 
-/** Whether an object inherits nothing but what every object of some realm does. */
+/** Whether an object inherits only from some realm's Object.prototype, or from nothing. */
 function isPlain(value: object): boolean {
   const parent = Object.getPrototypeOf(value);
   if (parent === null || parent === Object.prototype || parent === Read.prototype) return true;
   return Object.getPrototypeOf(parent) === null && Object.hasOwn(parent, 'isPrototypeOf');
 }
 
-/** Properties that were read. Nothing is inherited, and the engine keeps it as fast as any object. */
+/** Properties that were read. Inherits nothing; unlike an Object.create(null), V8 keeps it in fast mode. */
 class Read {
   [key: string]: unknown;
 }
@@ -97,8 +99,8 @@ Reflect.deleteProperty(Read.prototype, 'constructor');
 const nothing = Object.freeze(new Read());
 
 /**
- * The properties of a plain object, each read once, so that what was checked is what is used. A value of undefined
- * stands for the default, null is refused. Where `known` is given every key must be one of these.
+ * Reads each property of a plain object once, so that the checked values are the values used. undefined stands for the
+ * default; null is refused. If `known` is given, every other key is refused.
  */
 export function readRecord(
   op: string,
@@ -125,7 +127,7 @@ function refuseKey(op: string, argument: string, key: string, known: readonly st
   fail('INVALID_ARGUMENT', op, argument, `only the options ${names.join(', ')}`, `${describe(key)}${hint}`);
 }
 
-/** Options as `readRecord` reads them: a misspelt one is never ignored. Nothing is set for undefined. */
+/** `readRecord` for options, which may be undefined as a whole. A misspelt option is refused. */
 export function checkOptions<T extends object>(
   op: string,
   argument: string,
@@ -135,10 +137,10 @@ export function checkOptions<T extends object>(
   return (value === undefined ? nothing : readRecord(op, argument, value, known)) as T;
 }
 
-/** The most elements that an array can have. */
+/** Longest JavaScript array. */
 const mostElements = 2 ** 32 - 1;
 
-/** The length of an array or an array-like object, to be read once. */
+/** Reads the length of an array or array-like object, once. */
 export function readLength(op: string, argument: string, list: unknown, expected: string): number {
   if (!isArray(list) && !isRecord(list)) reject(op, argument, expected, list);
   const { length } = list;
@@ -147,7 +149,7 @@ export function readLength(op: string, argument: string, list: unknown, expected
   return length;
 }
 
-/** The elements of an array, each read once. Holes are refused. */
+/** Reads each element of an array once. Refuses holes. */
 export function readList(op: string, argument: string, value: unknown, expected: string): unknown[] {
   if (!isArray(value)) reject(op, argument, expected, value);
   const length = readLength(op, argument, value, expected);
@@ -160,7 +162,7 @@ export function readList(op: string, argument: string, value: unknown, expected:
   return read;
 }
 
-/** ABORTED, with the signal's reason as detail, where it has fired. */
+/** Throws ABORTED, with the signal's reason as detail, if the signal has fired. */
 export function checkSignal(op: string, signal: AbortSignal | undefined): void {
   if (signal === undefined) return;
   if (typeof signal !== 'object' || signal === null || typeof signal.aborted !== 'boolean') {

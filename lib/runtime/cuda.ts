@@ -4,9 +4,10 @@ import { isAbsolute } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { native, type OpenedBackend } from './native.js';
 
-/** Whether CUDA can be used, and if not, why and what was tried. */
+/** Whether CUDA can be used; if not, why, and which paths were tried. */
 export interface DeviceStatus {
   readonly available: boolean;
+  /** Why CUDA is unavailable. */
   readonly code?:
     | 'NOT_BUILT'
     | 'LOAD_FAILED'
@@ -16,8 +17,11 @@ export interface DeviceStatus {
     | 'NO_DEVICE'
     | 'NO_LIBRARY'
     | 'DISABLED';
+  /** The reason in words, and what would help. */
   readonly detail?: string;
+  /** The paths and libraries that were tried, in order. */
   readonly searched?: readonly string[];
+  /** Device N is `devices[N]`. */
   readonly devices?: readonly { readonly name: string; readonly memoryBytes: number; readonly capability: string }[];
   /** The backend, its CUDA libraries and their versions. */
   readonly backend?: string;
@@ -28,7 +32,9 @@ const reasons = [undefined, 'ABI_MISMATCH', 'NO_DRIVER', 'DRIVER_TOO_OLD', 'NO_D
 
 const file = 'libsigmatune_cuda.so';
 
-/** Where the backend's library may be: named by the user, in its own package, or built here. */
+/**
+ * Paths to try for the backend's library: the one the user names, else the backend's npm package, then a local build.
+ */
 function candidates(): string[] {
   const named = process.env['SIGMATUNE_CUDA_LIBRARY'];
   if (named) return [named];
@@ -37,7 +43,7 @@ function candidates(): string[] {
     const require = createRequire(import.meta.url);
     places.unshift(require.resolve(`@sigmatune/cuda-${process.platform}-${process.arch}/${file}`));
   } catch {
-    // That package is not installed.
+    // The npm package is not installed.
   }
   return places;
 }
@@ -47,8 +53,8 @@ function unavailable(code: DeviceStatus['code'], detail: string, searched: reado
 }
 
 /**
- * The first of the variables that has a relative path. A relative path would depend on the working directory, where
- * somebody else may have put a library.
+ * The first environment variable that has a relative path. It is refused, because the working directory may contain
+ * another user's library.
  */
 function relativePath(): string | undefined {
   return ['SIGMATUNE_CUDA_LIBRARY', 'SIGMATUNE_CUDA_PATH'].find((name) => {
@@ -57,16 +63,16 @@ function relativePath(): string | undefined {
   });
 }
 
-/** What would bring a backend here. The script that builds one is in a clone of the repository, not in the package. */
+/** How to get a backend. The build script is in a clone of the repository, not in the published package. */
 function advice(): string {
   const isClone = existsSync(new URL('../../scripts/build-cuda.mjs', import.meta.url));
   return isClone
-    ? 'build it with "npm run build:cuda", or name a library by its absolute path in SIGMATUNE_CUDA_LIBRARY'
-    : 'this package ships none; docs/cuda.md says how to build it from the repository of sigmatune. Then name the ' +
-        'library by its absolute path in SIGMATUNE_CUDA_LIBRARY';
+    ? 'build it with "npm run build:cuda", or set SIGMATUNE_CUDA_LIBRARY to the absolute path of a library'
+    : 'the npm package contains none; docs/cuda.md says how to build it from the sigmatune repository. Then set ' +
+        'SIGMATUNE_CUDA_LIBRARY to the absolute path of the library';
 }
 
-/** Opens the CUDA backend. Never throws, prints nothing; a refusal says what would help. */
+/** Opens the CUDA backend. Never throws and never prints. */
 export function openCuda(): DeviceStatus {
   const tried: string[] = [];
   try {
@@ -76,7 +82,7 @@ export function openCuda(): DeviceStatus {
   }
 }
 
-/** Adds to `tried` where it looks. */
+/** Appends to `tried` the paths that it looks at. */
 function open(tried: string[]): DeviceStatus {
   const wish = process.env['SIGMATUNE_CUDA'];
   if (wish === 'off' || wish === '0') {
@@ -88,7 +94,7 @@ function open(tried: string[]): DeviceStatus {
   }
   tried.push(...candidates());
   const path = tried.find((candidate) => existsSync(candidate));
-  if (path === undefined) return unavailable('NOT_BUILT', `no CUDA backend is there: ${advice()}`, tried);
+  if (path === undefined) return unavailable('NOT_BUILT', `no CUDA backend was found: ${advice()}`, tried);
   return read(path, native.deviceOpen('cudaStatus', path));
 }
 

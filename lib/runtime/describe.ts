@@ -1,6 +1,6 @@
 import { types } from 'node:util';
 
-/** The most characters of a caller's own text that a message repeats. */
+/** Longest text of the caller that a message quotes, in characters. */
 const longest = 40;
 
 function short(text: string): string {
@@ -12,8 +12,8 @@ function described(value: unknown, depth: number): string {
   if (typeof value === 'function') return 'a function';
   if (typeof value === 'bigint' || typeof value === 'symbol') return short(String(value));
   if (typeof value !== 'object' || value === null) return Object.is(value, -0) ? '-0' : String(value);
-  if (types.isProxy(value)) return 'a Proxy (give the object behind it: in Vue, toRaw(value))';
-  if (types.isPromise(value)) return 'a Promise, which is still to be awaited';
+  if (types.isProxy(value)) return 'a Proxy (pass the object behind it; in Vue: toRaw(value))';
+  if (types.isPromise(value)) return 'a Promise (await it first)';
   if (Array.isArray(value)) {
     const { length } = value;
     if (length > 8 || depth > 0) return `an array of ${length}`;
@@ -23,10 +23,10 @@ function described(value: unknown, depth: number): string {
   if (typeof name !== 'string' || name === '' || name === 'Object') return 'an object';
   const instance = `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${short(name)}`;
   const made = Object.hasOwn(Object.getPrototypeOf(value) ?? value, 'constructor');
-  return made ? instance : `an object that inherits from ${instance} (give that one itself)`;
+  return made ? instance : `an object that inherits from ${instance} (pass the ${short(name)} itself)`;
 }
 
-/** A value, short enough for a message. Never throws: what runs the caller's code, or is a revoked proxy, may. */
+/** A short description of a value, for a message. Never throws, even if a getter of the value does. */
 export function describe(value: unknown, depth = 0): string {
   try {
     return described(value, depth);

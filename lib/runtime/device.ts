@@ -6,13 +6,14 @@ import { native, type Operation } from './native.js';
 
 export type { DeviceStatus } from './cuda.js';
 
+/** 'cpu', or a CUDA device by its number; 'cuda' is 'cuda:0'. */
 export type Device = 'cpu' | 'cuda' | `cuda:${number}`;
 
 let status: DeviceStatus | undefined;
 
 /**
- * The state of the CUDA backend, found out when it is first asked for: opening its library, driver and devices. Never
- * throws.
+ * The state of the CUDA backend. The first call opens the library, the driver and the devices; later calls return the
+ * same object. Never throws.
  *
  * @example
  * const status = cudaStatus();
@@ -23,14 +24,14 @@ export function cudaStatus(): DeviceStatus {
   return status;
 }
 
-/** The number of a CUDA device, for the native side; -1 for the CPU. */
+/** The device number that the native side takes; -1 is the CPU. */
 export function deviceIndex(device: Device): number {
   return device === 'cpu' ? -1 : Number(device.slice('cuda:'.length));
 }
 
 /**
- * The device that an option names, in its shortest form ('cuda' for 'cuda:0'), or else `otherwise`. DEVICE_UNAVAILABLE,
- * with the status as detail, where it cannot be used.
+ * The device that an option names, in its shortest form ('cuda' for 'cuda:0'), or `otherwise` for undefined. Throws
+ * DEVICE_UNAVAILABLE, with the status as detail, if the device cannot be used.
  */
 export function resolveDevice(op: string, device: unknown, otherwise: Device = 'cpu'): Device {
   if (device === undefined) return otherwise;
@@ -44,19 +45,21 @@ export function resolveDevice(op: string, device: unknown, otherwise: Device = '
   const refusal = !found.available
     ? `${found.code}: ${found.detail}`
     : index >= count
-      ? `there ${count === 1 ? 'is 1 device' : `are ${count} devices`}, counted from 0`
+      ? `there ${count === 1 ? 'is 1 device' : `are ${count} devices`}, numbered from 0`
       : undefined;
   if (refusal !== undefined) {
-    const message = `device: expected one that is available, got '${device}' (${refusal})`;
+    const message = `device: expected an available device, got '${device}' (${refusal})`;
     throw new SigmaError('DEVICE_UNAVAILABLE', op, message, found);
   }
   return index === 0 ? 'cuda' : `cuda:${index}`;
 }
 
 /**
- * Milliseconds that the work which `body` calls for takes on a device, by the device's own clock; on the CPU by the
- * computer's. Waits for it. `body` must be synchronous, and without a `timed` of its own.
+ * Runs `body`, waits for the work that it queued on `device`, and returns how long that work took, in milliseconds. A
+ * CUDA device measures with its own events, the CPU with the system clock. `body` must be synchronous and must not call
+ * `timed`.
  *
+ * @returns milliseconds
  * @throws SigmaError INVALID_ARGUMENT, DEVICE_UNAVAILABLE
  * @example
  * const milliseconds = timed('cuda', () => matmul(a, b, { out }));
@@ -78,8 +81,8 @@ export function timed(device: Device, body: () => unknown): number {
 const answers = new Map<string, boolean>();
 
 /**
- * @internal Whether a device has a kernel of an operation for matrices that are all of one type. In float32 and float64
- * every device has all.
+ * @internal Whether a device has a kernel of an operation for matrices that are all of one type. Every device has every
+ * operation in float32 and float64.
  */
 export function supports(device: Device, operation: Operation, dtype: string): boolean {
   if (dtype === 'float32' || dtype === 'float64') return true;
@@ -93,10 +96,11 @@ export function supports(device: Device, operation: Operation, dtype: string): b
 }
 
 /**
- * How many threads a call may use, for the whole process. At first: the number of processors that the process may use, by
- * its affinity and its control group's quota. No more than four threads are started for each of them, or 16 in all.
- * Results do not depend on it, to the bit.
+ * Sets how many threads one call may use, for the whole process. The default is the number of processors that the
+ * process may use, by its CPU affinity and its cgroup's quota. At most four threads per processor are started,
+ * or 16 if that is more. Results do not depend on the number of threads, to the bit.
  *
+ * @param count from 1 to 1024
  * @throws SigmaError INVALID_ARGUMENT
  * @example
  * setThreads(4);
@@ -106,7 +110,7 @@ export function setThreads(count: number): void {
 }
 
 /**
- * The number of threads a call may use.
+ * The number of threads that one call may use. See `setThreads`.
  *
  * @example
  * threads(); // 2, on a machine of two processors
@@ -116,7 +120,7 @@ export function threads(): number {
 }
 
 /**
- * Versions, BLAS build, SIMD level, threads, CUDA status: what a bug report needs.
+ * Versions, BLAS build, SIMD level, threads and CUDA status, for a bug report.
  *
  * @example
  * console.log(JSON.stringify(systemInfo(), null, 2));

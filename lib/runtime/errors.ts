@@ -1,4 +1,13 @@
-/** What went wrong, for programs; the message says it for people. */
+/**
+ * What went wrong, for programs to compare; the message explains it to people.
+ *
+ * INVALID_ARGUMENT: a wrong type or value. SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH: a tensor whose shape, type
+ * or device does not fit. NON_FINITE: NaN or Infinity in the input. NOT_CONVERGED: an SVD failed its accuracy check.
+ * DISPOSED: a tensor, pass or layer was used after `dispose`. CONSUMED: a second `backward` of one pass. ABORTED: the
+ * signal fired. OUT_OF_MEMORY: an allocation failed. DEVICE_UNAVAILABLE: CUDA cannot be used, see `cudaStatus`.
+ * UNSUPPORTED: no kernel or strategy for these arguments. CORRUPT_FILE: a damaged file. BASE_MISMATCH: factors of
+ * another weight. NATIVE: any other failure of the native code.
+ */
 export type ErrorCode =
   | 'INVALID_ARGUMENT'
   | 'SHAPE_MISMATCH'
@@ -17,8 +26,8 @@ export type ErrorCode =
   | 'NATIVE';
 
 /**
- * Every failure of this package. `op` is the function that was called, `detail` what belongs to the code: the device
- * status for DEVICE_UNAVAILABLE, the signal's reason for ABORTED.
+ * Every error that this package throws. `op` names the function that was called. `detail` depends on the code: the
+ * device status for DEVICE_UNAVAILABLE, the signal's reason for ABORTED.
  *
  * @example
  * try {
@@ -41,7 +50,7 @@ export class SigmaError extends Error {
   }
 }
 
-/** The same failure under the name of the function that was called. */
+/** The same error under the name of the function that the user called. */
 export function renamed(error: unknown, op: string): unknown {
   if (!(error instanceof SigmaError) || error.op === op) return error;
   return new SigmaError(error.code, op, error.message.slice(`${error.op}: `.length), error.detail);

@@ -9,15 +9,17 @@ export type NumericArray = RealArray | Uint16Array | Int32Array;
 /** A sparsity pattern on the native side. */
 export type PatternHandle = { readonly __pattern: unique symbol };
 
-/** Memory of a device. */
+/** Memory on a device. */
 export type DeviceMemory = { readonly __memory: unique symbol };
 
-/** What an operation reads and writes: JavaScript's own memory, or a device's. Those of one call are of one place. */
+/**
+ * Memory that an operation reads or writes: a typed array or device memory. All operands of a call are on one device.
+ */
 export type Operand = RealArray | DeviceMemory;
 
 /**
- * One matrix to decompose: from element `first` of `a` on, to the results number `at` of u, s and vt. `owned`: nobody else
- * has the memory of `a`, so that no copy is needed.
+ * One matrix to decompose. It begins at element `first` of `a`; its results are number `at` of the stacks u, s and vt.
+ * `owned`: this call is the only holder of `a`, so the routine may overwrite `a` and needs no copy.
  */
 export interface SvdProblem {
   readonly a: Operand;
@@ -34,14 +36,14 @@ export interface SvdProblem {
 /** The operations of a backend that take matrices, by their names in native/contract/backend.h. */
 export type Operation = 'cast' | 'gemm' | 'spmm' | 'sddmm' | 'row_dots' | 'column_sums';
 
-/** What opening a backend's library came to. */
+/** The result of opening a backend's library. */
 export interface OpenedBackend {
-  /** What the loader said, where the library could not be opened. */
+  /** The loader's message, if the library could not be opened. */
   readonly loadError?: string;
   /** A sigma_reason of native/contract/backend.h; 0 is available. */
   readonly reason: number;
   readonly detail: string;
-  /** A line for each place. */
+  /** One path per line. */
   readonly searched: string;
   readonly backend?: string;
   readonly libraries?: string;
@@ -49,10 +51,10 @@ export interface OpenedBackend {
   readonly devices?: readonly { readonly name: string; readonly memoryBytes: number; readonly capability: string }[];
 }
 
-/** The terms of an adapter's operator on the native side, which does not keep their memory alive. */
+/** The terms of an adapter's operator on the native side. The handle does not keep their memory alive. */
 export type LayerHandle = { readonly __layer: unique symbol };
 
-/** What `layer` makes a handle of. */
+/** The argument of `Addon.layer`; shapes as in operator/terms.ts. */
 export interface LayerTerms {
   readonly in: number;
   readonly out: number;
@@ -71,7 +73,7 @@ export interface LayerTerms {
   readonly bias: Operand | null;
 }
 
-/** Copies of what training may change, each null where the layer's own is to be used. */
+/** Snapshots of the trainable terms. null: use the layer's current values. */
 export type SnapshotArguments = readonly [diagonal: Operand | null, values: Operand | null, gate: Operand | null];
 
 export type GradientArguments = readonly [
@@ -81,29 +83,29 @@ export type GradientArguments = readonly [
   bias: Operand | null,
 ];
 
-/** What native/addon exports. Lengths and types are checked there again; meaning is checked before. */
+/** What native/addon exports. The addon checks lengths and types again; its callers check everything else. */
 interface Addon {
   setThreads(count: number): void;
   threads(): number;
   nativeInfo(): { backend: string; abi: number; blas: string; simd: string };
 
-  /** Bytes from the beginning of a buffer to the next cache line. */
+  /** Bytes from the start of a buffer to its first cache line. */
   bufferPadding(buffer: ArrayBuffer): number;
-  /** Remembers a buffer that nobody needs any more, as long as it is not collected; its numbers stay. */
+  /** Puts a free buffer into the reuse cache, which holds it weakly. Its contents stay. */
   parkBuffer(buffer: ArrayBuffer): void;
-  /** One of them that has this length, which is then forgotten. */
+  /** Takes a buffer of this length out of the reuse cache. */
   takeBuffer(byteLength: number): ArrayBuffer | undefined;
   /** Whether two operands have bytes in common. */
   overlap(a: Operand, b: Operand): boolean;
 
   deviceOpen(path: string): OpenedBackend;
-  /** Whether a device's backend has a kernel for vectors of type `real` and matrices of these types, in the order in which
-   * native/contract/backend.h has them; -1 is the CPU. */
+  /** Whether a device's backend has a kernel for vectors of type `real` and matrices of types `dtypes`, in the order of
+   * native/contract/backend.h. Device -1 is the CPU. */
   supports(device: number, operation: Operation, real: string, dtypes: readonly string[]): boolean;
-  /** -1 is the CPU. */
+  /** Device -1 is the CPU. */
   timerStart(device: number): void;
   timerStop(device: number): number;
-  /** `element` counts as `dtypes` does. */
+  /** `element` is an index into `dtypes`. The memory is uninitialised. */
   deviceAllocate(device: number, element: number, length: number): DeviceMemory;
   deviceRelease(memory: DeviceMemory): void;
   deviceUpload(memory: DeviceMemory, array: NumericArray): void;
@@ -123,7 +125,7 @@ interface Addon {
     transposeA: boolean,
     transposeB: boolean,
   ): void;
-  /** The same on another thread, with copies of a and b; c is memory that nobody else has yet. */
+  /** `gemm` on another thread, on copies of a and b. The caller must be the only holder of c. */
   gemmLater(...call: Parameters<Addon['gemm']>): Promise<void>;
   copyMatrix(
     from: Operand,
@@ -205,26 +207,26 @@ interface Addon {
   ): void;
 }
 
-/** Every function of the addon is told first which public function calls it: errors carry that name. */
+/** Each function of the addon first takes the name of the public function that calls it, for errors. */
 type Called<F> = F extends (...args: infer A) => infer R ? (op: string, ...args: A) => R : never;
 
-/** The addon's functions are methods: their errors are of the class that their object has. */
+/** Functions are called as methods: they throw the SigmaError class of their `this`. */
 export type Native = { readonly [name in keyof Addon]: Called<Addon[name]> } & {
   readonly SigmaError: typeof SigmaError;
 };
 
-/** The addon, by absolute path: SIGMATUNE_ADDON names another build of it, for sanitizers and comparisons. */
+/** Loads the addon. SIGMATUNE_ADDON is the absolute path of another build, for sanitizers and comparisons. */
 function load(): Native {
   const require = createRequire(import.meta.url);
   const root = fileURLToPath(new URL('../..', import.meta.url));
   const override = process.env['SIGMATUNE_ADDON'];
-  // A relative path would depend on where this module lies, and a bare name would be looked up in node_modules.
+  // require resolves a relative path against this module, and looks up a bare name in node_modules.
   if (override && !isAbsolute(override)) {
     throw new SigmaError('NATIVE', 'sigmatune', `SIGMATUNE_ADDON: expected an absolute path, got '${override}'`);
   }
   try {
     const addon: object = override ? require(override) : require('node-gyp-build')(root);
-    // Two copies of this package may share one addon: each has an object of its own, with its own class.
+    // Two copies of this package may share one addon, so each calls it on an object with its own class.
     return Object.create(addon, { SigmaError: { value: SigmaError } });
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -233,7 +235,7 @@ function load(): Native {
       'sigmatune',
       `the native addon could not be loaded (${reason.split('\n')[0]}). ` +
         `Looked ${override ? `at SIGMATUNE_ADDON=${override}` : `in ${root} for build/Release and prebuilds/${process.platform}-${process.arch}`}. ` +
-        `Where no prebuild fits this machine, install g++, make, python3, libopenblas-serial-dev and liblapacke-dev and run "npm rebuild sigmatune".`,
+        `If no prebuild fits this machine, install g++, make, python3, libopenblas-serial-dev and liblapacke-dev and run "npm rebuild sigmatune".`,
       cause,
     );
   }

@@ -1,4 +1,4 @@
-/** The edits (characters inserted, removed or replaced) that make one word of another (Levenshtein 1966). */
+/** Levenshtein distance. */
 function edits(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, j) => j);
   for (let i = 1; i <= from.length; i++) {
@@ -12,7 +12,7 @@ function edits(from: string, to: string): number {
   return row[to.length] as number;
 }
 
-/** The word that a misspelt one most likely stands for; undefined where none is near. */
+/** The known word nearest to a misspelt word; undefined if none is near. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   const wanted = word.slice(0, 40).toLowerCase();
   let best: string | undefined;

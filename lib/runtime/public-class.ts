@@ -1,5 +1,5 @@
-// How the objects of the public classes behave where JavaScript treats them as any object: printed, copied, called
-// without their object, or wrapped in a Proxy. Their numbers are in private fields, which none of these can see.
+// How objects of the public classes behave when they are printed, cloned or wrapped in a Proxy, or when a method is
+// called on another `this`. Their numbers are in private fields, which none of these mechanisms can see.
 import { types } from 'node:util';
 import { describe } from './check.js';
 import { SigmaError } from './errors.js';
@@ -7,29 +7,31 @@ import { SigmaError } from './errors.js';
 /** Node's hook for console.log and util.inspect. */
 const inspect = Symbol.for('nodejs.util.inspect.custom');
 
-/** What a public class says of its objects. */
+/** What `publish` needs to know about a class. */
 export interface PublicClass<T> {
-  /** In errors and prints. */
+  /** For errors and prints. */
   readonly name: string;
-  /** Whether an object was made by the class's constructor: neither a Proxy of such an object, nor an heir. */
+  /**
+   * Whether the class's constructor made an object. false for a Proxy of one, and for an object that inherits from one.
+   */
   isOwn(value: object): boolean;
   /** One line for console.log and String. Must not throw, run a kernel or fetch from a device. */
   print(self: T): string;
-  /** What to send or save in place of the object itself. */
+  /** What to send or save instead of the object. */
   readonly instead: string;
 }
 
 /**
- * A value for an own property of each object of a public class. A structured clone copies own properties only: it would
- * silently drop the numbers. It cannot copy a symbol: it throws a DataCloneError, which quotes this one.
+ * A symbol for an own property of each object of a public class. structuredClone copies own properties only, so it
+ * would silently drop the numbers. It cannot copy a symbol: it throws a DataCloneError that quotes the symbol's text.
  */
 export function uncloneable({ name, instead }: Pick<PublicClass<never>, 'name' | 'instead'>): symbol {
   return Symbol(`${article(name)}, whose numbers a clone would lack; send ${instead}`);
 }
 
 /**
- * Completes a public class. Its objects print in one line, JSON of them is refused, and every method and accessor checks
- * `this` first: a SigmaError, not the TypeError of a private field.
+ * Completes a public class: its objects print in one line, JSON.stringify throws, and every method and accessor checks
+ * `this` first. A wrong `this` is then a SigmaError instead of the TypeError of a private field.
  */
 export function publish<T extends object>(made: { readonly prototype: T }, described: PublicClass<T>): void {
   const { prototype } = made;
@@ -53,14 +55,14 @@ export function publish<T extends object>(made: { readonly prototype: T }, descr
     toString: { ...hidden, value: print },
     [inspect]: { ...hidden, value: print },
     toJSON: { ...hidden, value: toJSON },
-    // Also keeps Vue from wrapping the objects in Proxies of its own accord: it wraps plain objects and arrays only.
+    // Also keeps Vue from wrapping the objects in Proxies: it wraps plain objects and arrays only.
     [Symbol.toStringTag]: { configurable: true, value: name },
   });
 }
 
 type Method = (this: unknown, ...args: unknown[]) => unknown;
 
-/** A method that refuses a `this` which is not an object of its class. */
+/** Makes a method refuse a `this` that is not an object of its class. */
 function guarded<T>({ name, isOwn }: PublicClass<T>, key: string, method: Method): Method {
   const refusal = (self: unknown) => {
     const hint = `call ${key} on the object itself, or bind it first`;

@@ -3,13 +3,13 @@ import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 
 /** Seeded random numbers, the same on every platform. */
 export interface Random {
-  /** An integer from 0 to below `limit` ≤ 2^53. */
+  /** A uniform integer in [0, limit), limit ≤ 2^53. */
   below(limit: number): number;
   /** A standard normal number. */
   normal(): number;
 }
 
-/** One `stream` for each use of a seed, so that a pattern and an initialisation are not drawn from the same numbers. */
+/** Each use of a seed has its own `stream`, so that a pattern and an initialisation are independent. */
 export function random(seed: number, stream = 0): Random {
   // The generator takes 32 bits; the higher ones of a large seed are folded in.
   const high = Math.imul(Math.floor(seed / 2 ** 32), 0x85ebca6b);
@@ -17,7 +17,7 @@ export function random(seed: number, stream = 0): Random {
   const unit = () => (uniformInt(generator, 0, 2 ** 53 - 2) + 1) / 2 ** 53;
   return {
     below: (limit) => uniformInt(generator, 0, limit - 1),
-    // Box and Muller 1958; the second number of each pair is left unused, which keeps this without state.
+    // Box and Muller 1958. The second number of each pair is dropped, so there is no state to keep.
     normal: () => Math.sqrt(-2 * Math.log(unit())) * Math.cos(2 * Math.PI * unit()),
   };
 }

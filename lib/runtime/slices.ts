@@ -1,11 +1,11 @@
-// Long work on JavaScript's thread is written once, as a generator that yields where it may pause. Synchronous functions
-// run it through; functions that return a promise let the event loop have its turn in between.
+// Long work on JavaScript's thread is a generator that yields where it may pause. Synchronous functions run it to the
+// end; asynchronous functions yield to the event loop between time slices.
 import { setImmediate } from 'node:timers/promises';
 import { checkSignal } from './check.js';
 
 export type Work<T> = Generator<undefined, T, undefined>;
 
-/** Milliseconds of work after which the event loop has its turn. */
+/** Length of a time slice, in milliseconds. */
 const slice = 5;
 
 export function atOnce<T>(work: Work<T>): T {

@@ -19,7 +19,7 @@ export function alignments(
   const right = checkReal(op, 'vt', vt, { shape: [r, null], dtype: left.dtype, device: left.device });
   if (right.shape[1] !== n) {
     const got = `${describe([...left.shape])} and ${describe([...right.shape])}`;
-    fail('SHAPE_MISMATCH', op, 'vt', 'the factors of a square weight, since u_i · v_j needs equal lengths', got);
+    fail('SHAPE_MISMATCH', op, 'vt', 'the factors of a square weight, because u_i · v_j needs equal lengths', got);
   }
   const product = output(op, left, [r, r]);
   native.gemm(op, memoryOf(op, 'u', left), memoryOf(op, 'vt', right), product.memory, r, r, n, true, true);
@@ -29,17 +29,17 @@ export function alignments(
   return { r, scores: found, absolute };
 }
 
-/** How many scores are looked at between two pauses. */
+/** Scores between two yields. */
 const piece = 2 ** 15;
 
-/** The indices of the `count` largest scores, ascending; of equals the first. */
+/** The indices of the `count` largest scores, ascending. Ties go to the first. */
 export function* largest(op: string, scores: RealArray, count: number, absolute: boolean): Work<Float64Array> {
   const least = yield* leastOf(scores, count, absolute);
   const sizeAt = (i: number) => (absolute ? Math.abs(scores[i] as number) : (scores[i] as number));
   let ties = count;
   for (let i = 0; i < scores.length; i++) {
     const size = sizeAt(i);
-    if (Number.isNaN(size)) fail('NON_FINITE', op, 'u · vt', 'alignments that are numbers', 'NaN');
+    if (Number.isNaN(size)) fail('NON_FINITE', op, 'u · vt', 'finite alignments', 'NaN');
     if (size > least) ties -= 1;
     if (i % piece === 0) yield;
   }
@@ -53,8 +53,8 @@ export function* largest(op: string, scores: RealArray, count: number, absolute:
 }
 
 /**
- * The `count`-th largest score, by its bits, 16 at a time from the highest on: taken as an integer, they rise with the
- * number, once the sign bit is turned over and the others of a negative number as well.
+ * The `count`-th largest score, by radix selection: 16 bits at a time, from the highest. As integers the bits of floats
+ * are ordered once the sign bit, and all other bits of a negative number, are flipped.
  */
 function* leastOf(scores: RealArray, count: number, absolute: boolean): Work<number> {
   const digits = scores.BYTES_PER_ELEMENT / 2;
@@ -62,7 +62,7 @@ function* leastOf(scores: RealArray, count: number, absolute: boolean): Work<num
   const place = (digit: number) => (endianness() === 'LE' ? digits - 1 - digit : digit);
   const top = place(0);
   const bins = new Uint32Array(2 ** 16);
-  /** Where the scores with the highest digits of the answer are; all at first. */
+  /** Indices of the scores that have the answer's digits so far; undefined means all. */
   let candidates: Float64Array | undefined;
   let rank = count;
   for (let digit = 0; digit < digits; digit++) {

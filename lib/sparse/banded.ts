@@ -2,13 +2,13 @@ import { checkInteger, checkOptions, isRecord } from '../runtime/check.js';
 import { allocate } from '../tensor/dtype.js';
 import type { Cells } from './coordinates.js';
 
-/** How many off-diagonals a band has below and above the diagonal. */
+/** Number of off-diagonals below and above the diagonal. */
 export interface Band {
   lower: number;
   upper: number;
 }
 
-/** A checked band; a number stands for both sides. */
+/** Checks a band. A number stands for both sides. */
 export function readBand(op: string, argument: string, width: number | Band): Band {
   if (!isRecord(width)) {
     const both = checkInteger(op, argument, width, 0);
@@ -21,15 +21,15 @@ export function readBand(op: string, argument: string, width: number | Band): Ba
   };
 }
 
-/** A band wider than the core is cut to it. */
+/** Clips a band to the core. */
 function cut(r: number, { lower, upper }: Band): Band {
   return { lower: Math.min(lower, r - 1), upper: Math.min(upper, r - 1) };
 }
 
-/** The entries of a band of the r x r core; r(2d + 1) − d(d + 1) where both sides are d wide. */
+/** Number of entries of a band on the r x r core; r(2d + 1) − d(d + 1) if both sides have d off-diagonals. */
 export function bandedEntries(r: number, band: Band): number {
   const [n, lower, upper] = [r, ...Object.values(cut(r, band))].map(BigInt) as [bigint, bigint, bigint];
-  // The terms may leave the range of exact numbers where their sum does not.
+  // BigInt, because the terms may exceed 2^53 although their sum does not.
   return Number(n * (lower + upper + 1n) - (lower * (lower + 1n)) / 2n - (upper * (upper + 1n)) / 2n);
 }
 

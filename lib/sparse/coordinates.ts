@@ -2,7 +2,7 @@ import { checkInteger } from '../runtime/check.js';
 import type { Work } from '../runtime/slices.js';
 import { allocate, readNumbers } from '../tensor/dtype.js';
 
-/** A CSR structure, and where each given coordinate went. */
+/** A CSR structure, and the slot of each given coordinate. */
 export interface Cells {
   readonly rowPointers: Int32Array;
   readonly columnIndices: Int32Array;
@@ -15,15 +15,15 @@ export interface Coordinates {
   readonly columns: Int32Array;
 }
 
-/** How many cells are looked at between two pauses. */
+/** Cells between two yields. */
 const piece = 2 ** 13;
 
-/** Room for the coordinates of `count` cells. */
+/** Allocates the coordinates of `count` cells. */
 export function coordinates(op: string, count: number): Coordinates {
   return { rows: allocate(op, 'int32', count), columns: allocate(op, 'int32', count) };
 }
 
-/** Indices of the r x r core, each read once. */
+/** Reads each index of the r x r core once. */
 export function readIndices(op: string, argument: string, given: unknown, r: number): Int32Array {
   const list = readNumbers(op, argument, given);
   const count = checkInteger(op, `${argument}.length`, list.length, 1);
@@ -36,7 +36,7 @@ export function readIndices(op: string, argument: string, given: unknown, r: num
   return indices;
 }
 
-/** Cells by their numbers, counted by rows. */
+/** The coordinates of cells that are numbered in row-major order. */
 export function* numberedCoordinates(op: string, cells: ArrayLike<number>, r: number): Work<Coordinates> {
   const { rows, columns } = coordinates(op, cells.length);
   for (let p = 0; p < cells.length; p++) {
@@ -48,7 +48,7 @@ export function* numberedCoordinates(op: string, cells: ArrayLike<number>, r: nu
   return { rows, columns };
 }
 
-/** Coordinates to CSR, by row and then by column; equal ones stay in the order given. */
+/** Coordinates to CSR: a stable sort by row, then by column. */
 export function* coordinateCells(op: string, { rows, columns }: Coordinates, r: number): Work<Cells> {
   const byColumn = yield* stableOrder(op, columns, r);
   const { order, starts } = yield* stableOrder(op, rows, r, byColumn.order);
@@ -63,7 +63,10 @@ export function* coordinateCells(op: string, { rows, columns }: Coordinates, r: 
   return { rowPointers: starts, columnIndices, slots };
 }
 
-/** The order of keys from 0 to below r, those of one key as in `before`; key i is from starts[i] to before starts[i + 1]. */
+/**
+ * Stable counting sort of keys in [0, r), in the order of `before` within a key. Key i has slots [starts[i], starts[i +
+ * 1]).
+ */
 function* stableOrder(op: string, keys: Int32Array, r: number, before?: Int32Array) {
   const starts = allocate(op, 'int32', r + 1);
   for (let p = 0; p < keys.length; p++) {

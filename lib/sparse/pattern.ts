@@ -8,18 +8,23 @@ import { type Band, bandedCells, bandedEntries, readBand } from './banded.js';
 import { type Cells, coordinateCells, numberedCoordinates, readIndices } from './coordinates.js';
 import { type RandomOptions, randomCells } from './random-cells.js';
 
-/** How many entries: directly, or as many as a band of so many off-diagonals has; a number stands for both sides. */
+/** Number of entries: given directly, or as that of a band. `offDiagonals: d` means d off-diagonals on each side. */
 export type PatternSize = { offDiagonals: number | Band } | { entries: number };
 
-/** Known here alone, so that nothing else makes a pattern. */
+/** Key of the private constructor. */
 const made = Symbol();
 
 const described = { name: 'SparsityPattern', instead: 'rows and columns for SparsityPattern.fromCoordinates' };
 const cloning = uncloneable(described);
 
 /**
- * Where M may be non-zero: an immutable CSR structure on the r x r core. Its arrays are copies, made when they are first
- * asked for: to write them changes nothing but what the same getter returns the next time.
+ * The sparsity pattern of M: an immutable CSR structure on the r x r core. Make one with `diagonal`, `banded`,
+ * `random`, `topK` or `fromCoordinates`. The getters return copies, made on the first read; writing a copy does not
+ * change the pattern.
+ *
+ * @example
+ * const pattern = SparsityPattern.banded(768, 2);
+ * const layer = await svft(weight, { pattern });
  */
 export class SparsityPattern {
   static {
@@ -37,12 +42,12 @@ export class SparsityPattern {
   readonly cloning = cloning;
   readonly #handle: PatternHandle;
   readonly #cells: Cells;
-  /** What the caller has seen of the cells, and may have written. */
+  /** The copies that the getters have returned. */
   readonly #shown: { -readonly [name in keyof Cells]?: Cells[name] } = {};
 
   private constructor(key: typeof made, op: string, kind: 'diagonal' | 'banded' | 'csr', r: number, cells: Cells) {
     if (key !== made) {
-      const expected = 'SparsityPattern.banded(…) or one of its siblings, which make patterns';
+      const expected = 'a call of SparsityPattern.banded(…) or another static method instead';
       reject('SparsityPattern', 'new SparsityPattern', expected, key);
     }
     this.kind = kind;
@@ -53,30 +58,30 @@ export class SparsityPattern {
     Object.freeze(this);
   }
 
-  /** (r + 1) A copy. */
+  /** [r + 1]: row i has the entries rowPointers[i] to rowPointers[i + 1] − 1. A copy. */
   get rowPointers(): Int32Array {
     this.#shown.rowPointers ??= this.#cells.rowPointers.slice();
     return this.#shown.rowPointers;
   }
 
-  /** (entries), ascending within a row. A copy. */
+  /** [entries], ascending within a row. A copy. */
   get columnIndices(): Int32Array {
     this.#shown.columnIndices ??= this.#cells.columnIndices.slice();
     return this.#shown.columnIndices;
   }
 
-  /** For given coordinates: slots[p] is the CSR slot of the p-th. A copy. */
+  /** [entries], only from `fromCoordinates`: slots[p] is the CSR slot of coordinate p. A copy. */
   get slots(): Int32Array | undefined {
     if (this.#cells.slots !== undefined) this.#shown.slots ??= this.#cells.slots.slice();
     return this.#shown.slots;
   }
 
-  /** @internal A pattern made here, and not an object that merely inherits from one. */
+  /** @internal Whether this copy of the package made a pattern. false for an object that only inherits from one. */
   static is(value: unknown): value is SparsityPattern {
     return typeof value === 'object' && value !== null && #handle in value;
   }
 
-  /** @internal The structure itself, which nobody else can write. */
+  /** @internal The structure itself; do not hand it to the caller. */
   get cells(): Cells {
     return this.#cells;
   }
@@ -87,8 +92,9 @@ export class SparsityPattern {
   }
 
   /**
-   * The entries (i, i): SVFT "plain".
+   * The diagonal entries (i, i): SVFT's "plain".
    *
+   * @throws SigmaError INVALID_ARGUMENT
    * @example
    * SparsityPattern.diagonal(768).entries; // 768
    */
@@ -99,8 +105,8 @@ export class SparsityPattern {
   }
 
   /**
-   * The entries with −lower ≤ j − i ≤ upper: SVFT "banded"; a number stands for both sides. A band wider than the core is
-   * cut to it.
+   * The entries (i, j) with −lower ≤ j − i ≤ upper: SVFT's "banded". A number stands for both sides. A band wider than
+   * the core is clipped to the core.
    *
    * @throws SigmaError INVALID_ARGUMENT
    * @example
@@ -114,11 +120,11 @@ export class SparsityPattern {
   }
 
   /**
-   * Entries drawn at random, the same on every platform for one seed. Without replacement (the default) they are
-   * distinct; with it each is drawn on its own, and a cell drawn twice has two parameters, as in the SVFT reference
-   * code. `offDiagonals: d` gives as many entries as banded(r, d).
+   * Entries drawn uniformly at random: SVFT's "random". One seed gives the same entries on every platform. By default
+   * the entries are distinct. With `replacement` a cell may be drawn twice and then has two parameters, as in the SVFT
+   * reference code. `{ offDiagonals: d }` gives as many entries as `banded(r, d)`.
    *
-   * @throws SigmaError INVALID_ARGUMENT, also for more distinct entries than the core has
+   * @throws SigmaError INVALID_ARGUMENT, also for more distinct entries than the core has cells
    * @example
    * SparsityPattern.random(768, { entries: 4096 }, { seed: 1, includeDiagonal: true });
    */
@@ -128,16 +134,19 @@ export class SparsityPattern {
     return atOnce(SparsityPattern.drawing(op, r, entriesOf(r, readSize(op, size)), options));
   }
 
-  /** @internal `random` of `count` entries, in pieces. */
+  /** @internal `random` of `count` entries, as a generator. */
   static *drawing(op: string, r: number, count: number, options: RandomOptions): Work<SparsityPattern> {
     return yield* SparsityPattern.#numbered(op, yield* randomCells(op, r, count, options), r);
   }
 
   /**
-   * The entries (i, j) whose singular directions u_i and v_j are most aligned, by |u_iᵀ v_j| (or its signed value, with
-   * `absolute: false`): SVFT's Top-k. u [n, r] and vt [r, n] must come from a square weight.
+   * The entries (i, j) with the largest alignment |u_iᵀ v_j| of singular vectors: SVFT's "Top-k". With `absolute:
+   * false` the signed value counts. The weight must be square.
    *
-   * @throws SigmaError SHAPE_MISMATCH for a rectangular weight, where u_iᵀ v_j has no meaning
+   * @param u [n, r], float32 or float64
+   * @param vt [r, n], the type and device of u
+   * @throws SigmaError SHAPE_MISMATCH for a rectangular weight, for which u_iᵀ v_j is undefined; INVALID_ARGUMENT,
+   * DTYPE_MISMATCH, DEVICE_MISMATCH, NON_FINITE, DISPOSED
    * @example
    * const { u, vt } = await svd(weight);
    * SparsityPattern.topK(u, vt, { offDiagonals: 8 });
@@ -149,23 +158,24 @@ export class SparsityPattern {
     return atOnce(SparsityPattern.ranking(op, scores, r, entriesOf(r, given), absolute));
   }
 
-  /** @internal The `count` cells with the largest scores (r, r), of equals the first, in pieces. */
+  /** @internal The `count` cells with the largest scores (r, r), as a generator. Ties go to the first. */
   static *ranking(op: string, scores: RealArray, r: number, count: number, absolute: boolean): Work<SparsityPattern> {
     if (count > r * r) reject(op, 'size', `at most ${r * r} entries`, count);
     return yield* SparsityPattern.#numbered(op, yield* largest(op, scores, count, absolute), r);
   }
 
-  /** The cells with these numbers, counted by rows. */
+  /** A pattern of cells that are numbered in row-major order. */
   static *#numbered(op: string, cells: Float64Array, r: number): Work<SparsityPattern> {
     const { rowPointers, columnIndices } = yield* coordinateCells(op, yield* numberedCoordinates(op, cells, r), r);
     return new SparsityPattern(made, op, 'csr', r, { rowPointers, columnIndices, slots: undefined });
   }
 
   /**
-   * Given coordinates. Duplicates keep a slot (a parameter) each and sum in the product, as in the reference code.
-   * `slots` is a permutation: slots[p] is the CSR slot of the p-th coordinate.
+   * The entries (rows[p], columns[p]), in any order. Each duplicate keeps its own slot (parameter), and the values of
+   * duplicates sum in the product, as in the SVFT reference code. `slots` is a permutation: slots[p] is the CSR slot of
+   * coordinate p.
    *
-   * @throws SigmaError INVALID_ARGUMENT for an index outside 0 to r − 1, SHAPE_MISMATCH for lists of two lengths
+   * @throws SigmaError INVALID_ARGUMENT for an index outside 0 to r − 1, SHAPE_MISMATCH for lists of different lengths
    * @example
    * const pattern = SparsityPattern.fromCoordinates([1, 0], [0, 2], 3);
    * pattern.slots; // [1, 0]: the second coordinate comes first in CSR order

@@ -12,12 +12,14 @@ function checkPattern(op: string, pattern: unknown): SparsityPattern {
 }
 
 /**
- * M · dense, or Mᵀ · dense, for the M that has `values` [entries] on the pattern, in CSR order; dense is [r, N]. `out`
- * [r, N] takes the result and is returned, in the place of a new tensor. On a device `dense` may be bfloat16 beside
- * float32 values; the result has its type.
+ * SpMM: M · dense, or Mᵀ · dense with `transpose`. M is the r x r matrix with `values` on the pattern.
  *
- * @throws SigmaError SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED, UNSUPPORTED where the device has no kernel for the
- * type of `dense`
+ * @param values [entries] in CSR order, float32 or float64
+ * @param dense [r, N], of the type of `values`; on a device also bfloat16 with float32 values
+ * @param options `out` [r, N] receives the result and is returned; it must not overlap the operands
+ * @returns [r, N], of the type of `dense`
+ * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED, OUT_OF_MEMORY,
+ * UNSUPPORTED if the device has no kernel for the type of `dense`
  * @example
  * const pattern = SparsityPattern.banded(3, 1);
  * const y = spmm(pattern, zeros([pattern.entries]), zeros([3, 8])); // [3, 8]
@@ -42,11 +44,16 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
 }
 
 /**
- * values[p] = Σ_t a[i_p, t] · b[j_p, t] for every entry p of the pattern, in CSR order; a and b are [r, N]. With
- * a = dY and b = X this is the gradient of `spmm` by its values. Summed in a fixed order, whatever the threads. `out`
- * [entries] takes the result and is returned, in the place of a new tensor.
+ * SDDMM: values[p] = Σ_t a[i_p, t] · b[j_p, t] for every entry p = (i_p, j_p) of the pattern. With a = dY and b = X
+ * this is the gradient of `spmm` with respect to its values. The order of summation is fixed, whatever the number of
+ * threads.
  *
- * @throws SigmaError SHAPE_MISMATCH, DTYPE_MISMATCH, DISPOSED, UNSUPPORTED where the device has no kernel for the type of `a`
+ * @param a [r, N], float32 or float64; on a device also bfloat16
+ * @param b [r, N], the type and device of a
+ * @param options `out` [entries] receives the result and is returned; it must not overlap the operands
+ * @returns [entries] in CSR order; float32 for bfloat16 operands
+ * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED, OUT_OF_MEMORY,
+ * UNSUPPORTED if the device has no kernel for the type of `a`
  * @example
  * const pattern = SparsityPattern.banded(3, 1);
  * const gradient = sddmm(pattern, zeros([3, 8]), zeros([3, 8])); // [pattern.entries]

@@ -4,17 +4,18 @@ import type { Work } from '../runtime/slices.js';
 import { allocate } from '../tensor/dtype.js';
 
 export interface RandomOptions {
+  /** Any safe integer. */
   seed: number;
-  /** Draw every cell on its own, so that some repeat. Default false. */
+  /** Draw with replacement, so that cells can repeat. Default false. */
   replacement?: boolean;
   /** Start with the whole diagonal. Default false. */
   includeDiagonal?: boolean;
 }
 
-/** How many numbers are drawn between two pauses. */
+/** Numbers between two yields. */
 const piece = 2 ** 10;
 
-/** `count` distinct integers below `limit` (Floyd 1987), to `into`. */
+/** Fills `into` with distinct integers below `limit` (Floyd 1987). */
 function* distinct(op: string, generator: Random, limit: number, into: Float64Array): Work<void> {
   const taken = allocate(op, 'int32', Math.ceil(limit / 32)); // a bit for each cell
   const isTaken = (cell: number) => ((taken[Math.floor(cell / 32)] as number) >>> (cell % 32)) & 1;
@@ -29,7 +30,7 @@ function* distinct(op: string, generator: Random, limit: number, into: Float64Ar
   }
 }
 
-/** The numbers, counted by rows, of `count` random cells of the r x r core. */
+/** `count` random cells of the r x r core, numbered in row-major order. */
 export function* randomCells(op: string, r: number, count: number, options: RandomOptions): Work<Float64Array> {
   if (options === undefined) reject(op, 'options', 'an object with a seed', options);
   const given = checkOptions(op, 'options', options, ['seed', 'replacement', 'includeDiagonal']);
@@ -53,7 +54,7 @@ export function* randomCells(op: string, r: number, count: number, options: Rand
     return cells;
   }
   yield* distinct(op, generator, free, drawn);
-  // Numbering the cells off the diagonal: each run of r of them starts just after a diagonal cell.
+  // Renumbers the off-diagonal cells: each run of r of them starts just after a diagonal cell.
   if (diagonal) for (let k = 0; k < drawn.length; k++) drawn[k] = offDiagonal(drawn[k] as number, r);
   return cells;
 }

@@ -1,9 +1,9 @@
 import { type NumericArray, native } from '../runtime/native.js';
 
-/** Bytes of a cache line, which is what the widest vector registers load at once. */
+/** Bytes of a cache line, and of the widest vector register. */
 const line = 64;
 
-/** Bytes from the beginning of a buffer to its first cache line. A buffer keeps its address, so one call tells for good. */
+/** Bytes from the start of a buffer to its first cache line. Cached, because a buffer keeps its address. */
 const paddings = new WeakMap<ArrayBuffer, number>();
 
 function paddingOf(op: string, buffer: ArrayBuffer): number {
@@ -14,12 +14,12 @@ function paddingOf(op: string, buffer: ArrayBuffer): number {
   return padding;
 }
 
-/** The length of a buffer in which so many bytes can begin on a line. */
+/** Length of a buffer in which `bytes` bytes can be aligned to a cache line. */
 export function roomFor(bytes: number): number {
   return bytes + line;
 }
 
-/** An array of `size` numbers that begins on the first line of a buffer of that length. */
+/** An array of `size` numbers, aligned to a cache line, on a buffer of length `roomFor`. */
 export function arrayOn<A extends NumericArray>(
   op: string,
   kind: new (buffer: ArrayBuffer, byteOffset: number, length: number) => A,

@@ -6,7 +6,7 @@ export function toBfloat16(value: number): number {
   float[0] = value;
   const word = bits[0] as number;
   if (Number.isNaN(value)) return (word >>> 16) | 0x40;
-  // float32 rounded to just half-way between two bfloat16: the number itself says to which side it lies.
+  // Double rounding: the float32 landed half-way between two bfloat16, so the float64 decides to which side.
   if ((word & 0xffff) === 0x8000 && float[0] !== value) {
     return (word >>> 16) + (Math.abs(value) > Math.abs(float[0] as number) ? 1 : 0);
   }

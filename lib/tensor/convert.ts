@@ -3,8 +3,8 @@ import { fromBfloat16, toBfloat16 } from './bfloat16.js';
 import { allocate, type DType, type TypedArrayOf } from './dtype.js';
 
 /**
- * A copy of numbers of one type in another. Fractions are truncated to int32; INVALID_ARGUMENT for a number beyond its
- * range, which would wrap.
+ * Copies numbers into another type. int32 truncates fractions. Throws INVALID_ARGUMENT for a number outside the range
+ * of int32, which would wrap.
  */
 export function convert<E extends DType>(
   op: string,

@@ -9,7 +9,9 @@ import { Tensor } from './tensor.js';
 import { isNumberArray, plainView } from './typed-array.js';
 
 export interface TensorOptions<D extends DType = DType> {
+  /** Default: the type of a Float32Array, Float64Array or Int32Array, else 'float32'. */
   dtype?: D;
+  /** Default 'cpu'. */
   device?: Device;
 }
 
@@ -25,8 +27,14 @@ function readOptions<D extends DType>(
   return { dtype, device: resolveDevice(op, device) };
 }
 
-/** A tensor on a device with the numbers of an array, which on the CPU becomes its memory. */
-function place<D extends DType>(op: string, device: Device, dtype: D, array: TypedArrayOf<D>, shape: Shape): Tensor<D> {
+/** A tensor with the numbers of an array. On the CPU the array becomes its memory. */
+function fromArray<D extends DType>(
+  op: string,
+  device: Device,
+  dtype: D,
+  array: TypedArrayOf<D>,
+  shape: Shape,
+): Tensor<D> {
   if (device === 'cpu') return Tensor.make(op, dtype, array, shape);
   return Tensor.on(device, dtype, uploaded(op, device, dtype, array), shape);
 }
@@ -35,7 +43,7 @@ function isNested(element: unknown): element is ArrayLike<unknown> {
   return isArray(element) || isNumberArray(element);
 }
 
-/** The shape of nested arrays, whose numbers are appended to `out` in row-major order. Each element is read once. */
+/** Appends the numbers of nested arrays to `out` in row-major order and returns the shape. Reads each element once. */
 function flatten(data: unknown, out: number[], path: string, depth = 1): number[] {
   if (depth > mostDimensions) reject('tensor', 'data', `at most ${mostDimensions} dimensions`, data);
   let nested: boolean | undefined;
@@ -62,7 +70,7 @@ function flatten(data: unknown, out: number[], path: string, depth = 1): number[
   return [length, ...inner];
 }
 
-/** Numbers, and the shape that their nesting gives. */
+/** The numbers, and the shape of their nesting. */
 function readData(data: unknown): { numbers: ArrayLike<number>; found: Shape } {
   if (isNumberArray(data)) {
     const numbers = plainView(data);
@@ -74,12 +82,13 @@ function readData(data: unknown): { numbers: ArrayLike<number>; found: Shape } {
 }
 
 /**
- * A tensor with a copy of the data. Nested arrays give the shape; a flat or typed array takes it from `shape`, else it
- * is a vector. The dtype follows a Float32Array, Float64Array or Int32Array, else it is float32. A Uint16Array given
- * as bfloat16 is bits, anything else is rounded to it.
+ * A tensor with a copy of the data. Nested arrays define the shape. A flat or typed array takes it from `shape`;
+ * without `shape` it becomes a vector. A Float32Array, Float64Array or Int32Array defines the dtype; other data becomes
+ * float32. With `dtype: 'bfloat16'` a Uint16Array holds the bits of bfloat16 numbers; other data is rounded to
+ * bfloat16.
  *
- * @throws SigmaError INVALID_ARGUMENT for what is not numbers, a dimension of 0, or a number that int32 cannot hold, SHAPE_MISMATCH where the data
- * does not fill the shape
+ * @throws SigmaError INVALID_ARGUMENT for data that is not numbers, a dimension of 0, or a number outside the range of
+ * int32; SHAPE_MISMATCH if the data does not fill the shape; DEVICE_UNAVAILABLE, OUT_OF_MEMORY
  * @example
  * tensor([[1, 2, 3], [4, 5, 6]]).shape; // [2, 3]
  * tensor(new Float64Array(6), [2, 3]).dtype; // 'float64'
@@ -117,13 +126,13 @@ export function tensor(
     fail('SHAPE_MISMATCH', 'tensor', 'shape', expected, flat ? `${size} in ${describe(wanted)}` : describe(wanted));
   }
   const array = convert('tensor', 'data', numbers, givenType(data, type), type);
-  return place('tensor', device, type, array, wanted);
+  return fromArray('tensor', device, type, array, wanted);
 }
 
 /**
- * A tensor of zeros, float32 by default.
+ * A tensor of zeros, by default float32 on the CPU.
  *
- * @throws SigmaError INVALID_ARGUMENT, OUT_OF_MEMORY
+ * @throws SigmaError INVALID_ARGUMENT, DEVICE_UNAVAILABLE, OUT_OF_MEMORY
  * @example
  * zeros([2, 3], { dtype: 'float64' });
  */

@@ -6,14 +6,16 @@ import { allocationFailed } from './memory.js';
 import { anyBuffer, park, zeroBuffer } from './reuse.js';
 import { isNumberArray, lengthOf, plainView } from './typed-array.js';
 
-/** bfloat16 is held as its 16 bits. */
+/** Type of a tensor's elements. bfloat16 is stored as its 16 bits. */
 export type DType = 'float32' | 'float64' | 'bfloat16' | 'int32';
-/** What vectors hold, and what sums are kept in. */
+/** Type of vectors (σ, biases, parameters) and of accumulators. */
 export type Real = 'float32' | 'float64';
-/** What matrices hold: bfloat16 goes with float32 vectors. Which operations there are for it depends on the device. */
+/**
+ * Type of matrices. bfloat16 matrices go with float32 vectors; which operations support bfloat16 depends on the device.
+ */
 export type MatrixDType = Real | 'bfloat16';
 
-/** bfloat16 is held as its 16 bits, so that Node 20 can carry it. */
+/** The typed array of a dtype. A Uint16Array holds the bits of bfloat16, because Node has no typed array for it. */
 export type TypedArrayOf<D extends DType> = D extends 'float32'
   ? Float32Array
   : D extends 'float64'
@@ -22,7 +24,7 @@ export type TypedArrayOf<D extends DType> = D extends 'float32'
       ? Uint16Array
       : Int32Array;
 
-/** Of the vectors (parameters, biases, sums) beside matrices of a type. */
+/** Type of the vectors (parameters, biases, sums) that go with matrices of a type. */
 export function vectorType(matrices: DType): Real {
   return matrices === 'float64' ? 'float64' : 'float32';
 }
@@ -40,20 +42,20 @@ export function bytesPerElement(dtype: DType): number {
   return constructors[dtype].BYTES_PER_ELEMENT;
 }
 
-/** Bytes from which on an array begins on a cache line and is used again: smaller ones are made in less than that takes. */
+/** Size in bytes from which arrays are aligned and reused. A smaller array is cheaper to allocate than to reuse. */
 const largeFrom = 4096;
 
-/** Zeros of a type; OUT_OF_MEMORY where the engine has no room for them. */
+/** Allocates zeros, or throws OUT_OF_MEMORY. */
 export function allocate<D extends DType>(op: string, dtype: D, size: number): TypedArrayOf<D> {
   return arrayFrom(op, dtype, size, zeroBuffer);
 }
 
-/** The same to be overwritten: any numbers may be in it. */
+/** Allocates an uninitialised array, or throws OUT_OF_MEMORY. */
 export function allocateAny<D extends DType>(op: string, dtype: D, size: number): TypedArrayOf<D> {
   return arrayFrom(op, dtype, size, anyBuffer);
 }
 
-/** Takes back an array that was made here, from the last one to hold it. */
+/** Returns an array of `allocate` or `allocateAny` to the reuse cache. The caller must be its last holder. */
 export function recycle(op: string, array: NumericArray): void {
   if (array.byteLength >= largeFrom) park(op, array.buffer as ArrayBuffer);
 }
@@ -68,7 +70,7 @@ function arrayFrom<D extends DType>(op: string, dtype: D, size: number, bufferOf
   }
 }
 
-/** The type that a typed array of any realm carries of itself; undefined for an array that has none here. */
+/** The dtype of a typed array of any realm; undefined for an array without a corresponding dtype. */
 export function dtypeOf(array: unknown): DType | undefined {
   if (types.isFloat32Array(array)) return 'float32';
   if (types.isFloat64Array(array)) return 'float64';
@@ -76,12 +78,12 @@ export function dtypeOf(array: unknown): DType | undefined {
   return undefined;
 }
 
-/** The type of numbers that are given for a tensor of `dtype`: a Uint16Array given as bfloat16 is bits. */
+/** The type in which `data` for a tensor of `dtype` is given: a Uint16Array for bfloat16 holds bits. */
 export function givenType(data: unknown, dtype: DType): DType {
   return dtype === 'bfloat16' && types.isUint16Array(data) ? 'bfloat16' : 'float64';
 }
 
-/** The numbers of an array, typed or not, each read once: what is returned runs no code of the caller's. */
+/** Reads each number of an array once. The result has no getters, so it runs no code of the caller. */
 export function readNumbers(op: string, argument: string, data: unknown): ArrayLike<number> {
   if (isNumberArray(data)) return plainView(data);
   if (ArrayBuffer.isView(data)) reject(op, argument, 'an array of numbers', data);

@@ -4,7 +4,10 @@ const bytes: Record<string, number> = { cpu: 0 };
 let tensors = 0;
 
 /**
- * Tensors that are not disposed, and the bytes behind them by device. What `reshape` and `to` share counts once in bytes.
+ * Counts the live tensors, and the bytes that they hold on each device. Memory that `reshape` or `to` shares counts
+ * once.
+ *
+ * @returns `tensors`, and `bytes` by device, such as { cpu: 4096, cuda: 0 }
  *
  * @example
  * const before = memory().tensors;
@@ -25,5 +28,5 @@ export function countBytes(device: string, change: number): void {
 
 export function allocationFailed(op: string, size: number, cause: unknown): never {
   const reason = cause instanceof Error ? cause.message : String(cause);
-  throw new SigmaError('OUT_OF_MEMORY', op, `no room for ${size} bytes (${reason})`, cause);
+  throw new SigmaError('OUT_OF_MEMORY', op, `could not allocate ${size} bytes (${reason})`, cause);
 }

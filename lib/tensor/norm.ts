@@ -7,7 +7,7 @@ function sumOfSquares(lists: readonly ArrayLike<number>[], scale: number): numbe
   return sum;
 }
 
-/** The largest magnitude of these numbers, NaN if any of them is NaN, 0 if there is none. */
+/** The largest magnitude; NaN if any number is NaN, 0 for an empty list. */
 export function largestMagnitude(list: ArrayLike<number>): number {
   let largest = 0;
   for (let i = 0; i < list.length; i++) largest = Math.max(largest, Math.abs(list[i] as number));
@@ -15,8 +15,8 @@ export function largestMagnitude(list: ArrayLike<number>): number {
 }
 
 /**
- * The L2 norm of all these numbers together. Squares that would overflow or vanish are scaled first. NaN or Infinity if
- * any number is, and Infinity if the norm itself is beyond float64.
+ * The L2 norm over all lists. Scales the numbers if their squares would overflow or underflow. NaN or Infinity if any
+ * number is, and Infinity if the norm itself overflows float64.
  */
 export function normOf(lists: readonly ArrayLike<number>[]): number {
   const plain = Math.sqrt(sumOfSquares(lists, 1));

@@ -17,8 +17,8 @@ import { type Matrix, Tensor, type Vector } from './tensor.js';
 import { areApart } from './typed-array.js';
 
 /**
- * What an operation asks of an operand; `null` in a shape stands for any size. Each property is an own one, also where
- * anything will do: what is left out would be looked for on Object.prototype, where a program may have set it.
+ * What an operation requires of an operand. `null` in a shape matches any size. Every property is set, if only to
+ * undefined: a missing one would be looked up on Object.prototype, which a program may have extended.
  */
 export interface Expected {
   readonly shape: readonly (number | null)[] | undefined;
@@ -28,7 +28,7 @@ export interface Expected {
 
 export const anything: Expected = { shape: undefined, dtype: undefined, device: undefined };
 
-/** A live tensor, or INVALID_ARGUMENT or DISPOSED. */
+/** Returns a live tensor, else throws INVALID_ARGUMENT or DISPOSED. */
 function checkTensor(op: string, argument: string, value: unknown): Tensor {
   if (!Tensor.is(value)) {
     const hint = ArrayBuffer.isView(value) ? ' (Tensor.wrap(array, shape) makes one)' : '';
@@ -42,7 +42,7 @@ function pattern(shape: readonly (number | null)[]): string {
   return `[${shape.map((n) => n ?? '*').join(', ')}]`;
 }
 
-/** A live tensor of one of these types that meets what else is expected. */
+/** A live tensor of one of these types that meets the other expectations. */
 function checkTyped(
   op: string,
   argument: string,
@@ -53,7 +53,7 @@ function checkTyped(
   const tensor = checkTensor(op, argument, value);
   if (!types.includes(tensor.dtype)) fail('DTYPE_MISMATCH', op, argument, types.join(' or '), tensor.dtype);
   if (device !== undefined && tensor.device !== device) {
-    fail('DEVICE_MISMATCH', op, argument, `a tensor on ${device}`, `one on ${tensor.device}`);
+    fail('DEVICE_MISMATCH', op, argument, `a tensor on ${device}`, `a tensor on ${tensor.device}`);
   }
   if (shape !== undefined) {
     const fits = tensor.shape.length === shape.length && shape.every((n, i) => n === null || n === tensor.shape[i]);
@@ -65,7 +65,7 @@ function checkTyped(
 const reals = ['float32', 'float64'] as const;
 const matrixTypes = ['float32', 'float64', 'bfloat16'] as const;
 
-/** A live float32 or float64 tensor that meets what is expected. */
+/** A live float32 or float64 tensor that meets the expectations. */
 export function checkReal<D extends Real = Real>(
   op: string,
   argument: string,
@@ -76,45 +76,45 @@ export function checkReal<D extends Real = Real>(
   return checkTyped(op, argument, value, dtype === undefined ? reals : [dtype], expected) as Tensor<D>;
 }
 
-/** A live tensor of a type that matrices have, and that meets what is expected. */
+/** A live tensor of a matrix type that meets the expectations. */
 export function checkMatrix(op: string, argument: string, value: unknown, expected: Expected = anything): Matrix {
   const { dtype } = expected;
   return checkTyped(op, argument, value, dtype === undefined ? matrixTypes : [dtype], expected) as Matrix;
 }
 
-/** The same of a type that goes with vectors of type `vectors`. */
+/** `checkMatrix` for a matrix that goes with vectors of type `vectors`. */
 export function checkBeside(op: string, argument: string, value: unknown, vectors: Real, expected: Expected): Matrix {
   const types: readonly MatrixDType[] = vectors === 'float32' ? ['float32', 'bfloat16'] : [vectors];
   return checkTyped(op, argument, value, types, expected) as Matrix;
 }
 
-/** UNSUPPORTED if a device has no kernel of an operation for matrices of this tensor's type. */
+/** Throws UNSUPPORTED if a device has no kernel of an operation for matrices of this tensor's type. */
 export function checkSupported(op: string, argument: string, tensor: Matrix, operation: Operation, device: Device) {
   if (supports(device, operation, tensor.dtype)) return;
   const types = matrixTypes.filter((dtype) => supports(device, operation, dtype));
-  fail('UNSUPPORTED', op, argument, `${types.join(' or ')}, which ${device} computes with`, tensor.dtype);
+  fail('UNSUPPORTED', op, argument, `${types.join(' or ')}, for which ${device} has a kernel`, tensor.dtype);
 }
 
 /**
- * The memory of a tensor that was checked before, as operations take it: last of all, since what runs in between (a
- * caller's getter) might dispose the tensor, and its memory then serve another result.
+ * The memory of a checked tensor. Call it last: a caller's getter that runs in between may dispose the tensor, and a
+ * later result may then reuse its memory.
  */
 export function memoryOf(op: string, argument: string, tensor: Tensor): Operand {
   return tensor.read(op, argument) as Operand;
 }
 
-/** The same for what keeps the memory beyond the call. */
+/** `memoryOf` for a holder that keeps the memory beyond the call. */
 export function lastingMemoryOf(op: string, argument: string, tensor: Tensor): Operand {
   return tensor.handOut(op, argument) as Operand;
 }
 
-/** The numbers of a tensor that was checked before, on the host and to be read only. */
+/** The numbers of a checked tensor on the host, read-only; bfloat16 is widened to float32. */
 export function numbersOf(op: string, argument: string, tensor: Tensor): RealArray {
   const numbers = tensor.numbers(op, argument);
   return tensor.dtype === 'bfloat16' ? convert(op, argument, numbers, 'bfloat16', 'float32') : (numbers as RealArray);
 }
 
-/** A tensor with these numbers, which on the CPU become its memory. */
+/** A tensor with these numbers. On the CPU the array becomes its memory. */
 export function fromNumbers<D extends MatrixDType, const S extends Shape>(
   op: string,
   device: Device,
@@ -127,13 +127,13 @@ export function fromNumbers<D extends MatrixDType, const S extends Shape>(
   return Tensor.on(device, dtype, uploaded(op, device, dtype, array), shape);
 }
 
-/** Where an operation works, and with which numbers. */
+/** Device and type of an operation's result. */
 export interface Place<D extends MatrixDType = Real> {
   readonly device: Device;
   readonly dtype: D;
 }
 
-/** A handle on the same numbers at a place and in its type: on the tensor's own memory where that is what is asked for. */
+/** A tensor's numbers on a device and in a type, as a new tensor. Shares the memory if both are the tensor's own. */
 export function placed<D extends MatrixDType>(op: string, tensor: Matrix, { device, dtype }: Place<D>): Tensor<D> {
   const cast = tensor.dtype === dtype ? tensor.share() : tensor.cast(dtype);
   try {
@@ -143,18 +143,18 @@ export function placed<D extends MatrixDType>(op: string, tensor: Matrix, { devi
   }
 }
 
-/** The same where the tensor is, in a type that every operation computes in. */
+/** A tensor's numbers in the type of its vectors: bfloat16 is widened to float32. Shares the memory otherwise. */
 export function widened(op: string, tensor: Matrix): Vector {
   return placed(op, tensor, { device: tensor.device, dtype: vectorType(tensor.dtype) });
 }
 
-/** Memory for an operation's result, which becomes a tensor only when the operation has succeeded, once. */
+/** Memory for an operation's result. Call `tensor` once, after the operation has succeeded. */
 export interface Output<D extends MatrixDType, S extends Shape> {
   readonly memory: Operand;
   tensor(): Tensor<D, S>;
 }
 
-/** Memory to be overwritten: any numbers may be in it. */
+/** Uninitialised memory for a result. */
 export function output<D extends MatrixDType, const S extends Shape>(
   op: string,
   { device, dtype }: Place<D>,
@@ -163,7 +163,7 @@ export function output<D extends MatrixDType, const S extends Shape>(
   return device === 'cpu' ? hostOutput(op, dtype, shape, allocateAny) : deviceOutput(op, { device, dtype }, shape);
 }
 
-/** Memory to be added to: zeros. */
+/** Zeroed memory for an accumulated result. */
 export function zeroOutput<D extends MatrixDType, const S extends Shape>(
   op: string,
   place: Place<D>,
@@ -195,7 +195,7 @@ export function overlap(op: string, a: Operand, b: Operand): boolean {
   return !(isHost(a) && isHost(b) && areApart(a, b)) && native.overlap(op, a, b);
 }
 
-/** The memory of `out`, a tensor that the caller gives for the result, or new memory where there is none. */
+/** The memory of the caller's `out`, which must not overlap the inputs; new memory without `out`. */
 export function outputInto<D extends MatrixDType, const S extends Shape>(
   op: string,
   out: Tensor | undefined,
@@ -208,7 +208,7 @@ export function outputInto<D extends MatrixDType, const S extends Shape>(
   const target = checkMatrix(op, 'options.out', out, { shape, dtype, device });
   const memory = memoryOf(op, 'options.out', target);
   if (inputs.some((input) => overlap(op, memoryOf(op, 'operand', input), memory))) {
-    reject(op, 'options.out', 'memory apart from the operands', out);
+    reject(op, 'options.out', 'memory that does not overlap the operands', out);
   }
   const tensor = () => {
     target.written();
@@ -217,13 +217,13 @@ export function outputInto<D extends MatrixDType, const S extends Shape>(
   return { memory, tensor };
 }
 
-/** Copies the numbers of one operand into another of its size, type and place. */
+/** Copies an operand into another of the same size, type and device. */
 export function copyInto(op: string, to: Operand, from: Operand): void {
   if (isHost(to)) to.set(from as RealArray);
   else native.deviceCopy(op, to, from as Exclude<Operand, RealArray>);
 }
 
-/** A new tensor of its own with the same numbers. */
+/** A new tensor with a copy of the numbers. */
 export function copyOf<D extends MatrixDType, S extends Shape>(
   op: string,
   argument: string,

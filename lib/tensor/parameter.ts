@@ -6,22 +6,35 @@ import { checkReal, copyInto, memoryOf, zeroOutput } from './operand.js';
 import { keep } from './scope.js';
 import type { Tensor } from './tensor.js';
 
-/** A trainable tensor: what a layer exposes and an optimiser steps. Any object of this form will do. */
+/**
+ * A trainable tensor. A layer exposes its parameters, and an optimiser updates them. Optimisers take any object with
+ * these properties, so a framework can pass its own.
+ *
+ * @example
+ * const [sigma] = layer.parameters;
+ * sigma.trainable = false; // frozen
+ */
 export interface Parameter<D extends DType = DType> {
-  /** 'm', 'gate' [1], 'sigma', 'bias', 's'; after a layer's name and a dot where it has one. */
+  /**
+   * The parameter's role: 'm', 'gate', 'sigma', 'delta', 's', 'r' or 'bias'. A layer's name precedes it:
+   * 'blocks.0.q.sigma'.
+   */
   readonly name: string;
-  /** May be written through assign(), on the CPU through dataSync() too, at any time; what is derived from it notices. */
+  /**
+   * You may write it at any time, with `assign()` or, on the CPU, through `dataSync()`. The layer notices the change.
+   */
   readonly value: Tensor<D>;
   /**
-   * Summed over every backward since zeroGrad(); a framework may assign its own. Whoever replaces a gradient disposes the
-   * one before; zeroGrad() disposes any. Read it anew after a backward: a tensor held from before may not have its part.
+   * The sum of the gradients of every backward since `zeroGrad()`, in the value's shape and type; null before the
+   * first. A framework may assign its own tensor. If you replace a gradient, dispose the old tensor; `zeroGrad()` does
+   * that for you. Re-read `grad` after each backward: an older reference may be stale.
    */
   grad: Tensor | null;
-  /** false: no gradient is computed, the optimiser skips it wholly. */
+  /** If false, no gradient is computed and optimisers skip the parameter. */
   trainable: boolean;
 }
 
-/** Where one pull-back may add, and how to make what it added count. */
+/** Memory to which one pull-back adds; `commit` publishes the sum. */
 export interface Accumulator {
   readonly memory: Operand;
   commit(): void;
@@ -30,13 +43,13 @@ export interface Accumulator {
 const described = { name: 'Parameter', instead: 'its name and await parameter.value.data()' };
 const cloning = uncloneable(described);
 
-/** A layer's own parameter: it knows whether its gradient may be added to in place. */
+/** A layer's parameter. It knows whether it owns its gradient, and so may add to it in place. */
 export class LayerParameter implements Parameter<Real> {
   static {
     publish(LayerParameter, {
       ...described,
       isOwn: (value) => #settle in value,
-      // The gradient is not shown: to ask for it may take a product.
+      // Not the gradient: reading it may run a matrix product.
       print: ({ name, value, trainable }) => `Parameter ${name}${trainable ? '' : ' (frozen)'}: ${value}`,
     });
   }
@@ -60,7 +73,7 @@ export class LayerParameter implements Parameter<Real> {
   }
 
   set value(value: unknown) {
-    reject('Parameter', `${this.name}.value`, 'to be written through value.assign(numbers), not to be replaced', value);
+    reject('Parameter', `${this.name}.value`, 'no new tensor (write the numbers with value.assign(numbers))', value);
   }
 
   get trainable(): boolean {
@@ -79,8 +92,8 @@ export class LayerParameter implements Parameter<Real> {
   set grad(grad: Tensor | null) {
     if (grad !== null && grad === this.#grad) return;
     if (grad !== null) checkReal('Parameter', `${this.name}.grad`, grad, this.value);
-    // Pending contributions belong to the old gradient: they are settled apart from it, whatever has become of its memory,
-    // and discarded with it. If settling fails, all stays as it was.
+    // Pending contributions belong to the old gradient. Settle them into fresh memory, because the old may be disposed,
+    // and discard both. If settling fails, restore the old gradient.
     const before = [this.#grad, this.#owned] as const;
     this.#grad = null;
     this.#owned = false;
@@ -95,17 +108,19 @@ export class LayerParameter implements Parameter<Real> {
     this.#owned = false;
   }
 
-  /** Makes sure that what is added later will have somewhere to go: a framework may do as it likes with its own tensor. */
+  /**
+   * Copies a borrowed gradient, because its framework may write or dispose it before pending contributions are added.
+   */
   claim(op: string): void {
     if (this.#grad !== null) this.accumulator(op).commit();
   }
 
-  /** What still has to add to the gradient, to be called before anyone sees or replaces it. */
+  /** Registers the function that adds pending contributions. It runs before the gradient is read or replaced. */
   settleWith(settle: () => void): void {
     this.#settle = settle;
   }
 
-  /** The gradient so far, to be added to. Until `commit` a failed pull-back leaves `grad` as it was. */
+  /** Memory that holds the gradient so far. A pull-back that fails before `commit` leaves `grad` unchanged. */
   accumulator(op: string): Accumulator {
     const current = this.#grad?.disposed ? null : this.#grad;
     if (current !== null && this.#owned) {

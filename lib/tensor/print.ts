@@ -5,10 +5,10 @@ import type { DType } from './dtype.js';
 /** How many numbers are shown. */
 const most = 8;
 
-/** Significant digits that a type holds; those of float64 are the engine's own. */
+/** Significant digits to print. float64 prints as JavaScript prints it. */
 const digits: Partial<Record<DType, number>> = { float32: 7, bfloat16: 3 };
 
-/** The first numbers of an array, and how many more there are. */
+/** The first numbers of an array, and how many follow. */
 export function firstNumbers(dtype: DType, array: NumericArray): string {
   const shown = Array.from(array.subarray(0, most), (element) => {
     const value = dtype === 'bfloat16' ? fromBfloat16(element) : element;

@@ -1,20 +1,19 @@
-// Memory of results that were disposed serves later results of the same size: new memory costs a page fault for each
-// 4 KB of it. Only what nobody outside the library has seen comes here (`Storage.reusable`), and the native side holds
-// it weakly: what is not asked for goes where it would have gone without. WeakRef would not do, since V8 keeps its
-// target until the program gives way to the event loop, which a training loop need not do.
+// Reuse cache for the memory of disposed results: fresh memory costs one page fault per 4 KB. Only memory that no code
+// outside the library has seen is cached (`Storage.reusable`). The native side holds it weakly, so V8 may collect it. A
+// WeakRef does not work: V8 keeps its target until the event loop runs, and a training loop may never yield to it.
 import { native } from '../runtime/native.js';
 
-/** Takes a buffer that nobody uses any more. */
+/** Puts a buffer without any other holder into the cache. */
 export function park(op: string, buffer: ArrayBuffer): void {
   native.parkBuffer(op, buffer);
 }
 
-/** A buffer of so many bytes to be overwritten: any numbers may be in it. */
+/** An uninitialised buffer of `bytes` bytes. */
 export function anyBuffer(op: string, bytes: number): ArrayBuffer {
   return native.takeBuffer(op, bytes) ?? new ArrayBuffer(bytes);
 }
 
-/** A buffer of so many bytes, all of them 0. */
+/** A zeroed buffer of `bytes` bytes. */
 export function zeroBuffer(op: string, bytes: number): ArrayBuffer {
   const buffer = native.takeBuffer(op, bytes);
   if (buffer === undefined) return new ArrayBuffer(bytes);

@@ -2,25 +2,25 @@ import { types } from 'node:util';
 import { reject } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 
-/** What a scope may dispose: a tensor, or a pass that holds some. */
+/** What a scope disposes: a tensor, or a pass, which holds tensors. */
 export interface Scoped {
   dispose(): void;
 }
 
 const scopes: Set<Scoped>[] = [];
 
-/** Hands a new object to the innermost tidy, if there is one. */
+/** Registers a new object with the innermost tidy, if there is one. */
 export function track(scoped: Scoped): void {
   scopes.at(-1)?.add(scoped);
 }
 
-/** Takes an object out of every tidy: its owner disposes it. */
+/** Removes an object from every tidy: its owner disposes it. */
 export function keep<T extends Scoped>(scoped: T): T {
   for (const scope of scopes) scope.delete(scoped);
   return scoped;
 }
 
-/** Everything that can be reached from a value, each object once. A promise is refused: what it will hold is unknown. */
+/** The objects reachable from a value. A promise is refused, because its result is not known yet. */
 function reachable(start: unknown, scope: ReadonlySet<unknown>): Set<unknown> {
   const found = new Set<unknown>();
   const waiting = [start];
@@ -30,7 +30,7 @@ function reachable(start: unknown, scope: ReadonlySet<unknown>): Set<unknown> {
     if (!isObject || found.has(value) || ArrayBuffer.isView(value)) continue;
     found.add(value);
     if (types.isPromise(value)) refusePromise(value);
-    // Tensors and passes: they hide nothing.
+    // Tensors and passes have plain enumerable properties only.
     if (scope.has(value)) waiting.push(...Object.values(value));
     else addProperties(value, waiting);
     if (types.isMap(value)) for (const pair of Map.prototype.entries.call(value)) waiting.push(...pair);
@@ -39,7 +39,7 @@ function reachable(start: unknown, scope: ReadonlySet<unknown>): Set<unknown> {
   return found;
 }
 
-/** The values of own properties. A getter is asked where it is enumerable, as whoever lists the properties would. */
+/** The values of own properties. Calls a getter only if it is enumerable, as Object.values does. */
 function addProperties(value: object, to: unknown[]): void {
   for (const key of Reflect.ownKeys(value)) {
     const property = Reflect.getOwnPropertyDescriptor(value, key);
@@ -59,11 +59,13 @@ function refusePromise(promise: Promise<unknown>): never {
 }
 
 /**
- * Disposes every tensor made inside `body` that it does not return: alone, or anywhere inside of own properties, whatever
- * their keys, and of maps and sets. Private fields and closures cannot be seen: a tensor that only they hold is disposed.
- * Gradients and other tensors that layers keep survive. `body` must be synchronous.
+ * Calls `body`, then disposes every tensor that was made inside, except those that `body` returns. A returned tensor
+ * may be the result itself, or nested in the result's own properties, maps and sets. `tidy` cannot see private fields
+ * and closures: it disposes a tensor that only they hold. Tensors that a layer keeps, such as gradients, survive.
+ * `body` must be synchronous.
  *
- * @throws SigmaError INVALID_ARGUMENT where `body` is no function, or returns a promise or something that holds one
+ * @returns what `body` returns
+ * @throws SigmaError INVALID_ARGUMENT if `body` is not a function, or if its result is or contains a promise
  * @example
  * const loss = tidy(() => meanSquare(layer.apply(x), target));
  */

@@ -1,14 +1,15 @@
 import { isArray, reject } from '../runtime/check.js';
 
+/** The dimensions of a row-major tensor, each at least 1. */
 export type Shape = readonly number[];
 export type VectorShape = readonly [length: number];
 export type MatrixShape = readonly [rows: number, columns: number];
 export type StackShape = readonly [batch: number, rows: number, columns: number];
 
-/** More dimensions than anyone means: an array that contains itself ends here. */
+/** Highest rank. Also ends the recursion into an array that contains itself. */
 export const mostDimensions = 32;
 
-/** A shape as it is kept: every dimension is read once, a positive integer, and their product exact. */
+/** A frozen copy of a shape: positive integers, each read once, with a product that float64 holds exactly. */
 export function readShape<S extends Shape>(op: string, given: S): S {
   if (!isArray(given)) reject(op, 'shape', 'an array of positive integers', given);
   const { length } = given;
@@ -29,7 +30,7 @@ function refuse(op: string, before: readonly number[], n: unknown): never {
   reject(op, 'shape', 'an array of positive integers', [...before, n]);
 }
 
-/** The number of elements of a shape that was read before. */
+/** The number of elements of a shape from `readShape`. */
 export function sizeOf(shape: Shape): number {
   let size = 1;
   for (let i = 0; i < shape.length; i++) size *= shape[i] as number;

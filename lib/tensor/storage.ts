@@ -3,17 +3,17 @@ import { type DeviceMemory, type NumericArray, native } from '../runtime/native.
 import { allocate, bytesPerElement, type DType, dtypes, recycle, type TypedArrayOf } from './dtype.js';
 import { countBytes } from './memory.js';
 
-/** The memory behind one or more tensors of one device. */
+/** The memory that one or more tensors share. */
 export class Storage {
   readonly device: Device;
-  /** JavaScript's own on the CPU. */
+  /** A typed array on the CPU. */
   memory: NumericArray | DeviceMemory;
-  /** Elements, while nobody has detached or resized the memory. */
+  /** Number of elements when it was made. JavaScript may detach or resize the buffer later. */
   readonly size: number;
   owners = 0;
-  /** How often operations have written into it: on a device nothing else does. */
+  /** Number of writes by operations. On a device there are no other writes. */
   writes = 0;
-  /** Whether nobody but the tensors that own it can see it, so that it may serve another result after them. */
+  /** Whether only the owning tensors have seen it, so that a later result may reuse it. */
   reusable: boolean;
 
   constructor(device: Device, memory: NumericArray | DeviceMemory, size: number, reusable: boolean) {
@@ -24,25 +24,25 @@ export class Storage {
   }
 }
 
-/** Memory of a device for so many elements, of no particular content. */
+/** Allocates `size` uninitialised elements on `device`. */
 export function allocateOn(op: string, device: Device, dtype: DType, size: number): DeviceMemory {
   return native.deviceAllocate(op, deviceIndex(device), dtypes.indexOf(dtype), size);
 }
 
-/** One more tensor holds it. */
+/** Adds an owner. */
 export function acquire(storage: Storage, bytes: number): void {
   if (storage.owners === 0) countBytes(storage.device, bytes);
   storage.owners += 1;
 }
 
-/** One tensor less; the last one gives the memory back. */
+/** Removes an owner; the last one frees the memory. */
 export function release(op: string, storage: Storage, bytes: number): void {
   storage.owners -= 1;
   if (storage.owners > 0) return;
   countBytes(storage.device, -bytes);
   if (isHost(storage.memory)) {
     if (storage.reusable) recycle(op, storage.memory);
-    // A disposed tensor that somebody still holds must not hold the memory.
+    // A reference to a disposed tensor must not keep the memory alive.
     storage.memory = new Float32Array(0);
   } else {
     native.deviceRelease(op, storage.memory);
@@ -53,21 +53,21 @@ export function isHost(memory: NumericArray | DeviceMemory): memory is NumericAr
   return ArrayBuffer.isView(memory);
 }
 
-/** Numbers of an array in memory of a device. */
+/** Copies an array to new memory on a device. */
 export function uploaded(op: string, device: Device, dtype: DType, array: NumericArray): DeviceMemory {
   const memory = allocateOn(op, device, dtype, array.length);
   native.deviceUpload(op, memory, array);
   return memory;
 }
 
-/** A device's numbers on the host, once they are there. */
+/** Copies device memory to the host, and waits for the copy. */
 export function downloaded<D extends DType>(op: string, dtype: D, size: number, memory: DeviceMemory): TypedArrayOf<D> {
   const array = allocate(op, dtype, size);
   native.deviceDownload(op, memory, array);
   return array;
 }
 
-/** The same off the event loop: the numbers as they are now. */
+/** `downloaded` off the event loop. Later writes do not change the result. */
 export async function downloadedLater<D extends DType>(
   op: string,
   dtype: D,

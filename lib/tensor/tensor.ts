@@ -33,22 +33,24 @@ import { lengthOf } from './typed-array.js';
 
 export type { MatrixShape, Shape, StackShape, VectorShape } from './shape.js';
 
-/** A tensor in the place of a vector, or of a matrix of sums. */
+/** A tensor of a type that vectors and accumulators have. */
 export type Vector<S extends Shape = Shape> = Tensor<Real, S>;
-/** A tensor in the place of a matrix. */
+/** A tensor of a type that matrices have. */
 export type Matrix<S extends Shape = Shape> = Tensor<MatrixDType, S>;
 
-/** What tells later whether a tensor was written: its numbers on the CPU, where anyone may write; a count on a device. */
+/** Detects later writes: a copy of the numbers on the CPU, where JavaScript may write; the write count on a device. */
 export type Snapshot = NumericArray | number;
 
 const described = { name: 'Tensor', instead: '{ shape, dtype, data: await tensor.data() }' };
 const cloning = uncloneable(described);
 
 /**
- * An array of numbers with a shape, row-major. On the CPU it is a view on an ArrayBuffer that JavaScript owns, on another
- * device memory that `dispose` gives back. Dispose it when done: directly, with `using`, or through `tidy`. console.log and
- * String show the first numbers, but fetch none from a device. A structured clone would lose the numbers, so it is refused:
- * send `{ shape, dtype, data: await w.data() }` to a worker, which makes `tensor(data, shape, { dtype })` of them.
+ * An n-dimensional array in row-major order. On the CPU it is a view of an ArrayBuffer; on a device it owns device
+ * memory. Dispose it when you no longer need it: with `dispose()`, with `using`, or through `tidy`.
+ *
+ * console.log and String show the first numbers, but fetch none from a device. A structured clone would lose the
+ * numbers, so it throws. Send `{ shape, dtype, data: await w.data() }` to a worker instead, and call `tensor(data,
+ * shape, { dtype })` there.
  *
  * @example
  * const w = tensor([[1, 2], [3, 4]], undefined, { dtype: 'float64' });
@@ -69,10 +71,10 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   readonly #storage: Storage;
   #disposed = false;
 
-  /** `shape` was read before. */
+  /** `shape` comes from `readShape`. */
   private constructor(dtype: D, shape: S, size: number, storage: Storage) {
     if (!(storage instanceof Storage)) {
-      reject('Tensor', 'new Tensor', 'tensor(…) or Tensor.wrap(…), which make tensors', dtype);
+      reject('Tensor', 'new Tensor', 'a call of tensor(…) or Tensor.wrap(…) instead', dtype);
     }
     this.dtype = dtype;
     this.shape = shape;
@@ -85,9 +87,9 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   }
 
   /**
-   * Takes the typed array as the tensor's own memory, without a copy: writes to one are seen in the other.
+   * A CPU tensor on the typed array's own memory, without a copy: writes to one are seen in the other.
    *
-   * @throws SigmaError INVALID_ARGUMENT for another array type, SHAPE_MISMATCH where the length is not the shape's
+   * @throws SigmaError INVALID_ARGUMENT for another array type, SHAPE_MISMATCH if the array does not fill the shape
    * @example
    * const w = Tensor.wrap(parameters.subarray(0, 6), [2, 3]); // a part of a framework's own array
    */
@@ -100,12 +102,12 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     return Tensor.make('Tensor.wrap', dtype, memory, shape) as never;
   }
 
-  /** @internal A tensor made here, and not an object that merely inherits from one. */
+  /** @internal Whether this copy of the package made a tensor. false for an object that only inherits from one. */
   static is(value: unknown): value is Tensor {
     return typeof value === 'object' && value !== null && #storage in value;
   }
 
-  /** @internal A tensor on JavaScript's memory of its type; `reusable` where nobody else has a view on it. */
+  /** @internal A tensor on a typed array. `reusable`: there is no other view of its memory. */
   static make<D extends DType, S extends Shape>(
     op: string,
     dtype: D,
@@ -122,7 +124,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     return new Tensor(dtype, read, size, new Storage('cpu', array, size, reusable));
   }
 
-  /** @internal A tensor on memory of a device. */
+  /** @internal A tensor on device memory, which it owns. */
   static on<D extends DType, S extends Shape>(device: Device, dtype: D, memory: DeviceMemory, shape: S): Tensor<D, S> {
     const read = readShape('Tensor', shape);
     const size = sizeOf(read);
@@ -134,23 +136,34 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   }
 
   /**
-   * On the CPU the tensor's own live memory, which may be written at any time; from another device a copy. It may begin
-   * anywhere in its `buffer`, as `byteOffset` says, and stays as it is when the tensor is disposed.
+   * The numbers. On the CPU this is the tensor's own live memory, which you may write at any time; from a device it is
+   * a copy. The array may begin at any `byteOffset` of its `buffer`. It stays valid after the tensor is disposed.
+   *
+   * @throws SigmaError (as a rejection) DISPOSED, INVALID_ARGUMENT if the buffer was detached or resized
+   * @example
+   * const numbers = await w.data(); // Float32Array of length w.size
    */
   async data(): Promise<TypedArrayOf<D>> {
     const memory = this.handOut('Tensor.data', 'this');
     return isHost(memory) ? (memory as TypedArrayOf<D>) : downloadedLater('Tensor.data', this.dtype, this.size, memory);
   }
 
-  /** The same as `data`, at once: from a device it waits for the work that was queued there. */
+  /**
+   * `data`, synchronously. From a device it blocks until the queued work is done.
+   *
+   * @throws SigmaError DISPOSED, INVALID_ARGUMENT if the buffer was detached or resized
+   * @example
+   * layer.parameters[0].value.dataSync()[0] = 0.5; // on the CPU
+   */
   dataSync(): TypedArrayOf<D> {
     return this.numbers('Tensor.dataSync', 'this');
   }
 
   /**
-   * Overwrites the numbers, on any device. A Uint16Array given to a bfloat16 tensor is bits, anything else is rounded.
+   * Overwrites all numbers, on any device. For a bfloat16 tensor a Uint16Array holds bits; other data is rounded.
    *
-   * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH where there are more or fewer numbers, DISPOSED
+   * @param data `size` numbers in row-major order
+   * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH for more or fewer numbers, DISPOSED
    * @example
    * layer.parameters[0].value.assign(saved);
    */
@@ -162,7 +175,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
       fail('SHAPE_MISMATCH', op, 'data', `${this.size} numbers`, describe(numbers.length));
     }
     const array = convert(op, 'data', numbers, givenType(data, this.dtype), this.dtype);
-    // Not before: the caller's numbers may have getters.
+    // Only now: a getter in the caller's data may have disposed this tensor.
     const memory = this.read(op, 'this');
     if (isHost(memory)) memory.set(array);
     else native.deviceUpload(op, memory, array);
@@ -170,8 +183,8 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   }
 
   /**
-   * @internal The memory, for operation `op`: DISPOSED or INVALID_ARGUMENT where it is gone. To be used at once: when the
-   * tensor is disposed it may serve another result.
+   * @internal The memory, for operation `op`; DISPOSED or INVALID_ARGUMENT if it is gone. Use it at once: after
+   * `dispose` a later result may reuse it.
    */
   read(op: string, argument: string): TypedArrayOf<D> | DeviceMemory {
     if (this.#disposed) {
@@ -185,20 +198,20 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     return memory as TypedArrayOf<D> | DeviceMemory;
   }
 
-  /** @internal The same for somebody who may keep it: it will serve no other result. */
+  /** @internal `read` for a holder that keeps the memory: it is excluded from reuse. */
   handOut(op: string, argument: string): TypedArrayOf<D> | DeviceMemory {
     const memory = this.read(op, argument);
     this.#storage.reusable = false;
     return memory;
   }
 
-  /** @internal The numbers on the host, to be kept as long as one likes: the live memory on the CPU, else a copy. */
+  /** @internal The numbers on the host, which the caller may keep: the live memory on the CPU, else a copy. */
   numbers(op: string, argument: string): TypedArrayOf<D> {
     const memory = this.handOut(op, argument);
     return isHost(memory) ? (memory as TypedArrayOf<D>) : downloaded(op, this.dtype, this.size, memory);
   }
 
-  /** @internal To be called when an operation has written into the memory. */
+  /** @internal Call it after an operation has written into the memory. */
   written(): void {
     this.#storage.writes += 1;
   }
@@ -209,7 +222,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     return isHost(memory) ? memory.slice() : this.#storage.writes;
   }
 
-  /** @internal Whether the numbers still have the bits they had at the snapshot. */
+  /** @internal Whether the numbers are still those of the snapshot, bit for bit. */
   unchangedSince(op: string, argument: string, snapshot: Snapshot): boolean {
     const memory = this.read(op, argument);
     if (typeof snapshot === 'number') return snapshot === this.#storage.writes;
@@ -222,7 +235,13 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     return new Tensor(this.dtype, this.shape, this.size, this.#storage);
   }
 
-  /** A copy on `device`; on the tensor's own device a handle that shares the memory. */
+  /**
+   * A copy on `device`. On the tensor's own device the result shares the memory.
+   *
+   * @throws SigmaError (as a rejection) DEVICE_UNAVAILABLE, DISPOSED, OUT_OF_MEMORY
+   * @example
+   * const onDevice = await w.to('cuda');
+   */
   async to(device: Device): Promise<Tensor<D, S>> {
     const op = 'Tensor.to';
     const memory = this.read(op, 'this');
@@ -232,7 +251,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     return Tensor.make(op, this.dtype, await downloadedLater(op, this.dtype, this.size, memory), this.shape);
   }
 
-  /** @internal The same at once. */
+  /** @internal `to`, synchronously. */
   on(op: string, device: Device): Tensor<D, S> {
     if (device === this.device) return this.share();
     const numbers = this.numbers(op, 'this');
@@ -241,9 +260,11 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   }
 
   /**
-   * A copy in another type. bfloat16 rounds to nearest even, int32 truncates.
+   * A copy in another type, on the same device. bfloat16 rounds to nearest even, int32 truncates.
    *
-   * @throws SigmaError INVALID_ARGUMENT for a number that int32 cannot hold, DISPOSED
+   * @throws SigmaError INVALID_ARGUMENT for a number outside the range of int32, DISPOSED, OUT_OF_MEMORY
+   * @example
+   * const half = w.cast('bfloat16');
    */
   cast<E extends DType>(dtype: E): Tensor<E, S> {
     const op = 'Tensor.cast';
@@ -260,12 +281,18 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     return Tensor.on(this.device, dtype, memory, this.shape);
   }
 
-  /** A handle on the same memory with another shape of the same size. */
+  /**
+   * A tensor on the same memory with another shape of the same size.
+   *
+   * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH for another number of elements, DISPOSED
+   * @example
+   * const row = w.reshape([1, w.size]);
+   */
   reshape<const T extends Shape>(shape: T): Tensor<D, T> {
     const op = 'Tensor.reshape';
     const read = readShape(op, shape);
     const size = sizeOf(read);
-    // Not before: the caller's shape may have getters.
+    // Only now: a getter in the caller's shape may have disposed this tensor.
     this.read(op, 'this');
     if (size !== this.size) {
       fail('SHAPE_MISMATCH', op, 'shape', `${this.size} elements`, `${size} in ${describe(read)}`);
@@ -274,8 +301,8 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   }
 
   /**
-   * Gives the memory back, once no other tensor shares it: a later result may use it, unless `data` or `dataSync` has
-   * shown it. May be called again.
+   * Frees the memory when the last tensor that shares it is disposed. A later result may reuse the memory, unless
+   * `data` or `dataSync` has returned it. A second call is a no-op.
    */
   dispose(): void {
     if (this.#disposed) return;

@@ -1,6 +1,6 @@
 import { types } from 'node:util';
 
-/** A getter that every typed array has, whatever its realm, class and own properties say. */
+/** Reads a property through the intrinsic getter, which the array's realm, class and own properties cannot override. */
 function getter<T>(name: string | symbol): (array: NodeJS.TypedArray) => T {
   const { get } = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), name) ?? {};
   return (array) => Reflect.apply(get as () => T, array, []);
@@ -13,7 +13,7 @@ const offsetOf = getter<number>('byteOffset');
 /** The length of a typed array; 0 for one whose buffer was detached. */
 export const lengthOf = getter<number>('length');
 
-/** Whether two arrays surely share no memory. Only SharedArrayBuffers may be two objects on one memory. */
+/** Whether two arrays certainly share no memory. Two SharedArrayBuffer objects may be on the same memory. */
 export function areApart(a: NodeJS.TypedArray, b: NodeJS.TypedArray): boolean {
   const [one, other] = [bufferOf(a), bufferOf(b)];
   return one !== other && one instanceof ArrayBuffer && other instanceof ArrayBuffer;
@@ -28,10 +28,10 @@ export function isNumberArray(value: unknown): value is NumberArray {
 
 type Kind = new (buffer: ArrayBufferLike, byteOffset: number, length: number) => NumberArray;
 
-/** The same numbers as an array of this realm's own class, whose properties are what they seem. */
+/** A view of the same numbers of this realm's class, without own properties that override its own. */
 export function plainView(array: NumberArray): NumberArray {
   const length = lengthOf(array);
-  // A detached buffer takes no view.
+  // A view of a detached buffer would throw.
   if (length === 0) return new Float32Array(0);
   const kind = Reflect.get(globalThis, kindOf(array)) as Kind;
   return new kind(bufferOf(array), offsetOf(array), length);

@@ -177,7 +177,7 @@ class Page {
     return this.#checker.typeToString(type, undefined, flags).replaceAll('"', "'");
   }
 
-  /** Description, parameters, errors and examples. */
+  /** Description, parameters, result, errors and examples. */
   #docs(symbol) {
     const tags = symbol.getJsDocTags(this.#checker);
     const textsOf = (name) => tags.filter((tag) => tag.name === name).map((tag) => ts.displayPartsToString(tag.text));
@@ -186,9 +186,14 @@ class Page {
     if (given.length > 0) {
       parts.push(given.map((text) => escaped(text.replace(/^(\w+) /, '- `$1`: '))).join('\n'));
     }
-    parts.push(
-      ...textsOf('throws').map((text) => `Throws: ${escaped(paragraphs(text).join(' '))}.`.replace(/\.\.$/, '.')),
-    );
+    for (const [tag, title] of [
+      ['returns', 'Returns'],
+      ['throws', 'Throws'],
+    ]) {
+      parts.push(
+        ...textsOf(tag).map((text) => `${title}: ${escaped(paragraphs(text).join(' '))}.`.replace(/\.\.$/, '.')),
+      );
+    }
     parts.push(...textsOf('example').map((text) => code(text.trim())));
     return parts;
   }

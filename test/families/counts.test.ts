@@ -7,7 +7,7 @@ import { disposeLayer } from '../support/layer.js';
 
 type Method = Parameters<typeof parameterCount>[0];
 
-/** A method as the file writes it: null where nothing is set, and what the package does not count. */
+/** A method as the file writes it: null if not set. It includes methods that `parameterCount` does not count. */
 interface WrittenMethod {
   readonly name: string;
   readonly rank?: number | null;
@@ -33,7 +33,7 @@ interface Slip extends Omit<Row, 'expected'> {
   readonly reason: string;
 }
 
-/** A print of VectorFit with the count of linear biases only, and with two LayerNorm biases for each layer. */
+/** A count that VectorFit prints, with linear biases only and with two LayerNorm biases for each layer. */
 interface AmbiguousRow {
   readonly source: string;
   readonly printed: string;
@@ -75,11 +75,11 @@ function count({ model, method, targets }: Omit<Row, 'expected'>): number {
   const { biasTargets, rank, d = 0, n = 0, ...rest } = method;
   const modules = modulesOf(model, targets);
   const sum = (each: (out: number) => number) => modules.reduce((all, { out, count }) => all + count * each(out), 0);
-  // Baselines that the package does not count: n numbers a module, and two linear layers with biases after a module.
+  // Baselines that `parameterCount` does not count: n numbers per module; two linear layers with biases after a module.
   if (method.name === 'fourierft') return sum(() => n);
   if (method.name === 'houlsby' || method.name === 'pfeiffer') return sum((out) => 2 * d * out + d + out);
   if (biasTargets) {
-    // σ of some modules and the biases of others: two counts, as two sets of layers train them.
+    // σ of some modules and the biases of others: the sum of two counts.
     const sigma = parameterCount({ name: 'vectorfit', sigma: true, bias: false }, modules);
     return sigma + parameterCount({ name: 'vectorfit', sigma: false, bias: true }, modulesOf(model, biasTargets));
   }
@@ -87,7 +87,7 @@ function count({ model, method, targets }: Omit<Row, 'expected'>): number {
   return parameterCount(written, modules);
 }
 
-/** The two ways to print a number: rounded and truncated, with the decimals and the unit of what is printed. */
+/** A number rounded and truncated, with the decimals and the unit of `printed`. */
 function printsOf(number: number, printed: string, total = Number.NaN): { rounded: string; truncated: string } {
   const [, digits = '', decimals = '', unit = ''] = /^(\d+\.?(\d*))([KM%])$/.exec(printed) ?? [];
   if (digits === '') throw new Error(`${printed} is no number with a unit`);
@@ -140,11 +140,11 @@ t.test(
   },
 );
 
-t.test('ratios that the tables of the same paper do not give', async (t) => {
+t.test('ratios that contradict the tables of the same paper', async (t) => {
   for (const { claim, quotient, computed } of file.ratios) {
     if (quotient) t.equal(`${((100 * quotient[0]) / quotient[1]).toFixed(2)}%`, computed, claim);
   }
-  // VectorFit's thin U and V: out · r + in · r where the weight has out · in, which is r² more.
+  // VectorFit's thin U and V have out · r + in · r numbers, r² more than the weight.
   const modules = modulesOf('deberta-v3-base', ['q', 'k', 'v', 'o', 'f1', 'f2']);
   const factors = modules.reduce(
     (sum, { out, in: inFeatures, count }) => sum + count * Math.min(out, inFeatures) ** 2,
@@ -175,7 +175,7 @@ t.test('defaults', async (t) => {
   t.equal(parameterCount({ name: 'lora', r: 2 }, []), 0, 'no modules');
 });
 
-t.test('a count is what a layer trains', async (t) => {
+t.test('parameterCount equals the parameterCount of a layer', async (t) => {
   for (const [out, inFeatures] of [
     [12, 12],
     [15, 6],
@@ -211,7 +211,7 @@ t.test('a count is what a layer trains', async (t) => {
   t.equal(SparsityPattern.banded(2048, 16).entries, 2048 * 33 - 16 * 17, 'z(n, d) = n(2d + 1) − d(d + 1)');
 });
 
-t.test('what parameterCount does not take', async (t) => {
+t.test('parameterCount refuses invalid arguments', async (t) => {
   const modules = [{ out: 4, in: 4 }];
   const loose = parameterCount as (method: unknown, modules: unknown) => number;
   t.equal(parameterCount({ name: 'svft', pattern: 'plain', offDiagonals: 2 }, modules), 5, 'a diagonal has no width');

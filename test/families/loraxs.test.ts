@@ -23,7 +23,7 @@ t.test('R starts at zeros, or at seeded normal numbers', async (t) => {
     const numbers = await starts({ rank: 20, init, seed: 1 });
     t.ok(Math.abs(Math.hypot(...numbers) / Math.sqrt(400) / 1e-5 - 1) < 0.2, 'as large as asked for');
     t.same(await starts({ rank: 20, init, seed: 1 }), numbers, 'the same for one seed');
-    t.notSame(await starts({ rank: 20, init, seed: 2 }), numbers, 'others for another');
+    t.notSame(await starts({ rank: 20, init, seed: 2 }), numbers, 'another rank gives other numbers');
     for (const bad of [5, 'normal', { deviation: -1 }, { deviation: Number.NaN }, {}, { std: 1 }]) {
       await rejectsSigma(
         t,
@@ -58,7 +58,7 @@ t.test("ΔW is U R diag(σ) Vᵀ, with σ on the input's side as in the authors'
   }
 });
 
-t.test('a dense core has its price', async (t) => {
+t.test('the planner counts the products of a dense core', async (t) => {
   using on = await bench(square, 'float64');
   const layer = await loraXs(on.weight, { factors: on.factors, rank: 10, strategy: 'lowrank' });
   const { gemms } = layer.explain(100);

@@ -1,4 +1,4 @@
-/** SiVA's `init: { energy }`: Theorem 1's perturbation, the direction in which the entropy of the spectrum rises most. */
+/** SiVA's `init: { energy }`: Theorem 1's perturbation, the steepest ascent of the spectrum's entropy. */
 import { type SivaOptions, siva, svd, type Tensor } from 'sigmatune';
 import t from 'tap';
 import { dtypes, tolerances } from '../support/cases.js';
@@ -24,7 +24,7 @@ const strategies = ['auto', 'factored', 'merged', 'lowrank'] as const;
 const entropy = (s: ArrayLike<number>): number => Math.log(reference.effectiveRank(s));
 const energyOf = (s: ArrayLike<number>): number => Array.from(s).reduce((sum, value) => sum + value * value, 0);
 
-/** What a layer begins with. */
+/** A layer's initial s. */
 async function startOf(weight: Tensor, options: SivaOptions): Promise<Float64Array> {
   const layer = await siva(weight, options);
   const s = snapshot(parameter(layer, 's').value);
@@ -32,7 +32,7 @@ async function startOf(weight: Tensor, options: SivaOptions): Promise<Float64Arr
   return s;
 }
 
-/** s as a change of the whole spectrum. */
+/** s as a change of all singular values. */
 function moved(spectrum: ArrayLike<number>, s: ArrayLike<number>, first: number): Float64Array {
   return Float64Array.from(spectrum, (sigma, i) => sigma + (s[i - first] ?? 0));
 }
@@ -45,10 +45,10 @@ const spectra: readonly (readonly number[])[] = [
   [9, 0.01, 0.01],
 ];
 
-t.test('as large as asked for, in the steepest direction', async (t) => {
+t.test('the perturbation has the requested energy and the steepest direction', async (t) => {
   for (const spectrum of spectra) {
     const { weight, factors } = diagonalWeight(spectrum);
-    // dH/dσᵢ by differences: nothing of the closed form is used.
+    // dH/dσᵢ by finite differences, independent of the closed form.
     const slopes = spectrum.map((sigma, i) => {
       const step = 1e-5 * sigma;
       const by = (change: number): number => entropy(spectrum.map((other, j) => (j === i ? other + change : other)));
@@ -78,7 +78,7 @@ t.test('as large as asked for, in the steepest direction', async (t) => {
   }
 });
 
-t.test('the closed form', async (t) => {
+t.test('the perturbation equals the closed form', async (t) => {
   for (const spectrum of spectra) {
     const { weight, factors } = diagonalWeight(spectrum);
     const sum = spectrum.reduce((total, sigma) => total + sigma, 0);
@@ -113,13 +113,13 @@ t.test('no other change of that size raises the entropy more', async (t) => {
         let best = -Infinity;
         for (let trial = 0; trial < 400; trial++) {
           const other = random.normals(count);
-          // Half of the trials are near the answer, where they could still beat it.
+          // Half of the trials are close to the answer, where a better one would most likely be.
           if (trial % 2) for (let i = 0; i < count; i++) other[i] = at(s, i) * 1e5 + 0.1 * at(other, i);
           const length = Math.sqrt(energyOf(other));
           const scaled = other.map((value) => (Math.sqrt(energy) * value) / length);
           best = Math.max(best, entropy(moved(spectrum, scaled, first)) - entropy(spectrum));
         }
-        // Second order, and rounding of H.
+        // Terms of second order, and the rounding of H.
         t.ok(best <= gain * (1 + 1e-2) + 1e-14, `${label}: the best of 400 others gains ${best} for ${gain}`);
       }
     }
@@ -128,7 +128,7 @@ t.test('no other change of that size raises the entropy more', async (t) => {
   }
 });
 
-t.test('of a weight that is decomposed here', async (t) => {
+t.test('init with a weight that siva decomposes itself', async (t) => {
   for (const dtype of dtypes) {
     for (const [rows, columns] of [
       [9, 6],
@@ -162,7 +162,7 @@ t.test('of a weight that is decomposed here', async (t) => {
   }
 });
 
-t.test('every strategy begins alike', async (t) => {
+t.test('every strategy has the same start', async (t) => {
   for (const dtype of dtypes) {
     const weight = gaussian(seeded(2), [10, 8], dtype);
     const factors = await svd(weight);
@@ -236,7 +236,7 @@ t.test('a weight of zeros', async (t) => {
   }
 });
 
-t.test('a flat spectrum stays', async (t) => {
+t.test('a flat spectrum gives zeros', async (t) => {
   for (const n of [1, 2, 3, 7]) {
     const { weight, factors } = diagonalWeight(new Array(n).fill(2.5));
     for (let count = 1; count <= n; count++) {
@@ -251,7 +251,7 @@ t.test('a flat spectrum stays', async (t) => {
   }
 });
 
-t.test('a spectrum that is flat to rounding stays', async (t) => {
+t.test('a spectrum that is flat to rounding gives zeros', async (t) => {
   for (const dtype of dtypes) {
     for (const n of [2, 5, 12, 40, 80]) {
       for (let seed = 1; seed <= 4; seed++) {
@@ -269,8 +269,8 @@ t.test('a spectrum that is flat to rounding stays', async (t) => {
   }
 });
 
-t.test('the scale of the weight', async (t) => {
-  // c of a weight that is scaled points the same way.
+t.test('the perturbation does not depend on the scale of the weight', async (t) => {
+  // Scaling a weight keeps the direction of c.
   const spectrum = [5, 3, 1, 0.2];
   const { weight, factors } = diagonalWeight(spectrum);
   const wanted = await startOf(weight, { factors, count: 4, init: { energy: 1 } });
@@ -285,7 +285,7 @@ t.test('the scale of the weight', async (t) => {
   disposeSvd(factors);
 });
 
-t.test('what init does not take', async (t) => {
+t.test('init refuses invalid values', async (t) => {
   const weight = gaussian(seeded(1), [6, 5], 'float32');
   await expectNoLeak(t, 'refused', async () => {
     const refused: [unknown, ...string[]][] = [
@@ -321,7 +321,7 @@ t.test('what init does not take', async (t) => {
   weight.dispose();
 });
 
-t.test('an energy that the dtype cannot hold', async (t) => {
+t.test('an energy that overflows the dtype', async (t) => {
   const weight = real(withSpectrum(seeded(2), 6, 6, [6, 5, 4, 3, 2, 1]), [6, 6], 'float32');
   await expectNoLeak(t, 'refused', () =>
     rejectsSigma(

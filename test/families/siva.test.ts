@@ -44,7 +44,7 @@ const spectra: readonly { s: readonly number[]; options: SivaOptions; k: number;
   { s: [4, 2, 1, 1], options: { count: 4 }, k: 4, why: 'all of them' },
 ];
 
-t.test('k by the variance rule', async (t) => {
+t.test('the variance rule gives k', async (t) => {
   for (const { s, options, k, why } of spectra) {
     const { weight, factors } = diagonalWeight(s);
     for (const select of ['lowest', 'top'] as const) {
@@ -69,8 +69,8 @@ t.test('k by the variance rule', async (t) => {
 });
 
 for (const dtype of dtypes) {
-  t.test(`k of a weight that is decomposed here, ${dtype}`, async (t) => {
-    // Not where a sum meets perc exactly: rounding decides those.
+  t.test(`k of a weight that siva decomposes itself, ${dtype}`, async (t) => {
+    // Excludes sums that equal perc exactly, which rounding decides.
     for (const { s, options, k, why } of spectra.filter(
       ({ options }) => options.perc !== 0.5 && options.perc !== 0.75,
     )) {
@@ -83,7 +83,7 @@ for (const dtype of dtypes) {
   });
 }
 
-t.test('the factors in use', async (t) => {
+t.test('layer.factors are the trained singular triples', async (t) => {
   const weight = gaussian(seeded(4), [10, 7], 'float64');
   const factors = await svd(weight);
   const [u, s, vt] = [dense(factors.u), snapshot(factors.s), dense(factors.vt)];
@@ -105,7 +105,7 @@ t.test('the factors in use', async (t) => {
   disposeSvd(factors);
 });
 
-t.test('the random basis', async (t) => {
+t.test('the random basis is orthonormal and seeded', async (t) => {
   const weight = gaussian(seeded(5), [12, 9], 'float64');
   const make = (seed: number): Promise<AdaptedLinear> => siva(weight, { count: 4, basis: 'random', seed });
   const [layer, same, other] = [await make(1), await make(1), await make(2)];
@@ -151,7 +151,7 @@ t.test('Theorem 4: one example is fitted exactly', async (t) => {
   }
 });
 
-t.test('orthonormal factors stay as given', async (t) => {
+t.test('orthonormal factors are used unchanged', async (t) => {
   const random = seeded(7);
   const u = real(orthonormal(random, 6, 6), [6, 6], 'float64');
   const vt = real(orthonormal(random, 6, 6), [6, 6], 'float64');
@@ -170,7 +170,7 @@ t.test('orthonormal factors stay as given', async (t) => {
   disposeLayer(layer);
 });
 
-t.test('what siva does not take', async (t) => {
+t.test('siva refuses invalid options', async (t) => {
   const weight = gaussian(seeded(1), [6, 5], 'float32');
   for (const perc of [-0.1, 0, 1.1, Number.NaN]) {
     await rejectsSigma(t, () => siva(weight, { perc }), 'INVALID_ARGUMENT', `perc ${perc}`, 'perc', String(perc));
@@ -196,9 +196,9 @@ t.test('what siva does not take', async (t) => {
   disposeAll(weight);
 });
 
-t.test('k is named in one way only', async (t) => {
+t.test('count and perc exclude each other', async (t) => {
   const weight = gaussian(seeded(1), [6, 5], 'float32');
-  await rejectsSigma(t, () => siva(weight, { count: 2, perc: 0.9 }), 'INVALID_ARGUMENT', 'perc beside count', 'perc');
+  await rejectsSigma(t, () => siva(weight, { count: 2, perc: 0.9 }), 'INVALID_ARGUMENT', 'perc with count', 'perc');
   disposeAll(weight);
 });
 
@@ -210,7 +210,7 @@ t.test('a weight of zeros', async (t) => {
   disposeAll(weight);
 });
 
-t.test('the factored form of merging keeps the bits of the base', async (t) => {
+t.test('merging a factored layer keeps the bits of the base', async (t) => {
   const weight = gaussian(seeded(9), [10, 10], 'float32');
   const layer = await siva(weight, { count: 4, strategy: 'factored' });
   const merged = layer.mergedWeight();
@@ -219,8 +219,8 @@ t.test('the factored form of merging keeps the bits of the base', async (t) => {
   disposeLayer(layer);
 });
 
-t.test('which form serves a layer best', async (t) => {
-  // Factored 4 GEMMs on a square weight, low rank 2 + 4k/r: they meet at k = r / 2.
+t.test('the planner chooses the cheaper of factored and low-rank', async (t) => {
+  // On a square weight factored costs 4 GEMMs and low-rank 2 + 4k/r, which is equal at k = r / 2.
   const weight = gaussian(seeded(9), [16, 16], 'float32');
   for (const [count, strategy] of [
     [7, 'lowrank'],
@@ -237,7 +237,7 @@ t.test('which form serves a layer best', async (t) => {
   disposeAll(weight);
 });
 
-t.test('what count makes idle is ignored', async (t) => {
+t.test('count makes `spectrum` irrelevant', async (t) => {
   const weight = gaussian(seeded(1), [6, 5], 'float64');
   const [layer, plain] = [await siva(weight, { count: 2, spectrum: 'linear' }), await siva(weight, { count: 2 })];
   assertSameBits(t, layer.factors.u, plain.factors.u, 'the spectrum');
@@ -246,7 +246,7 @@ t.test('what count makes idle is ignored', async (t) => {
   disposeAll(weight);
 });
 
-t.test('the factors are handed out once, and disposed with the layer', async (t) => {
+t.test('the factors are created once and disposed with the layer', async (t) => {
   const weight = gaussian(seeded(4), [10, 7], 'float64');
   const factors = await svd(weight);
   for (const strategy of ['auto', 'factored', 'merged', 'lowrank'] as const) {

@@ -18,11 +18,11 @@ import * as reference from '../support/reference.js';
 
 const tall: LayerShape = { name: 'tall', out: 11, in: 6, tokens: 5 };
 
-/** σ + δ of every sign, and zero itself. */
+/** Values of σ + δ: positive, negative and zero. */
 const shifted = (sigma: ArrayLike<number>): number[] =>
   [0.5, -2, -1, 0, -0.25, 3].map((shift, i) => (i === 1 || i === 2 ? shift * at(sigma, i) : shift));
 
-t.test('a shift moves σ, but never below zero', async (t) => {
+t.test('a shift changes σ, but never below zero', async (t) => {
   for (const dtype of dtypes) {
     await expectNoLeak(t, 'svdiff', async () => {
       using on = await bench(tall, dtype);
@@ -50,7 +50,7 @@ t.test('a shift moves σ, but never below zero', async (t) => {
         const merged = layer.mergedWeight();
         assertClose(t, merged, weight.data, tolerances[dtype], `${label}: the merged weight`);
         const pass = layer.forward(on.x);
-        // A pull-back goes by the shift of its forward pass.
+        // A pull-back uses the shift of its forward pass.
         fill(value, -100);
         const dx = pass.backward(on.dy);
         assertClose(t, pass.y, reference.linear(x, weight).data, tolerances[dtype], `${label}: y`);
@@ -81,7 +81,7 @@ t.test('a shift moves σ, but never below zero', async (t) => {
   }
 });
 
-t.test('a low-rank strategy has no base to add to', async (t) => {
+t.test('the strategy lowrank is UNSUPPORTED', async (t) => {
   using on = await bench(tall, 'float64');
   await rejectsSigma(
     t,

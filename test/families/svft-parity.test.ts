@@ -1,4 +1,4 @@
-/** parity: 'svft-ref': the public reference where it departs from the paper. */
+/** parity: 'svft-ref': the departures of the public reference code from the paper. */
 import { SparsityPattern, svft } from 'sigmatune';
 import t from 'tap';
 import { tolerances } from '../support/cases.js';
@@ -41,7 +41,7 @@ t.test('parity: random draws with replacement', async (t) => {
   disposeSvd(factors);
 });
 
-/** The cells of the largest scores [r, r], signed. */
+/** The cells with the largest signed scores [r, r]. */
 function largestCells(scores: reference.Matrix, count: number): Set<string> {
   const order = Array.from(scores.data, (score, i) => ({
     score,
@@ -51,7 +51,7 @@ function largestCells(scores: reference.Matrix, count: number): Set<string> {
   return new Set(order.slice(0, count).map(({ key }) => key));
 }
 
-t.test('parity: top-k scores are U · V, signed; the square factor where the weight is a rectangle', async (t) => {
+t.test('parity: top-k scores are the signed U · V, or the square factor if the weight is rectangular', async (t) => {
   for (const [rows, columns] of [
     [11, 11],
     [15, 8],
@@ -69,7 +69,7 @@ t.test('parity: top-k scores are U · V, signed; the square factor where the wei
   }
 });
 
-t.test('parity: the residual is not made orthogonal to what is kept', async (t) => {
+t.test('parity: the residual is not orthogonal to the kept directions', async (t) => {
   const { weight, factors } = await weightAndFactors(10, 8);
   const overlap = async (options: { parity?: 'svft-ref' }): Promise<number> => {
     const layer = await svft(weight, { factors, rank: 3, residual: 'orthonormal', seed: 1, ...options });
@@ -90,7 +90,7 @@ t.test('parity: the residual is not made orthogonal to what is kept', async (t) 
   disposeSvd(factors);
 });
 
-t.test('parity: top-k of truncated factors fails, as it does there', async (t) => {
+t.test('parity: top-k of truncated factors fails, as in the reference code', async (t) => {
   for (const [rows, columns] of [
     [9, 9],
     [12, 7],

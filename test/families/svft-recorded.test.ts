@@ -1,6 +1,6 @@
 /**
- * The public SVFT implementation's own outputs over its patterns, ranks and fills: fixtures/svft-recorded.json, by
- * scripts/fixtures.
+ * Recorded outputs of the public SVFT implementation, for its patterns, ranks and fills: fixtures/svft-recorded.json,
+ * made by scripts/fixtures.
  */
 import { readFileSync } from 'node:fs';
 import { SparsityPattern, type Svd, type SvftOptions, svft, type Tensor } from 'sigmatune';
@@ -26,7 +26,7 @@ interface Case extends RecordedCase {
   /** The directions beyond `rank` were replaced by random orthonormal ones of σ = 0. */
   readonly fill: boolean;
   readonly rank: number | null;
-  /** Directions in use: `s` has as many values. */
+  /** Number of directions in use, the length of `s`. */
   readonly coreSize: number;
   readonly bias: readonly number[] | null;
 }
@@ -37,13 +37,13 @@ const { cases }: { readonly cases: readonly Case[] } = JSON.parse(
 const tolerance: Tolerance = { atol: 1e-9, rtol: 0 };
 
 const thin = ({ out, inp }: Case): number => Math.min(out, inp);
-/** The factors make up the weight: nothing was cut off, nothing replaced. */
+/** Whether the factors reproduce the weight: none was dropped or replaced. */
 const complete = (entry: Case): boolean => (entry.rank ?? thin(entry)) === thin(entry);
 const filled = (entry: Case): boolean => entry.fill && !complete(entry);
 const patternOf = ({ rows, cols, coreSize }: Case): SparsityPattern =>
   SparsityPattern.fromCoordinates(rows, cols, coreSize);
 
-/** The recorded operator, M's values in CSR order. */
+/** The recorded operator, with the values of M in CSR order. */
 function operatorOf(entry: Case, m: ArrayLike<number>, gate: number): reference.Operator {
   const { out, inp, coreSize } = entry;
   return {
@@ -81,7 +81,7 @@ function benchOf({ out, inp, coreSize, ...entry }: Case): Bench {
   };
 }
 
-/** Builds the layer on the recorded pattern and factors, and compares all that was recorded. */
+/** Builds the layer on the recorded pattern and factors, and compares everything that was recorded. */
 async function replay(t: Check, entry: Case, options: SvftOptions): Promise<void> {
   const { out, inp, tokens } = entry;
   const bench = benchOf(entry);
@@ -107,7 +107,7 @@ async function replay(t: Check, entry: Case, options: SvftOptions): Promise<void
   disposeLayer(layer);
 }
 
-t.test('what was recorded', async (t) => {
+t.test('the fixture covers every pattern, rank and fill', async (t) => {
   for (const pattern of ['banded', 'random', 'top_k']) {
     const of = cases.filter((entry) => entry.pattern === pattern);
     const shapes = new Set(of.filter(complete).map(({ out, inp }) => Math.sign(out - inp)));
@@ -152,7 +152,7 @@ for (const entry of cases) {
   t.test(`${entry.name}, lowrank`, async (t) => {
     await expectNoLeak(t, entry.name, async () => {
       const options = { parity: 'svft-ref', strategy: 'lowrank' } as const;
-      // The base weight is a term of W' only where nothing of it was dropped.
+      // The base weight is a term of W' only if no part of it was dropped.
       if (complete(entry)) return replay(t, entry, { ...options, residual: 'keep' });
       using bench = benchOf(entry);
       const { weight, factors } = bench;
@@ -162,7 +162,7 @@ for (const entry of cases) {
   });
 }
 
-t.test('filled factors are taken where the residual is not kept', async (t) => {
+t.test('filled factors are accepted if the residual is not kept', async (t) => {
   for (const entry of cases.filter(filled)) {
     await expectNoLeak(t, entry.name, async () => {
       await replay(t, entry, { residual: 'drop' });
@@ -176,7 +176,7 @@ t.test('filled factors are taken where the residual is not kept', async (t) => {
   }
 });
 
-t.test('parity: another weight is still told from filled factors', async (t) => {
+t.test('parity: filled factors of another weight are refused', async (t) => {
   for (const entry of cases.filter(filled)) {
     using bench = benchOf(entry);
     const { factors } = bench;
@@ -193,7 +193,7 @@ for (const entry of cases.filter(({ pattern }) => pattern === 'top_k')) {
       using bench = benchOf(entry);
       const { weight, factors } = bench;
       const options = { factors, pattern: 'topk', offDiagonals: entry.d, parity: 'svft-ref' } as const;
-      // Every value another, so that one cell elsewhere moves all that come after it.
+      // All values differ, so that one wrong cell shifts all later values.
       const m = entry.rows.map((_, p) => 1 + p);
       const layer = await svft(weight, { ...options, init: { m } });
       t.equal(item(layer.parameters, 0).value.size, entry.rows.length, 'as many entries');

@@ -1,4 +1,4 @@
-/** The public SVFT implementation's own outputs, in float64: fixtures/svft-reference.json. */
+/** Recorded outputs of the public SVFT implementation, in float64: fixtures/svft-reference.json. */
 import { readFileSync } from 'node:fs';
 import { SparsityPattern, svft } from 'sigmatune';
 import t from 'tap';

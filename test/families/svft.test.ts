@@ -1,4 +1,4 @@
-/** SVFT's own options: patterns by name, initialisation, truncation, and the public reference's departures. */
+/** SVFT's own options: patterns by name, initialisation, truncation, and the public reference code's departures. */
 import {
   type AdaptedLinear,
   parameterCount,
@@ -235,7 +235,7 @@ t.test('the orthonormal fill is seeded', async (t) => {
   disposeSvd(factors);
 });
 
-t.test('what svft does not take', async (t) => {
+t.test('svft refuses invalid options', async (t) => {
   const weight = gaussian(seeded(1), [6, 5], 'float32');
   const factors = await svd(weight);
   const foreign = await svd(gaussian(seeded(2), [6, 4], 'float32'));
@@ -292,10 +292,10 @@ t.test('what svft does not take', async (t) => {
   disposeSvd(factors, foreign);
 });
 
-t.test('options that do not go together', async (t) => {
+t.test('contradictory options are refused', async (t) => {
   const { weight, factors } = await weightAndFactors(6, 6);
   const refused: [SvftOptions, string][] = [
-    // Without a pattern a width most likely means that the pattern was forgotten.
+    // A width without a pattern most likely means that the pattern was forgotten.
     [{ offDiagonals: 2 }, 'options.pattern'],
     [{ gate: false, init: { m: new Float64Array(6), gate: 1 } }, 'gate'],
     [{ init: { m: [0, 0, Number.NaN, 0, 0, 0] } }, 'init.m[2]'],
@@ -309,7 +309,7 @@ t.test('options that do not go together', async (t) => {
 });
 
 t.test('a seed gives the same start on every platform and in every version', async (t) => {
-  // The pattern, the start and the residual are drawn from streams of their own.
+  // The pattern, the start and the residual have independent streams.
   const { weight, factors } = await weightAndFactors(6, 6);
   const layer = await svft(weight, { factors, init: 'kaiming', seed: 42 });
   assertClose(
@@ -363,7 +363,7 @@ t.test('options of another pattern are ignored', async (t) => {
   disposeSvd(factors);
 });
 
-t.test('large seeds', async (t) => {
+t.test('large seeds are distinct', async (t) => {
   const { weight, factors } = await weightAndFactors(9, 9);
   const options = { factors, pattern: 'random', init: 'kaiming' } as const;
   const starts = new Set<string>();
@@ -402,7 +402,7 @@ t.test('two-sided bands, repeated cells and the diagonal, by name', async (t) =>
       { pattern: 'random', offDiagonals: 2, seed: 7, includeDiagonal: true, replacement: true },
       random(r, { offDiagonals: 2 }, { seed: 7, includeDiagonal: true, replacement: true }),
     ],
-    // parity draws with replacement, unless told otherwise.
+    // parity draws with replacement by default.
     [
       { pattern: 'random', offDiagonals: 3, seed: 7, replacement: false, parity: 'svft-ref' },
       random(r, { offDiagonals: 3 }, { seed: 7 }),
@@ -478,7 +478,7 @@ t.test('parameterCount of two-sided bands', async (t) => {
   }
 });
 
-/** A weight, with its three largest triples filled up with directions of σ = 0 that are not the weight's. */
+/** A weight, with its three largest triples, filled up with directions of σ = 0 that are not the weight's own. */
 async function filledFactors(rows: number, columns: number): Promise<{ weight: Tensor; factors: Svd }> {
   const { weight, factors } = await weightAndFactors(rows, columns, 3);
   const layer = await svft(weight, { factors, rank: 3, residual: 'orthonormal', seed: 2 });
@@ -493,7 +493,7 @@ async function filledFactors(rows: number, columns: number): Promise<{ weight: T
   return { weight, factors: copy };
 }
 
-t.test('given factors that are filled up', async (t) => {
+t.test('supplied factors may be filled up with σ = 0', async (t) => {
   await expectNoLeak(t, 'filled factors', async () => {
     for (const [rows, columns] of [
       [6, 6],
@@ -516,7 +516,7 @@ t.test('given factors that are filled up', async (t) => {
         assertClose(t, merged, head.data, tolerances.float64, `${label}: W' is what they make up`);
         const y = layer.apply(x);
         assertClose(t, y, reference.linear(dense(x), head).data, tolerances.float64, `${label}: y`);
-        // Those of σ = 0 train as well.
+        // The directions of σ = 0 train as well.
         const m = parameter(layer, 'm').value;
         fill(m, 1);
         const moved = layer.mergedWeight();
@@ -568,7 +568,7 @@ t.test('given factors that are filled up', async (t) => {
           'options.factors',
         );
       }
-      // A smaller rank leaves the fill out again.
+      // A smaller rank slices the fill off.
       const sliced = await svft(weight, { ...options, factors, rank: 3, residual: 'drop' });
       const merged = sliced.mergedWeight();
       assertClose(t, merged, head.data, tolerances.float64, `${rows} × ${columns}: sliced`);
@@ -580,8 +580,8 @@ t.test('given factors that are filled up', async (t) => {
   });
 });
 
-t.test('a tail that is slight is a tail', async (t) => {
-  // Within the slack that factors are given, but far beyond rounding: every strategy has to leave it out.
+t.test('a small tail is still a tail', async (t) => {
+  // Within the tolerance for factors, but far beyond rounding: every strategy must drop it.
   const spectrum = [1, 0.5, 0.2, 1e-4, 1e-4, 1e-4];
   const weight = real(withSpectrum(seeded(1), 6, 6, spectrum), [6, 6], 'float64');
   const x = gaussian(seeded(4), [5, 6], 'float64');
@@ -602,7 +602,7 @@ t.test('a tail that is slight is a tail', async (t) => {
   disposeAll(weight, x);
 });
 
-t.test('values that the dtype cannot hold', async (t) => {
+t.test('initial values that overflow the dtype', async (t) => {
   const weight = gaussian(seeded(1), [3, 3], 'float32');
   const refused = (m: number[], gate: number, part: string) =>
     rejectsSigma(t, () => svft(weight, { init: { m, gate } }), 'INVALID_ARGUMENT', part, part);

@@ -23,7 +23,7 @@ import * as reference from '../support/reference.js';
 
 const tall = item(layerShapes, 1);
 
-t.test('what is trained', async (t) => {
+t.test('`train` selects the parameters', async (t) => {
   await expectNoLeak(t, 'train', async () => {
     using on = await bench(tall, 'float64');
     const variants: readonly [VectorFitOptions['train'], boolean, readonly string[]][] = [
@@ -33,7 +33,7 @@ t.test('what is trained', async (t) => {
       [{ bias: false }, true, ['sigma']],
       [{ sigma: false }, true, ['bias']],
       [undefined, false, ['sigma']],
-      // A layer without a bias is skipped, so that one option serves a whole model.
+      // A layer without a bias ignores `bias: true`, so that one option fits a whole model.
       [{ sigma: true, bias: true }, false, ['sigma']],
     ];
     for (const [train, hasBias, names] of variants) {
@@ -104,7 +104,7 @@ t.test('negative σ are not clamped', async (t) => {
   disposeLayer(layer);
 });
 
-t.test('what vectorFit does not take', async (t) => {
+t.test('vectorFit refuses invalid options', async (t) => {
   using on = await bench(tall, 'float32');
   const nothing = { sigma: false, bias: false };
   await rejectsSigma(
@@ -126,7 +126,7 @@ t.test('what vectorFit does not take', async (t) => {
   await rejectsSigma(t, () => vectorFit(on.weight, yes), 'INVALID_ARGUMENT', 'not a boolean', 'sigma');
 });
 
-t.test('more directions than one task takes', async (t) => {
+t.test('more directions than one task of the kernel', async (t) => {
   using on = await bench({ name: 'many directions', out: 150, in: 140, tokens: 3 }, 'float64');
   const layer = await vectorFit(on.weight, { factors: on.factors, strategy: 'factored' });
   const pass = layer.forward(on.x);
@@ -139,8 +139,8 @@ t.test('more directions than one task takes', async (t) => {
   disposeLayer(layer);
 });
 
-t.test('a bias alone', async (t) => {
-  // σ is no parameter here: the core is frozen for good.
+t.test('training the bias alone', async (t) => {
+  // σ is not a parameter here, so the core is fixed.
   using on = await bench({ name: 'square', out: 12, in: 12, tokens: 7 }, 'float64');
   const { out, tokens } = on.shape;
   const layer = await vectorFit(on.weight, { bias: on.bias, factors: on.factors, train: { sigma: false } });
@@ -171,7 +171,7 @@ t.test('a bias alone', async (t) => {
   disposeLayer(layer);
 });
 
-t.test('a bias that is created', async (t) => {
+t.test('createBias', async (t) => {
   await expectNoLeak(t, 'createBias', async () => {
     using on = await bench(tall, 'float64');
     for (const strategy of ['auto', 'factored', 'merged'] as const) {
@@ -209,7 +209,7 @@ t.test('a bias that is created', async (t) => {
       disposeLayer(layer);
     }
 
-    // Where there is one it is that which trains.
+    // An existing bias trains instead.
     const given = await vectorFit(on.weight, { factors: on.factors, bias: on.bias, createBias: true });
     assertSameBits(t, parameter(given, 'bias').value, on.bias, 'a layer that has a bias keeps it');
     disposeLayer(given);
@@ -248,10 +248,10 @@ function columnSums(a: reference.Matrix): Float64Array {
   return sums;
 }
 
-/** Some on either side, and both zeros. */
+/** Positive and negative values, 0 and −0. */
 const mixed = [2, -1, 0, 0.5, -0, -3];
 
-t.test('σ that may not fall below zero', async (t) => {
+t.test('nonnegative clamps σ', async (t) => {
   for (const dtype of dtypes) {
     await expectNoLeak(t, 'nonnegative', async () => {
       using on = await bench(tall, dtype);
@@ -259,7 +259,7 @@ t.test('σ that may not fall below zero', async (t) => {
       const [x, dy] = [dense(on.x), dense(on.dy)];
       const rectified = reference.diagonal(mixed.map((value) => (value > 0 ? value : 0)));
       const weight = reference.matmul(reference.matmul(u, rectified), vt);
-      // K = diag(Uᵀ dYᵀ X V), the gradient of an unclamped σ.
+      // K = diag(Uᵀ dYᵀ X V) is the gradient of an unclamped σ.
       const k = reference.matmul(
         reference.transpose(reference.matmul(dy, u)),
         reference.matmul(x, reference.transpose(vt)),
@@ -277,7 +277,7 @@ t.test('σ that may not fall below zero', async (t) => {
         assertClose(t, merged, weight.data, tolerances[dtype], `${label}: the merged weight`);
 
         const [one, two] = [layer.forward(on.x), layer.forward(on.x)];
-        // A pull-back goes by the σ of its forward pass.
+        // A pull-back uses the σ of its forward pass.
         fill(sigma.value, -1);
         const dx = one.backward(on.dy);
         assertClose(t, one.y, reference.linear(x, weight).data, tolerances[dtype], `${label}: forward`);
@@ -296,7 +296,7 @@ t.test('σ that may not fall below zero', async (t) => {
           `${label}: twice`,
         );
 
-        // What a framework assigned stays where there is no slope.
+        // A gradient that a framework assigned stays unchanged if the slope is 0.
         clearGradients(layer);
         const assigned = real([1, 2, 3, 4, 5, 6], [6], dtype);
         sigma.grad = assigned;
@@ -304,7 +304,7 @@ t.test('σ that may not fall below zero', async (t) => {
         const third = layer.forward(on.x);
         disposeAll(third.backward(on.dy));
         const sum = slopes.map((value, i) => value + i + 1);
-        assertClose(t, sigma.grad ?? [], sum, tolerances[dtype], `${label}: beside an assigned one`);
+        assertClose(t, sigma.grad ?? [], sum, tolerances[dtype], `${label}: added to an assigned gradient`);
         assertSameBits(t, assigned, [1, 2, 3, 4, 5, 6], `${label}: which is not written`);
         assigned.dispose();
         assertSameBits(t, sigma.value, mixed, `${label}: σ itself is not clamped`);
@@ -325,7 +325,7 @@ t.test('σ that may not fall below zero', async (t) => {
   }
 });
 
-t.test('a σ below zero stays there', async (t) => {
+t.test('nonnegative: a σ below zero gets no gradient', async (t) => {
   using on = await bench(tall, 'float64');
   const layer = await vectorFit(on.weight, { factors: on.factors, nonnegative: true });
   const sigma = parameter(layer, 'sigma');

@@ -1,4 +1,4 @@
-/** What every family promises, under every strategy, over the case table. */
+/** The contract of every family, with every strategy, over the case table. */
 import t from 'tap';
 import {
   type AdapterCase,
@@ -22,7 +22,7 @@ import {
 import { bench, dense, disposeLayer, expectedGradient, makeLayer, perturb } from '../support/layer.js';
 import * as reference from '../support/reference.js';
 
-/** Cases of one shape and type share their data and their factors. */
+/** Cases of the same shape and type share data and factors. */
 const groups = new Map<string, AdapterCase[]>();
 for (const entry of adapterCases) {
   const key = `${entry.shape.name}, ${entry.dtype}`;
@@ -106,7 +106,7 @@ for (const dtype of dtypes) {
   });
 }
 
-t.test('a merged weight keeps the bits of the base where nothing was trained', async (t) => {
+t.test('a merged weight keeps the bits of the base if nothing was trained', async (t) => {
   // W0 + U (C − diag σ) Vᵀ, not U C Vᵀ.
   using on = await bench(square, 'float32');
   for (const family of oneOfEach) {

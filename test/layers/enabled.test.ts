@@ -1,4 +1,4 @@
-/** `enabled`: a layer that is switched off is the layer before it was adapted, and comes back as it was. */
+/** `enabled`: a layer that is switched off computes the pretrained layer; switched on again, it is unchanged. */
 import { AdamW, type AdaptedLinear, siva, svft, type Tensor, tidy, vectorFit } from 'sigmatune';
 import t from 'tap';
 import {
@@ -42,17 +42,17 @@ const tall = item(layerShapes, 1);
 const wide = item(layerShapes, 2);
 const shapes: readonly LayerShape[] = [square, tall, wide, { name: 'one by one', out: 1, in: 1, tokens: 1 }];
 
-/** Those whose factors leave out what lies beyond `rank`, and do not keep the weight either. */
+/** Cases that drop the part beyond `rank` and do not keep the weight. */
 const leavesOut = (family: FamilyCase): boolean =>
   ['svft, truncated, residual dropped', 'svft, truncated, orthonormal fill'].includes(family.name);
 
-/** What the layer was before: y, dx and the bias. */
+/** The pretrained layer: y, dx and the bias. */
 function base(on: Bench) {
   const [x, dy, weight] = [dense(on.x), dense(on.dy), dense(on.weight)];
   return { y: reference.linear(x, weight, snapshot(on.bias)).data, dx: reference.matmul(dy, weight).data };
 }
 
-/** y and dx of a layer that is off; no gradient is new. */
+/** y and dx of a layer that is off; no gradient may change. */
 function checkPasses(t: Check, layer: AdaptedLinear, on: Bench, label: string): void {
   const expected = base(on);
   const tolerance = tolerances[on.dtype];
@@ -163,7 +163,7 @@ t.test('a layer without a bias', async (t) => {
   disposeLayer(created);
 });
 
-t.test('what is merged while off is a new tensor', async (t) => {
+t.test('mergedWeight of a layer that is off is a new tensor', async (t) => {
   using on = await bench(square, 'float32');
   const [w0, b0] = [snapshot(on.weight), snapshot(on.bias)];
   for (const family of oneOfEach) {
@@ -245,7 +245,7 @@ for (const dtype of dtypes) {
             assertSameBits(t, bias ?? [], on.bias, `${label}: the bias`);
             layer.enabled = true;
             const again = layer.apply(on.x);
-            // Where W' is built anew it is built without W0 from now on.
+            // From now on W' is rebuilt without W0.
             assertClose(t, again, y, tolerances[dtype], `${label}: on again`);
             disposeAll(y, again, bias);
             disposeLayer(layer);
@@ -256,7 +256,7 @@ for (const dtype of dtypes) {
   });
 }
 
-t.test('layers that keep the weight give its bits when the caller has not', async (t) => {
+t.test('layers that keep the weight still give its bits', async (t) => {
   using on = await bench(square, 'float64');
   const w0 = snapshot(on.weight);
   const keepers: readonly [string, (weight: Tensor) => Promise<AdaptedLinear>][] = [
@@ -297,7 +297,7 @@ t.test('the bias stays when the caller disposes it', async (t) => {
   }
 });
 
-t.test('passes belong to the time they were recorded', async (t) => {
+t.test('a pass uses the state of the layer at its forward', async (t) => {
   await expectNoLeak(t, 'across the switch', async () => {
     using on = await bench(tall, 'float64');
     for (const family of families) {
@@ -331,7 +331,7 @@ t.test('passes belong to the time they were recorded', async (t) => {
   });
 });
 
-t.test('a pass that was recorded off', async (t) => {
+t.test('a pass recorded while the layer was off', async (t) => {
   await expectNoLeak(t, 'passes', async () => {
     using on = await bench(tall, 'float32');
     for (const family of oneOfEach) {
@@ -363,7 +363,7 @@ t.test('a pass that was recorded off', async (t) => {
   });
 });
 
-t.test('an optimiser finds nothing to do', async (t) => {
+t.test('an optimiser step changes nothing while the layer is off', async (t) => {
   using on = await bench(tall, 'float64');
   for (const family of oneOfEach) {
     const layer = await makeLayer(family, on, 'auto');
@@ -405,7 +405,7 @@ t.test('explain', async (t) => {
   }
 });
 
-t.test('nothing but a boolean', async (t) => {
+t.test('enabled takes a boolean only', async (t) => {
   using on = await bench(square, 'float32');
   for (const family of oneOfEach) {
     const layer = await makeLayer(family, on, 'auto');
@@ -423,7 +423,7 @@ t.test('nothing but a boolean', async (t) => {
   }
 });
 
-t.test('layers on one set of factors', async (t) => {
+t.test('layers that share factors are switched separately', async (t) => {
   await expectNoLeak(t, 'shared factors', async () => {
     using on = await bench({ name: 'square', out: 24, in: 24, tokens: 3 }, 'float64');
     const triples = 8 * (on.factors.u.size + on.factors.s.size + on.factors.vt.size);
@@ -434,7 +434,7 @@ t.test('layers on one set of factors', async (t) => {
       const start = bytes();
       const [one, two] = [await make(), await make()];
       const grown = bytes() - start;
-      // A trained bias is kept once more, as it was.
+      // The layer also keeps a copy of the pretrained bias.
       const kept = label === 'vectorfit' ? 2 * on.bias.size : 0;
       const parameters = 8 * (one.parameterCount + two.parameterCount + kept);
       t.ok(grown <= parameters && grown < triples, `${label}: ${grown} bytes for two, ${parameters} of parameters`);
@@ -467,8 +467,8 @@ t.test('layers on one set of factors', async (t) => {
   });
 });
 
-t.test('the whole rank, with the tail of none dropped', async (t) => {
-  // residual 'drop' (parity's default) leaves nothing out where every direction is kept.
+t.test('residual drop at full rank drops nothing', async (t) => {
+  // residual 'drop' (parity's default) has no effect if every direction is kept.
   using on = await bench(square, 'float64');
   const own = real(snapshot(on.weight), on.weight.shape, 'float64');
   const layer = await svft(own, { bias: on.bias, parity: 'svft-ref' });

@@ -1,4 +1,4 @@
-/** A layer as an object: names, counts, plans, lifetime, what it refuses. */
+/** A layer as an object: names, counts, plans, lifetime, invalid arguments. */
 import { siva, svft, type Tensor, vectorFit } from 'sigmatune';
 import t from 'tap';
 import { families, layerShapes, oneOfEach, strategies, tolerances } from '../support/cases.js';
@@ -34,7 +34,7 @@ t.test('writing a parameter through its memory is noticed', async (t) => {
   for (const family of oneOfEach) {
     for (const strategy of family.strategies) {
       const layer = await makeLayer(family, on, strategy);
-      // Derived state is built and used first, so that a stale copy would show.
+      // Build and use the caches first, so that a stale cache would show.
       disposeAll(layer.apply(on.x), layer.mergedWeight());
       const warm = layer.forward(on.x);
       disposeAll(warm.backward(on.dy), warm.y, warm);
@@ -52,7 +52,7 @@ t.test('writing a parameter through its memory is noticed', async (t) => {
   }
 });
 
-t.test('what layers do not take', async (t) => {
+t.test('layers refuse invalid arguments', async (t) => {
   using on = await bench(tall, 'float32');
   const layer = await makeLayer(item(oneOfEach, 0), on, 'auto');
   const narrow = gaussian(on.random, [3, tall.in + 1], 'float32');
@@ -109,7 +109,7 @@ t.test('what layers do not take', async (t) => {
   layer.dispose();
 });
 
-t.test('strategies that a layer cannot use', async (t) => {
+t.test('a strategy that a layer cannot use is UNSUPPORTED', async (t) => {
   using on = await bench(square, 'float32');
   await expectNoLeak(t, 'refused layers', async () => {
     for (const family of families) {
@@ -182,7 +182,7 @@ t.test('explain follows the cost model', async (t) => {
   disposeLayer(factored);
 });
 
-t.test('a layer without a bias, a layer that factors by itself', async (t) => {
+t.test('a layer without a bias, a layer without given factors', async (t) => {
   await expectNoLeak(t, 'own factors', async () => {
     using on = await bench(tall, 'float64');
     for (const family of oneOfEach) {
@@ -234,7 +234,7 @@ t.test('names and counts', async (t) => {
   }
 });
 
-t.test('gradients that do not fit are refused when they are assigned', async (t) => {
+t.test('assigning a gradient of another shape, type or device is refused', async (t) => {
   using on = await bench(square, 'float32');
   const layer = await makeLayer(item(oneOfEach, 0), on, 'auto');
   const m = parameter(layer, 'm');
@@ -251,7 +251,7 @@ t.test('gradients that do not fit are refused when they are assigned', async (t)
   disposeLayer(layer);
 });
 
-t.test('what a plan costs in memory', async (t) => {
+t.test('a pass keeps the bytes that the plan states', async (t) => {
   for (const dtype of ['float32', 'float64'] as const) {
     using on = await bench(tall, dtype);
     const size = dtype === 'float32' ? 4 : 8;
@@ -262,7 +262,7 @@ t.test('what a plan costs in memory', async (t) => {
         const before = bytes();
         const warm = layer.forward(on.x);
         disposeAll(warm.y, warm);
-        // W' is built by now: what a further pass adds is y, and what it keeps.
+        // W' is built by now, so a further pass adds only y and what it keeps.
         const between = bytes();
         const pass = layer.forward(on.x);
         const kept = bytes() - between - pass.y.size * size;
@@ -289,7 +289,7 @@ t.test('what a plan costs in memory', async (t) => {
   }
 });
 
-t.test('where the cheapest plan changes', async (t) => {
+t.test('the number of tokens from which merged is cheaper', async (t) => {
   // Square, r = d: training factored 4, merged 3 + 2d/N; applying 2 against 1 + d/N. Of equals the first.
   using on = await bench({ name: 'square', out: 64, in: 64, tokens: 1 }, 'float32');
   const layer = await svft(on.weight, { factors: on.factors });
@@ -308,7 +308,7 @@ t.test('where the cheapest plan changes', async (t) => {
   disposeLayer(layer);
 });
 
-t.test('a weight that is disposed under its layer', async (t) => {
+t.test('the caller disposes the weight of a living layer', async (t) => {
   using on = await bench(square, 'float64');
   for (const [name, strategy, make] of [
     ['svft', 'factored', svft],
@@ -332,7 +332,7 @@ t.test('a weight that is disposed under its layer', async (t) => {
 });
 
 t.test('a core that is frozen costs no gradient', async (t) => {
-  // Merged: forward and dx, and W' once for all tokens; no gradient of W' is there to project.
+  // Merged: forward and dx, and W' once for all tokens; no gradient of W' is projected.
   using on = await bench({ name: 'square', out: 64, in: 64, tokens: 1 }, 'float64');
   for (const family of oneOfEach.filter(({ denseCore }) => !denseCore)) {
     const layer = await makeLayer(family, on, 'auto');
@@ -344,7 +344,7 @@ t.test('a core that is frozen costs no gradient', async (t) => {
     for (const tokens of counts) {
       const label = `${family.name}, ${tokens} tokens`;
       const plan = layer.explain(tokens);
-      // The thin products cost 4 at full rank; half of the directions beside the base cost as much.
+      // The thin products cost 4 at full rank; the base plus half of the directions costs as much.
       const merged = 2 + rank / tokens;
       t.equal(plan.strategy === 'merged', merged < 4, `${label}: ${plan.strategy}`);
       t.ok(Math.abs(plan.gemms - Math.min(merged, 4)) < 1e-12, `${label}: ${plan.gemms} GEMMs`);

@@ -1,4 +1,4 @@
-/** The spectrum of a layer: against decompositions of its merged weight by brute force. */
+/** The spectrum of a layer, compared with a brute-force SVD of its merged weight. */
 import { type AdaptedLinear, type Real, svft, type Tensor, vectorFit } from 'sigmatune';
 import t from 'tap';
 import { dtypes, families, layerShapes, tolerances } from '../support/cases.js';
@@ -62,7 +62,7 @@ t.test('the spectrum of the merged weight', async (t) => {
   });
 });
 
-t.test('the spectrum is that of the call', async (t) => {
+t.test('a later write does not change a spectrum in progress', async (t) => {
   await expectNoLeak(t, 'spectra', async () => {
     using on = await bench(square, 'float64');
     for (const family of families) {
@@ -90,7 +90,7 @@ t.test('σ below zero, in the spectrum', async (t) => {
   disposeLayer(layer);
 });
 
-t.test('what spectrum does not take', async (t) => {
+t.test('spectrum refuses invalid options', async (t) => {
   using on = await bench(tall, 'float32');
   for (const family of families) {
     const layer = await makeLayer(family, on, 'auto');
@@ -108,7 +108,7 @@ t.test('what spectrum does not take', async (t) => {
   }
 });
 
-t.test('a spectrum that is aborted on the way', async (t) => {
+t.test('spectrum is aborted by its signal', async (t) => {
   await expectNoLeak(t, 'aborted', async () => {
     using on = await bench({ name: 'large', out: 90, in: 80, tokens: 1 }, 'float64');
     const layer = await svft(on.weight, { factors: on.factors, pattern: 'banded', offDiagonals: 1 });

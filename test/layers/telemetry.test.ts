@@ -1,4 +1,4 @@
-/** What a layer tells of its training: against decompositions of its merged weight by brute force. */
+/** The telemetry of a layer, compared with a brute-force SVD of its merged weight. */
 import { type AdaptedLinear, effectiveRankGradient, SparsityPattern, siva, svft, tidy, vectorFit } from 'sigmatune';
 import t from 'tap';
 import { dtypes, type FamilyCase, families, layerShapes, oneOfEach, tolerances } from '../support/cases.js';
@@ -40,10 +40,10 @@ const square = item(layerShapes, 0);
 const tall = item(layerShapes, 1);
 const wide = item(layerShapes, 2);
 
-/** Their W' leaves out what lies beyond `rank`, so that change is counted from W' at M = 0. */
+/** Whether W' drops the part beyond `rank`; `change` is then relative to W' at M = 0. */
 const leavesOut = (family: FamilyCase): boolean => /dropped|orthonormal/.test(family.name);
 
-/** The core is diagonal: nothing but σ moves. */
+/** Whether the core is diagonal, so that only σ changes. */
 const diagonalCore = (family: FamilyCase): boolean =>
   !family.denseCore && (family.family !== 'svft' ? !/random/.test(family.name) : family.name === 'svft, diagonal');
 
@@ -51,14 +51,14 @@ const within = (t: Check, found: number | undefined, wanted: number, slack: numb
   t.ok(Math.abs((found ?? Number.NaN) - wanted) <= slack * (1 + Math.abs(wanted)), `${label}: ${found} for ${wanted}`);
 };
 
-/** |u_iᵀ ΔW v_i| of the layer's own directions. */
+/** |u_iᵀ ΔW v_i| for the layer's own directions. */
 function alongFactors(layer: AdaptedLinear, update: reference.Matrix): Float64Array {
   const [u, vt] = [dense(layer.factors.u), dense(layer.factors.vt)];
   const core = reference.matmul(reference.matmul(reference.transpose(u), update), reference.transpose(vt));
   return Float64Array.from({ length: core.rows }, (_, i) => Math.abs(reference.entry(core, i, i)));
 }
 
-/** W' with M, or what trains in its place, at zero; W0 where the layer keeps all of it. */
+/** W' with all parameters of the core at zero; W0 if the layer keeps all of W0. */
 function untrained(family: FamilyCase, layer: AdaptedLinear, on: Bench): reference.Matrix {
   if (!leavesOut(family)) return dense(on.weight);
   const m = parameter(layer, 'm').value;
@@ -83,7 +83,7 @@ t.test('against the merged weight', async (t) => {
             perturb(layer);
             const merged = mergedOf(layer);
             const told = layer.telemetry();
-            // Where the tail is gone only the `rank` largest count; orthonormal ones add zeros.
+            // Without its tail W' has only the `rank` largest σ; orthonormal directions add zeros.
             const truncatedRank = /dropped|fill/.test(family.name)
               ? Math.max(1, Math.floor(sigma.length / 2))
               : undefined;
@@ -97,7 +97,7 @@ t.test('against the merged weight', async (t) => {
               findings.equal(told.drift, undefined, 'nor is drift');
             } else findings.ok(told.drift !== undefined, 'drift');
             const { after } = told.effectiveRank;
-            // Beside the diagonal it is told for small changes only; never is it more than there are values.
+            // Off the diagonal it is defined for small changes only, and never exceeds the number of values.
             findings.ok(
               after === undefined || (after >= 1 - slack && after <= sigma.length + slack),
               `after: ${after}`,
@@ -107,7 +107,7 @@ t.test('against the merged weight', async (t) => {
               within(findings, after, exact, slack, 'after');
             }
             if (told.drift) {
-              // uᵢᵀ W' vᵢ of the layer's directions; those that train nothing stay where they are.
+              // uᵢᵀ W' vᵢ for the layer's directions; untrained directions do not change.
               const moved = alongFactors(layer, reference.subtract(merged, untrained(family, layer, on)));
               within(findings, told.drift.max, Math.max(...moved), slack, 'the largest drift');
               const known = /orthonormal/.test(family.name) ? sigma.length : before.length;
@@ -117,7 +117,7 @@ t.test('against the merged weight', async (t) => {
             const gate = layer.parameters.find(({ name }) => name === 'gate');
             if (gate) within(findings, told.gate, reference.sigmoid(at(snapshot(gate.value), 0)), 1e-15, 'the gate');
             else findings.equal(told.gate, undefined, 'no gate');
-            findings.same(told.frozen, [], 'nobody is frozen');
+            findings.same(told.frozen, [], 'no parameter is frozen');
             t.same(findings.failures, [], `${family.name}, ${shape.name}, ${strategy}, ${dtype}`);
             disposeLayer(layer);
           }
@@ -146,7 +146,7 @@ t.test('at step 0', async (t) => {
   }
 });
 
-t.test('every strategy tells the same', async (t) => {
+t.test('telemetry does not depend on the strategy', async (t) => {
   using on = await bench(tall, 'float64');
   for (const family of families) {
     const told = [];
@@ -166,7 +166,7 @@ t.test('every strategy tells the same', async (t) => {
   }
 });
 
-t.test('a truncated layer of a diagonal core', async (t) => {
+t.test('a truncated layer with a diagonal core', async (t) => {
   using on = await bench(square, 'float64');
   const rank = 5;
   for (const residual of ['keep', 'drop', 'orthonormal'] as const) {
@@ -186,8 +186,8 @@ t.test('a truncated layer of a diagonal core', async (t) => {
   }
 });
 
-t.test('beside the diagonal, to second order', async (t) => {
-  // Singular values a whole unit apart, so that what is left out is of a higher order in M.
+t.test('off-diagonal entries count to second order', async (t) => {
+  // The singular values differ by 1, so that the neglected terms are of higher order in M.
   const spectrum = [8, 7, 6, 5, 4, 3, 2, 1];
   const weight = real(withSpectrum(seeded(3), 11, 8, spectrum), [11, 8], 'float64');
   const sizes = [4e-2, 2e-2, 1e-2];
@@ -214,7 +214,7 @@ t.test('beside the diagonal, to second order', async (t) => {
   weight.dispose();
 });
 
-t.test('the gate and the frozen', async (t) => {
+t.test('gate and frozen parameters', async (t) => {
   using on = await bench(square, 'float64');
   const layer = await svft(on.weight, { factors: on.factors, name: 'blocks.0.q' });
   t.equal(layer.telemetry().gate, 0.5, 'γ = 0');
@@ -303,7 +303,7 @@ t.test('a disposed layer', async (t) => {
   }
 });
 
-t.test('numbers that are none', async (t) => {
+t.test('non-finite values', async (t) => {
   using on = await bench(square, 'float64');
   for (const family of oneOfEach) {
     const layer = await makeLayer(family, on, 'auto');
@@ -319,7 +319,7 @@ t.test('numbers that are none', async (t) => {
   }
 });
 
-t.test('telemetry at the ends of the range', async (t) => {
+t.test('telemetry near overflow and underflow', async (t) => {
   const told = async (scale: number) => {
     const weight = real(
       snapshot(gaussian(seeded(8), [9, 7], 'float64')).map((value) => scale * value),
@@ -338,7 +338,7 @@ t.test('telemetry at the ends of the range', async (t) => {
     assertClose(t, await told(scale), usual, { atol: 1e-10, rtol: 0 }, `${scale}: as at 1`);
 });
 
-t.test('numbers that are none, beside the diagonal', async (t) => {
+t.test('non-finite values off the diagonal', async (t) => {
   using on = await bench(square, 'float64');
   const layer = await svft(on.weight, { factors: on.factors, pattern: 'banded', offDiagonals: 1 });
   put(parameter(layer, 'm').value, 0, Number.NaN);
@@ -346,7 +346,7 @@ t.test('numbers that are none, beside the diagonal', async (t) => {
   disposeLayer(layer);
 });
 
-t.test('numbers that are none, on the diagonal', async (t) => {
+t.test('non-finite values on the diagonal', async (t) => {
   using on = await bench(square, 'float64');
   for (const family of oneOfEach.filter(diagonalCore)) {
     const layer = await makeLayer(family, on, 'auto');
@@ -357,7 +357,7 @@ t.test('numbers that are none, on the diagonal', async (t) => {
 });
 
 t.test('directions that are not orthonormal', async (t) => {
-  // Those of parity's fill are not, and neither need be those that fill given factors up.
+  // The fill of parity is not orthonormal, and the fill of supplied factors need not be.
   const weight = gaussian(seeded(5), [10, 8], 'float64');
   const layer = await svft(weight, { rank: 3, residual: 'orthonormal', parity: 'svft-ref', init: 'zeros' });
   const start = mergedOf(layer);
@@ -378,7 +378,7 @@ t.test('directions that are not orthonormal', async (t) => {
 });
 
 t.test('training towards a higher effective rank', async (t) => {
-  // What the gradient is for: added to that of σ it raises erank(W').
+  // The gradient's purpose: added to the gradient of σ it raises erank(W').
   using on = await bench(tall, 'float64');
   const layer = await vectorFit(on.weight, { factors: on.factors });
   const sigma = parameter(layer, 'sigma').value;
@@ -395,7 +395,7 @@ t.test('training towards a higher effective rank', async (t) => {
   disposeLayer(layer);
 });
 
-t.test('siva begins where its energy put it', async (t) => {
+t.test('siva with an energy: telemetry at step 0', async (t) => {
   using on = await bench(square, 'float64');
   for (const strategy of ['auto', 'factored', 'merged', 'lowrank'] as const) {
     const layer = await siva(on.weight, { factors: on.factors, count: 6, init: { energy: 0.09 }, strategy });
@@ -404,8 +404,8 @@ t.test('siva begins where its energy put it', async (t) => {
   }
 });
 
-t.test('what pairs cannot tell is not told', async (t) => {
-  // Directions of σ = 0 that M couples do not act pair by pair.
+t.test('after is undefined if the pair approximation fails', async (t) => {
+  // Directions of σ = 0 that M couples do not act as independent pairs.
   const spectrum = Array.from({ length: 24 }, (_, i) => (i < 4 ? 1 : 0));
   const weight = real(withSpectrum(seeded(5), 24, 24, spectrum), [24, 24], 'float64');
   const layer = await svft(weight, { pattern: 'random', offDiagonals: 6, seed: 1 });

@@ -1,4 +1,4 @@
-/** The gradient of the effective rank: against differences, by hand, and what it takes. */
+/** The gradient of the effective rank: finite differences, a case by hand, invalid arguments. */
 import fc from 'fast-check';
 import { effectiveRank, effectiveRankGradient, tidy } from 'sigmatune';
 import t from 'tap';
@@ -6,12 +6,12 @@ import { dtypes } from '../support/cases.js';
 import { assertClose, assertSameBits, at, real, throwsSigma } from '../support/helpers.js';
 import * as reference from '../support/reference.js';
 
-t.test('effectiveRankGradient against differences', async (t) => {
+t.test('effectiveRankGradient against finite differences', async (t) => {
   const magnitude = fc.double({ min: 0.05, max: 20, noNaN: true });
   const entry = fc.tuple(magnitude, fc.boolean()).map(([value, negative]) => (negative ? -value : value));
   fc.assert(
     fc.property(fc.array(entry, { minLength: 1, maxLength: 12 }), fc.nat(), (s, zeros) => {
-      // Zeros between them change nothing for the others, and have no slope themselves.
+      // Zeros do not affect the other values, and their own slope is 0.
       const padded = [...s];
       for (let k = 0; k < zeros % 3; k++) padded.splice((zeros * (k + 1)) % (padded.length + 1), 0, k % 2 ? -0 : 0);
       const gradient = effectiveRankGradient(padded);
@@ -26,7 +26,7 @@ t.test('effectiveRankGradient against differences', async (t) => {
           reference.effectiveRank(padded.map((other, j) => (j === i ? moved : other)));
         const slope = (at(value + step) - at(value - step)) / (2 * step);
         const error = Math.abs((gradient[i] ?? Number.NaN) - slope);
-        // Rounding of erank over the step, and the third derivative.
+        // The rounding of erank divided by the step, and the third derivative.
         const slack = (1e-9 * padded.length) / Math.abs(value) + 1e-7 * Math.abs(slope);
         if (!(error <= slack)) throw new Error(`${gradient[i]} for ${slope} at ${i}`);
       });

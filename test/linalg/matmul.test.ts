@@ -65,7 +65,7 @@ t.test('NaN and Infinity pass through arithmetic', async (t) => {
   disposeAll(a, one, product);
 });
 
-t.test('what matmul does not take', async (t) => {
+t.test('matmul refuses invalid arguments', async (t) => {
   const a = gaussian(seeded(1), [3, 4], 'float32');
   const b = gaussian(seeded(1), [3, 5], 'float32');
   const vector = gaussian(seeded(1), [4], 'float32');

@@ -1,10 +1,10 @@
-/** Sums over many tokens, and factors of gates far from zero, keep the digits of their type. */
+/** Accuracy of sums over many tokens, and of gates far from zero. */
 import { svft, vectorFit } from 'sigmatune';
 import t from 'tap';
 import { at, disposeAll, item, real, snapshot } from '../support/helpers.js';
 import { disposeLayer } from '../support/layer.js';
 
-t.test('gradients over many tokens do not lose digits to the number of tokens', async (t) => {
+t.test('the error of gradients does not grow with the number of tokens', async (t) => {
   const tokens = 200_000;
   const weight = real([2, 0, 0, 1], [2, 2], 'float32');
   const bias = real([0, 0], [2], 'float32');
@@ -26,7 +26,7 @@ t.test('gradients over many tokens do not lose digits to the number of tokens', 
   disposeLayer(layer);
 });
 
-t.test('the gradient of a gate far from zero is that of the sigmoid', async (t) => {
+t.test('the gradient of a gate far from zero keeps its digits', async (t) => {
   for (const gate of [-20, -5, 0, 5, 12, 20]) {
     const weight = real([2, 0, 0, 1], [2, 2], 'float32');
     const layer = await svft(weight, { pattern: 'plain', init: { m: [0.5, 0.25], gate }, strategy: 'factored' });
@@ -38,7 +38,7 @@ t.test('the gradient of a gate far from zero is that of the sigmoid', async (t) 
       layer.parameters.filter(({ name }) => name === 'gate'),
       0,
     ).grad;
-    // U and V are identities up to common signs: dγ = g (1 − g) (m₀ + m₁).
+    // U and V are identities up to common signs, so dγ = g (1 − g) (m₀ + m₁).
     const wanted = (0.75 / (1 + Math.exp(-gate))) * (1 / (1 + Math.exp(gate)));
     const error = gradient ? Math.abs(at(snapshot(gradient), 0) / wanted - 1) : Infinity;
     t.ok(error < 2e-6, `γ = ${gate}: off by ${error}`);

@@ -34,7 +34,7 @@ import {
   transpose,
 } from '../support/reference.js';
 
-/** Every promise of `svd` about one result: by invariants, for singular vectors are only unique up to rotations. */
+/** Checks the contract of `svd` by invariants, because singular vectors are only unique up to rotations. */
 function checkSvd(
   t: Check,
   a: Matrix,
@@ -44,7 +44,7 @@ function checkSvd(
 ): void {
   const accuracy = svdAccuracy[dtype];
   const { u, s, vt } = result;
-  // A power of two brings every scale to about 1 without rounding, so that no check overflows.
+  // Scales exactly to about 1, so that no check overflows.
   const top = largest(a);
   const scale = top === 0 ? 1 : 2 ** -Math.floor(Math.log2(top));
   const scaled = build(a.rows, a.columns, (i, j) => at(a.data, i * a.columns + j) * scale);
@@ -130,7 +130,7 @@ const inputs: readonly Input[] = [
   { name: 'identity', rows: 15, columns: 15, make: () => identity(15).data },
   { name: 'all ones', rows: 9, columns: 14, make: () => new Float64Array(9 * 14).fill(1) },
   { name: 'a negative number', rows: 1, columns: 1, make: () => [-2.5] },
-  // Entries of u that are equal to the last bit: the first of them is the positive one.
+  // If entries of u are equal to the last bit, the first one is positive.
   { name: 'equal entries, 3 × 1', rows: 3, columns: 1, make: () => [0, 1, -1] },
   { name: 'equal entries, 2 × 2', rows: 2, columns: 2, make: () => [3, 0, -3, 0] },
   {
@@ -370,7 +370,7 @@ t.test('abort', async (t) => {
   });
 });
 
-t.test('what svd does not take', async (t) => {
+t.test('svd refuses invalid arguments', async (t) => {
   const vector = gaussian(seeded(1), [6], 'float32');
   const cube = gaussian(seeded(1), [2, 2, 2, 2], 'float32');
   const single = gaussian(seeded(1), [3, 3], 'float32');
@@ -404,7 +404,7 @@ t.test('a bfloat16 matrix is decomposed in float32, on any device', async (t) =>
   disposeSvd(wanted);
 });
 
-t.test('which matrix has the NaN', async (t) => {
+t.test('the error names the matrix with the NaN', async (t) => {
   const [good, bad, worse] = [0, 1, 2].map((i) => gaussian(seeded(i), [5, 6], 'float32')) as [
     Tensor<'float32'>,
     Tensor<'float32'>,
@@ -419,7 +419,7 @@ t.test('which matrix has the NaN', async (t) => {
   disposeAll(good, bad, worse, stack);
 });
 
-t.test('aborted during the last matrix', async (t) => {
+t.test('abort during the last matrix', async (t) => {
   const a = gaussian(seeded(1), [40, 40], 'float64');
   const controller = new AbortController();
   const promise = svd(a, { signal: controller.signal });
@@ -428,9 +428,9 @@ t.test('aborted during the last matrix', async (t) => {
   disposeAll(a);
 });
 
-t.test('no report comes after a failure', async (t) => {
+t.test('onProgress is not called after a failure', async (t) => {
   const before = threads();
-  // Two calls at once, of a matrix each: the second ends when the first has failed.
+  // Two calls of one matrix each: the second ends after the first has failed.
   setThreads(2);
   const list = Array.from({ length: 6 }, (_, i) => gaussian(seeded(i), [120, 120], 'float64'));
   let reports = 0;
@@ -446,7 +446,7 @@ t.test('no report comes after a failure', async (t) => {
   disposeAll(...list);
 });
 
-t.test('what is hard on a probe is solved all the same', async (t) => {
+t.test('matrices for which the accuracy probe is hard', async (t) => {
   const cases: [string, Tensor<Real>, number][] = [
     ['long ones', real(new Float32Array(2e5).fill(1), [1e5, 2], 'float32'), Math.sqrt(2e5)],
     ['long ones, float64', real(new Float64Array(2e5).fill(1), [1e5, 2], 'float64'), Math.sqrt(2e5)],
@@ -471,7 +471,7 @@ t.test('what is hard on a probe is solved all the same', async (t) => {
 
 const namedDrivers = cpuOnly ? (['auto'] as const) : (['auto', 'gesdd', 'gesvd'] as const);
 
-t.test('a long matrix of similar numbers is as accurate as a short one', async (t) => {
+t.test('a long matrix of similar numbers is as accurate as a short matrix', async (t) => {
   for (const [m, n] of [
     [40000, 5],
     [5, 40000],
@@ -502,7 +502,7 @@ t.test('a long matrix of similar numbers is as accurate as a short one', async (
   }
 });
 
-/** What `svd` promises, for a matrix of which only one side is long: sums in blocks, as no sum may run over all of it. */
+/** Checks the contract of `svd` for a matrix with one long side. Sums are blocked, to limit their own rounding. */
 function checkLong(
   t: Check,
   a: Float64Array,
@@ -546,7 +546,7 @@ function checkLong(
   t.ok(worst <= orthogonality, `${label}: max|UᵀU − I|, |VᵀV − I| is ${worst}`);
 }
 
-t.test('a driver asked for by name is scaled and checked like auto', async (t) => {
+t.test('a driver selected by name scales and checks like auto', async (t) => {
   for (const driver of namedDrivers) {
     for (const [numbers, dtype] of [
       [[3e38, 3e38, 3e38, -3e38], 'float32'],
@@ -576,7 +576,7 @@ t.test('a driver asked for by name is scaled and checked like auto', async (t) =
         [30, 31],
         [600, 3],
       ] as const) {
-        // Rank one, of entries scale / √(m n): its only singular value is `scale`, up to its own digits.
+        // Rank one with entries scale / √(m n): the only singular value is `scale`, to rounding.
         const a = real(new Float64Array(m * n).fill(scale / Math.sqrt(m * n)), [m, n], dtype);
         const result = await svd(a, { driver });
         const least = dtype === 'float32' ? 2 ** -149 : 2 ** -1074;
@@ -593,8 +593,8 @@ t.test('a driver asked for by name is scaled and checked like auto', async (t) =
   }
 });
 
-t.test('rounding does not decide the sign where the largest entries are equal', async (t) => {
-  // Second differences: u's entries are sin(i k π / (n + 1)), of which several are the largest.
+t.test('rounding does not decide the sign if the largest entries are equal', async (t) => {
+  // Second differences: the entries of u are sin(i k π / (n + 1)), several of which are largest.
   const n = 20;
   const differences = build(n, n, (i, j) => (i === j ? 2 : Math.abs(i - j) === 1 ? -1 : 0));
   const signs: string[] = [];
@@ -648,7 +648,7 @@ t.test('a large matrix is copied in slices', async (t) => {
   disposeSvd(result);
 });
 
-t.test('a list of which one matrix cannot be', async (t) => {
+t.test('a list with one invalid matrix', async (t) => {
   const [large, small] = [gaussian(seeded(1), [4, 4], 'float32'), gaussian(seeded(2), [2, 2], 'float32')];
   await expectNoLeak(t, 'refused', () =>
     rejectsSigma(t, () => svd([large, small], { rank: 3 }), 'INVALID_ARGUMENT', 'rank', 'rank', '2', '3'),

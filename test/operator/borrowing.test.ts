@@ -1,4 +1,4 @@
-/** `borrowInputs`: a pass keeps a handle on X in the place of a copy, and with few `passBytes` in the place of P. */
+/** `borrowInputs`: a pass keeps a handle on X instead of a copy, and with few `passBytes` also instead of P. */
 import { type AdaptedLinear, memory, type Pass, SigmaError, svft, Tensor, tidy } from 'sigmatune';
 import t from 'tap';
 import { dtypes, type FamilyCase, families, type LayerShape, type Strategy, tolerances } from '../support/cases.js';
@@ -79,7 +79,7 @@ t.test('a borrowed input gives the same bits as a copied one', async (t) => {
   }
 });
 
-t.test('P computed again gives the gradients of a P that was kept', async (t) => {
+t.test('recomputing P gives the gradients of a kept P', async (t) => {
   const seen = new Set<string>();
   for (const shape of shapes) {
     for (const dtype of dtypes) {
@@ -108,7 +108,7 @@ t.test('P computed again gives the gradients of a P that was kept', async (t) =>
   t.same([...seen].sort(), ['factored', 'lowrank', 'merged'], 'by every strategy');
 });
 
-t.test('P computed again, against the reference', async (t) => {
+t.test('recomputing P, against the reference', async (t) => {
   for (const shape of shapes) {
     using on = await bench(shape, 'float64');
     for (const family of kinds) {
@@ -120,7 +120,7 @@ t.test('P computed again, against the reference', async (t) => {
         const pass = layer.forward(on.x);
         const y = reference.forward(operator, dense(on.x));
         assertClose(t, pass.y, y.data, tolerances.float64, `${family.name}, ${strategy}: y`);
-        // The pull-back belongs to the values of the forward pass, though P is of after the write.
+        // The pull-back uses the values of the forward pass, although P is recomputed after the write.
         move(layer, 3);
         const dx = pass.backward(on.dy);
         assertClose(t, dx, wanted.dx, tolerances.float64, `${family.name}, ${strategy}: dx`);
@@ -150,7 +150,7 @@ t.test('the caller may dispose x between forward and backward', async (t) => {
           const pass = layer.forward(batch.x);
           batch.x.dispose();
           pass.y.dispose();
-          // Memory that was let go of would be taken by these.
+          // These results would reuse memory that was released.
           const others = Array.from({ length: 20 }, () => gaussian(on.random, [9, square.in], 'float64'));
           const dx = pass.backward(batch.dy);
           assertClose(t, dx, wanted.dx, tolerances.float64, `${label}: dx`);
@@ -164,7 +164,7 @@ t.test('the caller may dispose x between forward and backward', async (t) => {
   });
 });
 
-t.test('a pass does not dispose what it borrowed', async (t) => {
+t.test('a pass does not dispose the x that it borrowed', async (t) => {
   using on = await bench(square, 'float64');
   for (const family of kinds) {
     for (const strategy of family.strategies) {
@@ -235,7 +235,7 @@ t.test('no copy is made', async (t) => {
       else t.equal(lent, copied, `${label}: P is its own`);
       t.equal(small, 0, `${label}: with no bytes to keep, nothing`);
 
-      // The handle holds the memory of an x that nobody else has, until backward.
+      // After the caller has disposed x, the pass's handle keeps the memory until backward.
       const layer = await layerWith(family, on, strategy, nothingKept);
       const single = gaussian(on.random, [30, square.in], 'float64');
       const dy = gaussian(on.random, [30, square.out], 'float64');
@@ -274,7 +274,7 @@ t.test('layers share one input', async (t) => {
         const warm = batchOf(on, 11);
         layers.forEach((layer, i) => {
           move(layer, i);
-          // W' and its gradient are made here, so that they do not count below.
+          // Allocates W' and its gradient, so that they do not count below.
           once(layer, warm);
           clearGradients(layer);
         });
@@ -300,7 +300,7 @@ t.test('layers share one input', async (t) => {
 });
 
 t.test('a chain whose y is the next x', async (t) => {
-  // What one layer gives is lent to the next, and disposed as soon as that has it.
+  // The y of one layer is lent to the next layer, and disposed right after that layer's forward.
   await expectNoLeak(t, 'a chain', async () => {
     using on = await bench(square, 'float64');
     for (const family of kinds) {
@@ -326,9 +326,9 @@ t.test('a chain whose y is the next x', async (t) => {
   });
 });
 
-// ── a buffer that is gone ────────────────────────────────────────────────────────────────────────────────
+// ── detached buffers ─────────────────────────────────────────────────────────────────────────────────────
 
-/** Its buffer goes elsewhere, as to a worker. */
+/** Transfers a tensor's buffer, as to a worker. */
 function detach(x: Tensor): void {
   const { buffer } = x.dataSync();
   structuredClone(buffer, { transfer: [buffer as ArrayBuffer] });
@@ -384,7 +384,7 @@ t.test('a borrowed buffer that is detached before backward', { skip: cpuOnly }, 
   });
 });
 
-t.test('where X is not needed, it may be gone', async (t) => {
+t.test('a backward that does not need X works without X', async (t) => {
   using on = await bench(square, 'float64');
   for (const family of kinds) {
     for (const strategy of family.strategies) {
@@ -395,7 +395,7 @@ t.test('where X is not needed, it may be gone', async (t) => {
         const keepsX = how === 'nothing kept' || (how === 'borrowed' && layer.explain(5).strategy === 'merged');
         const dy = gaussian(on.random, [5, square.out], 'float64');
         for (const frozen of [false, true]) {
-          // A core that is frozen, here after the forward pass, needs X for nothing.
+          // A core that is frozen, here after the forward pass, does not need X.
           if (keepsX && (!frozen || layer.explain(5).strategy !== 'merged')) continue;
           const x = gaussian(on.random, [5, square.in], 'float64');
           const wanted = expected(family, on, layer, { x, dy });
@@ -417,7 +417,7 @@ t.test('where X is not needed, it may be gone', async (t) => {
   }
 });
 
-t.test('an input of a wrong type or shape is refused as ever', async (t) => {
+t.test('an input of a wrong type or shape is refused', async (t) => {
   await expectNoLeak(t, 'refused inputs', async () => {
     using on = await bench(square, 'float64');
     const layer = await svft(on.weight, { factors: on.factors, ...nothingKept });

@@ -2,10 +2,10 @@
 import t from 'tap';
 import { runScript } from '../support/process.js';
 
-/** Taking memory for each result counts as one. */
+/** Allocating a result counts as one call. */
 const most: Record<string, number> = { apply: 2, forward: 3, backward: 3 };
 
-t.test('warm calls of a layer cross into the addon a few times only', async (t) => {
+t.test('a warm layer makes few calls into the addon', async (t) => {
   const { code, out, err } = await runScript('crossings.mjs');
   t.same([code, err], [0, '']);
   const counts: Record<string, string[]> = JSON.parse(out);

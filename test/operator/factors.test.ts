@@ -1,4 +1,4 @@
-/** Factors that are given: shared, truncated, mirrored, refused. */
+/** Factors that the caller supplies: shared, truncated, with other signs, refused. */
 import { type Real, type Svd, siva, svd, svft, type Tensor, vectorFit } from 'sigmatune';
 import t from 'tap';
 import { dtypes, layerShapes, oneOfEach, tolerances, truncated } from '../support/cases.js';
@@ -42,7 +42,7 @@ t.test('layers share factors', async (t) => {
   });
 });
 
-t.test('factors that were truncated beforehand', async (t) => {
+t.test('truncated factors', async (t) => {
   await expectNoLeak(t, 'truncated factors', async () => {
     using on = await bench(square, 'float64');
     const factors = await svd(on.weight as Tensor<'float64'>, { rank: 4 });
@@ -60,14 +60,14 @@ t.test('factors that were truncated beforehand', async (t) => {
       disposeLayer(given);
     }
     const truncatedCodes = ['SHAPE_MISMATCH', 'INVALID_ARGUMENT'] as const;
-    // Without the tail these two would silently be other layers.
+    // Without the tail these two families would silently compute another layer.
     await rejectsSigma(t, () => vectorFit(on.weight, { factors }), truncatedCodes, 'vectorFit', 'factors');
     await rejectsSigma(t, () => siva(on.weight, { factors, count: 2 }), truncatedCodes, 'siva', 'factors');
     disposeSvd(factors);
   });
 });
 
-t.test('what construction refuses of names and factors', async (t) => {
+t.test('construction refuses invalid names and factors', async (t) => {
   await expectNoLeak(t, 'refused', async () => {
     using on = await bench(tall, 'float32');
     await rejectsSigma(t, () => svft(on.weight, { name: '' }), 'INVALID_ARGUMENT', 'an empty name', 'name');
@@ -87,7 +87,7 @@ t.test('what construction refuses of names and factors', async (t) => {
   });
 });
 
-/** Copies of factors in which each odd pair of singular vectors has the other sign. */
+/** Copies of factors with the sign of each odd pair of singular vectors flipped. */
 function flipped({ u, s, vt }: Svd): Svd {
   const [q] = s.shape as readonly [number];
   const columns = vt.shape[1] ?? 1;
@@ -107,7 +107,7 @@ function flipped({ u, s, vt }: Svd): Svd {
   };
 }
 
-t.test('factors of another weight', async (t) => {
+t.test('factors of another weight are refused', async (t) => {
   for (const dtype of dtypes) {
     for (const shape of [square, tall, item(layerShapes, 2)]) {
       await expectNoLeak(t, 'foreign factors', async () => {
@@ -146,7 +146,7 @@ t.test('factors of another weight', async (t) => {
   }
 });
 
-t.test('factors of the weight, whatever their signs and however many', async (t) => {
+t.test('factors of the weight are accepted with any signs and any rank', async (t) => {
   await expectNoLeak(t, 'own factors', async () => {
     for (const dtype of dtypes) {
       using on = await bench(tall, dtype);
@@ -187,7 +187,7 @@ t.test('factors of the weight, whatever their signs and however many', async (t)
   });
 });
 
-t.test('factors and weights at the ends of the range', async (t) => {
+t.test('factors and weights near overflow and underflow', async (t) => {
   for (const [scale, dtype] of [
     [1e160, 'float64'],
     [1e-165, 'float64'],
@@ -206,7 +206,7 @@ t.test('factors and weights at the ends of the range', async (t) => {
     const factors = await svd(weight);
     const layer = await svft(weight, { factors });
     t.equal(layer.rank, 24, `${scale}: its own factors`);
-    // Squares of these numbers are infinite or zero: that must not hide the difference.
+    // Squares of these numbers overflow or underflow, which must not hide the difference.
     await rejectsSigma(t, () => svft(other, { factors }), 'BASE_MISMATCH', `${scale}: another's`, 'options.factors');
     disposeLayer(layer);
     disposeSvd(factors);
@@ -220,7 +220,7 @@ t.test('factors and weights at the ends of the range', async (t) => {
   disposeAll(broken, whole);
 });
 
-/** The same factors with other numbers in some of their parts. */
+/** The same factors with some numbers changed. */
 function altered(factors: Svd, parts: Partial<Record<keyof Svd, (value: number, i: number) => number>>): Svd {
   const change = (name: keyof Svd) => {
     const { shape, dtype } = factors[name];
@@ -229,7 +229,7 @@ function altered(factors: Svd, parts: Partial<Record<keyof Svd, (value: number, 
   return { u: change('u'), s: change('s'), vt: change('vt') };
 }
 
-t.test('factors are judged on both sides of the weight', async (t) => {
+t.test('factors are checked on both sides of the weight', async (t) => {
   const given = { u: real([1, 0, 0, 1, 5, 0, 0, 7], [4, 2], 'float32'), s: real([3, 2], [2], 'float32') };
   const factors = { ...given, vt: real([1, 0, 0, 1], [2, 2], 'float32') };
   const weight = real([3, 0, 0, 2, 0, 0, 0, 0], [4, 2], 'float32');
@@ -237,7 +237,7 @@ t.test('factors are judged on both sides of the weight', async (t) => {
     t,
     () => vectorFit(weight, { factors }),
     'BASE_MISMATCH',
-    'U beside the columns of W',
+    'U outside the columns of W',
     'options.factors',
   );
   disposeAll(weight);
@@ -258,7 +258,7 @@ t.test('factors are judged on both sides of the weight', async (t) => {
         vt: (value: number, i: number) =>
           i < columns ? at(vt, i + columns) : i < 2 * columns ? at(vt, i - columns) : value,
       };
-      // Of the triples that a layer uses, the last is number `last`.
+      // Index of the last triple that a layer uses.
       const spoilt = (last: number) =>
         [
           ['an entry of U is off by 0.05', { u: (value: number, i: number) => (i === q ? value + 0.05 : value) }],

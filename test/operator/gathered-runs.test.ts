@@ -1,6 +1,6 @@
 /**
- * The strategy 'merged' over whole runs: what gathered gradients hold of memory, where training ends, any order of
- * events, apply through the W' that stands, and the same bits for any number of threads.
+ * The strategy 'merged' over whole runs: the memory of gathered gradients, the result of training, any order of events,
+ * apply with the cached W', and determinism.
  */
 import {
   AdamW,
@@ -76,7 +76,7 @@ t.test('tidy around everything', async (t) => {
       move(layer);
       const scene = new Scene(findings, family, on, layer, batches, family.name);
       for (const round of [1, 2]) {
-        // The first backward, where the gradient of W' is made, and every later one have a scope each.
+        // Each backward has its own scope. The first one allocates the gradient of W'.
         for (const index of [0, 1, 2]) tidy(() => scene.step(index));
         tidy(() => tidy(() => scene.step(3)));
         tidy(() => scene.read(`round ${round}, read in a scope`));
@@ -105,7 +105,7 @@ t.test('tidy around everything', async (t) => {
   });
 });
 
-t.test("gathering takes one gradient of W', however many passes", async (t) => {
+t.test("gathering allocates one gradient of W', for any number of passes", async (t) => {
   using on = await bench(square, 'float64');
   const batches = sizes.map((tokens) => batchOf(on, tokens));
   for (const family of kinds) {
@@ -135,7 +135,7 @@ t.test("gathering takes one gradient of W', however many passes", async (t) => {
 
 // ── many steps ───────────────────────────────────────────────────────────────────────────────────────────
 
-/** 20 steps of three passes each, to a target; what the parameters are then. */
+/** The parameters after 20 steps of three passes each towards a target. */
 function train(layer: AdaptedLinear, optimizer: Optimizer, batches: readonly Batch[]): Float64Array[] {
   for (let step = 0; step < 20; step++) {
     for (const { x, dy } of batches) {
@@ -153,7 +153,7 @@ function train(layer: AdaptedLinear, optimizer: Optimizer, batches: readonly Bat
   return layer.parameters.map(({ value }) => snapshot(value));
 }
 
-t.test('a training run ends where the factored one does', async (t) => {
+t.test('a merged and a factored training run end at the same parameters', async (t) => {
   await expectNoLeak(t, 'runs', async () => {
     for (const shape of shapes) {
       using on = await bench(shape, 'float64');
@@ -261,7 +261,7 @@ t.test('any order of events', async (t) => {
 
 // ── apply ────────────────────────────────────────────────────────────────────────────────────────────────
 
-t.test("apply uses the W' that stands", async (t) => {
+t.test("apply uses the cached W'", async (t) => {
   for (const shape of shapes) {
     using on = await bench(shape, 'float64');
     const batch = batchOf(on, 30);

@@ -1,6 +1,6 @@
 /**
- * The strategy 'merged' sums what backward adds as a gradient of W', and projects it when a `grad` is read. Whatever
- * happens between the passes of a step, each gradient is the sum of what every backward added.
+ * The strategy 'merged' accumulates the gradient of W', and projects it when a `grad` is read. Whatever happens between
+ * the passes of a step, each gradient is the sum over all backwards.
  */
 import { clipGradNorm, type Parameter, Sgd, SigmaError, type Tensor } from 'sigmatune';
 import t from 'tap';
@@ -24,7 +24,7 @@ import { bench, clearGradients, disposeLayer, gradientsOf, makeLayer } from '../
 import { eachKind, like, Scene, shapes, sizes, square } from '../support/scene.js';
 import { batchOf, kinds, layerWith, move, named, noSums, once } from '../support/steps.js';
 
-/** The same story for every kind of core, merged and not: what happens must not depend on it. */
+/** Runs the same scenario for every kind of core, merged and not. The outcome must be the same. */
 function story(title: string, tell: (scene: Scene, t: Check) => void): void {
   t.test(title, async (t) => {
     for (const shape of shapes) {
@@ -110,7 +110,7 @@ story('a pass that is disposed adds nothing', (scene, t) => {
   scene.read('and neither does one that failed');
 });
 
-t.test('all strategies add up to the same', async (t) => {
+t.test('all strategies give the same sums', async (t) => {
   for (const dtype of dtypes) {
     for (const shape of shapes) {
       using on = await bench(shape, dtype);
@@ -138,11 +138,11 @@ t.test('all strategies add up to the same', async (t) => {
 });
 
 t.test('one step by several strategies', async (t) => {
-  // Square, r = 12: 3 and 1 tokens go through the factors, 40 through W', and then all through the W' that stands.
+  // Square, r = 12: 3 and 1 tokens take the factors, 40 take W', and later batches take the cached W'.
   await expectNoLeak(t, 'a mixed step', async () => {
     using on = await bench(square, 'float64');
     const batches = [3, 40, 14, 1, 30].map((tokens) => batchOf(on, tokens));
-    // A dropped tail leaves so little to do that W' never pays.
+    // With a dropped tail the factors are so thin that W' is never cheaper.
     for (const family of kinds.filter(({ name }) => !name.endsWith('dropped'))) {
       const layer = await makeLayer(family, on, 'auto');
       move(layer);
@@ -254,7 +254,7 @@ story('parameters are frozen and freed between passes', (scene) => {
     scene.clear();
     freeze(scene.parameters, false);
     scene.step(0);
-    scene.read('nobody has a gradient');
+    scene.read('no parameter has a gradient');
     one.trainable = true;
     scene.step(1);
     scene.read(`${one.name} alone`);
@@ -363,7 +363,7 @@ story('a framework assigns gradients of its own', (scene, t) => {
   scene.read('as assigned');
   scene.step(0, 1);
   scene.read('added to');
-  // What is read now is the layer's own; it is replaced while more is pending.
+  // The gradient read now is the layer's own; it is replaced while contributions are pending.
   scene.step(2);
   const after = assign(2);
   for (const entry of scene.parameters) t.equal(entry.grad, after.get(entry), `${entry.name}: the very tensor`);
@@ -381,7 +381,7 @@ story('a framework assigns gradients of its own', (scene, t) => {
   }
 });
 
-t.test('assigning alone, without reading before', async (t) => {
+t.test('assigning a gradient without reading the old one', async (t) => {
   await eachKind(t, (scene) => {
     scene.step(0, 1);
     const given: Tensor[] = [];
@@ -406,8 +406,8 @@ t.test('assigning alone, without reading before', async (t) => {
   });
 });
 
-t.test('what a framework does with its gradient after backward changes no sum', async (t) => {
-  // Backward has added by then, whenever the sum is read.
+t.test('a framework that writes its gradient after backward does not change the sum', async (t) => {
+  // Backward takes a copy, so the time of reading does not matter.
   using on = await bench(square, 'float64');
   const batches = sizes.map((tokens) => batchOf(on, tokens));
   const ends: Record<string, (own: Tensor) => void> = {
@@ -439,7 +439,7 @@ t.test('what a framework does with its gradient after backward changes no sum', 
   disposeAll(...batches);
 });
 
-t.test('a gradient whose buffer went elsewhere can be replaced', { skip: cpuOnly }, async (t) => {
+t.test('a gradient whose buffer was transferred can be replaced', { skip: cpuOnly }, async (t) => {
   using on = await bench(square, 'float64');
   const batches = sizes.map((tokens) => batchOf(on, tokens));
   for (const family of kinds) {
@@ -456,7 +456,7 @@ t.test('a gradient whose buffer went elsewhere can be replaced', { skip: cpuOnly
       let refused = false;
       try {
         disposeAll(pass.backward(item(batches, 1).dy));
-        // Where the sum is taken later, it may be refused later.
+        // With pending contributions the error may come later.
         for (const { grad } of layer.parameters) grad?.dataSync();
       } catch (error) {
         refused = error instanceof SigmaError;
@@ -467,7 +467,7 @@ t.test('a gradient whose buffer went elsewhere can be replaced', { skip: cpuOnly
         for (const entry of layer.parameters) entry.grad = null;
         scene.sums = noSums(layer);
         scene.step(2);
-        scene.read('begun anew');
+        scene.read('restarted from null');
         clearGradients(layer);
       } catch (error) {
         findings.ok(false, String(error));
@@ -479,7 +479,7 @@ t.test('a gradient whose buffer went elsewhere can be replaced', { skip: cpuOnly
   disposeAll(...batches);
 });
 
-t.test('null drops what nobody has read', async (t) => {
+t.test('assigning null discards pending contributions', async (t) => {
   using on = await bench(item(shapes, 0), 'float64');
   const sums: Float64Array[] = [];
   for (const strategy of ['merged', 'factored'] as const) {
@@ -497,7 +497,7 @@ t.test('null drops what nobody has read', async (t) => {
     assertClose(t, item(sums, i), item(sums, half + i), tolerances.float64, `parameter ${i}`);
 });
 
-t.test('a gradient that cannot be replaced stays, with what was to be added', { skip: cpuOnly }, async (t) => {
+t.test('a failed replacement keeps the gradient and its pending contributions', { skip: cpuOnly }, async (t) => {
   using on = await bench(square, 'float64');
   const layer = await makeLayer(item(named('svft, banded 1'), 0), on, 'merged');
   move(layer);
@@ -530,7 +530,7 @@ t.test('a gradient that cannot be replaced stays, with what was to be added', { 
 
 // ── what reads gradients ─────────────────────────────────────────────────────────────────────────────────
 
-t.test('an optimiser steps by the sums', async (t) => {
+t.test('an optimiser uses the sums', async (t) => {
   await eachKind(t, (scene, findings) => {
     const optimizer = new Sgd(scene.parameters, { lr: 0.01 });
     for (let round = 0; round < 3; round++) {
@@ -548,7 +548,7 @@ t.test('an optimiser steps by the sums', async (t) => {
   });
 });
 
-t.test('clipGradNorm sees the sums', async (t) => {
+t.test('clipGradNorm uses the sums', async (t) => {
   await eachKind(t, (scene, findings) => {
     scene.step(0, 1, 2);
     const sums = [...scene.sums.values()].flatMap((sum) => [...(sum ?? [])]);

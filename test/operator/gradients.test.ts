@@ -20,7 +20,7 @@ const step = 1e-4;
 const tolerance: Tolerance = { atol: 1e-8, rtol: 1e-8 };
 const shapes = ['square', 'tall', 'wide', 'one token', 'one output', 'one by one'];
 
-/** L = Σ y ∘ dy, whose gradient for y is dy. */
+/** L = Σ y ∘ dy, so that dL/dy = dy. */
 function loss(layer: AdaptedLinear, x: Tensor, dy: ArrayLike<number>): number {
   const y = layer.apply(x);
   const data = y.dataSync();
@@ -30,7 +30,7 @@ function loss(layer: AdaptedLinear, x: Tensor, dy: ArrayLike<number>): number {
   return sum;
 }
 
-/** ∂L/∂value by moving one number at a time. */
+/** ∂L/∂value by central differences. */
 function differences(value: Tensor, evaluate: () => number): Float64Array {
   const start = snapshot(value);
   return start.map((before, i) => {
@@ -71,7 +71,7 @@ for (const [name, group] of groups) {
 }
 
 t.test('the gradient of a chain of layers', async (t) => {
-  // y₂ = tanh(layer₁(x)) through layer₂: what a training loop does with the pull-backs.
+  // y₂ = layer₂(tanh(layer₁(x))), with the pull-backs chained as in a training loop.
   const shape = { name: 'square', out: 6, in: 6, tokens: 3 };
   using on = await bench(shape, 'float64', 3);
   const pick = (name: string): AdapterCase => {

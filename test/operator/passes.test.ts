@@ -1,4 +1,4 @@
-/** Forward passes and their pull-backs: what they add, what they keep, how often they can be used. */
+/** Forward passes and their pull-backs: gradients, memory, lifetime. */
 import t from 'tap';
 import { layerShapes, oneOfEach, tolerances } from '../support/cases.js';
 import {
@@ -149,7 +149,7 @@ t.test('the gradient of the input can be left out', async (t) => {
   });
 });
 
-t.test('a pass keeps what it needs', async (t) => {
+t.test('a pass does not depend on later writes', async (t) => {
   using on = await bench(tall, 'float64');
   for (const family of oneOfEach) {
     for (const strategy of family.strategies) {
@@ -185,7 +185,7 @@ t.test('a pass keeps what it needs', async (t) => {
   }
 });
 
-t.test('a pass is used once', async (t) => {
+t.test('a pass has one backward', async (t) => {
   await expectNoLeak(t, 'passes', async () => {
     using on = await bench(square, 'float32');
     for (const family of oneOfEach) {
@@ -226,7 +226,7 @@ t.test('a pass is used once', async (t) => {
   });
 });
 
-t.test('what is frozen between forward and backward', async (t) => {
+t.test('freezing a parameter between forward and backward', async (t) => {
   await expectNoLeak(t, 'frozen meanwhile', async () => {
     using on = await bench(square, 'float64');
     for (const family of oneOfEach) {
@@ -285,7 +285,7 @@ t.test('y as its own gradient', async (t) => {
   }
 });
 
-t.test('gradients that others dispose, or keep', async (t) => {
+t.test('gradients that a framework disposes or keeps', async (t) => {
   await expectNoLeak(t, 'gradients', async () => {
     using on = await bench(square, 'float64');
     const layer = await makeLayer(item(oneOfEach, 0), on, 'auto');
@@ -316,8 +316,8 @@ t.test('gradients that others dispose, or keep', async (t) => {
   });
 });
 
-t.test('what is released between forward and backward', async (t) => {
-  // What was frozen at the forward pass was not recorded, so that nothing is kept for it.
+t.test('unfreezing a parameter between forward and backward', async (t) => {
+  // The pass kept nothing for a parameter that was frozen at its forward.
   using on = await bench(square, 'float64');
   for (const family of oneOfEach) {
     for (const strategy of family.strategies) {
@@ -341,7 +341,7 @@ t.test('a pass keeps nothing for parameters that are frozen', async (t) => {
     for (const strategy of family.strategies) {
       const layer = await makeLayer(family, on, strategy);
       for (const entry of layer.parameters) entry.trainable = false;
-      // Where a W' is needed it is built by now; it is the layer's, not the pass's.
+      // W', if needed, is built by now. It belongs to the layer, not to the pass.
       layer.apply(on.x).dispose();
       disposeAll(layer.forward(on.x).y);
       const before = bytes();
@@ -376,13 +376,13 @@ t.test('a gradient that is assigned to itself', async (t) => {
         const twice = (once[i] ?? new Float64Array()).map((value) => 2 * value);
         assertClose(t, grad ?? [], twice, tolerances.float64, `${family.name}: ${name} twice`);
       });
-      // The layer's own gradients go with it; were they taken for a framework's, they would be left.
+      // The layer disposes its own gradients; it would leave borrowed ones.
       layer.dispose();
     }
   });
 });
 
-t.test('a pass that is used up while its options are read gives nothing more', async (t) => {
+t.test('a getter of the options consumes the pass', async (t) => {
   await expectNoLeak(t, 're-entered', async () => {
     using on = await bench(square, 'float64');
     for (const family of oneOfEach) {

@@ -1,4 +1,4 @@
-/** What `explain` says against the cost model, which is written here a second time, and what `forward` then does. */
+/** `explain` compared with an independent implementation of the cost model, and with what `forward` does. */
 import { type AdaptedLinear, vectorFit } from 'sigmatune';
 import t from 'tap';
 import {
@@ -40,29 +40,29 @@ const counts = [1, 7, 24, 25, 72, 73, 1000, 1_000_000];
 
 // ── the cost model ───────────────────────────────────────────────────────────────────────────────────────
 
-/** One way to run a layer: its columns of U, its price, and what a pass keeps. */
+/** One plan of a layer: its columns of U, its cost, and what a pass keeps. */
 interface Way {
   readonly strategy: string;
   readonly gemms: number;
   readonly bytes: number;
-  /** P is not kept, but computed from X a second time. */
+  /** P is recomputed from X. */
   readonly again: boolean;
 }
 
-/** What two thin products cost, forward and backward: 2 + 2/ρ at full rank. */
+/** The cost of two thin products, forward and backward: 2 + 2/ρ at full rank. */
 const thin = (rank: number, { out, in: columns }: LayerShape): number => (2 * rank * (out + columns)) / (out * columns);
 
-/** Which strategies a layer has, and how many columns of U it then works with. */
+/** The strategies of a layer, and the number of columns of U that each uses. */
 function ranks(family: FamilyCase, shape: LayerShape, strategy: Strategy): Map<string, number> {
   const full = Math.min(shape.out, shape.in);
   const few = truncated(full);
-  // Filled up with other directions, a truncated core is whole again.
+  // A truncated core that is filled up has full rank.
   const cut = family.name.includes('truncated') && !family.name.endsWith('fill') && few < full;
   const on = (rank: number, ...names: string[]) => new Map(names.map((name) => [name, rank]));
   if (family.family === 'siva') {
     if (strategy === 'factored') return on(full, 'factored');
     if (strategy !== 'auto') return on(few, strategy);
-    // All directions, or the base beside a few: whichever is cheaper, of equals the latter.
+    // All directions, or the base and k directions: the cheaper one; among equals the latter.
     const whole = family.name !== 'siva, random basis' && thin(full, shape) < 2 + thin(few, shape);
     return whole ? on(full, 'factored', 'merged') : on(few, 'lowrank', 'merged');
   }
@@ -86,19 +86,19 @@ function price(
   if (strategy !== 'merged') {
     return thin(rank, shape) + (strategy === 'lowrank' ? 2 : 0) + core * (trains ? 3 : 2);
   }
-  // W' is built, and its gradient projected, once for all tokens of the step.
+  // W' is built, and its gradient is projected, once for all tokens of the step.
   const once = (rank + core * shape.in) / (tokens * step);
   return trains ? 3 + 2 * once : 2 + once;
 }
 
-/** Families with U and V whole and no base. */
+/** Families with all of U and V and no base. */
 const wholeAlone = oneOfEach.filter(({ family, denseCore }) => family !== 'siva' && !denseCore);
 
 function cheapest(ways: readonly Way[]): number {
   return Math.min(...ways.map(({ gemms }) => gemms));
 }
 
-/** Of those that fit the cheapest, else the smallest; several where they are equal to rounding. */
+/** The cheapest plans that fit, else the smallest. Several plans if they are equal to rounding. */
 function best(ways: readonly Way[], most: number): Way[] {
   const fitting = ways.filter((way) => way.bytes <= most);
   const least = Math.min(...ways.map((way) => way.bytes));
@@ -118,7 +118,7 @@ function core(layer: AdaptedLinear) {
   return layer.parameters.filter(({ name }) => !name.endsWith('bias'));
 }
 
-t.test('the price of every family, shape and strategy', async (t) => {
+t.test('the cost of every family, shape and strategy', async (t) => {
   for (const shape of shapes) {
     for (const dtype of dtypes) {
       using on = await bench(shape, dtype);
@@ -149,7 +149,7 @@ t.test('the price of every family, shape and strategy', async (t) => {
                 else if (plan.strategy === 'merged') {
                   findings.equal(plan.savedBytes, size * tokens * shape.in, `${label}: keeps X`);
                 } else {
-                  // Rows of P are padded by at most seven lines of the cache, and the rest of one.
+                  // Rows of P are padded by less than eight cache lines.
                   const numbers = plan.savedBytes / size / (chosen?.rank ?? Number.NaN);
                   findings.ok(numbers >= tokens && numbers < tokens + 128, `${label}: keeps ${plan.savedBytes} bytes`);
                 }
@@ -183,7 +183,7 @@ t.test('full rank: factored is 2 + 2/ρ, merged 3 + 2r/N', async (t) => {
   }
 });
 
-t.test('merged pays from 2ρr / (2 − ρ) tokens a step on', async (t) => {
+t.test('merged is cheaper from 2ρr / (2 − ρ) tokens per step', async (t) => {
   for (const [out, columns, crossing] of [
     [12, 12, 24],
     [16, 12, 48],
@@ -201,7 +201,7 @@ t.test('merged pays from 2ρr / (2 − ρ) tokens a step on', async (t) => {
         t.equal(layer.explain(at + 1).strategy, 'merged', `${family.name}, ${out} × ${columns}, ${at} + 1 tokens`);
         disposeLayer(layer);
       }
-      // As many tokens in more passes make the same step.
+      // The same number of tokens in more passes makes the same step.
       const [single, many] = [
         await layerWith(family, on, 'auto'),
         await layerWith(family, on, 'auto', { microBatches: 5 }),
@@ -236,7 +236,7 @@ t.test('a weight twice as long as wide is never merged', async (t) => {
   }
 });
 
-t.test('half of a core frozen is no frozen core', async (t) => {
+t.test('freezing a part of the core does not make it a frozen core', async (t) => {
   using on = await bench(item(shapes, 0), 'float64');
   for (const family of families) {
     const layer = await layerWith(family, on, 'auto', { microBatches: 2 });
@@ -261,7 +261,7 @@ t.test('half of a core frozen is no frozen core', async (t) => {
 
 // ── bytes ────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Every way to run a layer at these tokens; what P takes is asked of layers that keep it. */
+/** All plans of a layer for these tokens. The size of P comes from layers that keep it. */
 async function waysOf(family: FamilyCase, on: Bench, strategy: Strategy, tokens: number, saving: Saving) {
   const { microBatches = 1, borrowInputs = false } = saving;
   const { shape, dtype } = on;
@@ -281,7 +281,7 @@ async function waysOf(family: FamilyCase, on: Bench, strategy: Strategy, tokens:
   return ways;
 }
 
-t.test('passBytes leaves out what keeps more', async (t) => {
+t.test('passBytes excludes plans that keep more', async (t) => {
   const seen = new Set<string>();
   for (const shape of shapes.slice(0, 3)) {
     using on = await bench(shape, 'float64');
@@ -307,7 +307,7 @@ t.test('passBytes leaves out what keeps more', async (t) => {
                     `${label}: ${plan.why}`,
                   );
                 if (again) seen.add('again');
-                // What would have been cheaper, had there been room.
+                // Plans that would be cheaper with more room.
                 const missed = ways.filter((way) => way.bytes > passBytes && way.gemms < plan.gemms - 1e-9);
                 for (const way of missed) {
                   const named = [way.strategy, String(way.bytes), String(passBytes)];
@@ -411,8 +411,8 @@ t.test('a forward pass keeps what explain says, and does what it says', async (t
   t.same([...seen].sort(), every, 'every strategy came up, with and without something to keep');
 });
 
-t.test("a W' that stands changes no plan of a step", async (t) => {
-  // Square, r = 12: a step is merged from 24 tokens on, whatever was applied before.
+t.test("a cached W' does not change the plan of a training step", async (t) => {
+  // Square, r = 12: a step is merged from 24 tokens, whatever was applied before.
   using on = await bench(item(shapes, 0), 'float64');
   const x = gaussian(on.random, [40, 12], 'float64');
   const layer = await layerWith(item(oneOfEach, 0), on, 'auto');
@@ -466,7 +466,7 @@ t.test("explain is the same before and after W' was built", async (t) => {
   });
 });
 
-t.test('explaining changes nothing', async (t) => {
+t.test('explain has no side effects', async (t) => {
   using on = await bench(item(shapes, 0), 'float64');
   for (const family of oneOfEach) {
     for (const strategy of family.strategies) {
@@ -493,7 +493,7 @@ t.test('explaining changes nothing', async (t) => {
         results.push(...gradientsOf(layer), ...layer.parameters.map(({ value }) => snapshot(value)));
         t.ok(
           layer.parameters.every(({ trainable }) => trainable),
-          `${family.name}, ${strategy}: nobody is frozen`,
+          `${family.name}, ${strategy}: no parameter is frozen`,
         );
         disposeLayer(layer);
         return results;
@@ -508,7 +508,7 @@ t.test('explaining changes nothing', async (t) => {
 
 // ── options ──────────────────────────────────────────────────────────────────────────────────────────────
 
-t.test('values that no option takes', async (t) => {
+t.test('invalid values of the options', async (t) => {
   await expectNoLeak(t, 'refused options', async () => {
     using on = await bench(item(shapes, 0), 'float32');
     const bad: Record<string, readonly unknown[]> = {

@@ -33,7 +33,7 @@ function disposeParameters(parameters: readonly Parameter[]): void {
   for (const { value, grad } of parameters) disposeAll(value, grad);
 }
 
-t.test('the trace', async (t) => {
+t.test('strengths and frozen vectors over a run, against the reference', async (t) => {
   await expectNoLeak(t, 'trace', () => {
     for (const beta of [undefined, 0.5, 0]) {
       for (const freeze of [0, 1, 2, 5]) {
@@ -76,14 +76,14 @@ t.test('the trace', async (t) => {
   });
 });
 
-t.test('by hand', async (t) => {
+t.test('a case by hand', async (t) => {
   const parameters = makeParameters([2, 2, 2]);
   const [a, b, c] = [item(parameters, 0), item(parameters, 1), item(parameters, 2)];
   const move = (parameter: Parameter, by: number): void => {
     rewrite(parameter.value, (before, i) => (i === 0 ? before + by : before));
   };
   const freezing = new AdaptiveVectorFreezing(parameters, { start: 1, every: 1, count: 2, freeze: 1, beta: 0.75 });
-  t.same([...freezing.frozen], [], 'nobody at first');
+  t.same([...freezing.frozen], [], 'none at first');
   move(a, 1);
   move(b, -3);
   freezing.step(1);
@@ -109,7 +109,7 @@ t.test('ties go to the lower index', async (t) => {
   disposeParameters(parameters);
 });
 
-t.test('v0 is what stands at construction', async (t) => {
+t.test('v0 is the value at construction', async (t) => {
   const parameters = makeParameters([2, 2]);
   put(item(parameters, 0).value, 0, 50);
   const freezing = new AdaptiveVectorFreezing(parameters, { start: 1, every: 1, count: 1, freeze: 1, beta: 0 });
@@ -127,7 +127,7 @@ t.test('with an optimiser', async (t) => {
   const freezing = new AdaptiveVectorFreezing(parameters, { start: 2, every: 2, count: 1, freeze: 1 });
   for (let step = 1; step <= 2; step++) {
     a.grad = real([1, 1, 1], [3], 'float32');
-    // A vector without a gradient does not move, so the other is the stronger.
+    // A vector without a gradient does not move, so the other vector is stronger.
     optimizer.step();
     optimizer.zeroGrad();
     freezing.step(step);
@@ -137,7 +137,7 @@ t.test('with an optimiser', async (t) => {
   a.grad = real([1, 1, 1], [3], 'float32');
   b.grad = real([1, 1, 1], [3], 'float32');
   optimizer.step();
-  assertSameBits(t, a.value, before, 'the frozen vector is skipped wholly');
+  assertSameBits(t, a.value, before, 'the frozen vector is skipped');
   optimizer.zeroGrad();
   disposeParameters(parameters);
 });
@@ -158,7 +158,7 @@ t.test('on a layer', async (t) => {
   });
 });
 
-t.test('what it does not take', async (t) => {
+t.test('invalid arguments are refused', async (t) => {
   const parameters = makeParameters([2, 2]);
   const good = { start: 1, every: 1, count: 1, freeze: 1 };
   const twice = parameters.map((parameter) => ({ ...parameter, name: 'same' }));
@@ -188,7 +188,7 @@ t.test('what it does not take', async (t) => {
   disposeParameters(parameters);
 });
 
-t.test('a parameter that is frozen from the start is left alone', async (t) => {
+t.test('a parameter that is frozen at construction is not watched', async (t) => {
   const parameters = makeParameters([2, 2, 2]);
   const [a, b] = [item(parameters, 0), item(parameters, 1)];
   a.trainable = false;
@@ -209,7 +209,7 @@ t.test('a parameter that is frozen from the start is left alone', async (t) => {
   disposeParameters(parameters);
 });
 
-t.test('two parameters of one name, one of them frozen', async (t) => {
+t.test('two parameters with the same name, one of them frozen', async (t) => {
   for (const frozen of [0, 1]) {
     const parameters = makeParameters([2, 2, 2]).map((parameter, i) => ({
       ...parameter,
@@ -285,10 +285,10 @@ t.test('the state of a run', async (t) => {
     const saved = structuredClone(state);
     t.same(saved, state, `${dtype}: plain data`);
 
-    // A later step does not reach what was saved.
+    // A later step does not change the snapshot.
     freezing.step(6);
     t.same(state, saved, `${dtype}: a snapshot`);
-    // What is not trainable at construction would be left alone.
+    // A parameter that is frozen at construction would not be watched.
     for (const entry of parameters) entry.trainable = true;
     const again = new AdaptiveVectorFreezing(parameters, settings);
     again.loadState(saved);
@@ -307,7 +307,7 @@ t.test('the state of a run', async (t) => {
     const [first, second] = [new Map(resumed.strengths), new Map(again.strengths)];
     t.same([...first], [...second], `${dtype}: strengths`);
     t.same(resumed.frozen, again.frozen, `${dtype}: in the same order`);
-    // Both go on alike, from v0 of the first run: the values of now are far from it.
+    // Both continue alike, from the first run's v0, which is far from the current values.
     for (const [i, { value }] of parameters.entries()) {
       write(value, item(starts, i));
       write(item(others, i).value, item(starts, i));
@@ -323,11 +323,11 @@ t.test('the state of a run', async (t) => {
   }
 });
 
-t.test('the order of the frozen outlives a save', async (t) => {
+t.test('loadState keeps the order of the frozen vectors', async (t) => {
   const settings = { start: 1, every: 1, count: 2, freeze: 3 };
   const parameters = makeParameters([2, 2, 2, 2]);
   const freezing = new AdaptiveVectorFreezing(parameters, settings);
-  // v2 moves most, then v0, and v1 and v3 equally: of those the earlier.
+  // v2 moves most, then v0; v1 and v3 move equally, so v1 goes first.
   for (const [i, by] of [2, 1, 8, 1].entries()) {
     rewrite(item(parameters, i).value, (before, j) => (j === 0 ? before + by : before));
   }
@@ -377,14 +377,14 @@ function runSteps({ layers, optimizer, freezing }: Run, on: Bench, from: number,
   }
 }
 
-t.test('a run that is saved and resumed is the run that was not', async (t) => {
+t.test('a resumed run equals an uninterrupted run', async (t) => {
   for (const dtype of ['float32', 'float64'] as const) {
     await expectNoLeak(t, 'resumed', async () => {
       using on = await bench(item(layerShapes, 0), dtype);
       const whole = await startRun(on);
       runSteps(whole, on, 1, 15);
       const parameters = whole.layers.flatMap((layer) => layer.parameters);
-      // Before the first freeze, right on one, between two, after the last, after the release.
+      // Before the first freeze, at a freeze, between two freezes, after the last, after the release.
       for (const pause of [1, 3, 6, 9, 10, 13]) {
         const begun = await startRun(on);
         runSteps(begun, on, 1, pause);
@@ -415,7 +415,7 @@ t.test('a run that is saved and resumed is the run that was not', async (t) => {
   }
 });
 
-t.test('states that are not taken', async (t) => {
+t.test('invalid states are refused', async (t) => {
   const settings = { start: 1, every: 1, count: 3, freeze: 1 };
   const parameters = makeParameters([2, 3]);
   const freezing = new AdaptiveVectorFreezing(parameters, settings);
@@ -457,7 +457,7 @@ t.test('states that are not taken', async (t) => {
       `${label}: nor who is trainable`,
     );
   }
-  // What was loaded is a copy.
+  // loadState copies.
   const loaded = structuredClone(before) as { parameters: { initial: Float64Array }[] };
   freezing.loadState(loaded);
   item(loaded.parameters, 0).initial.fill(77);
@@ -468,7 +468,7 @@ t.test('states that are not taken', async (t) => {
   disposeParameters(parameters);
 });
 
-t.test('a vector that has left the numbers is named, and nothing is moved', async (t) => {
+t.test('a non-finite vector is named in the error, and nothing changes', async (t) => {
   const parameters = makeParameters([3, 3, 3]);
   const freezing = new AdaptiveVectorFreezing(parameters, { start: 1, every: 1, count: 5, freeze: 1 });
   freezing.step(1);
@@ -498,14 +498,14 @@ t.test('what the caller freezes stays frozen', async (t) => {
   disposeParameters(parameters);
 });
 
-t.test('a state says who is watched', async (t) => {
+t.test('loadState restores which vectors are watched', async (t) => {
   const parameters = makeParameters([3, 3, 3]);
   const options = { start: 1, every: 1, count: 9, freeze: 1 };
   const freezing = new AdaptiveVectorFreezing(parameters, options);
   put(item(parameters, 1).value, 0, 50);
   freezing.step(1);
   const state = freezing.state();
-  // On the same objects, of which one is frozen now.
+  // On the same parameters, one of which is frozen now.
   const resumed = new AdaptiveVectorFreezing(parameters, options);
   resumed.loadState(state);
   put(item(parameters, 0).value, 0, 1e5);

@@ -17,7 +17,7 @@ import {
 import { assign, disposeParameters, makeParameter, type OwnParameter } from '../support/parameters.js';
 import * as reference from '../support/reference-optim.js';
 
-/** 300 steps of float32 rounding; PyTorch's own trace to 1e-12 in float64. */
+/** Rounding of 300 steps in float32; in float64 PyTorch's trace is met to 1e-12. */
 const traceTolerance: Readonly<Record<Real, Tolerance>> = {
   float32: { atol: 2e-6, rtol: 2e-6 },
   float64: { atol: 1e-13, rtol: 1e-12 },
@@ -28,7 +28,7 @@ interface Stepper {
   step(gradient: ArrayLike<number>, lrScale?: number): void;
 }
 
-/** Two vectors over a long trace; the second is frozen from step 100 to 180, the rate follows a schedule. */
+/** Two vectors over a long run. The second is frozen from step 100 to 180; the learning rate follows a schedule. */
 function trace(
   t: Check,
   dtype: Real,
@@ -123,7 +123,7 @@ type Groups = readonly { parameters: readonly Parameter[]; lr?: number; weightDe
 interface Kind {
   readonly name: string;
   readonly make: (groups: Groups) => Optimizer;
-  /** One that has something to remember. */
+  /** An optimiser with state: it has taken steps. */
   readonly stateful: (groups: Groups) => Optimizer;
   readonly model: (start: ArrayLike<number>, settings: { lr: number; weightDecay: number }) => Stepper;
 }
@@ -209,7 +209,7 @@ for (const { name, make, stateful, model } of kinds) {
       const run = (parameters: readonly Parameter[], optimizer: Optimizer, from: number, to: number): void => {
         for (let step = from; step < to; step++) {
           for (const [i, parameter] of parameters.entries()) assign(parameter, item(item(gradients, step), i));
-          // The second is frozen for a while, also across the point of saving.
+          // The second vector is frozen for a while, including the time of saving.
           item(parameters, 1).trainable = step < 15 || step > 24;
           optimizer.step();
         }
@@ -246,7 +246,7 @@ for (const { name, make, stateful, model } of kinds) {
     }
   });
 
-  t.test(`states that ${name} does not take`, async (t) => {
+  t.test(`${name} refuses invalid states`, async (t) => {
     const parameters = [makeParameter('a', [1, 2, 3], 'float64')];
     const optimizer = stateful([{ parameters }]);
     assign(item(parameters, 0), [1, 2, 3]);
@@ -276,7 +276,7 @@ for (const { name, make, stateful, model } of kinds) {
   });
 }
 
-t.test('what optimisers do not take', async (t) => {
+t.test('optimisers refuse invalid arguments', async (t) => {
   const parameter = makeParameter('a', [1, 2], 'float32');
   for (const options of [
     { lr: -1 },
@@ -325,7 +325,7 @@ t.test('a step only reads gradients', async (t) => {
   disposeParameters([parameter]);
 });
 
-t.test('a failed step moves nothing', async (t) => {
+t.test('a failed step changes nothing', async (t) => {
   const parameters = [makeParameter('a', [1, 2], 'float64'), makeParameter('b', [1, 2], 'float64')];
   for (const make of [() => new AdamW(parameters), () => new Sgd(parameters, { lr: 0.1, momentum: 0.9 })]) {
     const optimizer = make();
@@ -341,8 +341,8 @@ t.test('a failed step moves nothing', async (t) => {
   disposeParameters(parameters);
 });
 
-t.test('a vector of more than one block', async (t) => {
-  // Blocks of 32,768 numbers: the second must meet its own moments.
+t.test('a vector of more than one block of the kernel', async (t) => {
+  // Blocks have 32,768 numbers. The second block must use its own moments.
   const random = seeded(8);
   const start = random.normals(40_000);
   const adamw = makeParameter('a', start, 'float64');
@@ -361,7 +361,7 @@ t.test('a vector of more than one block', async (t) => {
 });
 
 for (const { name, stateful } of kinds) {
-  t.test(`what ${name} takes from a state`, async (t) => {
+  t.test(`${name} restores every field of a state`, async (t) => {
     const parameters = [makeParameter('a', [1, 2, 3], 'float64')];
     const optimizer = stateful([{ parameters }]);
     optimizer.lr = 0.25;
@@ -401,7 +401,7 @@ for (const { name, stateful } of kinds) {
   });
 }
 
-t.test('a look-alike of a parameter must say whether it is trained', async (t) => {
+t.test('a custom parameter must have a boolean `trainable`', async (t) => {
   const { trainable: _, ...rest } = makeParameter('a', [1, 2], 'float32');
   const freezing = { start: 1, every: 1, count: 1, freeze: 0 };
   for (const trainable of [undefined, null, 0, 1, 'yes']) {
@@ -418,7 +418,7 @@ t.test('a look-alike of a parameter must say whether it is trained', async (t) =
   rest.value.dispose();
 });
 
-t.test('momentum is not lost or made up on the way', async (t) => {
+t.test('a state with momentum needs an optimiser with momentum, and the reverse', async (t) => {
   const make = (momentum: number): { optimizer: Sgd; parameter: OwnParameter } => {
     const parameter = makeParameter('a', [1, 2], 'float64');
     const optimizer = new Sgd([parameter], { lr: 0.1, momentum });

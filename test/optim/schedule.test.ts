@@ -1,4 +1,4 @@
-/** What goes around a step: the learning rate's schedule, and the gradients' norm. */
+/** Schedules of the learning rate, and gradient clipping. */
 import { clipGradNorm, cosineSchedule, linearSchedule } from 'sigmatune';
 import t from 'tap';
 import { dtypes } from '../support/cases.js';
@@ -24,7 +24,7 @@ t.test('schedules as Hugging Face computes them', async (t) => {
     t.equal(line(total + 5), 0, 'linear stays at 0');
     t.equal(wave(total + 5), 0, 'cosine stays at 0, and does not rise again');
   }
-  // Worked by hand from get_linear_schedule_with_warmup and get_cosine_schedule_with_warmup.
+  // Computed by hand from get_linear_schedule_with_warmup and get_cosine_schedule_with_warmup.
   const line = linearSchedule({ warmup: 2, total: 6 });
   t.same([0, 1, 2, 3, 4, 5, 6].map(line), [0, 0.5, 1, 0.75, 0.5, 0.25, 0], 'linear, 2 of 6');
   const wave = cosineSchedule({ warmup: 2, total: 6 });
@@ -64,7 +64,7 @@ t.test('clipGradNorm', async (t) => {
       assign(b, [0, 0]);
       t.equal(clipGradNorm(parameters, 1), 0, 'zero gradients');
       assertSameBits(t, a.grad ?? [], [0, 0], 'zero stays zero, not NaN');
-      // PyTorch divides by the norm + 1e-6, which shows where the norm is as small.
+      // PyTorch divides by norm + 1e-6, which is visible for a small norm.
       assign(a, [1e-6, 0]);
       clipGradNorm(parameters, 1e-6);
       assertClose(t, a.grad ?? [], [0.5e-6, 0], { atol: 1e-6, rtol: 0 }, `${dtype}: a tiny norm`);

@@ -1,4 +1,4 @@
-/** States of optimisers: by name, with hyperparameters, whole or not at all. */
+/** States of optimisers: matched by name, with hyperparameters, all or nothing. */
 import { AdamW, type AdamWOptions, type Optimizer, type Parameter, Sgd, type SgdOptions } from 'sigmatune';
 import t from 'tap';
 import { assertClose, assertSameBits, item, real, seeded, snapshot, throwsSigma } from '../support/helpers.js';
@@ -27,7 +27,7 @@ function stepAll(parameters: readonly OwnParameter[], optimizer: Optimizer, seed
 }
 
 for (const { name, make } of kinds) {
-  t.test(`${name} gives moments by name, in whatever order the parameters come`, async (t) => {
+  t.test(`${name} restores moments by name, in any order of the parameters`, async (t) => {
     const names = ['layer0.m', 'layer1.m', 'layer2.m'];
     const seeds = { 'layer0.m': 5, 'layer1.m': 6, 'layer2.m': 7 };
     const parameters = named(names, [3, 3, 3]);
@@ -45,7 +45,7 @@ for (const { name, make } of kinds) {
     for (const list of [parameters, others]) disposeParameters(list);
   });
 
-  t.test(`${name} refuses a state by the name of the parameter that does not fit`, async (t) => {
+  t.test(`${name} names the parameter for which a state does not fit`, async (t) => {
     const [pair] = [named(['a', 'b'], [3, 2])];
     const optimizer = make([{ parameters: pair }]);
     for (const stepped of [false, true]) {
@@ -68,7 +68,7 @@ for (const { name, make } of kinds) {
     disposeParameters(pair);
   });
 
-  t.test(`names that occur twice go by position in ${name}`, async (t) => {
+  t.test(`${name} matches duplicate names by position`, async (t) => {
     const parameters = named(['m', 'gate', 'm', 'gate'], [4, 1, 3, 1]);
     const optimizer = make([{ parameters }]);
     stepAll(parameters, optimizer, { m: 3, gate: 4 });
@@ -91,7 +91,7 @@ for (const { name, make } of kinds) {
     for (const list of [parameters, same, swapped, mixed]) disposeParameters(list);
   });
 
-  t.test(`a state of ${name} carries the hyperparameters that change the run`, async (t) => {
+  t.test(`a state of ${name} has the hyperparameters`, async (t) => {
     const parameters = named(['a', 'b'], [3, 2]);
     const groups = (list: readonly Parameter[], lr: number, weightDecay: number) => [
       { parameters: list.slice(0, 1), lr },
@@ -114,7 +114,7 @@ for (const { name, make } of kinds) {
   });
 }
 
-t.test('a state without names, as version 0.1 saved it, goes by position if sizes agree', async (t) => {
+t.test('a state without names (version 0.1) is matched by position if sizes agree', async (t) => {
   for (const dtype of ['float32', 'float64'] as const) {
     const make = () => named(['a', 'b'], [3, 2], dtype);
     const parameters = make();
@@ -129,7 +129,7 @@ t.test('a state without names, as version 0.1 saved it, goes by position if size
       lrScale: number;
       parameters: { step: number; arrays: { m: Float32Array; rms: Float32Array } }[];
     };
-    // Its second moment was the mean of squares itself.
+    // Version 0.1 stored the mean of squares.
     const entries = saved.map(({ step, arrays: { m, rms } }) => ({ step, m, v: rms.map((each) => each ** 2) }));
     const old = { optimizer: 'AdamW', lr, lrScale, parameters: [item(entries, 0), null] };
     const others = make();
@@ -141,7 +141,7 @@ t.test('a state without names, as version 0.1 saved it, goes by position if size
     stepAll(others, again, { a: 3, b: 4 });
     const tolerance = dtype === 'float32' ? { atol: 1e-6, rtol: 1e-6 } : { atol: 1e-14, rtol: 1e-14 };
     assertClose(t, item(others, 0).value, item(parameters, 0).value, tolerance, `${dtype}: goes on as it was`);
-    t.notSame(snapshot(item(others, 1).value), snapshot(item(parameters, 1).value), 'null begins anew');
+    t.notSame(snapshot(item(others, 1).value), snapshot(item(parameters, 1).value), 'null starts with zero moments');
     const swapped = make().toReversed();
     throwsSigma(t, () => new AdamW(swapped).loadState(old), 'INVALID_ARGUMENT', 'sizes differ', 'b', '2');
     throwsSigma(t, () => new AdamW(swapped.slice(1)).loadState(old), 'INVALID_ARGUMENT', 'one less', 'parameters');
@@ -149,7 +149,7 @@ t.test('a state without names, as version 0.1 saved it, goes by position if size
   }
 });
 
-t.test('momentum in the settings is not taken without arrays for it', async (t) => {
+t.test('momentum in the settings is refused without arrays of momentum', async (t) => {
   const parameters = named(['a'], [2]);
   const [withIt, without] = [new Sgd(parameters, { momentum: 0.9 }), new Sgd(parameters)];
   throwsSigma(t, () => without.loadState(withIt.state()), 'INVALID_ARGUMENT', 'none here', 'momentum', '0.9');
@@ -157,7 +157,7 @@ t.test('momentum in the settings is not taken without arrays for it', async (t) 
   disposeParameters(parameters);
 });
 
-t.test('the properties of a state are read once, and before anything is taken', async (t) => {
+t.test('the properties of a state are read once, before anything changes', async (t) => {
   const parameters = named(['a', 'b'], [3, 2]);
   const optimizer = new AdamW(parameters);
   stepAll(parameters, optimizer, {});
@@ -189,7 +189,7 @@ t.test('the properties of a state are read once, and before anything is taken', 
   disposeParameters(parameters);
 });
 
-t.test('a state of an optimiser on replaced values is of what it stepped', async (t) => {
+t.test('after values are replaced, the state describes the values of the last step', async (t) => {
   const parameter: Parameter & { value: OwnParameter['value'] } = makeParameter('a', [1, 2], 'float64');
   const optimizer = new AdamW([parameter]);
   assign(parameter, [1, 1]);

@@ -1,4 +1,7 @@
-/** PyTorch's optimisers and Hugging Face's schedules, recorded: fixtures/torch-optim.json, by scripts/fixtures. */
+/**
+ * Recorded runs of PyTorch's optimisers and Hugging Face's schedules: fixtures/torch-optim.json, made by
+ * scripts/fixtures.
+ */
 import { readFileSync } from 'node:fs';
 import {
   AdamW,
@@ -26,7 +29,7 @@ interface TraceBase {
   readonly groups: readonly Omit<ParameterGroup, 'parameters'>[];
   readonly vectors: readonly { readonly size: number; readonly gradientScale: number; readonly group: number }[];
   readonly seed: number;
-  /** Where PyTorch had no gradient, the first and the last step included; steps count from 1. */
+  /** First and last step, counted from 1, of the period without a gradient in PyTorch. */
   readonly frozen: readonly { readonly parameter: number; readonly from: number; readonly to: number }[];
   readonly schedule: ScheduleCase | null;
   readonly clip: number | null;
@@ -57,11 +60,11 @@ interface Recorded {
 
 const recorded: Recorded = JSON.parse(readFileSync(new URL('../fixtures/torch-optim.json', import.meta.url), 'utf8'));
 
-/** The generator of the script that recorded: 31 bits of state, and every number exact. */
+/** The generator of the recording script: 31 bits of state, all numbers exact. */
 function draws(seed: number): (size: number, scale?: number) => Float64Array {
   let state = seed;
   const next = (): number => {
-    // The product's lower 32 bits are all that its remainder by 2³¹ needs.
+    // The lower 32 bits of the product suffice for the remainder by 2³¹.
     state = (Math.imul(1103515245, state) + 12345) & 0x7fffffff;
     return state / 2 ** 30 - 1;
   };
@@ -72,7 +75,7 @@ function scheduleOf({ kind, warmup, total }: ScheduleCase): (step: number) => nu
   return (kind === 'linear' ? linearSchedule : cosineSchedule)({ warmup, total });
 }
 
-/** The largest |found − wanted| / max(1, |wanted|); NaN where either is. */
+/** The largest |found − wanted| / max(1, |wanted|); NaN if either is NaN. */
 function distance(found: Values, wanted: readonly number[]): number {
   const data = values(found);
   if (data.length !== wanted.length) return Number.NaN;
@@ -99,7 +102,7 @@ for (const trace of recorded.optimizers) {
         for (; done < checkpoint.step; done++) {
           parameters.forEach((parameter, i) => {
             const { size, gradientScale } = item(trace.vectors, i);
-            // A frozen one keeps a gradient here, and must not be moved by it, nor count in the norm.
+            // A frozen parameter keeps its gradient here. It must not move, nor count in the norm.
             assign(parameter, draw(size, gradientScale));
             parameter.trainable = !trace.frozen.some(
               ({ parameter: frozen, from, to }) => frozen === i && from <= done + 1 && done + 1 <= to,
@@ -160,7 +163,7 @@ t.test(`schedules, transformers ${recorded.transformers}`, async (t) => {
     );
     t.ok(error <= 1e-15, `${label}: every step before the end (off by ${error})`);
     t.equal(schedule(total), 0, `${label}: 0 at the end`);
-    // Hugging Face's is 1 there if the warm-up is as long as the run.
+    // Hugging Face's multiplier is 1 there if the warm-up is as long as the run.
     if (warmup < total) t.equal(multipliers[total], 0, `${label}: as recorded`);
     const beyond = multipliers.slice(total + 1);
     t.ok(beyond.length > 0, `${label}: steps beyond the end were recorded`);
@@ -168,7 +171,7 @@ t.test(`schedules, transformers ${recorded.transformers}`, async (t) => {
       beyond.every((_, i) => schedule(total + 1 + i) === 0),
       `${label}: 0 beyond the end`,
     );
-    // The one difference that is meant: Hugging Face's cosine rises again.
+    // The one intended difference: Hugging Face's cosine rises again.
     t.equal(
       beyond.some((multiplier) => multiplier > 0),
       kind === 'cosine',

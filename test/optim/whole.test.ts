@@ -1,4 +1,4 @@
-/** Steps, clips and freezes are whole or not at all; numbers near the ends of a type's range. */
+/** Steps, clipping and freezing are all or nothing; numbers near overflow and underflow. */
 import {
   AdamW,
   AdaptiveVectorFreezing,
@@ -37,7 +37,7 @@ const makers: readonly (readonly [string, (parameters: readonly Parameter[]) => 
 ];
 
 for (const [kind, make] of makers) {
-  t.test(`a step of ${kind} that refuses the last parameter has moved none`, async (t) => {
+  t.test(`a step of ${kind} that refuses the last parameter changes none`, async (t) => {
     const begun = (): { parameters: Loose[]; optimizer: Optimizer } => {
       const parameters = ['a', 'b'].map((name) => loose(name, [1, 2, 3, 4]));
       for (const parameter of parameters) assign(parameter, [1, 1, 1, 1]);
@@ -125,7 +125,7 @@ for (const [kind, make] of makers) {
     });
   });
 
-  t.test(`zeroGrad of ${kind} takes tensors and null alone`, async (t) => {
+  t.test(`zeroGrad of ${kind} accepts only tensors and null`, async (t) => {
     const [a, b] = [loose('a', [1, 2]), loose('b', [1, 2])];
     const optimizer = make([a, b]);
     for (const bad of [0, false, '', [1, 2], new Float32Array(2), { dispose: () => {} }, new Proxy(a.value, {})]) {
@@ -141,7 +141,7 @@ for (const [kind, make] of makers) {
     disposeAll(a.value, b.value);
   });
 
-  t.test(`a gradient's setter that throws leaves a live gradient to ${kind}`, async (t) => {
+  t.test(`a setter of grad that throws leaves the gradient of ${kind} live`, async (t) => {
     const a = makeParameter('a', [1, 2], 'float64');
     const grad = real([1, 1], [2], 'float64');
     const stubborn = {
@@ -161,7 +161,7 @@ for (const [kind, make] of makers) {
     disposeAll(grad, a.value);
   });
 
-  t.test(`parameters of ${kind} that share memory`, { skip: cpuOnly }, async (t) => {
+  t.test(`${kind} refuses parameters that share memory`, { skip: cpuOnly }, async (t) => {
     const whole = tensor([1, 2, 3, 4], [4], { dtype: 'float64' });
     const flat = whole.dataSync();
     const part = (name: string, from: number, to: number): Parameter => {
@@ -177,7 +177,7 @@ for (const [kind, make] of makers) {
   });
 }
 
-t.test('factors beyond float32', async (t) => {
+t.test('factors that overflow float32', async (t) => {
   const single = makeParameter('single', [1, 2], 'float32');
   const double = makeParameter('double', [1, 2], 'float64');
   for (const [name, make] of [
@@ -221,7 +221,7 @@ t.test('factors beyond float32', async (t) => {
   disposeParameters([single, double]);
 });
 
-t.test('AdamW moves by the learning rate whatever the size of the gradients', async (t) => {
+t.test('a step of AdamW has the size of the learning rate for gradients of any size', async (t) => {
   const sizes: Readonly<Record<Real, readonly number[]>> = {
     float32: [1, 1e15, 1e20, 1e30, 3e38, 1e-15, 1e-20, 1e-25],
     float64: [1, 1e150, 1e160, 1e200, 1e308, 1e-150, 1e-170, 1e-200],
@@ -229,7 +229,7 @@ t.test('AdamW moves by the learning rate whatever the size of the gradients', as
   for (const dtype of ['float32', 'float64'] as const) {
     for (const eps of [0, dtype === 'float32' ? 1e-50 : 1e-300]) {
       for (const steps of [1, 20]) {
-        // Alone, and beside numbers of every other size; more than one vector register of each.
+        // Each size alone, and next to every other size, over more than one vector register.
         const lists = [sizes[dtype], ...sizes[dtype].map((each) => [each])];
         for (const list of lists) {
           const gradient = Array.from({ length: 5 }, () => list).flat();
@@ -285,7 +285,7 @@ t.test('a second moment recovers from one huge gradient', async (t) => {
 
 // ── clipping ─────────────────────────────────────────────────────────────────────────────────────────────
 
-t.test('norms beyond the squares of float64', async (t) => {
+t.test('norms whose squares overflow or underflow float64', async (t) => {
   for (const size of [1e200, 1e300, 1e-200, 1e-310, 5e-324]) {
     const parameters = [makeParameter('a', [0, 0, 0], 'float64'), makeParameter('b', [0], 'float64')];
     for (const parameter of parameters) assign(parameter, new Float64Array(parameter.value.size).fill(size));
@@ -305,7 +305,7 @@ t.test('norms beyond the squares of float64', async (t) => {
   disposeParameters([single]);
 });
 
-t.test('a norm that is not finite changes no gradient', async (t) => {
+t.test('a non-finite norm changes no gradient', async (t) => {
   for (const dtype of ['float32', 'float64'] as const) {
     for (const [bad, wanted] of [
       [Number.NaN, Number.NaN],
@@ -328,7 +328,7 @@ t.test('a norm that is not finite changes no gradient', async (t) => {
   disposeParameters([most]);
 });
 
-t.test('clipGradNorm with the maximum Infinity measures', async (t) => {
+t.test('clipGradNorm with maximum Infinity only measures', async (t) => {
   const parameter = makeParameter('a', [0, 0], 'float64');
   for (const gradient of [
     [3, 4],
@@ -346,7 +346,7 @@ t.test('clipGradNorm with the maximum Infinity measures', async (t) => {
   disposeParameters([parameter]);
 });
 
-t.test('a clip that refuses one gradient has scaled none', async (t) => {
+t.test('clipGradNorm that refuses one gradient scales none', async (t) => {
   const [a, b] = [loose('a', [0, 0]), loose('b', [0, 0])];
   for (const bad of [0, [1, 2], real([1], [1], 'float64'), real([1, 1], [2], 'float32')]) {
     assign(a, [30, 40]);
@@ -370,7 +370,7 @@ t.test('a clip that refuses one gradient has scaled none', async (t) => {
 
 // ── schedules ────────────────────────────────────────────────────────────────────────────────────────────
 
-t.test('schedules are 0 from the last step on, and take any step', async (t) => {
+t.test('schedules are 0 from `total`, and accept any step', async (t) => {
   for (const [warmup, total] of [
     [10, 10],
     [1, 1],
@@ -394,7 +394,7 @@ t.test('schedules are 0 from the last step on, and take any step', async (t) => 
 
 const every = { start: 1, every: 1, count: 5, beta: 0 };
 
-t.test('a freezing step that fails has changed neither strengths nor parameters', async (t) => {
+t.test('a failed freezing step changes neither strengths nor parameters', async (t) => {
   const parameters = ['a', 'b', 'c'].map((name) => loose(name, [1, 2]));
   const [a, , c] = parameters as [Loose, Loose, Loose];
   const freezing = new AdaptiveVectorFreezing(parameters, { ...every, freeze: 1 });
@@ -439,7 +439,7 @@ t.test('a freezing step that fails has changed neither strengths nor parameters'
   disposeParameters(parameters);
 });
 
-t.test('a vector that is not finite is refused by name when freezing begins', async (t) => {
+t.test('construction names a non-finite vector in the error', async (t) => {
   for (const bad of [Number.NaN, -Infinity]) {
     const parameters = [loose('a', [1, 2]), loose('b', [bad, 2])];
     const make = () => new AdaptiveVectorFreezing(parameters, { ...every, freeze: 1 });
@@ -448,7 +448,7 @@ t.test('a vector that is not finite is refused by name when freezing begins', as
   }
 });
 
-t.test('distances whose sum is beyond float64 have a mean', async (t) => {
+t.test('distances whose sum overflows float64 have a mean', async (t) => {
   const parameters = [loose('a', [0, 0, 0, 0]), loose('b', [0, 0, 0, 0])];
   const freezing = new AdaptiveVectorFreezing(parameters, { ...every, freeze: 1 });
   item(parameters, 1).value.assign([1e308, 1e308, 1e308, 1e308]);
@@ -458,7 +458,7 @@ t.test('distances whose sum is beyond float64 have a mean', async (t) => {
   disposeParameters(parameters);
 });
 
-t.test('a state of freezing leaves what the caller froze, and is taken wholly or not at all', async (t) => {
+t.test('loadState of freezing leaves what the caller froze, and is all or nothing', async (t) => {
   const parameters = ['a', 'b', 'c'].map((name) => loose(name, [1, 2]));
   const [a, b, c] = parameters as [Loose, Loose, Loose];
   const freezing = new AdaptiveVectorFreezing(parameters, { ...every, freeze: 1 });
@@ -480,7 +480,7 @@ t.test('a state of freezing leaves what the caller froze, and is taken wholly or
   disposeParameters(parameters);
 });
 
-t.test("freezing goes by the names of its construction, whatever becomes of the parameter's", async (t) => {
+t.test("freezing uses the names at construction, even if a parameter's name changes", async (t) => {
   const parameters = ['a', 'b'].map((name) => loose(name, [1, 2]));
   const freezing = new AdaptiveVectorFreezing(parameters, { ...every, freeze: 1 });
   item(parameters, 1).name = 'a';

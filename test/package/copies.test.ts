@@ -1,4 +1,4 @@
-/** Two copies of the package in one program: a linked workspace, two versions in a tree. */
+/** Two copies of the package in one program, as in a linked workspace or with two versions in a dependency tree. */
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { cpuOnly } from '../support/helpers.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Another copy of dist on the same addon. */
+/** A second copy of dist with the same addon. */
 async function copy(folder: string): Promise<typeof first> {
   cpSync(join(root, 'dist'), join(folder, 'dist'), { recursive: true });
   for (const shared of ['package.json', 'node_modules', 'build']) symlinkSync(join(root, shared), join(folder, shared));

@@ -1,4 +1,4 @@
-/** The documentation's code is the code that runs, its tables name every option, and its counts are those of the tests. */
+/** The documentation is current: examples and their outputs, tables of options, counts, API reference, links. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,7 +15,7 @@ const run = (...args: string[]): string =>
 
 const { SigmaError, tensor } = sigmatune;
 
-/** What a family says when it is given an option that there is not. */
+/** A family's options, from its error for an unknown option. */
 async function knownOptions(name: string, make: Maker): Promise<string[]> {
   const weight = tensor([[1]]);
   try {
@@ -37,7 +37,7 @@ function documentedOptions(page: string): string[] {
   return names.map((match) => match[1] ?? '').sort();
 }
 
-t.test('every family of the registry has a case in the table of tests', async (t) => {
+t.test('every family of the registry has a test case', async (t) => {
   const registered = [...read('lib/families/registry.ts').matchAll(/Options, (\w+) \}/g)].map(([, name]) => name);
   t.same(registered.sort(), Object.keys(makers).sort());
 });
@@ -59,13 +59,13 @@ for (const [name, make] of Object.entries(makers)) {
   });
 }
 
-/** What `npm run docs` would write now. */
+/** The text that `npm run docs` would write now. */
 function generated(script: string, name: string): string {
   const code = `import { ${name} } from './scripts/docs/${script}'; process.stdout.write(await ${name}());`;
   return run('--input-type=module', '-e', code);
 }
 
-t.test('the counts are those of the file that is tested', async (t) => {
+t.test('docs/parameter-counts.md is current', async (t) => {
   t.equal(generated('counts.mjs', 'countsPage'), read('docs/parameter-counts.md'), 'docs/parameter-counts.md');
 });
 
@@ -105,13 +105,13 @@ function linkedFiles(page: string): string[] {
   return links.filter((target) => target !== '').map((target) => join(page, '..', target));
 }
 
-t.test('every link between the pages leads somewhere', async (t) => {
+t.test('every link between the pages has a target', async (t) => {
   for (const page of pages) {
     for (const target of linkedFiles(page)) t.doesNotThrow(() => read(target), `${page}: ${target}`);
   }
 });
 
-t.test('every link leads somewhere in the published package, too', async (t) => {
+t.test('every link has a target in the published package', async (t) => {
   const npm = ['pack', '--dry-run', '--json', '--ignore-scripts'];
   const [packed] = JSON.parse(execFileSync('npm', npm, { cwd: fileURLToPath(root), encoding: 'utf8', stdio: 'pipe' }));
   const files = packed.files.map(({ path }: { path: string }) => path);
@@ -123,7 +123,7 @@ t.test('every link leads somewhere in the published package, too', async (t) => 
 const examplesIn = (page: string): string[] =>
   [...read(page).matchAll(/```js\n([\s\S]*?)```/g)].map(([, code = '']) => code);
 
-t.test('the examples of README and the guide run as they stand, whatever kind of module the folder has', async (t) => {
+t.test('the examples of README and the guide run in folders of every module type', async (t) => {
   const [first = '', ...rest] = examplesIn('README.md');
   t.same(rest, [], 'README has one example');
   const others = examplesIn('docs/guide.md');
@@ -139,7 +139,7 @@ t.test('the examples of README and the guide run as they stand, whatever kind of
     for (const [name, code] of Object.entries({ 'first.js': first, 'whole.js': whole, 'first.mjs': first })) {
       writeFileSync(join(folder, name), code);
       t.doesNotThrow(
-        // Without the test runner's loaders, which make modules of everything.
+        // Without the test runner's loaders, which treat every file as a module.
         () => execFileSync('env', ['-u', 'NODE_OPTIONS', process.execPath, name], { cwd: folder, stdio: 'pipe' }),
         `${name} in a folder of type ${type}`,
       );

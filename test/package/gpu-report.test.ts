@@ -1,4 +1,4 @@
-/** The report of a real card: its form, who may write one, and every benchmark of it run small on the simulated device. */
+/** The report of a real card: its form, its conditions, and every benchmark in small size on the simulated device. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import t from 'tap';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** These are plain JavaScript, which this compilation knows nothing of: bench/tsconfig.json checks their types. */
+/** Plain JavaScript, which this compilation does not check: bench/tsconfig.json does. */
 const load = (path: string) => import(pathToFileURL(join(root, path)).href);
 const { complaints, mark } = await load('bench/figures/figure.js');
 const { isSimulated, refusal } = await load('bench/figures/machine.js');
@@ -48,7 +48,7 @@ t.test('a report', async (t) => {
   }
 });
 
-t.test('what is no report', async (t) => {
+t.test('invalid reports are refused', async (t) => {
   const made = report(machine, { cases: [right] });
   const broken: [string, unknown, string][] = [
     ['nothing', null, 'no object'],
@@ -81,7 +81,7 @@ function simulated<T extends { machine: typeof machine }>(made: T): T {
   return { ...made, machine: { ...machine, versions: { ...machine.versions, backend: 'cuda (simulated)' } } };
 }
 
-t.test('numbers that are wrong', async (t) => {
+t.test('wrong numbers are refused', async (t) => {
   const off = (value: number) => ({ ...right, errors: [{ value, bound: 1e-5, of: 'outputs' }] });
   t.same(complaints(off(1e-5)), [], 'the bound itself is right');
   for (const value of [2e-5, Number.NaN, Number.POSITIVE_INFINITY]) {
@@ -105,7 +105,7 @@ t.test('reports of several runs', async (t) => {
   t.throws(() => merged([one, elsewhere]), { message: /not of one card/ });
 });
 
-t.test('what a test file said', async (t) => {
+t.test('parsing the output of a test file', async (t) => {
   const end = { status: 0, signal: null, late: false, seconds: 1 };
   const counted = (output: string, more = {}) => count({ ...end, output, ...more });
   t.same(counted('# { total: 6, pass: 5, skip: 1 }\n'), { passed: 5, failed: 0, skipped: 1, detail: '' });
@@ -119,7 +119,7 @@ t.test('what a test file said', async (t) => {
   t.match(counted('', { late: true }), { failed: 1, detail: /stopped/ }, 'so is a hang');
 });
 
-t.test('what a sanitizer said', async (t) => {
+t.test('parsing the output of a sanitizer', async (t) => {
   const said = (output: string, more = {}) => judge({ status: 0, late: false, output, ...more });
   t.equal(said('========= ERROR SUMMARY: 0 errors\n').outcome, 'passed');
   t.equal(said('========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)\n').outcome, 'passed');
@@ -128,7 +128,7 @@ t.test('what a sanitizer said', async (t) => {
   t.equal(said('', { late: true }).outcome, 'unfinished');
 });
 
-t.test('who is refused', async (t) => {
+t.test('machines that are refused', async (t) => {
   const device = { name: 'NVIDIA L4', memoryBytes: 1, capability: '8.9' };
   t.equal(refusal({ available: true, backend: 'cuda, cuBLASLt 13.1.1', devices: [device] }), undefined);
   t.match(refusal({ available: false, code: 'NO_DRIVER', detail: 'none' }), /NO_DRIVER: none/);
@@ -136,7 +136,7 @@ t.test('who is refused', async (t) => {
   t.ok(isSimulated({ available: true, backend: 'cuda', devices: [{ ...device, name: 'simulated device' }] }));
 });
 
-/** Without the test runner's loaders, as a user has it. */
+/** Runs without the test runner's loaders, as for a user. */
 function node(env: Record<string, string>, ...args: string[]) {
   const { NODE_OPTIONS: _, ...own } = process.env;
   return spawnSync(process.execPath, args, { cwd: root, env: { ...own, ...env }, encoding: 'utf8', timeout: 300_000 });

@@ -1,5 +1,5 @@
-// The package as users get it: packed, installed with no script run and no compiler at hand, used from both kinds of
-// module. Everything comes from this machine: no registry is asked.
+// The package as users get it: packed, installed without scripts and without a compiler, used from both kinds of
+// module. Everything comes from this machine, without a registry.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
@@ -21,7 +21,7 @@ function node(args: string[], cwd: string, env: NodeJS.ProcessEnv = process.env)
   return spawnSync(process.execPath, args, { cwd, env, encoding: 'utf8' });
 }
 
-/** npm's program: found through PATH, run by this Node. */
+/** npm's script, found through PATH and run by this Node. */
 function npmProgram(): string {
   for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
     try {
@@ -37,7 +37,7 @@ const svd = `const a = tensor([[0, 2], [3, 0]], undefined, { dtype: 'float64' })
   const { s } = await svd(a);
   console.log(Array.from(s.dataSync(), (value) => value.toFixed(12)).join(' '));`;
 
-t.test('the packed package works with nothing but Node', { timeout: ten }, async (t) => {
+t.test('the packed package needs only Node', { timeout: ten }, async (t) => {
   const prebuilds = node([join(root, 'scripts', 'prebuilds.mjs')], root);
   if (prebuilds.status === 2 && !process.env['CI']) {
     t.pass('the addon is prebuilt', { skip: prebuilds.stderr.trim() });
@@ -51,7 +51,7 @@ t.test('the packed package works with nothing but Node', { timeout: ten }, async
   if (!t.equal(packed.status, 0, 'npm packs', packed)) return;
   const tarballs: { name: string; filename: string; files: { path: string }[] }[] = JSON.parse(packed.stdout);
 
-  await t.test('the tarball holds what is meant, no more', async (t) => {
+  await t.test('the tarball contains the intended files only', async (t) => {
     const files = tarballs.find(({ name }) => name === 'sigmatune')?.files.map(({ path }) => path) ?? [];
     const meant =
       /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|CONTRIBUTING\.md|examples\/[\w-]+\.js|examples\/quickstart\/train\.js|bench\/results\/gpu\/README\.md|binding\.gyp|docs\/[\w-]+\.(md|svg)|dist\/.*\.(js|js\.map|d\.ts)|bench\/(cli|usage|(cases|commands|gate|measure|record|reference|report|stats)\/[\w-]+)\.(js|css)|native\/(.*\.(h|cc|inc|cu|cuh)|openblas\.mjs)|prebuilds\/[\w-]+\/sigmatune\.\w+\.node)$/;
@@ -74,7 +74,7 @@ t.test('the packed package works with nothing but Node', { timeout: ten }, async
     t.equal(files.filter((path) => path.endsWith('.node')).length, 1, 'one prebuilt addon');
   });
 
-  // A PATH with node and a shell on it: were anything to be compiled or downloaded, this would fail.
+  // A PATH with only node and a shell, so compiling or downloading anything would fail.
   symlinkSync(process.execPath, join(folder, 'bin', 'node'));
   symlinkSync('/bin/sh', join(folder, 'bin', 'sh'));
   const env = { HOME: folder, PATH: join(folder, 'bin'), npm_config_cache: join(folder, 'cache') };

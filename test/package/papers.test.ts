@@ -1,4 +1,4 @@
-/** What the pages say about the papers' lemmas and theorems, computed; and the recipes of docs/siva.md, run. */
+/** Checks what the pages say about the papers' lemmas and theorems, and runs the recipes of docs/siva.md. */
 import { readFileSync } from 'node:fs';
 import {
   AdamW,
@@ -13,7 +13,6 @@ import {
   svft,
   type Tensor,
   targetsOf,
-  tensor,
 } from 'sigmatune';
 import t from 'tap';
 import {
@@ -32,7 +31,7 @@ import * as reference from '../support/reference.js';
 
 const page = readFileSync(new URL('../../docs/siva.md', import.meta.url), 'utf8');
 
-/** The only block of JavaScript on the page that has `part`. */
+/** The only JavaScript block of the page that contains `part`. */
 function codeWith(part: string): string {
   const blocks = [...page.matchAll(/```js\n([\s\S]*?)```/g)].map(([, code = '']) => code);
   const found = blocks.filter((code) => code.includes(part));

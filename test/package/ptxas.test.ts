@@ -1,4 +1,4 @@
-// The gate against kernels that spill: it reads what ptxas 13.0 really printed, with and without planted spills.
+// The gate against kernels that spill, on recorded output of ptxas 13.0, with and without planted spills.
 import t from 'tap';
 import { parseResources, resourceTable, spilling } from '../../scripts/setup/ptxas.mjs';
 
@@ -21,7 +21,7 @@ ptxas info    : Used 37 registers, used 1 barriers, 4224 bytes smem
 ptxas info    : Compile time = 21.140 ms
 `;
 
-/** A kernel with more numbers in flight than registers, and one that calls a function with an array of its own. */
+/** A kernel with more live values than registers, and a kernel that calls a function with a local array. */
 const bad = `ptxas info    : 24 bytes gmem
 ptxas info    : Compiling entry function '_Z5callsPfi' for 'sm_90'
 ptxas info    : Function properties for _Z5callsPfi
@@ -37,7 +37,7 @@ ptxas info    : Used 32 registers, used 1 barriers, 584 bytes cumulative stack s
 ptxas info    : Compile time = 1285.387 ms
 `;
 
-/** A function that was not inlined, told of before the kernel that calls it. */
+/** A function that was not inlined; ptxas prints it before the kernel that calls it. */
 const early = `ptxas info    : 0 bytes gmem
 ptxas info    : Function properties for _Z6helperPKfi$1
     168 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
@@ -74,17 +74,17 @@ t.test('a planted spill and a planted stack frame are found', async (t) => {
   }
 });
 
-t.test('a function outside of kernels counts, for the architecture that it was compiled for', async (t) => {
+t.test('a function that was not inlined counts, for its architecture', async (t) => {
   t.match(spilling(parseResources(early)), [{ name: '_Z6helperPKfi$1', arch: 'sm_75', frame: 168 }]);
 });
 
-t.test('a kernel whose numbers are missing is an error, not a kernel without spills', async (t) => {
+t.test('a kernel without numbers is an error, not a kernel without spills', async (t) => {
   for (const lost of [/.*stack frame.*\n/, /.*Used 38.*\n/, /.*Function properties.*\n/]) {
     t.throws(() => parseResources(good.replace(lost, '')), /_Z4bandILi8EEvPKfPf for sm_75/);
   }
 });
 
-t.test('the table has a line for each, sorted by kernel and architecture', async (t) => {
+t.test('the table has a line for each kernel and architecture, sorted', async (t) => {
   t.equal(
     resourceTable(parseResources(good)),
     [

@@ -1,4 +1,4 @@
-/** The public types, proved by the compiler: types/public.ts compiles, and each @ts-expect-error in it is an error. */
+/** The public types: types/public.ts compiles, and each of its @ts-expect-error lines is an error. */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
@@ -20,7 +20,7 @@ const options: ts.CompilerOptions = {
   typeRoots: [`${root}/node_modules/@types`],
 };
 
-/** What the compiler says about `source` in place of the file, and about the package's own declarations. */
+/** The compiler's errors for `source` instead of the file, and for the package's declarations. */
 function diagnose(source: string, previous?: ts.Program): { program: ts.Program; messages: string[] } {
   const host = ts.createCompilerHost(options);
   const read = host.readFile.bind(host);

@@ -1,4 +1,4 @@
-/** Work off the event loop: promises always settle, whatever happens to their inputs and callbacks meanwhile. */
+/** Asynchronous functions: promises always settle, whatever happens to inputs and callbacks meanwhile. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   memory,
@@ -38,7 +38,7 @@ function residual(a: ArrayLike<number>, rows: number, columns: number, { u, s, v
   return norm(subtract(original, matmul(matmul(dense(u), diagonal(snapshot(s))), dense(vt)))) / norm(original);
 }
 
-/** The right result for the numbers at the time of the call, or a SigmaError; nothing else, and never silence. */
+/** The promise settles with the right result for the numbers at the call, or with a SigmaError. */
 async function settles(
   t: Check,
   promise: Promise<Svd>,
@@ -55,7 +55,7 @@ async function settles(
   }
 }
 
-t.test('the event loop goes on', async (t) => {
+t.test('the event loop keeps running', async (t) => {
   const list = Array.from({ length: 8 }, (_, i) => gaussian(seeded(i), [160, 160], 'float64'));
   let ticks = 0;
   let done = false;
@@ -122,7 +122,7 @@ t.test('an input whose buffer is transferred meanwhile', { skip: cpuOnly }, asyn
       const numbers = Float64Array.from(array);
       const promise = svd(a);
       if (round % 2) await sleep(1);
-      // The clone is dropped at once: its memory may be given back while the work goes on.
+      // The clone is dropped at once, so its memory may be freed during the work.
       structuredClone(array.buffer, { transfer: [array.buffer] });
       new Float32Array(120 * 120).fill(round);
       await settles(t, promise, numbers, 120, `round ${round}`);
@@ -238,7 +238,7 @@ t.test('a layer that is aborted while it is made', async (t) => {
   });
 });
 
-t.test('results nobody waits for', async (t) => {
+t.test('results that are not awaited', async (t) => {
   for (let i = 0; i < 20; i++) void svd(tensor(seeded(i).normals(400), [20, 20], { dtype: 'float64' }));
   const a = gaussian(seeded(1), [10, 10], 'float32');
   const result = await svd(a);
@@ -266,7 +266,7 @@ t.test('the number of threads changes meanwhile', async (t) => {
   disposeAll(...list);
 });
 
-t.test('more threads let in those who wait, fewer let nobody in', { skip: cpuOnly }, async (t) => {
+t.test('raising the number of threads admits waiting calls, lowering it admits none', { skip: cpuOnly }, async (t) => {
   const before = threads();
   const a = gaussian(seeded(1), [80, 80], 'float32');
   const several = () => Promise.all(Array.from({ length: 6 }, () => svd(a)));
@@ -287,7 +287,7 @@ t.test('more threads let in those who wait, fewer let nobody in', { skip: cpuOnl
       },
       (call) => {
         if (call === 3) setThreads(then);
-        // From the fifth on, all who began before the change have left.
+        // From the fifth call, all calls from before the change have ended.
         if (call >= 5) later = Math.max(later, running());
       },
     );
@@ -297,7 +297,7 @@ t.test('more threads let in those who wait, fewer let nobody in', { skip: cpuOnl
 });
 
 t.test('memory shared with other threads', { skip: cpuOnly }, async (t) => {
-  // Another thread may write it at any time, so it may be refused; what is taken must be computed right.
+  // Another thread may write it at any time, so a call may refuse it. If accepted, the result must be right.
   const shared = new Float32Array(new SharedArrayBuffer(36 * 4));
   shared.set(seeded(1).normals(36));
   let a: Tensor<'float32'>;
@@ -311,7 +311,7 @@ t.test('memory shared with other threads', { skip: cpuOnly }, async (t) => {
   a.dispose();
 });
 
-t.test('two native calls at once, over all calls', async (t) => {
+t.test('at most two native calls run at once, over all calls of svd', async (t) => {
   await expectNoLeak(t, 'lanes', async () => {
     const list = Array.from({ length: 8 }, (_, i) => gaussian(seeded(i), [40, 30 + i], 'float32'));
     await watchSvd(async (calls) => {
@@ -338,7 +338,7 @@ t.test('two native calls at once, over all calls', async (t) => {
   });
 });
 
-t.test('a call that fails lets the next one in', async (t) => {
+t.test('a failed call admits the next one', async (t) => {
   const good = gaussian(seeded(1), [20, 20], 'float32');
   const bad = gaussian(seeded(2), [20, 20], 'float32');
   put(bad, 3, Number.NaN);
@@ -385,8 +385,8 @@ function controllerOf(): { signal: AbortSignal; abort: () => void } {
   return { signal: controller.signal, abort: () => controller.abort() };
 }
 
-t.test('a layer that is aborted in any of its decompositions', async (t) => {
-  // The weight's own, and those of the random directions of U and of V.
+t.test('a layer that is aborted during any of its decompositions', async (t) => {
+  // The decompositions of the weight, and of the random directions of U and of V.
   const weight = gaussian(seeded(1), [20, 16], 'float64');
   for (const [name, make] of [
     ['svft, orthonormal', (signal: AbortSignal) => svft(weight, { rank: 5, residual: 'orthonormal', signal })],
@@ -411,7 +411,7 @@ t.test('a layer that is aborted in any of its decompositions', async (t) => {
 });
 
 t.test('a layer that is aborted before its first decomposition', async (t) => {
-  // The factors are given, so that construction goes straight to the random directions of U.
+  // With given factors the first decomposition is for the random directions of U.
   const weight = gaussian(seeded(1), [20, 16], 'float64');
   const factors = await svd(weight);
   for (const [name, make] of [

@@ -1,4 +1,4 @@
-/** The same bits, whatever the number of threads and however often. */
+/** The same bits in every run and for any number of threads. */
 import {
   AdamW,
   matmul,
@@ -31,7 +31,7 @@ async function decompositions(dtype: Real): Promise<Results> {
   found.forEach(({ u, s, vt }, i) => {
     results.set(`svd ${i}: u`, snapshot(u)).set(`svd ${i}: s`, snapshot(s)).set(`svd ${i}: vt`, snapshot(vt));
   });
-  // Alone, a large matrix may be given more threads.
+  // A single large matrix may use more threads.
   const large = gaussian(seeded(7), [420, 400], dtype);
   const alone = await svd(large);
   results.set('svd alone: u', snapshot(alone.u)).set('svd alone: s', snapshot(alone.s));

@@ -1,4 +1,4 @@
-/** Functions that return a promise leave the event loop its turn, also where their work is on JavaScript's thread. */
+/** Asynchronous functions do not block the event loop, even if their work is on JavaScript's thread. */
 import { type AdaptedLinear, SparsityPattern, type SvftOptions, siva, svd, svft, type Tensor, tensor } from 'sigmatune';
 import t from 'tap';
 import {
@@ -23,7 +23,7 @@ type Options = Omit<SvftOptions, 'factors' | 'signal'>;
 const ofSvft = (options: Options) => (signal?: AbortSignal) =>
   svft(weight, { ...options, factors, ...(signal && { signal }) });
 
-/** Each does 30 ms of work or more on a thread of its own or in pieces. */
+/** Each does at least 30 ms of work, on another thread or in time slices. */
 const works: Record<string, (signal?: AbortSignal) => Promise<AdaptedLinear>> = {
   'a top-k pattern': ofSvft({ pattern: 'topk', offDiagonals: 64 }),
   "the reference code's top-k pattern": ofSvft({ pattern: 'topk', offDiagonals: 64, parity: 'svft-ref' }),
@@ -36,7 +36,7 @@ const works: Record<string, (signal?: AbortSignal) => Promise<AdaptedLinear>> = 
 };
 
 for (const [name, work] of Object.entries(works)) {
-  t.test(`${name} leaves the event loop its turn`, async (t) => {
+  t.test(`${name} does not block the event loop`, async (t) => {
     let turns = 0;
     let running = true;
     const turn = () => {
@@ -50,7 +50,7 @@ for (const [name, work] of Object.entries(works)) {
     t.ok(turns >= 2, `${turns} turns`);
   });
 
-  t.test(`${name} ends when its signal fires in the middle`, async (t) => {
+  t.test(`${name} is aborted by its signal in the middle`, async (t) => {
     await expectNoLeak(t, name, async () => {
       const controller = new AbortController();
       setImmediate(() => controller.abort('enough'));
@@ -59,7 +59,7 @@ for (const [name, work] of Object.entries(works)) {
   });
 }
 
-t.test('a pattern made at once is the same as one made in pieces', async (t) => {
+t.test('a pattern made synchronously equals a pattern made in time slices', async (t) => {
   for (const absolute of [true, false]) {
     const layer = await svft(weight, { pattern: 'topk', offDiagonals: 3, absolute, factors, init: 'kaiming' });
     const pattern = SparsityPattern.topK(factors.u, factors.vt, { offDiagonals: 3 }, { absolute });
@@ -71,7 +71,7 @@ t.test('a pattern made at once is the same as one made in pieces', async (t) => 
   }
 });
 
-t.test('top-k of directions that are no numbers is NON_FINITE', async (t) => {
+t.test('top-k of NaN directions is NON_FINITE', async (t) => {
   const broken = tensor([
     [1, 0],
     [0, Number.NaN],

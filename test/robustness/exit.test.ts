@@ -1,4 +1,4 @@
-/** Processes that end with work under way: the right exit code, nothing on stderr, no crash, no hang. */
+/** Processes that exit during work: the right exit code, nothing on stderr, no crash, no hang. */
 import t from 'tap';
 import { quiet, runScript } from '../support/process.js';
 

@@ -1,4 +1,4 @@
-/** Anything at all, as a plain JavaScript caller may pass it: an answer or a SigmaError, never a crash. */
+/** Any JavaScript value as an argument: a result or a SigmaError, never a crash. */
 import * as sigmatune from 'sigmatune';
 import { SigmaError, SparsityPattern, type Svd } from 'sigmatune';
 import t from 'tap';
@@ -26,7 +26,7 @@ const junk: readonly unknown[] = [
   Object.create(null),
 ];
 
-/** Disposes what a call made after all: `svft(x, {})` is no mistake. */
+/** Disposes the result of a valid call, such as `svft(x, {})`. */
 function release(result: unknown): void {
   if (Array.isArray(result)) result.forEach(release);
   else if (typeof result === 'object' && result !== null) {
@@ -35,7 +35,7 @@ function release(result: unknown): void {
   }
 }
 
-/** Whatever comes out: nothing, or a SigmaError. */
+/** The call succeeds, or throws a SigmaError. */
 function survives(t: Pick<Check, 'ok'>, label: string, call: () => unknown): void {
   try {
     const result = call();
@@ -82,7 +82,7 @@ t.test('junk in every first argument', async (t) => {
       const fn = api[name];
       if (!fn) throw new Error(`no ${name}`);
       for (const bad of junk) {
-        // An empty list is a list: nothing to decompose, nothing to clip.
+        // An empty list is valid: there is nothing to decompose or to clip.
         survives(t, `${name}(${show(bad)})`, () => fn(bad, x));
       }
       if (!['tidy', 'tensor', 'effectiveRank'].includes(name)) {

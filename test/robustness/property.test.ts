@@ -1,4 +1,4 @@
-/** What holds for every shape, pattern, type and strategy: fast-check looks for the exception. */
+/** Properties of every shape, pattern, type and strategy, checked with fast-check. */
 import fc from 'fast-check';
 import { matmul, type Real, SparsityPattern, sddmm, spmm, svd, svft, type Tensor } from 'sigmatune';
 import t from 'tap';
@@ -25,7 +25,7 @@ import {
 } from '../support/layer.js';
 import * as reference from '../support/reference.js';
 
-// A fixed seed: the same examples on every run; change it to look elsewhere.
+// A fixed seed gives the same examples on every run. Change it to try others.
 const settings = { seed: 20_260, numRuns: 150 };
 
 const dtypeOf = fc.constantFrom<Real>('float32', 'float64');
@@ -121,7 +121,7 @@ t.test('matmul', async (t) => {
   );
 });
 
-t.test('sparse products, and that the gradient is the adjoint', async (t) => {
+t.test('sparse products, and their gradients as adjoints', async (t) => {
   const sparse = side.chain((r) => fc.tuple(fc.constant(r), patternOf(r), tokensOf, dtypeOf, seedOf));
   await expectNoLeak(t, 'sparse', () =>
     fc.assert(
@@ -175,7 +175,7 @@ const shapeOf = fc.record<Shape>({
 });
 const loose = { float32: { atol: 1e-4, rtol: 1e-4 }, float64: { atol: 1e-11, rtol: 1e-11 } } as const;
 
-t.test('svft: every strategy is one operator', async (t) => {
+t.test('svft: all strategies compute the same operator', async (t) => {
   const input = shapeOf.chain((shape) =>
     fc.tuple(fc.constant(shape), patternOf(Math.min(shape.out, shape.inFeatures)), fc.boolean()),
   );
@@ -223,7 +223,7 @@ t.test('svft: every strategy is one operator', async (t) => {
   );
 });
 
-/** |found − wanted| by `loose`, or by the rounding of sums whose terms are together as large as `size`. */
+/** |found − wanted| within `loose`, or within the rounding of sums whose terms have the total size `size`. */
 function nearSum(found: ArrayLike<number>, wanted: ArrayLike<number>, dtype: Real, size: number, label: string): void {
   if (found.length !== wanted.length) throw new Error(`${label}: ${found.length} entries for ${wanted.length}`);
   const largest = Array.from(wanted).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
@@ -302,7 +302,7 @@ t.test('every family: y, dx and every gradient, merged, and switched off', async
 });
 
 t.test('the singular values of the merged weight are those of the core', async (t) => {
-  // A free test of M's place between U and Vᵀ; and ‖ΔW‖ = g‖M‖.
+  // Also checks that M is between U and Vᵀ, and that ‖ΔW‖ = g‖M‖.
   const input = side.chain((r) => fc.tuple(fc.constant(r), patternOf(r), seedOf));
   await fc.assert(
     fc.asyncProperty(input, async ([r, pattern, seed]) => {

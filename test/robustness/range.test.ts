@@ -1,18 +1,18 @@
-/** Numbers near the ends of their range, and those that are not finite, in what is computed in JavaScript. */
+/** Numbers near overflow and underflow, and non-finite numbers, in functions that are computed in JavaScript. */
 import fc from 'fast-check';
 import { effectiveRank, effectiveRankGradient, siva, svft, tensor, vectorFit } from 'sigmatune';
 import t from 'tap';
 import { at, expectNoLeak, item, put, seeded, snapshot, throwsSigma, withSpectrum } from '../support/helpers.js';
 import { disposeLayer, parameter } from '../support/layer.js';
 
-t.test('effective rank is between 1 and the count of values that are not 0, at any scale', async (t) => {
+t.test('effective rank is between 1 and the number of nonzero values, at any scale', async (t) => {
   for (let n = 1; n <= 60; n++) {
     for (const scale of [1, 1e-310, 5e-324, 1e308]) {
       const found = effectiveRank([...new Array(n).fill(scale), 0, 0]);
       t.ok(found <= n && found > n * (1 - 1e-13), `${n} equal values of ${scale}: ${found}`);
     }
   }
-  t.equal(effectiveRank([1e308, 5e-324]), 1, 'a value that vanishes beside another');
+  t.equal(effectiveRank([1e308, 5e-324]), 1, 'a value that is negligible compared with another');
   const value = fc.oneof(fc.double({ noNaN: true, noDefaultInfinity: true }), fc.constant(0), fc.constant(1));
   fc.assert(
     fc.property(fc.array(value, { minLength: 1, maxLength: 8 }), (values) => {
@@ -27,7 +27,7 @@ t.test('effective rank is between 1 and the count of values that are not 0, at a
   }
 });
 
-t.test('the gradient of effective rank has a finite slope at values that vanish beside others', async (t) => {
+t.test('the gradient of effective rank is finite at values that are tiny compared with others', async (t) => {
   for (const [large, small] of [
     [1e10, 1e-320],
     [1e308, 1e-20],
@@ -59,7 +59,7 @@ t.test('each number of a spectrum is read once', async (t) => {
   }
 });
 
-t.test('the size of a change neither overflows nor vanishes', async (t) => {
+t.test('‖ΔW‖ neither overflows nor underflows', async (t) => {
   await expectNoLeak(t, 'telemetry', async () => {
     for (const scale of [1e-200, 1e-310, 1e200]) {
       const weight = tensor(withSpectrum(seeded(3), 5, 5, [5, 4, 3, 2, 1]), [5, 5], { dtype: 'float64' });
@@ -86,7 +86,7 @@ t.test('the size of a change neither overflows nor vanishes', async (t) => {
   });
 });
 
-t.test("siva's start takes energies of any size", async (t) => {
+t.test("siva's init takes energies of any size", async (t) => {
   for (const energy of [1e-300, 1e300]) {
     const square = tensor(withSpectrum(seeded(2), 4, 4, [4, 3, 2, 1]), [4, 4], { dtype: 'float64' });
     const layer = await siva(square, { count: 2, init: { energy } });

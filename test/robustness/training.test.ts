@@ -1,4 +1,4 @@
-/** The parts together, as a training loop uses them. */
+/** Integration: whole training loops. */
 import {
   AdamW,
   type AdaptedLinear,
@@ -47,14 +47,14 @@ function train(
   return losses;
 }
 
-/** A tensor like another, with other numbers. */
+/** A tensor of the same shape and type with other numbers. */
 function gaussianLike(like: Tensor, numbers: ArrayLike<number>): Tensor {
   const copy = like.cast(like.dtype);
   write(copy, numbers);
   return copy;
 }
 
-/** What the layer gives where its parameters are elsewhere: a target that it can reach. */
+/** The layer's output with other parameters: a target that it can reach. */
 async function reachable(family: FamilyCase, on: Bench, x: Tensor): Promise<Float64Array> {
   const teacher = await makeLayer(family, on, 'auto');
   perturb(teacher, 77);
@@ -66,7 +66,7 @@ async function reachable(family: FamilyCase, on: Bench, x: Tensor): Promise<Floa
 }
 
 for (const dtype of dtypes) {
-  t.test(`learns what it can represent, ${dtype}`, async (t) => {
+  t.test(`a layer learns a target that it can represent, ${dtype}`, async (t) => {
     await expectNoLeak(t, 'training', async () => {
       using on = await bench(square, dtype);
       const x = gaussian(on.random, [64, square.in], dtype);
@@ -86,7 +86,7 @@ for (const dtype of dtypes) {
         }
         const [one, ...others] = [...ends.values()];
         for (const other of others) {
-          // Rounding differs between strategies, and AdamW magnifies it where a gradient is near 0.
+          // Rounding differs between strategies, and AdamW magnifies it if a gradient is near 0.
           const tolerance = { atol: dtype === 'float32' ? 1e-2 : 1e-6, rtol: 0 };
           other.forEach((values, i) => {
             assertClose(t, values, one?.[i] ?? [], tolerance, `${family.name}: every strategy ends at the same place`);
@@ -98,7 +98,7 @@ for (const dtype of dtypes) {
   });
 }
 
-t.test('SGD with momentum learns, too', async (t) => {
+t.test('a layer learns with SGD and momentum', async (t) => {
   using on = await bench(square, 'float64');
   const x = gaussian(on.random, [64, square.in], 'float64');
   for (const family of oneOfEach) {

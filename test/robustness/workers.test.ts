@@ -1,4 +1,4 @@
-/** State is per environment: worker threads at once, loaded again and again, ended in the middle of their work. */
+/** State is per environment: several workers at once, repeated loading, termination during work. */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { memory, svd } from 'sigmatune';
@@ -9,7 +9,7 @@ import { quiet, runScript } from '../support/process.js';
 const script = new URL('../fixtures/worker.mjs', import.meta.url);
 
 function start(seed: number, rounds: number): Worker {
-  // Without the test runner's loaders: a worker as a user has it.
+  // Without the test runner's loaders, as for a user.
   return new Worker(script, { workerData: { seed, rounds }, execArgv: [], env: {} });
 }
 
@@ -28,7 +28,7 @@ async function finish(worker: Worker): Promise<{ loss: number; left: number }> {
   return last;
 }
 
-t.test('four at once, and the main thread as well', async (t) => {
+t.test('four workers and the main thread at once', async (t) => {
   const before = memory();
   const workers = [1, 2, 3, 3].map((seed) => finish(start(seed, 4)));
   const a = gaussian(seeded(1), [80, 80], 'float64');
@@ -49,18 +49,18 @@ t.test('four at once, and the main thread as well', async (t) => {
   t.equal(memory().tensors, before.tensors, 'and the main thread its own');
 });
 
-t.test('loaded again and again', async (t) => {
+t.test('repeated loading', async (t) => {
   for (let i = 0; i < 6; i++) {
     const { loss } = await finish(start(i, 1));
     t.ok(Number.isFinite(loss), `load ${i}`);
   }
 });
 
-t.test('ended in the middle of their work', async (t) => {
+t.test('terminated during work', async (t) => {
   for (let i = 0; i < 6; i++) {
     const worker = start(i, 1_000_000);
     await once(worker, 'message');
-    // At another point of the work each time.
+    // Each time at another point of the work.
     await new Promise((resolve) => setTimeout(resolve, 3 * i));
     t.equal(await worker.terminate(), 1, `round ${i}: ends`);
   }
@@ -71,12 +71,12 @@ t.test('ended in the middle of their work', async (t) => {
   disposeAll(a);
 });
 
-t.test('ended before they begin', async (t) => {
+t.test('terminated before they begin', async (t) => {
   for (let i = 0; i < 4; i++) t.type(await start(i, 1).terminate(), 'number', 'ends');
 });
 
 t.test('in a process whose main thread never loads the package', async (t) => {
-  // Several times: what can go wrong here is a race between the last worker's end and the pool's threads.
+  // Repeated, because the possible failure is a race between the last worker's end and the pool's threads.
   for (let round = 0; round < 3; round++)
     t.same(await runScript('workers-only.mjs'), quiet('done 0\n'), `round ${round}`);
 });

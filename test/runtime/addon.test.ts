@@ -1,6 +1,6 @@
 /**
- * The addon's own checks, called past lib/: a length or a type that is wrong must never reach a kernel, whatever the
- * TypeScript in front of it does.
+ * The addon's own checks, without lib/: a wrong length or type must never reach a kernel, whatever the TypeScript code
+ * does.
  */
 import { SigmaError } from 'sigmatune';
 import t from 'tap';
@@ -11,7 +11,7 @@ const single = (size: number): Float32Array => new Float32Array(size);
 const double = (size: number): Float64Array => new Float64Array(size);
 const pattern = call('pattern', Int32Array.of(0, 1, 2), Int32Array.of(0, 1));
 
-t.test('an error has the class of the object that was called, and the name of the function that called', async (t) => {
+t.test('an error has the class of `this` and the name of the calling function', async (t) => {
   class Own extends SigmaError {}
   const failure = (self: unknown): unknown => {
     try {
@@ -76,7 +76,7 @@ t.test('products and optimisers', async (t) => {
   throwsSigma(t, adamw(single(4), single(4), double(4)), 'INVALID_ARGUMENT', 'v', 'v', 'float64');
 });
 
-t.test('what a backend supports', async (t) => {
+t.test('supports', async (t) => {
   const supports = (operation: string, real: string, ...dtypes: string[]) =>
     call('supports', -1, operation, real, dtypes);
   t.equal(supports('gemm', 'float32', 'float32', 'float32', 'float32'), true);
@@ -161,7 +161,7 @@ t.test('adapters', async (t) => {
   forward({ diagonal: null, pattern: null, values: single(4) })();
   for (const [what, wrong] of [
     ['too few', { diagonal: null, pattern: null, values: single(3) }],
-    ['beside a diagonal', { pattern: null, values: single(4) }],
+    ['a dense core and a diagonal', { pattern: null, values: single(4) }],
     ['gated', { diagonal: null, pattern: null, values: single(4), gate: single(1) }],
   ] as const) {
     throwsSigma(t, forward(wrong), 'INVALID_ARGUMENT', `a dense core, ${what}`, 'values');

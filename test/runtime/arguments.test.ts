@@ -1,4 +1,4 @@
-/** How arguments are read: once, from the caller's own object, before anything that they could change is looked at. */
+/** Arguments are read once, from own properties, before any state that their getters could change. */
 import {
   AdamW,
   AdaptiveVectorFreezing,
@@ -107,7 +107,7 @@ t.test('null is not the default', async (t) => {
   disposeAll(a, one.value, one.grad as Tensor);
 });
 
-t.test('an unknown option is answered with the one that was meant', async (t) => {
+t.test('the error for an unknown option suggests the nearest name', async (t) => {
   const a = matrix();
   for (const [written, meant] of [
     ['patern', 'pattern'],
@@ -282,7 +282,7 @@ t.test('elements are read once', async (t) => {
   disposeAll(a, made);
 });
 
-t.test('int32 takes whole ranges only', async (t) => {
+t.test('int32 refuses numbers outside its range', async (t) => {
   for (const bad of [3e9, -3e9, 2 ** 31, Number.NaN, Infinity]) {
     throwsSigma(t, () => tensor([bad], [1], { dtype: 'int32' }), 'INVALID_ARGUMENT', `${bad}`, 'data[0]', 'int32');
     const integers = tensor([1], [1], { dtype: 'int32' });
@@ -318,7 +318,7 @@ t.test('trainable is a boolean', async (t) => {
   layer.dispose();
 });
 
-t.test('a size has one of two keys, and no other', async (t) => {
+t.test('a pattern size has exactly one of its two keys', async (t) => {
   for (const bad of [
     { offDiagonals: 1, entires: 3 },
     { offDiagonals: 1, entries: 3 },
@@ -347,7 +347,7 @@ t.test('counts are exact, or refused', async (t) => {
   t.equal(full, 90_000_001 ** 2);
 });
 
-t.test('messages are built whatever came', async (t) => {
+t.test('a message can be built for any value', async (t) => {
   const { proxy: revoked, revoke } = Proxy.revocable({}, {});
   revoke();
   const { proxy: list, revoke: revokeList } = Proxy.revocable([], {});
@@ -395,7 +395,7 @@ t.test('messages are built whatever came', async (t) => {
   a.dispose();
 });
 
-t.test('errors name the public function, not one of the addon', { skip: cpuOnly }, async (t) => {
+t.test('errors name the public function, not a function of the addon', { skip: cpuOnly }, async (t) => {
   class Two extends Float32Array {
     override get length(): number {
       return 4;
@@ -409,7 +409,7 @@ t.test('errors name the public function, not one of the addon', { skip: cpuOnly 
   disposeAll(layer, lying);
 });
 
-t.test('public constructors refuse with a SigmaError', async (t) => {
+t.test('constructors refuse invalid arguments with a SigmaError', async (t) => {
   const make = (kind: unknown, ...given: unknown[]) => Reflect.construct(loose(kind), given);
   for (const given of [[], [null], ['float32', [2], 2, null], ['float32', [2], 2, {}], [1, 2, 3, 4, 5]]) {
     for (const kind of [Tensor, SparsityPattern, AdamW, Sgd, AdaptiveVectorFreezing]) {
@@ -418,8 +418,8 @@ t.test('public constructors refuse with a SigmaError', async (t) => {
   }
 });
 
-t.test('out may not share memory with an operand, under whatever name', { skip: cpuOnly }, async (t) => {
-  // A shared memory that grew is known by two SharedArrayBuffers.
+t.test('out may not share memory with an operand, even through another buffer object', { skip: cpuOnly }, async (t) => {
+  // A WebAssembly memory that has grown has two SharedArrayBuffers.
   const { Memory } = loose<{
     WebAssembly: { Memory: new (size: object) => { buffer: SharedArrayBuffer; grow(pages: number): void } };
   }>(globalThis).WebAssembly;
@@ -430,7 +430,7 @@ t.test('out may not share memory with an operand, under whatever name', { skip: 
   const a = Tensor.wrap(new Float32Array(before, 0, 4), [2, 2]);
   const out = Tensor.wrap(new Float32Array(memory.buffer, 4, 4), [2, 2]);
   const apart = Tensor.wrap(new Float32Array(memory.buffer, 64, 4), [2, 2]);
-  throwsSigma(t, () => matmul(a, a, { out }), 'INVALID_ARGUMENT', 'one memory, two buffers', 'options.out', 'apart');
+  throwsSigma(t, () => matmul(a, a, { out }), 'INVALID_ARGUMENT', 'one memory, two buffers', 'options.out', 'overlap');
   t.equal(matmul(a, a, { out: apart }), apart, 'other bytes of it will do');
   disposeAll(a, out, apart);
 });

@@ -1,4 +1,4 @@
-/** Every reason for which CUDA cannot be used, each in a process of its own: in words, with what was tried, in silence. */
+/** Every reason for which CUDA is unavailable, each in its own process: detail, searched paths, and no output. */
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -30,12 +30,12 @@ interface Case {
   readonly what: string;
   readonly environment: Readonly<Record<string, string>>;
   readonly code: DeviceStatus['code'];
-  /** What the sentence has to say. */
+  /** Words that `detail` must contain. */
   readonly says: readonly string[];
   readonly searched?: string;
 }
 
-/** A library that is none of ours: the C library's mathematics, as this process has it. */
+/** A library that is not a backend: libm, as this process has loaded it. */
 const { sharedObjects } = process.report.getReport() as unknown as { sharedObjects: string[] };
 const foreign = sharedObjects.find((path) => basename(path).startsWith('libm.')) ?? '';
 
@@ -76,11 +76,11 @@ const cases: readonly Case[] = [
   },
 ];
 
-/** The rest takes a backend whose driver, device and libraries can be taken away: the simulated one. */
+/** The other reasons need the simulated backend, whose driver, device and libraries can be removed. */
 const simulation = process.env['SIGMATUNE_CUDA_SIMULATION'] === '1' && process.env['SIGMATUNE_CUDA_LIBRARY'];
 const simulated: readonly Case[] = [
   {
-    what: 'a simulation that nobody asked for',
+    what: 'a simulation that was not enabled',
     environment: { SIGMATUNE_CUDA_SIMULATION: '' },
     code: 'LOAD_FAILED',
     says: ['simulates'],
@@ -134,11 +134,11 @@ for (const { what, environment, code, says, searched } of simulation ? [...cases
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** A script in a process of its own, which has the package's module as `sigma`. */
+/** Runs a script in its own process, with the package's module as `sigma`. */
 function runModule(script: string, from: string, environment: Readonly<Record<string, string>>, ...flags: string[]) {
   const module = JSON.stringify(join(from, 'dist', 'index.js'));
   const code = `import fs from 'node:fs';\nconst sigma = await import(${module});\n${script}`;
-  // Without the test runner's loaders, which it sets for each child: the permission model forbids what they do.
+  // Without the test runner's loaders, because the permission model forbids what they do.
   const command = [
     '-u',
     'NODE_OPTIONS',
@@ -154,7 +154,7 @@ function runModule(script: string, from: string, environment: Readonly<Record<st
   return { status, stderr, said: stdout.trim() };
 }
 
-t.test('never throws, even where the working directory is gone', async (t) => {
+t.test('never throws, even if the working directory was deleted', async (t) => {
   const gone = join(folder, 'gone');
   mkdirSync(gone);
   const script = `process.chdir(${JSON.stringify(gone)});
@@ -169,7 +169,7 @@ t.test('never throws, even where the working directory is gone', async (t) => {
   }
 });
 
-t.test("never throws, even where Node's permission model forbids to look", async (t) => {
+t.test("never throws, even if Node's permission model forbids reading", async (t) => {
   const name = process.allowedNodeEnvironmentFlags.has('--permission') ? '--permission' : '--experimental-permission';
   const readable = [join(root, '*'), '/etc/alpine-release']; // the second is what node-gyp-build looks for
   const flags = [name, '--allow-addons', ...readable.map((path) => `--allow-fs-read=${path}`)];
@@ -194,7 +194,7 @@ t.test('the advice fits an installed package, which has no scripts', async (t) =
   t.notMatch(said, /npm run/);
 });
 
-t.test('SIGMATUNE_ADDON takes an absolute path only', async (t) => {
+t.test('SIGMATUNE_ADDON must be an absolute path', async (t) => {
   for (const path of ['build/Release/sigmatune.node', 'node-gyp-build']) {
     const { status, stderr } = runModule('', root, { SIGMATUNE_ADDON: path });
     t.equal(status, 1, path);

@@ -48,7 +48,7 @@ t.test('cudaStatus', async (t) => {
   t.same(cudaStatus(), status, 'the same when asked again');
 });
 
-/** The status travels with the error, so that nobody has to ask again why. */
+/** The error carries the status. */
 function carriesStatus(t: Check, error: unknown, label: string): void {
   t.ok(
     error instanceof SigmaError && error.code === 'DEVICE_UNAVAILABLE',
@@ -57,7 +57,7 @@ function carriesStatus(t: Check, error: unknown, label: string): void {
   if (error instanceof SigmaError) t.same(error.detail, cudaStatus(), `${label}: the detail is the status`);
 }
 
-t.test('no silent fallback', { skip: cudaStatus().available && 'a CUDA device is there' }, async (t) => {
+t.test('no silent fallback', { skip: cudaStatus().available && 'a CUDA device is available' }, async (t) => {
   const host = gaussian(seeded(1), [4, 4], 'float32');
   await expectNoLeak(t, 'refused devices', async () => {
     for (const device of ['cuda', 'cuda:0', 'cuda:3'] as const) {
@@ -124,7 +124,7 @@ t.test('systemInfo', async (t) => {
 });
 
 t.test('every SIMD level of this machine gives the same answers', { timeout: 60_000 }, async (t) => {
-  // SIGMATUNE_SIMD asks for less than the machine has.
+  // SIGMATUNE_SIMD selects a lower level than the machine has.
   const run = async (level: string): Promise<{ simd: string; numbers: number[] }> => {
     process.env['SIGMATUNE_SIMD'] = level;
     const { code, out, err } = await runScript('simd.mjs');

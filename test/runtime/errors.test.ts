@@ -1,4 +1,4 @@
-/** Bad input: a SigmaError with its code, before native memory is touched, and every tensor as it was. */
+/** Bad input throws a SigmaError with the right code, before native memory is touched, and changes no tensor. */
 import {
   AdamW,
   clipGradNorm,
@@ -49,7 +49,7 @@ t.test('the class', async (t) => {
   t.match(error.op, /zeros/, 'the operation');
 });
 
-/** A tensor whose memory was taken away: its buffer was transferred. */
+/** A tensor whose buffer was transferred. */
 function detached(shape: readonly number[]): Tensor {
   const array = new Float32Array(shape.reduce((product, length) => product * length, 1));
   const wrapped = Tensor.wrap(array, shape);
@@ -70,7 +70,7 @@ for (const [kind, make, code] of [
   ['detached', detached, ['INVALID_ARGUMENT', 'DISPOSED']],
 ] as const) {
   const skip = kind === 'detached' && cpuOnly;
-  t.test(`a ${kind} tensor in every place`, { skip }, async (t) => {
+  t.test(`a ${kind} tensor as each argument`, { skip }, async (t) => {
     const good = gaussian(seeded(1), [4, 4], 'float32');
     const vector = gaussian(seeded(1), [4], 'float32');
     const values = gaussian(seeded(1), [pattern.entries], 'float32');
@@ -120,7 +120,7 @@ for (const [kind, make, code] of [
   });
 }
 
-t.test('a weight, factors or parameter that is taken away from a living layer', async (t) => {
+t.test('detaching the weight, factors or parameters of a living layer', async (t) => {
   for (const take of cpuOnly ? (['dispose'] as const) : (['dispose', 'detach'] as const)) {
     const array = Float32Array.from(seeded(2).normals(16));
     const weight = Tensor.wrap(array, [4, 4]);
@@ -153,7 +153,7 @@ t.test('a weight, factors or parameter that is taken away from a living layer', 
       }
     }
     for (const layer of users) {
-      // Borrowed memory that its owner took back: a clean error, or an answer from a copy, never a crash.
+      // Borrowed memory that its owner has transferred: a SigmaError, or a result from a copy, never a crash.
       try {
         const y = layer.apply(x);
         t.ok(snapshot(y).every(Number.isFinite), `${take}: an answer from a copy`);
@@ -168,7 +168,7 @@ t.test('a weight, factors or parameter that is taken away from a living layer', 
   }
 });
 
-t.test('types that no layer computes in', async (t) => {
+t.test('a layer refuses unsupported types', async (t) => {
   const single = gaussian(seeded(1), [4, 4], 'float32');
   for (const dtype of cpuOnly ? (['int32'] as const) : (['bfloat16', 'int32'] as const)) {
     const weight = single.cast(dtype);
@@ -194,7 +194,7 @@ t.test('types that no layer computes in', async (t) => {
 });
 
 t.test('a resized buffer', { skip: cpuOnly }, async (t) => {
-  // A resizable ArrayBuffer can shrink under its view: reading past its end must not happen.
+  // A resizable ArrayBuffer can shrink under its view. The addon must not read past its end.
   const Resizable = ArrayBuffer as unknown as new (
     length: number,
     options: { maxByteLength: number },
@@ -218,7 +218,7 @@ t.test('a resized buffer', { skip: cpuOnly }, async (t) => {
   own.dispose();
 });
 
-t.test('options that are no options', async (t) => {
+t.test('options that are not an object', async (t) => {
   const weight = gaussian(seeded(1), [3, 3], 'float32');
   for (const bad of [5, 'fast', true, () => {}] as unknown as Record<string, never>[]) {
     throwsSigma(t, () => matmul(weight, weight, bad), 'INVALID_ARGUMENT', `matmul, ${String(bad)}`, 'options');
@@ -263,7 +263,7 @@ t.test('options that are no options', async (t) => {
   weight.dispose();
 });
 
-t.test('a look-alike is no tensor', async (t) => {
+t.test('an object that only looks like a tensor is refused', async (t) => {
   const fake = {
     dtype: 'float32',
     shape: [2, 2],
@@ -286,7 +286,7 @@ t.test('a look-alike is no tensor', async (t) => {
   real.dispose();
 });
 
-t.test('a misspelt option is never ignored', async (t) => {
+t.test('a misspelt option is refused', async (t) => {
   const square = gaussian(seeded(1), [3, 3], 'float32') as Tensor<'float32'>;
   const bad = { strategi: 'auto' } as unknown as Record<string, never>;
   const values = gaussian(seeded(1), [SparsityPattern.banded(3, 1).entries], 'float32');
@@ -318,7 +318,7 @@ t.test('a misspelt option is never ignored', async (t) => {
   disposeAll(square, values);
 });
 
-t.test("errors go by the caller's function and argument", async (t) => {
+t.test("errors name the caller's function and argument", async (t) => {
   const square = gaussian(seeded(1), [6, 6], 'float64');
   const broken = gaussian(seeded(1), [6, 6], 'float64');
   put(broken, 8, Number.NaN);
@@ -355,7 +355,7 @@ t.test("errors go by the caller's function and argument", async (t) => {
   disposeSvd(factors);
 });
 
-/** An array in itself, one nested deeper than the call stack, and one that would fill pages if it were written out. */
+/** An array that contains itself, an array nested deeper than the call stack, and a very long array. */
 function endless(): readonly (readonly [label: string, value: unknown[]])[] {
   const cyclic: unknown[] = [];
   cyclic.push(cyclic);
@@ -370,7 +370,7 @@ function endless(): readonly (readonly [label: string, value: unknown[]])[] {
   ];
 }
 
-t.test('a message stays short, whatever came', async (t) => {
+t.test('a message is short for any value', async (t) => {
   const weight = gaussian(seeded(1), [2, 2], 'float64');
   const short = /^.{1,250}$/;
   for (const [label, bad] of endless()) {
@@ -401,7 +401,7 @@ t.test('a message stays short, whatever came', async (t) => {
   weight.dispose();
 });
 
-t.test('a tensor of arrays that are nested without end', async (t) => {
+t.test('an array that contains itself is refused', async (t) => {
   for (const [label, bad] of endless()) {
     if (label === 'broad') continue;
     throwsSigma(t, () => tensor(bad as number[]), ['INVALID_ARGUMENT', 'SHAPE_MISMATCH'], label, 'data');
@@ -421,7 +421,7 @@ t.test('messages say what to do next', async (t) => {
     'INVALID_ARGUMENT',
     'a promise',
     'options.factors',
-    'awaited',
+    'await',
   );
   const [m] = layer.parameters;
   const replace = () => {

@@ -22,7 +22,7 @@ function bandEntries(r: number, d: number): number {
   return r * (2 * width + 1) - width * (width + 1);
 }
 
-/** What every pattern promises. */
+/** Checks the contract of every pattern. */
 function checkCsr(t: Check, pattern: SparsityPattern, r: number, label: string): void {
   const { rowPointers, columnIndices, entries } = pattern;
   t.same(pattern.shape, [r, r], `${label}: is r × r`);
@@ -140,7 +140,7 @@ t.test('random', async (t) => {
   );
 });
 
-t.test('random without replacement spreads evenly', async (t) => {
+t.test('random without replacement is uniform', async (t) => {
   // 4,000 draws of 8 cells of 16: each cell is expected 2,000 times, with a standard deviation of 32.
   const counts = new Float64Array(16);
   for (let seed = 0; seed < 4000; seed++) {
@@ -170,7 +170,7 @@ t.test('random with replacement', async (t) => {
 });
 
 t.test('a seed gives the same pattern on every platform and in every version', async (t) => {
-  // Saved adapters depend on these: a change here breaks them.
+  // Saved adapters depend on these patterns, so a change breaks them.
   const plain = SparsityPattern.random(7, { entries: 6 }, { seed: 42 });
   t.equal(keys(plain).join(' '), '0,2 0,4 1,4 3,4 4,0 4,2');
   const repeated = SparsityPattern.random(7, { entries: 6 }, { seed: 42, replacement: true });
@@ -308,13 +308,13 @@ t.test('a pattern is immutable', async (t) => {
     try {
       loose[key] = undefined;
     } catch {
-      // A frozen object throws in strict mode: as good as ignoring the write.
+      // A frozen object throws in strict mode, or ignores the write.
     }
     t.equal(loose[key], before, `${key} cannot be replaced`);
   }
 });
 
-t.test('what patterns do not take', async (t) => {
+t.test('patterns refuse invalid arguments', async (t) => {
   for (const r of [0, -1, 1.5, Number.NaN, Infinity, 2 ** 31]) {
     throwsSigma(t, () => SparsityPattern.diagonal(r), 'INVALID_ARGUMENT', `diagonal of ${r}`, 'r', String(r));
     throwsSigma(t, () => SparsityPattern.banded(r, 0), 'INVALID_ARGUMENT', `banded, r = ${r}`, 'r', String(r));
@@ -397,7 +397,7 @@ t.test('more entries than a pattern can hold', async (t) => {
   }
 });
 
-t.test('the bound that was crossed is the one that is told', async (t) => {
+t.test('the error states the bound that was exceeded', async (t) => {
   const most = String(2 ** 31 - 1);
   const least = /an integer of at least 1, got/;
   for (const r of [0, -1, 1.5]) {
@@ -415,10 +415,10 @@ t.test('the bound that was crossed is the one that is told', async (t) => {
   );
 });
 
-t.test('large seeds', async (t) => {
+t.test('large seeds are distinct', async (t) => {
   const largest = Number.MAX_SAFE_INTEGER;
   const of = (seed: number): string => keys(SparsityPattern.random(30, { entries: 90 }, { seed })).join();
-  // Seeds that share their lowest 32 bits are seeds of their own.
+  // Seeds with equal low 32 bits are still distinct.
   const seeds = [
     0,
     5,
@@ -440,7 +440,7 @@ t.test('large seeds', async (t) => {
   }
 });
 
-t.test('sizes by two sides of a band', async (t) => {
+t.test('sizes from a band with different sides', async (t) => {
   const u = real(orthonormal(seeded(1), 9, 9), [9, 9], 'float64');
   const vt = real(orthonormal(seeded(2), 9, 9), [9, 9], 'float64');
   for (const [lower, upper] of [

@@ -47,7 +47,7 @@ t.test('products and their gradients against a dense reference', async (t) => {
   });
 });
 
-/** What the CPU's kernels cut differently: ragged blocks, a number of rows that no group divides, slabs of each width. */
+/** Shapes that the CPU kernels split differently: ragged blocks, rows that do not fill a group, slabs of each width. */
 const cuts = [
   ['a band in several blocks', SparsityPattern.banded(151, 8), 2500],
   ['a band wider than its matrix', SparsityPattern.banded(7, 6), 90],
@@ -79,7 +79,7 @@ t.test('blocks of rows and tokens', async (t) => {
   }
 });
 
-t.test('an entry that is not stored multiplies nothing, also among rows taken together', async (t) => {
+t.test('an entry outside the pattern does not multiply, even inside a group of rows', async (t) => {
   const [r, columns, bad] = [14, 70, 5];
   const random = SparsityPattern.random(r, { entries: 7 * r }, { seed: 4 });
   for (const pattern of [SparsityPattern.banded(r, 1), random]) {
@@ -106,7 +106,7 @@ t.test('an entry that is not stored multiplies nothing, also among rows taken to
   }
 });
 
-t.test('values stand in slot order', async (t) => {
+t.test('values are in slot order', async (t) => {
   const pattern = SparsityPattern.fromCoordinates([1, 0, 1], [0, 1, 0], 2);
   const slots = pattern.slots ?? new Int32Array();
   // Coordinate p gets 10ᵖ: M = [[0, 10], [101, 0]].
@@ -125,7 +125,7 @@ t.test('values stand in slot order', async (t) => {
   disposeAll(values, unit, m, gradient);
 });
 
-t.test('a row without entries gives zeros, also over NaN', async (t) => {
+t.test('a row without entries gives zeros, even for NaN operands', async (t) => {
   const pattern = SparsityPattern.fromCoordinates([0], [0], 3);
   const values = real([2], [1], 'float32');
   const dense = real([1, Number.NaN, Number.NaN], [3, 1], 'float32');
@@ -134,7 +134,7 @@ t.test('a row without entries gives zeros, also over NaN', async (t) => {
   disposeAll(values, dense, result);
 });
 
-t.test('what sparse products do not take', async (t) => {
+t.test('sparse products refuse invalid arguments', async (t) => {
   const pattern = SparsityPattern.banded(4, 1);
   const values = gaussian(seeded(1), [pattern.entries], 'float32');
   const dense = gaussian(seeded(1), [4, 3], 'float32');
@@ -193,7 +193,7 @@ t.test('what sparse products do not take', async (t) => {
   disposeAll(values, dense, short, flat, tall, narrow, double, half);
 });
 
-t.test('a vandalised pattern cannot reach foreign memory', async (t) => {
+t.test('a pattern with overwritten arrays cannot reach other memory', async (t) => {
   const pattern = SparsityPattern.fromCoordinates([0, 1, 2], [2, 1, 0], 3);
   const values = real([1, 2, 3], [3], 'float64');
   const dense = gaussian(seeded(2), [3, 4], 'float64');

@@ -8,12 +8,12 @@ type Addon = Record<string, (this: unknown, ...args: unknown[]) => unknown>;
 const override = process.env['SIGMATUNE_ADDON'];
 const load = createRequire(import.meta.url);
 const root = fileURLToPath(new URL('../..', import.meta.url));
-/** What the package's own object inherits from: a module is loaded once. */
+/** The addon's exports, from which the package's own object inherits. */
 export const addon: Addon = override ? load(override) : load('node-gyp-build')(root);
 
 const own: Addon = Object.create(addon, { SigmaError: { value: SigmaError } });
 
-/** Calls a function of the addon as the package does, on behalf of a function of the same name. */
+/** Calls a function of the addon as the package does, with the same name for errors. */
 export function call(name: string, ...args: unknown[]): unknown {
   const method = own[name];
   if (!method) throw new Error(`no ${name}`);
@@ -23,11 +23,14 @@ export function call(name: string, ...args: unknown[]): unknown {
 export interface Calls {
   begun: number;
   running: number;
-  /** The largest number that ran at once. */
+  /** The largest number of concurrent calls. */
   most: number;
 }
 
-/** Counts the native calls of svd while `body` runs; `onBegin` hears of each, the first as 1, before it does anything. */
+/**
+ * Counts the native calls of svd while `body` runs. Calls `onBegin` with the number of each call (from 1) before it
+ * starts.
+ */
 export async function watchSvd(body: (calls: Calls) => Promise<void>, onBegin?: (call: number) => void): Promise<void> {
   const { svd } = addon;
   if (!svd) throw new Error('no svd');

@@ -1,6 +1,6 @@
 /**
- * What the tests see of bench/, which is plain JavaScript with types of its own (`npm run check` reads them): the one
- * place that gives them again, for these tests.
+ * The parts of bench/ that the tests use. bench/ is plain JavaScript with its own types, which `npm run check` checks;
+ * this file repeats the types for the tests.
  */
 import { fileURLToPath } from 'node:url';
 // @ts-expect-error: no declarations
@@ -237,7 +237,7 @@ const environment = {
   load: 0.5,
 };
 
-/** A run as `bench run` keeps it. */
+/** A run as `bench run` writes it. */
 export function exampleRun(): Run {
   const each = (name: string, error: number, size: number) => ({
     name,
@@ -266,7 +266,7 @@ export function exampleRun(): Run {
   };
 }
 
-/** A gate as `bench gate --out` keeps it. */
+/** A gate as `bench gate --out` writes it. */
 export function exampleGate(): GateRecord {
   const interval = { centre: 0.2, low: 0.1, high: 0.3 };
   const each = (name: string, verdict: string) => ({
@@ -290,7 +290,7 @@ export function exampleGate(): GateRecord {
   };
 }
 
-/** A copy with one field changed; undefined takes it away. */
+/** A copy with one field changed; undefined removes it. */
 export function changed<T extends object>(given: T, path: readonly (string | number)[], value: unknown): T {
   const copy = structuredClone(given);
   const last = path[path.length - 1] ?? '';

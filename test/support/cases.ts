@@ -1,9 +1,9 @@
 /**
- * The one table of cases: operation × shape × type × pattern × strategy, each with its tolerance and its flops. The
- * correctness and gradient tests run over it; the cases of the benchmarks, larger ones, are those of bench/cases/, which
- * test/bench/cases.test.ts runs. Nothing here depends on the test runner.
+ * The table of cases: operation × shape × type × pattern × strategy, each with its tolerance and its flops. The
+ * correctness and gradient tests run over it. The larger cases of the benchmarks are in bench/cases/;
+ * test/bench/cases.test.ts runs them. Nothing here depends on the test runner.
  *
- * A new family is one entry of `families`; a new pattern is one entry of `patterns`; every test then covers it.
+ * A new family needs one entry of `families`, a new pattern one entry of `patterns`. Every test then covers it.
  */
 import * as sigmatune from 'sigmatune';
 import {
@@ -29,16 +29,16 @@ export const dtypes = ['float32', 'float64'] as const;
 export const strategies = ['auto', 'factored', 'merged', 'lowrank'] as const;
 export type Strategy = (typeof strategies)[number];
 
-/** A device sums in other orders, and with fewer sums side by side, than the CPU's vectors. */
+/** A device sums in other orders, with fewer partial sums than the CPU's vector registers. */
 const order = testDevice === 'cpu' ? 1 : 2;
 
-/** For results of a few hundred summed terms, each relative to the largest entry of the reference. */
+/** Tolerances for sums of a few hundred terms, relative to the largest entry of the reference. */
 export const tolerances: Readonly<Record<Real, Tolerance>> = {
   float32: { atol: order * 3e-5, rtol: order * 1e-5 },
   float64: { atol: order * 1e-12, rtol: order * 1e-11 },
 };
 
-/** The accuracy that svd promises in float32; the same scaled to float64's rounding. */
+/** The accuracy limits of svd in float32, and the same limits scaled to the rounding of float64. */
 export const svdAccuracy: Readonly<Record<Real, { residual: number; orthogonality: number; sigma: number }>> = {
   float32: { residual: 5e-6, orthogonality: 1e-5, sigma: 2e-6 },
   float64: { residual: 2e-14, orthogonality: 4e-14, sigma: 2e-14 },
@@ -52,8 +52,8 @@ export interface LayerShape {
 }
 
 /**
- * r = 1, N = 1, tall, wide, square; the last two cross every tile of tokens or of features, with the 2¹⁹ multiply-adds
- * from which a product is cut into tiles.
+ * r = 1, N = 1, tall, wide, square. The last two exceed every tile of tokens or features, and the 2¹⁹ multiply-adds
+ * from which a product is split into tiles.
  */
 export const layerShapes: readonly LayerShape[] = [
   { name: 'square', out: 12, in: 12, tokens: 7 },
@@ -72,7 +72,7 @@ export interface PatternCase {
   make(r: number): SparsityPattern;
 }
 
-/** Duplicates, an empty row and entries out of order, whatever r is. */
+/** Duplicates, an empty row and unsorted entries, for every r. */
 function scattered(r: number): SparsityPattern {
   const rows = [r - 1, 0, r - 1, Math.floor(r / 3), 0, r - 1];
   const columns = [0, r - 1, 0, Math.floor(r / 2), r - 1, r - 1];
@@ -110,7 +110,7 @@ export interface MatmulCase {
   readonly flops: number;
 }
 
-/** The last two are cut into tiles, by rows and by columns, with a smaller one at the end. */
+/** The last two are split into tiles, by rows and by columns, with a smaller tile at the end. */
 const matmulShapes = [
   [1, 1, 1],
   [4, 3, 5],
@@ -152,11 +152,11 @@ export interface SparseCase {
   readonly pattern: PatternCase;
   readonly dtype: Real;
   readonly tolerance: Tolerance;
-  /** For an entry of the pattern. */
+  /** The flops of one entry of the pattern. */
   readonly flops: number;
 }
 
-/** The last two take more than one task: by columns, and by rows of the core. */
+/** The last two are split into several tasks: by columns, and by rows of the core. */
 const sparseShapes = [
   [1, 1],
   [1, 9],
@@ -193,21 +193,22 @@ export interface LayerOptions {
   readonly bias?: Tensor;
   readonly factors?: Svd;
   readonly name?: string;
+  readonly layout?: 'out-in' | 'in-out';
 }
 
 export interface FamilyCase {
   readonly name: string;
   readonly family: string;
-  /** The strategies that such a layer can be told to use. */
+  /** The strategies that the layer supports. */
   readonly strategies: readonly Strategy[];
-  /** A dense core costs products of its own. */
+  /** Whether the core is dense, so that its products count. */
   readonly denseCore?: boolean;
   /** Whether the weights must be square. */
   readonly square?: boolean;
-  /** y at step 0 is that of the base layer. */
+  /** Whether y at step 0 equals the base layer's. */
   readonly startsAtBase: boolean;
   make(weight: Tensor, options: LayerOptions): Promise<AdaptedLinear>;
-  /** The layer as the reference's operator, from its factors and the present values of its parameters. */
+  /** The reference operator of a layer, from its factors and the current values of its parameters. */
   operator(layer: AdaptedLinear, weight: Matrix, bias: ArrayLike<number> | undefined): Operator;
 }
 
@@ -314,7 +315,7 @@ export const families: readonly FamilyCase[] = [
     'truncated, residual kept',
     (r) => ({ pattern: 'banded', offDiagonals: 1, rank: truncated(r) }),
     (r) => SparsityPattern.banded(r, 1),
-    // Only a full factorisation can stand for W0, so a kept residual leaves the factored form out.
+    // Only a full factorisation can replace W0, so a kept residual excludes 'factored'.
     { strategies: ['auto', 'merged', 'lowrank'], keepsResidual: true },
   ),
   svftCase(
@@ -403,7 +404,7 @@ function loraXsCase(name: string, options: LoraXsOptions, startsAtBase = true): 
   };
 }
 
-/** max(0, σ): a direction whose σ is not positive is not there, neither in y and dx nor in σ's gradient. */
+/** max(0, σ): a direction with σ ≤ 0 contributes nothing to y, dx and the gradient of σ. */
 function rectified({ factors }: AdaptedLinear, sigma: ArrayLike<number>): Operator {
   const present = Array.from(sigma, (value) => (value > 0 ? 1 : 0));
   return {
@@ -436,18 +437,18 @@ function sivaCase(
   };
 }
 
-/** The case of this name. */
+/** The case with this name. */
 export function familyCase(name: string): FamilyCase {
   const found = families.find((family) => family.name === name);
   if (!found) throw new Error(`no family case ${name}`);
   return found;
 }
 
-/** One case of each family, for what does not depend on the pattern. */
+/** One case of each family, for tests that do not depend on the pattern. */
 const usual = ['svft, banded 1', 'siva, lowest', 'vectorfit'].map(familyCase);
 export const oneOfEach: readonly FamilyCase[] = [
   ...usual,
-  // A family that has no usual case yet stands for itself with its first.
+  // A family without a usual case uses its first case.
   ...families.filter(({ family }, i) => {
     const first = families.findIndex((other) => other.family === family) === i;
     return first && usual.every((other) => other.family !== family);
@@ -471,11 +472,11 @@ export interface AdapterCase {
   readonly dtype: Real;
   readonly strategy: Strategy;
   readonly tolerance: Tolerance;
-  /** The floor of forward + backward: two GEMMs of N × out × in. */
+  /** The least flops of forward + backward: two GEMMs of N × out × in. */
   readonly flops: number;
 }
 
-/** Every family under every strategy that it offers, over all shapes for float64 and a few for float32. */
+/** Every family with every strategy that it supports, over all shapes for float64 and a few for float32. */
 export const adapterCases: readonly AdapterCase[] = families.flatMap((family) =>
   layerShapes.flatMap((shape) =>
     dtypes.flatMap((dtype) =>

@@ -3,14 +3,14 @@ import { uniformFloat64 } from 'pure-rand/distribution/uniformFloat64';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import { type Device, type ErrorCode, memory, type Real, SigmaError, type Svd, type Tensor, tensor } from 'sigmatune';
 
-/** The little of tap that the helpers need. */
+/** The part of tap that the helpers need. */
 export interface Check {
   ok(value: unknown, message: string): unknown;
   equal(found: unknown, wanted: unknown, message: string): unknown;
   same(found: unknown, wanted: unknown, message: string): unknown;
 }
 
-/** Collects what fails, so that a case of many comparisons is one assertion. */
+/** Collects failures, so that a case with many comparisons is one assertion. */
 export class Findings implements Check {
   readonly failures: string[] = [];
 
@@ -45,7 +45,7 @@ export interface Random {
 export function seeded(seed: number): Random {
   const generator = xoroshiro128plus(seed);
   const uniform = (): number => uniformFloat64(generator);
-  // Box and Muller's transform; 1 − u keeps the logarithm away from 0.
+  // Box–Muller transform; 1 − u avoids log 0.
   const normal = (): number => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
   return {
     uniform,
@@ -64,7 +64,7 @@ export function gaussian<D extends Real>(random: Random, shape: readonly number[
   return real(random.normals(count, scale), shape, dtype);
 }
 
-/** Orthonormal columns [rows, columns], row-major: Gram and Schmidt twice over Gaussian columns. */
+/** Orthonormal columns [rows, columns], row-major: Gram-Schmidt twice over Gaussian columns. */
 export function orthonormal(random: Random, rows: number, columns: number): Float64Array {
   const basis: Float64Array[] = [];
   while (basis.length < columns) {
@@ -98,7 +98,7 @@ export function withSpectrum(random: Random, rows: number, columns: number, spec
   return out;
 }
 
-/** An entry that must exist: reading past the end is a bug of the test. */
+/** An entry that must exist. Reading past the end is a bug of the test. */
 export function at(data: ArrayLike<number>, index: number): number {
   const value = data[index];
   if (value === undefined) throw new RangeError(`index ${index} of ${data.length}`);
@@ -129,7 +129,7 @@ export function fill(tensor: Tensor, value: number): void {
   tensor.assign(new Float64Array(tensor.size).fill(value));
 }
 
-/** Overwrites every number by what `change` makes of it. */
+/** Replaces every number by `change` of it. */
 export function rewrite(tensor: Tensor, change: (value: number, index: number) => number): void {
   tensor.assign(snapshot(tensor).map(change));
 }
@@ -142,15 +142,15 @@ export function put(tensor: Tensor, index: number, value: number): void {
 // ── comparisons ──────────────────────────────────────────────────────────────────────────────────────────
 
 export interface Tolerance {
-  /** Times the largest magnitude of the reference, so that one number serves every scale of data. */
+  /** Relative to the largest magnitude of the reference, so that it fits every scale of data. */
   readonly atol: number;
-  /** Times the entry's own magnitude. */
+  /** Relative to the entry's own magnitude. */
   readonly rtol: number;
 }
 
 /**
- * |actual − expected| ≤ atol · max|expected| + rtol · |expected| for every entry; reports the worst one. `size` is that of
- * the terms, for a sum in which they may cancel.
+ * |actual − expected| ≤ atol · max|expected| + rtol · |expected| for every entry; reports the worst entry. `size` is
+ * the size of the terms, for sums whose terms may cancel.
  */
 export function assertClose(
   t: Check,
@@ -173,7 +173,7 @@ export function assertClose(
   for (let i = 0; i < wanted.length; i++) {
     const allowed = tolerance.atol * scale + tolerance.rtol * Math.abs(at(wanted, i));
     const error = Math.abs(at(found, i) - at(wanted, i));
-    // A NaN on either side, or a miss where nothing is allowed, is the worst there can be.
+    // A NaN on either side, or any difference with a tolerance of 0, is the worst.
     const ratio = error === 0 ? 0 : Number.isNaN(error) || allowed === 0 ? Infinity : error / allowed;
     if (ratio > worst) {
       worst = ratio;
@@ -198,7 +198,7 @@ export function assertSameBits(t: Check, actual: Values, expected: Values, label
   t.ok(first < 0, label + (first < 0 ? '' : ` (at ${first}: ${found[first]} for ${wanted[first]})`));
 }
 
-/** A copy of a tensor's numbers, to compare with later. */
+/** A copy of a tensor's numbers, for a later comparison. */
 export function snapshot(source: Values): Float64Array {
   return Float64Array.from(values(source));
 }
@@ -244,7 +244,7 @@ export function throwsSigma(
   let error: unknown;
   try {
     const result = body();
-    // A promise from a synchronous function would go unhandled.
+    // A promise from a synchronous function would be an unhandled rejection.
     if (result instanceof Promise) result.catch(() => {});
     t.ok(false, `${label}: ${String(code)} is thrown, but the call returned`);
     return;
@@ -288,10 +288,10 @@ function census(): { tensors: number; bytes: Record<string, number> } {
   return { tensors, bytes: Object.fromEntries(Object.entries(bytes).filter(([, count]) => count !== 0)) };
 }
 
-/** The device that tests run on: see test/on-device. */
+/** The device that the tests run on; see test/on-device. */
 export const testDevice = (process.env['SIGMATUNE_TEST_DEVICE'] || 'cpu') as Device;
 
-/** Skips, with the reason, what holds of the CPU's tensors alone: they are JavaScript's own memory. */
+/** Skips, with the reason, a test of CPU tensors, whose memory belongs to JavaScript. */
 export const cpuOnly = testDevice !== 'cpu' && `about the CPU's own memory, not on ${testDevice}`;
 
 /** The bytes that tensors of that device hold. */
@@ -299,7 +299,7 @@ export function bytes(): number {
   return memory().bytes[testDevice] ?? 0;
 }
 
-/** memory() is after `body` what it was before. */
+/** Checks that `body` leaves memory() unchanged. */
 export async function expectNoLeak(t: Check, label: string, body: () => unknown): Promise<void> {
   const before = census();
   await body();

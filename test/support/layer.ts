@@ -1,10 +1,10 @@
-/** What the tests of adapters share: a case made into a layer, its data, and its reference. */
+/** Shared by the tests of adapters: a case's layer, its data, and its reference. */
 import { type AdaptedLinear, type Parameter, type Real, type Svd, svd, type Tensor } from 'sigmatune';
 import type { FamilyCase, LayerOptions, LayerShape, Strategy } from './cases.js';
 import { disposeAll, disposeSvd, gaussian, type Random, real, rewrite, seeded, snapshot } from './helpers.js';
 import { diagonal, type Gradients, identity, type Matrix, matrix } from './reference.js';
 
-/** Everything one shape and one type need; the factors are shared by all its layers. */
+/** The data for one shape and one type. All its layers share the factors. */
 export interface Bench extends Disposable {
   readonly random: Random;
   readonly shape: LayerShape;
@@ -18,7 +18,7 @@ export interface Bench extends Disposable {
 
 export async function bench(shape: LayerShape, dtype: Real, seed = 1): Promise<Bench> {
   const random = seeded(seed * 7919 + shape.out * 101 + shape.in);
-  // Entries of size 1/√in keep y near 1, whatever the shape.
+  // Entries of size 1/√in keep y near 1 for every shape.
   const weight = gaussian(random, [shape.out, shape.in], dtype, 1 / Math.sqrt(shape.in));
   const bias = gaussian(random, [shape.out], dtype);
   const x = gaussian(random, [shape.tokens, shape.in], dtype);
@@ -40,7 +40,7 @@ export async function bench(shape: LayerShape, dtype: Real, seed = 1): Promise<B
   };
 }
 
-/** A diagonal weight [n, n] with its exact factors, so that rules meet the very numbers of the spectrum. */
+/** A diagonal weight [n, n] with its exact factors, so that the spectrum has exactly these numbers. */
 export function diagonalWeight(spectrum: readonly number[]): { weight: Tensor; factors: Svd } {
   const n = spectrum.length;
   const unit = identity(n).data;
@@ -59,7 +59,7 @@ export function makeLayer(
   return family.make(on.weight, { strategy, bias: on.bias, factors: on.factors, ...more });
 }
 
-/** Moves every parameter off its start; the same for the same seed. */
+/** Moves every parameter off its start, reproducibly for one seed. */
 export function perturb(layer: AdaptedLinear, seed = 5): void {
   for (const { name, value } of layer.parameters) {
     const random = seeded(seed + name.length);
@@ -78,7 +78,7 @@ export function dense(tensor: Tensor): Matrix {
   return matrix(rows, columns, snapshot(tensor));
 }
 
-/** W' in float64, with nothing left undisposed. */
+/** W' in float64. Disposes what it makes. */
 export function mergedOf(layer: AdaptedLinear): Matrix {
   const merged = layer.mergedWeight();
   const result = dense(merged);
@@ -86,7 +86,7 @@ export function mergedOf(layer: AdaptedLinear): Matrix {
   return result;
 }
 
-/** Ends a layer as a user would: gradients first. */
+/** Disposes a layer as a user would: gradients first. */
 export function disposeLayer(layer: AdaptedLinear): void {
   clearGradients(layer);
   layer.dispose();
@@ -99,12 +99,12 @@ export function clearGradients(layer: AdaptedLinear): void {
   }
 }
 
-/** A copy of every gradient, in parameter order; empty where there is none. */
+/** A copy of every gradient, in parameter order; empty for null. */
 export function gradientsOf(layer: AdaptedLinear): Float64Array[] {
   return layer.parameters.map(({ grad }) => (grad ? snapshot(grad) : new Float64Array()));
 }
 
-/** What the reference says about one parameter's gradient. */
+/** The reference's gradient of one parameter. */
 export function expectedGradient(entry: Parameter, gradients: Gradients): Float64Array {
   const name = entry.name.split('.').at(-1) ?? '';
   switch (name) {

@@ -1,4 +1,4 @@
-/** Parameters without a layer, as a framework may bring its own. */
+/** Parameters without a layer, as a framework may define them. */
 import type { Parameter, Real, Tensor } from 'sigmatune';
 import { disposeAll, real } from './helpers.js';
 

@@ -1,4 +1,4 @@
-/** Scripts of fixtures/ in processes of their own. */
+/** Runs scripts of fixtures/ in separate processes. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -12,7 +12,7 @@ export interface Outcome {
 
 export async function runScript(name: string, ...parameters: readonly string[]): Promise<Outcome> {
   const script = fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
-  // Without the test runner's loaders: a process as a user has it.
+  // Without the test runner's loaders, as for a user.
   const { NODE_OPTIONS: _, ...env } = process.env;
   const child = spawn(process.execPath, [script, ...parameters], {
     env,
@@ -30,7 +30,7 @@ export async function runScript(name: string, ...parameters: readonly string[]):
   return { code, signal, out, err };
 }
 
-/** Runs `body` with these variables in the environment, for this process's own native code and for its children. */
+/** Runs `body` with these environment variables, for the native code of this process and for its children. */
 export async function withEnvironment<T>(
   variables: Readonly<Record<string, string>>,
   body: () => T | Promise<T>,
@@ -47,5 +47,5 @@ export async function withEnvironment<T>(
   }
 }
 
-/** A process that ended by itself and complained of nothing. */
+/** The outcome of a process that exits by itself and prints nothing to stderr. */
 export const quiet = (out: string, code = 0): Outcome => ({ code, signal: null, out, err: '' });

@@ -1,4 +1,4 @@
-/** PyTorch's optimisers, Hugging Face's schedules and VectorFit's freezing again, naively, in float64. */
+/** Naive float64 references of PyTorch's optimisers, Hugging Face's schedules and VectorFit's freezing. */
 import { at } from './helpers.js';
 
 export interface AdamWSettings {
@@ -25,7 +25,7 @@ export class ReferenceAdamW {
     this.settings = { ...adamWDefaults, ...settings };
   }
 
-  /** Algorithm 2 of Loshchilov and Hutter 2019, in the order of PyTorch's single-tensor code. */
+  /** Algorithm 2 of Loshchilov and Hutter 2019, in the order of operations of PyTorch's single-tensor code. */
   step(gradient: ArrayLike<number>, lrScale = 1): void {
     const { betas, eps, weightDecay } = this.settings;
     const lr = this.settings.lr * lrScale;
@@ -59,7 +59,7 @@ export class ReferenceSgd {
 
   step(gradient: ArrayLike<number>, lrScale = 1): void {
     const d = this.value.map((value, i) => at(gradient, i) + this.weightDecay * value);
-    // The first step takes the gradient itself: PyTorch's buffer does not start at 0.
+    // The first step takes the gradient itself, because PyTorch's buffer does not start at 0.
     this.buffer = this.buffer ? this.buffer.map((b, i) => this.momentum * b + at(d, i)) : d;
     for (let i = 0; i < this.value.length; i++) {
       this.value[i] = at(this.value, i) - this.lr * lrScale * at(this.buffer, i);
@@ -73,7 +73,7 @@ export function linear(step: number, warmup: number, total: number): number {
   return Math.max(0, (total - step) / Math.max(1, total - warmup));
 }
 
-/** get_cosine_schedule_with_warmup, half a cycle; 0 from `total` on, also if the warm-up is as long. */
+/** get_cosine_schedule_with_warmup with half a cycle; 0 from `total`, even if `warmup` equals `total`. */
 export function cosine(step: number, warmup: number, total: number): number {
   if (step >= total) return 0;
   if (step < warmup) return step / Math.max(1, warmup);
@@ -89,7 +89,7 @@ export interface FreezingSettings {
   readonly beta?: number;
 }
 
-/** Equations 4 and 5 of VectorFit, as spec section 1.4 fixes them. */
+/** Equations 4 and 5 of VectorFit. */
 export class ReferenceFreezing {
   readonly strengths: number[];
   frozen: number[] = [];

@@ -29,7 +29,7 @@ export const matmul: (a: Matrix, b: Matrix) => Matrix = dense.matmul;
 export const singularValues: (a: Matrix) => Float64Array = dense.singularValues;
 export const effectiveRank: (s: ArrayLike<number>) => number = dense.effectiveRank;
 
-/** What the package calls a SparsityPattern, as far as a product needs it. */
+/** The part of a SparsityPattern that a product needs. */
 export interface Csr {
   readonly shape: readonly [number, number];
   readonly rowPointers: ArrayLike<number>;
@@ -44,17 +44,17 @@ export const sddmm: (pattern: Csr, a: Matrix, b: Matrix) => Float64Array = spars
 
 /** C = diag(σ) + g·M; Y = [X W0ᵀ] + (X V) Cᵀ Uᵀ + b. */
 export interface Operator {
-  /** W0 [out, in], where the family has a base term. */
+  /** W0 [out, in], if the family has a base term. */
   readonly base?: Matrix | undefined;
   readonly u: Matrix;
   readonly vt: Matrix;
   /** The diagonal of the core, [r]. */
   readonly sigma: ArrayLike<number>;
   readonly m?: { readonly pattern: Csr; readonly values: ArrayLike<number> } | undefined;
-  /** γ, where M is gated: g = sigmoid(γ); else g = 1. */
+  /** γ, if M is gated: g = sigmoid(γ). Without a gate g = 1. */
   readonly gate?: number | undefined;
   readonly bias?: ArrayLike<number> | undefined;
-  /** What the family calls its parameters, where a parameter's own name does not say which gradient it has. */
+  /** Maps a parameter's name to its gradient, for names that differ. */
   readonly names?: Readonly<Record<string, 'sigma' | 'm'>>;
 }
 
@@ -62,13 +62,13 @@ export interface Gradients {
   readonly dx: Matrix;
   readonly sigma: Float64Array;
   readonly bias: Float64Array;
-  /** One for each slot; empty where there is no M. */
+  /** One number for each slot; empty without M. */
   readonly m: Float64Array;
-  /** dγ; 0 where M is not gated. */
+  /** dγ; 0 without a gate. */
   readonly gate: number;
   /** The size of the terms of dγ, which may cancel. */
   readonly gateSize: number;
-  /** The gradients of the parameters that the operator's `names` has. */
+  /** The gradients of the parameters in the operator's `names`. */
   readonly named: Readonly<Record<string, Float64Array>>;
 }
 

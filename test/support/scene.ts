@@ -1,4 +1,4 @@
-/** Scenes of gathering: a layer, its passes in any order, and the sums that the reference expects. */
+/** Scenes for the tests of gathering: a layer, its passes in any order, and the gradient sums of the reference. */
 import type { AdaptedLinear, Parameter, Real, Tensor } from 'sigmatune';
 import { type FamilyCase, type LayerShape, tolerances } from './cases.js';
 import { assertClose, type Check, disposeAll, Findings, gaussian, item, seeded } from './helpers.js';
@@ -13,7 +13,7 @@ export const shapes: readonly LayerShape[] = [
 export const square = item(shapes, 0);
 export const sizes = [3, 1, 17, 40, 2] as const;
 
-/** A layer, and what its gradients should be by the reference. */
+/** A layer, and the gradients that the reference expects. */
 export class Scene {
   readonly label: string;
   readonly layer: AdaptedLinear;
@@ -37,7 +37,7 @@ export class Scene {
     return item(this.batches, index % this.batches.length);
   }
 
-  /** A forward pass now, and its backward whenever the result is called: it counts with the values of now. */
+  /** Runs a forward pass. Calling the result runs its backward, which uses the values of the forward. */
   forward(index: number): (options?: { inputGrad: boolean }) => void {
     const batch = this.batch(index);
     const { dx, parts } = expected(this.#family, this.#on, this.layer, batch);
@@ -71,7 +71,7 @@ export class Scene {
     this.sums = noSums(this.layer);
   }
 
-  /** Other values, and other ones for every seed. */
+  /** New values, which depend on the seed. */
   write(seed: number): void {
     move(this.layer, seed);
   }
@@ -81,7 +81,7 @@ export class Scene {
   }
 }
 
-/** A scene for every kind of core, merged, on the square shape. `tell` must leave nothing undisposed but the layer. */
+/** A scene for every kind of core, merged, on the square shape. `tell` must dispose everything except the layer. */
 export async function eachKind(t: Check, tell: (scene: Scene, findings: Findings) => void): Promise<void> {
   using on = await bench(square, 'float64');
   const batches = sizes.map((tokens) => batchOf(on, tokens));

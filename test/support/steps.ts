@@ -1,4 +1,6 @@
-/** What the tests of whole steps share: layers told of steps and bytes, batches of several sizes, what each should add. */
+/**
+ * Shared by the tests of whole steps: layers with their saving options, batches of several sizes, and their gradients.
+ */
 import type { AdaptedLinear, AdapterOptions, Parameter, Pass, Real, Tensor } from 'sigmatune';
 import { type FamilyCase, familyCase, type LayerOptions, oneOfEach, type Strategy, tolerances } from './cases.js';
 import { assertClose, bytes, type Check, disposeAll, gaussian, put, snapshot } from './helpers.js';
@@ -13,16 +15,18 @@ export function layerWith(
   strategy: Strategy,
   saving: Saving = {},
 ): Promise<AdaptedLinear> {
-  // The table's options go to the family as they are, so that more of them may be given.
+  // Passes the table's options through, so that a test can add options.
   const options: LayerOptions & Saving = saving;
   return makeLayer(family, on, strategy, options);
 }
 
-/** The cases of these names, in this order. */
+/** The cases with these names, in this order. */
 export const named = (...names: readonly string[]): FamilyCase[] => names.map(familyCase);
 
-/** Every kind of core: banded, scattered with duplicates, without a gate, beside a base, diagonal, rectified; and families
- * that have none of these names. */
+/**
+ * Every kind of core: banded, scattered with duplicates, without a gate, with a base, diagonal, rectified; and one case
+ * of every other family.
+ */
 const kindsByName = named(
   'svft, banded 1',
   'svft, random with duplicates',
@@ -39,7 +43,7 @@ export const kinds: readonly FamilyCase[] = [
   ...oneOfEach.filter(({ family }) => kindsByName.every((kind) => kind.family !== family)),
 ];
 
-/** Off its start, with a negative number on the core's diagonal if there is room for one. */
+/** Moves the parameters off their start, with a negative number on the core's diagonal if there is room for one. */
 export function move(layer: AdaptedLinear, seed = 5): void {
   perturb(layer, seed);
   const diagonal = layer.parameters.find(({ value }) => value.size === layer.rank)?.value;
@@ -57,12 +61,12 @@ export function batchOf(on: Bench, tokens: number): Batch {
   return { x, dy, [Symbol.dispose]: () => disposeAll(x, dy) };
 }
 
-/** The bench's own x and dy. */
+/** The x and dy of the bench. */
 export function batchFrom({ x, dy }: Bench): Pick<Batch, 'x' | 'dy'> {
   return { x, dy } as Pick<Batch, 'x' | 'dy'>;
 }
 
-/** Sums by parameter; null before anything was added. */
+/** Gradient sums by parameter; null before the first backward. */
 export type Sums = Map<Parameter, Float64Array | null>;
 
 export function noSums(layer: AdaptedLinear): Sums {
@@ -76,7 +80,7 @@ export function addTo(sums: Sums, parts: Iterable<readonly [Parameter, Float64Ar
   }
 }
 
-/** What the reference says that one batch adds to each parameter, at the values of now, and its dx. */
+/** The reference's gradients of one batch at the current values, and its dx. */
 export function expected(
   family: FamilyCase,
   on: Bench,
@@ -89,7 +93,7 @@ export function expected(
   return { dx: gradients.dx.data, parts };
 }
 
-/** Every gradient is what the sums say, or null where nothing was added. */
+/** Checks that every gradient equals its sum, or is null if the sum is null. */
 export function checkSums(
   t: Check,
   layer: { readonly parameters: readonly Parameter[] },
@@ -105,7 +109,7 @@ export function checkSums(
   }
 }
 
-/** Backward without dx, and the pass and its y ended. */
+/** Runs backward without dx, and disposes the pass and its y. */
 export function pullBack(pass: Pass, dy: Tensor): void {
   pass.backward(dy, { inputGrad: false });
   disposeAll(pass.y, pass);
@@ -115,7 +119,7 @@ export function once(layer: AdaptedLinear, { x, dy }: Pick<Batch, 'x' | 'dy'>): 
   pullBack(layer.forward(x), dy);
 }
 
-/** What a pass keeps: what its end gives back. */
+/** The bytes that a pass keeps, which its disposal frees. */
 export function heldBy(pass: Pass): number {
   const before = bytes();
   pass.dispose();

@@ -1,4 +1,4 @@
-/** What the tests of SVFT's patterns share: a weight with its factors, and the cells that a layer really trains. */
+/** Shared by the tests of SVFT's patterns: a weight with its factors, and the cells that a layer trains. */
 import { type AdaptedLinear, type SparsityPattern, type Svd, svd, type Tensor } from 'sigmatune';
 import { at, fill, gaussian, seeded, snapshot, values } from './helpers.js';
 import { dense, parameter } from './layer.js';
@@ -13,7 +13,7 @@ export async function weightAndFactors(
   return { weight, factors: await svd(weight) };
 }
 
-/** The cells of M that a layer trains, read off its merged weight: M = (Uᵀ W' V − diag σ) / g with every value 1. */
+/** The cells of M that a layer trains, from its merged weight: M = (Uᵀ W' V − diag σ) / g with all values 1. */
 export function cellsOf(layer: AdaptedLinear): string[] {
   fill(parameter(layer, 'm').value, 1);
   const gate = layer.parameters.find(({ name }) => name === 'gate');
@@ -30,7 +30,7 @@ export function cellsOf(layer: AdaptedLinear): string[] {
   for (let i = 0; i < core.rows; i++) {
     for (let j = 0; j < core.columns; j++) {
       const value = (reference.entry(core, i, j) - (i === j ? at(sigma, i) : 0)) / g;
-      // Duplicates sum, so a cell counts as often as it was drawn.
+      // Duplicates sum, so a cell has the number of times that it was drawn.
       for (let k = 0; k < Math.round(value); k++) cells.push(`${i},${j}`);
     }
   }
@@ -40,7 +40,7 @@ export function cellsOf(layer: AdaptedLinear): string[] {
 export const cells = (pattern: SparsityPattern): string[] =>
   reference.coordinates(pattern).map(({ row, column }) => `${row},${column}`);
 
-/** Values of coordinates, in the order of CSR slots. */
+/** Reorders values of coordinates to CSR slots. */
 export function inSlotOrder({ slots }: SparsityPattern, values: readonly number[]): Float64Array {
   if (!slots) throw new Error('coordinates have slots');
   const out = new Float64Array(values.length);
@@ -50,7 +50,7 @@ export function inSlotOrder({ slots }: SparsityPattern, values: readonly number[
   return out;
 }
 
-/** What was recorded of the public code: its factors, M's coordinates and values, and what came of x and dy. */
+/** A recorded case of the public code: its factors, M's coordinates and values, and its outputs for x and dy. */
 export interface RecordedCase {
   readonly name: string;
   readonly out: number;

@@ -1,4 +1,4 @@
-/** From one type of number to another. */
+/** Conversions between dtypes. */
 import { tensor } from 'sigmatune';
 import t from 'tap';
 import { assertSameBits, disposeAll, expectNoLeak } from '../support/helpers.js';
@@ -31,7 +31,7 @@ t.test('bfloat16 rounds to the nearest, ties to even', async (t) => {
     t.equal(single.dataSync()[0], bits, `${value}, cast from float32`);
     disposeAll(rounded, single);
   }
-  // Just above a tie: float32 on the way would round it onto the tie, and then down.
+  // Just above a tie: rounding to float32 first would give the tie, which then rounds down.
   const above = tensor([1 + 2 ** -8 + 2 ** -40], [1], { dtype: 'float64' });
   const direct = tensor([1 + 2 ** -8 + 2 ** -40], [1], { dtype: 'bfloat16' });
   const cast = above.cast('bfloat16');
@@ -55,7 +55,7 @@ t.test('bfloat16 rounds to the nearest, ties to even', async (t) => {
   disposeAll(given, wide, plain);
 });
 
-t.test('every bfloat16 survives the way to float32 and back', async (t) => {
+t.test('every bfloat16 survives the round trip through float32', async (t) => {
   const all = Uint16Array.from({ length: 65536 }, (_, i) => i);
   const bits = tensor(all, [65536], { dtype: 'bfloat16' });
   const wide = bits.cast('float32');

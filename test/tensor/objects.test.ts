@@ -1,4 +1,4 @@
-/** Objects of the public classes where JavaScript treats them as any object: printed, copied, detached, wrapped, written. */
+/** Public objects that are printed, cloned, wrapped in a Proxy or written, and methods called on another `this`. */
 import { inspect } from 'node:util';
 import { deserialize, serialize } from 'node:v8';
 import { MessageChannel } from 'node:worker_threads';
@@ -44,7 +44,7 @@ async function objects() {
   return { all, layer, weight, pattern, x, pass, [Symbol.dispose]: dispose };
 }
 
-/** Every way to run a method or accessor of an object's class on something else. */
+/** Every way to call a method or accessor of an object's class on another `this`. */
 function* borrowed(object: object): Generator<{ label: string; call: (self: unknown) => unknown; async: boolean }> {
   let prototype = Object.getPrototypeOf(object);
   for (; prototype !== Object.prototype; prototype = Object.getPrototypeOf(prototype)) {
@@ -63,7 +63,7 @@ function* borrowed(object: object): Generator<{ label: string; call: (self: unkn
   }
 }
 
-t.test('a method without its object, or on a Proxy or an heir of it, is a SigmaError', async (t) => {
+t.test('a method called without its object, or on a Proxy or a derived object, throws a SigmaError', async (t) => {
   using made = await objects();
   for (const [name, object] of Object.entries(made.all)) {
     const strangers = { undefined: undefined, 'a Proxy': new Proxy(object, {}), inherits: Object.create(object) };
@@ -83,7 +83,7 @@ t.test('a method without its object, or on a Proxy or an heir of it, is a SigmaE
   throwsSigma(t, () => backward(made.x), 'INVALID_ARGUMENT', 'a detached backward', 'Pass.backward', 'bind');
 });
 
-t.test('a Proxy or an heir as an argument is refused, and the error says what to give', async (t) => {
+t.test('a Proxy or a derived object as an argument is refused, and the error says what to pass', async (t) => {
   using made = await objects();
   const { weight, pattern, layer, x } = made;
   for (const [wrap, got] of [
@@ -108,7 +108,7 @@ t.test('a Proxy or an heir as an argument is refused, and the error says what to
   }
 });
 
-t.test("to write a pattern's arrays does not reach what is computed with it", async (t) => {
+t.test("writing a pattern's arrays does not change its products", async (t) => {
   using made = await objects();
   const { pattern, layer } = made;
   const { change } = layer.telemetry();
@@ -122,7 +122,7 @@ t.test("to write a pattern's arrays does not reach what is computed with it", as
   t.equal(SparsityPattern.diagonal(3).slots, undefined, 'slots are for given coordinates only');
 });
 
-t.test('neither a pattern nor the factors of a layer can be replaced in part', async (t) => {
+t.test('patterns and the factors of a layer are frozen objects', async (t) => {
   using made = await objects();
   const { weight, layer, pattern } = made;
   for (const [object, key, value] of [
@@ -134,7 +134,7 @@ t.test('neither a pattern nor the factors of a layer can be replaced in part', a
   }
 });
 
-t.test('objects print in one line, and show what they are', async (t) => {
+t.test('objects print in one line', async (t) => {
   using made = await objects();
   const { all, weight, layer } = made;
   const at = testDevice;
@@ -188,7 +188,7 @@ t.test(
   },
 );
 
-t.test('a copy that would lose the numbers is refused, and the error says what to send', async (t) => {
+t.test('a clone that would lose the numbers is refused, and the error says what to send', async (t) => {
   using made = await objects();
   const { port1, port2 } = new MessageChannel();
   for (const [name, object] of Object.entries(made.all)) {
@@ -204,7 +204,7 @@ t.test('a copy that would lose the numbers is refused, and the error says what t
   port2.close();
 });
 
-t.test('what the errors say to send makes the same object again', async (t) => {
+t.test('the data that the errors recommend recreates the object', async (t) => {
   await expectNoLeak(t, 'copies', async () => {
     using made = await objects();
     const { weight, pattern, all } = made;

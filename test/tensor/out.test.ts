@@ -1,4 +1,4 @@
-/** `out`: a tensor of the caller's takes the result. */
+/** `out`: the result goes into the caller's tensor. */
 import { matmul, memory, SparsityPattern, sddmm, spmm, Tensor, tidy, zeros } from 'sigmatune';
 import t from 'tap';
 import {
@@ -51,7 +51,7 @@ for (const [name, run] of Object.entries(operations)) {
   });
 }
 
-t.test('memory of an operand is refused, even a part of it', { skip: cpuOnly }, async (t) => {
+t.test('out that overlaps an operand is refused', { skip: cpuOnly }, async (t) => {
   const buffer = new Float64Array(60);
   const left = Tensor.wrap(buffer.subarray(0, 36), [6, 6]);
   const into = Tensor.wrap(buffer.subarray(24, 60), [6, 6]);

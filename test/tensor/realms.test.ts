@@ -1,4 +1,4 @@
-/** Values of another realm (node:vm, Jest, Electron, an iframe) count as those of this one do. */
+/** Values of another realm (node:vm, Jest, Electron, an iframe) are accepted like values of this realm. */
 import vm from 'node:vm';
 import {
   AdamW,
@@ -66,7 +66,7 @@ t.test('Tensor.wrap takes memory of another realm', { skip: cpuOnly }, async (t)
   disposeAll(square, wrapped);
 });
 
-t.test('promises of another realm are refused where a body must be synchronous', async (t) => {
+t.test('promises of another realm are refused if a body must be synchronous', async (t) => {
   const promise = () => foreign<unknown>('Promise.resolve(1)');
   throwsSigma(t, () => tidy(promise), 'INVALID_ARGUMENT', 'tidy', 'body', 'promise');
   throwsSigma(t, () => timed('cpu', promise), 'INVALID_ARGUMENT', 'timed', 'body', 'synchronous');

@@ -1,6 +1,6 @@
 /**
- * Large results begin on a cache line, and serve later results when they are disposed, but never where somebody may still
- * see them. What lies ready to be used again is asked for at the addon.
+ * Large results are aligned to a cache line. The memory of disposed results is reused, unless other code may still see
+ * it. The tests inspect the reuse cache through the addon.
  */
 import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
@@ -40,12 +40,12 @@ import { bench, disposeLayer, makeLayer, perturb } from '../support/layer.js';
 
 const line = 64;
 
-/** Takes what lies ready for a result of so many bytes. */
+/** Takes a cached buffer for a result of `bytes` bytes. */
 function free(bytes: number): ArrayBuffer | undefined {
   return call('takeBuffer', bytes + line) as ArrayBuffer | undefined;
 }
 
-/** Nothing of this size lies ready any more. */
+/** Empties the cache for this size. */
 function drain(bytes: number): void {
   while (free(bytes) !== undefined);
 }
@@ -57,7 +57,7 @@ const a = gaussian(random, [side, side], 'float32');
 const b = gaussian(random, [side, side], 'float32');
 const product = snapshot(matmul(a, b));
 
-/** A new result of `bytes` bytes, with nothing else of that size lying ready. */
+/** A new result of `bytes` bytes; the cache for that size is empty. */
 function result(): Tensor<'float32', readonly [number, number]> {
   drain(bytes);
   return matmul(a, b);
@@ -67,12 +67,12 @@ function detach(buffer: ArrayBufferLike): void {
   structuredClone(buffer, { transfer: [buffer as ArrayBuffer] });
 }
 
-/** Whether an array begins on a cache line. */
+/** Whether an array is aligned to a cache line. */
 function onLine({ buffer, byteOffset }: Float32Array | Float64Array | Int32Array | Uint16Array): boolean {
   return ((call('bufferPadding', buffer) as number) - byteOffset) % line === 0;
 }
 
-t.test('large arrays begin on a cache line', { skip: cpuOnly }, async (t) => {
+t.test('large arrays are aligned to a cache line', { skip: cpuOnly }, async (t) => {
   for (const dtype of dtypes) {
     for (const [rows, columns] of [
       [32, 32],
@@ -118,7 +118,7 @@ t.test('large arrays begin on a cache line', { skip: cpuOnly }, async (t) => {
   disposeAll(half, whole);
 });
 
-t.test('a result that is gone serves the next of its size', { skip: cpuOnly }, async (t) => {
+t.test('the memory of a disposed result is reused for the next result of its size', { skip: cpuOnly }, async (t) => {
   const ways: Record<string, () => void> = {
     dispose: () => result().dispose(),
     using: () => {
@@ -155,7 +155,7 @@ t.test('a result that is gone serves the next of its size', { skip: cpuOnly }, a
   disposeAll(one, other);
 });
 
-t.test('what a pass leaves behind', { skip: cpuOnly }, async (t) => {
+t.test('the memory of a pass is reused', { skip: cpuOnly }, async (t) => {
   const layer = await svft(a, { strategy: 'factored' });
   // y, dx and P differ in size.
   const sizes = { y: 4 * 100 * side, dx: 4 * 100 * side, p: 4 * side * (call('adapterSavedLength', 1, 100) as number) };
@@ -176,7 +176,7 @@ t.test('what a pass leaves behind', { skip: cpuOnly }, async (t) => {
   x.dispose();
 });
 
-t.test('what somebody may still see is not used again', { skip: cpuOnly }, async (t) => {
+t.test('memory that the caller may still see is not reused', { skip: cpuOnly }, async (t) => {
   const held: unknown[] = [];
   const shown: Record<string, (one: Tensor<'float32', readonly [number, number]>) => unknown> = {
     dataSync: (one) => one.dataSync(),
@@ -209,7 +209,7 @@ t.test('what somebody may still see is not used again', { skip: cpuOnly }, async
   other.dispose();
 });
 
-t.test('what another owner holds is not used again', { skip: cpuOnly }, async (t) => {
+t.test('memory with another owner is not reused', { skip: cpuOnly }, async (t) => {
   const weight = gaussian(random, [side, side], 'float32');
   const layer = await svft(weight, { strategy: 'merged', borrowInputs: true });
   const x = result();
@@ -228,7 +228,7 @@ t.test('what another owner holds is not used again', { skip: cpuOnly }, async (t
   disposeAll(...others, dx, pass.y, again.y, wanted);
   disposeLayer(layer);
 
-  // The weight may go while the layer and a pass live.
+  // The weight may be disposed while the layer and a pass live.
   const base = result();
   const lowrank = await svft(base, { rank: 8, strategy: 'lowrank' });
   const open = lowrank.forward(a);
@@ -245,7 +245,7 @@ t.test('what another owner holds is not used again', { skip: cpuOnly }, async (t
   weight.dispose();
 });
 
-t.test('what an asynchronous call works on is not used again', { skip: cpuOnly }, async (t) => {
+t.test('memory that an asynchronous call uses is not reused', { skip: cpuOnly }, async (t) => {
   const matrices = Array.from({ length: 6 }, () => matmul(a, b));
   const wanted = await svd(tensor(product, [side, side], { dtype: 'float32' }));
   drain(bytes);
@@ -262,7 +262,7 @@ t.test('what an asynchronous call works on is not used again', { skip: cpuOnly }
   disposeSvd(wanted);
 });
 
-t.test('a buffer that was detached is not used again', { skip: cpuOnly }, async (t) => {
+t.test('a detached buffer is not reused', { skip: cpuOnly }, async (t) => {
   result().dispose();
   const buffer = free(bytes) as ArrayBuffer;
   call('parkBuffer', buffer);
@@ -275,7 +275,7 @@ t.test('a buffer that was detached is not used again', { skip: cpuOnly }, async 
   t.equal(free(0 - line), undefined, 'nor as an empty one');
 });
 
-t.test('only so many lie ready', { skip: cpuOnly }, async (t) => {
+t.test('the cache is bounded', { skip: cpuOnly }, async (t) => {
   const buffers = Array.from({ length: 3000 }, (_, i) => new ArrayBuffer(10 + i));
   for (const buffer of buffers) call('parkBuffer', buffer);
   const found = buffers.filter((buffer) => call('takeBuffer', buffer.byteLength) !== undefined);
@@ -290,7 +290,7 @@ t.test('only so many lie ready', { skip: cpuOnly }, async (t) => {
   }
 });
 
-t.test('what lies ready may be collected', { skip: cpuOnly }, async (t) => {
+t.test('cached buffers can be garbage-collected', { skip: cpuOnly }, async (t) => {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
   const bytes = 123_456;
@@ -358,9 +358,9 @@ t.test('a getter that disposes an operand in the middle of a call', { skip: cpuO
   disposeLayer(layer);
 });
 
-// ── numbers of before ────────────────────────────────────────────────────────────────────────────────────
+// ── stale numbers ─────────────────────────────────────────────────────────────────────────────────────────
 
-/** Runs `body` with every result in memory full of NaN, and counts how much of it was asked for. */
+/** Runs `body` with every result in memory full of NaN, and counts the buffers. */
 async function poisoned<T>(body: () => Promise<T>): Promise<{ made: T; taken: number }> {
   const { takeBuffer } = addon;
   let taken = 0;
@@ -377,7 +377,7 @@ async function poisoned<T>(body: () => Promise<T>): Promise<{ made: T; taken: nu
   }
 }
 
-/** The same in memory of zeros, and of NaN. */
+/** Runs the same in memory of zeros and in memory of NaN. */
 async function sameInAny(t: Check, name: string, body: () => Promise<Tensor[]>): Promise<void> {
   const plain = await body();
   const { made, taken } = await poisoned(body);
@@ -390,9 +390,9 @@ async function sameInAny(t: Check, name: string, body: () => Promise<Tensor[]>):
   disposeAll(...plain, ...made);
 }
 
-t.test('results have no numbers of before', { skip: cpuOnly }, async (t) => {
+t.test('results contain no stale numbers', { skip: cpuOnly }, async (t) => {
   for (const dtype of dtypes) {
-    // Above and below the size from which products are cut into tiles.
+    // Above and below the size from which products are split into tiles.
     for (const n of [40, 90]) {
       const [x, y] = [gaussian(seeded(2), [n, n], dtype), gaussian(seeded(3), [n, n], dtype)];
       for (const transposeA of [false, true]) {
@@ -428,7 +428,7 @@ t.test('results have no numbers of before', { skip: cpuOnly }, async (t) => {
   }
 });
 
-t.test('layers and steps have no numbers of before', { skip: cpuOnly }, async (t) => {
+t.test('layers and steps contain no stale numbers', { skip: cpuOnly }, async (t) => {
   for (const shape of [
     { name: 'tall', out: 70, in: 33, tokens: 45 },
     { name: 'wide', out: 36, in: 68, tokens: 50 },

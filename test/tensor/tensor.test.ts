@@ -170,7 +170,7 @@ t.test('memory', { skip: cpuOnly }, async (t) => {
   t.same(memory(), before, 'and is back where it was');
 });
 
-t.test('what cannot change', async (t) => {
+t.test('properties of a tensor cannot change', async (t) => {
   const shape = [2, 2];
   const own = zeros(shape);
   shape[0] = 50;
@@ -178,13 +178,13 @@ t.test('what cannot change', async (t) => {
   try {
     (own.shape as number[])[0] = 1000;
   } catch {
-    // Frozen: as good as ignoring the write.
+    // A frozen object throws, or ignores the write.
   }
   t.same(own.shape, [2, 2], "the tensor's shape cannot be written");
   own.dispose();
 });
 
-t.test('a tensor that lies about its size cannot reach foreign memory', async (t) => {
+t.test('a tensor with a forged size cannot reach other memory', async (t) => {
   const liar = zeros([2, 2]);
   try {
     Object.assign(liar, { shape: [3000, 3000], size: 9_000_000 });
@@ -201,7 +201,7 @@ t.test('a tensor that lies about its size cannot reach foreign memory', async (t
   liar.dispose();
 });
 
-t.test('what tensors are not made of', { skip: cpuOnly }, async (t) => {
+t.test('tensors refuse invalid data', { skip: cpuOnly }, async (t) => {
   await expectNoLeak(t, 'failed calls', () => {
     const loose = tensor as (data: unknown, shape?: unknown, options?: unknown) => Tensor;
     const wrap = Tensor.wrap as (memory: unknown, shape: unknown) => Tensor;
@@ -308,7 +308,7 @@ t.test('what tensors are not made of', { skip: cpuOnly }, async (t) => {
   });
 });
 
-t.test('random numbers survive every way in', async (t) => {
+t.test('random numbers survive every way to make a tensor', async (t) => {
   const numbers = [...seeded(1).normals(24)];
   const nested = [0, 1].map((i) => [0, 1, 2].map((j) => numbers.slice(i * 12 + j * 4, i * 12 + j * 4 + 4)));
   const ways = [

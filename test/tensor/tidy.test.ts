@@ -4,7 +4,7 @@ import { layerShapes, oneOfEach } from '../support/cases.js';
 import { assertClose, disposeAll, expectNoLeak, fill, item, snapshot, throwsSigma } from '../support/helpers.js';
 import { bench, disposeLayer, makeLayer } from '../support/layer.js';
 
-t.test('disposes what is not returned', async (t) => {
+t.test('disposes tensors that are not returned', async (t) => {
   await expectNoLeak(t, 'tidy', () => {
     const inside: Tensor[] = [];
     const kept = tidy(() => {
@@ -22,7 +22,7 @@ t.test('disposes what is not returned', async (t) => {
   });
 });
 
-t.test('returns structures', async (t) => {
+t.test('keeps tensors in returned structures', async (t) => {
   await expectNoLeak(t, 'structures', () => {
     const made: Tensor[] = [];
     const fresh = (): Tensor => {
@@ -66,7 +66,7 @@ t.test('returns structures', async (t) => {
   });
 });
 
-t.test('finds what is returned under any key', async (t) => {
+t.test('keeps tensors under any key', async (t) => {
   class Batch extends Map<string, unknown> {
     readonly loss: Tensor;
     constructor(loss: Tensor) {
@@ -85,7 +85,7 @@ t.test('finds what is returned under any key', async (t) => {
       const y = zeros([1]);
       return [Object.defineProperty({}, 'y', { get: () => y, enumerable: true }), (result: { y: Tensor }) => result.y];
     },
-    'a key of an array beside its elements': () => [
+    'a property of an array besides its elements': () => [
       Object.assign([1, 2], { y: zeros([1]) }),
       (result: { y: Tensor }) => result.y,
     ],
@@ -113,7 +113,7 @@ t.test('finds what is returned under any key', async (t) => {
   }
 });
 
-t.test('refuses a promise anywhere in what is returned, and leaves nothing behind', async (t) => {
+t.test('refuses a promise anywhere in the result, and disposes everything', async (t) => {
   await expectNoLeak(t, 'promises', () => {
     for (const wrap of [
       (promise: unknown) => promise,
@@ -125,7 +125,7 @@ t.test('refuses a promise anywhere in what is returned, and leaves nothing behin
   });
 });
 
-t.test('nests', async (t) => {
+t.test('nested scopes', async (t) => {
   await expectNoLeak(t, 'nested', () => {
     let inner: Tensor | undefined;
     let escaped: Tensor | undefined;
@@ -271,7 +271,7 @@ t.test('gradients that a framework assigns', async (t) => {
   });
 });
 
-t.test('factors that are asked for in a scope', async (t) => {
+t.test('factors that are first read in a scope', async (t) => {
   await expectNoLeak(t, 'factors', async () => {
     using on = await bench(item(layerShapes, 0), 'float32');
     for (const family of oneOfEach) {

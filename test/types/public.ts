@@ -1,6 +1,6 @@
 /**
- * What the public types promise. Compiled, never run: types.test.ts hands this file to the TypeScript compiler, where a
- * line under @ts-expect-error must be an error and every other line must not.
+ * The contract of the public types. Compiled, never run: types.test.ts passes this file to the TypeScript compiler. A
+ * line under @ts-expect-error must be an error, and no other line may be one.
  */
 import {
   AdamW,
@@ -63,16 +63,16 @@ const asDouble: Float64Array = double.dataSync();
 const asWhole: Int32Array = whole.dataSync();
 const asBits: Uint16Array = half.dataSync();
 const later: Promise<Float32Array> = single.data();
-// @ts-expect-error float32 data is no Float64Array
+// @ts-expect-error float32 data is not a Float64Array
 const wrongArray: Float64Array = single.dataSync();
-// @ts-expect-error bfloat16 is held as its bits
+// @ts-expect-error bfloat16 data is a Uint16Array
 const wrongBits: Float32Array = half.dataSync();
 
 is<Equal<TypedArrayOf<'bfloat16'>, Uint16Array>>();
 const wrapped = TensorClass.wrap(new Float64Array(6), [2, 3]);
 is<Equal<typeof wrapped.dtype, 'float64'>>();
 is<Equal<typeof wrapped.shape, readonly [2, 3]>>();
-// @ts-expect-error no tensor is made of bytes
+// @ts-expect-error a tensor cannot have uint8 data
 TensorClass.wrap(new Uint8Array(6), [6]);
 
 const cast = single.cast('bfloat16');
@@ -80,9 +80,9 @@ is<Equal<typeof cast.dtype, 'bfloat16'>>();
 is<Equal<typeof cast.shape, readonly [2, 3]>>();
 const reshaped = single.reshape([6]);
 is<Equal<typeof reshaped.shape, readonly [6]>>();
-// @ts-expect-error float16 is no type of this package
+// @ts-expect-error float16 is not a dtype
 zeros([2], { dtype: 'float16' });
-// @ts-expect-error tpu is no device
+// @ts-expect-error tpu is not a device
 zeros([2], { device: 'tpu' });
 const device: Device = 'cuda:1';
 
@@ -92,27 +92,27 @@ const vector: Tensor<'float32', VectorShape> = single.reshape([6]);
 const stack: Tensor<'float32', StackShape> = single.reshape([1, 2, 3]);
 const anyShape: Tensor<'float32', Shape> = matrix;
 const anyTensor: Tensor = double;
-// @ts-expect-error a matrix is no vector
+// @ts-expect-error a matrix is not a vector
 const wrongRank: Tensor<'float32', VectorShape> = single;
-// @ts-expect-error a vector is no matrix
+// @ts-expect-error a vector is not a matrix
 const wrongRank2: Tensor<'float32', MatrixShape> = vector;
-// @ts-expect-error a matrix is no stack
+// @ts-expect-error a matrix is not a stack
 const wrongRank3: Tensor<'float32', StackShape> = matrix;
 // @ts-expect-error float64 is not float32
 const wrongType: Tensor<'float32'> = double;
 
 // ── readonly ─────────────────────────────────────────────────────────────────────────────────────────────
-// @ts-expect-error shapes are not written
+// @ts-expect-error the elements of a shape are readonly
 single.shape[0] = 5;
-// @ts-expect-error nor replaced
+// @ts-expect-error the shape is readonly
 single.shape = [2, 3];
-// @ts-expect-error nor is the type
+// @ts-expect-error the dtype is readonly
 single.dtype = 'float64';
 
 // ── linear algebra keeps the type ────────────────────────────────────────────────────────────────────────
 const product = matmul(single, zeros([3, 4]));
 is<Equal<typeof product, Tensor<'float32', MatrixShape>>>();
-// @ts-expect-error types are not mixed
+// @ts-expect-error dtypes cannot be mixed
 matmul(single, double);
 // @ts-expect-error no arithmetic in int32
 matmul(whole, whole);
@@ -129,7 +129,7 @@ async function decompose(): Promise<void> {
   await svd(whole);
   // @ts-expect-error no such routine
   await svd(single, { driver: 'qr' });
-  // @ts-expect-error the results of one matrix are no list
+  // @ts-expect-error the result for one matrix is not a list
   one.length;
   await svd(single, {
     driver: 'auto',
@@ -148,16 +148,16 @@ const halved = spmm(pattern, zeros([7]), zeros([4, 2], { dtype: 'bfloat16' }));
 is<Equal<typeof halved.dtype, 'bfloat16'>>();
 const samples = sddmm(pattern, zeros([4, 2], { dtype: 'bfloat16' }), zeros([4, 2], { dtype: 'bfloat16' }));
 is<Equal<typeof samples.dtype, 'float32'>>();
-// @ts-expect-error float64 values are for float64 matrices
+// @ts-expect-error float64 values need a float64 matrix
 spmm(pattern, zeros([7], { dtype: 'float64' }), zeros([4, 2], { dtype: 'bfloat16' }));
 const sparse: Tensor = spmm(pattern, zeros([7]), zeros([4, 2]), { transpose: true });
-// @ts-expect-error a random pattern has a seed
+// @ts-expect-error a random pattern needs a seed
 Pattern.random(4, { entries: 3 }, {});
-// @ts-expect-error a size is one of two
+// @ts-expect-error a size has one of two keys
 Pattern.random(4, { cells: 3 }, { seed: 1 });
-// @ts-expect-error patterns are not made by hand
+// @ts-expect-error the constructor is private
 new Pattern();
-// @ts-expect-error patterns are not written
+// @ts-expect-error patterns are readonly
 pattern.entries = 5;
 
 // ── adapters ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -172,20 +172,20 @@ async function adapt(): Promise<void> {
   const pass: Pass = layer.forward(single);
   const dx: Tensor = pass.backward(single);
   const nothing: undefined = pass.backward(single, { inputGrad: false });
-  // @ts-expect-error without its gradient there is no tensor
+  // @ts-expect-error undefined without the input's gradient
   const missing: Tensor = pass.backward(single, { inputGrad: false });
   for (const parameter of layer.parameters) {
     const { name, value, trainable }: Parameter = parameter;
     parameter.grad = zeros([1]);
     parameter.grad = null;
     parameter.trainable = !trainable;
-    // @ts-expect-error a parameter keeps its tensor
+    // @ts-expect-error a parameter's value is readonly
     parameter.value = zeros([1]);
     // @ts-expect-error a gradient is a tensor or null
     parameter.grad = undefined;
     void [name, value];
   }
-  // @ts-expect-error the list of parameters is fixed
+  // @ts-expect-error the list of parameters is readonly
   layer.parameters.push();
   const bias: Tensor | undefined = layer.mergedBias();
   const { strategy, gemms, savedBytes, why } = layer.explain(64);
@@ -198,7 +198,7 @@ async function adapt(): Promise<void> {
   await vectorFit(single, { pattern: 'plain' });
   // @ts-expect-error no such spectrum
   await siva(single, { spectrum: 'cubic' });
-  // @ts-expect-error an option is left out, not undefined
+  // @ts-expect-error an option may be omitted, but not undefined
   await svft(single, { rank: undefined });
   await svft(single, { init: { m: [1, 2], gate: 0.5 } });
   await siva(single, { perc: 0.9, select: 'top', basis: 'random', seed: 1, factors: await svd(single) });
@@ -211,7 +211,7 @@ async function adapt(): Promise<void> {
   return void [dx, nothing, missing, bias, plan];
 }
 const count: number = parameterCount({ name: 'svft', pattern: 'plain' }, [{ out: 3, in: 4, count: 2 }]);
-// @ts-expect-error LoRA has a rank
+// @ts-expect-error LoRA needs a rank
 parameterCount({ name: 'lora' }, []);
 // @ts-expect-error FourierFT is not counted
 parameterCount({ name: 'fourierft', n: 3 }, []);
@@ -222,16 +222,16 @@ const optimizers: readonly Optimizer[] = [
   new AdamW([own], { lr: 0.1, betas: [0.9, 0.99], eps: 1e-8, weightDecay: 0 }),
   new Sgd([{ parameters: [own], lr: 0.1, weightDecay: 0 }], { momentum: 0.9 }),
 ];
-// @ts-expect-error β are two
+// @ts-expect-error betas are two numbers
 new AdamW([own], { betas: [0.9] });
-// @ts-expect-error SGD has no β
+// @ts-expect-error Sgd has no betas
 new Sgd([own], { betas: [0.9, 0.99] });
 const schedule: (step: number) => number = linearSchedule({ warmup: 1, total: 10 });
 const freezing = new AdaptiveVectorFreezing([own], { start: 1, every: 1, count: 1, freeze: 1 });
 const strengths: ReadonlyMap<string, number> = freezing.strengths;
-// @ts-expect-error strengths are read, not set
+// @ts-expect-error strengths are readonly
 freezing.strengths.set('own', 1);
-// @ts-expect-error all four numbers are needed
+// @ts-expect-error all four options are required
 new AdaptiveVectorFreezing([own], { start: 1, every: 1, count: 1 });
 
 // ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -239,7 +239,7 @@ const kept: { a: Tensor<'float32', readonly [1]> } = tidy(() => ({ a: zeros([1])
 const status: DeviceStatus = cudaStatus();
 const { tensors, bytes } = memory();
 const cpuBytes: number | undefined = bytes['cpu'];
-// @ts-expect-error memory is read, not written
+// @ts-expect-error the result of memory() is readonly
 memory().tensors = 0;
 function handle(error: unknown): ErrorCode | undefined {
   if (error instanceof SigmaError) {
