@@ -56,7 +56,10 @@ class AdamWRule implements Rule {
   }
 
   largestFactor(lr: number, weightDecay: number, step: number): number {
-    return Math.max(lr / (1 - this.#betas[0] ** step), lr * weightDecay);
+    const beta = this.#betas[0];
+    // No later step has a larger factor than the first. If that one is small, the power can be saved.
+    const first = lr / (1 - beta);
+    return Math.max(first < 1 ? first : lr / (1 - beta ** step), lr * weightDecay);
   }
 
   settings(): Readonly<Record<string, unknown>> {

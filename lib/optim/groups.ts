@@ -2,7 +2,7 @@ import { checkBoolean, checkNumber, checkOptions, isArray, isRecord, readList, r
 import { SigmaError } from '../runtime/errors.js';
 import type { Operand } from '../runtime/native.js';
 import type { Real } from '../tensor/dtype.js';
-import { anything, checkReal, memoryOf, overlap } from '../tensor/operand.js';
+import { checkReal, memoryOf, overlap } from '../tensor/operand.js';
 import type { Parameter } from '../tensor/parameter.js';
 import { isHost } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -136,7 +136,7 @@ export function sharedMemory(operands: readonly Operand[]): readonly [number, nu
 /** A live gradient of the value's shape, type and device. */
 export function checkGrad(op: string, name: string, grad: unknown, value: Tensor<Real>): Tensor<Real> {
   const { shape, dtype, device } = value;
-  return checkReal(op, `${name}.grad`, grad, { ...anything, shape, dtype, device });
+  return checkReal(op, `${name}.grad`, grad, { shape, dtype, device });
 }
 
 /** The trainable parameters that have a gradient. Checks all of them first, so that a step is all or nothing. */

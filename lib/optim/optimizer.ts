@@ -251,12 +251,11 @@ export abstract class BaseOptimizer implements Optimizer {
         arrays: Object.fromEntries(this.#rule.arrayNames.map((key) => [key, empty()])),
       };
     }
+    if (memory.size === size && memory.dtype === dtype && memory.device === device) return memory;
     const argument = `${name}.value`;
     const before = 'as in the steps before (for another value make a new optimiser)';
     if (memory.size !== size) fail('SHAPE_MISMATCH', op, argument, `${memory.size} numbers, ${before}`, describe(size));
     if (memory.dtype !== dtype) fail('DTYPE_MISMATCH', op, argument, `${memory.dtype}, ${before}`, dtype);
-    if (memory.device !== device)
-      fail('DEVICE_MISMATCH', op, argument, `a tensor on ${memory.device}, ${before}`, device);
-    return memory;
+    fail('DEVICE_MISMATCH', op, argument, `a tensor on ${memory.device}, ${before}`, device);
   }
 }

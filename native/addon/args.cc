@@ -112,9 +112,14 @@ sigma_matrix Operands::matrix(Napi::Value value, const char* name, int64_t rows,
   return found;
 }
 
-void* Operands::vector(Napi::Value value, const char* name, int64_t length) {
-  const View view = any(value, name);
+View Operands::vector(Napi::Value value, const char* name) {
+  View view = any(value, name);
   require_type(name, dtype_of(real_), view.dtype);
+  return view;
+}
+
+void* Operands::vector(Napi::Value value, const char* name, int64_t length) {
+  const View view = vector(value, name);
   require_length(name, length, view.length);
   return view.data;
 }

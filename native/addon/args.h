@@ -45,6 +45,8 @@ class Operands {
   sigma_matrix matrix(Napi::Value value, const char* name, int64_t rows, int64_t columns);
   sigma_matrix matrix(Napi::Value value, const char* name, int64_t rows, int64_t columns, sigma_dtype dtype);
   void* vector(Napi::Value value, const char* name, int64_t length);
+  // A vector of any length.
+  View vector(Napi::Value value, const char* name);
   // `length` numbers, starting at `first`.
   View part(Napi::Value value, const char* name, int64_t first, int64_t length);
 
@@ -97,8 +99,8 @@ class Args {
   }
   // An operand of any type and place, independent of the others.
   View view(size_t index, const char* name) const;
-  // An operand of any length.
-  View any(size_t index, const char* name) { return operands_.any(value(index), name); }
+  // A vector of any length.
+  View vector(size_t index, const char* name) { return operands_.vector(value(index), name); }
 
   int64_t integer(size_t index, const char* name, int64_t least = 0) const {
     return integer_of(value(index), name, least);
