@@ -110,14 +110,13 @@ export class Adapter implements AdaptedLinear {
   }
 
   /** @internal Of the layer's own memory: factors, parameters, and copies of them. The weight and the bias are the caller's. */
-  get bytes(): number {
+  bytes(op: string): number {
+    this.#checkAlive(op);
     const { owned, base } = this.#blueprint;
     const caller = [base.weight(), this.#terms.base];
     const held = [...owned, ...this.parameters.map(({ value }) => value)].filter((each) => each instanceof Tensor);
-    const memories = new Map(
-      held.map((tensor) => [tensor.read(this.family, 'this'), bytesOf(tensor.dtype, tensor.size)]),
-    );
-    for (const tensor of caller) if (tensor?.disposed === false) memories.delete(tensor.read(this.family, 'this'));
+    const memories = new Map(held.map((tensor) => [tensor.read(op, 'this'), bytesOf(tensor.dtype, tensor.size)]));
+    for (const tensor of caller) if (tensor?.disposed === false) memories.delete(tensor.read(op, 'this'));
     return [...memories.values()].reduce((sum, bytes) => sum + bytes, 0);
   }
 

@@ -5,7 +5,7 @@ import { checkOptions, checkSignal, reject } from '../runtime/check.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { Matrix, Tensor } from '../tensor/tensor.js';
 import { AdaptedModel, type Part } from './adapted.js';
-import { type Job, prepared, readBiases, readTensors } from './jobs.js';
+import { firstOfTied, type Job, prepared, readBiases, readTensors } from './jobs.js';
 import { biasOf, matrixOf } from './parts.js';
 import { chosenModules, familyOf, type ModelOptions, modelOptions, naming } from './plan.js';
 
@@ -36,14 +36,13 @@ export async function adaptModel(
   }
   const tensors = readTensors(op, weights);
   const matrices = new Map([...tensors].filter((pair): pair is [string, Matrix] => pair[1].dtype !== 'int32'));
-  const stored = [...matrices].map(([name, { shape }]) => ({ name, shape }));
-  const chosen = chosenModules(op, stored, given);
-  const biases = readBiases(op, tensors, given.biases);
+  const stored = [...tensors].map(([name, { shape, dtype }]) => ({ name, shape, dtype }));
+  const { chosen, owners } = chosenModules(op, stored, given);
+  const biases = readBiases(op, tensors, given.biases, owners);
   const made: Scoped[] = [];
   try {
     const jobs = chosen.map((each) => prepared(op, each, matrices, biases));
-    // The first of modules that are tied.
-    const firsts = jobs.map((job) => jobs.find(({ key }) => isSame(key, job.key)) as Job);
+    const firsts = firstOfTied(jobs);
     const layers = await builtLayers(op, [...new Set(firsts)], given, made);
     const parts = jobs.map(({ chosen: own }, i): Part => {
       const first = firsts[i] as Job;
@@ -56,10 +55,6 @@ export async function adaptModel(
     for (const each of made) each.dispose();
     throw error;
   }
-}
-
-function isSame(a: readonly unknown[], b: readonly unknown[]): boolean {
-  return a.length === b.length && a.every((each, i) => each === b[i]);
 }
 
 /** The layers of these jobs, `lanes.most` at a time. `made` gets what has to be disposed with them. */
@@ -78,15 +73,16 @@ async function builtLayers(
       const { name } = job.chosen.module;
       try {
         checkSignal(op, signal);
-        const layer = await built(op, job, signal, made);
+        const layer = await built(op, job, signal, made).catch((error) => {
+          throw naming(op, name, error);
+        });
         layers.set(job, layer);
         made.push(layer);
+        if (!failed) onProgress?.({ modules: layers.size, of: jobs.length, name, bytes: layer.bytes(op) });
       } catch (error) {
         failed = true;
-        throw naming(op, name, error);
+        throw error;
       }
-      const { bytes } = layers.get(job) as Adapter;
-      onProgress?.({ modules: layers.size, of: jobs.length, name, bytes });
     }
   };
   const settled = await Promise.allSettled(Array.from({ length: lanes.most }, work));
@@ -102,19 +98,15 @@ async function built(
   made: Scoped[],
 ): Promise<Adapter> {
   const { module, family, options } = chosen;
-  const matrix = keep(matrixOf(op, weight, module));
   const features = bias && keep(biasOf(op, bias, module));
   const own: AdapterOptions = { ...options, name: module.layerName, layout: module.layout };
   if (features !== undefined) own.bias = features;
   if (signal !== undefined) own.signal = signal;
   try {
-    const layer = await familyOf(family)(matrix, own);
+    const matrix = matrixOf(op, weight, module);
     // W0 merges to the bit while its tensor lives.
-    made.push(matrix);
-    return layer as AdaptedLinear as Adapter;
-  } catch (error) {
-    matrix.dispose();
-    throw error;
+    if (matrix !== weight) made.push(keep(matrix));
+    return (await familyOf(family)(matrix, own)) as AdaptedLinear as Adapter;
   } finally {
     features?.dispose();
   }

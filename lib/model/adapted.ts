@@ -5,7 +5,7 @@ import type { Real } from '../tensor/dtype.js';
 import type { Parameter } from '../tensor/parameter.js';
 import type { Scoped } from '../tensor/scope.js';
 import type { Matrix } from '../tensor/tensor.js';
-import { assembled } from './parts.js';
+import { assembled, type MergedPart } from './parts.js';
 import type { Chosen, ModuleRow } from './plan.js';
 
 const described = { name: 'AdaptedModel', instead: 'the numbers of its parameters' };
@@ -55,13 +55,18 @@ export class AdaptedModel implements Disposable {
     return new AdaptedModel(...given);
   }
 
-  /** One row for each layer, as `console.table` shows it. A tied weight has no row of its own. */
+  /**
+   * One row for each layer, as `console.table` shows it. A tied weight has no row of its own.
+   *
+   * @throws SigmaError DISPOSED if the model was disposed
+   */
   describe(): readonly ModuleRow[] {
+    const op = 'AdaptedModel.describe';
     return this.#parts
       .filter(({ tied }) => tied === undefined)
       .map(({ chosen: { module, family }, layer }) => {
         const { name, out, in: inFeatures } = module;
-        return { name, out, in: inFeatures, family, parameters: layer.parameterCount, bytes: layer.bytes };
+        return { name, out, in: inFeatures, family, parameters: layer.parameterCount, bytes: layer.bytes(op) };
       });
   }
 
@@ -75,10 +80,13 @@ export class AdaptedModel implements Disposable {
     const op = 'AdaptedModel.merged';
     for (const [name, base] of this.#weights) {
       const parts = this.#parts.filter(({ chosen }) => chosen.module.weight === name);
-      const merged = parts.map(({ chosen: { module }, layer }) => ({ module, matrix: layer.mergedAsStored(op) }));
-      const covered = merged.reduce((sum, { matrix }) => sum + matrix.size, 0);
+      const merged: MergedPart[] = [];
       let whole: Matrix;
       try {
+        for (const { chosen, layer } of parts) {
+          merged.push({ module: chosen.module, matrix: layer.mergedAsStored(op) });
+        }
+        const covered = merged.reduce((sum, { matrix }) => sum + matrix.size, 0);
         whole = assembled(op, covered < base.size ? base : undefined, base.shape, merged);
       } finally {
         for (const { matrix } of merged) matrix.dispose();

@@ -1,8 +1,8 @@
-import { describe, fail, readRecord, reject, rejectInstance } from '../runtime/check.js';
+import { describe, fail, readRecord, rejectInstance } from '../runtime/check.js';
 import { anything, checkMatrix, checkReal } from '../tensor/operand.js';
 import { type Matrix, Tensor, type Vector } from '../tensor/tensor.js';
 import { identityOf } from './parts.js';
-import { biasName, type Chosen } from './plan.js';
+import { biasesAmong, type Chosen, givenBiases } from './plan.js';
 import { moduleName } from './targets.js';
 
 /** A module to adapt, with its tensors. */
@@ -10,8 +10,8 @@ export interface Job {
   readonly chosen: Chosen;
   readonly weight: Matrix;
   readonly bias: Vector | undefined;
-  /** What a tied module has alike. */
-  readonly key: readonly unknown[];
+  /** Where the module's numbers are. Tied modules have the same place, family, bias and options. */
+  readonly place: string;
 }
 
 export function readTensors(op: string, weights: unknown): ReadonlyMap<string, Tensor> {
@@ -29,19 +29,12 @@ export function readBiases(
   op: string,
   weights: ReadonlyMap<string, Tensor>,
   given: unknown,
+  owners: ReadonlySet<string>,
 ): ReadonlyMap<string, Tensor> {
-  const biases = new Map<string, Tensor>();
-  const owners = new Set([...weights].filter(([, { shape }]) => shape.length > 1).map(([name]) => moduleName(name)));
-  for (const [name, tensor] of weights) {
-    if (name.endsWith('.bias') && owners.has(biasName(name))) biases.set(biasName(name), tensor);
-  }
-  if (given === undefined) return biases;
-  for (const [name, value] of Object.entries(readRecord(op, 'options.biases', given))) {
-    const argument = `options.biases['${name}']`;
+  const stored = [...weights].map(([name, { shape, dtype }]) => ({ name, shape, dtype }));
+  const biases = new Map([...biasesAmong(stored)].map(([owner, name]) => [owner, weights.get(name) as Tensor]));
+  for (const [owner, { argument, value }] of givenBiases(op, given, owners)) {
     if (!Tensor.is(value)) rejectInstance(op, argument, 'Tensor', value);
-    const owner = biasName(name);
-    const isPart = [...owners].some((each) => owner.startsWith(`${each}.`));
-    if (!owners.has(owner) && !isPart) reject(op, argument, 'the name of a module whose weight is given', name);
     biases.set(owner, value);
   }
   return biases;
@@ -53,7 +46,7 @@ export function prepared(
   weights: ReadonlyMap<string, Matrix>,
   biases: ReadonlyMap<string, Tensor>,
 ): Job {
-  const { module, family, options } = chosen;
+  const { module } = chosen;
   const { name } = module;
   const weight = checkMatrix(op, `weights['${module.weight}']`, weights.get(module.weight), anything);
   const own = biases.get(module.layerName);
@@ -67,15 +60,30 @@ export function prepared(
     }
   }
   const { layout, block } = module;
-  const key = [
-    ...identityOf(op, weight),
-    layout,
-    block.first,
-    block.rows,
-    block.columns,
-    family,
-    bias,
-    ...Object.entries(options).flat(),
-  ];
-  return { chosen, weight, bias: bias as Vector | undefined, key };
+  const place = [identityOf(op, weight), layout, block.first, block.rows, block.columns].join();
+  return { chosen, weight, bias: bias as Vector | undefined, place };
+}
+
+/** For each job the first of those that are tied to it: the job itself if there is none. */
+export function firstOfTied(jobs: readonly Job[]): readonly Job[] {
+  const byPlace = new Map<string, Job[]>();
+  return jobs.map((job) => {
+    const before = byPlace.get(job.place) ?? [];
+    byPlace.set(job.place, before);
+    const first = before.find((other) => isTied(other, job));
+    if (first === undefined) before.push(job);
+    return first ?? job;
+  });
+}
+
+function isTied(a: Job, b: Job): boolean {
+  const optionsOf = ({ chosen }: Job) => chosen.options as Readonly<Record<string, unknown>>;
+  const [one, other] = [optionsOf(a), optionsOf(b)];
+  const keys = Object.keys(one);
+  return (
+    a.chosen.family === b.chosen.family &&
+    a.bias === b.bias &&
+    keys.length === Object.keys(other).length &&
+    keys.every((key) => Object.hasOwn(other, key) && one[key] === other[key])
+  );
 }

@@ -1,5 +1,5 @@
 import { fail, isArray, isRecord, readList, readRecord, reject } from '../runtime/check.js';
-import { moduleName, type Named, requireOne, type StoredWeight, valueFor } from './targets.js';
+import { endsOf, moduleName, type Named, requireOne, type StoredWeight, valueFor } from './targets.js';
 
 /** How weights are stored: [out, in], or [in, out] as TensorFlow, Flax and Hugging Face's Conv1D have them. */
 export type Layout = 'out-in' | 'in-out';
@@ -65,8 +65,9 @@ function readLayout(op: string, layout: unknown, known: readonly Named[]): (weig
     return () => all;
   }
   const byName = new Map<string, Layout>();
+  const ends = endsOf(known);
   for (const [key, value] of Object.entries(readRecord(op, 'options.layout', layout))) {
-    requireOne(op, 'options.layout', key, known);
+    requireOne(op, 'options.layout', key, known, ends);
     byName.set(key, check(`options.layout['${key}']`, value));
   }
   return (weight) => valueFor(byName, weight) ?? 'out-in';
@@ -75,8 +76,9 @@ function readLayout(op: string, layout: unknown, known: readonly Named[]): (weig
 function readSplit(op: string, split: unknown, known: readonly Named[]): ReadonlyMap<string, Parts> {
   const read = new Map<string, Parts>();
   if (split === undefined) return read;
+  const ends = endsOf(known);
   for (const [key, value] of Object.entries(readRecord(op, 'options.split', split))) {
-    requireOne(op, 'options.split', key, known);
+    requireOne(op, 'options.split', key, known, ends);
     read.set(key, readParts(op, `options.split['${key}']`, value));
   }
   return read;
@@ -106,16 +108,27 @@ function readParts(op: string, argument: string, value: unknown): Parts {
  */
 export function modulesOf(op: string, weights: readonly StoredWeight[], structure: Structure): Module[] {
   const modules = weights.flatMap((weight) => (weight.shape.length < 2 ? [] : matricesOf(op, weight, structure)));
+  requireApart(op, 'options.split', modules, ({ whole }) => !whole);
+  return modules;
+}
+
+/** Refuses two modules of one name, if `counts` is true for one of them: their parameters and seeds would be the same. */
+export function requireApart(
+  op: string,
+  argument: string,
+  modules: readonly Module[],
+  counts: (module: Module) => boolean,
+): void {
   const seen = new Map<string, Module>();
   for (const module of modules) {
-    const other = seen.get(module.name);
-    if (other !== undefined) {
+    const { layerName } = module;
+    const other = seen.get(layerName);
+    if (other !== undefined && (counts(module) || counts(other))) {
       const got = `it from '${other.weight}' and from '${module.weight}'`;
-      fail('INVALID_ARGUMENT', op, 'options.split', `one module with the name '${module.name}'`, got);
+      fail('INVALID_ARGUMENT', op, argument, `one module with the name '${layerName}'`, got);
     }
-    seen.set(module.name, module);
+    seen.set(layerName, module);
   }
-  return modules;
 }
 
 function matricesOf(op: string, { name, shape }: StoredWeight, { layout, split }: Structure): Module[] {

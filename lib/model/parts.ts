@@ -5,12 +5,13 @@ import { isHost } from '../tensor/storage.js';
 import { type Matrix, type MatrixShape, Tensor, type Vector } from '../tensor/tensor.js';
 import type { Module } from './modules.js';
 
-/** The module's matrix in the weight's layout, as a tensor of its own: on the weight's memory if it is a block of whole rows. */
+/** The module's matrix in the weight's layout: the weight itself, or a tensor on its memory, or a copy of columns. */
 export function matrixOf(op: string, weight: Matrix, { block }: Module): Matrix {
   const { first, stride, rows, columns } = block;
   const shape: MatrixShape = [rows, columns];
   const size = rows * columns;
-  if (size === weight.size) return weight.reshape(shape);
+  weight.read(op, 'weight');
+  if (size === weight.size) return weight.shape.length === 2 ? weight : weight.reshape(shape);
   if (weight.device === 'cpu' && stride === columns) {
     const numbers = weight.numbers(op, 'weight').subarray(first, first + size);
     return Tensor.make(op, weight.dtype, numbers as TypedArrayOf<typeof weight.dtype>, shape);
@@ -28,16 +29,28 @@ export function biasOf(op: string, bias: Vector, { out, firstFeature }: Module):
   return result.tensor();
 }
 
+/** A module's part of W', in the weight's layout. */
+export interface MergedPart {
+  readonly module: Module;
+  readonly matrix: Matrix;
+}
+
 /** A weight in its own shape, with some of its modules replaced by matrices in its layout. `base` is undefined if all of them are. */
 export function assembled(
   op: string,
   base: Matrix | undefined,
   shape: readonly number[],
-  parts: readonly { readonly module: Module; readonly matrix: Matrix }[],
+  parts: readonly MergedPart[],
 ): Matrix {
-  const place = (parts[0] as { readonly matrix: Matrix }).matrix;
+  const place = (parts[0] as MergedPart).matrix;
   const result = output(op, place, shape);
-  if (base !== undefined) copyInto(op, result.memory, memoryOf(op, 'weight', base));
+  if (base !== undefined) {
+    base.read(op, 'weight');
+    // The layers may be on another device than the weight.
+    const here = base.on(op, place.device);
+    copyInto(op, result.memory, memoryOf(op, 'weight', here));
+    here.dispose();
+  }
   for (const { module, matrix } of parts) {
     const { first, stride, rows, columns } = module.block;
     native.copyMatrix(op, memoryOf(op, 'part', matrix), 0, columns, result.memory, first, stride, rows, columns);
@@ -45,9 +58,14 @@ export function assembled(
   return result.tensor();
 }
 
-/** What tells tied weights: two tensors of one memory and shape have the same key. */
-export function identityOf(op: string, weight: Matrix): unknown[] {
+const memoryNumbers = new WeakMap<object, number>();
+let lastNumber = 0;
+
+/** What tells tied weights: two tensors of one memory and shape have the same identity. */
+export function identityOf(op: string, weight: Matrix): string {
   const memory = weight.read(op, 'weight');
-  const place = isHost(memory) ? [memory.buffer, memory.byteOffset, memory.length] : [memory];
-  return [weight.dtype, ...weight.shape, ...place];
+  const owner = isHost(memory) ? memory.buffer : memory;
+  const number = memoryNumbers.get(owner) ?? ++lastNumber;
+  memoryNumbers.set(owner, number);
+  return [weight.dtype, weight.shape, number, isHost(memory) ? memory.byteOffset : 0].join();
 }

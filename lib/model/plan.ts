@@ -6,8 +6,8 @@ import { SigmaError } from '../runtime/errors.js';
 import { bytesPerElement, type MatrixDType, vectorType } from '../tensor/dtype.js';
 import { readShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { type Layout, type Module, modulesOf, readStructure } from './modules.js';
-import { moduleName, readTargets, requireOne, type StoredWeight, type Targets, valueFor } from './targets.js';
+import { type Layout, type Module, modulesOf, readStructure, requireApart } from './modules.js';
+import { endsOf, moduleName, readTargets, requireOne, type StoredWeight, type Targets, valueFor } from './targets.js';
 
 type Name<T> = T extends string ? Lowercase<T> : never;
 /** A family by its name in lower case: 'svft', 'siva', 'vectorfit', … */
@@ -33,7 +33,7 @@ export interface ModelOptions {
    */
   options?: FamilyOptions;
   /**
-   * Choices for some modules, by exact name or suffix; the longest suffix counts. `options` are added to the model's; with
+   * Choices for some modules, by exact name or suffix; the most specific counts. `options` are added to the model's; with
    * another `family` they stand alone.
    */
   modules?: Readonly<Record<string, ModuleChoice>>;
@@ -100,17 +100,24 @@ export function familyOf(name: FamilyName): Family<AdapterOptions> {
   return families.get(name) as Family<AdapterOptions>;
 }
 
-/** The modules that the options choose, in the order of the weights. */
-export function chosenModules(op: string, weights: readonly StoredWeight[], options: ModelOptions): Chosen[] {
+/** The modules that the options choose, in the order of the weights, and the names that a bias can have. */
+export function chosenModules(
+  op: string,
+  weights: readonly StoredWeight[],
+  options: ModelOptions,
+): { readonly chosen: readonly Chosen[]; readonly owners: ReadonlySet<string> } {
   const { layout, split, exclude } = options;
-  const modules = modulesOf(op, weights, readStructure(op, { layout, split }, weights));
-  const others = weights.filter(({ shape }) => shape.length < 2);
+  const biases = new Set(biasesAmong(weights).values());
+  const isMatrix = ({ name, shape, dtype }: StoredWeight) => shape.length > 1 && dtype !== 'int32' && !biases.has(name);
+  const matrices = weights.filter(isMatrix);
+  const modules = modulesOf(op, matrices, readStructure(op, { layout, split }, weights));
+  const others = weights.filter((weight) => !isMatrix(weight));
   const isTarget = readTargets(op, 'options.targets', options.targets, modules, others);
   const isExcluded = exclude === undefined ? () => false : readTargets(op, 'options.exclude', exclude, modules, others);
   const family = checkChoice(op, 'options.family', options.family, familyNames);
   const common = readFamilyOptions(op, 'options.options', options.options);
   const choices = readChoices(op, options.modules, modules);
-  return modules
+  const chosen = modules
     .filter((module) => isTarget(module) && !isExcluded(module))
     .flatMap((module): Chosen[] => {
       const choice = valueFor(choices, module);
@@ -120,6 +127,14 @@ export function chosenModules(op: string, weights: readonly StoredWeight[], opti
       const joined = own === family ? { ...common, ...choice.options } : choice.options;
       return [{ module, family: own, options: fitted(joined, module) }];
     });
+  requireApart(
+    op,
+    'weights',
+    chosen.map(({ module }) => module),
+    () => true,
+  );
+  const owners = new Set(modules.flatMap(({ layerName, weight }) => [layerName, moduleName(weight)]));
+  return { chosen, owners };
 }
 
 /** One `rank` or `count` serves modules of all sizes: a smaller module takes all directions that it has. */
@@ -148,9 +163,10 @@ type Choice = { readonly family: FamilyName | undefined; readonly options: Adapt
 function readChoices(op: string, given: unknown, modules: readonly Module[]): ReadonlyMap<string, Choice> {
   const choices = new Map<string, Choice>();
   if (given === undefined) return choices;
+  const ends = endsOf(modules);
   for (const [name, value] of Object.entries(readRecord(op, 'options.modules', given))) {
     const argument = `options.modules['${name}']`;
-    requireOne(op, 'options.modules', name, modules);
+    requireOne(op, 'options.modules', name, modules, ends);
     if (value === false) {
       choices.set(name, false);
       continue;
@@ -196,8 +212,34 @@ export function naming(op: string, name: string, error: unknown): unknown {
   return new SigmaError(error.code, op, `'${name}': ${error.message.slice(`${error.op}: `.length)}`, error.detail);
 }
 
+/** The names of the tensors '….bias' by the name of their module, if that has a weight. A bias of stacked experts is [E, out]. */
+export function biasesAmong(weights: readonly StoredWeight[]): ReadonlyMap<string, string> {
+  const owners = new Set(weights.filter(({ shape }) => shape.length > 1).map(({ name }) => moduleName(name)));
+  const biases = weights.map(({ name }) => name).filter((name) => name.endsWith('.bias') && owners.has(biasName(name)));
+  return new Map(biases.map((name) => [biasName(name), name]));
+}
+
+/** A bias that the caller gives, and the argument that errors name. */
+interface GivenBias {
+  readonly argument: string;
+  readonly value: unknown;
+}
+
+/** `options.biases` by the module's name, which must be one of `owners`. */
+export function givenBiases(op: string, given: unknown, owners: ReadonlySet<string>): ReadonlyMap<string, GivenBias> {
+  const biases = new Map<string, GivenBias>();
+  if (given === undefined) return biases;
+  for (const [name, value] of Object.entries(readRecord(op, 'options.biases', given))) {
+    const argument = `options.biases['${name}']`;
+    const owner = biasName(name);
+    if (!owners.has(owner)) reject(op, argument, 'the name of a module whose weight is given', name);
+    biases.set(owner, { argument, value });
+  }
+  return biases;
+}
+
 /** The names of biases, without '.bias' or '.weight', as modules have them. */
-export function biasName(name: string): string {
+function biasName(name: string): string {
   return name.endsWith('.bias') ? name.slice(0, -'.bias'.length) : moduleName(name);
 }
 
@@ -220,13 +262,13 @@ export function planModel(
   const given = checkOptions(op, 'options', options, modelOptions);
   const weights = Object.entries(readRecord(op, 'shapes', shapes)).map(([name, shape]) => ({
     name,
+    dtype: undefined,
     shape: about(op, name, () => readShape(op, shape as readonly number[])),
   }));
-  const biased = new Set(weights.filter(({ shape }) => shape.length === 1).map(({ name }) => biasName(name)));
-  const biases = given.biases === undefined ? [] : Object.keys(readRecord(op, 'options.biases', given.biases));
-  for (const name of biases) biased.add(biasName(name));
-  return chosenModules(op, weights, given).map((chosen) => {
-    const { layerName, weight } = chosen.module;
-    return rowOf(op, chosen, 'float32', biased.has(layerName) || biased.has(moduleName(weight)));
+  const { chosen, owners } = chosenModules(op, weights, given);
+  const biased = new Set([...biasesAmong(weights).keys(), ...givenBiases(op, given.biases, owners).keys()]);
+  return chosen.map((each) => {
+    const { layerName, weight } = each.module;
+    return rowOf(op, each, 'float32', biased.has(layerName) || biased.has(moduleName(weight)));
   });
 }

@@ -1,6 +1,7 @@
 import { types } from 'node:util';
 import { describe, fail, isArray, readList, reject } from '../runtime/check.js';
 import { nearest } from '../runtime/nearest.js';
+import type { DType } from '../tensor/dtype.js';
 
 /**
  * Modules by name: names that end in one of these (the whole name, or after a dot), names that match the pattern, or 'all'
@@ -18,10 +19,11 @@ function endsIn(name: string, suffix: string): boolean {
   return name === suffix || name.endsWith(`.${suffix}`);
 }
 
-/** A weight as it is stored. */
+/** A weight as it is stored; a plan knows no types. */
 export interface StoredWeight {
   readonly name: string;
   readonly shape: readonly number[];
+  readonly dtype: DType | undefined;
 }
 
 /** The names under which a module is found: its own, and those of the weight that it is a part of. */
@@ -29,8 +31,11 @@ export interface Named {
   readonly names: readonly string[];
 }
 
-export function isNamed({ names }: Named, suffix: string): boolean {
-  return names.some((name) => endsIn(name, suffix));
+/** Every end of the modules' names, so that a name is looked up at once. */
+export type Ends = ReadonlySet<string>;
+
+export function endsOf(modules: readonly Named[]): Ends {
+  return new Set(modules.flatMap(({ names }) => names.flatMap(suffixesOf)));
 }
 
 /** A check of `Targets`, read once. Every suffix, and the pattern, must match some module. */
@@ -41,7 +46,10 @@ export function readTargets(
   modules: readonly Named[],
   others: readonly StoredWeight[],
 ): (module: Named) => boolean {
-  if (targets === 'all') return () => true;
+  if (targets === 'all') {
+    if (modules.length === 0) fail('INVALID_ARGUMENT', op, argument, 'weights with a matrix', 'none');
+    return () => true;
+  }
   if (types.isRegExp(targets)) return matching(op, argument, targets, modules);
   if (!isArray(targets)) reject(op, argument, "an array of names, a RegExp or 'all'", targets);
   const suffixes = readList(op, argument, targets, 'an array of names').map((suffix, i) => {
@@ -49,25 +57,26 @@ export function readTargets(
     return suffix;
   });
   if (suffixes.length === 0) reject(op, argument, 'at least one name', targets);
+  const ends = endsOf(modules);
   for (const [i, suffix] of suffixes.entries()) {
+    if (ends.has(suffix)) continue;
     const other = others.find(({ name }) => endsIn(name, suffix) || endsIn(moduleName(name), suffix));
-    if (other !== undefined && !modules.some((module) => isNamed(module, suffix))) {
-      fail(
-        'SHAPE_MISMATCH',
-        op,
-        `${argument}[${i}]`,
-        'the name of a matrix',
-        `'${other.name}' ${describe([...other.shape])}`,
-      );
+    if (other !== undefined) {
+      const ofIntegers = other.dtype === 'int32';
+      const got = `'${other.name}' ${describe([...other.shape])}${ofIntegers ? ' of int32' : ''}`;
+      const code = ofIntegers ? 'DTYPE_MISMATCH' : 'SHAPE_MISMATCH';
+      fail(code, op, `${argument}[${i}]`, 'the name of a matrix', got);
     }
-    requireOne(op, `${argument}[${i}]`, suffix, modules);
+    requireOne(op, `${argument}[${i}]`, suffix, modules, ends);
   }
-  return (module) => suffixes.some((suffix) => isNamed(module, suffix));
+  const wanted = new Set(suffixes);
+  return ({ names }) => names.some((name) => suffixesOf(name).some((suffix) => wanted.has(suffix)));
 }
 
 function matching(op: string, argument: string, given: RegExp, modules: readonly Named[]): (module: Named) => boolean {
-  // Without its memory of the last match, and out of reach of the caller.
-  const pattern = new RegExp(given.source, given.flags.replace(/[gy]/g, ''));
+  // Without the caller's own properties, and without the memory of the last match.
+  const own = new RegExp(given);
+  const pattern = new RegExp(own, own.flags.replace(/[gy]/g, ''));
   const matches = ({ names }: Named) => names.some((name) => pattern.test(name));
   if (!modules.some(matches)) {
     fail(
@@ -81,10 +90,9 @@ function matching(op: string, argument: string, given: RegExp, modules: readonly
   return matches;
 }
 
-/** INVALID_ARGUMENT if no module has this suffix. */
-export function requireOne(op: string, argument: string, suffix: string, modules: readonly Named[]): void {
-  if (modules.some((module) => isNamed(module, suffix))) return;
-  const ends = new Set(modules.flatMap(({ names }) => names.flatMap(suffixesOf)));
+/** INVALID_ARGUMENT if no module has this suffix. `ends` are those of the modules. */
+export function requireOne(op: string, argument: string, suffix: string, modules: readonly Named[], ends: Ends): void {
+  if (ends.has(suffix)) return;
   const meant = nearest(suffix, [...ends]);
   const hint = meant === undefined ? '' : `; did you mean '${meant}'?`;
   fail(
@@ -96,7 +104,7 @@ export function requireOne(op: string, argument: string, suffix: string, modules
   );
 }
 
-/** 'c', 'b.c', 'a.b.c' of 'a.b.c'. */
+/** 'a.b.c', 'b.c', 'c' of 'a.b.c'. */
 function suffixesOf(name: string): string[] {
   const parts = name.split('.');
   return parts.map((_, i) => parts.slice(i).join('.'));
@@ -107,11 +115,21 @@ function someOf(modules: readonly Named[]): string {
   return names.length === 0 ? 'none: there is no matrix' : names.join(', ');
 }
 
-/** The value that a record has for a module: for its own name before that of a weight it is a part of, and the longest suffix. */
+/**
+ * The value that a record has for a module: the most specific key counts, with or without '.weight'. A key for the module's
+ * own name comes before a key for the weight that it is a part of.
+ */
 export function valueFor<T>(record: ReadonlyMap<string, T>, { names }: Named): T | undefined {
-  for (const name of names) {
-    const keys = [...record.keys()].filter((key) => endsIn(name, key)).sort((a, b) => b.length - a.length);
-    if (keys[0] !== undefined) return record.get(keys[0]);
+  if (record.size === 0) return undefined;
+  for (const own of new Set(names.map(moduleName))) {
+    const spellings = names.filter((name) => moduleName(name) === own).map(suffixesOf);
+    const most = Math.max(...spellings.map(({ length }) => length));
+    for (let depth = 0; depth < most; depth++) {
+      const key = spellings
+        .map((suffixes) => suffixes[depth])
+        .find((suffix) => suffix !== undefined && record.has(suffix));
+      if (key !== undefined) return record.get(key);
+    }
   }
   return undefined;
 }

@@ -284,6 +284,7 @@ t.test('a failure names the module and leaves nothing', async (t) => {
     const wrong = zeros([7]);
     await fails({ biases: { 'h.1.q': wrong } }, 'SHAPE_MISMATCH', 'bias', "'h.1.q.weight'", '[7]');
     await fails({ biases: { 'h.2.q': wrong } }, 'INVALID_ARGUMENT', 'bias of none', "options.biases['h.2.q']");
+    await fails({ biases: { 'h.1.q.bias': 5 } }, 'INVALID_ARGUMENT', 'no bias', "options.biases['h.1.q.bias']");
     await fails({ biases: { 'h.1.q': 5 } }, 'INVALID_ARGUMENT', 'no bias', "options.biases['h.1.q']");
     const stop = new Error('stop');
     const thrown = adaptModel(weights, {
@@ -295,6 +296,61 @@ t.test('a failure names the module and leaves nothing', async (t) => {
     t.equal(await thrown.catch((error: unknown) => error), stop, "the caller's own error");
     disposeAll(wrong, ...Object.values(weights));
   });
+});
+
+t.test('an error of onProgress stops the other lane', async (t) => {
+  await expectNoLeak(t, 'progress', async () => {
+    const weights = weightsOf(Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`h.${i}.q`, [30, 30]])));
+    let calls = 0;
+    const onProgress = () => {
+      calls += 1;
+      throw new Error('stop');
+    };
+    await t.rejects(adaptModel(weights, { targets: ['q'], family: 'svft', onProgress }), { message: 'stop' });
+    t.equal(calls, 1);
+    disposeAll(...Object.values(weights));
+  });
+});
+
+t.test('a matrix of integers is no target', async (t) => {
+  const weights = { ...weightsOf({ q: [4, 4] }), ids: zeros([2, 2], { dtype: 'int32' }) };
+  await rejectsSigma(t, () => adaptModel(weights, { ...options, targets: ['ids'] }), 'DTYPE_MISMATCH', 'ids', 'int32');
+  using model = await adaptModel(weights, { ...options, targets: 'all' });
+  t.same([...model.layers.keys()], ['q']);
+  disposeAll(...Object.values(weights));
+});
+
+t.test('the bias of stacked experts', async (t) => {
+  await expectNoLeak(t, 'experts', async () => {
+    const weights = weightsOf({ 'experts.weight': [3, 4, 6], 'experts.bias': [3, 4] });
+    using model = await adaptModel(weights, { targets: 'all', family: 'vectorfit' });
+    t.equal(model.layers.size, 3);
+    const bias = layerOf(model, 'experts.1').mergedBias() as Tensor;
+    t.same([...values(bias)], [...values(weights['experts.bias'] as Tensor)].slice(4, 8));
+    disposeAll(bias, ...Object.values(weights));
+  });
+});
+
+t.test('the memory of a disposed weight is freed', { skip: cpuOnly }, async (t) => {
+  const weights = weightsOf({ w: [16, 8] });
+  using model = await adaptModel(weights, { targets: 'all', family: 'svdiff' });
+  const before = bytes();
+  disposeAll(...Object.values(weights));
+  t.equal(before - bytes(), 4 * 16 * 8);
+  const merged = [...model.merged()].map(([, weight]) => weight);
+  t.equal(merged.length, 1, 'W0 comes from the factors then');
+  disposeAll(...merged);
+});
+
+t.test('a merge that fails leaves nothing', async (t) => {
+  const weights = weightsOf({ qkv: [12, 4] });
+  using model = await adaptModel(weights, { targets: 'all', family: 'svdiff', split: { qkv: ['q', 'k', 'v'] } });
+  layerOf(model, 'qkv.v').dispose();
+  const { tensors } = memory();
+  throwsSigma(t, () => [...model.merged()], 'DISPOSED', 'one layer is gone', 'AdaptedModel.merged');
+  t.equal(memory().tensors, tensors);
+  throwsSigma(t, () => model.describe(), 'DISPOSED', 'nor described', 'AdaptedModel.describe');
+  disposeAll(...Object.values(weights));
 });
 
 t.test('an abort half-way leaves nothing', async (t) => {

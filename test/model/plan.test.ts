@@ -40,6 +40,33 @@ t.test('targets', async (t) => {
   t.same(chosen({ targets: ['q_proj'], modules: { 'h.0.attn.q_proj': false } }), [q1], 'false leaves a module alone');
 });
 
+t.test('a pattern with properties of its own', async (t) => {
+  const pattern = /q_proj/;
+  Object.defineProperty(pattern, 'source', { value: '(' });
+  Object.defineProperty(pattern, 'flags', { value: 'none' });
+  t.equal(planModel(tiny, { targets: pattern, family: 'vectorfit' }).length, 2, 'is read as it was made');
+});
+
+t.test('a bias of stacked experts is no module', async (t) => {
+  const shapes = { 'experts.weight': [3, 8, 8], 'experts.bias': [3, 8], a: [8, 8], 'a.weight': [8] };
+  const rows = planModel(shapes, { targets: 'all', family: 'vectorfit' });
+  t.same(names(rows), ['experts.0', 'experts.1', 'experts.2', 'a']);
+  t.same(
+    rows.map(({ parameters }) => parameters),
+    [16, 16, 16, 8],
+    "a vector is a bias by its name's end only",
+  );
+});
+
+t.test('the time grows with the number of names, not with its square', async (t) => {
+  const many = Array.from({ length: 20_000 }, (_, i) => `model.layers.${i}.mlp.q_proj.weight`);
+  const shapes = Object.fromEntries(many.map((name) => [name, [2, 2]]));
+  const modules = Object.fromEntries(many.map((name) => [name, { family: 'vectorfit' as const }]));
+  const start = performance.now();
+  t.equal(planModel(shapes, { targets: many, family: 'svft', modules }).length, many.length);
+  t.ok(performance.now() - start < 5000);
+});
+
 t.test('family and options of a module', async (t) => {
   const rows = planModel(tiny, {
     targets: ['q_proj', 'v_proj'],
@@ -60,6 +87,16 @@ t.test('family and options of a module', async (t) => {
       ['vectorfit', 4],
     ],
     'the longest suffix counts; options are added, or stand alone with another family',
+  );
+  const specific = planModel(tiny, {
+    targets: ['q_proj'],
+    family: 'svft',
+    modules: { 'attn.q_proj.weight': { family: 'vectorfit' }, 'h.1.attn.q_proj': { family: 'svdiff' } },
+  });
+  t.same(
+    specific.map(({ family }) => family),
+    ['vectorfit', 'svdiff'],
+    "'.weight' does not make a name more specific",
   );
   const [first] = planModel(tiny, { targets: ['h.0.attn.q_proj'], family: 'vectorfit' });
   t.equal(first?.parameters, 16, "a bias by the weight's name");
@@ -284,6 +321,15 @@ t.test('bad input names the argument and what is near', async (t) => {
     a: [4, 4],
     'a.q': [4, 4],
   });
+  bad({ targets: 'all', split: { a: ['q', 'k'] } }, 'INVALID_ARGUMENT', ['options.split', "'a.q'"], {
+    'a.weight': [4, 4],
+    'a.q.weight': [4, 4],
+  });
+  bad({ targets: 'all' }, 'INVALID_ARGUMENT', ['weights', "'a'", "'a.weight'"], { a: [4, 4], 'a.weight': [4, 4] });
+  bad({ targets: 'all' }, 'INVALID_ARGUMENT', ['options.targets', 'matrix'], { norm: [4] });
+  bad({ biases: { 'h.0.attn.q_prj': 0 } }, 'INVALID_ARGUMENT', ["options.biases['h.0.attn.q_prj']"]);
+  const split = { q_proj: ['a', 'b'] };
+  bad({ split, biases: { 'h.0.attn.q_proj.c': 0 } }, 'INVALID_ARGUMENT', ["options.biases['h.0.attn.q_proj.c']"]);
   bad({}, 'INVALID_ARGUMENT', ['q_proj'], { q_proj: [0, 4] });
   bad({ cache: '/tmp' }, 'INVALID_ARGUMENT', ['options', 'cache']);
 });
