@@ -2,7 +2,7 @@ import { type Svd, thinSvd } from '../linalg/svd.js';
 import { transposedAtOnce } from '../linalg/transpose.js';
 import { mergeTerms } from '../operator/merged.js';
 import { MergedRoute } from '../operator/merged-route.js';
-import { AdapterPass, type Pass } from '../operator/pass.js';
+import { AdapterPass, type Pass, type PassLayer } from '../operator/pass.js';
 import { type Plan, type PlanInput, plan, reason, type Strategy } from '../operator/planner.js';
 import { type Batch, FactoredRoute, type Recorded, type Route } from '../operator/route.js';
 import { savedLength } from '../operator/saved.js';
@@ -65,6 +65,7 @@ export class Adapter implements AdaptedLinear {
   readonly #merged: MergedRoute;
   readonly #base: BaseLayer;
   readonly #saving: SavingOptions;
+  readonly #ofPasses: PassLayer;
   #enabled = true;
   #last: (Pick<PlanInput, 'tokens' | 'training' | 'built' | 'trainsCore'> & { readonly plan: Plan }) | undefined;
   #disposed = false;
@@ -91,6 +92,7 @@ export class Adapter implements AdaptedLinear {
     };
     this.#base = new BaseLayer(blueprint.base, terms.transposed);
     this.#saving = saving;
+    this.#ofPasses = { family, inFeatures, reads: () => this.#readTensors() };
   }
 
   get enabled(): boolean {
@@ -133,7 +135,7 @@ export class Adapter implements AdaptedLinear {
     const { batch, y } = this.#batch(op, x, options);
     const wanted = this.parameters.filter(({ trainable }) => trainable);
     const { saved, pullBack } = this.#record(batch, wanted);
-    return new AdapterPass(this.family, y.tensor(), this.inFeatures, saved, (backwardOp, dy, dx, sink) => {
+    return new AdapterPass(this.#ofPasses, y.tensor(), saved, (backwardOp, dy, dx, sink) => {
       this.#checkAlive(backwardOp);
       pullBack(backwardOp, dy, dx, sink);
     });
@@ -258,7 +260,7 @@ export class Adapter implements AdaptedLinear {
     return { batch: { op, tokens: size / inFeatures, input, y: y.memory }, y };
   }
 
-  /** What a forward pass reads, apart from x. */
+  /** What a forward or a backward reads, apart from x and dy. */
   #readTensors(): Matrix[] {
     const { owned, base, bias } = this.#blueprint;
     const terms = [...owned, ...this.parameters.map(({ value }) => value), base.weight(), bias && tensorOf(bias)];

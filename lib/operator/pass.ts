@@ -6,7 +6,7 @@ import type { MatrixDType, Real } from '../tensor/dtype.js';
 import { checkMatrix, outputInto } from '../tensor/operand.js';
 import type { LayerParameter, Parameter } from '../tensor/parameter.js';
 import { keep, type Scoped, track } from '../tensor/scope.js';
-import type { Matrix, Tensor, Vector } from '../tensor/tensor.js';
+import { type Matrix, Tensor, type Vector } from '../tensor/tensor.js';
 import { intoGrad, intoMap, type Sink } from './terms.js';
 
 /**
@@ -49,7 +49,10 @@ export interface Pass<D extends MatrixDType = MatrixDType> extends Disposable {
 export interface BackwardOptions {
   /** If false, dx is not computed. Default true. */
   inputGrad?: boolean;
-  /** A tensor [..., in] that receives dx and is returned. It must not overlap dy. */
+  /**
+   * A tensor [..., in] that receives dx and is returned. It must not overlap dy, the tensors that the layer reads, or an
+   * `x` that the pass borrows.
+   */
   out?: Tensor;
 }
 
@@ -67,8 +70,17 @@ export interface PulledBack<D extends MatrixDType = MatrixDType> {
  */
 export type PullBack = (op: string, dy: Matrix, dx: Operand | null, sink: Sink) => void;
 
+/** What a pass knows of its layer. */
+export interface PassLayer {
+  readonly family: string;
+  readonly inFeatures: number;
+  /** The live tensors that a pull-back may read, besides those that the pass has saved. */
+  readonly reads: () => readonly Tensor[];
+}
+
 const described = { name: 'Pass', instead: 'the numbers of y, and call backward where forward was called' };
 const cloning = uncloneable(described);
+const readsNothing = () => [];
 
 /** A pull-back that can be called once, and the tensors that it keeps alive until then. */
 export class AdapterPass implements Pass {
@@ -84,14 +96,16 @@ export class AdapterPass implements Pass {
   readonly y: Matrix;
   readonly #family: string;
   readonly #inFeatures: number;
+  #layerReads: PassLayer['reads'];
   #saved: readonly Scoped[];
   #pullBack: PullBack;
   #state: 'open' | 'consumed' | 'disposed' = 'open';
 
-  constructor(family: string, y: Matrix, inFeatures: number, saved: readonly Scoped[], pullBack: PullBack) {
+  constructor(layer: PassLayer, y: Matrix, saved: readonly Scoped[], pullBack: PullBack) {
     this.y = y;
-    this.#family = family;
-    this.#inFeatures = inFeatures;
+    this.#family = layer.family;
+    this.#inFeatures = layer.inFeatures;
+    this.#layerReads = layer.reads;
     this.#saved = saved.map((each) => keep(each));
     this.#pullBack = pullBack;
     track(this);
@@ -123,10 +137,16 @@ export class AdapterPass implements Pass {
     }
     const { shape, dtype, device } = this.y;
     const gradient = checkMatrix(op, 'dy', dy, { shape, dtype, device });
-    const dx = inputGrad ? outputInto(op, out, this.y, [...shape.slice(0, -1), this.#inFeatures], [gradient]) : null;
+    const read = out === undefined ? [] : [gradient, ...this.#reads()];
+    const dxShape = [...shape.slice(0, -1), this.#inFeatures];
+    const dx = inputGrad ? outputInto(op, out, this.y, dxShape, read) : null;
     this.#pullBack(op, gradient, dx?.memory ?? null, sink);
     this.#release('consumed');
     return dx?.tensor();
+  }
+
+  #reads(): readonly Tensor[] {
+    return [...this.#saved.filter((each) => each instanceof Tensor), ...this.#layerReads()];
   }
 
   dispose(): void {
@@ -137,10 +157,11 @@ export class AdapterPass implements Pass {
     this.dispose();
   }
 
-  /** Releases the pull-back's closure and tensors. */
+  /** Releases the closures and the tensors. */
   #release(state: 'consumed' | 'disposed'): void {
     this.#state = state;
     this.#pullBack = () => undefined;
+    this.#layerReads = readsNothing;
     keep(this);
     for (const each of this.#saved) each.dispose();
     this.#saved = [];

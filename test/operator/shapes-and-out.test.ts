@@ -1,5 +1,5 @@
 /** Inputs of any number of axes, results in memory of the caller's, and the pull-back as a function. */
-import { AdamW, type AdaptedLinear, type Pass, type Tensor, tidy, zeros } from 'sigmatune';
+import { AdamW, type AdaptedLinear, type Pass, type Tensor, tidy, vectorFit, zeros } from 'sigmatune';
 import t from 'tap';
 import { families, type LayerShape, oneOfEach, type Strategy } from '../support/cases.js';
 import {
@@ -126,6 +126,11 @@ t.test('memory that is no place for a result', async (t) => {
       const pass = layer.forward(x);
       throwsSigma(t, () => pass.backward(dy, { out: dy }), 'INVALID_ARGUMENT', 'dy itself', 'options.out');
       throwsSigma(t, () => pass.backward(dy, { out: wrong }), 'SHAPE_MISMATCH', 'dx of another shape', 'options.out');
+      for (const [what, out] of Object.entries({ weight, U: layer.factors.u, V: layer.factors.vt })) {
+        if (out.size !== 144) continue;
+        throwsSigma(t, () => pass.backward(dy, { out }), 'INVALID_ARGUMENT', `dx into ${what}`, 'options.out');
+        throwsSigma(t, () => pass.pullBack(dy, { out }), 'INVALID_ARGUMENT', `dx into ${what}`, 'options.out');
+      }
       const none = { inputGrad: false, out: wrong } as const;
       throwsSigma(t, () => pass.backward(dy, none), 'INVALID_ARGUMENT', 'out without dx', 'options.out');
       assertSameBits(t, x, before, 'x is as it was');
@@ -137,6 +142,21 @@ t.test('memory that is no place for a result', async (t) => {
       t.equal(bias.size, 12);
       disposeLayer(layer);
     }
+  });
+});
+
+t.test('dx does not go into an input that the pass still reads', async (t) => {
+  await expectNoLeak(t, 'borrowed', async () => {
+    using on = await bench(shape, 'float32');
+    const layer = await vectorFit(on.weight, { strategy: 'merged', borrowInputs: true });
+    const pass = layer.forward(on.x);
+    throwsSigma(t, () => pass.backward(on.dy, { out: on.x }), 'INVALID_ARGUMENT', 'x', 'options.out');
+    disposeAll(pass.backward(on.dy), pass.y);
+    layer.enabled = false;
+    const base = layer.forward(on.x);
+    throwsSigma(t, () => base.backward(on.dy, { out: on.weight }), 'INVALID_ARGUMENT', 'W0', 'options.out');
+    disposeAll(base, base.y);
+    disposeLayer(layer);
   });
 });
 
