@@ -1,8 +1,8 @@
-import { checkChoice, checkOptions } from '../runtime/check.js';
+import { checkChoice, checkOptions, fail } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import type { DType, MatrixDType, Real } from '../tensor/dtype.js';
-import { anything, checkMatrix, placed } from '../tensor/operand.js';
+import { anything, checkMatrix, numbersOf, placed } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { bytesOf } from '../tensor/storage.js';
 import type { Matrix, Tensor } from '../tensor/tensor.js';
@@ -135,6 +135,10 @@ export async function decompose(weight: Matrix, options?: DecomposeOptions): Pro
       s: own(placed(op, found.s, { device, dtype: vectors })),
       vt: own(placed(op, found.vt, { device, dtype: kept })),
     };
+    if (!Number.isFinite(numbersOf(op, 'factors.s', factors.s)[0])) {
+      const largest = numbersOf(op, 'factors.s', found.s)[0];
+      fail('NON_FINITE', op, 'options.storage', `a type with the range of the largest σ, ${largest}`, kept);
+    }
     const error = await factorErrorOf({ op, signal }, base, factors);
     return Factors.of<MatrixDType>(factors, error);
   } finally {

@@ -171,6 +171,9 @@ t.test('bad input', async (t) => {
     await rejectsSigma(t, wrong({ signal: AbortSignal.abort() }), 'ABORTED', 'aborted', 'decompose');
     using broken = tensor([[1, Number.NaN]]);
     await rejectsSigma(t, () => decompose(broken), 'NON_FINITE', 'NaN', 'weight');
+    using huge = tensor([[1e60]], undefined, { dtype: 'float64' });
+    const narrow = () => decompose(huge, { storage: 'float32' });
+    await rejectsSigma(t, narrow, 'NON_FINITE', 'σ beyond float32', 'options.storage', '1e+60');
     using stack = zeros([2, 3, 4]);
     await rejectsSigma(t, () => decompose(stack), 'SHAPE_MISMATCH', 'a stack', 'weight');
     await rejectsSigma(t, () => decompose([[1]] as never), 'INVALID_ARGUMENT', 'no tensor', 'weight');
