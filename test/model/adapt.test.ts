@@ -26,6 +26,7 @@ import {
   item,
   rejectsSigma,
   seeded,
+  testDevice,
   throwsSigma,
   values,
 } from '../support/helpers.js';
@@ -214,6 +215,22 @@ t.test('a part that is no target stays as it is', async (t) => {
   throwsSigma(t, () => [...model.merged()], 'DISPOSED', 'the base weight is gone', 'AdaptedModel.merged');
 });
 
+t.test('layers on another device than the weights', async (t) => {
+  await expectNoLeak(t, 'devices', async () => {
+    using qkv = tensor(
+      Float32Array.from({ length: 96 }, (_, i) => Math.sin(i * i)),
+      [12, 8],
+      { device: 'cpu' },
+    );
+    const split = { qkv: ['q', 'k', 'v'] };
+    const given: ModelOptions = { targets: ['q'], family: 'svdiff', split, options: { device: testDevice } };
+    using model = await adaptModel({ qkv }, given);
+    const [[, merged] = []] = model.merged();
+    t.same(Array.from(values(merged as Tensor)).slice(32), Array.from(values(qkv)).slice(32), 'k and v to the bit');
+    merged?.dispose();
+  });
+});
+
 t.test('tied weights are adapted once', { skip: cpuOnly }, async (t) => {
   const numbers = Float32Array.from({ length: 96 }, (_, i) => Math.sin(i * i));
   const tied = Tensor.wrap(numbers, [12, 8]);
@@ -326,7 +343,7 @@ t.test('the bias of stacked experts', async (t) => {
     using model = await adaptModel(weights, { targets: 'all', family: 'vectorfit' });
     t.equal(model.layers.size, 3);
     const bias = layerOf(model, 'experts.1').mergedBias() as Tensor;
-    t.same([...values(bias)], [...values(weights['experts.bias'] as Tensor)].slice(4, 8));
+    t.same(Array.from(values(bias)), Array.from(values(weights['experts.bias'] as Tensor)).slice(4, 8));
     disposeAll(bias, ...Object.values(weights));
   });
 });
