@@ -1,0 +1,183 @@
+// Which files make up a checkpoint: one file, or the shards that an index names.
+import { realpath, stat } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
+import { fail } from '../runtime/check.js';
+import { corrupt, quoted, system } from './complaints.js';
+import { type Entry, mostHeaderBytes, prefixBytes, readHeader } from './header.js';
+import { JsonReader, Malformed } from './json.js';
+import { ReadableFile } from './readable.js';
+
+/** Where one tensor's bytes are. */
+export interface Located extends Entry {
+  readonly file: ReadableFile;
+  /** The first byte in the file. */
+  readonly position: number;
+}
+
+/** A checkpoint's files, open, and what their headers say. */
+export interface Opened {
+  readonly files: readonly ReadableFile[];
+  readonly tensors: ReadonlyMap<string, Located>;
+  readonly metadata: ReadonlyMap<string, string>;
+}
+
+const indexName = 'model.safetensors.index.json';
+const wholeName = 'model.safetensors';
+
+/** Opens what `path` names: a safetensors file, an index, or a folder that has one of them under its usual name. */
+export async function openCheckpoint(op: string, path: string): Promise<Opened> {
+  const file = await fileOf(op, path);
+  const files: ReadableFile[] = [];
+  try {
+    return file.endsWith('.json') ? await openShards(op, file, files) : await openWhole(op, file, files);
+  } catch (error) {
+    await Promise.all(files.map((each) => each.close()));
+    throw error;
+  }
+}
+
+async function fileOf(op: string, path: string): Promise<string> {
+  const where = `path ${quoted(path)}`;
+  const stats = await system(op, where, 'a safetensors file, an index or a folder with one', stat(path));
+  if (!stats.isDirectory()) return path;
+  const names = [indexName, wholeName];
+  const found: string[] = [];
+  for (const name of names) if (await exists(join(path, name))) found.push(name);
+  const [name] = found;
+  if (name === undefined || found.length > 1) {
+    const got =
+      name === undefined ? 'a folder with neither' : 'a folder with both: give the path of the one that is meant';
+    fail('INVALID_ARGUMENT', op, where, `a file, or a folder with ${names.join(' or ')}`, got);
+  }
+  return join(path, name);
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function openWhole(op: string, path: string, files: ReadableFile[]): Promise<Opened> {
+  const file = await ReadableFile.open(op, path);
+  files.push(file);
+  return { files, ...(await readTensors(op, file)) };
+}
+
+/** The tensors of one file, by its header. */
+async function readTensors(op: string, file: ReadableFile): Promise<Omit<Opened, 'files'>> {
+  const { path, bytes } = file;
+  if (bytes < prefixBytes) corrupt(op, path, undefined, `at least ${prefixBytes} bytes`, `${bytes}`);
+  const prefix = Buffer.alloc(prefixBytes);
+  await file.read(op, prefix, 0);
+  const given = prefix.readBigUInt64LE();
+  const most = Math.min(mostHeaderBytes, bytes - prefixBytes);
+  if (given > most) {
+    const why = given > mostHeaderBytes ? `, the limit is ${mostHeaderBytes}` : `: the file has ${bytes} bytes`;
+    corrupt(op, path, undefined, `a header of at most ${most} bytes`, `a length of ${given}${why}`);
+  }
+  const length = Number(given);
+  const text = Buffer.alloc(length);
+  await file.read(op, text, prefixBytes);
+  const data = prefixBytes + length;
+  const { entries, metadata } = readHeader(op, path, text, bytes - data);
+  const tensors = new Map<string, Located>();
+  for (const [name, entry] of entries) tensors.set(name, { ...entry, file, position: data + entry.begin });
+  return { tensors, metadata };
+}
+
+async function openShards(op: string, path: string, files: ReadableFile[]): Promise<Opened> {
+  const weightMap = await readIndex(op, path);
+  const folder = dirname(path);
+  const shards = new Map<string, Omit<Opened, 'files'>>();
+  for (const [tensor, shard] of weightMap) {
+    if (shards.has(shard)) continue;
+    const file = await ReadableFile.open(op, await shardPath(op, path, tensor, folder, shard));
+    files.push(file);
+    shards.set(shard, await readTensors(op, file));
+  }
+  const tensors = new Map<string, Located>();
+  for (const [tensor, shard] of weightMap) {
+    const found = shards.get(shard)?.tensors.get(tensor);
+    if (found === undefined) corrupt(op, path, tensor, `${quoted(shard)} to have it`, 'a shard without it');
+    tensors.set(tensor, found);
+  }
+  for (const [shard, { tensors: inShard }] of shards) {
+    for (const tensor of inShard.keys()) {
+      const named = weightMap.get(tensor);
+      if (named === shard) continue;
+      const got = named === undefined ? 'an index without it' : `${quoted(named)} in the index`;
+      corrupt(op, path, tensor, `${quoted(shard)}, which has it`, got);
+    }
+  }
+  return { files, tensors, metadata: common([...shards.values()].map(({ metadata }) => metadata)) };
+}
+
+/** The weight map of an index: the shard of each tensor. */
+async function readIndex(op: string, path: string): Promise<Map<string, string>> {
+  const file = await ReadableFile.open(op, path);
+  const weightMap = new Map<string, string>();
+  try {
+    if (file.bytes > mostHeaderBytes) {
+      corrupt(op, path, undefined, `an index of at most ${mostHeaderBytes} bytes`, `${file.bytes}`);
+    }
+    const text = Buffer.alloc(file.bytes);
+    await file.read(op, text, 0);
+    const json = new JsonReader(text);
+    let mapped = false;
+    json.object('an object with weight_map', (key) => {
+      if (key !== 'weight_map') {
+        json.skip();
+        return;
+      }
+      mapped = true;
+      json.object('weight_map to be an object', (tensor) => {
+        weightMap.set(tensor, json.string('the name of a shard in quotes'));
+      });
+    });
+    json.end();
+    if (!mapped) throw new Malformed('an object with weight_map', 'one without');
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    corrupt(op, path, undefined, error.expected, error.got);
+  } finally {
+    await file.close();
+  }
+  return weightMap;
+}
+
+/** The real path of a shard, which must be in the index's folder. */
+async function shardPath(op: string, index: string, tensor: string, folder: string, shard: string): Promise<string> {
+  const parts = shard.split(/[/\\]/);
+  if (shard === '' || isAbsolute(shard) || parts.includes('..') || shard.includes('\0') || /^[A-Za-z]:/.test(shard)) {
+    corrupt(op, index, tensor, "a shard's path inside of the index's folder", quoted(shard));
+  }
+  const path = join(folder, shard);
+  const real = await system(op, `path ${quoted(path)}`, 'the shard that the index names', realpath(path));
+  const roots = await rootsOf(folder);
+  if (!roots.some((root) => isInside(root, real))) {
+    corrupt(op, index, tensor, `${quoted(shard)} inside of the index's folder`, `a link to ${quoted(real)}`);
+  }
+  return real;
+}
+
+/** The folders in which shards may be. In Hugging Face's cache, snapshots/<revision>/ has links to files in blobs/. */
+async function rootsOf(folder: string): Promise<string[]> {
+  const root = await realpath(folder);
+  const parent = dirname(root);
+  return basename(parent) === 'snapshots' ? [root, join(dirname(parent), 'blobs')] : [root];
+}
+
+function isInside(folder: string, path: string): boolean {
+  const way = relative(folder, path);
+  return way !== '' && way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way);
+}
+
+/** What all shards say alike. */
+function common(all: readonly ReadonlyMap<string, string>[]): Map<string, string> {
+  const [first = new Map<string, string>(), ...rest] = all;
+  return new Map([...first].filter(([key, value]) => rest.every((each) => each.get(key) === value)));
+}
