@@ -1,6 +1,8 @@
 /** sigmatune's public surface, and nothing else. */
 export { type CountedMethod, type CountedModule, parameterCount } from './families/count.js';
 export * from './families/registry.js';
+export { type InspectedAdapter, inspectAdapters, type SaveAdaptersOptions, saveAdapters } from './files/adapters.js';
+export { type LoadAdaptersOptions, loadAdapters } from './files/load-adapters.js';
 export {
   openSafetensors,
   type ReadOptions,

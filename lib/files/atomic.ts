@@ -124,7 +124,7 @@ async function targetOf(
 const cannotSync = ['EINVAL', 'ENOTSUP', 'EPERM', 'EISDIR', 'EACCES'];
 
 /** Makes the names in a folder survive a crash of the machine. */
-async function syncFolder(op: string, where: string, folder: string): Promise<void> {
+export async function syncFolder(op: string, where: string, folder: string): Promise<void> {
   try {
     const handle = await open(folder, 'r');
     try {

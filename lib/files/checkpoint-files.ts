@@ -4,7 +4,8 @@ import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { fail } from '../runtime/check.js';
 import { corrupt, quoted, system } from './complaints.js';
 import { type Entry, mostHeaderBytes, prefixBytes, readHeader } from './header.js';
-import { JsonReader, Malformed } from './json.js';
+import { Malformed } from './json.js';
+import { readJson } from './json-file.js';
 import { ReadableFile } from './readable.js';
 
 /** Where one tensor's bytes are. */
@@ -118,19 +119,12 @@ async function openShards(op: string, path: string, files: ReadableFile[]): Prom
 
 /** The weight map of an index: the shard of each tensor. */
 async function readIndex(op: string, path: string): Promise<Map<string, string>> {
-  const file = await ReadableFile.open(op, path);
   const weightMap = new Map<string, string>();
-  try {
-    if (file.bytes > mostHeaderBytes) {
-      corrupt(op, path, undefined, `an index of at most ${mostHeaderBytes} bytes`, `${file.bytes}`);
-    }
-    const text = Buffer.alloc(file.bytes);
-    await file.read(op, text, 0);
-    const json = new JsonReader(text);
+  await readJson(op, path, (json) => {
     let mapped = false;
     json.object('an object with weight_map', (key) => {
       if (key !== 'weight_map') {
-        json.skip();
+        json.value();
         return;
       }
       mapped = true;
@@ -138,14 +132,8 @@ async function readIndex(op: string, path: string): Promise<Map<string, string>>
         weightMap.set(tensor, json.string('the name of a shard in quotes'));
       });
     });
-    json.end();
     if (!mapped) throw new Malformed('an object with weight_map', 'one without');
-  } catch (error) {
-    if (!(error instanceof Malformed)) throw error;
-    corrupt(op, path, undefined, error.expected, error.got);
-  } finally {
-    await file.close();
-  }
+  });
   return weightMap;
 }
 

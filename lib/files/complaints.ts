@@ -27,6 +27,8 @@ const aboutPath = [
   'ENOTDIR',
   'EISDIR',
   'EACCES',
+  'EEXIST',
+  'ENOTEMPTY',
   'EPERM',
   'ELOOP',
   'ENAMETOOLONG',

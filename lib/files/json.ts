@@ -12,8 +12,9 @@ export class Malformed extends Error {
   }
 }
 
-/** Deeper nesting in a value that is skipped is refused. */
+/** Limits of a value whose form is not known. */
 const deepest = 64;
+const mostValues = 1_000_000;
 
 const [quote, backslash, zero, nine] = [0x22, 0x5c, 0x30, 0x39];
 const blanks = [0x20, 0x09, 0x0a, 0x0d];
@@ -88,27 +89,40 @@ export class JsonReader {
     return Number(digits);
   }
 
-  /** Any value, which is not kept. */
-  skip(depth = 0): void {
+  /** Any value, as JSON.parse gives it, of at most `mostValues` values in all. */
+  value(): unknown {
+    return this.#value({ left: mostValues }, 0);
+  }
+
+  #value(room: { left: number }, depth: number): unknown {
     if (depth > deepest) throw new Malformed(`at most ${deepest} levels of nesting`, 'more');
+    if (room.left-- === 0) throw new Malformed(`at most ${mostValues} values`, 'more');
     const expected = 'a value';
     switch (this.#peek()) {
-      case '{':
-        this.object(expected, () => this.skip(depth + 1));
-        return;
-      case '[':
-        this.array(expected, () => this.skip(depth + 1));
-        return;
-      case '"':
-        this.string(expected);
-        return;
-      default: {
-        const rest = this.#bytes.toString('latin1', this.#at, this.#at + 400);
-        const word = /^(?:true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![\w.+-])/.exec(rest)?.[0];
-        if (word === undefined) throw this.#malformed(expected);
-        this.#at += word.length;
+      case '{': {
+        const entries: [string, unknown][] = [];
+        this.object(expected, (key) => entries.push([key, this.#value(room, depth + 1)]));
+        return Object.fromEntries(entries);
       }
+      case '[': {
+        const elements: unknown[] = [];
+        this.array(expected, () => elements.push(this.#value(room, depth + 1)));
+        return elements;
+      }
+      case '"':
+        return this.string(expected);
+      default:
+        return this.#word(expected);
     }
+  }
+
+  /** true, false, null or a number. */
+  #word(expected: string): unknown {
+    const rest = this.#bytes.toString('latin1', this.#at, this.#at + 400);
+    const word = /^(?:true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![\w.+-])/.exec(rest)?.[0];
+    if (word === undefined) throw this.#malformed(expected);
+    this.#at += word.length;
+    return JSON.parse(word);
   }
 
   /** Only blanks may follow. */

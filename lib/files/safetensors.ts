@@ -228,10 +228,11 @@ export function checkPath(op: string, argument: string, path: unknown): string {
  * await file.close();
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
-  return open('openSafetensors', path);
+  return openNamed('openSafetensors', path);
 }
 
-async function open(op: string, path: string): Promise<SafetensorsFile> {
+/** The same for another function, whose name its errors then carry. */
+export async function openNamed(op: string, path: string): Promise<SafetensorsFile> {
   checkHost(op);
   checkPath(op, 'path', path);
   return new SafetensorsFile(path, await openCheckpoint(op, path));
@@ -255,7 +256,7 @@ export async function readSafetensors(
   const { names, signal } = checkOptions(op, 'options', options, ['names', 'signal']);
   const wanted = names === undefined ? undefined : readList(op, 'options.names', names, 'a list of names');
   checkSignal(op, signal);
-  const file = await open(op, path);
+  const file = await openNamed(op, path);
   const tensors = new Map<string, Tensor>();
   try {
     const list = (wanted ?? file.names) as readonly string[];

@@ -100,19 +100,45 @@ function readPair(op: string, argument: string, value: unknown, seen: Set<string
 
 /** All tensors are there: the header is known before the first is written. */
 async function writeAll(op: string, path: string, list: readonly unknown[], notes: Metadata, signal?: AbortSignal) {
-  const pairs: Pair[] = [];
+  const pairs = readPairs(op, list);
   try {
-    const seen = new Set<string>();
-    for (const [i, each] of list.entries()) pairs.push(readPair(op, `tensors[${i}]`, each, seen));
-    const ordered = inFileOrder(pairs);
-    const header = makeHeader(op, ordered, notes);
-    await writeAtomically(op, path, signal, async (file) => {
-      await file.write(header);
-      for (const pair of ordered) await writeNumbers(op, file, pair);
-    });
+    await writeAtomically(op, path, signal, (file) => writePairs(op, file, pairs, notes));
   } finally {
     for (const { tensor } of pairs) tensor.dispose();
   }
+}
+
+/** A whole safetensors file, for others who write one. */
+export async function writeTensors(
+  op: string,
+  file: Sink,
+  tensors: readonly (readonly [name: string, tensor: Tensor])[],
+  notes: Metadata,
+): Promise<void> {
+  const pairs = readPairs(op, tensors);
+  try {
+    await writePairs(op, file, pairs, notes);
+  } finally {
+    for (const { tensor } of pairs) tensor.dispose();
+  }
+}
+
+function readPairs(op: string, list: readonly unknown[]): Pair[] {
+  const pairs: Pair[] = [];
+  const seen = new Set<string>();
+  try {
+    for (const [i, each] of list.entries()) pairs.push(readPair(op, `tensors[${i}]`, each, seen));
+    return pairs;
+  } catch (error) {
+    for (const { tensor } of pairs) tensor.dispose();
+    throw error;
+  }
+}
+
+async function writePairs(op: string, file: Sink, pairs: readonly Pair[], notes: Metadata): Promise<void> {
+  const ordered = inFileOrder(pairs);
+  await file.write(makeHeader(op, ordered, notes));
+  for (const pair of ordered) await writeNumbers(op, file, pair);
 }
 
 /** The tensors come one at a time: their data goes to a scratch file until all of the header is known. */
