@@ -2,6 +2,7 @@
 export { type CountedMethod, type CountedModule, parameterCount } from './families/count.js';
 export * from './families/registry.js';
 export { type InspectedAdapter, inspectAdapters, type SaveAdaptersOptions, saveAdapters } from './files/adapters.js';
+export { loadCheckpoint, saveCheckpoint, type TrainingRun } from './files/checkpoint.js';
 export { type LoadAdaptersOptions, loadAdapters } from './files/load-adapters.js';
 export {
   openSafetensors,

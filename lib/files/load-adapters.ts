@@ -16,11 +16,7 @@ import { roleOf } from './adapters.js';
 import { corrupt, quoted } from './complaints.js';
 import { fingerprintOf } from './fingerprint.js';
 import { checkHost, checkPath, type SafetensorsFile } from './safetensors.js';
-
-/** How much of ‖ΔW‖ may be lost because singular vectors are others, as a part of it. */
-const tolerances = { float64: 1e-7, float32: 1e-3, bfloat16: 3e-2 } as const;
-/** How far σ may be off, and how near two of them count as equal, as a part of the largest. */
-const gaps = { float64: 1e-9, float32: 1e-4, bfloat16: 1e-2 } as const;
+import { gaps, tolerances } from './tolerances.js';
 
 export interface LoadAdaptersOptions {
   /** Decompositions of the weights by their names: then no SVD is taken. */

@@ -9,11 +9,11 @@ import { allocationFailed } from '../tensor/memory.js';
 import { keep } from '../tensor/scope.js';
 import { mostDimensions, sizeOf } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { type Located, type Opened, openCheckpoint } from './checkpoint-files.js';
 import { quoted } from './complaints.js';
 import { widenHalves } from './half.js';
 import { type StoredDType, storedTypes } from './header.js';
 import { chunkBytes } from './readable.js';
+import { type Located, type Opened, openCheckpoint } from './shards.js';
 
 /** The type of the tensor that `read` makes of each stored type. */
 const tensorTypes: Partial<Record<StoredDType, DType>> = {
