@@ -44,7 +44,7 @@ import {
   testDevice,
   withSpectrum,
 } from '../support/helpers.js';
-import { type Bench, bench, makeLayer } from '../support/layer.js';
+import { type Bench, bench, diagonalWeight, makeLayer } from '../support/layer.js';
 
 const folder = t.testdir({});
 const configPath = join(folder, 'adapter_config.json');
@@ -491,12 +491,42 @@ t.test('top-k and patterns of the caller are saved as they are', async (t) => {
   train(topk, 1);
   train(own, 2);
   await saveAdapters(folder, { topk, own });
-  const loaded = await loadAdapters(folder, { topk: weight, own: weight });
+  // Signed alignments change with the signs: ranked anew, other entries would be the largest.
+  const factors = await svd(weight);
+  const turned = otherSigns(factors, 3);
+  const loaded = await loadAdapters(folder, { topk: weight, own: weight }, { factors: { topk: turned } });
   for (const [name, layer] of Object.entries({ topk, own })) {
     assertClose(t, mergedNumbers(loaded[name]), mergedNumbers(layer), tolerances.float64, name);
   }
+  disposeSvd(factors, turned);
   t.equal((await inspectAdapters(folder)).layers[0]?.options['pattern'], 'topk');
   disposeAll(...Object.values(loaded));
+});
+
+t.test("SiVA's k is saved, and not counted again", async (t) => {
+  // σ₁² is 0.9 of all: whether it carries the share 0.9 is a matter of the last digit.
+  const spectrum = [3, Math.sqrt(0.5), Math.sqrt(0.5)];
+  const { weight, factors } = diagonalWeight(spectrum);
+  const scaled = (by: number): Svd => ({
+    ...factors,
+    s: real([3 * by, at(spectrum, 1), at(spectrum, 2)], [3], 'float64'),
+  });
+  const [more, less] = [scaled(1 + 1e-10), scaled(1 - 1e-10)];
+  const counts: number[] = [];
+  for (const [saved, loaded] of [
+    [more, less],
+    [less, more],
+  ] as const) {
+    using layer = await siva(weight, { perc: 0.9, factors: saved });
+    counts.push(layer.rank);
+    await saveAdapters(folder, { w: layer });
+    const { w } = await loadAdapters(folder, { w: weight }, { factors: { w: loaded } });
+    t.equal(w?.rank, layer.rank, `k = ${layer.rank}`);
+    disposeAll(w);
+  }
+  t.not(counts[0], counts[1], 'the two decompositions would count differently');
+  disposeAll(weight, more.s, less.s);
+  disposeSvd(factors);
 });
 
 t.test('what cannot be saved', async (t) => {

@@ -174,6 +174,13 @@ t.test('extra comes back as it was', async (t) => {
     list: [[], {}, [true, 'a', null]],
   };
   t.strictSame(await there(given), given);
+  const zeros = [-0, ...Array<number>(100).fill(-0)];
+  for (const list of [zeros.slice(0, 2), zeros]) {
+    t.ok(
+      ((await there(list)) as number[]).every((zero) => Object.is(zero, -0)),
+      `${list.length} zeros keep their sign`,
+    );
+  }
   for (const extra of [null, 0, -0, '', false, [], {}])
     t.ok(Object.is(JSON.stringify(await there(extra)), JSON.stringify(extra)), JSON.stringify(extra));
   t.same(await there({ a: undefined, b: 1 }), { b: 1 }, 'undefined is left out, as in JSON');
