@@ -35,7 +35,7 @@ export interface LoadAdaptersOptions {
  * trained numbers are turned accordingly. If the vectors of equal singular values are rotated, nothing can repair that: the
  * adapter is refused, and never loaded wrong.
  *
- * @param weights by the names that the layers were saved under, [out, in]; others are ignored. Borrowed for the life of the
+ * @param weights by the names that the layers were saved under, [out, in], or [in, out] for layers of that `layout`; others are ignored. Borrowed for the life of the
  * layers
  * @throws SigmaError (as a rejection) BASE_MISMATCH if a weight, a bias or its singular vectors are not those that the
  * adapter was trained on, CORRUPT_FILE, UNSUPPORTED for what another program or a newer version wrote, INVALID_ARGUMENT for
@@ -108,7 +108,8 @@ class Loading {
     named: Givens,
     options: LoadAdaptersOptions,
   ) {
-    const { name, outFeatures, inFeatures } = module;
+    const { name, outFeatures, inFeatures, options: made } = module;
+    const expected = made['layout'] === 'in-out' ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
     this.module = module;
     this.#op = op;
     this.#file = file;
@@ -116,12 +117,12 @@ class Loading {
     this.#options = options;
     this.#weight = checkMatrix(op, at('weights', name), named.weights.get(name), anything);
     const { shape } = this.#weight;
-    if (String(shape) !== String([outFeatures, inFeatures])) {
+    if (String(shape) !== String(expected)) {
       fail(
         'BASE_MISMATCH',
         op,
         at('weights', name),
-        `shape [${outFeatures}, ${inFeatures}], as the adapter was trained on`,
+        `shape [${expected.join(', ')}], as the adapter was trained on`,
         describe([...shape]),
       );
     }

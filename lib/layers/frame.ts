@@ -4,7 +4,7 @@
 import { matmulLater } from '../linalg/matmul.js';
 import { diagonalOf, type Terms, termNumbers } from '../operator/terms.js';
 import type { RealArray } from '../runtime/native.js';
-import { random } from '../runtime/random.js';
+import { type Random, random } from '../runtime/random.js';
 import { allocate, type Real, vectorType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf, widened } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
@@ -21,9 +21,9 @@ interface Cells {
 
 /** The directions that a layer's trained numbers multiply. */
 export interface Frame {
-  /** Columns of U, ascending. */
+  /** Columns of U, which belongs to the outputs, ascending. */
   readonly left: readonly number[];
-  /** Rows of Vᵀ, ascending. */
+  /** Rows of Vᵀ, which belongs to the inputs, ascending. */
   readonly right: readonly number[];
 }
 
@@ -121,8 +121,12 @@ export async function sketchOf(
   signal: AbortSignal | undefined,
 ): Promise<Sketch> {
   const scale = termNumbers(op, 'factors.s', spectrum.scale);
-  const ofU = await productsOf(op, terms.u, false, seed, signal);
-  const ofV = await productsOf(op, terms.vt, true, seed, signal);
+  const { u, vt, transposed } = terms;
+  // Of a weight that is stored as (in, out), u belongs to the inputs.
+  const ofColumns = (stream: number) => productsOf(op, u, false, random(seed, stream), signal);
+  const ofRows = (stream: number) => productsOf(op, vt, true, random(seed, stream), signal);
+  const ofU = await (transposed ? ofRows(streams.left) : ofColumns(streams.left));
+  const ofV = await (transposed ? ofColumns(streams.right) : ofRows(streams.right));
   const r = terms.vt.shape[0] as number;
   const picked = (products: RealArray, indices: readonly number[], divisor?: RealArray | null) => {
     const out = products.slice(0, probes * indices.length);
@@ -136,23 +140,25 @@ export async function sketchOf(
   return { left: picked(ofU, left), right: picked(ofV, right, scale) };
 }
 
-/** Random vectors times a matrix: gᵀ U, or hᵀ V with Vᵀ given (probes, r). */
+/** Streams of the seed, apart from those of the families. */
+const streams = { left: 3, right: 4 };
+
+/** Random vectors times the columns of a matrix, or its rows (probes, r). */
 async function productsOf(
   op: string,
   matrix: Matrix,
-  transposed: boolean,
-  seed: number,
+  byRows: boolean,
+  generator: Random,
   signal: AbortSignal | undefined,
-) {
-  const length = matrix.shape[transposed ? 1 : 0] as number;
-  const generator = random(seed, transposed ? 4 : 3);
+): Promise<RealArray> {
+  const length = matrix.shape[byRows ? 1 : 0] as number;
   const dtype = vectorType(matrix.dtype);
   const numbers = allocate(op, dtype, probes * length);
   for (let i = 0; i < numbers.length; i++) numbers[i] = generator.normal();
   const given = fromNumbers(op, matrix.device, dtype, [probes, length], numbers) as Tensor<Real, MatrixShape>;
   const wide = widened(op, matrix) as Tensor<Real, MatrixShape>;
   try {
-    const product = await matmulLater(op, given, wide, { transposeA: false, transposeB: transposed, signal });
+    const product = await matmulLater(op, given, wide, { transposeA: false, transposeB: byRows, signal });
     const found = numbersOf(op, 'sketch', product).slice();
     product.dispose();
     return found;

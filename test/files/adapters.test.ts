@@ -193,6 +193,30 @@ t.test('another routine, another type', async (t) => {
   }
 });
 
+t.test('weights that are stored as [in, out]', async (t) => {
+  using weight = gaussian(seeded(16), [7, 5], 'float64');
+  using flat = gaussian(seeded(17), [5], 'float64');
+  const factors = await svd(weight);
+  const turned = otherSigns(factors, 8);
+  for (const family of families) {
+    let layer: AdaptedLinear;
+    try {
+      layer = await family.make(weight, { layout: 'in-out', bias: flat, factors });
+    } catch {
+      continue;
+    }
+    train(layer, 9);
+    await saveAdapters(folder, { w: layer });
+    const { w } = await loadAdapters(folder, { w: weight }, { factors: { w: turned } });
+    t.same([w?.outFeatures, w?.inFeatures], [5, 7]);
+    assertClose(t, mergedNumbers(w), mergedNumbers(layer), tolerances.float64, family.name);
+    using upright = gaussian(seeded(16), [5, 7], 'float64');
+    await rejectsSigma(t, () => loadAdapters(folder, { w: upright }), 'BASE_MISMATCH', 'as [out, in]', '[7, 5]');
+    disposeAll(w, layer);
+  }
+  disposeSvd(factors, turned);
+});
+
 /** A weight with equal singular values, and two decompositions of it that differ by a rotation. */
 function degenerate(spectrum: readonly number[], from: number, to: number) {
   const r = spectrum.length;
