@@ -82,17 +82,20 @@ function parse(op: string, path: string, text: Buffer): Header {
   const json = new JsonReader(text);
   let tensor: string | undefined;
   try {
-    json.object('an object', (name) => {
+    let described = false;
+    const readOne = (name: string) => {
       if (name === '__metadata__') {
-        json.object('__metadata__ to be an object', (key) =>
-          metadata.set(key, json.string('a string in __metadata__')),
-        );
+        described = true;
+        json.object('__metadata__ to be an object', (key) => {
+          metadata.set(key, json.string('a string in __metadata__'));
+        });
         return;
       }
       tensor = name;
       entries.set(name, readEntry(json));
       tensor = undefined;
-    });
+    };
+    json.object('an object', readOne, (name) => (name === '__metadata__' ? described : entries.has(name)));
     json.end();
   } catch (error) {
     if (!(error instanceof Malformed)) throw error;
@@ -105,7 +108,7 @@ function readEntry(json: JsonReader): Entry {
   let dtype: StoredDType | undefined;
   let shape: number[] | undefined;
   let offsets: number[] | undefined;
-  json.object('an object', (key) => {
+  const readField = (key: string) => {
     switch (key) {
       case 'dtype': {
         const given = json.string('a dtype in quotes');
@@ -124,7 +127,10 @@ function readEntry(json: JsonReader): Entry {
       default:
         throw new Malformed('only dtype, shape and data_offsets', quoted(key));
     }
-  });
+  };
+  const known = (key: string) =>
+    key === 'dtype' ? dtype : key === 'shape' ? shape : key === 'data_offsets' && offsets;
+  json.object('an object', readField, (key) => Boolean(known(key)));
   if (dtype === undefined || shape === undefined || offsets === undefined) {
     const found = Object.entries({ dtype, shape, data_offsets: offsets }).flatMap(([key, value]) =>
       value === undefined ? [] : [key],
@@ -167,12 +173,22 @@ function bytesOf(dtype: StoredDType, shape: Shape): number {
   return total / 8;
 }
 
+/** The tensors by their place in the file. Most headers have them so already. */
+function inOrder(entries: ReadonlyMap<string, Entry>): Iterable<[string, Entry]> {
+  let next = 0;
+  let sorted = true;
+  for (const { begin, bytes } of entries.values()) {
+    sorted &&= begin >= next;
+    next = begin + bytes;
+  }
+  return sorted ? entries : [...entries].sort(([, a], [, b]) => a.begin - b.begin || a.bytes - b.bytes);
+}
+
 /** Each byte of the data belongs to exactly one tensor. */
 function checkCoverage(op: string, path: string, entries: ReadonlyMap<string, Entry>, dataBytes: number): void {
   let next = 0;
   let before = 'the header';
-  const inOrder = [...entries].sort(([, a], [, b]) => a.begin - b.begin || a.bytes - b.bytes);
-  for (const [name, { begin, bytes }] of inOrder) {
+  for (const [name, { begin, bytes }] of inOrder(entries)) {
     if (begin !== next) {
       const why = begin < next ? 'the two overlap' : `${begin - next} bytes belong to no tensor`;
       corrupt(op, path, name, `its data from byte ${next} on, where ${before} ends`, `byte ${begin}: ${why}`);

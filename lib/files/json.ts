@@ -32,15 +32,15 @@ export class JsonReader {
     this.#bytes = bytes;
   }
 
-  /** An object: `value` reads the value of each key. */
-  object(expected: string, value: (key: string) => void): void {
+  /** An object: `value` reads the value of each key. `has` says whether a key was read before, for callers who know. */
+  object(expected: string, value: (key: string) => void, has?: (key: string) => boolean): void {
     this.#take('{', expected);
     if (this.#took('}')) return;
-    const keys = new Set<string>();
+    const keys = has === undefined ? new Set<string>() : undefined;
     do {
       const key = this.string('a key in quotes');
-      if (keys.has(key)) throw new Malformed('each key once', `the key ${quoted(key)} a second time`);
-      keys.add(key);
+      if (keys?.has(key) || has?.(key)) throw new Malformed('each key once', `the key ${quoted(key)} a second time`);
+      keys?.add(key);
       this.#take(':', "':' after a key");
       value(key);
     } while (this.#took(','));

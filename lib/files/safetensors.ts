@@ -62,12 +62,12 @@ export class SafetensorsFile implements AsyncDisposable {
 
   /** @internal */
   constructor(path: string, opened: Opened) {
-    if (typeof opened?.tensors !== 'object') {
+    if (typeof opened?.find !== 'function') {
       reject('SafetensorsFile', 'new SafetensorsFile', 'openSafetensors(path), which opens files', path);
     }
     this.#path = path;
     this.#opened = opened;
-    this.names = Object.freeze([...opened.tensors.keys()]);
+    this.names = Object.freeze(opened.names);
     this.metadata = Object.freeze(Object.fromEntries(opened.metadata));
   }
 
@@ -77,7 +77,7 @@ export class SafetensorsFile implements AsyncDisposable {
    * @throws SigmaError INVALID_ARGUMENT for a name that the file does not have
    */
   info(name: string): SafetensorsInfo {
-    const { dtype, shape, bytes } = this.#find('SafetensorsFile.info', name);
+    const { dtype, shape, bytes } = this.#find('SafetensorsFile.info', name).entry;
     return Object.freeze({ dtype, shape, bytes });
   }
 
@@ -100,16 +100,17 @@ export class SafetensorsFile implements AsyncDisposable {
   /** @internal The same for another function, whose name its errors then carry. */
   async readAs(op: string, name: string, signal: AbortSignal | undefined): Promise<Tensor> {
     const found = this.#find(op, name);
+    const { shape } = found.entry;
     const dtype = this.typeOf(op, name);
-    const array = allocateAny(op, dtype, sizeOf(found.shape));
-    if (found.dtype === 'F16') await this.#readHalves(op, found, array, signal);
+    const array = allocateAny(op, dtype, sizeOf(shape));
+    if (found.entry.dtype === 'F16') await this.#readHalves(op, found, array, signal);
     else await this.#fill(op, found, array, signal);
-    return keep(Tensor.make<DType, readonly number[]>(op, dtype, array, found.shape, true));
+    return keep(Tensor.make<DType, readonly number[]>(op, dtype, array, shape, true));
   }
 
   /** @internal The type of the tensor that `read` would make; UNSUPPORTED if there is none. */
   typeOf(op: string, name: string): DType {
-    const { dtype, shape } = this.#find(op, name);
+    const { dtype, shape } = this.#find(op, name).entry;
     const found = tensorTypes[dtype];
     const refuse = (expected: string, got: string): never => {
       const wayOut =
@@ -135,7 +136,7 @@ export class SafetensorsFile implements AsyncDisposable {
     const { signal } = checkOptions(op, 'options', options, ['signal']);
     checkSignal(op, signal);
     const found = this.#find(op, name);
-    const bytes = allocateBytes(op, found.bytes);
+    const bytes = allocateBytes(op, found.entry.bytes);
     await this.#fill(op, found, bytes, signal);
     return bytes;
   }
@@ -151,7 +152,12 @@ export class SafetensorsFile implements AsyncDisposable {
   }
 
   /** Fills an array with the bytes of a tensor, in parts, so that no view has more bytes than the engine allows. */
-  async #fill(op: string, { file, position, bytes }: Located, array: NumericArray | Uint8Array, signal?: AbortSignal) {
+  async #fill(
+    op: string,
+    { file, position, entry: { bytes } }: Located,
+    array: NumericArray | Uint8Array,
+    signal?: AbortSignal,
+  ) {
     for (let done = 0; done < bytes; done += chunkBytes) {
       this.#checkOpen(op);
       const part = new Uint8Array(array.buffer, array.byteOffset + done, Math.min(chunkBytes, bytes - done));
@@ -159,7 +165,12 @@ export class SafetensorsFile implements AsyncDisposable {
     }
   }
 
-  async #readHalves(op: string, { file, position, bytes }: Located, array: NumericArray, signal?: AbortSignal) {
+  async #readHalves(
+    op: string,
+    { file, position, entry: { bytes } }: Located,
+    array: NumericArray,
+    signal?: AbortSignal,
+  ) {
     const halves = new Uint16Array(Math.min(chunkBytes, bytes) / 2);
     for (let done = 0; done < bytes; done += chunkBytes) {
       this.#checkOpen(op);
@@ -172,7 +183,7 @@ export class SafetensorsFile implements AsyncDisposable {
   #find(op: string, name: unknown): Located {
     this.#checkOpen(op);
     if (typeof name !== 'string') reject(op, 'name', 'the name of a tensor', name);
-    const found = this.#opened.tensors.get(name);
+    const found = this.#opened.find(name);
     if (found !== undefined) return found;
     const meant = this.names.length <= 10_000 ? nearest(name, this.names) : undefined;
     const hint = meant === undefined ? '' : `; did you mean ${quoted(meant)}?`;

@@ -3,13 +3,14 @@ import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { fail } from '../runtime/check.js';
 import { corrupt, quoted, system } from './complaints.js';
-import { type Entry, mostHeaderBytes, prefixBytes, readHeader } from './header.js';
+import { type Entry, type Header, mostHeaderBytes, prefixBytes, readHeader } from './header.js';
 import { Malformed } from './json.js';
 import { readJson } from './json-file.js';
 import { ReadableFile } from './readable.js';
 
 /** Where one tensor's bytes are. */
-export interface Located extends Entry {
+export interface Located {
+  readonly entry: Entry;
   readonly file: ReadableFile;
   /** The first byte in the file. */
   readonly position: number;
@@ -18,8 +19,16 @@ export interface Located extends Entry {
 /** A checkpoint's files, open, and what their headers say. */
 export interface Opened {
   readonly files: readonly ReadableFile[];
-  readonly tensors: ReadonlyMap<string, Located>;
+  readonly names: readonly string[];
   readonly metadata: ReadonlyMap<string, string>;
+  find(name: string): Located | undefined;
+}
+
+/** One file, and its header. */
+interface Shard extends Header {
+  readonly file: ReadableFile;
+  /** Where its data begins. */
+  readonly data: number;
 }
 
 const indexName = 'model.safetensors.index.json';
@@ -65,11 +74,17 @@ async function exists(path: string): Promise<boolean> {
 async function openWhole(op: string, path: string, files: ReadableFile[]): Promise<Opened> {
   const file = await ReadableFile.open(op, path);
   files.push(file);
-  return { files, ...(await readTensors(op, file)) };
+  const shard = await readShard(op, file);
+  const { entries, metadata } = shard;
+  return { files, names: [...entries.keys()], metadata, find: (name) => locate(shard, name) };
 }
 
-/** The tensors of one file, by its header. */
-async function readTensors(op: string, file: ReadableFile): Promise<Omit<Opened, 'files'>> {
+function locate({ file, data, entries }: Shard, name: string): Located | undefined {
+  const entry = entries.get(name);
+  return entry && { entry, file, position: data + entry.begin };
+}
+
+async function readShard(op: string, file: ReadableFile): Promise<Shard> {
   const { path, bytes } = file;
   if (bytes < prefixBytes) corrupt(op, path, undefined, `at least ${prefixBytes} bytes`, `${bytes}`);
   const prefix = Buffer.alloc(prefixBytes);
@@ -84,37 +99,50 @@ async function readTensors(op: string, file: ReadableFile): Promise<Omit<Opened,
   const text = Buffer.alloc(length);
   await file.read(op, text, prefixBytes);
   const data = prefixBytes + length;
-  const { entries, metadata } = readHeader(op, path, text, bytes - data);
-  const tensors = new Map<string, Located>();
-  for (const [name, entry] of entries) tensors.set(name, { ...entry, file, position: data + entry.begin });
-  return { tensors, metadata };
+  return { file, data, ...readHeader(op, path, text, bytes - data) };
 }
 
 async function openShards(op: string, path: string, files: ReadableFile[]): Promise<Opened> {
   const weightMap = await readIndex(op, path);
   const folder = dirname(path);
-  const shards = new Map<string, Omit<Opened, 'files'>>();
-  for (const [tensor, shard] of weightMap) {
-    if (shards.has(shard)) continue;
-    const file = await ReadableFile.open(op, await shardPath(op, path, tensor, folder, shard));
+  const shards = new Map<string, Shard>();
+  for (const [tensor, name] of weightMap) {
+    if (shards.has(name)) continue;
+    const file = await ReadableFile.open(op, await shardPath(op, path, tensor, folder, name));
     files.push(file);
-    shards.set(shard, await readTensors(op, file));
+    shards.set(name, await readShard(op, file));
   }
-  const tensors = new Map<string, Located>();
-  for (const [tensor, shard] of weightMap) {
-    const found = shards.get(shard)?.tensors.get(tensor);
-    if (found === undefined) corrupt(op, path, tensor, `${quoted(shard)} to have it`, 'a shard without it');
-    tensors.set(tensor, found);
+  checkAgreement(op, path, weightMap, shards);
+  return {
+    files,
+    names: [...weightMap.keys()],
+    metadata: common([...shards.values()].map(({ metadata }) => metadata)),
+    find: (name) => {
+      const shard = shards.get(weightMap.get(name) ?? '');
+      return shard && locate(shard, name);
+    },
+  };
+}
+
+/** Each shard has exactly the tensors that the index says. */
+function checkAgreement(
+  op: string,
+  path: string,
+  weightMap: ReadonlyMap<string, string>,
+  shards: ReadonlyMap<string, Shard>,
+): void {
+  for (const [tensor, name] of weightMap) {
+    if (shards.get(name)?.entries.has(tensor)) continue;
+    corrupt(op, path, tensor, `${quoted(name)} to have it`, 'a shard without it');
   }
-  for (const [shard, { tensors: inShard }] of shards) {
-    for (const tensor of inShard.keys()) {
+  for (const [name, { entries }] of shards) {
+    for (const tensor of entries.keys()) {
       const named = weightMap.get(tensor);
-      if (named === shard) continue;
+      if (named === name) continue;
       const got = named === undefined ? 'an index without it' : `${quoted(named)} in the index`;
-      corrupt(op, path, tensor, `${quoted(shard)}, which has it`, got);
+      corrupt(op, path, tensor, `${quoted(name)}, which has it`, got);
     }
   }
-  return { files, tensors, metadata: common([...shards.values()].map(({ metadata }) => metadata)) };
 }
 
 /** The weight map of an index: the shard of each tensor. */
@@ -128,9 +156,10 @@ async function readIndex(op: string, path: string): Promise<Map<string, string>>
         return;
       }
       mapped = true;
-      json.object('weight_map to be an object', (tensor) => {
+      const readOne = (tensor: string) => {
         weightMap.set(tensor, json.string('the name of a shard in quotes'));
-      });
+      };
+      json.object('weight_map to be an object', readOne, (tensor) => weightMap.has(tensor));
     });
     if (!mapped) throw new Malformed('an object with weight_map', 'one without');
   });

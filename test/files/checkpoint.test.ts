@@ -414,10 +414,12 @@ t.test('a process that is killed while it saves', { timeout: 120_000 }, async (t
   const script = fileURLToPath(new URL('../fixtures/save-checkpoint.mjs', import.meta.url));
   const { NODE_OPTIONS: _, ...env } = process.env;
   const place = join(t.testdir({}), 'run');
-  using weight = tensor(
-    Float32Array.from({ length: 400 }, (_, i) => Math.sin(i + 1)),
-    [20, 20],
-  );
+  let state = 7;
+  const draw = () => {
+    state = (state * 16807) % 2147483647;
+    return state / 2 ** 30 - 1;
+  };
+  using weight = tensor(Float32Array.from({ length: 400 }, draw), [20, 20]);
   using layer = await svdiff(weight);
   const optimizer = new AdamW(layer.parameters);
   let last = 0;
