@@ -1,6 +1,17 @@
 /** sigmatune's public surface, and nothing else. */
 export { type CountedMethod, type CountedModule, parameterCount } from './families/count.js';
 export * from './families/registry.js';
+export { type InspectedAdapter, inspectAdapters, type SaveAdaptersOptions, saveAdapters } from './files/adapters.js';
+export { loadCheckpoint, saveCheckpoint, type TrainingRun } from './files/checkpoint.js';
+export { type LoadAdaptersOptions, loadAdapters } from './files/load-adapters.js';
+export {
+  openSafetensors,
+  type ReadOptions,
+  readSafetensors,
+  SafetensorsFile,
+  type SafetensorsInfo,
+} from './files/safetensors.js';
+export { type WriteSafetensorsOptions, writeSafetensors } from './files/write-safetensors.js';
 export type { Family } from './layers/construct.js';
 export type { Telemetry } from './layers/telemetry.js';
 export type { AdaptedLinear, AdapterOptions, OutOption } from './layers/types.js';

@@ -11,6 +11,7 @@ import typescript from 'typescript';
 const library = [
   ['index.ts'],
   ['model'],
+  ['files'],
   ['families'],
   ['layers'],
   ['operator'],

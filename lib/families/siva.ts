@@ -118,6 +118,7 @@ async function design(site: Site, options: SivaOptions): Promise<Blueprint> {
   const full = await decomposeWhole(site);
   const sigma = numbersOf(op, 'factors.s', full.s);
   const k = chosen.count ?? varianceCount(sigma, chosen.perc, chosen.spectrum);
+  site.settle({ count: k, perc: undefined, spectrum: undefined });
   const first = chosen.select === 'top' ? 0 : thin - k;
   const { device, dtype } = site.vectors;
   const start = allocate(op, dtype, k);

@@ -181,6 +181,8 @@ async function coreOf(site: Site, chosen: Settings, factors: Svd<MatrixDType>): 
   const { op } = site;
   const { device, dtype } = site.vectors;
   const pattern = await patternOf(site, chosen, factors);
+  // The ranking depends on the singular vectors.
+  if (chosen.pattern === 'topk') site.settle({ pattern });
   const m = allocate(op, dtype, pattern.entries);
   const gamma = allocate(op, dtype, 1);
   await inSlices(op, initialise(op, chosen, m, gamma), site.signal);

@@ -17,6 +17,7 @@ import { keep, type Scoped } from '../tensor/scope.js';
 import { bytesOf } from '../tensor/storage.js';
 import { type Matrix, Tensor, type Vector } from '../tensor/tensor.js';
 import { type Base, BaseLayer } from './base.js';
+import type { Recipe } from './recipe.js';
 import { knownSpectrum, type Spectrum, type Telemetry, telemetryOf } from './telemetry.js';
 import type { AdaptedLinear, OutOption, SavingOptions } from './types.js';
 
@@ -38,6 +39,16 @@ export interface Blueprint {
   readonly choices: readonly Strategy[];
   /** What the layer disposes with itself, besides its parameters and bias. */
   readonly owned: readonly Scoped[];
+}
+
+/** What a layer consists of, and how it was made: for those who save it and make it again. */
+export interface Anatomy {
+  readonly recipe: Recipe;
+  readonly terms: Terms;
+  readonly base: Base;
+  readonly spectrum: Spectrum;
+  /** Whether the diagonal of the core is a parameter. */
+  readonly trainsDiagonal: boolean;
 }
 
 const described = { name: 'AdaptedLinear', instead: "the weight and the numbers of the layer's parameters" };
@@ -66,11 +77,12 @@ export class Adapter implements AdaptedLinear {
   readonly #base: BaseLayer;
   readonly #saving: SavingOptions;
   readonly #ofPasses: PassLayer;
+  readonly #recipe: Recipe;
   #enabled = true;
   #last: (Pick<PlanInput, 'tokens' | 'training' | 'built' | 'trainsCore'> & { readonly plan: Plan }) | undefined;
   #disposed = false;
 
-  constructor(family: string, blueprint: Blueprint, saving: SavingOptions) {
+  constructor(family: string, blueprint: Blueprint, saving: SavingOptions, recipe: Recipe) {
     const { bias, factored, lowrank } = blueprint;
     const terms = (factored ?? lowrank) as Terms;
     this.family = family;
@@ -93,6 +105,20 @@ export class Adapter implements AdaptedLinear {
     this.#base = new BaseLayer(blueprint.base, terms.transposed);
     this.#saving = saving;
     this.#ofPasses = { family, inFeatures, reads: () => this.#readTensors() };
+    this.#recipe = recipe;
+  }
+
+  /** @internal A layer made here, and not an object that merely inherits from one. */
+  static is(value: unknown): value is Adapter {
+    return typeof value === 'object' && value !== null && #routes in value;
+  }
+
+  /** @internal */
+  anatomy(op: string): Anatomy {
+    this.#checkAlive(op);
+    const { base, spectrum } = this.#blueprint;
+    const terms = this.#terms;
+    return { recipe: this.#recipe, terms, base, spectrum, trainsDiagonal: terms.diagonal instanceof LayerParameter };
   }
 
   get enabled(): boolean {

@@ -22,6 +22,7 @@ import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { type Matrix, type MatrixShape, Tensor, type Vector } from '../tensor/tensor.js';
 import { Adapter, type Blueprint } from './adapter.js';
+import { type Recipe, remembered } from './recipe.js';
 import type { AdaptedLinear, AdapterOptions, SavingOptions } from './types.js';
 
 /** How weights are stored. */
@@ -91,6 +92,11 @@ export interface Site {
   seed(given: number | undefined): number;
   /** A trainable parameter; the layer's name precedes `name`. */
   parameter(name: string, value: Vector): LayerParameter;
+  /**
+   * Options to make the layer again with, in the place of those given: for what was derived from σ or the singular vectors,
+   * which another decomposition may round differently. undefined for an option to leave out.
+   */
+  settle(options: Readonly<Record<string, unknown>>): void;
   /** Registers a new tensor, which is disposed if the construction fails. */
   own<T extends Scoped>(made: T): T;
 }
@@ -137,14 +143,15 @@ export function family<O extends AdapterOptions>(
   const make = async <D extends DType>(weight: Tensor<D>, options?: O) => {
     const given = read(name, options);
     const made: Scoped[] = [];
+    const recipe: Recipe = { options: remembered(given), settled: {} };
     try {
       const saving = readSaving(name, given);
-      const site = prepare(name, weight, given, made);
+      const site = prepare(name, weight, given, made, recipe);
       const blueprint = await design(site, given);
       checkSignal(name, given.signal);
       if (!blueprint.owned.includes(site.weight)) site.weight.dispose();
       // The cast is safe: the weight's type was checked.
-      return new Adapter(name.toLowerCase(), blueprint, saving) as AdaptedLinear as AdaptedLinear<
+      return new Adapter(name.toLowerCase(), blueprint, saving, recipe) as AdaptedLinear as AdaptedLinear<
         Extract<D, MatrixDType>
       >;
     } catch (error) {
@@ -173,7 +180,7 @@ function seeding(op: string, name: string | undefined): Site['seed'] {
   };
 }
 
-function prepare(op: string, weight: unknown, options: AdapterOptions, made: Scoped[]): Site {
+function prepare(op: string, weight: unknown, options: AdapterOptions, made: Scoped[], recipe: Recipe): Site {
   const own = <T extends Scoped>(scoped: T): T => {
     made.push(keep(scoped));
     return scoped;
@@ -220,6 +227,9 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
     signal,
     bias: bias && here(bias),
     strategy,
+    settle: (found) => {
+      recipe.settled = { ...recipe.settled, ...found };
+    },
     decompose: async (rank, allowFill = false) => {
       const known = given
         ? { u: here(given.u), s: here(given.s), vt: here(given.vt) }

@@ -121,6 +121,11 @@ export class AdaptiveVectorFreezing {
     });
   }
 
+  /** @internal An object made here, and not one that merely inherits from it. */
+  static is(value: unknown): value is AdaptiveVectorFreezing {
+    return typeof value === 'object' && value !== null && #watched in value;
+  }
+
   /** The strengths S', by parameter name. */
   get strengths(): ReadonlyMap<string, number> {
     return new Map(this.#watched.map(({ name, strength }) => [name, strength]));

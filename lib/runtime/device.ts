@@ -119,6 +119,12 @@ export function threads(): number {
   return native.threads('threads');
 }
 
+/** This package's own version. */
+export function libraryVersion(): string {
+  const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
+  return version;
+}
+
 /**
  * Versions, BLAS build, SIMD level, threads and CUDA status, for a bug report.
  *
@@ -126,10 +132,9 @@ export function threads(): number {
  * console.log(JSON.stringify(systemInfo(), null, 2));
  */
 export function systemInfo(): Record<string, unknown> {
-  const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
   const info = native.nativeInfo('systemInfo');
   return {
-    sigmatune: version,
+    sigmatune: libraryVersion(),
     node: process.version,
     platform: `${process.platform}-${process.arch}`,
     backend: info.backend,

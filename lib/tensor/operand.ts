@@ -29,7 +29,7 @@ export interface Expected {
 export const anything: Expected = { shape: undefined, dtype: undefined, device: undefined };
 
 /** Returns a live tensor, else throws INVALID_ARGUMENT or DISPOSED. */
-function checkTensor(op: string, argument: string, value: unknown): Tensor {
+export function checkTensor(op: string, argument: string, value: unknown): Tensor {
   if (!Tensor.is(value)) {
     const hint = ArrayBuffer.isView(value) ? ' (Tensor.wrap(array, shape) makes one)' : '';
     rejectInstance(op, argument, 'Tensor', value, hint);

@@ -17,6 +17,7 @@ const sections = {
   sparse: 'Sparsity patterns',
   optim: 'Training',
   tensor: 'Tensors',
+  files: 'Files',
   runtime: 'Devices, threads and errors',
 };
 

@@ -13,21 +13,28 @@ import {
   type ErrorCode,
   effectiveRank,
   linearSchedule,
+  loadAdapters,
+  loadCheckpoint,
   type MatrixShape,
   matmul,
   memory,
   type Optimizer,
+  openSafetensors,
   type Parameter,
   type Pass,
   SparsityPattern as Pattern,
   parameterCount,
   type Real,
+  readSafetensors,
+  type SafetensorsFile,
   Sgd,
   type Shape,
   SigmaError,
   type SparsityPattern,
   type StackShape,
   type Svd,
+  saveAdapters,
+  saveCheckpoint,
   sddmm,
   siva,
   spmm,
@@ -40,6 +47,7 @@ import {
   tidy,
   type VectorShape,
   vectorFit,
+  writeSafetensors,
   zeros,
 } from 'sigmatune';
 
@@ -295,3 +303,29 @@ export const used: readonly unknown[] = [
   nested,
   dtypes,
 ];
+
+// ── files ────────────────────────────────────────────────────────────────────────────────────────────────
+const opened: Promise<SafetensorsFile> = openSafetensors('model.safetensors');
+export async function files(): Promise<void> {
+  await using file = await opened;
+  const { dtype, shape, bytes } = file.info('a');
+  is<Equal<[typeof dtype, typeof shape, typeof bytes], [string, readonly number[], number]>>();
+  const one: Tensor = await file.read('a');
+  const { tensors, metadata } = await readSafetensors('model.safetensors', { names: file.names });
+  is<Equal<typeof tensors, Map<string, Tensor>>>();
+  await writeSafetensors('copy', tensors, { metadata: { ...metadata } });
+  await writeSafetensors('copy', [['a', one]]);
+  // @ts-expect-error: a tensor needs a name
+  await writeSafetensors('copy', [one]);
+
+  const layer = await svft(single);
+  const other = await vectorFit(double);
+  const layers = { layer, other };
+  await saveAdapters('folder', layers);
+  const loaded = await loadAdapters('folder', { layer: single, other: double }, { device: 'cpu' });
+  is<Equal<typeof loaded, Record<string, AdaptedLinear>>>();
+  const optimizer: Optimizer = new Sgd(layer.parameters, { lr: 1 });
+  await saveCheckpoint('run', { layers, optimizer, extra: { epoch: 1 } });
+  const extra = await loadCheckpoint('run', { layers: loaded, optimizer });
+  is<Equal<typeof extra, unknown>>();
+}

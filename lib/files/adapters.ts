@@ -1,0 +1,253 @@
+import { randomUUID } from 'node:crypto';
+import { types } from 'node:util';
+import { Adapter } from '../layers/adapter.js';
+import { frameOf, patternCoordinates, probes, sketchOf } from '../layers/frame.js';
+import type { AdaptedLinear } from '../layers/types.js';
+import { checkBoolean, checkOptions, checkSignal, isRecord, reject, rejectInstance } from '../runtime/check.js';
+import { SigmaError } from '../runtime/errors.js';
+import type { RealArray } from '../runtime/native.js';
+import { SparsityPattern } from '../sparse/pattern.js';
+import { vectorType } from '../tensor/dtype.js';
+import { keep } from '../tensor/scope.js';
+import { Tensor } from '../tensor/tensor.js';
+import { configName, configText, keyOf, modelName, readSaved, type SavedModule } from './adapter-config.js';
+import { quoted } from './complaints.js';
+import { fingerprintOf } from './fingerprint.js';
+import { writeFolderAtomically } from './folder.js';
+import { checkHost, checkPath } from './safetensors.js';
+import { writeTensors } from './write-safetensors.js';
+
+/** Of the sketches' random vectors. It is saved, so a later version may have another one. */
+const sketchSeed = 1;
+
+export interface SaveAdaptersOptions {
+  /**
+   * Saves U, σ and Vᵀ too: the adapter then does not depend on a decomposition, and loading takes no SVD. The file has the
+   * size of the factors. Default false.
+   */
+  vectors?: boolean;
+  signal?: AbortSignal;
+}
+
+/** The layers of a record or a Map, by name. */
+export function readLayers(op: string, argument: string, layers: unknown): (readonly [string, Adapter])[] {
+  if (!isRecord(layers)) reject(op, argument, 'an object or a Map of layers by name', layers);
+  const entries: [unknown, unknown][] = types.isMap(layers)
+    ? [...Map.prototype.entries.call(layers)]
+    : Object.entries(layers);
+  return entries.map(([name, layer]) => {
+    if (typeof name !== 'string') reject(op, argument, 'names that are strings', name);
+    if (!Adapter.is(layer)) rejectInstance(op, `${argument}[${quoted(name)}]`, 'AdaptedLinear', layer);
+    return [name, layer] as const;
+  });
+}
+
+/** A parameter's name without its layer's. */
+export function roleOf(layer: Adapter, op: string, name: string): string {
+  const { name: prefix } = layer.anatomy(op).recipe.options;
+  return typeof prefix === 'string' ? name.slice(prefix.length + 1) : name;
+}
+
+/**
+ * Saves what layers have learned: `adapter_config.json` and `adapter_model.safetensors` in a folder, in the shape of PEFT's
+ * adapters, without the base weights. Both files are replaced together: readers see the old save or the new one. Other files
+ * of the folder stay.
+ *
+ * The folder has all options of the layers, the trained numbers, the biases that the layers were made with, σ, a SHA-256 of
+ * each base weight, and a sketch of the singular vectors: `loadAdapters` finds out by it whether another decomposition has
+ * other signs, and repairs them. See docs/files.md.
+ *
+ * @param layers by the names of their weights; `model.layers` may be given as it is
+ * @throws SigmaError (as a rejection) INVALID_ARGUMENT, also for a folder that cannot be written (the system's error is the
+ * detail), DISPOSED, UNSUPPORTED for `vectors` of a layer that does not keep them all, NATIVE for a full disk, ABORTED
+ * @example
+ * await saveAdapters('my-adapter', { 'layers.0.q_proj.weight': layer });
+ */
+export async function saveAdapters(
+  folder: string,
+  layers: Readonly<Record<string, AdaptedLinear>> | ReadonlyMap<string, AdaptedLinear>,
+  options?: SaveAdaptersOptions,
+): Promise<void> {
+  const op = 'saveAdapters';
+  checkHost(op);
+  checkPath(op, 'folder', folder);
+  const { vectors, signal } = checkOptions(op, 'options', options, ['vectors', 'signal']);
+  const withVectors = checkBoolean(op, 'options.vectors', vectors ?? false);
+  const named = readLayers(op, 'layers', layers);
+  checkSignal(op, signal);
+  const saving = new Saving(op, withVectors, signal);
+  try {
+    for (const [name, layer] of named) await saving.add(name, layer);
+    await saving.write(folder);
+  } finally {
+    saving.dispose();
+  }
+}
+
+/** The tensors and the descriptions of the layers that are saved together. */
+class Saving {
+  readonly #op: string;
+  readonly #withVectors: boolean;
+  readonly #signal: AbortSignal | undefined;
+  readonly #id = randomUUID();
+  readonly #modules: SavedModule[] = [];
+  /** Own handles, so that a caller may dispose a layer meanwhile. */
+  readonly #tensors: [string, Tensor][] = [];
+
+  constructor(op: string, withVectors: boolean, signal: AbortSignal | undefined) {
+    this.#op = op;
+    this.#withVectors = withVectors;
+    this.#signal = signal;
+  }
+
+  async add(name: string, layer: Adapter): Promise<void> {
+    const op = this.#op;
+    const anatomy = layer.anatomy(op);
+    const { recipe, terms, base, spectrum } = anatomy;
+    const parameters = layer.parameters.map((parameter) => {
+      const role = roleOf(layer, op, parameter.name);
+      this.#share(keyOf(name, layer.family, role), parameter.value);
+      return role;
+    });
+    const extra = (key: string) => keyOf(name, 'sigmatune', key);
+    this.#share(extra('sigma'), spectrum.initial);
+    if (base.bias !== undefined) this.#share(extra('bias'), base.bias);
+    const coordinates = [recipe.options, recipe.settled].some(({ pattern }) => SparsityPattern.is(pattern));
+    if (coordinates) {
+      const { rows, columns } = patternCoordinates(terms);
+      this.#own(extra('rows'), Tensor.make(op, 'int32', rows, [rows.length]));
+      this.#own(extra('columns'), Tensor.make(op, 'int32', columns.slice(), [columns.length]));
+    }
+    if (this.#withVectors) {
+      for (const [key, tensor] of Object.entries(vectorsOf(op, name, layer))) this.#share(extra(key), tensor);
+    }
+    const weight = base.weight();
+    const [outFeatures, inFeatures, { dtype }] = [layer.outFeatures, layer.inFeatures, terms.u];
+    const sketch = await sketchOf(op, anatomy, frameOf(op, anatomy), sketchSeed, this.#signal);
+    for (const [key, numbers] of Object.entries(sketch) as ['left' | 'right', RealArray][]) {
+      this.#own(extra(key), Tensor.make(op, vectorType(dtype), numbers as never, [probes, numbers.length / probes]));
+    }
+    this.#modules.push({
+      name,
+      family: layer.family,
+      outFeatures,
+      inFeatures,
+      rank: layer.rank,
+      dtype,
+      parameters,
+      weight: weight === undefined ? null : await fingerprintOf(op, weight, this.#signal),
+      bias: base.bias === undefined ? null : await fingerprintOf(op, base.bias, this.#signal),
+      options: inJson(recipe.options),
+      settled: inJson(recipe.settled),
+      coordinates,
+      vectors: this.#withVectors,
+    });
+  }
+
+  async write(folder: string): Promise<void> {
+    const notes = new Map([
+      ['format', 'pt'],
+      ['save_id', this.#id],
+    ]);
+    const text = configText({ id: this.#id, seed: sketchSeed, modules: this.#modules });
+    await writeFolderAtomically(this.#op, folder, this.#signal, {
+      [modelName]: (file) => writeTensors(this.#op, file, this.#tensors, notes),
+      [configName]: (file) => file.write(Buffer.from(text)),
+    });
+  }
+
+  dispose(): void {
+    for (const [, tensor] of this.#tensors) tensor.dispose();
+  }
+
+  #share(key: string, tensor: Tensor): void {
+    this.#own(key, tensor.share());
+  }
+
+  #own(key: string, tensor: Tensor): void {
+    this.#tensors.push([key, keep(tensor)]);
+  }
+}
+
+/** Options as JSON has them: null for one to leave out. Patterns are saved by their coordinates. */
+function inJson(options: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const entries = Object.entries(options).filter(([, value]) => !SparsityPattern.is(value));
+  return Object.fromEntries(entries.map(([key, value]) => [key, value ?? null]));
+}
+
+/** The factors that make the layer again, given as its option `factors`. */
+function vectorsOf(op: string, name: string, layer: Adapter): { u: Tensor; s: Tensor; vt: Tensor } {
+  const { terms, spectrum, trainsDiagonal } = layer.anatomy(op);
+  if (trainsDiagonal && terms.base !== undefined) {
+    const expected = 'layers that keep all singular vectors of their weight';
+    const got = `${quoted(name)}, of family '${layer.family}', which keeps ${layer.rank} of them`;
+    throw new SigmaError(
+      'UNSUPPORTED',
+      op,
+      `options.vectors: expected ${expected}, got ${got} (strategy 'factored' keeps all)`,
+    );
+  }
+  if (terms.vt.shape[0] === layer.rank) {
+    const { u, s, vt } = layer.factors;
+    return { u, s, vt };
+  }
+  return { u: terms.u, s: spectrum.initial, vt: terms.vt };
+}
+
+/** What a folder of adapters says of one layer. */
+export interface InspectedAdapter {
+  readonly name: string;
+  readonly family: string;
+  readonly out: number;
+  readonly in: number;
+  readonly rank: number;
+  /** Of the base weight. */
+  readonly dtype: string;
+  /** Trained numbers. */
+  readonly parameters: number;
+  readonly options: Readonly<Record<string, unknown>>;
+  /** SHA-256 of the base weight, if the file has one. */
+  readonly weight: string | undefined;
+}
+
+/**
+ * What is in a folder that `saveAdapters` wrote, without weights: one row for each layer, which `console.table` shows.
+ *
+ * @throws SigmaError (as a rejection) INVALID_ARGUMENT for a folder that cannot be read, CORRUPT_FILE, UNSUPPORTED for what
+ * another program or a newer version wrote
+ * @example
+ * const { version, layers } = await inspectAdapters('my-adapter');
+ * console.table(layers, ['name', 'family', 'rank', 'parameters']);
+ */
+export async function inspectAdapters(
+  folder: string,
+): Promise<{ readonly version: string; readonly layers: readonly InspectedAdapter[] }> {
+  const op = 'inspectAdapters';
+  checkHost(op);
+  checkPath(op, 'folder', folder);
+  const { config, file } = await readSaved(op, folder);
+  try {
+    const layers = config.modules.map(
+      ({ name, family, outFeatures, inFeatures, rank, dtype, parameters, options, weight }) => {
+        const sizes = parameters.map((role) =>
+          file.info(keyOf(name, family, role)).shape.reduce((size, n) => size * n, 1),
+        );
+        const count = sizes.reduce((sum, size) => sum + size, 0);
+        return {
+          name,
+          family,
+          out: outFeatures,
+          in: inFeatures,
+          rank,
+          dtype,
+          parameters: count,
+          options,
+          weight: weight ?? undefined,
+        };
+      },
+    );
+    return { version: config.version, layers };
+  } finally {
+    await file.close();
+  }
+}

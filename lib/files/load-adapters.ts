@@ -1,0 +1,334 @@
+import type { Adapter, Anatomy } from '../layers/adapter.js';
+import { aligned, clusterAround, frameOf, lossOf, probes, realigned, type Sketch, sketchOf } from '../layers/frame.js';
+import type { AdaptedLinear, AdapterOptions } from '../layers/types.js';
+import type { Svd } from '../linalg/svd.js';
+import { checkOptions, checkSignal, describe, fail, isRecord, reject } from '../runtime/check.js';
+import { type Device, resolveDevice } from '../runtime/device.js';
+import { SigmaError } from '../runtime/errors.js';
+import type { RealArray } from '../runtime/native.js';
+import { SparsityPattern } from '../sparse/pattern.js';
+import { type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
+import { anything, checkMatrix, checkReal, numbersOf, placed } from '../tensor/operand.js';
+import { keep } from '../tensor/scope.js';
+import type { Matrix, Tensor } from '../tensor/tensor.js';
+import { familyNamed, keyOf, modelName, readSaved, type SavedModule } from './adapter-config.js';
+import { roleOf } from './adapters.js';
+import { corrupt, quoted } from './complaints.js';
+import { fingerprintOf } from './fingerprint.js';
+import { checkHost, checkPath, type SafetensorsFile } from './safetensors.js';
+import { gaps, tolerances } from './tolerances.js';
+
+export interface LoadAdaptersOptions {
+  /** Decompositions of the weights by their names: then no SVD is taken. */
+  factors?: Readonly<Record<string, Svd<MatrixDType>>>;
+  /** The biases that the layers were made with. Those that are not given are taken from the file. */
+  biases?: Readonly<Record<string, Tensor>>;
+  /** Where the layers are to be. Default: where the weights are. */
+  device?: Device;
+  /** Stops between layers and inside of their decompositions. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Makes the layers again that `saveAdapters` saved, from the base weights. Each weight is decomposed, unless `factors` or
+ * the file has its singular vectors. If this decomposition has other signs than the one that the layer was trained with, the
+ * trained numbers are turned accordingly. If the vectors of equal singular values are rotated, nothing can repair that: the
+ * adapter is refused, and never loaded wrong.
+ *
+ * @param weights by the names that the layers were saved under, [out, in], or [in, out] for layers of that `layout`; others are ignored. Borrowed for the life of the
+ * layers
+ * @throws SigmaError (as a rejection) BASE_MISMATCH if a weight, a bias or its singular vectors are not those that the
+ * adapter was trained on, CORRUPT_FILE, UNSUPPORTED for what another program or a newer version wrote, INVALID_ARGUMENT for
+ * a folder that cannot be read or a missing weight, ABORTED, and what the families throw
+ * @example
+ * const layers = await loadAdapters('my-adapter', { 'layers.0.q_proj.weight': weight });
+ */
+export async function loadAdapters(
+  folder: string,
+  weights: Readonly<Record<string, Tensor>>,
+  options?: LoadAdaptersOptions,
+): Promise<Record<string, AdaptedLinear>> {
+  const op = 'loadAdapters';
+  checkHost(op);
+  checkPath(op, 'folder', folder);
+  const given = checkOptions(op, 'options', options, ['factors', 'biases', 'device', 'signal']);
+  const { signal } = given;
+  const named = {
+    weights: readNamed(op, 'weights', weights),
+    biases: readNamed(op, 'options.biases', given.biases ?? {}),
+    factors: readNamed(op, 'options.factors', given.factors ?? {}),
+  };
+  if (given.device !== undefined) resolveDevice(op, given.device);
+  checkSignal(op, signal);
+  const { config, file } = await readSaved(op, folder);
+  const layers: [string, AdaptedLinear][] = [];
+  try {
+    const loading = config.modules.map((module) => new Loading(op, file, module, config.seed, named, given));
+    // Refused before the first decomposition.
+    for (const each of loading) await each.checkBase();
+    for (const each of loading) layers.push([each.module.name, await each.make()]);
+    return Object.fromEntries(layers);
+  } catch (error) {
+    for (const [, layer] of layers) layer.dispose();
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+type Named = ReadonlyMap<string, unknown>;
+
+function readNamed(op: string, argument: string, value: unknown): Named {
+  if (!isRecord(value)) reject(op, argument, 'an object', value);
+  return new Map(Object.entries(value));
+}
+
+interface Givens {
+  readonly weights: Named;
+  readonly biases: Named;
+  readonly factors: Named;
+}
+
+/** One layer that is made again. */
+class Loading {
+  readonly module: SavedModule;
+  readonly #op: string;
+  readonly #file: SafetensorsFile;
+  readonly #seed: number;
+  readonly #options: LoadAdaptersOptions;
+  readonly #weight: Matrix;
+  readonly #bias: Tensor<Real> | undefined;
+  readonly #factors: unknown;
+
+  constructor(
+    op: string,
+    file: SafetensorsFile,
+    module: SavedModule,
+    seed: number,
+    named: Givens,
+    options: LoadAdaptersOptions,
+  ) {
+    const { name, outFeatures, inFeatures, options: made } = module;
+    const expected = made['layout'] === 'in-out' ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
+    this.module = module;
+    this.#op = op;
+    this.#file = file;
+    this.#seed = seed;
+    this.#options = options;
+    this.#weight = checkMatrix(op, at('weights', name), named.weights.get(name), anything);
+    const { shape } = this.#weight;
+    if (String(shape) !== String(expected)) {
+      fail(
+        'BASE_MISMATCH',
+        op,
+        at('weights', name),
+        `shape [${expected.join(', ')}], as the adapter was trained on`,
+        describe([...shape]),
+      );
+    }
+    const bias = named.biases.get(name);
+    this.#bias = bias === undefined ? undefined : checkReal(op, at('options.biases', name), bias);
+    this.#factors = named.factors.get(name);
+  }
+
+  /** BASE_MISMATCH if the weight or the bias has other numbers. */
+  async checkBase(): Promise<void> {
+    const { name, weight, bias, dtype } = this.module;
+    const trainedOn = 'the one that the adapter was trained on';
+    const signal = this.#options.signal;
+    // In another type the numbers are rounded: then σ and the singular vectors have to do.
+    if (weight !== null && this.#weight.dtype === dtype) {
+      const found = await fingerprintOf(this.#op, this.#weight, signal);
+      if (found !== weight)
+        fail(
+          'BASE_MISMATCH',
+          this.#op,
+          at('weights', name),
+          `${trainedOn} (SHA-256 ${short(weight)})`,
+          `another (SHA-256 ${short(found)})`,
+        );
+    }
+    if (this.#bias === undefined) return;
+    if (bias === null)
+      fail('BASE_MISMATCH', this.#op, at('options.biases', name), 'none, as the layer had none', describe(this.#bias));
+    const found = await fingerprintOf(this.#op, this.#bias, signal);
+    if (found !== bias) fail('BASE_MISMATCH', this.#op, at('options.biases', name), trainedOn, 'another');
+  }
+
+  async make(): Promise<AdaptedLinear> {
+    const op = this.#op;
+    const { signal } = this.#options;
+    checkSignal(op, signal);
+    const layer = (await this.#build()) as AdaptedLinear as Adapter;
+    try {
+      await this.#restore(layer);
+      return layer;
+    } catch (error) {
+      layer.dispose();
+      throw error;
+    }
+  }
+
+  /** The layer as its family makes it, with its parameters at their start. */
+  async #build(): Promise<AdaptedLinear> {
+    const { name, family, options, settled, rank, bias, coordinates, vectors } = this.module;
+    const { device, signal } = this.#options;
+    const made: Tensor[] = [];
+    const own = <T extends Tensor>(tensor: T): T => {
+      made.push(keep(tensor));
+      return tensor;
+    };
+    const where = device === undefined ? this.#weight.device : resolveDevice(this.#op, device);
+    const { dtype } = this.#weight;
+    const here = async <D extends MatrixDType>(key: string, type: D) =>
+      own(placed(this.#op, own(await this.#read(key)) as Matrix, { device: where, dtype: type }));
+    try {
+      const pattern = coordinates ? await this.#pattern(rank) : undefined;
+      const remade = Object.fromEntries(
+        Object.entries({ ...options, ...settled }).map(([key, value]) => [key, value ?? undefined]),
+      );
+      const given: Record<string, unknown> = { ...remade, device, signal, factors: this.#factors, bias: this.#bias };
+      if (pattern !== undefined) given['pattern'] = pattern;
+      if (bias !== null) given['bias'] ??= await here('bias', vectorType(dtype));
+      if (vectors) {
+        given['factors'] ??= {
+          u: await here('u', dtype),
+          s: await here('s', vectorType(dtype)),
+          vt: await here('vt', dtype),
+        };
+      }
+      const make = familyNamed(family) as NonNullable<ReturnType<typeof familyNamed>>;
+      const layer = await make(this.#weight, given as AdapterOptions);
+      const { recipe } = (layer as AdaptedLinear as Adapter).anatomy(this.#op);
+      // Saved again, it says what it was made with at first.
+      const named = options['pattern'] !== undefined;
+      recipe.options = { ...options, ...(pattern && !named ? { pattern } : {}) };
+      recipe.settled = { ...settled, ...(pattern && named ? { pattern } : {}) };
+      return layer;
+    } catch (error) {
+      throw this.#explained(error, name);
+    } finally {
+      for (const tensor of made) tensor.dispose();
+    }
+  }
+
+  /** What a family refuses, under this function's name. Wrong options can only come from the file. */
+  #explained(error: unknown, name: string): unknown {
+    if (!(error instanceof SigmaError) || error.op === this.#op) return error;
+    const { code, detail, message, op } = error;
+    const text = `module ${quoted(name)}: ${message.slice(`${op}: `.length)}`;
+    const aboutOptions = code === 'INVALID_ARGUMENT' || code === 'SHAPE_MISMATCH';
+    const aboutFactors = this.#factors !== undefined && message.includes('options.factors');
+    return new SigmaError(aboutOptions && !aboutFactors ? 'CORRUPT_FILE' : code, this.#op, text, detail);
+  }
+
+  async #pattern(rank: number): Promise<SparsityPattern> {
+    const [rows, columns] = [await this.#read('rows'), await this.#read('columns')];
+    try {
+      return SparsityPattern.fromCoordinates(rows.dataSync(), columns.dataSync(), rank);
+    } finally {
+      for (const tensor of [rows, columns]) tensor.dispose();
+    }
+  }
+
+  /** The trained numbers, turned to the singular vectors that the layer has. */
+  async #restore(layer: Adapter): Promise<void> {
+    const op = this.#op;
+    const { name, family, parameters } = this.module;
+    const roles = layer.parameters.map((parameter) => roleOf(layer, op, parameter.name));
+    if (String(roles) !== String(parameters)) this.#differs('parameters', parameters, roles);
+    if (layer.rank !== this.module.rank) this.#differs('rank', this.module.rank, layer.rank);
+    const anatomy = layer.anatomy(op);
+    await this.#checkSigma(anatomy);
+    const frame = frameOf(op, anatomy);
+    const wanted = {
+      left: await this.#sketch('left', frame.left.length),
+      right: await this.#sketch('right', frame.right.length),
+    };
+    const found = await sketchOf(op, anatomy, frame, this.#seed, this.#options.signal);
+    const alignment = aligned(op, anatomy, frame, found, wanted as Sketch);
+    for (const [i, parameter] of layer.parameters.entries()) {
+      const key = keyOf(name, family, roles[i] as string);
+      const { shape } = parameter.value;
+      const saved = this.#file.info(key).shape;
+      if (String(saved) !== String(shape))
+        corrupt(op, modelName, key, `shape [${shape.join(', ')}]`, describe([...saved]));
+      const numbers = await this.#numbers(key);
+      parameter.value.assign(realigned(anatomy.terms, parameter, numbers, alignment));
+    }
+    this.#checkLoss(anatomy, lossOf(op, anatomy, alignment));
+  }
+
+  #differs(what: string, expected: unknown, got: unknown): never {
+    corrupt(
+      this.#op,
+      modelName,
+      undefined,
+      `${what} ${describe(expected)} of module ${quoted(this.module.name)}`,
+      describe(got),
+    );
+  }
+
+  /** The coarser of the types that the weight had and has. */
+  get #type(): MatrixDType {
+    const types = [this.module.dtype, this.#weight.dtype];
+    return (['bfloat16', 'float32', 'float64'] as const).find((type) => types.includes(type)) as MatrixDType;
+  }
+
+  async #checkSigma({ spectrum }: Anatomy): Promise<void> {
+    const { name } = this.module;
+    const saved = await this.#numbers(keyOf(name, 'sigmatune', 'sigma'));
+    const found = numbersOf(this.#op, 'factors.s', spectrum.initial);
+    const count = Math.min(saved.length, found.length);
+    const allowed = gaps[this.#type] * (saved[0] as number);
+    for (let i = 0; i < count; i++) {
+      if (Math.abs((saved[i] as number) - (found[i] as number)) <= allowed) continue;
+      const expected = `the weight that the adapter was trained on, whose singular value ${i} is ${saved[i]}`;
+      fail('BASE_MISMATCH', this.#op, at('weights', name), expected, `${found[i]}`);
+    }
+  }
+
+  #checkLoss(anatomy: Anatomy, { part, worst }: { part: number; worst: number }): void {
+    if (part <= tolerances[this.#type]) return;
+    const { name } = this.module;
+    const [from, to] = clusterAround(this.#op, anatomy, worst, gaps[this.#type]);
+    const lost = `others: ${(100 * Math.min(1, part)).toPrecision(2)} % of what was trained would be lost`;
+    const why =
+      to > from
+        ? `singular values ${from} to ${to} are equal to ${gaps[this.#type]} of the largest, so a decomposition is free to rotate their vectors`
+        : `vector ${worst} differs most`;
+    const wayOut =
+      'give the decomposition that it was trained with as options.factors, or save it with { vectors: true }';
+    fail(
+      'BASE_MISMATCH',
+      this.#op,
+      at('weights', name),
+      'the singular vectors that the adapter was trained with',
+      `${lost} (${why}; ${wayOut})`,
+    );
+  }
+
+  async #sketch(key: 'left' | 'right', count: number): Promise<RealArray> {
+    const full = keyOf(this.module.name, 'sigmatune', key);
+    const { shape } = this.#file.info(full);
+    if (String(shape) !== String([probes, count]))
+      corrupt(this.#op, modelName, full, `shape [${probes}, ${count}]`, describe([...shape]));
+    return this.#numbers(full);
+  }
+
+  #read(key: string): Promise<Tensor> {
+    return this.#file.readAs(this.#op, keyOf(this.module.name, 'sigmatune', key), this.#options.signal);
+  }
+
+  async #numbers(key: string): Promise<RealArray> {
+    const tensor = await this.#file.readAs(this.#op, key, this.#options.signal);
+    try {
+      return numbersOf(this.#op, key, tensor).slice();
+    } finally {
+      tensor.dispose();
+    }
+  }
+}
+
+const at = (argument: string, name: string) => `${argument}[${quoted(name)}]`;
+const short = (hash: string) => `${hash.slice(0, 12)}…`;

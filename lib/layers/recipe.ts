@@ -1,0 +1,28 @@
+import { isRecord } from '../runtime/check.js';
+import { SparsityPattern } from '../sparse/pattern.js';
+
+/** How a layer was made: with the same weight and bias this makes it again. */
+export interface Recipe {
+  /** What the caller gave, without tensors and without what only matters while the layer is made. */
+  options: Readonly<Record<string, unknown>>;
+  /** Options that stand in their place, because what the caller gave depends on rounding; undefined for those to leave out. */
+  settled: Readonly<Record<string, unknown>>;
+}
+
+/** Tensors, and what only matters while a layer is made. The trained numbers replace any start. */
+const passing = ['bias', 'factors', 'device', 'signal', 'init'];
+
+/** The options to remember, as a copy that nobody else can write. */
+export function remembered(given: object): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(given)
+      .filter(([key]) => !passing.includes(key))
+      .map(([key, value]) => [key, copied(value)]),
+  );
+}
+
+/** Patterns are immutable. */
+function copied(value: unknown): unknown {
+  if (!isRecord(value) || SparsityPattern.is(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, copied(each)]));
+}
