@@ -45,6 +45,7 @@ import {
   withSpectrum,
 } from '../support/helpers.js';
 import { type Bench, bench, diagonalWeight, makeLayer } from '../support/layer.js';
+import { KillDelay } from '../support/process.js';
 
 const folder = t.testdir({});
 const configPath = join(folder, 'adapter_config.json');
@@ -813,6 +814,7 @@ t.test('a process that is killed while it saves', { timeout: 120_000 }, async (t
   using weight = tensor(Float32Array.from({ length: 400 }, draw), [20, 20]);
   let replaced = 0;
   let last = 0;
+  const delay = new KillDelay();
   for (let round = 0; round < 15; round++) {
     const children = [1, 2].map((each) =>
       spawn(process.execPath, [script, place, String(round * 100_000 + each * 10_000)], {
@@ -821,13 +823,17 @@ t.test('a process that is killed while it saves', { timeout: 120_000 }, async (t
       }),
     );
     await Promise.all(children.map((child) => once(child.stdout, 'data')));
-    await new Promise((resolve) => setTimeout(resolve, 3 + round * 2));
+    await delay.wait();
     for (const child of children) child.kill('SIGKILL');
     await Promise.all(children.map((child) => once(child, 'exit')));
-    if (!existsSync(join(place, 'adapter_config.json')) && !existsSync(join(place, '.sigmatune-commit'))) continue;
+    if (!existsSync(join(place, 'adapter_config.json')) && !existsSync(join(place, '.sigmatune-commit'))) {
+      delay.sawResult(false);
+      continue;
+    }
     const { w } = await loadAdapters(place, { w: weight });
     const numbers = snapshot(item(w?.parameters ?? [], 0).value);
     if (!numbers.every((value) => value === numbers[0])) t.fail('a mixture');
+    delay.sawResult(numbers[0] !== last);
     if (numbers[0] !== last) replaced += 1;
     last = numbers[0] ?? 0;
     disposeAll(w);

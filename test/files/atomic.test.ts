@@ -21,6 +21,7 @@ import { fileURLToPath } from 'node:url';
 import { openSafetensors, readSafetensors, Tensor, tensor, writeSafetensors } from 'sigmatune';
 import t from 'tap';
 import { disposeAll, expectNoLeak, rejectsSigma } from '../support/helpers.js';
+import { KillDelay } from '../support/process.js';
 
 const script = fileURLToPath(new URL('../fixtures/write-safetensors.mjs', import.meta.url));
 const { NODE_OPTIONS: _, ...env } = process.env;
@@ -46,21 +47,24 @@ t.test('a process that is killed while it writes', { timeout: 120_000 }, async (
     let last = 0;
     let replaced = 0;
     let interrupted = 0;
+    const delay = new KillDelay();
     for (let round = 0; round < 15; round++) {
       const child = spawn(process.execPath, [script, path, mode, String(round * 1000 + 1)], {
         env,
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       await once(child.stdout, 'data');
-      await new Promise((resolve) => setTimeout(resolve, 1 + round * 2));
+      await delay.wait();
       child.kill('SIGKILL');
       await once(child, 'exit');
+      const before = replaced;
       if (existsSync(path)) {
         const value = await filledWith(path);
         if (value === undefined) t.fail(`${mode}, round ${round}: neither the old file nor a new one`);
         if (value !== last) replaced++;
         last = value ?? last;
       }
+      delay.sawResult(replaced > before);
       const left = names(folder).filter((name) => name !== 'model.safetensors');
       interrupted += left.length;
       if (!left.every((name) => /^\.sigmatune-.*\.tmp$/.test(name))) t.fail(`${left}`);

@@ -38,6 +38,7 @@ import {
   seeded,
   snapshot,
 } from '../support/helpers.js';
+import { KillDelay } from '../support/process.js';
 
 const folder = t.testdir({});
 const path = join(folder, 'checkpoint.safetensors');
@@ -424,21 +425,26 @@ t.test('a process that is killed while it saves', { timeout: 120_000 }, async (t
   const optimizer = new AdamW(layer.parameters);
   let last = 0;
   let replaced = 0;
+  const delay = new KillDelay();
   for (let round = 0; round < 15; round++) {
     const child = spawn(process.execPath, [script, place, String(round * 1000 + 1)], {
       env,
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     await once(child.stdout, 'data');
-    await new Promise((resolve) => setTimeout(resolve, 3 + round * 2));
+    await delay.wait();
     child.kill('SIGKILL');
     await once(child, 'exit');
-    if (!existsSync(join(place, 'checkpoint.safetensors'))) continue;
+    if (!existsSync(join(place, 'checkpoint.safetensors'))) {
+      delay.sawResult(false);
+      continue;
+    }
     const { step } = (await loadCheckpoint(place, { layers: { w: layer as AdaptedLinear }, optimizer })) as {
       step: number;
     };
     const numbers = snapshot(item(layer.parameters, 0).value);
     if (!numbers.every((value) => value === step)) t.fail('a mixture');
+    delay.sawResult(step !== last);
     if (step !== last) replaced += 1;
     last = step;
   }

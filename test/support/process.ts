@@ -49,3 +49,19 @@ export async function withEnvironment<T>(
 
 /** The outcome of a process that exits by itself and prints nothing to stderr. */
 export const quiet = (out: string, code = 0): Outcome => ({ code, signal: null, out, err: '' });
+
+/**
+ * How long a process may work before it is killed. After a round without a result the next delay is longer, after one with a
+ * result it is shorter: so on any machine some kills come before the result and some after it.
+ */
+export class KillDelay {
+  #milliseconds = 3;
+
+  wait(): Promise<void> {
+    return new Promise((resolve) => setTimeout(resolve, this.#milliseconds));
+  }
+
+  sawResult(result: boolean): void {
+    this.#milliseconds = result ? this.#milliseconds * 0.7 : Math.min(2000, this.#milliseconds * 1.6);
+  }
+}
