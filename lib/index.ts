@@ -23,6 +23,7 @@ export { type MatmulOptions, matmul } from './linalg/matmul.js';
 export { type Svd, type SvdOptions, svd } from './linalg/svd.js';
 export { adaptModel } from './model/adapt.js';
 export type { AdaptedModel } from './model/adapted.js';
+export { type ExportMergedOptions, exportMerged } from './model/export-merged.js';
 export type { Layout } from './model/modules.js';
 export {
   type FamilyName,

@@ -114,7 +114,7 @@ export function readExported(op: string, layers: unknown, dropBias: boolean): re
 }
 
 /** Whether a trained bias differs from the pretrained one, or from zeros if there was none. */
-function biasMoved(op: string, argument: string, layer: Adapter): boolean {
+export function biasMoved(op: string, argument: string, layer: Adapter): boolean {
   const { base } = layer.anatomy(op, argument);
   const bias = layer.parameters.find(({ name }) => roleOf(layer, op, name) === 'bias');
   if (bias === undefined) return false;

@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { adaptModel, exportLora, type ModelOptions, readSafetensors, writeSafetensors } from 'sigmatune';
+import { adaptModel, exportLora, exportMerged, type ModelOptions, readSafetensors } from 'sigmatune';
 import t from 'tap';
 import { disposeAll } from '../support/helpers.js';
 import { perturb } from '../support/layer.js';
@@ -47,13 +47,14 @@ t.test('PEFT computes what our merged weights compute', { skip, timeout: 300_000
   };
   run('write');
   for (const [name, options] of Object.entries(choices)) {
-    const { tensors, metadata } = await readSafetensors(join(folder, `${name}.safetensors`));
+    const base = join(folder, `${name}.safetensors`);
+    const { tensors } = await readSafetensors(base);
     using model = await adaptModel(Object.fromEntries(tensors), options);
     for (const layer of model.layers.values()) perturb(layer);
     const { error } = await exportLora(join(folder, `${name}-full`), model.layers, { rank: 32 });
     t.ok(Object.values(error).every((each) => each < 1e-5));
     await exportLora(join(folder, `${name}-low`), model.layers, { rank: 1 });
-    await writeSafetensors(join(folder, `${name}-merged.safetensors`), model.merged(), { metadata });
+    await exportMerged(join(folder, `${name}-merged.safetensors`), model, { base });
     disposeAll(...tensors.values());
   }
   t.equal(run('check'), 'llama agrees\ngpt2 agrees\n');
