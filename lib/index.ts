@@ -3,6 +3,7 @@ export { type CountedMethod, type CountedModule, parameterCount } from './famili
 export * from './families/registry.js';
 export { type InspectedAdapter, inspectAdapters, type SaveAdaptersOptions, saveAdapters } from './files/adapters.js';
 export { loadCheckpoint, saveCheckpoint, type TrainingRun } from './files/checkpoint.js';
+export { type ExportGgufLoraOptions, exportGgufLora } from './files/export-gguf.js';
 export { type ExportedLora, type ExportLoraOptions, exportLora } from './files/export-lora.js';
 export { type LoadAdaptersOptions, loadAdapters } from './files/load-adapters.js';
 export {

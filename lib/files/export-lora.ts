@@ -123,14 +123,14 @@ export function biasMoved(op: string, argument: string, layer: Adapter): boolean
 }
 
 /** Runs `body` with the low-rank forms of the layers, which are disposed afterwards; returns their errors. */
-export async function withLowRanks(
+export async function withLowRanks<E extends Exported>(
   op: string,
-  exported: readonly Exported[],
+  exported: readonly E[],
   rank: number,
   signal: AbortSignal | undefined,
-  body: (parts: readonly (Exported & LowRank)[]) => Promise<void>,
+  body: (parts: readonly (E & LowRank)[]) => Promise<void>,
 ): Promise<ExportedLora> {
-  const parts: (Exported & LowRank)[] = [];
+  const parts: (E & LowRank)[] = [];
   try {
     for (const each of exported) {
       checkSignal(op, signal);
