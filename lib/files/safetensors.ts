@@ -143,7 +143,8 @@ export class SafetensorsFile implements AsyncDisposable {
 
   /** @internal Passes the bytes of a tensor on in parts, each of which is overwritten by the next. */
   async copy(op: string, name: string, to: (part: Uint8Array) => Promise<void>, signal?: AbortSignal): Promise<void> {
-    const { file, position, bytes } = this.#find(op, name);
+    const { file, position, entry } = this.#find(op, name);
+    const { bytes } = entry;
     const buffer = allocateBytes(op, Math.min(chunkBytes, bytes));
     for (let done = 0; done < bytes; done += chunkBytes) {
       this.#checkOpen(op);

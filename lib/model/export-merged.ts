@@ -36,6 +36,12 @@ const writable: Partial<Record<StoredDType, DType>> = {
   F16: 'float32',
 };
 
+/** The checkpoint of the base model, open. */
+interface Base {
+  readonly file: SafetensorsFile;
+  readonly names: ReadonlySet<string>;
+}
+
 /** A tensor of the file. */
 interface Output extends Part {
   readonly dtype: StoredDType;
@@ -72,7 +78,7 @@ export async function exportMerged(
   if (sources.length === 0) fail('INVALID_ARGUMENT', op, 'source', 'at least one layer', 'none');
   const file = base === undefined ? undefined : await openNamed(op, base);
   try {
-    const outputs = inFileOrder(outputsOf(op, sources, file));
+    const outputs = inFileOrder(outputsOf(op, sources, file && { file, names: new Set(file.names) }));
     const notes = new Map([...Object.entries(file?.metadata ?? { format: 'pt' }), ...own]);
     const header = makeHeader(op, outputs, notes);
     await writeAtomically(op, path, signal, async (sink) => {
@@ -108,7 +114,7 @@ function sourcesOf(op: string, layers: unknown): readonly MergedSource[] {
 }
 
 /** What the file has: the merged weights and trained biases, and everything else that the base has. */
-function outputsOf(op: string, sources: readonly MergedSource[], base: SafetensorsFile | undefined): Output[] {
+function outputsOf(op: string, sources: readonly MergedSource[], base: Base | undefined): Output[] {
   const outputs = new Map<string, Output>();
   const add = (output: Output) => {
     if (outputs.has(output.name)) {
@@ -125,15 +131,15 @@ function outputsOf(op: string, sources: readonly MergedSource[], base: Safetenso
   }
   for (const name of base?.names ?? []) {
     if (outputs.has(name)) continue;
-    const { dtype, shape, bytes } = (base as SafetensorsFile).info(name);
+    const { dtype, shape, bytes } = (base as Base).file.info(name);
     outputs.set(name, { name, dtype: dtype as StoredDType, shape, bytes, make: undefined, argument: quoted(name) });
   }
   return [...outputs.values()];
 }
 
 /** The name of a weight in the base: with or without '.weight'. */
-function nameIn(op: string, { name, argument }: MergedSource, base: SafetensorsFile): string {
-  const found = [name, `${name}.weight`].find((each) => base.names.includes(each));
+function nameIn(op: string, { name, argument }: MergedSource, base: Base): string {
+  const found = [name, `${name}.weight`].find((each) => base.names.has(each));
   if (found === undefined) {
     fail('INVALID_ARGUMENT', op, argument, 'the name of a tensor in options.base', 'a name that it does not have');
   }
@@ -146,13 +152,13 @@ function placeOf(
   argument: string,
   name: string,
   { shape, dtype }: Pick<MergedSource, 'shape' | 'dtype'>,
-  base: SafetensorsFile | undefined,
+  base: Base | undefined,
 ): Omit<Part, 'dtype'> & { readonly dtype: StoredDType } {
-  if (base?.names.includes(name) !== true) {
+  if (base?.names.has(name) !== true) {
     const stored = storedTypes[dtype];
     return { name, shape, dtype: stored, bytes: sizeOf(shape) * widths[stored] };
   }
-  const found = base.info(name);
+  const found = base.file.info(name);
   const stored = found.dtype as StoredDType;
   if (found.shape.length !== shape.length || found.shape.some((n, i) => n !== shape[i])) {
     const expected = `shape ${describe([...found.shape])}, as ${quoted(name)} has in options.base`;
@@ -172,19 +178,19 @@ function sizeOf(shape: readonly number[]): number {
 }
 
 /** The bias of a weight, if one of its layers has trained its part of it. */
-function biasOutput(op: string, source: MergedSource, base: SafetensorsFile | undefined): Output | undefined {
+function biasOutput(op: string, source: MergedSource, base: Base | undefined): Output | undefined {
   const { argument, biases, features } = source;
   const trained = biases.filter(({ layer }) => layer.enabled && biasMoved(op, argument, layer));
   const [any] = trained;
   if (any === undefined) return undefined;
   const name = `${moduleName(source.name)}.bias`;
-  const isThere = base?.names.includes(name) === true;
+  const isThere = base?.names.has(name) === true;
   const covered = trained.reduce((sum, { layer }) => sum + layer.outFeatures, 0);
   if (!isThere && covered < features) {
     const got = 'only a part of it, which was trained (give options.base, which has the rest)';
     throw new SigmaError('UNSUPPORTED', op, `${argument}, bias: expected all of '${name}', got ${got}`);
   }
-  const shape = isThere ? (base as SafetensorsFile).info(name).shape : [features];
+  const shape = isThere ? (base as Base).file.info(name).shape : [features];
   if (sizeOf(shape) !== features) {
     fail('SHAPE_MISMATCH', op, `${argument}, bias`, `${features} numbers in ${quoted(name)}`, describe([...shape]));
   }
@@ -192,7 +198,7 @@ function biasOutput(op: string, source: MergedSource, base: SafetensorsFile | un
   const make = async () => {
     const numbers = allocate(op, dtype, features);
     if (isThere && covered < features) {
-      const before = await (base as SafetensorsFile).readAs(op, name, undefined);
+      const before = await (base as Base).file.readAs(op, name, undefined);
       numbers.set(numbersOf(op, argument, before));
       before.dispose();
     }
