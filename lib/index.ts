@@ -3,6 +3,8 @@ export { type CountedMethod, type CountedModule, parameterCount } from './famili
 export * from './families/registry.js';
 export { type InspectedAdapter, inspectAdapters, type SaveAdaptersOptions, saveAdapters } from './files/adapters.js';
 export { loadCheckpoint, saveCheckpoint, type TrainingRun } from './files/checkpoint.js';
+export { type ExportGgufLoraOptions, exportGgufLora } from './files/export-gguf.js';
+export { type ExportedLora, type ExportLoraOptions, exportLora } from './files/export-lora.js';
 export { type LoadAdaptersOptions, loadAdapters } from './files/load-adapters.js';
 export {
   openSafetensors,
@@ -22,6 +24,7 @@ export { type MatmulOptions, matmul } from './linalg/matmul.js';
 export { type Svd, type SvdOptions, svd } from './linalg/svd.js';
 export { adaptModel } from './model/adapt.js';
 export type { AdaptedModel } from './model/adapted.js';
+export { type ExportMergedOptions, exportMerged } from './model/export-merged.js';
 export type { Layout } from './model/modules.js';
 export {
   type FamilyName,

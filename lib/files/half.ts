@@ -14,3 +14,24 @@ function widened(half: number): number {
   const shift = Math.clz32(fraction) - 21;
   return sign | ((113 - shift) << 23) | (((fraction << shift) & 0x3ff) << 13);
 }
+
+/** Writes float32 numbers, given as their bits, as float16 numbers, rounded to the nearest, ties to even. */
+export function narrowSingles(singles: Uint32Array, halves: Uint16Array): void {
+  for (let i = 0; i < singles.length; i++) halves[i] = narrowed(singles[i] as number);
+}
+
+function narrowed(single: number): number {
+  const sign = (single >>> 16) & 0x8000;
+  const rest = single & 0x7fffffff;
+  if (rest > 0x7f800000) return sign | 0x7e00 | ((rest >>> 13) & 0x3ff);
+  // From 65520 on the nearest float16 is infinity.
+  if (rest >= 0x477ff000) return sign | 0x7c00;
+  if (rest >= 0x38800000) return sign | ((rest - 0x38000000 + 0xfff + ((rest >>> 13) & 1)) >>> 13);
+  // A subnormal float16 counts units of 2^-24.
+  const shift = 126 - (rest >>> 23);
+  if (shift > 24) return sign;
+  const digits = (rest & 0x7fffff) | 0x800000;
+  const units = digits >>> shift;
+  const [cut, middle] = [digits & ((1 << shift) - 1), 1 << (shift - 1)];
+  return sign | (units + Number(cut > middle || (cut === middle && (units & 1) === 1)));
+}

@@ -213,15 +213,24 @@ function checkCoverage(op: string, path: string, entries: ReadonlyMap<string, En
 /** A tensor to be written. */
 export interface Part {
   readonly name: string;
-  readonly dtype: DType;
+  /** A type of tensors, or of the format. */
+  readonly dtype: DType | StoredDType;
   readonly shape: Shape;
   readonly bytes: number;
 }
 
+function storedType(dtype: DType | StoredDType): StoredDType {
+  return Object.hasOwn(storedTypes, dtype) ? storedTypes[dtype as DType] : (dtype as StoredDType);
+}
+
 /** Sorts tensors as the reference implementation does: by type, so that each begins at a multiple of its width; then by name. */
 export function inFileOrder<P extends Part>(parts: readonly P[]): P[] {
-  const ranks = Object.keys(storedTypes);
-  const keyed = parts.map((part) => ({ part, rank: ranks.indexOf(part.dtype), name: Buffer.from(part.name) }));
+  const ranks = Object.keys(bits).reverse();
+  const keyed = parts.map((part) => ({
+    part,
+    rank: ranks.indexOf(storedType(part.dtype)),
+    name: Buffer.from(part.name),
+  }));
   return keyed.sort((a, b) => a.rank - b.rank || Buffer.compare(a.name, b.name)).map(({ part }) => part);
 }
 
@@ -230,7 +239,7 @@ export function headerOf(parts: readonly Part[], metadata: ReadonlyMap<string, s
   let begin = 0;
   const fields = parts.map(({ name, dtype, shape, bytes }) => {
     const end = begin + bytes;
-    const field = `${JSON.stringify(name)}:${JSON.stringify({ dtype: storedTypes[dtype], shape, data_offsets: [begin, end] })}`;
+    const field = `${JSON.stringify(name)}:${JSON.stringify({ dtype: storedType(dtype), shape, data_offsets: [begin, end] })}`;
     begin = end;
     return field;
   });

@@ -141,6 +141,19 @@ export class SafetensorsFile implements AsyncDisposable {
     return bytes;
   }
 
+  /** @internal Passes the bytes of a tensor on in parts, each of which is overwritten by the next. */
+  async copy(op: string, name: string, to: (part: Uint8Array) => Promise<void>, signal?: AbortSignal): Promise<void> {
+    const { file, position, entry } = this.#find(op, name);
+    const { bytes } = entry;
+    const buffer = allocateBytes(op, Math.min(chunkBytes, bytes));
+    for (let done = 0; done < bytes; done += chunkBytes) {
+      this.#checkOpen(op);
+      const part = buffer.subarray(0, Math.min(chunkBytes, bytes - done));
+      await file.read(op, part, position + done, signal);
+      await to(part);
+    }
+  }
+
   /** Closes the files. Reads that are not finished reject with DISPOSED. May be called again. */
   async close(): Promise<void> {
     this.#closing ??= Promise.all(this.#opened.files.map((file) => file.close())).then(() => undefined);

@@ -2,7 +2,7 @@ import { types } from 'node:util';
 import { checkOptions, checkSignal, describe, fail, isArray, readList, readRecord, reject } from '../runtime/check.js';
 import { renamed } from '../runtime/errors.js';
 import type { NumericArray } from '../runtime/native.js';
-import { bytesPerElement } from '../tensor/dtype.js';
+import { bytesPerElement, type DType } from '../tensor/dtype.js';
 import { checkTensor } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
@@ -21,7 +21,7 @@ export interface WriteSafetensorsOptions {
   signal?: AbortSignal;
 }
 
-type Metadata = ReadonlyMap<string, string>;
+export type Metadata = ReadonlyMap<string, string>;
 
 /**
  * Writes tensors as a safetensors file, atomically: whatever happens, `path` has the old file or the new one. The tensors
@@ -54,7 +54,7 @@ export async function writeSafetensors(
   return writeEach(op, path, checkIterable(op, tensors), notes, signal);
 }
 
-function readMetadata(op: string, metadata: unknown): Metadata {
+export function readMetadata(op: string, metadata: unknown): Metadata {
   if (metadata === undefined) return new Map();
   const entries = Object.entries(readRecord(op, 'options.metadata', metadata));
   return new Map(
@@ -83,6 +83,7 @@ function checkIterable(op: string, tensors: unknown): Iterable<unknown> | AsyncI
 
 /** The pair's own handle on the tensor keeps its memory, even if the caller disposes the tensor. */
 interface Pair extends Part {
+  readonly dtype: DType;
   readonly tensor: Tensor;
 }
 
@@ -179,7 +180,7 @@ async function writeEach(
   });
 }
 
-function makeHeader(op: string, parts: readonly Part[], notes: Metadata): Buffer {
+export function makeHeader(op: string, parts: readonly Part[], notes: Metadata): Buffer {
   const header = headerOf(parts, notes);
   const length = header.length - prefixBytes;
   if (length > mostHeaderBytes) {

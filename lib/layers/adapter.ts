@@ -47,6 +47,8 @@ export interface Anatomy {
   readonly terms: Terms;
   readonly base: Base;
   readonly spectrum: Spectrum;
+  /** The terms of W', also of a layer that is switched off. */
+  readonly merge: () => Terms;
   /** Whether the diagonal of the core is a parameter. */
   readonly trainsDiagonal: boolean;
 }
@@ -114,11 +116,12 @@ export class Adapter implements AdaptedLinear {
   }
 
   /** @internal */
-  anatomy(op: string): Anatomy {
-    this.#checkAlive(op);
-    const { base, spectrum } = this.#blueprint;
+  anatomy(op: string, argument?: string): Anatomy {
+    this.#checkAlive(op, argument);
+    const { base, spectrum, merge } = this.#blueprint;
     const terms = this.#terms;
-    return { recipe: this.#recipe, terms, base, spectrum, trainsDiagonal: terms.diagonal instanceof LayerParameter };
+    const trainsDiagonal = terms.diagonal instanceof LayerParameter;
+    return { recipe: this.#recipe, terms, base, spectrum, merge, trainsDiagonal };
   }
 
   get enabled(): boolean {
@@ -266,9 +269,9 @@ export class Adapter implements AdaptedLinear {
     );
   }
 
-  #checkAlive(op: string): void {
+  #checkAlive(op: string, argument = 'this layer'): void {
     if (this.#disposed) {
-      throw new SigmaError('DISPOSED', op, 'this layer: expected a live one, got one that was disposed');
+      throw new SigmaError('DISPOSED', op, `${argument}: expected a live one, got one that was disposed`);
     }
   }
 

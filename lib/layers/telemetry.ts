@@ -164,6 +164,12 @@ function effectiveRankOf(sigma: Float64Array, core: Core, first: number): number
   return sums.sum === 0 ? 0 : Math.exp(entropyOf(sums));
 }
 
+/** C − diag(σ), the change of the core: of its diagonal (r), and its other cells in CSR. Vᵀ without its scale. */
+export function changeOf(op: string, terms: Terms, spectrum: Spectrum): Omit<Core, 'added'> {
+  const core = coreOf(op, terms, spectrum);
+  return { ...core, diagonal: gains(terms, core, numbersOf(op, 'factors.s', spectrum.initial)) };
+}
+
 /** O(q + entries), without a decomposition. */
 export function telemetryOf(op: string, terms: Terms, spectrum: Spectrum): Omit<Telemetry, 'frozen'> {
   const { initial, first, whole, skew } = spectrum;

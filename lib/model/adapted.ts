@@ -1,7 +1,7 @@
 import type { Adapter } from '../layers/adapter.js';
 import type { AdaptedLinear } from '../layers/types.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
-import type { Real } from '../tensor/dtype.js';
+import type { MatrixDType, Real } from '../tensor/dtype.js';
 import type { Parameter } from '../tensor/parameter.js';
 import type { Scoped } from '../tensor/scope.js';
 import type { Matrix } from '../tensor/tensor.js';
@@ -17,6 +17,21 @@ export interface Part {
   readonly layer: Adapter;
   /** The name of the module whose layer it shares, if the two weights are tied. */
   readonly tied: string | undefined;
+}
+
+/** A weight to be merged. */
+export interface MergedSource {
+  readonly name: string;
+  /** As errors name it. */
+  readonly argument: string;
+  /** As it is stored. */
+  readonly shape: readonly number[];
+  readonly dtype: MatrixDType;
+  readonly merged: (op: string) => Matrix;
+  /** Features of its bias. */
+  readonly features: number;
+  /** The layers that have a part of the bias, and where it begins. */
+  readonly biases: readonly { readonly layer: Adapter; readonly first: number }[];
 }
 
 /** The layers of a model by the weights' names, made by `adaptModel`. */
@@ -78,21 +93,47 @@ export class AdaptedModel implements Disposable {
    */
   *merged(): IterableIterator<readonly [name: string, weight: Matrix]> {
     const op = 'AdaptedModel.merged';
-    for (const [name, base] of this.#weights) {
-      const parts = this.#parts.filter(({ chosen }) => chosen.module.weight === name);
-      const merged: MergedPart[] = [];
-      let whole: Matrix;
-      try {
-        for (const { chosen, layer } of parts) {
-          merged.push({ module: chosen.module, matrix: layer.mergedAsStored(op) });
-        }
-        const covered = merged.reduce((sum, { matrix }) => sum + matrix.size, 0);
-        whole = assembled(op, covered < base.size ? base : undefined, base.shape, merged);
-      } finally {
-        for (const { matrix } of merged) matrix.dispose();
+    for (const name of this.#weights.keys()) yield [name, this.#mergedWeight(op, name)];
+  }
+
+  #mergedWeight(op: string, name: string): Matrix {
+    const base = this.#weights.get(name) as Matrix;
+    const merged: MergedPart[] = [];
+    try {
+      for (const { chosen, layer } of this.#partsOf(name)) {
+        merged.push({ module: chosen.module, matrix: layer.mergedAsStored(op) });
       }
-      yield [name, whole];
+      const covered = merged.reduce((sum, { matrix }) => sum + matrix.size, 0);
+      return assembled(op, covered < base.size ? base : undefined, base.shape, merged);
+    } finally {
+      for (const { matrix } of merged) matrix.dispose();
     }
+  }
+
+  #partsOf(name: string): readonly Part[] {
+    return this.#parts.filter(({ chosen }) => chosen.module.weight === name);
+  }
+
+  /** @internal A model made here, and not an object that merely inherits from one. */
+  static is(value: unknown): value is AdaptedModel {
+    return typeof value === 'object' && value !== null && #parts in value;
+  }
+
+  /** @internal The adapted weights, each to be merged when its turn comes. */
+  sources(): readonly MergedSource[] {
+    return [...this.#weights].map(([name, { shape, size, dtype }]) => {
+      const parts = this.#partsOf(name);
+      const [first] = parts as [Part, ...Part[]];
+      return {
+        name,
+        argument: `the weight '${name}'`,
+        shape,
+        dtype,
+        merged: (op: string) => this.#mergedWeight(op, name),
+        features: size / first.chosen.module.in,
+        biases: parts.map(({ chosen: { module }, layer }) => ({ layer, first: module.firstFeature })),
+      };
+    });
   }
 
   /** Disposes every layer. The weights are the caller's. */
