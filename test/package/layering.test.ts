@@ -28,13 +28,14 @@ t.test('allowed imports are accepted', async (t) => {
     native: {
       contract: { 'backend.h': '#include <stdint.h>' },
       addon: { 'addon.cc': '#include <napi.h>\n#include "contract/backend.h"\n#include "recipes/adapter.h"' },
-      recipes: { 'adapter.h': '#include "contract/backend.h"' },
+      recipes: { 'adapter.h': '#include "contract/backend.h"', 'svd.h': '' },
       cpu: {
         'backend.cc': '#include "cpu/ops.h"\n#include "cpu/svd/svd.h"',
         'ops.h': '#include "contract/backend.h"',
         gemm: { 'blas.h': '' },
         svd: {
-          'svd.cc': '#include <cblas.h>\n#include "contract/backend.h"\n#include "cpu/gemm/blas.h"\n#include <vector>',
+          'svd.cc':
+            '#include <cblas.h>\n#include "contract/backend.h"\n#include "cpu/gemm/blas.h"\n#include "recipes/svd.h"',
           'svd.h': '',
         },
       },
@@ -61,13 +62,16 @@ t.test('each forbidden import is reported', async (t) => {
     native: {
       contract: { 'backend.h': '#include <cblas.h>' },
       addon: { 'addon.cc': '#include "cpu/ops.h"', 'args.h': '' },
-      recipes: { 'adapter.cc': '#include <lapacke.h>' },
+      recipes: { 'adapter.cc': '#include <lapacke.h>', 'adapter.h': '', 'svd.h': '' },
       cpu: {
         'ops.h': '',
         runtime: { 'pool.h': '#include "cpu/gemm/blas.h"' },
         gemm: { 'blas.h': '' },
-        svd: { 'svd.cc': '#include <napi.h>\n#include "addon/args.h"' },
-        sparse: { 'spmm.cc': '#  include <node_api.h>\n#include "cpu/gemm/blas.h"' },
+        svd: { 'svd.cc': '#include <napi.h>\n#include "addon/args.h"', 'routes.cc': '#include "recipes/adapter.h"' },
+        sparse: {
+          'spmm.cc': '#  include <node_api.h>\n#include "cpu/gemm/blas.h"',
+          'sddmm.cc': '#include "recipes/svd.h"',
+        },
       },
       cuda: { svd: { 'svd.cu': '#include "cpu/ops.h"', kernels: { 'svd.cuh': '#include <cuda_runtime.h>' } } },
       other: { 'x.cc': '' },
@@ -95,8 +99,10 @@ t.test('each forbidden import is reported', async (t) => {
     'native/addon/addon.cc: native/addon must not include native/cpu/ops.h',
     'native/contract/backend.h: native/contract must not include cblas.h',
     'native/cpu/runtime/pool.h: native/cpu/runtime must not include native/cpu/gemm/blas.h',
+    'native/cpu/sparse/sddmm.cc: native/cpu/sparse must not include native/recipes/svd.h',
     'native/cpu/sparse/spmm.cc: native/cpu/sparse must not include native/cpu/gemm/blas.h',
     'native/cpu/sparse/spmm.cc: native/cpu/sparse must not include node_api.h',
+    'native/cpu/svd/routes.cc: native/cpu/svd must not include native/recipes/adapter.h',
     'native/cpu/svd/svd.cc: native/cpu/svd must not include napi.h',
     'native/cpu/svd/svd.cc: native/cpu/svd must not include native/addon/args.h',
     'native/cuda/svd/kernels/svd.cuh: native/cuda/svd/kernels must not include cuda_runtime.h',
