@@ -20,7 +20,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openSafetensors, readSafetensors, Tensor, tensor, writeSafetensors } from 'sigmatune';
 import t from 'tap';
-import { disposeAll, expectNoLeak, rejectsSigma } from '../support/helpers.js';
+import { type Check, cpuOnly, disposeAll, expectNoLeak, rejectsSigma } from '../support/helpers.js';
 import { KillDelay } from '../support/process.js';
 
 const script = fileURLToPath(new URL('../fixtures/write-safetensors.mjs', import.meta.url));
@@ -133,8 +133,10 @@ t.test('what stops a write in this process', async (t) => {
   const folder = t.testdir({});
   const path = join(folder, 'model.safetensors');
   writeFileSync(path, 'old');
-  const stays = (t: { same(found: unknown, wanted: unknown, message: string): unknown }, label: string) => {
-    t.same([readFileSync(path, 'utf8'), names(folder)], ['old', ['model.safetensors']], `${label}: the old file alone`);
+  const stays = (t: Check, label: string) => {
+    // Sizes, because a message with the numbers of another file would have no end.
+    const found = [statSync(path).size, names(folder).join()];
+    t.same(found, ['old'.length, 'model.safetensors'], `${label}: the old file alone`);
   };
   await expectNoLeak(t, 'stopped writes', async () => {
     using large = tensor(new Float32Array(20_000_000));
@@ -178,6 +180,7 @@ t.test('what stops a write in this process', async (t) => {
     t.ok(closed, 'the iterator is told to end');
     stays(t, 'a wrong pair');
 
+    if (cpuOnly) return; // a buffer can only be taken away from the CPU's tensors
     const numbers = new Float32Array(20_000_000);
     const given = Tensor.wrap(numbers, [20_000_000]);
     const half = writeSafetensors(path, [['w', given]]);
