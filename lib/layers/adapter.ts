@@ -11,7 +11,7 @@ import { checkBoolean, checkInteger, checkOptions, checkSignal, describe, fail }
 import { SigmaError } from '../runtime/errors.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import { allocate, bytesPerElement, type MatrixDType, vectorType } from '../tensor/dtype.js';
-import { checkMatrix, copyOf, fromNumbers, outputInto } from '../tensor/operand.js';
+import { checkMatrix, copyOf, fromNumbers, output, outputInto } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { bytesOf } from '../tensor/storage.js';
@@ -275,17 +275,22 @@ export class Adapter implements AdaptedLinear {
     }
   }
 
+  // Small layers are called a million times a second, so what a plain call does not need is not done.
   #batch(op: string, x: Tensor, options: OutOption | undefined): { batch: Batch; y: { tensor(): Matrix } } {
-    const { out } = checkOptions(op, 'options', options, ['out']);
+    const out = options === undefined ? undefined : checkOptions(op, 'options', options, ['out']).out;
     this.#checkAlive(op);
-    const { dtype, device } = this.#terms.u;
-    const { inFeatures } = this;
+    const { u } = this.#terms;
+    const { dtype, device } = u;
+    const { inFeatures, outFeatures } = this;
     const input = checkMatrix(op, 'x', x, { shape: undefined, dtype, device });
     const { shape, size } = input;
-    if (shape.at(-1) !== inFeatures)
+    const { length } = shape;
+    if (shape[length - 1] !== inFeatures) {
       fail('SHAPE_MISMATCH', op, 'x', `shape [..., ${inFeatures}]`, describe([...shape]));
-    const read = out === undefined ? [] : [input, ...this.#readTensors()];
-    const y = outputInto(op, out, this.#terms.u, [...shape.slice(0, -1), this.outFeatures], read);
+    }
+    const yShape = length === 2 ? [shape[0] as number, outFeatures] : [...shape.slice(0, -1), outFeatures];
+    const y =
+      out === undefined ? output(op, u, yShape) : outputInto(op, out, u, yShape, [input, ...this.#readTensors()]);
     return { batch: { op, tokens: size / inFeatures, input, y: y.memory }, y };
   }
 
