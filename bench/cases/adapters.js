@@ -163,7 +163,7 @@ async function prepare(library, adapter, group) {
 }
 
 /**
- * Writes the smallest parameter, as an optimiser would: what was built from it is built anew.
+ * Writes the smallest parameter, as an optimiser would: what was built from it is rebuilt.
  * @param {import('sigmatune').AdaptedLinear} layer
  */
 function changing(layer) {

@@ -12,7 +12,7 @@ import { table } from './table.js';
 
 /**
  * [words] [--out report.json] [--seconds 3600] [--dry]: each word is part of a section's name. --out writes the report of a
- * card anew after every job, so that a run that is stopped leaves what it had. --dry runs every case once, tiny, checks its
+ * card again after every job, so that a run that is stopped leaves what it had. --dry runs every case once, tiny, checks its
  * errors, and prints no time and writes no report: the only run that a simulated device may have.
  * @param {'cpu' | 'cuda'} device
  */

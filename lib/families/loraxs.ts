@@ -1,6 +1,7 @@
 import type { Blueprint } from '../layers/adapter.js';
 import { chooseFrom, family, type Site } from '../layers/construct.js';
 import type { AdapterOptions } from '../layers/types.js';
+import { scaleColumns, scaleRows } from '../linalg/scale.js';
 import type { Svd } from '../linalg/svd.js';
 import type { Terms } from '../operator/terms.js';
 import { checkInteger, checkNumber, checkOptions, isRecord, reject } from '../runtime/check.js';
@@ -53,7 +54,7 @@ async function design(site: Site, options: LoraXsOptions): Promise<Blueprint> {
   const start = allocate(op, dtype, rank * rank);
   if (deviation > 0) await inSlices(op, fillNormal(start, random(seed), deviation), site.signal);
   const r = site.parameter('r', fromNumbers(op, device, dtype, [rank, rank], start));
-  const scaled = site.own(scaledInputs(site, factors));
+  const scaled = site.own(await scaledInputs(site, factors));
   const lowrank: Terms = {
     ...site.noTerms,
     base: weight,
@@ -79,21 +80,15 @@ function readRank({ op, thin }: Pick<Site, 'op' | 'thin'>, { rank }: LoraXsOptio
   return checkInteger(op, 'options.rank', rank ?? Math.min(16, thin), 1, thin);
 }
 
-/** The vectors of the side of the inputs, each times its σ, as the factors have them: diag(σ) Vᵀ, or U diag(σ) of W0ᵀ. */
-function scaledInputs(
-  { op, device, dtype, vectors, noTerms }: Site,
+/** The vectors of the inputs' side, each times its σ, as the factors have them: diag(σ) Vᵀ, or U diag(σ) of W0ᵀ. */
+async function scaledInputs(
+  { op, device, dtype, vectors, noTerms, signal }: Site,
   { u, s, vt }: Svd<MatrixDType>,
-): Tensor<MatrixDType> {
-  const { transposed } = noTerms;
-  const inputs = transposed ? u : vt;
-  const shape = inputs.shape as MatrixShape;
-  const [sigma, numbers] = [numbersOf(op, 'factors.s', s), numbersOf(op, 'factors', inputs)];
-  const scaled = allocate(op, vectors.dtype, numbers.length);
-  for (let i = 0; i < scaled.length; i++) {
-    const triple = transposed ? i % shape[1] : Math.floor(i / shape[1]);
-    scaled[i] = (sigma[triple] as number) * (numbers[i] as number);
-  }
-  return fromNumbers(op, device, dtype, shape, scaled);
+): Promise<Tensor<MatrixDType>> {
+  const [inputs, scale] = noTerms.transposed ? [u, scaleColumns] : [vt, scaleRows];
+  const scaled = allocate(op, vectors.dtype, inputs.size);
+  await inSlices(op, scale(scaled, numbersOf(op, 'factors', inputs), numbersOf(op, 'factors.s', s)), signal);
+  return fromNumbers(op, device, dtype, inputs.shape as MatrixShape, scaled);
 }
 
 /** The standard deviation of R's initial numbers; 0 for zeros. */

@@ -1,10 +1,11 @@
 import type { Blueprint } from '../layers/adapter.js';
 import { chooseFrom, decomposeWhole, family, mergeOnBase, type PlannedSite, type Site } from '../layers/construct.js';
+import { wholeSpectrum } from '../layers/telemetry.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
 import { transposed } from '../linalg/transpose.js';
 import { selectTriples } from '../operator/factors.js';
-import { costOf, type Strategy } from '../operator/planner.js';
+import { costOf, ofOneToken, type Strategy } from '../operator/planner.js';
 import type { Terms } from '../operator/terms.js';
 import { checkChoice, checkInteger, checkNumber, checkOptions, isRecord, reject } from '../runtime/check.js';
 import { type Random, random } from '../runtime/random.js';
@@ -158,7 +159,7 @@ function factoredBlueprint(site: Site, full: Svd<MatrixDType>, { first = 0, s, c
     rank,
     bias,
     base: { weight: site.borrowedWeight, original, bias },
-    spectrum: { initial: full.s, first: 0, whole: true, skew: false, scale: undefined },
+    spectrum: wholeSpectrum(full.s),
     // The layer uses all triples. The trained ones are copied only if the caller asks for them.
     factors: () => selectTriples(op, full, first, rank),
     factored,
@@ -197,16 +198,7 @@ function lowrankBlueprint(
 /** Whether all of U and V is cheaper than the base and two thin products, which is so for k > r² / (out + in). */
 function wantsFactored({ strategy, inFeatures, outFeatures, thin }: Omit<PlannedSite, 'hasBias'>, k: number): boolean {
   if (strategy !== 'auto') return strategy === 'factored';
-  const load = {
-    inFeatures,
-    outFeatures,
-    tokens: 1,
-    training: true,
-    trainsCore: true,
-    microBatches: 1,
-    built: false,
-    denseCore: false,
-  };
+  const load = { ...ofOneToken, inFeatures, outFeatures };
   return costOf('factored', { ...load, rank: thin }) < costOf('lowrank', { ...load, rank: k });
 }
 

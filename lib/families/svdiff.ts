@@ -1,5 +1,6 @@
 import type { Blueprint } from '../layers/adapter.js';
 import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from '../layers/construct.js';
+import { wholeSpectrum } from '../layers/telemetry.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Terms } from '../operator/terms.js';
 import { zeroOutput } from '../tensor/operand.js';
@@ -41,7 +42,7 @@ async function design(site: Site): Promise<Blueprint> {
     rank: s.size,
     bias: site.bias,
     base: { weight: site.borrowedWeight, original: { ...site.noTerms, u, vt, diagonal: s }, bias: site.bias },
-    spectrum: { initial: s, first: 0, whole: true, skew: false, scale: undefined },
+    spectrum: wholeSpectrum(s),
     factored: terms,
     lowrank: undefined,
     merge: mergeOnBase(site, terms, s),

@@ -1,5 +1,5 @@
 import { type Svd, thinSvd } from '../linalg/svd.js';
-import { transposedAtOnce } from '../linalg/transpose.js';
+import { transposing } from '../linalg/transpose.js';
 import { mergeTerms } from '../operator/merged.js';
 import { MergedRoute } from '../operator/merged-route.js';
 import { AdapterPass, type Pass, type PassLayer } from '../operator/pass.js';
@@ -10,6 +10,7 @@ import { coreParameters, sizesOf, type Term, type Terms, tensorOf } from '../ope
 import { checkBoolean, checkInteger, checkOptions, checkSignal, describe, fail } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
+import { atOnce } from '../runtime/slices.js';
 import { allocate, bytesPerElement, type MatrixDType, vectorType } from '../tensor/dtype.js';
 import { checkMatrix, copyOf, fromNumbers, output, outputInto } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
@@ -175,7 +176,7 @@ export class Adapter implements AdaptedLinear {
     const stored = this.mergedAsStored(op);
     if (!this.#terms.transposed) return stored;
     try {
-      return transposedAtOnce(op, stored);
+      return atOnce(transposing(op, stored));
     } finally {
       stored.dispose();
     }

@@ -1,5 +1,5 @@
 import { mergeTerms } from '../operator/merged.js';
-import { costOf } from '../operator/planner.js';
+import { costOf, ofOneToken } from '../operator/planner.js';
 import { FactoredRoute, FixedRoute, type Route } from '../operator/route.js';
 import { sizesOf, type Terms } from '../operator/terms.js';
 import { SigmaError } from '../runtime/errors.js';
@@ -37,17 +37,7 @@ export class BaseLayer {
     const original = this.#reach(op) ? undefined : (this.#base.original as Terms);
     if (original === undefined) return 2;
     const { in: inFeatures, out: outFeatures, rank } = sizesOf(original);
-    return costOf('factored', {
-      inFeatures,
-      outFeatures,
-      rank,
-      tokens: 1,
-      training: true,
-      trainsCore: false,
-      microBatches: 1,
-      built: false,
-      denseCore: false,
-    });
+    return costOf('factored', { ...ofOneToken, inFeatures, outFeatures, rank, trainsCore: false });
   }
 
   /** A new tensor in W0's layout: the bits of W0 while it is available, equal to rounding afterwards. */

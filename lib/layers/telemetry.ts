@@ -49,6 +49,11 @@ export interface Spectrum {
   readonly scale: Tensor<Real> | undefined;
 }
 
+/** The spectrum of a layer that has all singular triples of its weight. */
+export function wholeSpectrum(initial: Spectrum['initial']): Spectrum {
+  return { initial, first: 0, whole: true, skew: false, scale: undefined };
+}
+
 /** C: its diagonal (r) in two parts, and its off-diagonal cells in CSR, without duplicates. */
 interface Core {
   readonly diagonal: Float64Array;

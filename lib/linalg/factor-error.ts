@@ -1,11 +1,12 @@
 import { native, type RealArray } from '../runtime/native.js';
 import { inSlices, type Work } from '../runtime/slices.js';
 import { allocate, type MatrixDType } from '../tensor/dtype.js';
-import { normOf } from '../tensor/norm.js';
+import { normOf, powerTo } from '../tensor/norm.js';
 import { fromNumbers, memoryOf, numbersOf, output, widened } from '../tensor/operand.js';
 import type { Scoped } from '../tensor/scope.js';
 import type { Matrix, MatrixShape, Vector } from '../tensor/tensor.js';
 import { matmulLater } from './matmul.js';
+import { scaleColumns } from './scale.js';
 import type { Svd } from './svd.js';
 
 /** How far factors are from an exact decomposition of a weight W0. */
@@ -57,7 +58,7 @@ async function residualOf(
   const [w, u] = [numbersOf(op, 'weight', weight), numbersOf(op, 'factors.u', left)];
   const given = numbersOf(op, 'factors.s', s);
   // A power of two brings the largest σ near 1, so that no product overflows.
-  const unit = given[0] === 0 ? 1 : 2 ** -Math.max(-1000, Math.min(1000, Math.floor(Math.log2(given[0] as number))));
+  const unit = powerTo(given[0] as number);
   const sigma = Float64Array.from(given, (value) => value * unit);
   let lost = 0;
   const most = Math.max(1, Math.floor(blockSize / n));
@@ -72,14 +73,6 @@ async function residualOf(
     product.dispose();
   }
   return lost === 0 ? 0 : Math.sqrt(lost) / (unit * normOf([w]));
-}
-
-/** to[i, j] = from[i, j] · sigma[j] */
-function* scaleColumns(to: RealArray, from: RealArray, sigma: Float64Array): Work<void> {
-  for (let first = 0; first < to.length; first += sigma.length) {
-    for (let j = 0; j < sigma.length; j++) to[first + j] = (from[first + j] as number) * (sigma[j] as number);
-    yield;
-  }
 }
 
 /** ‖a − unit · b‖² in float64, in pieces of `row` numbers; unit · b is near 1 at most. */

@@ -11,7 +11,7 @@ import {
   reject,
 } from '../runtime/check.js';
 import { threads } from '../runtime/device.js';
-import { SigmaError } from '../runtime/errors.js';
+import { reasonOf, SigmaError } from '../runtime/errors.js';
 import { native, type Operand, type RealArray, type SvdProblem } from '../runtime/native.js';
 import { allocateAny, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
 import { anything, checkMatrix, memoryOf, type Output, output, type Place, widened } from '../tensor/operand.js';
@@ -326,7 +326,7 @@ async function decompose(op: string, driver: number, group: readonly Job[]): Pro
 /** Replaces the native side's index within its call by the matrix's name. */
 function named(error: unknown, op: string, driver: number, group: readonly Job[]): unknown {
   if (!(error instanceof SigmaError) || typeof error.detail !== 'number') return error;
-  const message = error.message.slice(`${error.op}: `.length);
+  const message = reasonOf(error);
   if (error.code === 'UNSUPPORTED')
     return new SigmaError(error.code, op, `options.driver: ${message}, got '${drivers[driver]}'`);
   return new SigmaError(error.code, op, `${group[error.detail]?.name}: ${message}`);

@@ -37,8 +37,9 @@ export async function adaptModel(
   const tensors = readTensors(op, weights);
   const matrices = new Map([...tensors].filter((pair): pair is [string, Matrix] => pair[1].dtype !== 'int32'));
   const stored = [...tensors].map(([name, { shape, dtype }]) => ({ name, shape, dtype }));
-  const { chosen, owners } = chosenModules(op, stored, given);
-  const biases = readBiases(op, tensors, given.biases, owners);
+  const choices = chosenModules(op, stored, given);
+  const { chosen } = choices;
+  const biases = readBiases(op, tensors, given.biases, choices);
   const made: Scoped[] = [];
   try {
     const jobs = chosen.map((each) => prepared(op, each, matrices, biases));

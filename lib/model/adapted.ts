@@ -52,12 +52,16 @@ export class AdaptedModel implements Disposable {
   readonly parameters: readonly Parameter<Real>[];
   readonly parameterCount: number;
   readonly #parts: readonly Part[];
+  readonly #byWeight: ReadonlyMap<string, readonly Part[]>;
   readonly #weights: ReadonlyMap<string, Matrix>;
   readonly #owned: readonly Scoped[];
 
   private constructor(parts: readonly Part[], weights: ReadonlyMap<string, Matrix>, owned: readonly Scoped[]) {
     this.#parts = parts;
     this.#weights = weights;
+    const byWeight = new Map([...weights.keys()].map((name): [string, Part[]] => [name, []]));
+    for (const part of parts) byWeight.get(part.chosen.module.weight)?.push(part);
+    this.#byWeight = byWeight;
     this.#owned = owned;
     this.layers = new Map(parts.map(({ chosen, layer }) => [chosen.module.name, layer]));
     const layers = [...new Set(parts.map(({ layer }) => layer))];
@@ -100,7 +104,7 @@ export class AdaptedModel implements Disposable {
     const base = this.#weights.get(name) as Matrix;
     const merged: MergedPart[] = [];
     try {
-      for (const { chosen, layer } of this.#partsOf(name)) {
+      for (const { chosen, layer } of this.#byWeight.get(name) as readonly Part[]) {
         merged.push({ module: chosen.module, matrix: layer.mergedAsStored(op) });
       }
       const covered = merged.reduce((sum, { matrix }) => sum + matrix.size, 0);
@@ -108,10 +112,6 @@ export class AdaptedModel implements Disposable {
     } finally {
       for (const { matrix } of merged) matrix.dispose();
     }
-  }
-
-  #partsOf(name: string): readonly Part[] {
-    return this.#parts.filter(({ chosen }) => chosen.module.weight === name);
   }
 
   /** @internal A model made here, and not an object that merely inherits from one. */
@@ -122,8 +122,8 @@ export class AdaptedModel implements Disposable {
   /** @internal The adapted weights, each to be merged when its turn comes. */
   sources(): readonly MergedSource[] {
     return [...this.#weights].map(([name, { shape, size, dtype }]) => {
-      const parts = this.#partsOf(name);
-      const [first] = parts as [Part, ...Part[]];
+      const parts = this.#byWeight.get(name) as readonly [Part, ...Part[]];
+      const [first] = parts;
       return {
         name,
         argument: `the weight '${name}'`,

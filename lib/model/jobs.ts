@@ -2,7 +2,7 @@ import { describe, fail, readRecord, rejectInstance } from '../runtime/check.js'
 import { anything, checkMatrix, checkReal } from '../tensor/operand.js';
 import { type Matrix, Tensor, type Vector } from '../tensor/tensor.js';
 import { identityOf } from './parts.js';
-import { biasesAmong, type Chosen, givenBiases } from './plan.js';
+import { type Choices, type Chosen, givenBiases } from './plan.js';
 import { moduleName } from './targets.js';
 
 /** A module to adapt, with its tensors. */
@@ -29,10 +29,9 @@ export function readBiases(
   op: string,
   weights: ReadonlyMap<string, Tensor>,
   given: unknown,
-  owners: ReadonlySet<string>,
+  { biases: stored, owners }: Choices,
 ): ReadonlyMap<string, Tensor> {
-  const stored = [...weights].map(([name, { shape, dtype }]) => ({ name, shape, dtype }));
-  const biases = new Map([...biasesAmong(stored)].map(([owner, name]) => [owner, weights.get(name) as Tensor]));
+  const biases = new Map([...stored].map(([owner, name]) => [owner, weights.get(name) as Tensor]));
   for (const [owner, { argument, value }] of givenBiases(op, given, owners)) {
     if (!Tensor.is(value)) rejectInstance(op, argument, 'Tensor', value);
     biases.set(owner, value);
@@ -53,7 +52,7 @@ export function prepared(
   const shared = biases.get(moduleName(module.weight));
   const bias = own ?? shared;
   if (bias !== undefined) {
-    const features = own === undefined || module.whole ? weight.size / module.in : module.out;
+    const features = own === undefined ? weight.size / module.in : module.out;
     checkReal(op, `the bias of '${name}'`, bias);
     if (bias.size !== features) {
       fail('SHAPE_MISMATCH', op, `the bias of '${name}'`, `${features} numbers`, describe([...bias.shape]));

@@ -25,8 +25,6 @@ export interface Module extends Named {
   readonly layout: Layout;
   /** Where it is in the weight: rows of `in` numbers, or of `out` numbers with the layout 'in-out'. */
   readonly block: Block;
-  /** Whether the module is all of its weight. */
-  readonly whole: boolean;
   /** Its features in the weight's bias, which has one for each feature of the weight (and expert): the first of them. */
   readonly firstFeature: number;
 }
@@ -108,7 +106,7 @@ function readParts(op: string, argument: string, value: unknown): Parts {
  */
 export function modulesOf(op: string, weights: readonly StoredWeight[], structure: Structure): Module[] {
   const modules = weights.flatMap((weight) => (weight.shape.length < 2 ? [] : matricesOf(op, weight, structure)));
-  requireApart(op, 'options.split', modules, ({ whole }) => !whole);
+  requireApart(op, 'options.split', modules, ({ name, weight }) => name !== weight);
   return modules;
 }
 
@@ -149,8 +147,7 @@ function matricesOf(op: string, { name, shape }: StoredWeight, { layout, split }
       const suffix = [experts > 1 || shape.length === 3 ? `${expert}` : undefined, part].filter(
         (each) => each !== undefined,
       );
-      const whole = suffix.length === 0;
-      const full = whole ? name : [moduleName(name), ...suffix].join('.');
+      const full = suffix.length === 0 ? name : [moduleName(name), ...suffix].join('.');
       const at = expert * out * inFeatures;
       const block =
         stored === 'out-in'
@@ -167,7 +164,6 @@ function matricesOf(op: string, { name, shape }: StoredWeight, { layout, split }
         in: inFeatures,
         layout: stored,
         block,
-        whole,
         firstFeature,
       };
     });

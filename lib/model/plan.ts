@@ -2,7 +2,7 @@ import * as registry from '../families/registry.js';
 import type { Family } from '../layers/construct.js';
 import type { AdapterOptions } from '../layers/types.js';
 import { checkChoice, checkOptions, isRecord, readRecord, reject } from '../runtime/check.js';
-import { SigmaError } from '../runtime/errors.js';
+import { reasonOf, SigmaError } from '../runtime/errors.js';
 import { bytesPerElement, type MatrixDType, vectorType } from '../tensor/dtype.js';
 import { readShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -100,15 +100,23 @@ export function familyOf(name: FamilyName): Family<AdapterOptions> {
   return families.get(name) as Family<AdapterOptions>;
 }
 
-/** The modules that the options choose, in the order of the weights, and the names that a bias can have. */
-export function chosenModules(
-  op: string,
-  weights: readonly StoredWeight[],
-  options: ModelOptions,
-): { readonly chosen: readonly Chosen[]; readonly owners: ReadonlySet<string> } {
+/** What the options choose. */
+export interface Choices {
+  /** In the order of the weights. */
+  readonly chosen: readonly Chosen[];
+  /** The names of modules that a bias can have. */
+  readonly owners: ReadonlySet<string>;
+  /** The biases among the weights, by the name of their module. */
+  readonly biases: ReadonlyMap<string, string>;
+}
+
+/** The modules that the options choose, and their biases. */
+export function chosenModules(op: string, weights: readonly StoredWeight[], options: ModelOptions): Choices {
   const { layout, split, exclude } = options;
-  const biases = new Set(biasesAmong(weights).values());
-  const isMatrix = ({ name, shape, dtype }: StoredWeight) => shape.length > 1 && dtype !== 'int32' && !biases.has(name);
+  const biases = biasesAmong(weights);
+  const vectors = new Set(biases.values());
+  const isMatrix = ({ name, shape, dtype }: StoredWeight) =>
+    shape.length > 1 && dtype !== 'int32' && !vectors.has(name);
   const matrices = weights.filter(isMatrix);
   const modules = modulesOf(op, matrices, readStructure(op, { layout, split }, weights));
   const others = weights.filter((weight) => !isMatrix(weight));
@@ -134,7 +142,7 @@ export function chosenModules(
     () => true,
   );
   const owners = new Set(modules.flatMap(({ layerName, weight }) => [layerName, moduleName(weight)]));
-  return { chosen, owners };
+  return { chosen, owners, biases };
 }
 
 /** One `rank` or `count` serves modules of all sizes: a smaller module takes all directions that it has. */
@@ -209,11 +217,11 @@ export function about<T>(op: string, name: string, work: () => T): T {
 
 export function naming(op: string, name: string, error: unknown): unknown {
   if (!(error instanceof SigmaError)) return error;
-  return new SigmaError(error.code, op, `'${name}': ${error.message.slice(`${error.op}: `.length)}`, error.detail);
+  return new SigmaError(error.code, op, `'${name}': ${reasonOf(error)}`, error.detail);
 }
 
 /** The names of the tensors '….bias' by the name of their module, if that has a weight. A bias of stacked experts is [E, out]. */
-export function biasesAmong(weights: readonly StoredWeight[]): ReadonlyMap<string, string> {
+function biasesAmong(weights: readonly StoredWeight[]): ReadonlyMap<string, string> {
   const owners = new Set(weights.filter(({ shape }) => shape.length > 1).map(({ name }) => moduleName(name)));
   const biases = weights.map(({ name }) => name).filter((name) => name.endsWith('.bias') && owners.has(biasName(name)));
   return new Map(biases.map((name) => [biasName(name), name]));
@@ -265,8 +273,8 @@ export function planModel(
     dtype: undefined,
     shape: about(op, name, () => readShape(op, shape as readonly number[])),
   }));
-  const { chosen, owners } = chosenModules(op, weights, given);
-  const biased = new Set([...biasesAmong(weights).keys(), ...givenBiases(op, given.biases, owners).keys()]);
+  const { chosen, owners, biases } = chosenModules(op, weights, given);
+  const biased = new Set([...biases.keys(), ...givenBiases(op, given.biases, owners).keys()]);
   return chosen.map((each) => {
     const { layerName, weight } = each.module;
     return rowOf(op, each, 'float32', biased.has(layerName) || biased.has(moduleName(weight)));

@@ -5,6 +5,7 @@ import type { Device } from '../runtime/device.js';
 import { native, type RealArray } from '../runtime/native.js';
 import { random } from '../runtime/random.js';
 import { allocate, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
+import { powerTo } from '../tensor/norm.js';
 import {
   checkBeside,
   checkMatrix,
@@ -102,8 +103,7 @@ function probe(op: string, { u, vt }: Svd<MatrixDType>, sigma: RealArray, weight
   const [a, left, right] = [weight, u, vt].map((tensor) => widened(op, tensor)) as [Matrix, Matrix, Matrix];
   // Scaling by a power of two brings W's products near 1, so that their squares neither overflow nor underflow.
   const room = a.dtype === 'float64' ? 900 : 100;
-  const exponent = sigma[0] === 0 ? 0 : Math.floor(Math.log2(sigma[0] as number));
-  const unit = 2 ** -Math.max(-room, Math.min(room, exponent));
+  const unit = powerTo(sigma[0] as number, room);
   const signs = allocate(op, a.dtype, rows * q);
   const weighted = allocate(op, a.dtype, rows * q);
   for (let v = 0; v < probes; v++) {

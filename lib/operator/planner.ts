@@ -26,6 +26,16 @@ export interface Load {
   readonly denseCore: boolean;
 }
 
+/** Forward and backward of one token, where only the ratio between strategies counts. */
+export const ofOneToken = {
+  tokens: 1,
+  training: true,
+  trainsCore: true,
+  microBatches: 1,
+  built: false,
+  denseCore: false,
+} as const satisfies Partial<Load>;
+
 /** Memory limits of a pass, in bytes. */
 export interface Room {
   /** Sizes of P and X. */

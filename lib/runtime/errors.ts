@@ -50,8 +50,13 @@ export class SigmaError extends Error {
   }
 }
 
+/** The message without the name of the function. */
+export function reasonOf({ op, message }: SigmaError): string {
+  return message.slice(`${op}: `.length);
+}
+
 /** The same error under the name of the function that the user called. */
 export function renamed(error: unknown, op: string): unknown {
   if (!(error instanceof SigmaError) || error.op === op) return error;
-  return new SigmaError(error.code, op, error.message.slice(`${error.op}: `.length), error.detail);
+  return new SigmaError(error.code, op, reasonOf(error), error.detail);
 }

@@ -14,6 +14,11 @@ export function largestMagnitude(list: ArrayLike<number>): number {
   return largest;
 }
 
+/** The power of 2 that scales a magnitude to about 1; 1 for 0. Its exponent is within ±`most`. */
+export function powerTo(magnitude: number, most = 1000): number {
+  return magnitude === 0 ? 1 : 2 ** -Math.max(-most, Math.min(most, Math.floor(Math.log2(magnitude))));
+}
+
 /**
  * The L2 norm over all lists. Scales the numbers if their squares would overflow or underflow. NaN or Infinity if any
  * number is, and Infinity if the norm itself overflows float64.
@@ -24,6 +29,6 @@ export function normOf(lists: readonly ArrayLike<number>[]): number {
   const largest = largestMagnitude(lists.map(largestMagnitude));
   if (!(largest > 0 && largest < Infinity)) return largest;
   // A power of 2, so that scaling is exact, and its inverse is finite too.
-  const scale = 2 ** -Math.max(-1000, Math.min(1000, Math.floor(Math.log2(largest))));
+  const scale = powerTo(largest);
   return Math.sqrt(sumOfSquares(lists, scale)) / scale;
 }

@@ -6,7 +6,7 @@ import { root } from '../setup/run.mjs';
 
 const place = /<!-- (examples\/\S+\.js) -->\n(?:\n```js\n[\s\S]*?\n```\n\n```text\n[\s\S]*?\n```\n)?/g;
 
-/** The page with each `<!-- examples/….js -->` followed by that file and its output, anew. */
+/** The page with each `<!-- examples/….js -->` followed by that file and its current output. */
 export async function withExamples(page) {
   const named = [...page.matchAll(place)].map(([, file]) => file);
   const shown = new Map();

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the CUDA backend anew for the card of this machine, where a CUDA 13 toolkit and g++ are: ./rebuild.sh [nvcc].
+# Rebuilds the CUDA backend for the card of this machine, where a CUDA 13 toolkit and g++ are: ./rebuild.sh [nvcc].
 # The same as CMakeLists.txt does, in one line and for one architecture.
 set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")"

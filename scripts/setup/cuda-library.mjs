@@ -50,7 +50,7 @@ export function buildCudaLibrary(architectures = '') {
   }, 'cuda');
 }
 
-/** CMake starts anew with any of these; it follows changes in our own files by itself. */
+/** A change of any of these makes CMake start from scratch; it follows changes in our own files by itself. */
 function toolsOf({ folder, version }, architectures) {
   return [
     `${process.platform}-${process.arch}`,
