@@ -6,7 +6,7 @@ import { describe, fail, isArray, isRecord } from '../runtime/check.js';
 import { libraryVersion } from '../runtime/device.js';
 import { SigmaError } from '../runtime/errors.js';
 import { type MatrixDType, vectorType } from '../tensor/dtype.js';
-import { corrupt, quoted } from './complaints.js';
+import { corrupt, newerFormat, quoted } from './complaints.js';
 import { pathIn } from './folder.js';
 import { storedTypes } from './header.js';
 import { readJson } from './json-file.js';
@@ -126,14 +126,13 @@ function checkTensors(op: string, path: string, { modules }: AdapterConfig, file
       extra(numbers, 's');
     }
   }
-  const has = new Set(file.names);
   for (const [key, type] of expected) {
-    if (!has.has(key)) corrupt(op, path, key, `it, as ${configName} says`, 'a file without it');
+    if (!file.has(key)) corrupt(op, path, key, `it, as ${configName} says`, 'a file without it');
     const { dtype, shape } = file.info(key);
     if (dtype !== type) corrupt(op, path, key, type, dtype);
     if (shape.includes(0)) corrupt(op, path, key, 'a shape without a dimension of 0', describe([...shape]));
   }
-  for (const key of has) if (!expected.has(key)) corrupt(op, path, key, `only what ${configName} names`, 'this');
+  for (const key of file.names) if (!expected.has(key)) corrupt(op, path, key, `only what ${configName} names`, 'this');
 }
 
 type AnyFamily = Family<AdapterOptions>;
@@ -171,10 +170,7 @@ function checkFormat(op: string, path: string, fields: Fields): void {
   const type = fields.text('peft_type');
   if (type !== peftType) fail('UNSUPPORTED', op, `${quoted(path)}, peft_type`, `'${peftType}'`, quoted(type));
   const version = fields.natural('format_version');
-  if (version > formatVersion) {
-    const got = `version ${version}, which sigmatune ${fields.text('library_version')} wrote: update this package`;
-    fail('UNSUPPORTED', op, `${quoted(path)}, format_version`, `at most ${formatVersion}`, got);
-  }
+  if (version > formatVersion) newerFormat(op, path, version, formatVersion, fields.text('library_version'));
 }
 
 function readModule(fields: Fields): SavedModule {
@@ -211,37 +207,36 @@ class Fields {
   }
 
   text(key: string): string {
-    return this.#checked(key, 'a string', (value) => typeof value === 'string') as string;
+    return this.#checked(key, 'a string', (value) => typeof value === 'string');
   }
 
   optionalText(key: string): string | null {
-    return this.#checked(key, 'a string or null', (value) => value === null || typeof value === 'string') as
-      | string
-      | null;
+    return this.#checked(key, 'a string or null', (value) => value === null || typeof value === 'string');
   }
 
   natural(key: string): number {
-    const isNatural = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
-    return this.#checked(key, 'an integer of at least 0', isNatural) as number;
+    const isNatural = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+    return this.#checked(key, 'an integer of at least 0', isNatural);
   }
 
   flag(key: string): boolean {
-    return this.#checked(key, 'a boolean', (value) => typeof value === 'boolean') as boolean;
+    return this.#checked(key, 'a boolean', (value) => typeof value === 'boolean');
   }
 
   choice<T extends string>(key: string, choices: readonly T[]): T {
-    return this.#checked(key, `one of ${choices.join(', ')}`, (value) => choices.includes(value as T)) as T;
+    const isChoice = (value: unknown): value is T => choices.includes(value as T);
+    return this.#checked(key, `one of ${choices.join(', ')}`, isChoice);
   }
 
   list(key: string): unknown[] {
-    return this.#checked(key, 'an array', isArray) as unknown[];
+    return this.#checked(key, 'an array', isArray);
   }
 
   record(key: string): Record<string, unknown> {
-    return this.#checked(key, 'an object', isRecord) as Record<string, unknown>;
+    return this.#checked(key, 'an object', isRecord);
   }
 
-  #checked(key: string, expected: string, isRight: (value: unknown) => boolean): unknown {
+  #checked<T>(key: string, expected: string, isRight: (value: unknown) => value is T): T {
     const value = Object.hasOwn(this.#values, key) ? this.#values[key] : undefined;
     if (!isRight(value))
       corrupt(this.#op, this.#path, undefined, `${this.#at}${key} to be ${expected}`, describe(value));

@@ -1,20 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import { types } from 'node:util';
 import { Adapter } from '../layers/adapter.js';
-import { frameOf, patternCoordinates, probes, sketchOf } from '../layers/frame.js';
+import { coordinatesOf, frameOf, sketchOf } from '../layers/frame.js';
 import type { AdaptedLinear } from '../layers/types.js';
 import { checkBoolean, checkOptions, checkSignal, isRecord, reject, rejectInstance } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
-import type { RealArray } from '../runtime/native.js';
 import { SparsityPattern } from '../sparse/pattern.js';
-import { vectorType } from '../tensor/dtype.js';
 import { keep } from '../tensor/scope.js';
+import { sizeOf } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { configName, configText, keyOf, modelName, readSaved, type SavedModule } from './adapter-config.js';
 import { quoted } from './complaints.js';
 import { fingerprintOf } from './fingerprint.js';
 import { writeFolderAtomically } from './folder.js';
 import { checkHost, checkPath } from './safetensors.js';
+import { sketchTensors } from './stored.js';
 import { writeTensors } from './write-safetensors.js';
 
 /** Of the sketches' random vectors. It is saved, so a later version may have another one. */
@@ -114,7 +114,7 @@ class Saving {
     if (base.bias !== undefined) this.#share(extra('bias'), base.bias);
     const coordinates = [recipe.options, recipe.settled].some(({ pattern }) => SparsityPattern.is(pattern));
     if (coordinates) {
-      const { rows, columns } = patternCoordinates(terms);
+      const { rows, columns } = coordinatesOf(terms);
       this.#own(extra('rows'), Tensor.make(op, 'int32', rows, [rows.length]));
       this.#own(extra('columns'), Tensor.make(op, 'int32', columns.slice(), [columns.length]));
     }
@@ -124,9 +124,7 @@ class Saving {
     const weight = base.weight();
     const [outFeatures, inFeatures, { dtype }] = [layer.outFeatures, layer.inFeatures, terms.u];
     const sketch = await sketchOf(op, anatomy, frameOf(op, anatomy), sketchSeed, this.#signal);
-    for (const [key, numbers] of Object.entries(sketch) as ['left' | 'right', RealArray][]) {
-      this.#own(extra(key), Tensor.make(op, vectorType(dtype), numbers as never, [probes, numbers.length / probes]));
-    }
+    for (const [side, tensor] of sketchTensors(op, sketch, dtype)) this.#own(extra(side), tensor);
     this.#modules.push({
       name,
       family: layer.family,
@@ -229,10 +227,7 @@ export async function inspectAdapters(
   try {
     const layers = config.modules.map(
       ({ name, family, outFeatures, inFeatures, rank, dtype, parameters, options, weight }) => {
-        const sizes = parameters.map((role) =>
-          file.info(keyOf(name, family, role)).shape.reduce((size, n) => size * n, 1),
-        );
-        const count = sizes.reduce((sum, size) => sum + size, 0);
+        const sizes = parameters.map((role) => sizeOf(file.info(keyOf(name, family, role)).shape));
         return {
           name,
           family,
@@ -240,7 +235,7 @@ export async function inspectAdapters(
           in: inFeatures,
           rank,
           dtype,
-          parameters: count,
+          parameters: sizes.reduce((sum, size) => sum + size, 0),
           options,
           weight: weight ?? undefined,
         };

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { type FileHandle, open, readlink, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { checkSignal, fail } from '../runtime/check.js';
-import { quoted, system } from './complaints.js';
-import { chunkBytes } from './readable.js';
+import { quoted, system, systemCode } from './complaints.js';
+import { checkRegular, chunkBytes } from './readable.js';
 
 /** A file that is written from its first byte to its last. */
 export class Sink {
@@ -96,7 +96,8 @@ export async function withScratch<T>(
   }
 }
 
-function temporaryIn(folder: string): string {
+/** A new name in a folder, for what is renamed or removed later. */
+export function temporaryIn(folder: string): string {
   return join(folder, `.sigmatune-${randomUUID()}.tmp`);
 }
 
@@ -114,9 +115,7 @@ async function targetOf(
     target = resolve(dirname(target), next);
   }
   const stats = await stat(target).catch(() => undefined);
-  if (stats !== undefined && !stats.isFile()) {
-    fail('INVALID_ARGUMENT', op, where, 'a file', stats.isDirectory() ? 'a folder' : 'a device, a pipe or a socket');
-  }
+  if (stats !== undefined) checkRegular(op, where, stats);
   return { target, mode: stats && stats.mode & 0o7777 };
 }
 
@@ -133,7 +132,7 @@ export async function syncFolder(op: string, where: string, folder: string): Pro
       await handle.close();
     }
   } catch (error) {
-    if (cannotSync.includes((error as NodeJS.ErrnoException).code ?? '')) return;
+    if (cannotSync.includes(systemCode(error) ?? '')) return;
     await system(op, where, 'a folder that can be synced', Promise.reject(error));
   }
 }

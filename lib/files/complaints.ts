@@ -21,6 +21,12 @@ export function corrupt(op: string, path: string, tensor: string | undefined, ex
   fail('CORRUPT_FILE', op, where, expected, got);
 }
 
+/** UNSUPPORTED: the file has a format that only a later version of this library knows. */
+export function newerFormat(op: string, path: string, version: number, most: number, library: string): never {
+  const got = `version ${version}, which sigmatune ${library} wrote: update this package`;
+  fail('UNSUPPORTED', op, `${quoted(path)}, format_version`, `at most ${most}`, got);
+}
+
 /** What the system says of the path itself, and not of the disk's state: the caller has to give another path. */
 const aboutPath = [
   'ENOENT',
@@ -37,10 +43,15 @@ const aboutPath = [
   'EBUSY',
 ];
 
+/** The system's code of an error, such as 'ENOENT'; undefined if it has none. */
+export function systemCode(error: unknown): string | undefined {
+  return error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+}
+
 function codeOf(error: unknown): ErrorCode {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const code = systemCode(error);
   if (code === 'ENOMEM') return 'OUT_OF_MEMORY';
-  return aboutPath.includes(code as string) ? 'INVALID_ARGUMENT' : 'NATIVE';
+  return aboutPath.includes(code ?? '') ? 'INVALID_ARGUMENT' : 'NATIVE';
 }
 
 /**

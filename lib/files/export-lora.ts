@@ -9,6 +9,7 @@ import { configName, keyOf, modelName } from './adapter-config.js';
 import { readLayers, roleOf } from './adapters.js';
 import { quoted } from './complaints.js';
 import { writeFolderAtomically } from './folder.js';
+import { moduleName } from './module-name.js';
 import { checkHost, checkPath } from './safetensors.js';
 import { writeTensors } from './write-safetensors.js';
 
@@ -91,7 +92,7 @@ export async function exportLora(
 /** The layers, live, each of another module, and without a trained bias unless it may be dropped. */
 export function readExported(op: string, layers: unknown, dropBias: boolean): readonly Exported[] {
   const exported = readLayers(op, 'layers', layers).map(([name, layer]) => {
-    const module = name.endsWith('.weight') ? name.slice(0, -'.weight'.length) : name;
+    const module = moduleName(name);
     const argument = `layers[${quoted(name)}]`;
     return { name, module, argument, layer, transposed: layer.anatomy(op, argument).terms.transposed };
   });

@@ -1,12 +1,12 @@
 // Several files of a folder that are replaced together. New files are written to a folder inside of it, which is then
 // renamed to `.sigmatune-commit`: at that moment the new files count. Then each is moved to its place. A process that is
 // killed in between leaves the committed folder; readers look there first, and the next writer moves the rest.
-import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkSignal } from '../runtime/check.js';
-import { type Sink, syncFolder, writeAtomically } from './atomic.js';
-import { quoted, system } from './complaints.js';
+import { type Sink, syncFolder, temporaryIn, writeAtomically } from './atomic.js';
+import { quoted, system, systemCode } from './complaints.js';
+import { exists } from './readable.js';
 
 const committed = '.sigmatune-commit';
 
@@ -22,7 +22,7 @@ export async function writeFolderAtomically(
 ): Promise<void> {
   const where = `folder ${quoted(folder)}`;
   await system(op, where, 'a folder that can be written', mkdir(folder, { recursive: true }));
-  const stage = join(folder, `.sigmatune-${randomUUID()}.tmp`);
+  const stage = temporaryIn(folder);
   await system(op, where, 'a folder that can be written', mkdir(stage));
   try {
     for (const [name, fill] of Object.entries(files)) await writeAtomically(op, join(stage, name), signal, fill);
@@ -43,7 +43,7 @@ async function commit(op: string, where: string, folder: string, stage: string):
       await rename(stage, join(folder, committed));
       break;
     } catch (error) {
-      if (!hasCode(error, 'ENOTEMPTY', 'EEXIST')) {
+      if (!['ENOTEMPTY', 'EEXIST'].includes(systemCode(error) ?? '')) {
         await system(op, where, 'a folder that can be written', Promise.reject(error));
       }
     }
@@ -60,19 +60,16 @@ async function settle(op: string, where: string, folder: string): Promise<void> 
     try {
       await rename(join(from, name), join(folder, name));
     } catch (error) {
-      if (!hasCode(error, 'ENOENT')) await system(op, where, 'a folder that can be written', Promise.reject(error));
+      if (systemCode(error) !== 'ENOENT')
+        await system(op, where, 'a folder that can be written', Promise.reject(error));
     }
   }
   await syncFolder(op, where, folder);
   await rmdir(from).catch(() => undefined);
 }
 
-function hasCode(error: unknown, ...codes: string[]): boolean {
-  return error instanceof Error && 'code' in error && codes.includes(error.code as string);
-}
-
 /** Where a file of a folder is now. */
 export async function pathIn(folder: string, name: string): Promise<string> {
   const early = join(folder, committed, name);
-  return (await stat(early).catch(() => undefined)) === undefined ? join(folder, name) : early;
+  return (await exists(early)) ? early : join(folder, name);
 }

@@ -1,11 +1,10 @@
 import type { Adapter, Anatomy } from '../layers/adapter.js';
-import { aligned, clusterAround, frameOf, lossOf, probes, realigned, type Sketch, sketchOf } from '../layers/frame.js';
+import { aligned, clusterAround, frameOf, lossOf, realigned, sketchOf } from '../layers/frame.js';
 import type { AdaptedLinear, AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
 import { checkOptions, checkSignal, describe, fail, isRecord, reject } from '../runtime/check.js';
 import { type Device, resolveDevice } from '../runtime/device.js';
-import { SigmaError } from '../runtime/errors.js';
-import type { RealArray } from '../runtime/native.js';
+import { reasonOf, SigmaError } from '../runtime/errors.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
 import { anything, checkMatrix, checkReal, numbersOf, placed } from '../tensor/operand.js';
@@ -16,6 +15,7 @@ import { roleOf } from './adapters.js';
 import { corrupt, quoted } from './complaints.js';
 import { fingerprintOf } from './fingerprint.js';
 import { checkHost, checkPath, type SafetensorsFile } from './safetensors.js';
+import { checkStored, readNumbers, readSketch } from './stored.js';
 import { gaps, tolerances } from './tolerances.js';
 
 export interface LoadAdaptersOptions {
@@ -215,8 +215,8 @@ class Loading {
   /** What a family refuses, under this function's name. Wrong options can only come from the file. */
   #explained(error: unknown, name: string): unknown {
     if (!(error instanceof SigmaError) || error.op === this.#op) return error;
-    const { code, detail, message, op } = error;
-    const text = `module ${quoted(name)}: ${message.slice(`${op}: `.length)}`;
+    const { code, detail, message } = error;
+    const text = `module ${quoted(name)}: ${reasonOf(error)}`;
     const aboutOptions = code === 'INVALID_ARGUMENT' || code === 'SHAPE_MISMATCH';
     const aboutFactors = this.#factors !== undefined && message.includes('options.factors');
     return new SigmaError(aboutOptions && !aboutFactors ? 'CORRUPT_FILE' : code, this.#op, text, detail);
@@ -241,19 +241,15 @@ class Loading {
     const anatomy = layer.anatomy(op);
     await this.#checkSigma(anatomy);
     const frame = frameOf(op, anatomy);
-    const wanted = {
-      left: await this.#sketch('left', frame.left.length),
-      right: await this.#sketch('right', frame.right.length),
-    };
-    const found = await sketchOf(op, anatomy, frame, this.#seed, this.#options.signal);
-    const alignment = aligned(op, anatomy, frame, found, wanted as Sketch);
+    const { signal } = this.#options;
+    const sketchKey = (side: string) => keyOf(name, 'sigmatune', side);
+    const wanted = await readSketch(op, modelName, this.#file, frame, sketchKey, signal);
+    const found = await sketchOf(op, anatomy, frame, this.#seed, signal);
+    const alignment = aligned(op, anatomy, frame, found, wanted);
     for (const [i, parameter] of layer.parameters.entries()) {
       const key = keyOf(name, family, roles[i] as string);
-      const { shape } = parameter.value;
-      const saved = this.#file.info(key).shape;
-      if (String(saved) !== String(shape))
-        corrupt(op, modelName, key, `shape [${shape.join(', ')}]`, describe([...saved]));
-      const numbers = await this.#numbers(key);
+      checkStored(op, modelName, this.#file, key, parameter.value.shape);
+      const numbers = await readNumbers(op, this.#file, key, signal);
       parameter.value.assign(realigned(anatomy.terms, parameter, numbers, alignment));
     }
     this.#checkLoss(anatomy, lossOf(op, anatomy, alignment));
@@ -277,7 +273,7 @@ class Loading {
 
   async #checkSigma({ spectrum }: Anatomy): Promise<void> {
     const { name } = this.module;
-    const saved = await this.#numbers(keyOf(name, 'sigmatune', 'sigma'));
+    const saved = await readNumbers(this.#op, this.#file, keyOf(name, 'sigmatune', 'sigma'), this.#options.signal);
     const found = numbersOf(this.#op, 'factors.s', spectrum.initial);
     const count = Math.min(saved.length, found.length);
     const allowed = gaps[this.#type] * (saved[0] as number);
@@ -308,25 +304,8 @@ class Loading {
     );
   }
 
-  async #sketch(key: 'left' | 'right', count: number): Promise<RealArray> {
-    const full = keyOf(this.module.name, 'sigmatune', key);
-    const { shape } = this.#file.info(full);
-    if (String(shape) !== String([probes, count]))
-      corrupt(this.#op, modelName, full, `shape [${probes}, ${count}]`, describe([...shape]));
-    return this.#numbers(full);
-  }
-
   #read(key: string): Promise<Tensor> {
     return this.#file.readAs(this.#op, keyOf(this.module.name, 'sigmatune', key), this.#options.signal);
-  }
-
-  async #numbers(key: string): Promise<RealArray> {
-    const tensor = await this.#file.readAs(this.#op, key, this.#options.signal);
-    try {
-      return numbersOf(this.#op, key, tensor).slice();
-    } finally {
-      tensor.dispose();
-    }
   }
 }
 

@@ -1,10 +1,20 @@
-import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { constants, type Stats } from 'node:fs';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { checkSignal, fail } from '../runtime/check.js';
 import { corrupt, quoted, system } from './complaints.js';
 
 /** Bytes of one call of the system. The signal is checked between two calls. */
 export const chunkBytes = 2 ** 24;
+
+export async function exists(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined)) !== undefined;
+}
+
+/** INVALID_ARGUMENT for what is no regular file. */
+export function checkRegular(op: string, where: string, stats: Stats): void {
+  if (stats.isFile()) return;
+  fail('INVALID_ARGUMENT', op, where, 'a file', stats.isDirectory() ? 'a folder' : 'a device, a pipe or a socket');
+}
 
 /** A regular file that is read at any position. */
 export class ReadableFile {
@@ -31,15 +41,7 @@ export class ReadableFile {
     );
     try {
       const stats = await system(op, where, 'a file that can be read', handle.stat());
-      if (!stats.isFile()) {
-        fail(
-          'INVALID_ARGUMENT',
-          op,
-          where,
-          'a file',
-          stats.isDirectory() ? 'a folder' : 'a device, a pipe or a socket',
-        );
-      }
+      checkRegular(op, where, stats);
       return new ReadableFile(path, stats.size, handle);
     } catch (error) {
       await handle.close();

@@ -97,13 +97,18 @@ export class SafetensorsFile implements AsyncDisposable {
     return this.readAs(op, name, signal);
   }
 
+  /** @internal Whether there is a tensor of this name. */
+  has(name: string): boolean {
+    return this.#opened.find(name) !== undefined;
+  }
+
   /** @internal The same for another function, whose name its errors then carry. */
   async readAs(op: string, name: string, signal: AbortSignal | undefined): Promise<Tensor> {
     const found = this.#find(op, name);
     const { shape } = found.entry;
     const dtype = this.typeOf(op, name);
     const array = allocateAny(op, dtype, sizeOf(shape));
-    if (found.entry.dtype === 'F16') await this.#readHalves(op, found, array, signal);
+    if (found.entry.dtype === 'F16') await this.#readHalves(op, name, array, signal);
     else await this.#fill(op, found, array, signal);
     return keep(Tensor.make<DType, readonly number[]>(op, dtype, array, shape, true));
   }
@@ -178,19 +183,14 @@ export class SafetensorsFile implements AsyncDisposable {
     }
   }
 
-  async #readHalves(
-    op: string,
-    { file, position, entry: { bytes } }: Located,
-    array: NumericArray,
-    signal?: AbortSignal,
-  ) {
-    const halves = new Uint16Array(Math.min(chunkBytes, bytes) / 2);
-    for (let done = 0; done < bytes; done += chunkBytes) {
-      this.#checkOpen(op);
-      const count = Math.min(chunkBytes, bytes - done) / 2;
-      await file.read(op, new Uint8Array(halves.buffer, 0, 2 * count), position + done, signal);
-      widenHalves(halves.subarray(0, count), new Uint32Array(array.buffer, array.byteOffset + 2 * done, count));
-    }
+  async #readHalves(op: string, name: string, { buffer, byteOffset }: NumericArray, signal?: AbortSignal) {
+    let at = byteOffset;
+    const widen = async (part: Uint8Array) => {
+      const count = part.length / 2;
+      widenHalves(new Uint16Array(part.buffer, part.byteOffset, count), new Uint32Array(buffer, at, count));
+      at += 4 * count;
+    };
+    await this.copy(op, name, widen, signal);
   }
 
   #find(op: string, name: unknown): Located {

@@ -6,7 +6,7 @@ import { corrupt, quoted, system } from './complaints.js';
 import { type Entry, type Header, mostHeaderBytes, prefixBytes, readHeader } from './header.js';
 import { Malformed } from './json.js';
 import { readJson } from './json-file.js';
-import { ReadableFile } from './readable.js';
+import { exists, ReadableFile } from './readable.js';
 
 /** Where one tensor's bytes are. */
 export interface Located {
@@ -60,15 +60,6 @@ async function fileOf(op: string, path: string): Promise<string> {
     fail('INVALID_ARGUMENT', op, where, `a file, or a folder with ${names.join(' or ')}`, got);
   }
   return join(path, name);
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 async function openWhole(op: string, path: string, files: ReadableFile[]): Promise<Opened> {

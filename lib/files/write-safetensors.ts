@@ -100,39 +100,31 @@ function readPair(op: string, argument: string, value: unknown, seen: Set<string
 }
 
 /** All tensors are there: the header is known before the first is written. */
-async function writeAll(op: string, path: string, list: readonly unknown[], notes: Metadata, signal?: AbortSignal) {
-  const pairs = readPairs(op, list);
-  try {
-    await writeAtomically(op, path, signal, (file) => writePairs(op, file, pairs, notes));
-  } finally {
-    for (const { tensor } of pairs) tensor.dispose();
-  }
+function writeAll(op: string, path: string, list: readonly unknown[], notes: Metadata, signal?: AbortSignal) {
+  return withPairs(op, list, (pairs) =>
+    writeAtomically(op, path, signal, (file) => writePairs(op, file, pairs, notes)),
+  );
 }
 
 /** A whole safetensors file, for others who write one. */
-export async function writeTensors(
+export function writeTensors(
   op: string,
   file: Sink,
   tensors: readonly (readonly [name: string, tensor: Tensor])[],
   notes: Metadata,
 ): Promise<void> {
-  const pairs = readPairs(op, tensors);
-  try {
-    await writePairs(op, file, pairs, notes);
-  } finally {
-    for (const { tensor } of pairs) tensor.dispose();
-  }
+  return withPairs(op, tensors, (pairs) => writePairs(op, file, pairs, notes));
 }
 
-function readPairs(op: string, list: readonly unknown[]): Pair[] {
+/** Runs `body` with the checked pairs, whose handles are disposed afterwards. */
+async function withPairs(op: string, list: readonly unknown[], body: (pairs: readonly Pair[]) => Promise<void>) {
   const pairs: Pair[] = [];
   const seen = new Set<string>();
   try {
     for (const [i, each] of list.entries()) pairs.push(readPair(op, `tensors[${i}]`, each, seen));
-    return pairs;
-  } catch (error) {
+    await body(pairs);
+  } finally {
     for (const { tensor } of pairs) tensor.dispose();
-    throw error;
   }
 }
 

@@ -5,11 +5,13 @@ import { matmulLater } from '../linalg/matmul.js';
 import { diagonalOf, type Terms, termNumbers } from '../operator/terms.js';
 import type { RealArray } from '../runtime/native.js';
 import { type Random, random } from '../runtime/random.js';
+import type { Coordinates } from '../sparse/coordinates.js';
 import { allocate, type Real, vectorType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf, widened } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
 import type { Matrix, MatrixShape, Tensor } from '../tensor/tensor.js';
 import type { Anatomy } from './adapter.js';
+import { cellsByRow, gateOf } from './telemetry.js';
 
 /** The cells of the core that training changes, cell p at (rows[p], columns[p]). */
 interface Cells {
@@ -71,8 +73,7 @@ function cellsOf(op: string, anatomy: Anatomy): Cells[] {
   const { core } = terms;
   if (core !== undefined) {
     const { rows, columns } = coordinatesOf(terms);
-    const gamma = termNumbers(op, 'gate', core.gate)?.[0];
-    const gate = gamma === undefined ? 1 : 1 / (1 + Math.exp(-gamma));
+    const gate = gateOf(op, terms) ?? 1;
     const m = termNumbers(op, 'm', core.values) as RealArray;
     found.push({ rows, columns, values: Float64Array.from(m, (value) => gate * value) });
   }
@@ -80,24 +81,12 @@ function cellsOf(op: string, anatomy: Anatomy): Cells[] {
 }
 
 /** Row and column of each number of M. */
-function coordinatesOf({ core, vt }: Terms): { rows: Int32Array; columns: Int32Array } {
+export function coordinatesOf({ core, vt }: Terms): Coordinates {
   const r = vt.shape[0] as number;
-  if (core?.pattern === undefined) {
-    const count = r * r;
-    return {
-      rows: Int32Array.from({ length: count }, (_, p) => Math.floor(p / r)),
-      columns: Int32Array.from({ length: count }, (_, p) => p % r),
-    };
-  }
-  const { rowPointers, columnIndices } = core.pattern.cells;
+  const { rowPointers, columnIndices } = cellsByRow(core?.pattern, r);
   const rows = new Int32Array(columnIndices.length);
   for (let i = 0; i < r; i++) rows.fill(i, rowPointers[i], rowPointers[i + 1]);
   return { rows, columns: columnIndices };
-}
-
-/** Row and column of each entry of a core's pattern, to make it again. */
-export function patternCoordinates(terms: Terms): { rows: Int32Array; columns: Int32Array } {
-  return coordinatesOf(terms);
 }
 
 export function frameOf(op: string, anatomy: Anatomy): Frame {

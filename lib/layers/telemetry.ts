@@ -66,13 +66,17 @@ interface Core {
   readonly count: number;
 }
 
-function gateOf(op: string, { core }: Terms): number | undefined {
+/** sigmoid(γ); undefined without a gate. */
+export function gateOf(op: string, { core }: Terms): number | undefined {
   const gamma = termNumbers(op, 'gate', core?.gate)?.[0];
   return gamma === undefined ? undefined : 1 / (1 + Math.exp(-gamma));
 }
 
 /** The cells of M by rows. */
-function cellsOf(pattern: SparsityPattern | undefined, r: number): Pick<Cells, 'rowPointers' | 'columnIndices'> {
+export function cellsByRow(
+  pattern: SparsityPattern | undefined,
+  r: number,
+): Pick<Cells, 'rowPointers' | 'columnIndices'> {
   if (pattern !== undefined) return pattern.cells;
   const rowPointers = Int32Array.from({ length: r + 1 }, (_, i) => i * r);
   const columnIndices = Int32Array.from({ length: r * r }, (_, p) => p % r);
@@ -90,7 +94,7 @@ function coreOf(op: string, terms: Terms, { scale }: Spectrum): Core {
   const [starts, columns, values] = [new Int32Array(r + 1), new Int32Array(entries), new Float64Array(entries)];
   let count = 0;
   if (m !== null) {
-    const { rowPointers, columnIndices } = cellsOf(terms.core?.pattern, r);
+    const { rowPointers, columnIndices } = cellsByRow(terms.core?.pattern, r);
     const g = gateOf(op, terms) ?? 1;
     for (let i = 0; i < r; i++) {
       for (let p = rowPointers[i] as number; p < (rowPointers[i + 1] as number); p++) {

@@ -4,18 +4,19 @@ import { quoted } from '../files/complaints.js';
 import { biasMoved } from '../files/export-lora.js';
 import { narrowSingles } from '../files/half.js';
 import { inFileOrder, type Part, type StoredDType, storedTypes } from '../files/header.js';
+import { moduleName } from '../files/module-name.js';
 import { chunkBytes } from '../files/readable.js';
 import { checkHost, checkPath, openNamed, type SafetensorsFile } from '../files/safetensors.js';
 import { makeHeader, readMetadata } from '../files/write-safetensors.js';
 import type { AdaptedLinear } from '../layers/types.js';
 import { checkOptions, checkSignal, describe, fail } from '../runtime/check.js';
 import { renamed, SigmaError } from '../runtime/errors.js';
-import { allocate, type DType } from '../tensor/dtype.js';
+import { allocate, bytesPerElement, type DType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
+import { sizeOf } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { AdaptedModel, type MergedSource } from './adapted.js';
-import { moduleName } from './targets.js';
 
 export interface ExportMergedOptions {
   /**
@@ -35,12 +36,6 @@ const writable: Partial<Record<StoredDType, DType>> = {
   BF16: 'bfloat16',
   F16: 'float32',
 };
-
-/** The checkpoint of the base model, open. */
-interface Base {
-  readonly file: SafetensorsFile;
-  readonly names: ReadonlySet<string>;
-}
 
 /** A tensor of the file. */
 interface Output extends Part {
@@ -78,7 +73,7 @@ export async function exportMerged(
   if (sources.length === 0) fail('INVALID_ARGUMENT', op, 'source', 'at least one layer', 'none');
   const file = base === undefined ? undefined : await openNamed(op, base);
   try {
-    const outputs = inFileOrder(outputsOf(op, sources, file && { file, names: new Set(file.names) }));
+    const outputs = inFileOrder(outputsOf(op, sources, file));
     const notes = new Map([...Object.entries(file?.metadata ?? { format: 'pt' }), ...own]);
     const header = makeHeader(op, outputs, notes);
     await writeAtomically(op, path, signal, async (sink) => {
@@ -114,7 +109,7 @@ function sourcesOf(op: string, layers: unknown): readonly MergedSource[] {
 }
 
 /** What the file has: the merged weights and trained biases, and everything else that the base has. */
-function outputsOf(op: string, sources: readonly MergedSource[], base: Base | undefined): Output[] {
+function outputsOf(op: string, sources: readonly MergedSource[], base: SafetensorsFile | undefined): Output[] {
   const outputs = new Map<string, Output>();
   const add = (output: Output) => {
     if (outputs.has(output.name)) {
@@ -131,15 +126,15 @@ function outputsOf(op: string, sources: readonly MergedSource[], base: Base | un
   }
   for (const name of base?.names ?? []) {
     if (outputs.has(name)) continue;
-    const { dtype, shape, bytes } = (base as Base).file.info(name);
+    const { dtype, shape, bytes } = (base as SafetensorsFile).info(name);
     outputs.set(name, { name, dtype: dtype as StoredDType, shape, bytes, make: undefined, argument: quoted(name) });
   }
   return [...outputs.values()];
 }
 
 /** The name of a weight in the base: with or without '.weight'. */
-function nameIn(op: string, { name, argument }: MergedSource, base: Base): string {
-  const found = [name, `${name}.weight`].find((each) => base.names.has(each));
+function nameIn(op: string, { name, argument }: MergedSource, base: SafetensorsFile): string {
+  const found = [name, `${name}.weight`].find((each) => base.has(each));
   if (found === undefined) {
     fail('INVALID_ARGUMENT', op, argument, 'the name of a tensor in options.base', 'a name that it does not have');
   }
@@ -152,15 +147,15 @@ function placeOf(
   argument: string,
   name: string,
   { shape, dtype }: Pick<MergedSource, 'shape' | 'dtype'>,
-  base: Base | undefined,
+  base: SafetensorsFile | undefined,
 ): Omit<Part, 'dtype'> & { readonly dtype: StoredDType } {
-  if (base?.names.has(name) !== true) {
+  if (base?.has(name) !== true) {
     const stored = storedTypes[dtype];
-    return { name, shape, dtype: stored, bytes: sizeOf(shape) * widths[stored] };
+    return { name, shape, dtype: stored, bytes: sizeOf(shape) * bytesPerElement(dtype) };
   }
-  const found = base.file.info(name);
+  const found = base.info(name);
   const stored = found.dtype as StoredDType;
-  if (found.shape.length !== shape.length || found.shape.some((n, i) => n !== shape[i])) {
+  if (String(found.shape) !== String(shape)) {
     const expected = `shape ${describe([...found.shape])}, as ${quoted(name)} has in options.base`;
     fail('SHAPE_MISMATCH', op, argument, expected, describe([...shape]));
   }
@@ -171,26 +166,20 @@ function placeOf(
   return { name, shape, dtype: stored, bytes: found.bytes };
 }
 
-const widths = { F64: 8, F32: 4, I32: 4, BF16: 2 } as const;
-
-function sizeOf(shape: readonly number[]): number {
-  return shape.reduce((size, n) => size * n, 1);
-}
-
 /** The bias of a weight, if one of its layers has trained its part of it. */
-function biasOutput(op: string, source: MergedSource, base: Base | undefined): Output | undefined {
+function biasOutput(op: string, source: MergedSource, base: SafetensorsFile | undefined): Output | undefined {
   const { argument, biases, features } = source;
   const trained = biases.filter(({ layer }) => layer.enabled && biasMoved(op, argument, layer));
   const [any] = trained;
   if (any === undefined) return undefined;
   const name = `${moduleName(source.name)}.bias`;
-  const isThere = base?.names.has(name) === true;
+  const isThere = base?.has(name) === true;
   const covered = trained.reduce((sum, { layer }) => sum + layer.outFeatures, 0);
   if (!isThere && covered < features) {
     const got = 'only a part of it, which was trained (give options.base, which has the rest)';
     throw new SigmaError('UNSUPPORTED', op, `${argument}, bias: expected all of '${name}', got ${got}`);
   }
-  const shape = isThere ? (base as Base).file.info(name).shape : [features];
+  const shape = isThere ? (base as SafetensorsFile).info(name).shape : [features];
   if (sizeOf(shape) !== features) {
     fail('SHAPE_MISMATCH', op, `${argument}, bias`, `${features} numbers in ${quoted(name)}`, describe([...shape]));
   }
@@ -198,7 +187,7 @@ function biasOutput(op: string, source: MergedSource, base: Base | undefined): O
   const make = async () => {
     const numbers = allocate(op, dtype, features);
     if (isThere && covered < features) {
-      const before = await (base as Base).file.readAs(op, name, undefined);
+      const before = await (base as SafetensorsFile).readAs(op, name, undefined);
       numbers.set(numbersOf(op, argument, before));
       before.dispose();
     }

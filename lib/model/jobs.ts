@@ -1,9 +1,9 @@
+import { moduleName } from '../files/module-name.js';
 import { describe, fail, readRecord, rejectInstance } from '../runtime/check.js';
 import { anything, checkMatrix, checkReal } from '../tensor/operand.js';
 import { type Matrix, Tensor, type Vector } from '../tensor/tensor.js';
 import { identityOf } from './parts.js';
 import { type Choices, type Chosen, givenBiases } from './plan.js';
-import { moduleName } from './targets.js';
 
 /** A module to adapt, with its tensors. */
 export interface Job {

@@ -1,5 +1,6 @@
+import { moduleName } from '../files/module-name.js';
 import { fail, isArray, isRecord, readList, readRecord, reject } from '../runtime/check.js';
-import { endsOf, moduleName, type Named, requireOne, type StoredWeight, valueFor } from './targets.js';
+import { endsOf, type Named, requireOne, type StoredWeight, valueFor } from './targets.js';
 
 /** How weights are stored: [out, in], or [in, out] as TensorFlow, Flax and Hugging Face's Conv1D have them. */
 export type Layout = 'out-in' | 'in-out';

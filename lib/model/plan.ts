@@ -1,4 +1,5 @@
 import * as registry from '../families/registry.js';
+import { moduleName } from '../files/module-name.js';
 import type { Family } from '../layers/construct.js';
 import type { AdapterOptions } from '../layers/types.js';
 import { checkChoice, checkOptions, isRecord, readRecord, reject } from '../runtime/check.js';
@@ -7,7 +8,7 @@ import { bytesPerElement, type MatrixDType, vectorType } from '../tensor/dtype.j
 import { readShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type Layout, type Module, modulesOf, readStructure, requireApart } from './modules.js';
-import { endsOf, moduleName, readTargets, requireOne, type StoredWeight, type Targets, valueFor } from './targets.js';
+import { endsOf, readTargets, requireOne, type StoredWeight, type Targets, valueFor } from './targets.js';
 
 type Name<T> = T extends string ? Lowercase<T> : never;
 /** A family by its name in lower case: 'svft', 'siva', 'vectorfit', … */

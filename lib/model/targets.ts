@@ -1,4 +1,5 @@
 import { types } from 'node:util';
+import { moduleName } from '../files/module-name.js';
 import { describe, fail, isArray, readList, reject } from '../runtime/check.js';
 import { nearest } from '../runtime/nearest.js';
 import type { DType } from '../tensor/dtype.js';
@@ -8,11 +9,6 @@ import type { DType } from '../tensor/dtype.js';
  * matrices. A weight's name counts with and without its last '.weight'.
  */
 export type Targets = readonly string[] | RegExp | 'all';
-
-/** A name without the part that says which tensor of the module it is. */
-export function moduleName(name: string): string {
-  return name.endsWith('.weight') ? name.slice(0, -'.weight'.length) : name;
-}
 
 /** Whether a name is a suffix's own, or ends in it after a dot. */
 function endsIn(name: string, suffix: string): boolean {

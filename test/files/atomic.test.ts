@@ -1,6 +1,5 @@
 /** Whatever stops a write, the path has the old file or the new one, whole. */
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -17,14 +16,12 @@ import {
 } from 'node:fs';
 import os from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { openSafetensors, readSafetensors, Tensor, tensor, writeSafetensors } from 'sigmatune';
 import t from 'tap';
 import { type Check, cpuOnly, disposeAll, expectNoLeak, rejectsSigma } from '../support/helpers.js';
-import { KillDelay } from '../support/process.js';
+import { killAll, killRounds, plainEnvironment, scriptPath, startScripts } from '../support/process.js';
 
-const script = fileURLToPath(new URL('../fixtures/write-safetensors.mjs', import.meta.url));
-const { NODE_OPTIONS: _, ...env } = process.env;
+const script = 'write-safetensors.mjs';
 
 const names = (folder: string): string[] => readdirSync(folder).sort();
 
@@ -45,31 +42,20 @@ t.test('a process that is killed while it writes', { timeout: 120_000 }, async (
   const path = join(folder, 'model.safetensors');
   for (const mode of ['all', 'lazy']) {
     let last = 0;
-    let replaced = 0;
     let interrupted = 0;
-    const delay = new KillDelay();
-    for (let round = 0; round < 15; round++) {
-      const child = spawn(process.execPath, [script, path, mode, String(round * 1000 + 1)], {
-        env,
-        stdio: ['ignore', 'pipe', 'inherit'],
-      });
-      await once(child.stdout, 'data');
-      await delay.wait();
-      child.kill('SIGKILL');
-      await once(child, 'exit');
-      const before = replaced;
-      if (existsSync(path)) {
-        const value = await filledWith(path);
-        if (value === undefined) t.fail(`${mode}, round ${round}: neither the old file nor a new one`);
-        if (value !== last) replaced++;
-        last = value ?? last;
-      }
-      delay.sawResult(replaced > before);
+    const start = (round: number) => startScripts(script, [path, mode, String(round * 1000 + 1)]);
+    const replaced = await killRounds(start, async (round) => {
       const left = names(folder).filter((name) => name !== 'model.safetensors');
       interrupted += left.length;
       if (!left.every((name) => /^\.sigmatune-.*\.tmp$/.test(name))) t.fail(`${left}`);
       for (const name of left) spawnSync('rm', [join(folder, name)]);
-    }
+      if (!existsSync(path)) return false;
+      const value = await filledWith(path);
+      if (value === undefined) t.fail(`${mode}, round ${round}: neither the old file nor a new one`);
+      const isNew = value !== last;
+      last = value ?? last;
+      return isNew;
+    });
     t.ok(replaced > 0, `${mode}: ${replaced} of 15 rounds replaced the file`);
     t.ok(interrupted > 0, `${mode}: ${interrupted} writes were cut off`);
   }
@@ -78,10 +64,7 @@ t.test('a process that is killed while it writes', { timeout: 120_000 }, async (
 t.test('two processes that write one file', async (t) => {
   const folder = t.testdir({});
   const path = join(folder, 'model.safetensors');
-  const start = (seed: number) =>
-    spawn(process.execPath, [script, path, 'all', String(seed)], { env, stdio: ['ignore', 'pipe', 'inherit'] });
-  const children = [start(1), start(1_000_000)];
-  await Promise.all(children.map((child) => once(child.stdout, 'data')));
+  const children = await startScripts(script, [path, 'all', '1'], [path, 'all', '1000000']);
   const seen = new Set<boolean>();
   for (let round = 0; round < 60 && (round < 20 || seen.size < 2); round++) {
     await new Promise((resolve) => setTimeout(resolve, 10));
@@ -90,15 +73,14 @@ t.test('two processes that write one file', async (t) => {
     if (value === undefined) t.fail('a mixture');
     else seen.add(value < 1_000_000);
   }
-  for (const child of children) child.kill('SIGKILL');
-  await Promise.all(children.map((child) => once(child, 'exit')));
+  await killAll(children);
   t.equal(seen.size, 2, 'files of both were seen, and no mixture');
 });
 
 /** What a process reports that writes more than there is room for. */
 function writeTooMuch(path: string, ...limiter: string[]): string[] {
-  const [command = '', ...rest] = [...limiter, process.execPath, script, path, 'full'];
-  const { stdout, stderr } = spawnSync(command, rest, { env, encoding: 'utf8' });
+  const [command = '', ...rest] = [...limiter, process.execPath, scriptPath(script), path, 'full'];
+  const { stdout, stderr } = spawnSync(command, rest, { env: plainEnvironment(), encoding: 'utf8' });
   return [stdout, stderr];
 }
 

@@ -1,9 +1,6 @@
 /** Checkpoints: a run that is resumed equals one that was never interrupted, to the bit. */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import * as fc from 'fast-check';
 import {
   AdamW,
@@ -38,7 +35,7 @@ import {
   seeded,
   snapshot,
 } from '../support/helpers.js';
-import { KillDelay } from '../support/process.js';
+import { killRounds, startScripts } from '../support/process.js';
 
 const folder = t.testdir({});
 const path = join(folder, 'checkpoint.safetensors');
@@ -412,42 +409,25 @@ t.test('malformed checkpoints', async (t) => {
 });
 
 t.test('a process that is killed while it saves', { timeout: 120_000 }, async (t) => {
-  const script = fileURLToPath(new URL('../fixtures/save-checkpoint.mjs', import.meta.url));
-  const { NODE_OPTIONS: _, ...env } = process.env;
   const place = join(t.testdir({}), 'run');
-  let state = 7;
-  const draw = () => {
-    state = (state * 16807) % 2147483647;
-    return state / 2 ** 30 - 1;
-  };
-  using weight = tensor(Float32Array.from({ length: 400 }, draw), [20, 20]);
+  using weight = gaussian(seeded(7), [20, 20], 'float32');
+  const weights = join(folder, 'weights.safetensors');
+  await writeSafetensors(weights, [['w', weight]]);
   using layer = await svdiff(weight);
   const optimizer = new AdamW(layer.parameters);
   let last = 0;
-  let replaced = 0;
-  const delay = new KillDelay();
-  for (let round = 0; round < 15; round++) {
-    const child = spawn(process.execPath, [script, place, String(round * 1000 + 1)], {
-      env,
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    await once(child.stdout, 'data');
-    await delay.wait();
-    child.kill('SIGKILL');
-    await once(child, 'exit');
-    if (!existsSync(join(place, 'checkpoint.safetensors'))) {
-      delay.sawResult(false);
-      continue;
-    }
+  const start = (round: number) => startScripts('save-checkpoint.mjs', [place, weights, String(round * 1000 + 1)]);
+  const replaced = await killRounds(start, async () => {
+    if (!existsSync(join(place, 'checkpoint.safetensors'))) return false;
     const { step } = (await loadCheckpoint(place, { layers: { w: layer as AdaptedLinear }, optimizer })) as {
       step: number;
     };
     const numbers = snapshot(item(layer.parameters, 0).value);
     if (!numbers.every((value) => value === step)) t.fail('a mixture');
-    delay.sawResult(step !== last);
-    if (step !== last) replaced += 1;
+    const isNew = step !== last;
     last = step;
-  }
+    return isNew;
+  });
   t.ok(replaced > 3, `${replaced} of 15 rounds replaced the checkpoint`);
   const left = readdirSync(place).filter((name) => name !== 'checkpoint.safetensors');
   t.ok(

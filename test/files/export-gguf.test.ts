@@ -15,7 +15,17 @@ import {
   vectorFit,
 } from 'sigmatune';
 import t from 'tap';
-import { at, disposeAll, expectNoLeak, gaussian, put, rejectsSigma, seeded, snapshot } from '../support/helpers.js';
+import {
+  at,
+  disposeAll,
+  expectNoLeak,
+  gaussian,
+  put,
+  type Refusal,
+  refuses,
+  seeded,
+  snapshot,
+} from '../support/helpers.js';
 import { parameter, perturb } from '../support/layer.js';
 
 const python = process.env['SIGMATUNE_PYTHON'] || 'python3';
@@ -170,7 +180,7 @@ t.test('errors name the argument, and leave the old file', async (t) => {
   const k = 'model.layers.0.self_attn.k_proj';
   const up = 'model.layers.0.mlp.up_proj';
   writeFileSync(path, 'old');
-  const cases: [string, unknown[], Parameters<typeof rejectsSigma>[2], ...string[]][] = [
+  const cases: Refusal[] = [
     ['no path', ['', { [up]: layer }, options], 'INVALID_ARGUMENT', 'path'],
     ['a folder', [folder, { [up]: layer }, options], 'INVALID_ARGUMENT', 'path'],
     ['no options', [path, { [up]: layer }], 'INVALID_ARGUMENT', 'options.rank'],
@@ -215,10 +225,7 @@ t.test('errors name the argument, and leave the old file', async (t) => {
     ['a trained bias', [path, { [up]: trained }, options], 'UNSUPPORTED', `layers['${up}'], bias`, 'dropBias'],
     ['aborted', [path, { [up]: layer }, { ...options, signal: AbortSignal.abort() }], 'ABORTED', 'signal'],
   ];
-  for (const [label, args, code, ...parts] of cases) {
-    const attempt = () => (exportGgufLora as (...args: unknown[]) => Promise<unknown>)(...args);
-    await rejectsSigma(t, attempt, code, label, ...parts);
-  }
+  await refuses(t, exportGgufLora, cases);
   t.equal(readFileSync(path, 'utf8'), 'old');
   t.notOk(readdirSync(folder).some((name) => name.endsWith('.tmp')));
   await exportGgufLora(path, { [up]: trained }, { ...options, dropBias: true });

@@ -23,7 +23,9 @@ import {
   gaussian,
   item,
   put,
+  type Refusal,
   real,
+  refuses,
   rejectsSigma,
   seeded,
 } from '../support/helpers.js';
@@ -261,7 +263,7 @@ t.test('errors name the argument, and leave the folder as it was', async (t) => 
   writeFileSync(join(own, 'adapter_config.json'), 'old');
   writeFileSync(join(folder, 'file'), '');
   const layers = { layer };
-  const cases: [string, unknown[], Parameters<typeof rejectsSigma>[2], ...string[]][] = [
+  const cases: Refusal[] = [
     ['no folder', ['', layers, { rank: 1 }], 'INVALID_ARGUMENT', 'folder'],
     ['a file for a folder', [join(folder, 'file'), layers, { rank: 1 }], 'INVALID_ARGUMENT', 'folder'],
     ['no layers', [own, {}, { rank: 1 }], 'INVALID_ARGUMENT', 'layers'],
@@ -280,10 +282,7 @@ t.test('errors name the argument, and leave the folder as it was', async (t) => 
     ['an aborted signal', [own, layers, { rank: 1, signal: AbortSignal.abort() }], 'ABORTED', 'signal'],
     ['no signal', [own, layers, { rank: 1, signal: 1 }], 'INVALID_ARGUMENT', 'signal'],
   ];
-  for (const [label, args, code, ...parts] of cases) {
-    const attempt = () => (exportLora as (...args: unknown[]) => Promise<unknown>)(...args);
-    await rejectsSigma(t, attempt, code, label, ...parts);
-  }
+  await refuses(t, exportLora, cases);
   t.same(readdirSync(own), ['adapter_config.json']);
   t.equal(readFileSync(join(own, 'adapter_config.json'), 'utf8'), 'old');
 });

@@ -2,10 +2,10 @@
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import * as fc from 'fast-check';
 import { openSafetensors, SigmaError } from 'sigmatune';
 import t from 'tap';
+import { plainEnvironment, scriptPath } from '../support/process.js';
 import { field, fileOf } from '../support/safetensors.js';
 
 const folder = t.testdir({});
@@ -135,11 +135,10 @@ t.test('any JSON is judged by the rules', async (t) => {
 });
 
 t.test('mutated files', async (t) => {
-  const script = fileURLToPath(new URL('../fixtures/mutate-safetensors.mjs', import.meta.url));
-  const { NODE_OPTIONS: _, ...env } = process.env;
+  const script = scriptPath('mutate-safetensors.mjs');
   const seed = Math.floor(Math.random() * 2 ** 31);
   const { stdout, stderr, status } = spawnSync(process.execPath, [script, folder, '3000', String(seed)], {
-    env,
+    env: plainEnvironment(),
     encoding: 'utf8',
   });
   t.same([status, stderr], [0, '']);

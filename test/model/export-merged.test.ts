@@ -19,11 +19,14 @@ import {
   expectNoLeak,
   fill,
   gaussian,
+  type Refusal,
+  refuses,
   rejectsSigma,
   seeded,
   snapshot,
 } from '../support/helpers.js';
 import { parameter, perturb } from '../support/layer.js';
+import { field, fileOf } from '../support/safetensors.js';
 
 const folder = t.testdir({});
 const path = join(folder, 'merged.safetensors');
@@ -34,13 +37,10 @@ function writeRaw(file: string, tensors: Record<string, { dtype: string; shape: 
   let begin = 0;
   const header: Record<string, unknown> = { __metadata__: { format: 'pt', note: 'base' } };
   for (const [name, { dtype, shape, bytes }] of Object.entries(tensors)) {
-    header[name] = { dtype, shape, data_offsets: [begin, begin + bytes.length] };
+    header[name] = field(dtype, shape, begin, begin + bytes.length);
     begin += bytes.length;
   }
-  const text = Buffer.from(JSON.stringify(header));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(text.length));
-  writeFileSync(file, Buffer.concat([length, text, ...Object.values(tensors).map(({ bytes }) => bytes)]));
+  writeFileSync(file, fileOf(header, Buffer.concat(Object.values(tensors).map(({ bytes }) => bytes))));
 }
 
 const bytesOf = (numbers: ArrayBufferView) => new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
@@ -236,7 +236,7 @@ t.test('errors name the argument, and leave the old file', async (t) => {
   });
   writeFileSync(path, 'old');
   const base = basePath;
-  const cases: [string, unknown[], Parameters<typeof rejectsSigma>[2], ...string[]][] = [
+  const cases: Refusal[] = [
     ['no path', ['', { layer }], 'INVALID_ARGUMENT', 'path'],
     ['no layers', [path, {}], 'INVALID_ARGUMENT', 'source'],
     ['a weight', [path, { weight }], 'INVALID_ARGUMENT', "source['weight']"],
@@ -252,9 +252,6 @@ t.test('errors name the argument, and leave the old file', async (t) => {
     ['aborted', [path, { layer }, { signal: AbortSignal.abort() }], 'ABORTED', 'signal'],
     ['a part of a bias', [path, fused], 'UNSUPPORTED', "'w'", 'bias'],
   ];
-  for (const [label, args, code, ...parts] of cases) {
-    const attempt = () => (exportMerged as (...args: unknown[]) => Promise<unknown>)(...args);
-    await rejectsSigma(t, attempt, code, label, ...parts);
-  }
+  await refuses(t, exportMerged, cases);
   t.equal(readFileSync(path, 'utf8'), 'old');
 });

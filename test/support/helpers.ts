@@ -281,6 +281,16 @@ export async function rejectsSigma(
   }
 }
 
+/** A call that rejects: what it is about, the arguments, the code, and parts of the message. */
+export type Refusal = readonly [label: string, args: readonly unknown[], code: ErrorCode, ...parts: string[]];
+
+/** Each call rejects with a SigmaError. The arguments need not have the types of the function. */
+export async function refuses(t: Check, call: unknown, cases: readonly Refusal[]): Promise<void> {
+  const attempt = call as (...args: readonly unknown[]) => Promise<unknown>;
+  for (const [label, args, code, ...parts] of cases)
+    await rejectsSigma(t, () => attempt(...args), code, label, ...parts);
+}
+
 // ── memory ───────────────────────────────────────────────────────────────────────────────────────────────
 
 function census(): { tensors: number; bytes: Record<string, number> } {

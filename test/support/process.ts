@@ -1,5 +1,5 @@
 /** Runs scripts of fixtures/ in separate processes. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
@@ -10,12 +10,18 @@ export interface Outcome {
   readonly err: string;
 }
 
-export async function runScript(name: string, ...parameters: readonly string[]): Promise<Outcome> {
-  const script = fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
-  // Without the test runner's loaders, as for a user.
+/** The path of a script of fixtures/. */
+export const scriptPath = (name: string): string => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
+
+/** This process's environment without the test runner's loaders, as a user has it. */
+export function plainEnvironment(): NodeJS.ProcessEnv {
   const { NODE_OPTIONS: _, ...env } = process.env;
-  const child = spawn(process.execPath, [script, ...parameters], {
-    env,
+  return env;
+}
+
+export async function runScript(name: string, ...parameters: readonly string[]): Promise<Outcome> {
+  const child = spawn(process.execPath, [scriptPath(name), ...parameters], {
+    env: plainEnvironment(),
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: 30_000,
   });
@@ -54,7 +60,7 @@ export const quiet = (out: string, code = 0): Outcome => ({ code, signal: null, 
  * How long a process may work before it is killed. After a round without a result the next delay is longer, after one with a
  * result it is shorter: so on any machine some kills come before the result and some after it.
  */
-export class KillDelay {
+class KillDelay {
   #milliseconds = 3;
 
   wait(): Promise<void> {
@@ -64,4 +70,42 @@ export class KillDelay {
   sawResult(result: boolean): void {
     this.#milliseconds = result ? this.#milliseconds * 0.7 : Math.min(2000, this.#milliseconds * 1.6);
   }
+}
+
+/** Starts scripts that work until they are killed, and waits until each has said that it is ready. */
+export async function startScripts(name: string, ...each: readonly (readonly string[])[]): Promise<ChildProcess[]> {
+  const children = each.map((parameters) =>
+    spawn(process.execPath, [scriptPath(name), ...parameters], {
+      env: plainEnvironment(),
+      stdio: ['ignore', 'pipe', 'inherit'],
+    }),
+  );
+  await Promise.all(children.map((child) => once(child.stdout, 'data')));
+  return children;
+}
+
+export async function killAll(children: readonly ChildProcess[]): Promise<void> {
+  for (const child of children) child.kill('SIGKILL');
+  await Promise.all(children.map((child) => once(child, 'exit')));
+}
+
+/**
+ * Kills processes while they work, 15 times: `start` starts those of a round, `sawResult` says whether they had a result.
+ * Returns the number of rounds with one.
+ */
+export async function killRounds(
+  start: (round: number) => Promise<readonly ChildProcess[]>,
+  sawResult: (round: number) => Promise<boolean>,
+): Promise<number> {
+  const delay = new KillDelay();
+  let results = 0;
+  for (let round = 0; round < 15; round++) {
+    const children = await start(round);
+    await delay.wait();
+    await killAll(children);
+    const result = await sawResult(round);
+    delay.sawResult(result);
+    results += Number(result);
+  }
+  return results;
 }
