@@ -186,7 +186,7 @@ async function writeNumbers(op: string, file: Sink, { name, tensor, bytes }: Pai
   const argument = `tensor ${quoted(name)}`;
   const onDevice = isHost(tensor.read(op, argument)) ? undefined : await fetched(op, tensor);
   for (let done = 0; done < bytes; done += chunkBytes) {
-    // Read anew for each part: the buffer may be detached in between.
+    // Read again for each part: the buffer may be detached in between.
     const { buffer, byteOffset } = onDevice ?? (tensor.read(op, argument) as NumericArray);
     await file.write(new Uint8Array(buffer, byteOffset + done, Math.min(chunkBytes, bytes - done)));
   }

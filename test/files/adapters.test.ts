@@ -227,7 +227,7 @@ t.test('top-k and patterns of the caller are saved as they are', async (t) => {
   perturb(topk, 1);
   perturb(own, 2);
   await saveAdapters(folder, { topk, own });
-  // Signed alignments change with the signs: ranked anew, other entries would be the largest.
+  // Signed alignments change with the signs: ranked again, other entries would be the largest.
   const factors = await svd(weight);
   const turned = otherSigns(factors, 3);
   const loaded = await loadAdapters(folder, { topk: weight, own: weight }, { factors: { topk: turned } });
