@@ -1,3 +1,4 @@
+/** Adapters on the singular vectors of another decomposition: numbers are turned, or the adapter is refused. */
 import {
   inspectAdapters,
   loadAdapters,
