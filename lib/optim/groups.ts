@@ -139,17 +139,22 @@ export function checkGrad(op: string, name: string, grad: unknown, value: Tensor
   return checkReal(op, `${name}.grad`, grad, { shape, dtype, device });
 }
 
-/** The trainable parameters that have a gradient. Checks all of them first, so that a step is all or nothing. */
+/**
+ * The trainable parameters that have a gradient. Checks all of them first, so that a step is all or nothing. Loops,
+ * because an array method with a callback costs as much as a small update.
+ */
 export function readySlots(op: string, slots: readonly Slot[]): readonly Ready[] {
-  const found = slots.flatMap(({ parameter, name }, index) => {
+  const found: { index: number; name: string; tensor: Tensor<Real>; gradient: Tensor<Real> }[] = [];
+  for (const [index, { parameter, name }] of slots.entries()) {
     const grad = parameter.trainable ? parameter.grad : null;
-    if (grad === null || grad === undefined) return [];
+    if (grad === null || grad === undefined) continue;
     const tensor = checkReal(op, `${name}.value`, parameter.value);
-    return [{ index, name, tensor, gradient: checkGrad(op, name, grad, tensor) }];
-  });
+    found.push({ index, name, tensor, gradient: checkGrad(op, name, grad, tensor) });
+  }
   // A framework's parameters may have getters, so read all tensors before the first memory.
   return found.map(({ index, name, tensor, gradient }) => {
-    const [value, grad] = [memoryOf(op, `${name}.value`, tensor), memoryOf(op, `${name}.grad`, gradient)];
+    const value = memoryOf(op, `${name}.value`, tensor);
+    const grad = memoryOf(op, `${name}.grad`, gradient);
     if (overlap(op, value, grad)) reject(op, `${name}.grad`, 'memory that does not overlap the value', gradient);
     return { index, tensor, value, grad };
   });

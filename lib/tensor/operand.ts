@@ -38,6 +38,15 @@ export function checkTensor(op: string, argument: string, value: unknown): Tenso
   return value;
 }
 
+/** A loop, because every call of an operation runs this and a callback would cost more. */
+function fits(shape: Shape, expected: readonly (number | null)[]): boolean {
+  if (shape.length !== expected.length) return false;
+  for (let i = 0; i < shape.length; i++) {
+    if (expected[i] !== null && expected[i] !== shape[i]) return false;
+  }
+  return true;
+}
+
 function pattern(shape: readonly (number | null)[]): string {
   return `[${shape.map((n) => n ?? '*').join(', ')}]`;
 }
@@ -56,8 +65,7 @@ function checkTyped(
     fail('DEVICE_MISMATCH', op, argument, `a tensor on ${device}`, `a tensor on ${tensor.device}`);
   }
   if (shape !== undefined) {
-    const fits = tensor.shape.length === shape.length && shape.every((n, i) => n === null || n === tensor.shape[i]);
-    if (!fits) fail('SHAPE_MISMATCH', op, argument, `shape ${pattern(shape)}`, describe([...tensor.shape]));
+    if (!fits(tensor.shape, shape)) fail('SHAPE_MISMATCH', op, argument, `shape ${pattern(shape)}`, describe([...tensor.shape]));
   }
   return tensor;
 }
