@@ -29,6 +29,9 @@ export function allocateOn(op: string, device: Device, dtype: DType, size: numbe
   return native.deviceAllocate(op, deviceIndex(device), dtypes.indexOf(dtype), size);
 }
 
+/** In the place of released memory. */
+const released = new Float32Array(0);
+
 /** Adds an owner. */
 export function acquire(storage: Storage, bytes: number): void {
   if (storage.owners === 0) countBytes(storage.device, bytes);
@@ -43,7 +46,7 @@ export function release(op: string, storage: Storage, bytes: number): void {
   if (isHost(storage.memory)) {
     if (storage.reusable) recycle(op, storage.memory);
     // A reference to a disposed tensor must not keep the memory alive.
-    storage.memory = new Float32Array(0);
+    storage.memory = released;
   } else {
     native.deviceRelease(op, storage.memory);
   }
