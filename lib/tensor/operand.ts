@@ -14,7 +14,7 @@ import {
 import { type Shape, sizeOf } from './shape.js';
 import { allocateOn, isHost, uploaded } from './storage.js';
 import { type Matrix, Tensor, type Vector } from './tensor.js';
-import { areApart } from './typed-array.js';
+import { shareBytes } from './typed-array.js';
 
 /**
  * What an operation requires of an operand. `null` in a shape matches any size. Every property is set, if only to
@@ -200,7 +200,7 @@ function deviceOutput<D extends MatrixDType, S extends Shape>(op: string, { devi
 
 /** Whether two operands have bytes in common. */
 export function overlap(op: string, a: Operand, b: Operand): boolean {
-  return !(isHost(a) && isHost(b) && areApart(a, b)) && native.overlap(op, a, b);
+  return (isHost(a) && isHost(b) ? shareBytes(a, b) : undefined) ?? native.overlap(op, a, b);
 }
 
 /** The memory of the caller's `out`, which must not overlap the inputs; new memory without `out`. */
@@ -215,8 +215,10 @@ export function outputInto<D extends MatrixDType, const S extends Shape>(
   const { device, dtype } = place;
   const target = checkMatrix(op, 'options.out', out, { shape, dtype, device });
   const memory = memoryOf(op, 'options.out', target);
-  if (inputs.some((input) => overlap(op, memoryOf(op, 'operand', input), memory))) {
-    reject(op, 'options.out', 'memory that does not overlap the operands', out);
+  for (const input of inputs) {
+    if (overlap(op, memoryOf(op, 'operand', input), memory)) {
+      reject(op, 'options.out', 'memory that does not overlap the operands', out);
+    }
   }
   const tensor = () => {
     target.written();

@@ -9,14 +9,19 @@ function getter<T>(name: string | symbol): (array: NodeJS.TypedArray) => T {
 const kindOf = getter<string>(Symbol.toStringTag);
 const bufferOf = getter<ArrayBufferLike>('buffer');
 const offsetOf = getter<number>('byteOffset');
+const bytesOf = getter<number>('byteLength');
 
 /** The length of a typed array; 0 for one whose buffer was detached. */
 export const lengthOf = getter<number>('length');
 
-/** Whether two arrays certainly share no memory. Two SharedArrayBuffer objects may be on the same memory. */
-export function areApart(a: NodeJS.TypedArray, b: NodeJS.TypedArray): boolean {
+/** Whether two arrays have bytes in common; undefined for two shared buffers, which may be on the same memory. */
+export function shareBytes(a: NodeJS.TypedArray, b: NodeJS.TypedArray): boolean | undefined {
   const [one, other] = [bufferOf(a), bufferOf(b)];
-  return one !== other && one instanceof ArrayBuffer && other instanceof ArrayBuffer;
+  if (one === other) {
+    const [from, start] = [offsetOf(a), offsetOf(b)];
+    return from < start + bytesOf(b) && start < from + bytesOf(a);
+  }
+  return one instanceof ArrayBuffer && other instanceof ArrayBuffer ? false : undefined;
 }
 
 /** A typed array of numbers, of any realm. */
