@@ -32,10 +32,10 @@ function weightNumbers({ family, strategy, shape: [out, inFeatures] }) {
 /** @param {Adapter & { strategy: Strategy }} adapter */
 function flopsOf(adapter) {
   const { family, strategy, shape, tokens, what } = adapter;
-  const { pattern, rank } = families[family];
+  const { pattern, denseCore, rank } = families[family];
   const [out, inFeatures] = shape;
   const r = Math.min(out, inFeatures);
-  const core = pattern ? patterns[pattern].entries(r) : rank(r);
+  const core = pattern ? patterns[pattern].entries(r) : rank(r) ** (denseCore ? 2 : 1);
   // W' and its gradient each take a product of r × out × in; the other strategies pass M once each way, and once more.
   const once = strategy === 'merged' ? rank(r) * out * inFeatures : core * tokens;
   const forward = 2 * (tokens * weightNumbers(adapter) + (strategy === 'merged' ? 0 : once));
@@ -85,7 +85,7 @@ async function prepare(library, adapter, group) {
   const given = { factors, ...(strategy && { strategy }) };
   const layer = await make(library, weight, given, { ...(pattern && { pattern }), bias });
   for (const { name, value } of layer.parameters) {
-    if (/(^|\.)[ms]$/.test(name)) value.assign(random.gaussian(value.size, 0.01));
+    if (/(^|\.)([msr]|delta)$/.test(name)) value.assign(random.gaussian(value.size, 0.01));
   }
   const optimizer = new library.AdamW(layer.parameters, { lr: 1e-6 });
   const clear = () => optimizer.zeroGrad();
@@ -203,6 +203,8 @@ const suite = {
   'svft random 17': ['factored'],
   siva: ['lowrank', 'merged'],
   vectorfit: ['factored', 'merged'],
+  svdiff: ['factored'],
+  'loraxs 16': ['lowrank'],
 };
 
 /** @type {readonly Shape[]} */

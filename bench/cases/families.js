@@ -48,6 +48,7 @@ export const patterns = {
  * @typedef {object} Family
  * @property {string} [pattern] of M
  * @property {boolean} [onBase] it adds to W0
+ * @property {boolean} [denseCore] its core is a dense matrix
  * @property {(r: number) => number} rank singular triples in use
  * @property {number} [goal] the most that a step may take over its floor
  * @property {number} [goalOnDevice] the same on a card, where it differs
@@ -86,6 +87,13 @@ export const families = {
   'svft random 16': svftOf('random 16', 1.3),
   'svft random 17': svftOf('random 17'),
   'svft random 33': svftOf('random 33', 1.3, 1.45),
+  svdiff: { rank: (r) => r, goal: 1.08, make: ({ svdiff }, weight, given) => svdiff(weight, given) },
+  'loraxs 16': {
+    onBase: true,
+    denseCore: true,
+    rank: (r) => Math.min(16, r),
+    make: ({ loraXs }, weight, given) => loraXs(weight, { ...given, rank: 16 }),
+  },
   siva: sivaOf((r) => r / 8),
   'siva 64': sivaOf((r) => Math.min(64, r >> 1), 1.08),
 };

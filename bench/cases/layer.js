@@ -1,7 +1,8 @@
 // @ts-check
 // How far an adapted layer's y, dx and gradients are from the reference.
-import { distance, times, view } from '../reference/dense.js';
+import { build, distance, times, view } from '../reference/dense.js';
 import { biasGradient, coreGradient, gateGradient, strength, timesWeight } from '../reference/operator.js';
+import { coordinates } from '../reference/sparse.js';
 import { numbersOf } from './operands.js';
 
 /** @typedef {import('sigmatune').AdaptedLinear} AdaptedLinear */
@@ -34,17 +35,30 @@ function operatorOf({ layer, weight, onBase, pattern }) {
     const found = parameter(layer, name);
     return found && numbersOf(found.value);
   };
-  const m = numbers('m');
-  return {
+  const [m, delta, dense] = [numbers('m'), numbers('delta'), numbers('r')];
+  const s = numbersOf(layer.factors.s);
+  const vt = matrixOf(layer.factors.vt);
+  const terms = {
     base: onBase ? matrixOf(weight) : undefined,
     u: matrixOf(layer.factors.u),
-    vt: matrixOf(layer.factors.vt),
-    sigma: numbers('s') ?? numbers('sigma') ?? numbersOf(layer.factors.s),
-    m: pattern && m ? { pattern, values: m } : undefined,
     gate: numbers('gate')?.[0],
     bias: numbers('bias'),
   };
+  if (dense) {
+    const scaled = build(vt.rows, vt.columns, (i, j) => s[i] * vt.data[i * vt.columns + j]);
+    return { ...terms, vt: scaled, sigma: new Float64Array(s.length), m: { pattern: full(s.length), values: dense } };
+  }
+  const shifted = delta && Float64Array.from(delta, (shift, i) => Math.max(0, s[i] + shift));
+  const sigma = numbers('s') ?? numbers('sigma') ?? shifted ?? s;
+  return { ...terms, vt, sigma, m: pattern && m ? { pattern, values: m } : undefined };
 }
+
+/** Every entry of a square matrix. @param {number} k @returns {import('../reference/sparse.js').Csr} */
+const full = (k) => ({
+  shape: [k, k],
+  rowPointers: Int32Array.from({ length: k + 1 }, (_, i) => i * k),
+  columnIndices: Int32Array.from({ length: k * k }, (_, i) => i % k),
+});
 
 /** How many entries of a core's gradient are compared: each takes two columns of N × features products. */
 const sampled = 24;
@@ -73,18 +87,19 @@ export function layerError(inputs, y, dx, random) {
  * @param {Inputs} inputs @param {import('../reference/operator.js').Operator} operator
  * @param {import('../reference/dense.js').View} x @param {import('../reference/dense.js').View} dy @param {Numbers} random
  */
-function gradientError({ layer, pattern }, operator, x, dy, random) {
+function gradientError({ layer }, operator, x, dy, random) {
   const gradientOf = (/** @type {string} */ name) => {
     const grad = parameter(layer, name)?.grad;
     return grad ? numbersOf(grad) : new Float32Array();
   };
-  const name = ['m', 's', 'sigma'].find((each) => parameter(layer, each)) ?? 'm';
-  const g = name === 'm' ? strength(operator) : 1;
+  const name = ['m', 's', 'sigma', 'delta', 'r'].find((each) => parameter(layer, each)) ?? 'm';
+  const g = strength(operator);
   const grad = gradientOf(name);
   const slots = Array.from({ length: Math.min(sampled, grad.length) }, () => random.below(grad.length));
+  const cells = operator.m && coordinates(operator.m.pattern);
   const wanted = slots.map((slot) => {
-    const row = pattern ? pattern.rowPointers.findLastIndex((start) => start <= slot) : slot;
-    return g * coreGradient(operator, x, dy, row, pattern ? pattern.columnIndices[slot] : row);
+    const { row, column } = cells?.[slot] ?? { row: slot, column: slot };
+    return g * coreGradient(operator, x, dy, row, column);
   });
   const found = slots.map((slot) => grad[slot]);
   const errors = [distance(found, wanted)];
