@@ -15,6 +15,7 @@ export {
 } from './files/safetensors.js';
 export { type WriteSafetensorsOptions, writeSafetensors } from './files/write-safetensors.js';
 export type { Family } from './layers/construct.js';
+export { coreGradient } from './layers/core-gradient.js';
 export type { Telemetry } from './layers/telemetry.js';
 export type { AdaptedLinear, AdapterOptions, OutOption } from './layers/types.js';
 export { type DecomposeOptions, decompose, type Factors, type Storage } from './linalg/decompose.js';
@@ -44,6 +45,7 @@ export type { ParameterGroup } from './optim/groups.js';
 export type { Optimizer } from './optim/optimizer.js';
 export { cosineSchedule, linearSchedule, type ScheduleOptions } from './optim/schedule.js';
 export { Sgd, type SgdOptions } from './optim/sgd.js';
+export { movedState } from './optim/state.js';
 export {
   cudaStatus,
   type Device,
@@ -58,6 +60,7 @@ export type { Band } from './sparse/banded.js';
 export { type PatternSize, SparsityPattern } from './sparse/pattern.js';
 export { sddmm, spmm } from './sparse/products.js';
 export type { RandomOptions } from './sparse/random-cells.js';
+export { type Regrown, regrow } from './sparse/regrow.js';
 export { type TensorOptions, tensor, zeros } from './tensor/create.js';
 export type { DType, MatrixDType, Real, TypedArrayOf } from './tensor/dtype.js';
 export { memory } from './tensor/memory.js';

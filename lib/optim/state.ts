@@ -1,6 +1,7 @@
-import { checkInteger, checkNumber, describe, fail, isRecord, readList, reject } from '../runtime/check.js';
+import { checkInteger, checkNumber, describe, fail, isRecord, readList, readRecord, reject } from '../runtime/check.js';
 import type { RealArray } from '../runtime/native.js';
-import { copyOfNumbers, type Real } from '../tensor/dtype.js';
+import { copyOfNumbers, dtypeOf, type Real } from '../tensor/dtype.js';
+import { plainView } from '../tensor/typed-array.js';
 import { checkFactor, type Slot } from './groups.js';
 
 /** The result of `state()`: plain data that can be cloned or stored. */
@@ -137,4 +138,59 @@ export function savedNumbers(
     );
   }
   return copy;
+}
+
+/**
+ * The state of an optimiser after the slots of some parameters have moved: entry i of an array of such a parameter is
+ * that of slot `from[i]` before, or 0 for −1. Load it into an optimiser over the layers that were made anew.
+ *
+ * @param state from `optimizer.state()`; it is not changed
+ * @param moves `from` of `regrow`, by the parameter's name
+ * @throws SigmaError INVALID_ARGUMENT; the message names the parameter
+ * @example
+ * const next = new AdamW(layer.parameters, { lr: 1e-2 });
+ * next.loadState(movedState(optimizer.state(), { 'blocks.0.q.m': from }));
+ */
+export function movedState(state: unknown, moves: Readonly<Record<string, Int32Array>>): unknown {
+  const op = 'movedState';
+  if (!isRecord(state)) reject(op, 'state', 'a state of an optimiser', state);
+  const { parameters, ...others } = state;
+  const wanted = new Map(Object.entries(readRecord(op, 'moves', moves)));
+  const moved = readList(op, 'state.parameters', parameters, 'an array').map((each, i) => {
+    const path = `state.parameters[${i}]`;
+    if (!isRecord(each)) reject(op, path, 'an object', each);
+    const { name, size, dtype, arrays } = each;
+    const from = wanted.get(name as string);
+    if (from === undefined) return each;
+    wanted.delete(name as string);
+    const slots = readSlots(op, `moves['${name}']`, from, checkInteger(op, `${path}.size`, size, 1));
+    if (arrays === null) return each;
+    if (!isRecord(arrays)) reject(op, `${path}.arrays`, 'an object or null', arrays);
+    const read = readArrays(op, `${path}.arrays`, arrays, {
+      name: name as string,
+      names: Object.keys(arrays),
+      dtype: dtype as Real,
+      size: slots.length,
+    });
+    const next = Object.entries(read).map(([key, array]) => {
+      return [
+        key,
+        array.map((_, slot) => (slots[slot] === -1 ? 0 : (array[slots[slot] as number] as number))),
+      ] as const;
+    });
+    return { ...each, arrays: Object.fromEntries(next) };
+  });
+  const [unknown] = wanted.keys();
+  if (unknown !== undefined) reject(op, 'moves', `names of the state's parameters`, unknown);
+  return { ...others, parameters: moved };
+}
+
+/** Slots of a parameter of `size` numbers, or −1. */
+function readSlots(op: string, argument: string, given: unknown, size: number): Int32Array {
+  if (dtypeOf(given) !== 'int32') reject(op, argument, 'an Int32Array', given);
+  const slots = Int32Array.from(plainView(given as Int32Array));
+  if (slots.length !== size) reject(op, argument, `${size} slots`, describe(slots.length));
+  const wrong = slots.findIndex((slot) => slot < -1 || slot >= size);
+  if (wrong >= 0) reject(op, `${argument}[${wrong}]`, `a slot from -1 to ${size - 1}`, slots[wrong]);
+  return slots;
 }

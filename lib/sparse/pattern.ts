@@ -1,4 +1,13 @@
-import { checkInteger, checkOptions, describe, fail, isRecord, reject } from '../runtime/check.js';
+import {
+  checkBoolean,
+  checkInteger,
+  checkOptions,
+  describe,
+  fail,
+  isRecord,
+  readRecord,
+  reject,
+} from '../runtime/check.js';
 import { native, type PatternHandle, type RealArray } from '../runtime/native.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import { atOnce, type Work } from '../runtime/slices.js';
@@ -6,6 +15,7 @@ import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { alignments, largest } from './alignment.js';
 import { type Band, bandedCells, bandedEntries, readBand } from './banded.js';
 import { type Cells, coordinateCells, numberedCoordinates, readIndices } from './coordinates.js';
+import { readScores, sharedBudget } from './gradient-cells.js';
 import { type RandomOptions, randomCells } from './random-cells.js';
 
 /** Number of entries: given directly, or as that of a band. `offDiagonals: d` means d off-diagonals on each side. */
@@ -19,7 +29,7 @@ const cloning = uncloneable(described);
 
 /**
  * The sparsity pattern of M: an immutable CSR structure on the r x r core. Make one with `diagonal`, `banded`,
- * `random`, `topK` or `fromCoordinates`. The getters return copies, made on the first read; writing a copy does not
+ * `random`, `topK`, `fromGradient` or `fromCoordinates`. The getters return copies, made on the first read; writing a copy does not
  * change the pattern.
  *
  * @example
@@ -156,6 +166,67 @@ export class SparsityPattern {
     const given = readSize(op, size);
     const { r, scores, absolute } = alignments(op, u, vt, options);
     return atOnce(SparsityPattern.ranking(op, scores, r, entriesOf(r, given), absolute));
+  }
+
+  /**
+   * The entries where the gradient of the core is largest in magnitude: where a sparse M would reduce the loss fastest.
+   * Other than `topK` it serves rectangular weights too. With `includeDiagonal` the whole diagonal is taken, and the
+   * scores choose the other entries.
+   *
+   * @param scores [r, r], float32 or float64, from `coreGradient`: a sum over a few batches. Any other scores will do
+   * @throws SigmaError INVALID_ARGUMENT, also for more entries than the core has cells; SHAPE_MISMATCH, DTYPE_MISMATCH,
+   * NON_FINITE if a score is NaN, DISPOSED
+   * @example
+   * const scores = coreGradient(layer, x, dy);
+   * const pattern = SparsityPattern.fromGradient(scores, { offDiagonals: 8 });
+   */
+  static fromGradient(scores: Tensor, size: PatternSize, options?: { includeDiagonal?: boolean }): SparsityPattern {
+    const op = 'SparsityPattern.fromGradient';
+    const given = readSize(op, size);
+    const { includeDiagonal = false } = checkOptions(op, 'options', options, ['includeDiagonal']);
+    const diagonal = checkBoolean(op, 'options.includeDiagonal', includeDiagonal);
+    const { r, numbers } = readScores(op, 'scores', scores);
+    const count = entriesOf(r, given);
+    if (!diagonal) return atOnce(SparsityPattern.ranking(op, numbers, r, count, true));
+    if (count < r) reject(op, 'size', `at least the ${r} entries of the diagonal`, count);
+    const ranked = numbers.slice();
+    for (let i = 0; i < r; i++) ranked[i * r + i] = Number.POSITIVE_INFINITY;
+    return atOnce(SparsityPattern.ranking(op, ranked, r, count, true));
+  }
+
+  /**
+   * One budget of entries for several layers: the `entries` largest scores of all layers together. Each layer gets
+   * `least` entries at least (default 1), its own largest.
+   *
+   * @param scores by the layer's name, as for `fromGradient`. Scores are compared between layers as they are: divide
+   * them first if your layers should compete otherwise
+   * @returns a pattern for each name
+   * @throws SigmaError as `fromGradient`; the message names the layer
+   * @example
+   * const patterns = SparsityPattern.fromGradients({ q: scoresOfQ, v: scoresOfV }, { entries: 8192 });
+   */
+  static fromGradients(
+    scores: Readonly<Record<string, Tensor>>,
+    size: { entries: number },
+    options?: { least?: number },
+  ): Record<string, SparsityPattern> {
+    const op = 'SparsityPattern.fromGradients';
+    const given = Object.entries(readRecord(op, 'scores', scores)).map(([name, each]) => {
+      return { name, ...readScores(op, `scores['${name}']`, each) };
+    });
+    if (given.length === 0) reject(op, 'scores', 'the scores of one layer or more', scores);
+    const { entries } = checkOptions(op, 'size', size, ['entries']);
+    const { least = 1 } = checkOptions(op, 'options', options, ['least']);
+    const chosen = sharedBudget(op, given, checkInteger(op, 'size.entries', entries, 1), least);
+    const patterns = given.map(({ name, r }, at) => {
+      return [name, atOnce(SparsityPattern.#numbered(op, chosen[at] as Float64Array, r))] as const;
+    });
+    return Object.fromEntries(patterns);
+  }
+
+  /** @internal A pattern of cells that are numbered in row-major order, ascending. */
+  static ofCells(op: string, cells: Float64Array, r: number): SparsityPattern {
+    return atOnce(SparsityPattern.#numbered(op, cells, r));
   }
 
   /** @internal The `count` cells with the largest scores (r, r), as a generator. Ties go to the first. */

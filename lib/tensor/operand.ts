@@ -65,7 +65,8 @@ function checkTyped(
     fail('DEVICE_MISMATCH', op, argument, `a tensor on ${device}`, `a tensor on ${tensor.device}`);
   }
   if (shape !== undefined) {
-    if (!fits(tensor.shape, shape)) fail('SHAPE_MISMATCH', op, argument, `shape ${pattern(shape)}`, describe([...tensor.shape]));
+    if (!fits(tensor.shape, shape))
+      fail('SHAPE_MISMATCH', op, argument, `shape ${pattern(shape)}`, describe([...tensor.shape]));
   }
   return tensor;
 }
