@@ -4,7 +4,7 @@ import { mergeTerms } from '../operator/merged.js';
 import { MergedRoute } from '../operator/merged-route.js';
 import { AdapterPass, type Pass, type PassLayer } from '../operator/pass.js';
 import { type Plan, type PlanInput, plan, reason, type Strategy } from '../operator/planner.js';
-import { type Batch, FactoredRoute, type Recorded, type Route } from '../operator/route.js';
+import { type Batch, FactoredRoute, type Recorded, type Route, recordNothing } from '../operator/route.js';
 import { savedLength } from '../operator/saved.js';
 import { coreParameters, sizesOf, type Term, type Terms, tensorOf } from '../operator/terms.js';
 import { checkBoolean, checkInteger, checkOptions, checkSignal, describe, fail } from '../runtime/check.js';
@@ -12,7 +12,7 @@ import { SigmaError } from '../runtime/errors.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import { atOnce } from '../runtime/slices.js';
 import { allocate, bytesPerElement, type MatrixDType, vectorType } from '../tensor/dtype.js';
-import { checkMatrix, copyOf, fromNumbers, output, outputInto } from '../tensor/operand.js';
+import { checkBatch, copyOf, fromNumbers, output, outputInto } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { bytesOf } from '../tensor/storage.js';
@@ -155,6 +155,7 @@ export class Adapter implements AdaptedLinear {
   apply(x: Tensor, options?: OutOption): Matrix {
     const op = `${this.family}.apply`;
     const { batch, y } = this.#batch(op, x, options);
+    if (batch.tokens === 0) return y.tensor();
     if (this.#enabled) this.#routes[this.#plan(op, batch.tokens, false).strategy]?.apply(batch);
     else this.#base.route(op).apply(batch);
     return y.tensor();
@@ -283,7 +284,7 @@ export class Adapter implements AdaptedLinear {
     const { u } = this.#terms;
     const { dtype, device } = u;
     const { inFeatures, outFeatures } = this;
-    const input = checkMatrix(op, 'x', x, { shape: undefined, dtype, device });
+    const input = checkBatch(op, 'x', x, { shape: undefined, dtype, device });
     const { shape, size } = input;
     const { length } = shape;
     if (shape[length - 1] !== inFeatures) {
@@ -304,6 +305,7 @@ export class Adapter implements AdaptedLinear {
 
   #record(batch: Batch, wanted: readonly LayerParameter[]): Recorded {
     const { op, tokens } = batch;
+    if (tokens === 0) return recordNothing(this.#enabled ? wanted : []);
     const { borrowInputs: borrowed } = this.#saving;
     if (!this.#enabled) return this.#base.route(op).record(batch, wanted, { keeps: 'nothing', borrowed });
     const { strategy, keeps } = this.#plan(op, tokens, true);

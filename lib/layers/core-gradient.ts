@@ -2,7 +2,7 @@ import { absent, Operator } from '../operator/terms.js';
 import { checkOptions, describe, fail, rejectInstance } from '../runtime/check.js';
 import { native } from '../runtime/native.js';
 import { vectorType } from '../tensor/dtype.js';
-import { checkMatrix, checkReal, memoryOf, overlap, zeroOutput } from '../tensor/operand.js';
+import { checkBatch, checkReal, memoryOf, overlap, zeroOutput } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 import { Adapter } from './adapter.js';
 import type { AdaptedLinear } from './types.js';
@@ -31,11 +31,11 @@ export function coreGradient(layer: AdaptedLinear, x: Tensor, dy: Tensor, option
   const { u, vt } = layer.factors;
   const { dtype, device } = u;
   const { inFeatures, outFeatures } = layer;
-  const input = checkMatrix(op, 'x', x, { shape: undefined, dtype, device });
+  const input = checkBatch(op, 'x', x, { shape: undefined, dtype, device });
   if (input.shape.at(-1) !== inFeatures) {
     fail('SHAPE_MISMATCH', op, 'x', `shape [..., ${inFeatures}]`, describe([...input.shape]));
   }
-  const given = checkMatrix(op, 'dy', dy, { shape: [...input.shape.slice(0, -1), outFeatures], dtype, device });
+  const given = checkBatch(op, 'dy', dy, { shape: [...input.shape.slice(0, -1), outFeatures], dtype, device });
   const r = u.shape[1] as number;
   const shape: MatrixShape = [r, r];
   const place = { dtype: vectorType(dtype), device };
@@ -49,6 +49,7 @@ export function coreGradient(layer: AdaptedLinear, x: Tensor, dy: Tensor, option
   }
   // The operator with a dense core. Its values are never read, because dx is not computed; so the sum stands in for them.
   const values = (target ?? sum?.tensor()) as Tensor<'float32' | 'float64'>;
+  if (input.size === 0) return values;
   const core = { pattern: undefined, values, gate: undefined };
   const operator = new Operator({ ...absent, transposed: terms.transposed, u, vt, core }, undefined);
   const read = [null, memoryOf(op, 'x', input), memoryOf(op, 'dy', given), null] as const;

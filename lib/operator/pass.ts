@@ -3,7 +3,7 @@ import { SigmaError } from '../runtime/errors.js';
 import type { Operand } from '../runtime/native.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import type { MatrixDType, Real } from '../tensor/dtype.js';
-import { checkMatrix, outputInto } from '../tensor/operand.js';
+import { checkBatch, outputInto } from '../tensor/operand.js';
 import type { LayerParameter, Parameter } from '../tensor/parameter.js';
 import { keep, type Scoped, track } from '../tensor/scope.js';
 import { type Matrix, Tensor, type Vector } from '../tensor/tensor.js';
@@ -136,7 +136,7 @@ export class AdapterPass implements Pass {
       throw new SigmaError('DISPOSED', op, 'this pass: expected a live one, got one that was disposed');
     }
     const { shape, dtype, device } = this.y;
-    const gradient = checkMatrix(op, 'dy', dy, { shape, dtype, device });
+    const gradient = checkBatch(op, 'dy', dy, { shape, dtype, device });
     const read = out === undefined ? [] : [gradient, ...this.#reads()];
     const dxShape = [...shape.slice(0, -1), this.#inFeatures];
     const dx = inputGrad ? outputInto(op, out, this.y, dxShape, read) : null;

@@ -42,6 +42,17 @@ export function stillTrainable(wanted: readonly LayerParameter[]): readonly Laye
   return wanted.filter(({ trainable }) => trainable);
 }
 
+/** The record of a batch of no rows: every gradient is zero. */
+export function recordNothing(wanted: readonly LayerParameter[]): Recorded {
+  return {
+    saved: [],
+    pullBack: (op, _dy, _dx, sink) => {
+      const accumulators = stillTrainable(wanted).map((parameter) => sink(op, parameter));
+      for (const accumulator of accumulators) accumulator.commit();
+    },
+  };
+}
+
 /** X as a pass keeps it: a new handle on a borrowed X, else a copy. */
 export function keptInput({ op, input }: Batch, borrowed: boolean): Matrix {
   return borrowed ? input.share() : copyOf(op, 'x', input);

@@ -58,8 +58,11 @@ function checkTyped(
   value: unknown,
   types: readonly DType[],
   { shape, device }: Expected,
+  empty = false,
 ): Tensor {
   const tensor = checkTensor(op, argument, value);
+  if (tensor.size === 0 && !empty)
+    fail('INVALID_ARGUMENT', op, argument, 'one row or more', describe([...tensor.shape]));
   if (!types.includes(tensor.dtype)) fail('DTYPE_MISMATCH', op, argument, types.join(' or '), tensor.dtype);
   if (device !== undefined && tensor.device !== device) {
     fail('DEVICE_MISMATCH', op, argument, `a tensor on ${device}`, `a tensor on ${tensor.device}`);
@@ -89,6 +92,12 @@ export function checkReal<D extends Real = Real>(
 export function checkMatrix(op: string, argument: string, value: unknown, expected: Expected = anything): Matrix {
   const { dtype } = expected;
   return checkTyped(op, argument, value, dtype === undefined ? matrixTypes : [dtype], expected) as Matrix;
+}
+
+/** `checkMatrix` for a batch (..., n), which may have no rows. */
+export function checkBatch(op: string, argument: string, value: unknown, expected: Expected): Matrix {
+  const { dtype } = expected;
+  return checkTyped(op, argument, value, dtype === undefined ? matrixTypes : [dtype], expected, true) as Matrix;
 }
 
 /** `checkMatrix` for a matrix that goes with vectors of type `vectors`. */
@@ -214,7 +223,7 @@ export function outputInto<D extends MatrixDType, const S extends Shape>(
 ): Output<D, S> {
   if (out === undefined) return output(op, place, shape);
   const { device, dtype } = place;
-  const target = checkMatrix(op, 'options.out', out, { shape, dtype, device });
+  const target = checkBatch(op, 'options.out', out, { shape, dtype, device });
   const memory = memoryOf(op, 'options.out', target);
   for (const input of inputs) {
     if (overlap(op, memoryOf(op, 'operand', input), memory)) {

@@ -1,6 +1,6 @@
 import { isArray, reject } from '../runtime/check.js';
 
-/** The dimensions of a row-major tensor, each at least 1. */
+/** The dimensions of a row-major tensor, each at least 1; the first is 0 for a batch of no rows. */
 export type Shape = readonly number[];
 export type VectorShape = readonly [length: number];
 export type MatrixShape = readonly [rows: number, columns: number];
@@ -9,8 +9,11 @@ export type StackShape = readonly [batch: number, rows: number, columns: number]
 /** Highest rank. Also ends the recursion into an array that contains itself. */
 export const mostDimensions = 32;
 
-/** A frozen copy of a shape: positive integers, each read once, with a product that float64 holds exactly. */
-export function readShape<S extends Shape>(op: string, given: S): S {
+/**
+ * A frozen copy of a shape: positive integers, each read once, with a product that float64 holds exactly. The first of
+ * several may be 0 if `empty` says so.
+ */
+export function readShape<S extends Shape>(op: string, given: S, empty = false): S {
   if (!isArray(given)) reject(op, 'shape', 'an array of positive integers', given);
   const { length } = given;
   if (!(length <= mostDimensions)) reject(op, 'shape', `at most ${mostDimensions} dimensions`, length);
@@ -18,7 +21,8 @@ export function readShape<S extends Shape>(op: string, given: S): S {
   let size = 1;
   for (let i = 0; i < length; i++) {
     const n: unknown = given[i];
-    if (typeof n !== 'number' || !Number.isInteger(n) || n < 1) refuse(op, shape, n);
+    if (typeof n !== 'number' || !Number.isInteger(n) || n < (empty && i === 0 && length > 1 ? 0 : 1))
+      refuse(op, shape, n);
     shape.push(n);
     size *= n;
   }

@@ -87,7 +87,8 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   }
 
   /**
-   * A CPU tensor on the typed array's own memory, without a copy: writes to one are seen in the other.
+   * A CPU tensor on the typed array's own memory, without a copy: writes to one are seen in the other. An empty array
+   * makes a batch of no rows, which layers accept: `Tensor.wrap(new Float32Array(0), [0, 768])`.
    *
    * @throws SigmaError INVALID_ARGUMENT for another array type, SHAPE_MISMATCH if the array does not fill the shape
    * @example
@@ -115,7 +116,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     shape: S,
     reusable = false,
   ): Tensor<D, S> {
-    const read = readShape(op, shape);
+    const read = readShape(op, shape, true);
     const size = sizeOf(read);
     const { length } = array;
     if (length !== size) {
@@ -126,7 +127,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
 
   /** @internal A tensor on device memory, which it owns. */
   static on<D extends DType, S extends Shape>(device: Device, dtype: D, memory: DeviceMemory, shape: S): Tensor<D, S> {
-    const read = readShape('Tensor', shape);
+    const read = readShape('Tensor', shape, true);
     const size = sizeOf(read);
     return new Tensor(dtype, read, size, new Storage(device, memory, size, false));
   }
@@ -290,7 +291,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
    */
   reshape<const T extends Shape>(shape: T): Tensor<D, T> {
     const op = 'Tensor.reshape';
-    const read = readShape(op, shape);
+    const read = readShape(op, shape, true);
     const size = sizeOf(read);
     // Only now: a getter in the caller's shape may have disposed this tensor.
     this.read(op, 'this');

@@ -121,10 +121,10 @@ Napi::Value timer_stop(Args& args) {
   return Napi::Number::New(args.env(), milliseconds);
 }
 
-// deviceAllocate(device, element, length): a handle on uninitialised memory
+// deviceAllocate(device, element, length): a handle on uninitialised memory, of length 0 for a batch of no rows
 Napi::Value device_allocate(Args& args) {
   const int64_t element = args.integer(1, "element");
-  const int64_t length = args.integer(2, "length", 1);
+  const int64_t length = args.integer(2, "length");
   if (element > static_cast<int64_t>(Element::kInt32))
     throw ArgumentError("element: expected a known element type, got " + std::to_string(element));
   product(length, 8);
