@@ -2,7 +2,14 @@
 export { type CountedMethod, type CountedModule, parameterCount } from './families/count.js';
 export * from './families/registry.js';
 export { type InspectedAdapter, inspectAdapters, type SaveAdaptersOptions, saveAdapters } from './files/adapters.js';
-export { loadCheckpoint, saveCheckpoint, type TrainingRun } from './files/checkpoint.js';
+export {
+  type ListedCheckpoint,
+  type LoadCheckpointOptions,
+  listCheckpoints,
+  loadCheckpoint,
+  type SaveCheckpointOptions,
+  saveCheckpoint,
+} from './files/checkpoint.js';
 export { type ExportGgufLoraOptions, exportGgufLora } from './files/export-gguf.js';
 export { type ExportedLora, type ExportLoraOptions, exportLora } from './files/export-lora.js';
 export { type LoadAdaptersOptions, loadAdapters } from './files/load-adapters.js';
@@ -13,6 +20,7 @@ export {
   SafetensorsFile,
   type SafetensorsInfo,
 } from './files/safetensors.js';
+export type { TrainingRun } from './files/training-run.js';
 export { type WriteSafetensorsOptions, writeSafetensors } from './files/write-safetensors.js';
 export type { Family } from './layers/construct.js';
 export { coreGradient } from './layers/core-gradient.js';

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { types } from 'node:util';
 import { Adapter } from '../layers/adapter.js';
-import { coordinatesOf, frameOf, sketchOf } from '../layers/frame.js';
+import { coordinatesOf } from '../layers/frame.js';
 import type { AdaptedLinear } from '../layers/types.js';
 import { checkBoolean, checkOptions, checkSignal, isRecord, reject, rejectInstance } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
@@ -11,14 +11,11 @@ import { sizeOf } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { configName, configText, keyOf, modelName, readSaved, type SavedModule } from './adapter-config.js';
 import { quoted } from './complaints.js';
-import { fingerprintOf } from './fingerprint.js';
 import { writeFolderAtomically } from './folder.js';
+import { directionsOf, hashesOf, sketchSeed } from './identity.js';
 import { checkHost, checkPath } from './safetensors.js';
 import { sketchTensors } from './stored.js';
 import { writeTensors } from './write-safetensors.js';
-
-/** Of the sketches' random vectors. It is saved, so a later version may have another one. */
-const sketchSeed = 1;
 
 export interface SaveAdaptersOptions {
   /**
@@ -121,9 +118,8 @@ class Saving {
     if (this.#withVectors) {
       for (const [key, tensor] of Object.entries(vectorsOf(op, name, layer))) this.#share(extra(key), tensor);
     }
-    const weight = base.weight();
     const [outFeatures, inFeatures, { dtype }] = [layer.outFeatures, layer.inFeatures, terms.u];
-    const sketch = await sketchOf(op, anatomy, frameOf(op, anatomy), sketchSeed, this.#signal);
+    const { sketch } = await directionsOf(op, layer, this.#signal);
     for (const [side, tensor] of sketchTensors(op, sketch, dtype)) this.#own(extra(side), tensor);
     this.#modules.push({
       name,
@@ -133,8 +129,7 @@ class Saving {
       rank: layer.rank,
       dtype,
       parameters,
-      weight: weight === undefined ? null : await fingerprintOf(op, weight, this.#signal),
-      bias: base.bias === undefined ? null : await fingerprintOf(op, base.bias, this.#signal),
+      ...(await hashesOf(op, layer, this.#signal)),
       options: inJson(recipe.options),
       settled: inJson(recipe.settled),
       coordinates,

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, open, readlink, rename, stat, unlink } from 'node:fs/promises';
+import { type FileHandle, link, open, readlink, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { checkSignal, fail } from '../runtime/check.js';
 import { quoted, system, systemCode } from './complaints.js';
-import { checkRegular, chunkBytes } from './readable.js';
+import { checkRegular, chunkBytes, exists } from './readable.js';
 
 /** A file that is written from its first byte to its last. */
 export class Sink {
@@ -57,7 +57,61 @@ export async function writeAtomically(
 ): Promise<void> {
   const where = `path ${quoted(path)}`;
   const { target, mode } = await targetOf(op, where, path);
-  const folder = dirname(target);
+  await writeThenPlace({ op, where, folder: dirname(target), mode, signal }, fill, (temporary) =>
+    system(op, where, 'a file that can be replaced', rename(temporary, target)),
+  );
+}
+
+/**
+ * Writes a new file of a folder in the same way, and never replaces one. `nextPath` gives its path, and is asked again if
+ * another process has made a file of that path in between.
+ */
+export async function writeNew(
+  op: string,
+  folder: string,
+  nextPath: () => Promise<string>,
+  fill: (file: Sink) => Promise<void>,
+): Promise<void> {
+  const where = `folder ${quoted(folder)}`;
+  await writeThenPlace({ op, where, folder, mode: undefined, signal: undefined }, fill, async (temporary) => {
+    while (!(await placeNew(op, where, temporary, await nextPath())));
+  });
+}
+
+/** What systems say that have no hard links. */
+const cannotLink = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'];
+
+/** Gives a temporary file its path, unless there is a file: then returns false. */
+async function placeNew(op: string, where: string, temporary: string, path: string): Promise<boolean> {
+  try {
+    // Unlike `rename`, `link` never replaces a file.
+    await link(temporary, path);
+  } catch (error) {
+    const code = systemCode(error) ?? '';
+    if (code === 'EEXIST' || (cannotLink.includes(code) && (await exists(path)))) return false;
+    const call = cannotLink.includes(code) ? rename(temporary, path) : Promise.reject(error);
+    await system(op, where, 'a folder that can be written', call);
+    return true;
+  }
+  await unlink(temporary).catch(() => undefined);
+  return true;
+}
+
+interface Placing {
+  readonly op: string;
+  readonly where: string;
+  readonly folder: string;
+  /** Permissions to keep. */
+  readonly mode: number | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Fills a temporary file of a folder, waits until it is on the disk, and calls `place`, which gives it its name. */
+async function writeThenPlace(
+  { op, where, folder, mode, signal }: Placing,
+  fill: (file: Sink) => Promise<void>,
+  place: (temporary: string) => Promise<void>,
+): Promise<void> {
   const temporary = temporaryIn(folder);
   const handle = await system(op, where, 'a file that can be written', open(temporary, 'wx', mode));
   try {
@@ -69,7 +123,7 @@ export async function writeAtomically(
       await handle.close();
     }
     checkSignal(op, signal);
-    await system(op, where, 'a file that can be replaced', rename(temporary, target));
+    await place(temporary);
   } catch (error) {
     await unlink(temporary).catch(() => undefined);
     throw error;

@@ -1,18 +1,15 @@
 // Whether the layers of a run are those of its checkpoint: the same weights, the same terms, the same singular vectors.
 import { createHash } from 'node:crypto';
-import type { Adapter, Anatomy } from '../layers/adapter.js';
-import { aligned, coordinatesOf, type Frame, frameOf, type Sketch, sketchOf } from '../layers/frame.js';
+import type { Adapter } from '../layers/adapter.js';
+import { aligned, coordinatesOf } from '../layers/frame.js';
 import { describe, fail, isArray } from '../runtime/check.js';
 import { roleOf } from './adapters.js';
 import { type DescribedParameter, type Description, parameterKey, sketchKey } from './checkpoint-content.js';
 import { quoted } from './complaints.js';
-import { fingerprintOf } from './fingerprint.js';
+import { directionsOf, hashesOf } from './identity.js';
 import type { SafetensorsFile } from './safetensors.js';
 import { checkStored, readSketch } from './stored.js';
 import { tolerances } from './tolerances.js';
-
-/** Part of the format: a saved sketch is only comparable with one of the same seed. */
-const sketchSeed = 1;
 
 export type NamedLayers = readonly (readonly [string, Adapter])[];
 
@@ -30,7 +27,6 @@ export async function describeLayer(
   parameters: readonly DescribedParameter[],
 ): Promise<Description> {
   const { terms, base } = layer.anatomy(op);
-  const weight = base.weight();
   const coordinates = terms.core?.pattern && coordinatesOf(terms);
   return {
     name,
@@ -45,19 +41,8 @@ export async function describeLayer(
       : null,
     rectified: terms.rectified,
     whole: terms.base !== undefined || base.original !== undefined,
-    weight: weight === undefined ? null : await fingerprintOf(op, weight, undefined),
-    bias: base.bias === undefined ? null : await fingerprintOf(op, base.bias, undefined),
+    ...(await hashesOf(op, layer, undefined)),
   };
-}
-
-/** The sketch of a layer's singular vectors, and what it was made of. */
-export async function sketchOfLayer(
-  op: string,
-  layer: Adapter,
-): Promise<{ readonly anatomy: Anatomy; readonly frame: Frame; readonly sketch: Sketch }> {
-  const anatomy = layer.anatomy(op);
-  const frame = frameOf(op, anatomy);
-  return { anatomy, frame, sketch: await sketchOf(op, anatomy, frame, sketchSeed, undefined) };
 }
 
 /** BASE_MISMATCH if a layer was not built as the saved one. */
@@ -122,7 +107,7 @@ async function compareVectors(
   name: string,
   layer: Adapter,
 ): Promise<void> {
-  const { anatomy, frame, sketch } = await sketchOfLayer(op, layer);
+  const { anatomy, frame, sketch } = await directionsOf(op, layer, undefined);
   const saved = await readSketch(op, path, file, frame, (side) => sketchKey(name, side));
   const alignment = aligned(op, anatomy, frame, sketch, saved);
   const turned = alignment.left.filter((sign, i) => sign < 0 || (alignment.right[i] as number) < 0).length;

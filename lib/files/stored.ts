@@ -34,7 +34,7 @@ export async function readNumbers(
 /** A sketch as the tensors of a file, for a layer whose matrices have this type. */
 export function sketchTensors(op: string, sketch: Sketch, dtype: MatrixDType): [keyof Sketch, Tensor][] {
   return (['left', 'right'] as const).map((side) => {
-    const numbers = sketch[side];
+    const numbers = sketch[side].slice();
     const shape = [probes, numbers.length / probes] as const;
     return [side, Tensor.make(op, vectorType(dtype), numbers as never, shape)];
   });
