@@ -10,9 +10,8 @@ export {
   type SaveCheckpointOptions,
   saveCheckpoint,
 } from './files/checkpoint.js';
-export { type ExportGgufLoraOptions, exportGgufLora } from './files/export-gguf.js';
-export { type ExportedLora, type ExportLoraOptions, exportLora } from './files/export-lora.js';
 export { type LoadAdaptersOptions, loadAdapters } from './files/load-adapters.js';
+export type { ExportedLora, ExportLoraOptions } from './files/lora.js';
 export {
   openSafetensors,
   type ReadOptions,
@@ -33,6 +32,8 @@ export { type MatmulOptions, matmul } from './linalg/matmul.js';
 export { type Svd, type SvdOptions, svd } from './linalg/svd.js';
 export { adaptModel } from './model/adapt.js';
 export type { AdaptedModel } from './model/adapted.js';
+export { type ExportGgufLoraOptions, exportGgufLora } from './model/export-gguf.js';
+export { exportLora } from './model/export-lora.js';
 export { type ExportMergedOptions, exportMerged } from './model/export-merged.js';
 export type { Layout } from './model/modules.js';
 export {

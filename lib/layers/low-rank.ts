@@ -24,11 +24,12 @@ export interface LowRank {
   readonly error: number;
 }
 
-interface Task {
+export interface Task {
   readonly op: string;
   /** The layer, as errors name it. */
   readonly argument: string;
-  readonly rank: number;
+  /** undefined for the rank of ΔW: then nothing is left out. At least 1. */
+  readonly rank: number | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -57,12 +58,13 @@ export async function lowRankOf(layer: Adapter, task: Task): Promise<LowRank> {
     made.push(keep(tensor));
     return tensor;
   };
-  const { op, argument, rank, signal } = task;
+  const { op, argument, signal } = task;
   try {
     const anatomy = layer.anatomy(op, argument);
     const found = isCoreOnly(anatomy) ? ofCore(layer, anatomy, task, own) : ofWeight(anatomy, task, own);
     const { u, vt, left, right, error } = await found;
     const r = vt.shape[0] as number;
+    const rank = left.length / r;
     const [l, t] = [own(onHost(op, u)), own(onHost(op, vt))];
     const tall = own(fromNumbers(op, 'cpu', l.dtype, [r, rank], left));
     const wide = own(fromNumbers(op, 'cpu', l.dtype, [rank, r], right));
@@ -102,8 +104,9 @@ async function ofCore(layer: Adapter, { terms, spectrum }: Anatomy, task: Task, 
 }
 
 /** Without a decomposition: the |δ| are the singular values. */
-function diagonalCore(delta: ArrayLike<number>, dtype: Real, { op, rank }: Task): Core {
+function diagonalCore(delta: ArrayLike<number>, dtype: Real, { op, rank: wanted }: Task): Core {
   const r = delta.length;
+  const rank = wanted ?? Math.max(1, Array.from(delta).filter((value) => value !== 0).length);
   const indices = Array.from({ length: r }, (_, i) => i);
   const order = indices.sort((i, j) => Math.abs(delta[j] as number) - Math.abs(delta[i] as number));
   const [left, right] = [allocate(op, dtype, r * rank), allocate(op, dtype, rank * r)];
@@ -119,7 +122,7 @@ function diagonalCore(delta: ArrayLike<number>, dtype: Real, { op, rank }: Task)
 async function generalCore(
   { diagonal, starts, columns, values }: Omit<ReturnType<typeof changeOf>, 'count'>,
   dtype: Real,
-  { op, argument, rank, signal }: Task,
+  { op, argument, rank: wanted, signal }: Task,
 ): Promise<Core> {
   const r = diagonal.length;
   const [rowAt, columnAt] = [new Int32Array(r).fill(-1), new Int32Array(r).fill(-1)];
@@ -149,6 +152,7 @@ async function generalCore(
       RealArray,
       RealArray,
     ];
+    const rank = wanted ?? s.length;
     const kept = Math.min(rank, s.length);
     const [left, right] = [allocate(op, dtype, r * rank), allocate(op, dtype, rank * r)];
     for (let k = 0; k < kept; k++) {

@@ -1,3 +1,4 @@
+import type { AdaptedWeight } from '../files/lora.js';
 import type { Adapter } from '../layers/adapter.js';
 import type { AdaptedLinear } from '../layers/types.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
@@ -132,6 +133,18 @@ export class AdaptedModel implements Disposable {
         merged: (op: string) => this.#mergedWeight(op, name),
         features: size / first.chosen.module.in,
         biases: parts.map(({ chosen: { module }, layer }) => ({ layer, first: module.firstFeature })),
+      };
+    });
+  }
+
+  /** @internal The adapted weights and their layers, by the names of `layers`. */
+  weights(): readonly AdaptedWeight[] {
+    return [...this.#weights].map(([name, { shape }]) => {
+      const parts = this.#byWeight.get(name) as readonly Part[];
+      return {
+        name,
+        shape,
+        parts: parts.map(({ chosen: { module }, layer }) => ({ name: module.name, layer, first: module.firstFeature })),
       };
     });
   }

@@ -1,9 +1,9 @@
 import { readLayers } from '../files/adapters.js';
 import { writeAtomically } from '../files/atomic.js';
 import { quoted } from '../files/complaints.js';
-import { biasMoved } from '../files/export-lora.js';
 import { narrowSingles } from '../files/half.js';
 import { inFileOrder, type Part, type StoredDType, storedTypes } from '../files/header.js';
+import { biasMoved } from '../files/lora.js';
 import { moduleName } from '../files/module-name.js';
 import { chunkBytes } from '../files/readable.js';
 import { checkHost, checkPath, openNamed, type SafetensorsFile } from '../files/safetensors.js';

@@ -36,6 +36,33 @@ const choices: Record<string, ModelOptions> = {
       'attn.c_proj': { family: 'siva', options: { count: 9 } },
     },
   },
+  fused: {
+    targets: ['c_attn', 'mlp.c_proj'],
+    exclude: ['c_attn.k'],
+    family: 'svft',
+    options: { pattern: 'banded', offDiagonals: 1 },
+    layout: 'in-out',
+    split: { c_attn: ['q', 'k', 'v'] },
+    modules: { 'c_attn.v': { family: 'siva', options: { count: 4 } } },
+  },
+  vision: {
+    targets: 'all',
+    family: 'svft',
+    options: { pattern: 'banded', offDiagonals: 1 },
+    modules: { point: { family: 'vectorfit', options: { train: { bias: false } } } },
+  },
+  mixtral: {
+    targets: ['gate_up_proj', 'down_proj', 'q_proj'],
+    exclude: ['gate_up_proj.1.up', 'down_proj.2'],
+    family: 'svft',
+    split: { gate_up_proj: ['gate', 'up'] },
+    modules: { down_proj: { family: 'loraxs', options: { rank: 5 } } },
+  },
+  gptoss: {
+    targets: ['gate_up_proj', 'down_proj', 'o_proj'],
+    family: 'svft',
+    layout: { 'experts.gate_up_proj': 'in-out', 'experts.down_proj': 'in-out' },
+  },
 };
 
 t.test('PEFT computes what our merged weights compute', { skip, timeout: 300_000 }, async (t) => {
@@ -51,11 +78,12 @@ t.test('PEFT computes what our merged weights compute', { skip, timeout: 300_000
     const { tensors } = await readSafetensors(base);
     using model = await adaptModel(Object.fromEntries(tensors), options);
     for (const layer of model.layers.values()) perturb(layer);
-    const { error } = await exportLora(join(folder, `${name}-full`), model.layers, { rank: 32 });
+    const { error } = await exportLora(join(folder, `${name}-full`), model, { rank: 32 });
     t.ok(Object.values(error).every((each) => each < 1e-5));
-    await exportLora(join(folder, `${name}-low`), model.layers, { rank: 1 });
+    await exportLora(join(folder, `${name}-low`), model, { rank: 1 });
     await exportMerged(join(folder, `${name}-merged.safetensors`), model, { base });
     disposeAll(...tensors.values());
   }
-  t.equal(run('check'), 'llama agrees\ngpt2 agrees\n');
+  const agree = Object.keys(choices).map((name) => `${name} agrees\n`);
+  t.equal(run('check'), agree.join(''));
 });

@@ -1,13 +1,21 @@
+import { writeAtomically } from '../files/atomic.js';
+import { quoted } from '../files/complaints.js';
+import { ggufHeader, padding } from '../files/gguf.js';
+import {
+  type Exported,
+  type ExportedLora,
+  type ExportLoraOptions,
+  readExported,
+  weightsOf,
+  withLowRanks,
+} from '../files/lora.js';
+import { checkHost, checkPath } from '../files/safetensors.js';
 import type { AdaptedLinear } from '../layers/types.js';
 import { checkBoolean, checkChoice, checkInteger, checkOptions, checkSignal, fail } from '../runtime/check.js';
 import type { Real } from '../tensor/dtype.js';
 import { numbersOf } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
-import { writeAtomically } from './atomic.js';
-import { quoted } from './complaints.js';
-import { type Exported, type ExportedLora, type ExportLoraOptions, readExported, withLowRanks } from './export-lora.js';
-import { ggufHeader, padding } from './gguf.js';
-import { checkHost, checkPath } from './safetensors.js';
+import { AdaptedModel } from './adapted.js';
 
 export interface ExportGgufLoraOptions extends Omit<ExportLoraOptions, 'baseModel'> {
   /** The base model's `general.architecture` in llama.cpp. Llama and Mistral models are 'llama'. */
@@ -39,8 +47,8 @@ interface Placed extends Exported {
  * node-llama-cpp's option `lora`. The adapter is the same as that of `exportLora`, in float32, with llama.cpp's names and its
  * order of the rows of Q and K. The file is replaced atomically. See docs/files.md.
  *
- * @param layers by Hugging Face's names, such as 'model.layers.0.self_attn.q_proj.weight', with or without '.weight'
- * @returns ‖ΔW − B A‖_F of each layer, from the singular values that are left out
+ * @param layers a model, or layers by Hugging Face's names, such as 'model.layers.0.self_attn.q_proj.weight', with or without '.weight'
+ * @returns ‖ΔW − B A‖_F of each weight, from the singular values that are left out
  * @throws SigmaError (as a rejection) as `exportLora` does; INVALID_ARGUMENT for a name that the architecture does not have,
  * SHAPE_MISMATCH for Q or K that does not have these heads
  * @example
@@ -49,7 +57,7 @@ interface Placed extends Exported {
  */
 export async function exportGgufLora(
   path: string,
-  layers: Readonly<Record<string, AdaptedLinear>> | ReadonlyMap<string, AdaptedLinear>,
+  layers: AdaptedModel | Readonly<Record<string, AdaptedLinear>> | ReadonlyMap<string, AdaptedLinear>,
   options: ExportGgufLoraOptions,
 ): Promise<ExportedLora> {
   const op = 'exportGgufLora';
@@ -60,7 +68,9 @@ export async function exportGgufLora(
   const rank = checkInteger(op, 'options.rank', given.rank, 1);
   const architecture = checkChoice(op, 'options.architecture', given.architecture, ['llama']);
   const heads = readHeads(op, given.heads);
-  const exported = readExported(op, layers, checkBoolean(op, 'options.dropBias', given.dropBias ?? false));
+  const dropBias = checkBoolean(op, 'options.dropBias', given.dropBias ?? false);
+  const weights = AdaptedModel.is(layers) ? layers.weights() : weightsOf(op, layers);
+  const exported = readExported(op, weights, dropBias);
   checkSignal(op, given.signal);
   const placed = placedOf(op, exported, heads);
   const metadata = {
@@ -104,24 +114,26 @@ function placedOf(op: string, exported: readonly Exported[], { query, keyValue }
   const seen = new Map<string, Placed>();
   let known: { readonly size: number; readonly argument: string } | undefined;
   return exported.map((each) => {
-    const { argument, layer } = each;
+    const { argument, out, experts, kernel } = each;
     const tensor = tensorName(op, each);
+    if (experts !== undefined || kernel.length > 0) {
+      fail('UNSUPPORTED', op, argument, 'a weight of two dimensions', experts ? 'a stack of experts' : 'a convolution');
+    }
     const other = seen.get(tensor);
     if (other !== undefined) {
       fail('INVALID_ARGUMENT', op, argument, 'each module once', `${tensor} a second time, next to ${other.argument}`);
     }
     const heads = tensor.endsWith('.attn_q') ? query : tensor.endsWith('.attn_k') ? keyValue : undefined;
     if (heads !== undefined) {
-      const { outFeatures } = layer;
-      const size = outFeatures / heads;
+      const size = out / heads;
       if (size % 2 !== 0) {
         const expected = `an even number of outputs for each of ${heads} heads (options.heads)`;
-        fail('SHAPE_MISMATCH', op, argument, expected, `${outFeatures} outputs`);
+        fail('SHAPE_MISMATCH', op, argument, expected, `${out} outputs`);
       }
       known ??= { size, argument };
       if (known.size !== size) {
         const expected = `heads of ${known.size} outputs, as ${known.argument} has with options.heads`;
-        fail('SHAPE_MISMATCH', op, argument, expected, `${size}: ${outFeatures} outputs in ${heads} heads`);
+        fail('SHAPE_MISMATCH', op, argument, expected, `${size}: ${out} outputs in ${heads} heads`);
       }
     }
     const placed = { ...each, tensor, heads };
@@ -142,8 +154,8 @@ function tensorName(op: string, { module, argument }: Exported): string {
   return `blk.${Number(block)}.${name}`;
 }
 
-function described(name: string, matrix: Tensor<Real, MatrixShape>, permuted: number | undefined) {
-  const [rows, columns] = matrix.shape;
+function described(name: string, matrix: Tensor<Real>, permuted: number | undefined) {
+  const [rows, columns] = matrix.shape as MatrixShape;
   return { name, rows, columns, matrix, permuted };
 }
 
@@ -151,10 +163,10 @@ function described(name: string, matrix: Tensor<Real, MatrixShape>, permuted: nu
  * The numbers in float32. llama.cpp rotates neighbouring rows of a head; Hugging Face rotates row i and row i + half. So row i
  * of the first half goes to row 2 i, and row i of the second half to row 2 i + 1.
  */
-function numbersFor(op: string, matrix: Tensor<Real, MatrixShape>, heads: number | undefined): Float32Array {
+function numbersFor(op: string, matrix: Tensor<Real>, heads: number | undefined): Float32Array {
   const numbers = Float32Array.from(numbersOf(op, 'lora', matrix));
   if (heads === undefined) return numbers;
-  const [rows, columns] = matrix.shape;
+  const [rows, columns] = matrix.shape as MatrixShape;
   const half = rows / heads / 2;
   const permuted = new Float32Array(numbers.length);
   for (let row = 0; row < rows; row++) {
