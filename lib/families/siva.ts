@@ -1,5 +1,5 @@
 import type { Blueprint } from '../layers/adapter.js';
-import { chooseFrom, decomposeWhole, family, mergeOnBase, type PlannedSite, type Site } from '../layers/construct.js';
+import { chooseFrom, family, mergeOnBase, type PlannedSite, type Site } from '../layers/construct.js';
 import { wholeSpectrum } from '../layers/telemetry.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
@@ -7,12 +7,22 @@ import { transposed } from '../linalg/transpose.js';
 import { selectTriples } from '../operator/factors.js';
 import { costOf, ofOneToken, type Strategy } from '../operator/planner.js';
 import type { Terms } from '../operator/terms.js';
-import { checkChoice, checkInteger, checkNumber, checkOptions, isRecord, reject } from '../runtime/check.js';
+import {
+  checkChoice,
+  checkInteger,
+  checkNumber,
+  checkOptions,
+  describe,
+  fail,
+  isRecord,
+  reject,
+} from '../runtime/check.js';
 import { type Random, random } from '../runtime/random.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { allocate, type MatrixDType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf, zeroOutput } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
+import type { Vector } from '../tensor/tensor.js';
 import { orthonormalRows } from './orthonormal.js';
 import { entropyPerturbation } from './siva-init.js';
 
@@ -116,8 +126,11 @@ export const siva = family<SivaOptions>(
 async function design(site: Site, options: SivaOptions): Promise<Blueprint> {
   const chosen = settings(site, options);
   const { op, thin } = site;
-  const full = await decomposeWhole(site);
-  const sigma = numbersOf(op, 'factors.s', full.s);
+  const { factors: given, sigma: all } = await site.decompose();
+  const sigma = numbersOf(op, 'factors.s', all);
+  if (sigma.length < thin) {
+    fail('SHAPE_MISMATCH', op, 'options.factors', `all ${thin} singular triples`, describe(sigma.length));
+  }
   const k = chosen.count ?? varianceCount(sigma, chosen.perc, chosen.spectrum);
   site.settle({ count: k, perc: undefined, spectrum: undefined });
   const first = chosen.select === 'top' ? 0 : thin - k;
@@ -134,9 +147,19 @@ async function design(site: Site, options: SivaOptions): Promise<Blueprint> {
   const ownBasis = chosen.basis === 'weight';
   const offered: Strategy[] = ownBasis ? ['lowrank', 'factored', 'merged'] : ['lowrank', 'merged'];
   const choices = chooseFrom(site, offered, 'random directions are not singular vectors of the weight');
-  if (ownBasis && wantsFactored(site, k)) return factoredBlueprint(site, full, { first, s, choices });
-  const factors = ownBasis ? selectTriples(op, full, first, k) : await randomBasis(site, k, random(chosen.seed));
-  return lowrankBlueprint(site, full, factors, { first: ownBasis ? first : undefined, s, choices });
+  // A saved layer may come with only the triples that it trains.
+  const isSaved = given.s.size < thin;
+  if (isSaved && (given.s.size !== k || !ownBasis || site.strategy === 'factored')) {
+    fail('SHAPE_MISMATCH', op, 'options.factors', `all ${thin} singular triples`, describe(given.s.size));
+  }
+  if (ownBasis && !isSaved && wantsFactored(site, k)) {
+    all.dispose();
+    return factoredBlueprint(site, given, { first, s, choices });
+  }
+  const own = () => (isSaved ? given : selectTriples(op, given, first, k));
+  const factors = ownBasis ? own() : await randomBasis(site, k, random(chosen.seed));
+  if (!isSaved) for (const tensor of Object.values(given)) tensor.dispose();
+  return lowrankBlueprint(site, all, factors, { first: ownBasis ? first : undefined, s, choices });
 }
 
 interface Trained {
@@ -173,25 +196,24 @@ function factoredBlueprint(site: Site, full: Svd<MatrixDType>, { first = 0, s, c
 /** 'lowrank': the base, and only the k directions. */
 function lowrankBlueprint(
   site: Site,
-  full: Svd<MatrixDType>,
+  sigma: Vector,
   factors: Svd<MatrixDType>,
   { first, s, choices }: Trained,
 ): Blueprint {
   const { bias, weight } = site;
-  for (const tensor of [full.u, full.vt]) tensor.dispose();
   for (const tensor of Object.values(factors)) site.own(tensor);
   const lowrank: Terms = { ...site.noTerms, base: weight, u: factors.u, vt: factors.vt, diagonal: s };
   return {
     rank: s.value.size,
     bias,
     base: { weight: () => weight, original: undefined, bias },
-    spectrum: { initial: full.s, first, whole: true, skew: false, scale: undefined },
+    spectrum: { initial: sigma, first, whole: true, skew: false, scale: undefined },
     factors: () => factors,
     factored: undefined,
     lowrank,
     merge: () => lowrank,
     choices: choices.filter((strategy) => strategy !== 'factored'),
-    owned: [...Object.values(factors), full.s, weight],
+    owned: [...Object.values(factors), sigma, weight],
   };
 }
 

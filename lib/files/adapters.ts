@@ -4,7 +4,6 @@ import { Adapter } from '../layers/adapter.js';
 import { coordinatesOf } from '../layers/frame.js';
 import type { AdaptedLinear } from '../layers/types.js';
 import { checkBoolean, checkOptions, checkSignal, isRecord, reject, rejectInstance } from '../runtime/check.js';
-import { SigmaError } from '../runtime/errors.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { keep } from '../tensor/scope.js';
 import { sizeOf } from '../tensor/shape.js';
@@ -56,7 +55,7 @@ export function roleOf(layer: Adapter, op: string, name: string): string {
  *
  * @param layers by the names of their weights; `model.layers` may be given as it is
  * @throws SigmaError (as a rejection) INVALID_ARGUMENT, also for a folder that cannot be written (the system's error is the
- * detail), DISPOSED, UNSUPPORTED for `vectors` of a layer that does not keep them all, NATIVE for a full disk, ABORTED
+ * detail), DISPOSED, NATIVE for a full disk, ABORTED
  * @example
  * await saveAdapters('my-adapter', { 'layers.0.q_proj.weight': layer });
  */
@@ -115,9 +114,8 @@ class Saving {
       this.#own(extra('rows'), Tensor.make(op, 'int32', rows, [rows.length]));
       this.#own(extra('columns'), Tensor.make(op, 'int32', columns.slice(), [columns.length]));
     }
-    if (this.#withVectors) {
-      for (const [key, tensor] of Object.entries(vectorsOf(op, name, layer))) this.#share(extra(key), tensor);
-    }
+    const vectors = this.#withVectors ? vectorsOf(op, layer) : undefined;
+    for (const [key, tensor] of Object.entries(vectors ?? {})) this.#share(extra(key), tensor);
     const [outFeatures, inFeatures, { dtype }] = [layer.outFeatures, layer.inFeatures, terms.u];
     const { sketch } = await directionsOf(op, layer, this.#signal);
     for (const [side, tensor] of sketchTensors(op, sketch, dtype)) this.#own(extra(side), tensor);
@@ -133,7 +131,7 @@ class Saving {
       options: inJson(recipe.options),
       settled: inJson(recipe.settled),
       coordinates,
-      vectors: this.#withVectors,
+      vectors: vectors !== undefined,
     });
   }
 
@@ -168,18 +166,13 @@ function inJson(options: Readonly<Record<string, unknown>>): Record<string, unkn
   return Object.fromEntries(entries.map(([key, value]) => [key, value ?? null]));
 }
 
-/** The factors that make the layer again, given as its option `factors`. */
-function vectorsOf(op: string, name: string, layer: Adapter): { u: Tensor; s: Tensor; vt: Tensor } {
-  const { terms, spectrum, trainsDiagonal } = layer.anatomy(op);
-  if (trainsDiagonal && terms.base !== undefined) {
-    const expected = 'layers that keep all singular vectors of their weight';
-    const got = `${quoted(name)}, of family '${layer.family}', which keeps ${layer.rank} of them`;
-    throw new SigmaError(
-      'UNSUPPORTED',
-      op,
-      `options.vectors: expected ${expected}, got ${got} (strategy 'factored' keeps all)`,
-    );
-  }
+/**
+ * The factors that make the layer again, given as its option `factors`: those that it keeps. undefined for random directions,
+ * which follow from the layer's seed.
+ */
+function vectorsOf(op: string, layer: Adapter): { u: Tensor; s: Tensor; vt: Tensor } | undefined {
+  const { terms, spectrum } = layer.anatomy(op);
+  if (spectrum.first === undefined) return undefined;
   if (terms.vt.shape[0] === layer.rank) {
     const { u, s, vt } = layer.factors;
     return { u, s, vt };

@@ -198,7 +198,11 @@ class Loading {
         };
       }
       const make = familyNamed(family) as NonNullable<ReturnType<typeof familyNamed>>;
-      const layer = await make(this.#weight, given as AdapterOptions);
+      // The saved triples may be only some of the weight's.
+      const sigma = vectors && this.#factors === undefined ? await here('sigma', vectorType(dtype)) : undefined;
+      const thin = Math.min(...this.#weight.shape);
+      if (sigma !== undefined && sigma.size > thin) this.#differs('at most', `${thin} singular values`, sigma.size);
+      const layer = await make.remake(this.#weight, given as AdapterOptions, sigma);
       const { recipe } = (layer as AdaptedLinear as Adapter).anatomy(this.#op);
       // Saved again, it says what it was made with at first.
       const named = options['pattern'] !== undefined;

@@ -17,7 +17,7 @@ import { type Device, resolveDevice } from '../runtime/device.js';
 import { renamed, SigmaError } from '../runtime/errors.js';
 import { namedSeed } from '../runtime/random.js';
 import { type DType, type MatrixDType, vectorType } from '../tensor/dtype.js';
-import { anything, checkMatrix, checkReal, checkSupported, type Place, placed } from '../tensor/operand.js';
+import { anything, checkMatrix, checkReal, checkSupported, numbersOf, type Place, placed } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { type Matrix, type MatrixShape, Tensor, type Vector } from '../tensor/tensor.js';
@@ -56,7 +56,7 @@ export interface Decomposed {
   readonly factors: Svd<MatrixDType>;
   /** Whether some triples of σ = 0 are not the weight's own. */
   readonly filled: boolean;
-  /** All known σ: those of the factors, and those that truncation removed. */
+  /** All known σ: those of the factors, those that truncation removed, and those of a saved layer. */
   readonly sigma: Vector;
 }
 
@@ -124,6 +124,11 @@ export type Sizing<O extends AdapterOptions> = (site: PlannedSite, options: O) =
 /** A family makes a layer from a weight [out, in] and options. The layer computes in the weight's type. */
 export interface Family<O extends AdapterOptions> {
   <D extends DType>(weight: Tensor<D>, options?: O): Promise<AdaptedLinear<Extract<D, MatrixDType>>>;
+  /**
+   * @internal Makes a saved layer again. `sigma` has all σ of the weight: `options.factors` may then be only the triples that
+   * the layer keeps.
+   */
+  readonly remake: (weight: Matrix, options: O, sigma: Vector | undefined) => Promise<AdaptedLinear>;
   /** @internal Errors carry `op`. */
   readonly size: (op: string, shape: MatrixShape, hasBias: boolean, options?: O) => LayerSize;
 }
@@ -140,32 +145,36 @@ export function family<O extends AdapterOptions>(
 ): Family<O> {
   const read = (op: string, options: O | undefined) =>
     checkOptions(op, 'options', options, [...commonOptions, ...known]);
-  const make = async <D extends DType>(weight: Tensor<D>, options?: O) => {
+  const remake = async (weight: Tensor, options: O | undefined, sigma: Vector | undefined): Promise<AdaptedLinear> => {
     const given = read(name, options);
     const made: Scoped[] = [];
     const recipe: Recipe = { options: remembered(given), settled: {} };
     try {
       const saving = readSaving(name, given);
-      const site = prepare(name, weight, given, made, recipe);
+      const site = prepare(name, weight, given, made, recipe, sigma);
       const blueprint = await design(site, given);
       checkSignal(name, given.signal);
       if (!blueprint.owned.includes(site.weight)) site.weight.dispose();
-      // The cast is safe: the weight's type was checked.
-      return new Adapter(name.toLowerCase(), blueprint, saving, recipe) as AdaptedLinear as AdaptedLinear<
-        Extract<D, MatrixDType>
-      >;
+      return new Adapter(name.toLowerCase(), blueprint, saving, recipe);
     } catch (error) {
       for (const each of made) each.dispose();
       throw renamed(error, name);
     }
   };
+  // The cast is safe: the weight's type is checked.
+  const make = <D extends DType>(weight: Tensor<D>, options?: O) =>
+    remake(weight, options, undefined) as Promise<AdaptedLinear<Extract<D, MatrixDType>>>;
   const size = (op: string, [outFeatures, inFeatures]: MatrixShape, hasBias: boolean, options?: O) => {
     const given = read(op, options);
     const thin = Math.min(outFeatures, inFeatures);
     const strategy = readStrategy(op, given);
     return sizing({ op, outFeatures, inFeatures, thin, strategy, hasBias, seed: seeding(op, given.name) }, given);
   };
-  return Object.defineProperties(make, { name: { value: name }, size: { value: size } }) as Family<O>;
+  return Object.defineProperties(make, {
+    name: { value: name },
+    remake: { value: remake },
+    size: { value: size },
+  }) as Family<O>;
 }
 
 function readStrategy(op: string, { strategy }: AdapterOptions): StrategyOption {
@@ -180,7 +189,14 @@ function seeding(op: string, name: string | undefined): Site['seed'] {
   };
 }
 
-function prepare(op: string, weight: unknown, options: AdapterOptions, made: Scoped[], recipe: Recipe): Site {
+function prepare(
+  op: string,
+  weight: unknown,
+  options: AdapterOptions,
+  made: Scoped[],
+  recipe: Recipe,
+  allSigma: Vector | undefined,
+): Site {
   const own = <T extends Scoped>(scoped: T): T => {
     made.push(keep(scoped));
     return scoped;
@@ -240,8 +256,9 @@ function prepare(op: string, weight: unknown, options: AdapterOptions, made: Sco
       const inPlace = (tensor: Matrix) => own(placed(op, tensor, { device, dtype }));
       const factors = { u: inPlace(wide.u), s: own(wide.s.share()), vt: inPlace(wide.vt) };
       for (const tensor of Object.values(wide)) tensor.dispose();
-      const filled = given !== undefined && !checkBelongs(op, factors, kept, allowFill);
-      const sigma = own(known.s.share());
+      const largest = allSigma && (numbersOf(op, 'factors.s', allSigma)[0] as number);
+      const filled = given !== undefined && !checkBelongs(op, factors, kept, allowFill, largest);
+      const sigma = own((allSigma ?? known.s).on(op, device));
       for (const tensor of Object.values(known)) tensor.dispose();
       return { factors, filled, sigma };
     },

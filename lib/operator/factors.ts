@@ -56,9 +56,11 @@ export function checkFactors(op: string, given: Triples, weight: Matrix, device:
 /** Relative tolerance for factors that the caller supplies. */
 const belonging = (weight: Matrix) => (weight.dtype === 'bfloat16' ? 3e-2 : 1e-3);
 
+const singleRounding = 1e-4;
+
 /** Largest rounding error of a product that is zero in exact arithmetic, relative to its operands. */
 function roundingOf({ dtype }: Tensor): number {
-  return { float64: 1e-11, float32: 1e-4, bfloat16: 3e-2, int32: 0 }[dtype];
+  return { float64: 1e-11, float32: singleRounding, bfloat16: 3e-2, int32: 0 }[dtype];
 }
 
 /** Random vectors of a probe, for each group of triples: σ > 0 and σ = 0. */
@@ -135,9 +137,16 @@ function probe(op: string, { u, vt }: Svd<MatrixDType>, sigma: RealArray, weight
  * Checks that factors are singular triples of a weight, with a few random probes: s is descending and not negative, U
  * and V are orthonormal, W V = U diag(s) and Wᵀ U = V diag(s). Throws BASE_MISMATCH or NON_FINITE otherwise. The signs
  * are free, and the factors may be truncated. With `allowFill` the triples of σ = 0 may be any vectors, not even
- * orthogonal ones: these fill up a truncated rank. Returns whether all triples are the weight's own.
+ * orthogonal ones: these fill up a truncated rank. For a saved layer `largest` is the weight's largest singular value,
+ * which its factors need not contain: rounding errors are relative to it. Returns whether all triples are the weight's own.
  */
-export function checkBelongs(op: string, factors: Svd<MatrixDType>, weight: Matrix, allowFill: boolean): boolean {
+export function checkBelongs(
+  op: string,
+  factors: Svd<MatrixDType>,
+  weight: Matrix,
+  allowFill: boolean,
+  largest = 0,
+): boolean {
   const sigma = numbersOf(op, 'options.factors.s', factors.s);
   requireFinite(op, 'options.factors.s', factors.s);
   for (const [i, value] of sigma.entries()) {
@@ -146,12 +155,23 @@ export function checkBelongs(op: string, factors: Svd<MatrixDType>, weight: Matr
       fail('BASE_MISMATCH', op, 'options.factors.s', expected, `${describe(value)} at ${i}`);
     }
   }
-  return tidy(() => judged(op, factors, sigma, weight, allowFill));
+  return tidy(() => judged(op, factors, sigma, weight, allowFill, largest));
 }
 
-function judged(op: string, factors: Svd<MatrixDType>, sigma: RealArray, weight: Matrix, allowFill: boolean): boolean {
+function judged(
+  op: string,
+  factors: Svd<MatrixDType>,
+  sigma: RealArray,
+  weight: Matrix,
+  allowFill: boolean,
+  largest: number,
+): boolean {
   const { sides, returned, given, unit } = probe(op, factors, sigma, weight);
   const tolerance = belonging(weight);
+  // What rounding adds to each product: each of its terms has an error relative to the largest σ. The vectors of a saved layer
+  // may come from float32.
+  const relative = Math.max(roundingOf(weight), singleRounding);
+  const rounding = relative * largest * Math.sqrt(sigma.length) * unit;
   const own = (i: number) => sigma[i] !== 0;
   const part = ({ difference, size }: ReturnType<typeof compared>) =>
     size === 0 ? 0 : Number.isFinite(size) ? difference / size : Infinity;
@@ -164,11 +184,11 @@ function judged(op: string, factors: Svd<MatrixDType>, sigma: RealArray, weight:
   for (let v = 0; v < probes; v++) {
     for (const { found, wanted } of sides) {
       const both = compared(v, found, wanted);
-      keep(part(both));
+      keep(part({ ...both, difference: Math.max(0, both.difference - rounding) }));
       if (rows === probes) continue;
       // Along a direction of σ = 0 the product is zero but for rounding, however small the weight's tail is.
       const none = compared(probes + v, found, wanted);
-      if (!(none.difference <= roundingOf(weight) * both.size)) filled = true;
+      if (!(none.difference <= roundingOf(weight) * both.size + rounding)) filled = true;
     }
     for (const each of returned) {
       keep(part(compared(v, each, given, unit, own)));
