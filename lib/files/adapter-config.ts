@@ -174,12 +174,15 @@ function checkFormat(op: string, path: string, fields: Fields): void {
 }
 
 function readModule(fields: Fields): SavedModule {
+  const outFeatures = fields.natural('out_features');
+  const inFeatures = fields.natural('in_features');
   return {
     name: fields.text('name'),
     family: fields.text('family'),
-    outFeatures: fields.natural('out_features'),
-    inFeatures: fields.natural('in_features'),
-    rank: fields.natural('rank'),
+    outFeatures,
+    inFeatures,
+    // Patterns take memory by it.
+    rank: fields.natural('rank', Math.min(outFeatures, inFeatures)),
     dtype: fields.choice('dtype', ['float32', 'float64', 'bfloat16']),
     parameters: fields.list('parameters').map((each) => String(each)),
     weight: fields.optionalText('weight'),
@@ -214,9 +217,11 @@ class Fields {
     return this.#checked(key, 'a string or null', (value) => value === null || typeof value === 'string');
   }
 
-  natural(key: string): number {
-    const isNatural = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-    return this.#checked(key, 'an integer of at least 0', isNatural);
+  natural(key: string, most = Number.MAX_SAFE_INTEGER): number {
+    const isNatural = (value: unknown): value is number =>
+      Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= most;
+    const limit = most < Number.MAX_SAFE_INTEGER ? ` and at most ${most}` : '';
+    return this.#checked(key, `an integer of at least 0${limit}`, isNatural);
   }
 
   flag(key: string): boolean {

@@ -228,6 +228,13 @@ t.test('malformed folders', async (t) => {
       "module 'w'",
     ],
     ['another rank', 'CORRUPT_FILE', (_, module) => Object.assign(module, { rank: 3 }), 'module', 'w'],
+    [
+      'a rank of a billion',
+      'CORRUPT_FILE',
+      (_, module) => Object.assign(module, { rank: 1e9 }),
+      'modules[0].rank',
+      'at most 4',
+    ],
     ['other parameters', 'CORRUPT_FILE', (_, module) => Object.assign(module, { parameters: ['m'] }), 'svft.gate'],
     [
       'a parameter more',
