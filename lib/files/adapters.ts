@@ -18,8 +18,9 @@ import { writeTensors } from './write-safetensors.js';
 
 export interface SaveAdaptersOptions {
   /**
-   * Saves U, σ and Vᵀ too: the adapter then does not depend on a decomposition, and loading takes no SVD. The file has the
-   * size of the factors. Default false.
+   * Saves the columns of U and the rows of Vᵀ that the layer keeps: the adapter then does not depend on a decomposition, and
+   * loading takes no SVD. The file has the size of these factors. Default false. SiVA's random basis is not saved: it follows
+   * from its seed.
    */
   vectors?: boolean;
   signal?: AbortSignal;

@@ -50,10 +50,10 @@ interface Placed extends Exported {
  * @param layers a model, or layers by Hugging Face's names, such as 'model.layers.0.self_attn.q_proj.weight', with or without '.weight'
  * @returns ‖ΔW − B A‖_F of each weight, from the singular values that are left out
  * @throws SigmaError (as a rejection) as `exportLora` does; INVALID_ARGUMENT for a name that the architecture does not have,
- * SHAPE_MISMATCH for Q or K that does not have these heads
+ * UNSUPPORTED for a stack of experts or a convolution, SHAPE_MISMATCH for Q or K that does not have these heads
  * @example
  * const heads = { query: 32, keyValue: 8 };
- * await exportGgufLora('my-lora.gguf', model.layers, { rank: 16, architecture: 'llama', heads });
+ * await exportGgufLora('my-lora.gguf', model, { rank: 16, architecture: 'llama', heads });
  */
 export async function exportGgufLora(
   path: string,

@@ -217,7 +217,7 @@ t.test('no byte can be damaged unnoticed', async (t) => {
     const found = await loadCheckpoint(folder, run).catch((error) => error);
     // Damage of the checksum's own name leaves a file without one, and with the right contents.
     const right = found === 7 && numbers().every((value) => value === 7);
-    const outcome = right ? 'right' : `${found?.code}`;
+    const outcome = right ? 'right' : `${(found as { code?: string } | undefined)?.code}`;
     codes.set(outcome, (codes.get(outcome) ?? 0) + 1);
     if (!['right', 'CORRUPT_FILE', 'UNSUPPORTED'].includes(outcome)) t.fail(`byte ${at}: ${found}`);
   }
