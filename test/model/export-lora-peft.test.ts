@@ -9,8 +9,12 @@ import { perturb } from '../support/layer.js';
 
 const python = process.env['SIGMATUNE_PYTHON'] || 'python3';
 const script = fileURLToPath(new URL('../fixtures/lora_interop.py', import.meta.url));
-const found = spawnSync(python, ['-c', 'import peft, transformers, safetensors.torch'], { encoding: 'utf8' });
-const skip = found.status !== 0 && `${python} has no peft and transformers (SIGMATUNE_PYTHON names another Python)`;
+const needs =
+  'import safetensors.torch, transformers as t, peft.tuners.lora.layer as l; t.GptOssConfig, l.ParamWrapper';
+const found = spawnSync(python, ['-c', needs], { encoding: 'utf8' });
+const skip =
+  found.status !== 0 &&
+  `${python} has no peft and transformers that know experts (SIGMATUNE_PYTHON names another Python)`;
 
 /** A family for each kind of module. */
 const choices: Record<string, ModelOptions> = {
