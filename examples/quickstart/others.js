@@ -1,7 +1,7 @@
 // @ts-check
 // node examples/quickstart/others.js: SVDiff and LoRA-XS on the quickstart's task, next to the quickstart's methods, and how
 // much of each adapter's ΔW a LoRA of rank 4, 16 and 64 keeps. docs/choosing.md shows the result.
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { exportLora, loraXs, svd, svdiff } from 'sigmatune';
@@ -44,7 +44,8 @@ for (const [index, { weight, bias }] of dense.entries()) {
   base.push({ name: `layer${index}`, weight, bias, factors: await svd(weight) });
 }
 
-const folder = await mkdtemp(join(tmpdir(), 'others-'));
+const folder = mkdtempSync(join(tmpdir(), 'others-'));
+process.once('exit', () => rmSync(folder, { recursive: true }));
 /** ‖ΔW − B A‖ / ‖ΔW‖ over the three layers, for the best B A of a rank. */
 async function lostByLora(/** @type {Network} */ network, /** @type {number} */ rank) {
   const layers = /** @type {import('sigmatune').AdaptedLinear[]} */ (/** @type {unknown} */ (network.layers));
@@ -81,4 +82,3 @@ for (const method of all) {
       (lost && `, lost by a LoRA of rank 4, 16, 64: ${lost}`),
   );
 }
-await rm(folder, { recursive: true });
