@@ -10,6 +10,7 @@ export {
   type SaveCheckpointOptions,
   saveCheckpoint,
 } from './files/checkpoint.js';
+export { type FactorCache, type FactorCacheOptions, openFactorCache } from './files/factor-cache.js';
 export { type LoadAdaptersOptions, loadAdapters } from './files/load-adapters.js';
 export type { ExportedLora, ExportLoraOptions } from './files/lora.js';
 export {

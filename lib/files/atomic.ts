@@ -155,6 +155,11 @@ export function temporaryIn(folder: string): string {
   return join(folder, `.sigmatune-${randomUUID()}.tmp`);
 }
 
+/** Whether a name in a folder is one of `temporaryIn`. */
+export function isTemporary(name: string): boolean {
+  return /^\.sigmatune-[0-9a-f-]{36}\.tmp$/.test(name);
+}
+
 /** The file that links at `path` lead to, which need not exist, and its permissions if it does. */
 async function targetOf(
   op: string,

@@ -1,6 +1,9 @@
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
+import type { NumericArray } from '../runtime/native.js';
 import { inSlices, type Work } from '../runtime/slices.js';
 import { fromBfloat16 } from '../tensor/bfloat16.js';
+import { keep } from '../tensor/scope.js';
+import { isHost } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /** Numbers of one part of the hash. */
@@ -34,4 +37,42 @@ function* hashed(numbers: ArrayLike<number>, { shape, dtype }: Tensor): Work<str
     yield;
   }
   return hash.digest('hex');
+}
+
+/** Bytes of one part of `digestOf`, well below a millisecond. */
+const partBytes = 2 ** 20;
+
+/** SHA-256 of a text, which tells types and shapes, and of the bits of tensors. Off the event loop's time, in slices. */
+export async function digestOf(
+  op: string,
+  text: string,
+  tensors: readonly Tensor[],
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const hash = createHash('sha256').update(text);
+  for (const tensor of tensors) {
+    // A handle of our own keeps the memory if the caller disposes the tensor meanwhile.
+    const kept = keep(tensor.share());
+    try {
+      const fetched = isHost(kept.read(op, 'weight')) ? undefined : await kept.data();
+      // Read again for each part: the caller may detach the buffer in between.
+      await inSlices(
+        op,
+        bitsTo(hash, () => fetched ?? (kept.read(op, 'weight') as NumericArray)),
+        signal,
+      );
+    } finally {
+      kept.dispose();
+    }
+  }
+  return hash.digest('hex');
+}
+
+function* bitsTo(hash: Hash, read: () => NumericArray): Work<void> {
+  const { byteLength } = read();
+  for (let done = 0; done < byteLength; done += partBytes) {
+    const { buffer, byteOffset } = read();
+    hash.update(new Uint8Array(buffer, byteOffset + done, Math.min(partBytes, byteLength - done)));
+    yield;
+  }
 }

@@ -1,14 +1,14 @@
 import { checkChoice, checkOptions, fail } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
-import type { DType, MatrixDType, Real } from '../tensor/dtype.js';
+import { type DType, type MatrixDType, vectorType } from '../tensor/dtype.js';
 import { anything, checkMatrix, numbersOf, placed } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { bytesOf } from '../tensor/storage.js';
 import type { Matrix, Tensor } from '../tensor/tensor.js';
 import type { VectorDType } from '../tensor/typing.js';
 import { type FactorError, factorErrorOf } from './factor-error.js';
-import { type Svd, type SvdOptions, thinSvd } from './svd.js';
+import { readSvdOptions, type Svd, type SvdOptions, thinSvd } from './svd.js';
 
 /** How the frozen matrices U and Vᵀ are kept. */
 export type Storage = 'float32' | 'float64' | 'bfloat16' | 'int8';
@@ -110,7 +110,20 @@ export function decompose<D extends MatrixDType, S extends Storage = D>(
 ): Promise<Factors<Extract<S, MatrixDType>>>;
 export async function decompose(weight: Matrix, options?: DecomposeOptions): Promise<Factors> {
   const op = 'decompose';
-  const { driver, rank, signal, onProgress, storage } = checkOptions(op, 'options', options, optionNames);
+  return decomposed(op, readDecomposition(op, weight, options));
+}
+
+/** What is to be decomposed, and how; each option was read once. */
+export interface Decomposition extends Pick<DecomposeOptions, 'driver' | 'rank' | 'signal' | 'onProgress'> {
+  readonly weight: Matrix;
+  /** The type of U and Vᵀ. */
+  readonly storage: MatrixDType;
+}
+
+/** @internal The arguments of `decompose`, for function `op`. */
+export function readDecomposition(op: string, weight: unknown, options: DecomposeOptions | undefined): Decomposition {
+  const { storage, ...svdOptions } = checkOptions(op, 'options', options, optionNames);
+  readSvdOptions(op, svdOptions);
   const wanted = storage === undefined ? undefined : checkChoice(op, 'options.storage', storage, storages);
   const input = checkMatrix(op, 'weight', weight, { ...anything, shape: [null, null] });
   const kept = wanted ?? input.dtype;
@@ -118,6 +131,11 @@ export async function decompose(weight: Matrix, options?: DecomposeOptions): Pro
     const message = `options.storage: expected float32, float64 or bfloat16, got 'int8', which no kernel reads so far`;
     throw new SigmaError('UNSUPPORTED', op, message);
   }
+  return { ...svdOptions, weight: input, storage: kept };
+}
+
+/** @internal `decompose` for function `op`, whose name the errors carry. */
+export async function decomposed(op: string, { weight, storage, ...options }: Decomposition): Promise<Factors> {
   const made: Scoped[] = [];
   const own = <T extends Scoped>(tensor: T): T => {
     made.push(keep(tensor));
@@ -125,21 +143,23 @@ export async function decompose(weight: Matrix, options?: DecomposeOptions): Pro
   };
   try {
     // The caller may dispose the weight meanwhile.
-    const base = own(kept === 'float64' ? placed(op, input, { device: input.device, dtype: kept }) : input.share());
-    const found = await thinSvd(op, 'weight', base, { driver, rank, signal, onProgress });
+    const base = own(
+      storage === 'float64' ? placed(op, weight, { device: weight.device, dtype: storage }) : weight.share(),
+    );
+    const found = await thinSvd(op, 'weight', base, options);
     for (const tensor of Object.values(found)) own(tensor);
     const { device } = base;
-    const vectors: Real = kept === 'float64' ? 'float64' : 'float32';
+    const vectors = vectorType(storage);
     const factors = {
-      u: own(placed(op, found.u, { device, dtype: kept })),
+      u: own(placed(op, found.u, { device, dtype: storage })),
       s: own(placed(op, found.s, { device, dtype: vectors })),
-      vt: own(placed(op, found.vt, { device, dtype: kept })),
+      vt: own(placed(op, found.vt, { device, dtype: storage })),
     };
     if (!Number.isFinite(numbersOf(op, 'factors.s', factors.s)[0])) {
       const largest = numbersOf(op, 'factors.s', found.s)[0];
-      fail('NON_FINITE', op, 'options.storage', `a type with the range of the largest σ, ${largest}`, kept);
+      fail('NON_FINITE', op, 'options.storage', `a type with the range of the largest σ, ${largest}`, storage);
     }
-    const error = await factorErrorOf({ op, signal }, base, factors);
+    const error = await factorErrorOf({ op, signal: options.signal }, base, factors);
     return Factors.of<MatrixDType>(factors, error);
   } finally {
     for (const tensor of made) tensor.dispose();

@@ -87,7 +87,7 @@ export function svd<D extends MatrixDType>(
 export async function svd(a: Matrix | readonly Matrix[], options?: SvdOptions): Promise<Svd | Svd[]> {
   const op = 'svd';
   if (!isArray(a)) return thinSvd(op, 'a', a as Matrix, options);
-  const plan = readOptions(op, options);
+  const plan = readSvdOptions(op, options);
   const list = readList(op, 'a', a, 'a list of matrices');
   const inputs = list.map((each, i) => checkMatrix(op, `a[${i}]`, each, { ...anything, shape: [null, null] }));
   const alike = { shape: undefined, dtype: inputs[0]?.dtype, device: inputs[0]?.device };
@@ -97,7 +97,7 @@ export async function svd(a: Matrix | readonly Matrix[], options?: SvdOptions): 
 
 /** @internal `svd` of one matrix or stack for function `op`, whose name and `argument` the errors carry. */
 export async function thinSvd(op: string, argument: string, a: Matrix, options?: GivenOptions): Promise<Svd> {
-  const plan = readOptions(op, options);
+  const plan = readSvdOptions(op, options);
   const input = checkMatrix(op, argument, a);
   if (input.shape.length !== 2 && input.shape.length !== 3) {
     fail('SHAPE_MISMATCH', op, argument, 'shape [m, n] or [b, m, n]', describe([...input.shape]));
@@ -116,7 +116,8 @@ interface Plan {
 /** Options as they were read: an absent one is undefined. */
 type GivenOptions = { readonly [K in keyof SvdOptions]?: SvdOptions[K] | undefined };
 
-function readOptions(op: string, options: GivenOptions | undefined): Plan {
+/** @internal Checks the options, except `rank`, whose limit depends on the matrix. */
+export function readSvdOptions(op: string, options: GivenOptions | undefined): Plan {
   const { driver, rank, signal, onProgress } = checkOptions(op, 'options', options, optionNames);
   if (onProgress !== undefined && typeof onProgress !== 'function') {
     reject(op, 'options.onProgress', 'a function', onProgress);
