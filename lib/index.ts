@@ -35,6 +35,7 @@ export { adaptModel } from './model/adapt.js';
 export type { AdaptedModel } from './model/adapted.js';
 export { type ExportGgufLoraOptions, exportGgufLora } from './model/export-gguf.js';
 export { exportLora } from './model/export-lora.js';
+export { type DecomposedRow, type DecomposeModelOptions, decomposeModel } from './model/decompositions.js';
 export { type ExportMergedOptions, exportMerged } from './model/export-merged.js';
 export type { Layout } from './model/modules.js';
 export {
@@ -43,6 +44,7 @@ export {
   type ModelOptions,
   type ModuleChoice,
   type ModuleRow,
+  type Progress,
   planModel,
 } from './model/plan.js';
 export { type ArchitectureName, type TargetSet, targetsOf } from './model/presets.js';

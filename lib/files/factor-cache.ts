@@ -55,11 +55,11 @@ export class FactorCache {
   }
 
   /** @internal */
-  static async open(op: string, path: unknown, maxBytes: number): Promise<FactorCache> {
+  static async open(op: string, argument: string, path: unknown, maxBytes = Infinity): Promise<FactorCache> {
     checkHost(op);
     // The program may change its working directory later.
-    const folder = resolve(checkPath(op, 'folder', path));
-    return new FactorCache(await LimitedFolder.open(op, folder, maxBytes, isEntry));
+    const folder = resolve(checkPath(op, argument, path));
+    return new FactorCache(await LimitedFolder.open(op, argument, folder, maxBytes, isEntry));
   }
 
   /** @internal A cache made here, and not an object that merely inherits from one. */
@@ -210,5 +210,5 @@ export async function openFactorCache(folder: string, options?: FactorCacheOptio
   const op = 'openFactorCache';
   const { maxBytes = Infinity } = checkOptions(op, 'options', options, ['maxBytes']);
   if (maxBytes !== Infinity) checkInteger(op, 'options.maxBytes', maxBytes, 0, Number.MAX_SAFE_INTEGER);
-  return FactorCache.open(op, folder, maxBytes);
+  return FactorCache.open(op, 'folder', folder, maxBytes);
 }

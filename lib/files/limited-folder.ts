@@ -30,12 +30,13 @@ export class LimitedFolder {
   /** Makes the folder if there is none. `counts` tells its files by their names from those of others. */
   static async open(
     op: string,
+    argument: string,
     path: string,
     maxBytes: number,
     counts: (name: string) => boolean,
   ): Promise<LimitedFolder> {
     const expected = 'a folder, or a path at which one can be made';
-    await system(op, `folder ${quoted(path)}`, expected, mkdir(path, { recursive: true }));
+    await system(op, `${argument} ${quoted(path)}`, expected, mkdir(path, { recursive: true }));
     const folder = new LimitedFolder(path, maxBytes, counts);
     await folder.#removeAbandoned(op);
     await folder.makeRoom(op, 0);

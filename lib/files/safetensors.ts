@@ -97,6 +97,11 @@ export class SafetensorsFile implements AsyncDisposable {
     return this.readAs(op, name, signal);
   }
 
+  /** @internal A file opened here, and not an object that merely inherits from one. */
+  static is(value: unknown): value is SafetensorsFile {
+    return typeof value === 'object' && value !== null && #opened in value;
+  }
+
   /** @internal Whether there is a tensor of this name. */
   has(name: string): boolean {
     return this.#opened.find(name) !== undefined;
@@ -113,7 +118,13 @@ export class SafetensorsFile implements AsyncDisposable {
     return keep(Tensor.make<DType, readonly number[]>(op, dtype, array, shape, true));
   }
 
-  /** @internal The type of the tensor that `read` would make; UNSUPPORTED if there is none. */
+  /** @internal The type of the tensor that `read` would make; undefined if there is none. */
+  readableType(op: string, name: string): DType | undefined {
+    const { dtype, shape } = this.#find(op, name).entry;
+    return shape.includes(0) || shape.length > mostDimensions ? undefined : tensorTypes[dtype];
+  }
+
+  /** @internal The same; UNSUPPORTED if there is none. */
   typeOf(op: string, name: string): DType {
     const { dtype, shape } = this.#find(op, name).entry;
     const found = tensorTypes[dtype];

@@ -114,24 +114,32 @@ export async function decompose(weight: Matrix, options?: DecomposeOptions): Pro
 }
 
 /** What is to be decomposed, and how; each option was read once. */
-export interface Decomposition extends Pick<DecomposeOptions, 'driver' | 'rank' | 'signal' | 'onProgress'> {
+export interface Decomposition {
   readonly weight: Matrix;
   /** The type of U and Vᵀ. */
   readonly storage: MatrixDType;
+  readonly driver: SvdOptions['driver'];
+  readonly rank: SvdOptions['rank'];
+  readonly signal: SvdOptions['signal'];
+  readonly onProgress: SvdOptions['onProgress'];
 }
 
 /** @internal The arguments of `decompose`, for function `op`. */
 export function readDecomposition(op: string, weight: unknown, options: DecomposeOptions | undefined): Decomposition {
-  const { storage, ...svdOptions } = checkOptions(op, 'options', options, optionNames);
-  readSvdOptions(op, svdOptions);
-  const wanted = storage === undefined ? undefined : checkChoice(op, 'options.storage', storage, storages);
+  const { driver, rank, signal, onProgress, storage } = checkOptions(op, 'options', options, optionNames);
+  readSvdOptions(op, { driver, rank, signal, onProgress });
+  const wanted = readStorage(op, storage);
   const input = checkMatrix(op, 'weight', weight, { ...anything, shape: [null, null] });
-  const kept = wanted ?? input.dtype;
-  if (kept === 'int8') {
-    const message = `options.storage: expected float32, float64 or bfloat16, got 'int8', which no kernel reads so far`;
-    throw new SigmaError('UNSUPPORTED', op, message);
-  }
-  return { ...svdOptions, weight: input, storage: kept };
+  return { weight: input, storage: wanted ?? input.dtype, driver, rank, signal, onProgress };
+}
+
+/** @internal A type in which matrices can be kept; undefined for the default. */
+export function readStorage(op: string, storage: unknown): MatrixDType | undefined {
+  if (storage === undefined) return undefined;
+  const kept = checkChoice(op, 'options.storage', storage, storages);
+  if (kept !== 'int8') return kept;
+  const message = `options.storage: expected float32, float64 or bfloat16, got 'int8', which no kernel reads so far`;
+  throw new SigmaError('UNSUPPORTED', op, message);
 }
 
 /** @internal `decompose` for function `op`, whose name the errors carry. */

@@ -20,6 +20,16 @@ export interface Part {
   readonly tied: string | undefined;
 }
 
+/** A weight of the model. */
+export interface Whole {
+  readonly shape: readonly number[];
+  readonly size: number;
+  /** The type in which it is merged. */
+  readonly dtype: MatrixDType;
+  /** W0, for the parts that stay as they are; undefined if there are none and the model does not have it. */
+  readonly tensor: Matrix | undefined;
+}
+
 /** A weight to be merged. */
 export interface MergedSource {
   readonly name: string;
@@ -54,10 +64,10 @@ export class AdaptedModel implements Disposable {
   readonly parameterCount: number;
   readonly #parts: readonly Part[];
   readonly #byWeight: ReadonlyMap<string, readonly Part[]>;
-  readonly #weights: ReadonlyMap<string, Matrix>;
+  readonly #weights: ReadonlyMap<string, Whole>;
   readonly #owned: readonly Scoped[];
 
-  private constructor(parts: readonly Part[], weights: ReadonlyMap<string, Matrix>, owned: readonly Scoped[]) {
+  private constructor(parts: readonly Part[], weights: ReadonlyMap<string, Whole>, owned: readonly Scoped[]) {
     this.#parts = parts;
     this.#weights = weights;
     const byWeight = new Map([...weights.keys()].map((name): [string, Part[]] => [name, []]));
@@ -71,7 +81,7 @@ export class AdaptedModel implements Disposable {
   }
 
   /** @internal */
-  static of(...given: [readonly Part[], ReadonlyMap<string, Matrix>, readonly Scoped[]]): AdaptedModel {
+  static of(...given: [readonly Part[], ReadonlyMap<string, Whole>, readonly Scoped[]]): AdaptedModel {
     return new AdaptedModel(...given);
   }
 
@@ -102,14 +112,14 @@ export class AdaptedModel implements Disposable {
   }
 
   #mergedWeight(op: string, name: string): Matrix {
-    const base = this.#weights.get(name) as Matrix;
+    const { shape, size, tensor } = this.#weights.get(name) as Whole;
     const merged: MergedPart[] = [];
     try {
       for (const { chosen, layer } of this.#byWeight.get(name) as readonly Part[]) {
         merged.push({ module: chosen.module, matrix: layer.mergedAsStored(op) });
       }
       const covered = merged.reduce((sum, { matrix }) => sum + matrix.size, 0);
-      return assembled(op, covered < base.size ? base : undefined, base.shape, merged);
+      return assembled(op, covered < size ? tensor : undefined, shape, merged);
     } finally {
       for (const { matrix } of merged) matrix.dispose();
     }

@@ -1,40 +1,37 @@
 import { moduleName } from '../files/module-name.js';
-import { describe, fail, readRecord, rejectInstance } from '../runtime/check.js';
-import { anything, checkMatrix, checkReal } from '../tensor/operand.js';
-import { type Matrix, Tensor, type Vector } from '../tensor/tensor.js';
-import { identityOf } from './parts.js';
-import { type Choices, type Chosen, givenBiases } from './plan.js';
+import { describe, fail, rejectInstance } from '../runtime/check.js';
+import { type Device, resolveDevice, supports } from '../runtime/device.js';
+import { type MatrixDType, vectorType } from '../tensor/dtype.js';
+import { anything, checkMatrix, checkReal, checkSupported, matrixTypes } from '../tensor/operand.js';
+import { Tensor } from '../tensor/tensor.js';
+import { about, type Choices, type Chosen, givenBiases } from './plan.js';
+import { ofTensor, type Stored } from './source.js';
+import { isOfMatrixType } from './targets.js';
 
 /** A module to adapt, with its tensors. */
 export interface Job {
   readonly chosen: Chosen;
-  readonly weight: Matrix;
-  readonly bias: Vector | undefined;
+  readonly weight: Stored;
+  readonly bias: Stored | undefined;
+  /** Of the layer. */
+  readonly device: Device;
+  /** Of the layer's matrices. */
+  readonly dtype: MatrixDType;
   /** Where the module's numbers are. Tied modules have the same place, family, bias and options. */
   readonly place: string;
-}
-
-export function readTensors(op: string, weights: unknown): ReadonlyMap<string, Tensor> {
-  const read = new Map<string, Tensor>();
-  for (const [name, value] of Object.entries(readRecord(op, 'weights', weights))) {
-    if (!Tensor.is(value)) rejectInstance(op, `weights['${name}']`, 'Tensor', value);
-    value.read(op, `weights['${name}']`);
-    read.set(name, value);
-  }
-  return read;
 }
 
 /** Biases by the module's name: those among the weights, and those given, which come first. */
 export function readBiases(
   op: string,
-  weights: ReadonlyMap<string, Tensor>,
+  weights: ReadonlyMap<string, Stored>,
   given: unknown,
   { biases: stored, owners }: Choices,
-): ReadonlyMap<string, Tensor> {
-  const biases = new Map([...stored].map(([owner, name]) => [owner, weights.get(name) as Tensor]));
+): ReadonlyMap<string, Stored> {
+  const biases = new Map([...stored].map(([owner, name]) => [owner, weights.get(name) as Stored]));
   for (const [owner, { argument, value }] of givenBiases(op, given, owners)) {
     if (!Tensor.is(value)) rejectInstance(op, argument, 'Tensor', value);
-    biases.set(owner, value);
+    biases.set(owner, ofTensor(owner, value));
   }
   return biases;
 }
@@ -42,25 +39,44 @@ export function readBiases(
 export function prepared(
   op: string,
   chosen: Chosen,
-  weights: ReadonlyMap<string, Matrix>,
-  biases: ReadonlyMap<string, Tensor>,
+  weights: ReadonlyMap<string, Stored>,
+  biases: ReadonlyMap<string, Stored>,
+  storage: MatrixDType | undefined,
 ): Job {
-  const { module } = chosen;
+  const { module, options } = chosen;
   const { name } = module;
-  const weight = checkMatrix(op, `weights['${module.weight}']`, weights.get(module.weight), anything);
+  const weight = weights.get(module.weight) as Stored;
+  const { tensor } = weight;
+  if (tensor !== undefined) checkMatrix(op, `weights['${module.weight}']`, tensor, anything);
   const own = biases.get(module.layerName);
-  const shared = biases.get(moduleName(module.weight));
-  const bias = own ?? shared;
-  if (bias !== undefined) {
-    const features = own === undefined ? weight.size / module.in : module.out;
-    checkReal(op, `the bias of '${name}'`, bias);
-    if (bias.size !== features) {
-      fail('SHAPE_MISMATCH', op, `the bias of '${name}'`, `${features} numbers`, describe([...bias.shape]));
-    }
-  }
+  const bias = own ?? biases.get(moduleName(module.weight));
+  if (bias !== undefined) checkBias(op, name, bias, own === undefined ? weight.size / module.in : module.out);
   const { layout, block } = module;
-  const place = [identityOf(op, weight), layout, block.first, block.rows, block.columns].join();
-  return { chosen, weight, bias: bias as Vector | undefined, place };
+  const place = [weight.identity(op), layout, block.first, block.rows, block.columns].join();
+  const device = about(op, name, () => resolveDevice(op, options.device, tensor?.device ?? 'cpu'));
+  return { chosen, weight, bias, device, dtype: typeOfLayer(op, weight, storage, device), place };
+}
+
+function checkBias(op: string, name: string, bias: Stored, features: number): void {
+  const argument = `the bias of '${name}'`;
+  if (bias.tensor !== undefined) checkReal(op, argument, bias.tensor);
+  else if (!isOfMatrixType(bias)) fail('DTYPE_MISMATCH', op, argument, matrixTypes.join(' or '), bias.dtype);
+  if (bias.size !== features) fail('SHAPE_MISMATCH', op, argument, `${features} numbers`, describe([...bias.shape]));
+}
+
+/** The type in which a layer keeps its matrices. A file's bfloat16 is widened for a device that has no kernel for it. */
+function typeOfLayer(
+  op: string,
+  { dtype, tensor }: Stored,
+  storage: MatrixDType | undefined,
+  device: Device,
+): MatrixDType {
+  if (storage !== undefined) {
+    checkSupported(op, 'options.storage', { dtype: storage }, 'gemm', device);
+    return storage;
+  }
+  const own = dtype as MatrixDType;
+  return tensor === undefined && !supports(device, 'gemm', own) ? vectorType(own) : own;
 }
 
 /** For each job the first of those that are tied to it: the job itself if there is none. */
@@ -79,9 +95,10 @@ function isTied(a: Job, b: Job): boolean {
   const optionsOf = ({ chosen }: Job) => chosen.options as Readonly<Record<string, unknown>>;
   const [one, other] = [optionsOf(a), optionsOf(b)];
   const keys = Object.keys(one);
+  const biasOf = ({ bias }: Job) => bias?.tensor ?? bias;
   return (
     a.chosen.family === b.chosen.family &&
-    a.bias === b.bias &&
+    biasOf(a) === biasOf(b) &&
     keys.length === Object.keys(other).length &&
     keys.every((key) => Object.hasOwn(other, key) && one[key] === other[key])
   );

@@ -62,7 +62,7 @@ const memoryNumbers = new WeakMap<object, number>();
 let lastNumber = 0;
 
 /** What tells tied weights: two tensors of one memory and shape have the same identity. */
-export function identityOf(op: string, weight: Matrix): string {
+export function identityOf(op: string, weight: Tensor): string {
   const memory = weight.read(op, 'weight');
   const owner = isHost(memory) ? memory.buffer : memory;
   const number = memoryNumbers.get(owner) ?? ++lastNumber;

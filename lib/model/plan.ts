@@ -1,14 +1,26 @@
 import * as registry from '../families/registry.js';
+import type { FactorCache } from '../files/factor-cache.js';
 import { moduleName } from '../files/module-name.js';
+import { SafetensorsFile } from '../files/safetensors.js';
 import type { Family } from '../layers/construct.js';
 import type { AdapterOptions } from '../layers/types.js';
+import { readStorage, type Storage } from '../linalg/decompose.js';
 import { checkChoice, checkOptions, isRecord, readRecord, reject } from '../runtime/check.js';
 import { reasonOf, SigmaError } from '../runtime/errors.js';
-import { bytesPerElement, type MatrixDType, vectorType } from '../tensor/dtype.js';
+import { bytesPerElement, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
 import { readShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type Layout, type Module, modulesOf, readStructure, requireApart } from './modules.js';
-import { endsOf, readTargets, requireOne, type StoredWeight, type Targets, valueFor } from './targets.js';
+import { readSource } from './source.js';
+import {
+  endsOf,
+  isOfMatrixType,
+  readTargets,
+  requireOne,
+  type StoredWeight,
+  type Targets,
+  valueFor,
+} from './targets.js';
 
 type Name<T> = T extends string ? Lowercase<T> : never;
 /** A family by its name in lower case: 'svft', 'siva', 'vectorfit', … */
@@ -47,15 +59,34 @@ export interface ModelOptions {
   split?: Readonly<Record<string, readonly string[] | Readonly<Record<string, number>>>>;
   /** Biases [out] by the module's name, with or without '.bias'. Next to those that `weights` holds as '….bias'. */
   biases?: Readonly<Record<string, Tensor>>;
+  /**
+   * The type in which the layers keep all matrices: U, Vᵀ, and W0 if they compute with it. Inputs and outputs have it too, as if
+   * the weights had been cast, but the factors are those of the weights before that. Default: the weights' type. UNSUPPORTED if
+   * the layers' device has no kernel for it: 'bfloat16' on the CPU, and 'int8', so far.
+   */
+  storage?: Storage;
+  /** A folder, or a cache from `openFactorCache`, that keeps all decompositions: a second run reads them. */
+  cache?: string | FactorCache;
   /** Stops between modules. */
   signal?: AbortSignal;
   /** Called when a module is done. */
-  onProgress?: (done: {
-    readonly modules: number;
-    readonly of: number;
-    readonly name: string;
-    readonly bytes: number;
-  }) => void;
+  onProgress?: (done: Progress) => void;
+}
+
+/** How far the work on a model is. */
+export interface Progress {
+  /** Modules that are done, of all. */
+  readonly modules: number;
+  readonly of: number;
+  /** The module that was done last. */
+  readonly name: string;
+  /** Of its layer: U, σ, Vᵀ and the parameters; of its factors alone if no layer is made. */
+  readonly bytes: number;
+  /** Whether its factors were in the cache. */
+  readonly cached: boolean;
+  /** Bytes of the weights that are done, of all, as they are stored: what the time depends on more than on `modules`. */
+  readonly weightBytes: number;
+  readonly ofWeightBytes: number;
 }
 
 export const modelOptions = [
@@ -67,6 +98,8 @@ export const modelOptions = [
   'layout',
   'split',
   'biases',
+  'storage',
+  'cache',
   'signal',
   'onProgress',
 ] as const;
@@ -116,8 +149,8 @@ export function chosenModules(op: string, weights: readonly StoredWeight[], opti
   const { layout, split, exclude } = options;
   const biases = biasesAmong(weights);
   const vectors = new Set(biases.values());
-  const isMatrix = ({ name, shape, dtype }: StoredWeight) =>
-    shape.length > 1 && dtype !== 'int32' && !vectors.has(name);
+  const isMatrix = (weight: StoredWeight) =>
+    weight.shape.length > 1 && isOfMatrixType(weight) && !vectors.has(weight.name);
   const matrices = weights.filter(isMatrix);
   const modules = modulesOf(op, matrices, readStructure(op, { layout, split }, weights));
   const others = weights.filter((weight) => !isMatrix(weight));
@@ -254,30 +287,39 @@ function biasName(name: string): string {
 
 /**
  * What `adaptModel` would adapt and how many numbers would train, from the shapes of the weights alone: no weights, no
- * work. Bytes are those of float32 layers.
+ * work. Of an open file the headers suffice. Bytes are those of layers in `options.storage`; without it in float32, or in
+ * float64 for the F64 weights of a file.
  *
- * @param shapes shapes by the weights' names: [out, in], or as `adaptModel` takes them
- * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH
+ * @param shapes shapes by the weights' names, [out, in] or as `adaptModel` takes them, or an open file
+ * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, UNSUPPORTED for storage 'int8', DISPOSED for a file that
+ * was closed
  * @example
  * const rows = planModel({ 'h.0.q': [768, 768], 'h.0.v': [768, 768] }, { targets: ['q', 'v'], family: 'vectorfit' });
  * console.table(rows);
  * rows.reduce((sum, { parameters }) => sum + parameters, 0); // 1536
  */
 export function planModel(
-  shapes: Readonly<Record<string, readonly number[]>>,
+  shapes: Readonly<Record<string, readonly number[]>> | SafetensorsFile,
   options: ModelOptions,
 ): readonly ModuleRow[] {
   const op = 'planModel';
   const given = checkOptions(op, 'options', options, modelOptions);
-  const weights = Object.entries(readRecord(op, 'shapes', shapes)).map(([name, shape]) => ({
+  const storage = readStorage(op, given.storage);
+  const weights = SafetensorsFile.is(shapes) ? [...readSource(op, shapes).values()] : readShapes(op, shapes);
+  const { chosen, owners, biases } = chosenModules(op, weights, given);
+  const biased = new Set([...biases.keys(), ...givenBiases(op, given.biases, owners).keys()]);
+  const types = new Map(weights.map(({ name, dtype }) => [name, dtype === 'float64' ? dtype : 'float32'] as const));
+  return chosen.map((each) => {
+    const { layerName, weight } = each.module;
+    const dtype = storage ?? (types.get(weight) as Real);
+    return rowOf(op, each, dtype, biased.has(layerName) || biased.has(moduleName(weight)));
+  });
+}
+
+function readShapes(op: string, shapes: unknown): StoredWeight[] {
+  return Object.entries(readRecord(op, 'shapes', shapes)).map(([name, shape]) => ({
     name,
     dtype: undefined,
     shape: about(op, name, () => readShape(op, shape as readonly number[])),
   }));
-  const { chosen, owners, biases } = chosenModules(op, weights, given);
-  const biased = new Set([...biases.keys(), ...givenBiases(op, given.biases, owners).keys()]);
-  return chosen.map((each) => {
-    const { layerName, weight } = each.module;
-    return rowOf(op, each, 'float32', biased.has(layerName) || biased.has(moduleName(weight)));
-  });
 }

@@ -2,7 +2,7 @@ import { types } from 'node:util';
 import { moduleName } from '../files/module-name.js';
 import { describe, fail, isArray, readList, reject } from '../runtime/check.js';
 import { nearest } from '../runtime/nearest.js';
-import type { DType } from '../tensor/dtype.js';
+import { matrixTypes } from '../tensor/operand.js';
 
 /**
  * Modules by name: names that end in one of these (the whole name, or after a dot), names that match the pattern, or 'all'
@@ -15,11 +15,15 @@ function endsIn(name: string, suffix: string): boolean {
   return name === suffix || name.endsWith(`.${suffix}`);
 }
 
-/** A weight as it is stored; a plan knows no types. */
+/** A weight as it is stored. A plan of shapes knows no types; a type without a tensor has the name that its file gives it. */
 export interface StoredWeight {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly dtype: DType | undefined;
+  readonly dtype: string | undefined;
+}
+
+export function isOfMatrixType({ dtype }: StoredWeight): boolean {
+  return dtype === undefined || (matrixTypes as readonly string[]).includes(dtype);
 }
 
 /** The names under which a module is found: its own, and those of the weight that it is a part of. */
@@ -58,9 +62,9 @@ export function readTargets(
     if (ends.has(suffix)) continue;
     const other = others.find(({ name }) => endsIn(name, suffix) || endsIn(moduleName(name), suffix));
     if (other !== undefined) {
-      const ofIntegers = other.dtype === 'int32';
-      const got = `'${other.name}' ${describe([...other.shape])}${ofIntegers ? ' of int32' : ''}`;
-      const code = ofIntegers ? 'DTYPE_MISMATCH' : 'SHAPE_MISMATCH';
+      const ofOtherType = !isOfMatrixType(other);
+      const got = `'${other.name}' ${describe([...other.shape])}${ofOtherType ? ` of ${other.dtype}` : ''}`;
+      const code = ofOtherType ? 'DTYPE_MISMATCH' : 'SHAPE_MISMATCH';
       fail(code, op, `${argument}[${i}]`, 'the name of a matrix', got);
     }
     requireOne(op, `${argument}[${i}]`, suffix, modules, ends);

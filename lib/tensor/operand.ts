@@ -75,7 +75,7 @@ function checkTyped(
 }
 
 const reals = ['float32', 'float64'] as const;
-const matrixTypes = ['float32', 'float64', 'bfloat16'] as const;
+export const matrixTypes = ['float32', 'float64', 'bfloat16'] as const;
 
 /** A live float32 or float64 tensor that meets the expectations. */
 export function checkReal<D extends Real = Real>(
@@ -106,11 +106,17 @@ export function checkBeside(op: string, argument: string, value: unknown, vector
   return checkTyped(op, argument, value, types, expected) as Matrix;
 }
 
-/** Throws UNSUPPORTED if a device has no kernel of an operation for matrices of this tensor's type. */
-export function checkSupported(op: string, argument: string, tensor: Matrix, operation: Operation, device: Device) {
-  if (supports(device, operation, tensor.dtype)) return;
-  const types = matrixTypes.filter((dtype) => supports(device, operation, dtype));
-  fail('UNSUPPORTED', op, argument, `${types.join(' or ')}, for which ${device} has a kernel`, tensor.dtype);
+/** Throws UNSUPPORTED if a device has no kernel of an operation for matrices of this type. */
+export function checkSupported(
+  op: string,
+  argument: string,
+  { dtype }: Pick<Matrix, 'dtype'>,
+  operation: Operation,
+  device: Device,
+) {
+  if (supports(device, operation, dtype)) return;
+  const types = matrixTypes.filter((each) => supports(device, operation, each));
+  fail('UNSUPPORTED', op, argument, `${types.join(' or ')}, for which ${device} has a kernel`, dtype);
 }
 
 /**

@@ -13,11 +13,10 @@ import {
   tensor,
   writeSafetensors,
 } from 'sigmatune';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { dtypes } from '../support/cases.js';
 import {
   assertSameBits,
-  type Check,
   cpuOnly,
   disposeAll,
   expectNoLeak,
@@ -31,11 +30,10 @@ import {
 } from '../support/helpers.js';
 import { killRounds, runScript, startScripts } from '../support/process.js';
 
-type Directory = Pick<typeof t, 'testdir'>;
-const placeOf = (t: Directory) => join(t.testdir({}), 'cache');
+const placeOf = (t: Test) => join(t.testdir({}), 'cache');
 const entriesIn = (folder: string) => readdirSync(folder).map((name) => join(folder, name));
 
-function assertSame(t: Check, found: Factors, wanted: Factors, label: string): void {
+function assertSame(t: Test, found: Factors, wanted: Factors, label: string): void {
   for (const name of ['u', 's', 'vt'] as const) {
     assertSameBits(t, found[name], wanted[name], `${label}: ${name}`);
     t.same([found[name].shape, found[name].dtype], [wanted[name].shape, wanted[name].dtype]);

@@ -17,6 +17,21 @@ export const field = (dtype: string, shape: readonly number[], begin: number, en
   data_offsets: [begin, end],
 });
 
+/** The bytes of a file with these tensors, one after the other. */
+export function fileWith(
+  tensors: readonly (readonly [name: string, dtype: string, shape: readonly number[], numbers: ArrayBufferView])[],
+): Buffer {
+  let begin = 0;
+  const fields = tensors.map(([name, dtype, shape, { byteLength }]) => {
+    begin += byteLength;
+    return [name, field(dtype, shape, begin - byteLength, begin)];
+  });
+  const parts = tensors.map(([, , , { buffer, byteOffset, byteLength }]) =>
+    Buffer.from(buffer, byteOffset, byteLength),
+  );
+  return fileOf(Object.fromEntries(fields), Buffer.concat(parts));
+}
+
 export interface Broken {
   readonly label: string;
   readonly bytes: Buffer;
