@@ -33,9 +33,9 @@ export { type MatmulOptions, matmul } from './linalg/matmul.js';
 export { type Svd, type SvdOptions, svd } from './linalg/svd.js';
 export { adaptModel } from './model/adapt.js';
 export type { AdaptedModel } from './model/adapted.js';
+export { type DecomposedRow, type DecomposeModelOptions, decomposeModel } from './model/decompose-model.js';
 export { type ExportGgufLoraOptions, exportGgufLora } from './model/export-gguf.js';
 export { exportLora } from './model/export-lora.js';
-export { type DecomposedRow, type DecomposeModelOptions, decomposeModel } from './model/decompositions.js';
 export { type ExportMergedOptions, exportMerged } from './model/export-merged.js';
 export type { Layout } from './model/modules.js';
 export {

@@ -8,12 +8,12 @@ import { placed } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { Matrix, Tensor, Vector } from '../tensor/tensor.js';
 import { AdaptedModel, type Part, type Whole } from './adapted.js';
-import { cacheOf, factorsFor, Progression, readWork } from './decompositions.js';
-import { firstOfTied, type Job, prepared, readBiases } from './jobs.js';
-import { inLanes } from './lanes.js';
+import { readBiases } from './biases.js';
+import { firstOfTied, type Job, prepared } from './jobs.js';
 import { biasOf, matrixOf } from './parts.js';
 import { chosenModules, familyOf, type ModelOptions, modelOptions, naming } from './plan.js';
 import { Loans, readSource, type Stored } from './source.js';
+import { cacheOf, factorsFor, inLanes, Progression, readWork } from './work.js';
 
 /**
  * Adapts the matrices of a model: chooses modules by name, cuts fused projections, decomposes two weights at a time and makes
@@ -48,7 +48,7 @@ export async function adaptModel(
   const { signal, onProgress, storage } = readWork(op, given);
   const source = readSource(op, weights);
   const choices = chosenModules(op, [...source.values()], given);
-  const biases = readBiases(op, source, given.biases, choices);
+  const biases = readBiases(op, source, given.biases, choices.biases, choices.owners);
   const jobs = choices.chosen.map((each) => prepared(op, each, source, biases, storage));
   const cache = await cacheOf(op, given.cache);
   const made: Scoped[] = [];

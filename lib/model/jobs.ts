@@ -1,11 +1,10 @@
 import { moduleName } from '../files/module-name.js';
-import { describe, fail, rejectInstance } from '../runtime/check.js';
+import { describe, fail } from '../runtime/check.js';
 import { type Device, resolveDevice, supports } from '../runtime/device.js';
 import { type MatrixDType, vectorType } from '../tensor/dtype.js';
 import { anything, checkMatrix, checkReal, checkSupported, matrixTypes } from '../tensor/operand.js';
-import { Tensor } from '../tensor/tensor.js';
-import { about, type Choices, type Chosen, givenBiases } from './plan.js';
-import { ofTensor, type Stored } from './source.js';
+import { about, type Chosen } from './plan.js';
+import type { Stored } from './source.js';
 import { isOfMatrixType } from './targets.js';
 
 /** A module to adapt, with its tensors. */
@@ -19,21 +18,6 @@ export interface Job {
   readonly dtype: MatrixDType;
   /** Where the module's numbers are. Tied modules have the same place, family, bias and options. */
   readonly place: string;
-}
-
-/** Biases by the module's name: those among the weights, and those given, which come first. */
-export function readBiases(
-  op: string,
-  weights: ReadonlyMap<string, Stored>,
-  given: unknown,
-  { biases: stored, owners }: Choices,
-): ReadonlyMap<string, Stored> {
-  const biases = new Map([...stored].map(([owner, name]) => [owner, weights.get(name) as Stored]));
-  for (const [owner, { argument, value }] of givenBiases(op, given, owners)) {
-    if (!Tensor.is(value)) rejectInstance(op, argument, 'Tensor', value);
-    biases.set(owner, ofTensor(owner, value));
-  }
-  return biases;
 }
 
 export function prepared(
@@ -52,8 +36,10 @@ export function prepared(
   const bias = own ?? biases.get(moduleName(module.weight));
   if (bias !== undefined) checkBias(op, name, bias, own === undefined ? weight.size / module.in : module.out);
   const { layout, block } = module;
+  // An absent property would be looked up on Object.prototype.
+  const wanted = Object.hasOwn(options, 'device') ? options.device : undefined;
   const place = [weight.identity(op), layout, block.first, block.rows, block.columns].join();
-  const device = about(op, name, () => resolveDevice(op, options.device, tensor?.device ?? 'cpu'));
+  const device = about(op, name, () => resolveDevice(op, wanted, tensor?.device ?? 'cpu'));
   return { chosen, weight, bias, device, dtype: typeOfLayer(op, weight, storage, device), place };
 }
 

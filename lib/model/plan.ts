@@ -10,6 +10,7 @@ import { reasonOf, SigmaError } from '../runtime/errors.js';
 import { bytesPerElement, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
 import { readShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { biasesAmong, givenBiases } from './biases.js';
 import { type Layout, type Module, modulesOf, readStructure, requireApart } from './modules.js';
 import { readSource } from './source.js';
 import {
@@ -252,37 +253,6 @@ export function about<T>(op: string, name: string, work: () => T): T {
 export function naming(op: string, name: string, error: unknown): unknown {
   if (!(error instanceof SigmaError)) return error;
   return new SigmaError(error.code, op, `'${name}': ${reasonOf(error)}`, error.detail);
-}
-
-/** The names of the tensors '….bias' by the name of their module, if that has a weight. A bias of stacked experts is [E, out]. */
-function biasesAmong(weights: readonly StoredWeight[]): ReadonlyMap<string, string> {
-  const owners = new Set(weights.filter(({ shape }) => shape.length > 1).map(({ name }) => moduleName(name)));
-  const biases = weights.map(({ name }) => name).filter((name) => name.endsWith('.bias') && owners.has(biasName(name)));
-  return new Map(biases.map((name) => [biasName(name), name]));
-}
-
-/** A bias that the caller gives, and the argument that errors name. */
-interface GivenBias {
-  readonly argument: string;
-  readonly value: unknown;
-}
-
-/** `options.biases` by the module's name, which must be one of `owners`. */
-export function givenBiases(op: string, given: unknown, owners: ReadonlySet<string>): ReadonlyMap<string, GivenBias> {
-  const biases = new Map<string, GivenBias>();
-  if (given === undefined) return biases;
-  for (const [name, value] of Object.entries(readRecord(op, 'options.biases', given))) {
-    const argument = `options.biases['${name}']`;
-    const owner = biasName(name);
-    if (!owners.has(owner)) reject(op, argument, 'the name of a module whose weight is given', name);
-    biases.set(owner, { argument, value });
-  }
-  return biases;
-}
-
-/** The names of biases, without '.bias' or '.weight', as modules have them. */
-function biasName(name: string): string {
-  return name.endsWith('.bias') ? name.slice(0, -'.bias'.length) : moduleName(name);
 }
 
 /**

@@ -94,7 +94,12 @@ t.test('decomposeModel fills the cache, and keeps nothing', async (t) => {
     await writeSafetensors(path, Object.entries(weights));
     await using file = await openSafetensors(path);
     const seen: Progress[] = [];
-    const options: DecomposeModelOptions = { ...structure, cache, onProgress: (done) => seen.push(done) };
+    const options: DecomposeModelOptions = {
+      ...structure,
+      cache,
+      device: testDevice,
+      onProgress: (done) => seen.push(done),
+    };
     const rows = await decomposeModel(file, options);
     const plan = planModel(file, { ...structure, family: 'svdiff' });
     t.same(
@@ -121,7 +126,12 @@ t.test('decomposeModel fills the cache, and keeps nothing', async (t) => {
     );
     t.equal(again.length, modules);
     const open = await openFactorCache(cache);
-    using model = await adaptModel(file, { ...structure, family: 'svft', cache: open });
+    using model = await adaptModel(file, {
+      ...structure,
+      family: 'svft',
+      cache: open,
+      options: { device: testDevice },
+    });
     t.same([model.layers.size, open.hits, open.misses], [modules, modules, 0], 'adaptModel computes none');
     disposeAll(...Object.values(weights));
   });
@@ -222,6 +232,7 @@ t.test('what cannot be', { skip: cpuOnly }, async (t) => {
     ]);
     const call = (more: object) => [weights, { targets: 'all', cache, ...more }];
     await refuses(t, decomposeModel, [
+      ['a device', call({ device: 'gpu' }), 'INVALID_ARGUMENT', 'device', 'gpu'],
       ['no cache', call({ cache: undefined }), 'INVALID_ARGUMENT', 'options.cache'],
       ['a family', call({ family: 'svft' }), 'INVALID_ARGUMENT', 'family'],
       ['progress', call({ onProgress: 5 }), 'INVALID_ARGUMENT', 'options.onProgress'],

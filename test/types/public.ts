@@ -5,13 +5,18 @@
 import {
   AdamW,
   type AdaptedLinear,
+  type AdaptedModel,
   AdaptiveVectorFreezing,
+  adaptModel,
   cudaStatus,
+  type DecomposedRow,
   type Device,
   type DeviceStatus,
   type DType,
+  decomposeModel,
   type ErrorCode,
   effectiveRank,
+  type Factors,
   linearSchedule,
   loadAdapters,
   loadCheckpoint,
@@ -19,6 +24,7 @@ import {
   matmul,
   memory,
   type Optimizer,
+  openFactorCache,
   openSafetensors,
   type Parameter,
   type Pass,
@@ -317,6 +323,16 @@ export async function files(): Promise<void> {
   await writeSafetensors('copy', [['a', one]]);
   // @ts-expect-error: a tensor needs a name
   await writeSafetensors('copy', [one]);
+
+  const cache = await openFactorCache('factors', { maxBytes: 1e9 });
+  using half = await cache.decompose(single, { storage: 'bfloat16' });
+  is<Equal<typeof half, Factors<'bfloat16'>>>();
+  using model = await adaptModel(file, { targets: 'all', family: 'svft', cache, storage: 'float32' });
+  is<Equal<typeof model, AdaptedModel>>();
+  const [row] = await decomposeModel(file, { targets: ['q'], cache: 'factors' });
+  is<Equal<typeof row, DecomposedRow | undefined>>();
+  // @ts-expect-error: where to
+  await decomposeModel(file, { targets: ['q'] });
 
   const layer = await svft(single);
   const other = await vectorFit(double);
