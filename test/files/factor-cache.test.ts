@@ -325,7 +325,9 @@ t.test('what cannot be', async (t) => {
   t.equal(cache.hits, hits);
   const gone = await openFactorCache(join(folder, 'gone'));
   rmSync(gone.folder, { recursive: true });
-  await rejectsSigma(t, () => gone.decompose(weight), 'INVALID_ARGUMENT', 'a folder that is gone', 'ENOENT');
+  await expectNoLeak(t, 'an entry that cannot be written', () =>
+    rejectsSigma(t, () => gone.decompose(weight), 'INVALID_ARGUMENT', 'a folder that is gone', 'ENOENT'),
+  );
   await rejectsSigma(t, () => gone.usage(), 'INVALID_ARGUMENT', 'a folder that is gone', 'FactorCache.usage');
 });
 
