@@ -79,7 +79,7 @@ function forgetPeak() {
 }
 
 /** MB: on the CPU the peak of this process, on a card what its memory holds; null if nvidia-smi is missing. @param {'cpu' | 'cuda'} device */
-function usedMegabytes(device) {
+export function usedMegabytes(device) {
   if (device === 'cpu') return Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) / 1024;
   const told = nvidiaSmi('--query-gpu=memory.used', '--format=csv,noheader,nounits', '--id=0');
   return told === undefined ? null : Number(told);

@@ -13,6 +13,7 @@ import * as sigmatune from 'sigmatune';
 import { numbers } from '../cases/numbers.js';
 import { environmentOf } from '../measure/environment.js';
 import { markdownTable } from '../record/table.js';
+import { usedMegabytes } from './memory.js';
 
 const [hidden, intermediate, keyValue] = [4096, 14336, 1024];
 /** [out, in] of a layer's linears. */
@@ -28,7 +29,7 @@ const linears = {
 /** Standard deviation of the weights, as it is usual for a start. */
 const deviation = 0.02;
 
-/** @typedef {{ stage: string, seconds: number, peakBytes: number, bytes: number, note: string }} Stage */
+/** `peak` in MB, the others in bytes and seconds. @typedef {{ stage: string, seconds: number, peak: number, bytes: number, note: string }} Stage */
 
 const work = {
   /** A process that does nothing: what the others take before they begin. */
@@ -87,8 +88,7 @@ async function stage(name) {
   const started = performance.now();
   const { bytes, note } = await work[name](file, cache);
   const seconds = (performance.now() - started) / 1000;
-  const peakBytes = 1024 * process.resourceUsage().maxRSS;
-  console.log(JSON.stringify({ stage: name, seconds, peakBytes, bytes, note }));
+  console.log(JSON.stringify({ stage: name, seconds, peak: usedMegabytes('cpu'), bytes, note }));
 }
 
 /** @param {string} place */
@@ -112,10 +112,10 @@ async function main(place) {
     run('adapt', 'adapt from the cache, and hold the layers'),
   ];
   const megabytes = (/** @type {number} */ bytes) => (bytes / 2 ** 20).toFixed(0);
-  const rows = stages.map(({ stage: label, seconds, peakBytes, bytes, note }) => [
+  const rows = stages.map(({ stage: label, seconds, peak, bytes, note }) => [
     label,
     seconds.toFixed(1),
-    megabytes(peakBytes),
+    peak.toFixed(0),
     megabytes(bytes),
     note,
   ]);

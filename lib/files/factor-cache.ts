@@ -118,6 +118,8 @@ export class FactorCache {
       const key = await keyOf(op, own);
       const found = await this.#read(op, key, own);
       const factors = found ?? (await decomposed(op, own));
+      if (found === undefined) this.#misses += 1;
+      else this.#hits += 1;
       try {
         if (found === undefined) await this.#keep(op, key, own, factors);
         else given.onProgress?.(1, 1);
@@ -139,13 +141,11 @@ export class FactorCache {
     try {
       const factors = await readEntry(op, join(this.folder, name), key, given);
       await this.#folder.touch(name);
-      this.#hits += 1;
       return factors;
     } catch (error) {
       const isAbsent = error instanceof SigmaError && systemCode(error.detail) === 'ENOENT';
       const isDamaged = error instanceof SigmaError && error.code === 'CORRUPT_FILE';
       if (!isAbsent && !isDamaged) throw error;
-      this.#misses += 1;
       return undefined;
     }
   }
