@@ -30,6 +30,7 @@ import {
   gaussian,
   item,
   refuses,
+  rejectsSigma,
   seeded,
   testDevice,
   values,
@@ -133,6 +134,25 @@ t.test('decomposeModel fills the cache, and keeps nothing', async (t) => {
       options: { device: testDevice },
     });
     t.same([model.layers.size, open.hits, open.misses], [modules, modules, 0], 'adaptModel computes none');
+    disposeAll(...Object.values(weights));
+  });
+});
+
+t.test('what was decomposed before an abort stays in the cache', async (t) => {
+  await expectNoLeak(t, 'abort', async () => {
+    const weights = weightsOf(Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`h.${i}.q`, [60, 50]])));
+    const cache = join(t.testdir({}), 'factors');
+    const controller = new AbortController();
+    let done = 0;
+    const onProgress = () => {
+      done += 1;
+      if (done === 3) controller.abort();
+    };
+    const options: DecomposeModelOptions = { targets: 'all', cache, signal: controller.signal, onProgress };
+    await rejectsSigma(t, () => decomposeModel(weights, options), 'ABORTED', 'aborted', 'decomposeModel');
+    const rows = await decomposeModel(weights, { targets: 'all', cache });
+    const read = rows.filter(({ cached }) => cached).length;
+    t.ok(read >= done && read < 12, `${read} of 12 were read, ${done} were done`);
     disposeAll(...Object.values(weights));
   });
 });
