@@ -8,10 +8,12 @@
 namespace sigma::cpu {
 namespace {
 
-// How many blocks the longer side is split into. A block is at least 256 long and 4 times as long as wide, so that the
-// triangles cost at most a fourth of the blocks.
+// How many blocks the longer side is split into. A block is at least 256 long, and 8 times as long as wide, so that the
+// triangles cost an eighth of the blocks. A wide block is at least 1024 long, and 4 times as long as wide: more blocks
+// for more threads.
 int64_t parts_of(int64_t longer, int64_t shorter) {
-  return std::max<int64_t>(1, longer / std::max<int64_t>(256, 4 * shorter));
+  const int64_t block = std::max<int64_t>(std::min<int64_t>(8 * shorter, 1024), 4 * shorter);
+  return std::max<int64_t>(1, longer / std::max<int64_t>(256, block));
 }
 
 // Copies to the leading corner of `to`.
