@@ -9,6 +9,7 @@ import typescript from 'typescript';
 
 /** lib/, from the top down. A file imports its own module and the rows below it: nothing above, nothing in its own row. */
 const library = [
+  ['cli'],
   ['index.ts'],
   ['model'],
   ['files'],

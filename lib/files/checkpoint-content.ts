@@ -11,7 +11,7 @@ import type { SafetensorsFile } from './safetensors.js';
 
 const formatVersion = 1;
 /** The key of the JSON in the metadata. */
-const contentKey = 'sigmatune_checkpoint';
+export const contentKey = 'sigmatune_checkpoint';
 
 /** What a layer must have in common with the one that was saved. */
 export interface Description {

@@ -27,6 +27,8 @@ export interface LoadAdaptersOptions {
   device?: Device;
   /** Stops between layers and inside of their decompositions. */
   signal?: AbortSignal;
+  /** Called when a layer is made. */
+  onProgress?: (done: { readonly layers: number; readonly of: number; readonly name: string }) => void;
 }
 
 /**
@@ -51,8 +53,8 @@ export async function loadAdapters(
   const op = 'loadAdapters';
   checkHost(op);
   checkPath(op, 'folder', folder);
-  const given = checkOptions(op, 'options', options, ['factors', 'biases', 'device', 'signal']);
-  const { signal } = given;
+  const given = checkOptions(op, 'options', options, ['factors', 'biases', 'device', 'signal', 'onProgress']);
+  const { signal, onProgress } = given;
   const named = {
     weights: readNamed(op, 'weights', weights),
     biases: readNamed(op, 'options.biases', given.biases ?? {}),
@@ -60,13 +62,20 @@ export async function loadAdapters(
   };
   if (given.device !== undefined) resolveDevice(op, given.device);
   checkSignal(op, signal);
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    reject(op, 'options.onProgress', 'a function', onProgress);
+  }
   const { config, file } = await readSaved(op, folder);
   const layers: [string, AdaptedLinear][] = [];
   try {
     const loading = config.modules.map((module) => new Loading(op, file, module, config.seed, named, given));
     // Refused before the first decomposition.
     for (const each of loading) await each.checkBase();
-    for (const each of loading) layers.push([each.module.name, await each.make()]);
+    for (const each of loading) {
+      const { name } = each.module;
+      layers.push([name, await each.make()]);
+      onProgress?.({ layers: layers.length, of: loading.length, name });
+    }
     return Object.fromEntries(layers);
   } catch (error) {
     for (const [, layer] of layers) layer.dispose();

@@ -1,0 +1,165 @@
+import { type AdaptedLinear, effectiveRank, openSafetensors, svd } from '../../index.js';
+import type { Adapter } from '../../layers/adapter.js';
+import { lowRankOf } from '../../layers/low-rank.js';
+import { numbersOf } from '../../tensor/operand.js';
+import type { Matrix } from '../../tensor/tensor.js';
+import { command } from '../command.js';
+import { UsageError } from '../failures.js';
+import { withAdapter } from '../loading.js';
+import { matricesOf, selectModules, workOf } from '../matrices.js';
+import { readSelection, targetOptions } from '../selection.js';
+import type { Session } from '../session.js';
+import { type Column, table } from '../table.js';
+import { count, percent, shape } from '../text.js';
+import { threadsOption, useThreads } from '../threads.js';
+
+export default command({
+  usage: 'erank FILE [--targets NAMES] [--adapter FOLDER] [options]',
+  about:
+    'Shows the effective rank of each weight (exp of the entropy of σ / Σσ), its numerical rank (σ > max(out, in) · ε · σ₁), and\n' +
+    'its largest and smallest singular value. With an adapter: the effective rank before and after, and that of the update ΔW.\n' +
+    'FILE is a safetensors file, its index, or a folder with one of them.',
+  positionals: ['FILE'],
+  options: {
+    ...targetOptions,
+    adapter: { type: 'string', value: 'FOLDER', about: 'a folder of saveAdapters: its layers instead of the targets' },
+    ...threadsOption,
+  },
+  example: 'sigmatune erank model.safetensors --targets q_proj,v_proj',
+
+  async run(session, [file], { adapter, threads, ...targets }) {
+    if (adapter !== undefined) {
+      const more = Object.entries(targets).find(([name, value]) => name in targetOptions && name !== 'split' && value);
+      if (more !== undefined)
+        throw new UsageError(`--${more[0]}: expected nothing next to --adapter, whose layers count`);
+      return updates(session, [file, adapter], { threads, split: targets.split });
+    }
+    const selection = await readSelection(targets, session.signal);
+    useThreads(threads);
+    const checkpoint = await openSafetensors(file);
+    try {
+      const modules = selectModules('erank', checkpoint, { targets: 'all', ...selection });
+      const total = modules.reduce((sum, module) => sum + workOf(module), 0);
+      const rows = await session.working(total, async (progress) => {
+        const found: Row[] = [];
+        for await (const { module, matrix } of matricesOf('erank', checkpoint, modules, session.signal)) {
+          const { name, out, in: inFeatures } = module;
+          found.push({ name, out, in: inFeatures, ...(await ranksOf(matrix, session.signal)) });
+          progress.advance(workOf(module), name);
+        }
+        return found;
+      });
+      session.answer({ modules: rows }, () => table(columns, rows, session.bold));
+    } finally {
+      await checkpoint.close();
+    }
+  },
+});
+
+interface Row {
+  readonly name: string;
+  readonly out: number;
+  readonly in: number;
+  readonly effectiveRank: number;
+  readonly numericalRank: number;
+  readonly largest: number;
+  readonly smallest: number;
+}
+
+const columns: readonly Column<Row>[] = [
+  { title: 'module', cell: ({ name }) => name },
+  { title: 'out × in', number: true, cell: (row) => shape([row.out, row.in]) },
+  { title: 'effective rank', number: true, cell: (row) => row.effectiveRank.toFixed(1) },
+  { title: 'of r', number: true, cell: (row) => percent(row.effectiveRank / Math.min(row.out, row.in)) },
+  { title: 'numerical rank', number: true, cell: (row) => count(row.numericalRank) },
+  { title: 'σ max', number: true, cell: ({ largest }) => largest.toPrecision(4) },
+  { title: 'σ min', number: true, cell: ({ smallest }) => smallest.toPrecision(4) },
+];
+
+async function ranksOf(matrix: Matrix, signal: AbortSignal): Promise<Omit<Row, 'name' | 'out' | 'in'>> {
+  const found = await svd(matrix, { signal });
+  try {
+    const sigma = numbersOf('erank', 's', found.s);
+    const largest = sigma[0] as number;
+    // As NumPy's matrix_rank and MATLAB's rank decide.
+    const epsilon = found.s.dtype === 'float64' ? 2 ** -52 : 2 ** -23;
+    const least = Math.max(...matrix.shape) * epsilon * largest;
+    const zero = sigma.findIndex((value) => !(value > least));
+    return {
+      effectiveRank: effectiveRank(sigma),
+      numericalRank: zero < 0 ? sigma.length : zero,
+      largest,
+      smallest: sigma[sigma.length - 1] as number,
+    };
+  } finally {
+    for (const tensor of Object.values(found)) tensor.dispose();
+  }
+}
+
+interface Update {
+  readonly name: string;
+  readonly out: number;
+  readonly in: number;
+  readonly before: number;
+  readonly after: number;
+  /** Of ΔW; 0 if nothing was trained. */
+  readonly update: number;
+  /** ‖ΔW‖_F */
+  readonly change: number;
+}
+
+const updateColumns: readonly Column<Update>[] = [
+  { title: 'layer', cell: ({ name }) => name },
+  { title: 'out × in', number: true, cell: (row) => shape([row.out, row.in]) },
+  { title: 'rank of W0', number: true, cell: ({ before }) => before.toFixed(2) },
+  { title: "of W'", number: true, cell: ({ after }) => after.toFixed(2) },
+  { title: 'of ΔW', number: true, cell: ({ update }) => update.toFixed(2) },
+  { title: '‖ΔW‖', number: true, cell: ({ change }) => change.toPrecision(4) },
+];
+
+async function updates(
+  session: Session,
+  paths: readonly [string, string],
+  options: { readonly threads: string | undefined; readonly split: readonly string[] },
+): Promise<void> {
+  const rows = await withAdapter(session, paths, options, async ({ layers }) => {
+    const found: Update[] = [];
+    for (const [name, layer] of Object.entries(layers)) found.push(await updateOf(name, layer, session.signal));
+    return found;
+  });
+  session.answer({ layers: rows }, () => table(updateColumns, rows, session.bold));
+}
+
+async function updateOf(name: string, layer: AdaptedLinear, signal: AbortSignal): Promise<Update> {
+  const { outFeatures: out, inFeatures } = layer;
+  const spectrum = await layer.spectrum({ signal });
+  const sizes = await updateSpectrum(name, layer as Adapter, signal);
+  try {
+    return {
+      name,
+      out,
+      in: inFeatures,
+      before: layer.telemetry().effectiveRank.before,
+      after: effectiveRank(spectrum),
+      update: effectiveRank(sizes),
+      change: Math.hypot(...sizes),
+    };
+  } finally {
+    spectrum.dispose();
+  }
+}
+
+/** The singular values of ΔW = b a: column i of b has the norm √σ_i, because U is orthonormal. */
+async function updateSpectrum(name: string, layer: Adapter, signal: AbortSignal): Promise<Float64Array> {
+  const rank = Math.min(layer.outFeatures, layer.inFeatures);
+  const { a, b } = await lowRankOf(layer, { op: 'erank', argument: name, rank, signal });
+  try {
+    const numbers = numbersOf('erank', 'b', b);
+    const squares = new Float64Array(rank);
+    for (let i = 0; i < numbers.length; i++)
+      squares[i % rank] = (squares[i % rank] as number) + (numbers[i] as number) ** 2;
+    return squares;
+  } finally {
+    for (const tensor of [a, b]) tensor.dispose();
+  }
+}
