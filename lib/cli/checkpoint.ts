@@ -59,11 +59,14 @@ async function readText(path: string, signal: AbortSignal): Promise<string> {
   }
 }
 
+/** As messages name a file. */
+const called = (path: string) => (path === '-' ? 'stdin' : `'${path}'`);
+
 function parsed(path: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new Failure(`'${path}': expected JSON, got ${(error as Error).message}`);
+    throw new Failure(`${called(path)}: expected JSON, got ${(error as Error).message}`);
   }
 }
 
@@ -73,10 +76,10 @@ function parseShapes(path: string, text: string): Readonly<Record<string, number
   if (isRecord(value) && isRecord(value['weight_map'])) return undefined;
   const isShape = (each: unknown) =>
     Array.isArray(each) && each.every((size) => Number.isSafeInteger(size) && size > 0);
-  if (!isRecord(value)) throw new Failure(`'${path}': expected an object of shapes by name, got other JSON`);
+  if (!isRecord(value)) throw new Failure(`${called(path)}: expected an object of shapes by name, got other JSON`);
   for (const [name, each] of Object.entries(value)) {
     if (isShape(each)) continue;
-    throw new Failure(`'${path}', '${name}': expected a shape [out, in], got ${JSON.stringify(each)}`);
+    throw new Failure(`${called(path)}, '${name}': expected a shape [out, in], got ${JSON.stringify(each)}`);
   }
   return value as Record<string, number[]>;
 }

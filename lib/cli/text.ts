@@ -36,8 +36,9 @@ export function several(value: number, noun: string): string {
 
 const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
 
-/** 302.0 MB, in powers of 1000. */
+/** 302.0 MB, in powers of 1000; '?' for a number that is not known. */
 export function bytes(value: number): string {
+  if (Number.isNaN(value)) return '?';
   const power = value < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(value) / 3));
   return `${power === 0 ? value : (value / 1000 ** power).toFixed(1)} ${units[power]}`;
 }

@@ -9,6 +9,7 @@ import { command } from '../command.js';
 import { UsageError } from '../failures.js';
 import { adapterHelp, loadOptions, refuseParts, withAdapter } from '../loading.js';
 import { loraOptions, loraRows, loraText } from '../lora.js';
+import { outputFile } from '../output.js';
 import type { Session } from '../session.js';
 
 type Heads = ExportGgufLoraOptions['heads'];
@@ -32,7 +33,7 @@ export default command({
   example: 'sigmatune export-gguf base/model.safetensors my-adapter -o my-lora.gguf --rank 16 --heads 32,8',
 
   async run(session, [base, adapter], values) {
-    const path = required('out', out, values.out);
+    const path = await outputFile(out, values.out);
     const rank = readInteger('rank', required('rank', loraOptions.rank, values.rank));
     const heads = values.heads === undefined ? await headsOf(session, base) : readHeads(values.heads);
     const { 'drop-bias': dropBias } = values;

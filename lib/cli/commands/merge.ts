@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { exportMerged } from '../../index.js';
-import { required } from '../arguments.js';
 import { command } from '../command.js';
 import { adapterHelp, loadOptions, withAdapter } from '../loading.js';
+import { outputFile } from '../output.js';
 import { bytes, several } from '../text.js';
 
 const out = {
@@ -20,7 +20,7 @@ export default command({
   example: 'sigmatune merge base/model.safetensors my-adapter -o merged.safetensors',
 
   async run(session, [base, adapter], values) {
-    const path = required('out', out, values.out);
+    const path = await outputFile(out, values.out);
     const { signal } = session;
     const layers = await withAdapter(session, [base, adapter], values, async ({ model, layers }) => {
       await exportMerged(path, model, { base, signal });
