@@ -12,7 +12,7 @@ import { main, setup } from './setup/steps.mjs';
 import { ensureSystem, forNative } from './setup/system.mjs';
 
 /** These are about the package and its tools, not about a device. */
-const elsewhere = ['test/package/**', 'test/bench/**'];
+const elsewhere = ['test/package/**', 'test/bench/**', 'test/cli/**'];
 
 const parts = { kernels: checkKernels, backend: checkBackend, simulation: () => buildSimulation(), suite: runSuite };
 

@@ -9,13 +9,13 @@ import { exists } from '../files/readable.js';
 import { type InspectedAdapter, inspectAdapters, openSafetensors, type SafetensorsFile } from '../index.js';
 import { isRecord } from '../runtime/check.js';
 import { readJson } from './checkpoint.js';
-import { type Column, table } from './table.js';
+import { type Column, type Line, table } from './table.js';
 import { bytes, count, several, shape } from './text.js';
 
 /** What was found, for programs and for people. */
 export interface Inspection {
   readonly answer: object;
-  readonly text: (bold: (text: string) => string) => string;
+  readonly lines: () => readonly Line[];
 }
 
 /** A tensor as a file's header describes it. */
@@ -92,13 +92,12 @@ function ofTensors(
 ): Inspection {
   return {
     answer: { kind: 'safetensors', path, metadata, tensors },
-    text: (bold) =>
-      [
-        `${path}: ${tensorSummary(tensors)}`,
-        ...Object.entries(metadata).map(([key, value]) => `  ${key}: ${shortened(value)}`),
-        '',
-        table(tensorColumns, tensors, bold),
-      ].join('\n'),
+    lines: () => [
+      `${path}: ${tensorSummary(tensors)}`,
+      ...Object.entries(metadata).map(([key, value]) => `  ${key}: ${shortened(value)}`),
+      '',
+      ...table(tensorColumns, tensors),
+    ],
   };
 }
 
@@ -124,7 +123,7 @@ function ofAdapter(
 ): Inspection {
   return {
     answer: { kind: 'adapter', path, version, layers },
-    text: (bold) => {
+    lines: () => {
       const options = new Set(
         layers.map(({ family, options: { name, ...options } }) => `${family} ${JSON.stringify(options)}`),
       );
@@ -133,8 +132,8 @@ function ofAdapter(
         `${path}: an adapter of ${several(layers.length, 'layer')}, ${parameters} parameters, saved by sigmatune ${version}`,
         ...[...options].map((each) => `  ${each}`),
         '',
-        table(layerColumns, layers, bold),
-      ].join('\n');
+        ...table(layerColumns, layers),
+      ];
     },
   };
 }
@@ -148,14 +147,14 @@ function ofCheckpoint(path: string, { layers: saved }: Content): Inspection {
   });
   return {
     answer: { kind: 'checkpoint', path, layers },
-    text: (bold) => {
+    lines: () => {
       const columns = [
         ...layerColumns,
         { title: 'frozen', number: true, cell: ({ frozen }: (typeof layers)[number]) => count(frozen) } as const,
       ];
       const parameters = count(sum(layers.map((layer) => layer.parameters)));
       const what = `a training run of ${several(layers.length, 'layer')}, ${parameters} parameters`;
-      return [`${path}: ${what}`, '', table(columns, layers, bold)].join('\n');
+      return [`${path}: ${what}`, '', ...table(columns, layers)];
     },
   };
 }
@@ -163,7 +162,7 @@ function ofCheckpoint(path: string, { layers: saved }: Content): Inspection {
 function ofPeft(path: string, config: unknown, tensors: readonly StoredTensor[]): Inspection {
   return {
     answer: { kind: 'peft', path, config, tensors },
-    text: (bold) => {
+    lines: () => {
       const fields = Object.entries(isRecord(config) ? config : {}).map(
         ([key, value]) => `  ${key}: ${shortened(JSON.stringify(value))}`,
       );
@@ -171,8 +170,8 @@ function ofPeft(path: string, config: unknown, tensors: readonly StoredTensor[])
         `${path}: an adapter of PEFT, ${tensorSummary(tensors)}`,
         ...fields,
         '',
-        table(tensorColumns, tensors, bold),
-      ].join('\n');
+        ...table(tensorColumns, tensors),
+      ];
     },
   };
 }
@@ -180,12 +179,11 @@ function ofPeft(path: string, config: unknown, tensors: readonly StoredTensor[])
 function ofGguf(path: string, { version, metadata, tensors }: GgufHeader): Inspection {
   return {
     answer: { kind: 'gguf', path, version, metadata, tensors },
-    text: (bold) =>
-      [
-        `${path}: GGUF ${version}, ${tensorSummary(tensors)}`,
-        ...Object.entries(metadata).map(([key, value]) => `  ${key}: ${shortened(JSON.stringify(value))}`),
-        '',
-        table(tensorColumns, tensors, bold),
-      ].join('\n'),
+    lines: () => [
+      `${path}: GGUF ${version}, ${tensorSummary(tensors)}`,
+      ...Object.entries(metadata).map(([key, value]) => `  ${key}: ${shortened(JSON.stringify(value))}`),
+      '',
+      ...table(tensorColumns, tensors),
+    ],
   };
 }

@@ -1,7 +1,7 @@
 // What `export-lora` and `export-gguf` have in common.
 import type { AdaptedLinear, ExportedLora } from '../index.js';
 import type { OptionTable } from './command.js';
-import { table } from './table.js';
+import { type Line, table } from './table.js';
 import { percent, several } from './text.js';
 
 export const loraOptions = {
@@ -24,7 +24,7 @@ export function loraRows(layers: Readonly<Record<string, AdaptedLinear>>, { erro
   });
 }
 
-export function loraText(out: string, rank: number, rows: readonly Row[], bold: (text: string) => string): string {
+export function loraLines(out: string, rank: number, rows: readonly Row[]): Line[] {
   const lost = ({ change, error }: Row) => (change === null ? Number.NaN : change === 0 ? 0 : error / change);
   const columns = [
     { title: 'module', cell: ({ name }: Row) => name },
@@ -32,7 +32,5 @@ export function loraText(out: string, rank: number, rows: readonly Row[], bold: 
     { title: '‖ΔW − BA‖', number: true, cell: ({ error }: Row) => error.toPrecision(4) },
     { title: 'lost', number: true, cell: (row: Row) => percent(lost(row)) },
   ] as const;
-  return [`${out}: a LoRA of rank ${rank} for ${several(rows.length, 'module')}`, '', table(columns, rows, bold)].join(
-    '\n',
-  );
+  return [`${out}: a LoRA of rank ${rank} for ${several(rows.length, 'module')}`, '', ...table(columns, rows)];
 }

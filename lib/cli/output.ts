@@ -8,5 +8,5 @@ export async function outputFile(spec: { readonly value?: string }, given: strin
   const path = required('out', spec, given);
   const folder = dirname(path);
   if ((await stat(folder).catch(() => undefined))?.isDirectory()) return path;
-  throw new Failure(`--out '${path}': expected a file in a folder that there is, got '${folder}'`);
+  throw new Failure(`'${path}': expected a file in a folder that there is, got no folder '${folder}'`);
 }

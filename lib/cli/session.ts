@@ -1,6 +1,7 @@
 import { styleText } from 'node:util';
 import { noProgress, type Progress, startProgress } from './progress.js';
-import { json, plainLines } from './text.js';
+import { type Line, Title } from './table.js';
+import { json, plain, plainLines } from './text.js';
 
 /** What a command gets of the process: where it prints, and the signal that Ctrl-C aborts. */
 export class Session {
@@ -14,10 +15,10 @@ export class Session {
     this.#quiet = quiet;
   }
 
-  /** The command's result on stdout: JSON for programs, or text. */
-  answer(value: unknown, text: () => string): void {
-    // Colours are put in here, after the text of files has been made plain.
-    process.stdout.write(`${this.#json ? json(value) : text()}\n`);
+  /** The command's result on stdout: JSON for programs, or lines for people. */
+  answer(value: unknown, lines: () => readonly Line[]): void {
+    const text = this.#json ? json(value) : lines().map(shown).join('\n');
+    process.stdout.write(`${text}\n`);
   }
 
   /** A remark on stderr, which is not part of the result. */
@@ -34,8 +35,10 @@ export class Session {
       progress.end();
     }
   }
+}
 
-  readonly bold = (text: string): string => styled(process.stdout, 'bold', text);
+function shown(line: Line): string {
+  return line instanceof Title ? styled(process.stdout, 'bold', plain(line.text)) : plain(line);
 }
 
 /** In colour on a terminal that has colours, unless NO_COLOR says otherwise. */

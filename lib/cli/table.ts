@@ -1,4 +1,14 @@
-import { plain } from './text.js';
+/** A line of a command's answer that stands out on a terminal. */
+export class Title {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+/** One line of a command's answer. */
+export type Line = string | Title;
 
 export interface Column<Row> {
   readonly title: string;
@@ -8,20 +18,15 @@ export interface Column<Row> {
 }
 
 /** A table with a title for each column. People read it, and so do programs that split lines at two blanks. */
-export function table<Row>(
-  columns: readonly Column<Row>[],
-  rows: readonly Row[],
-  bold: (text: string) => string = (text) => text,
-): string {
+export function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): Line[] {
   const cells = [columns.map(({ title }) => title), ...rows.map((row) => columns.map(({ cell }) => cell(row)))];
   const right = columns.map(({ number }) => number === true);
   const [titles = '', ...lines] = aligned(cells, right);
-  return [bold(titles), ...lines].join('\n');
+  return [new Title(titles), ...lines];
 }
 
 /** Lines whose cells begin in the same column, or end there if they are numbers. */
-export function aligned(rows: readonly (readonly string[])[], right: readonly boolean[] = []): string[] {
-  const cells = rows.map((row) => row.map(plain));
+export function aligned(cells: readonly (readonly string[])[], right: readonly boolean[] = []): string[] {
   const widths = (cells[0] ?? []).map((_, i) => Math.max(...cells.map((row) => width(row[i] as string))));
   return cells.map((row) => {
     const padded = row.map((cell, i) => {

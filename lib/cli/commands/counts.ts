@@ -69,7 +69,6 @@ export default command({
           { title: `of ${count(weights)}`, number: true, cell: (row) => percent(row.parameters / weights) },
         ],
         rows,
-        session.bold,
       ),
     );
   },

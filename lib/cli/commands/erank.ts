@@ -49,7 +49,7 @@ export default command({
         }
         return found;
       });
-      session.answer({ modules: rows }, () => table(columns, rows, session.bold));
+      session.answer({ modules: rows }, () => table(columns, rows));
     } finally {
       await checkpoint.close();
     }
@@ -127,7 +127,7 @@ async function updates(
     for (const [name, layer] of Object.entries(layers)) found.push(await updateOf(name, layer, session.signal));
     return found;
   });
-  session.answer({ layers: rows }, () => table(updateColumns, rows, session.bold));
+  session.answer({ layers: rows }, () => table(updateColumns, rows));
 }
 
 async function updateOf(name: string, layer: AdaptedLinear, signal: AbortSignal): Promise<Update> {

@@ -8,7 +8,7 @@ import { readJson } from '../checkpoint.js';
 import { command } from '../command.js';
 import { UsageError } from '../failures.js';
 import { adapterHelp, loadOptions, refuseParts, withAdapter } from '../loading.js';
-import { loraOptions, loraRows, loraText } from '../lora.js';
+import { loraLines, loraOptions, loraRows } from '../lora.js';
 import { outputFile } from '../output.js';
 import type { Session } from '../session.js';
 
@@ -43,7 +43,7 @@ export default command({
       const options = { rank, architecture: 'llama', heads, dropBias, signal } as const;
       return loraRows(loaded.layers, await exportGgufLora(path, loaded.layers, options));
     });
-    session.answer({ out: path, rank, heads, modules: rows }, () => loraText(path, rank, rows, session.bold));
+    session.answer({ out: path, rank, heads, modules: rows }, () => loraLines(path, rank, rows));
   },
 });
 

@@ -2,7 +2,7 @@ import { exportLora } from '../../index.js';
 import { readInteger, required } from '../arguments.js';
 import { command } from '../command.js';
 import { adapterHelp, loadOptions, refuseParts, withAdapter } from '../loading.js';
-import { loraOptions, loraRows, loraText } from '../lora.js';
+import { loraLines, loraOptions, loraRows } from '../lora.js';
 
 const out = { type: 'string', short: 'o', value: 'FOLDER', about: 'the folder to write' } as const;
 
@@ -28,6 +28,6 @@ export default command({
       const named = baseModel === undefined ? {} : { baseModel };
       return loraRows(loaded.layers, await exportLora(folder, loaded.layers, { rank, dropBias, signal, ...named }));
     });
-    session.answer({ out: folder, rank, modules: rows }, () => loraText(folder, rank, rows, session.bold));
+    session.answer({ out: folder, rank, modules: rows }, () => loraLines(folder, rank, rows));
   },
 });

@@ -15,7 +15,7 @@ export default command({
     session.answer(info, () => {
       const { cuda, ...others } = info as { cuda: DeviceStatus };
       const rows = Object.entries(others).map(([name, value]) => [name, String(value)]);
-      return aligned([...rows, ...cudaRows(cuda)]).join('\n');
+      return aligned([...rows, ...cudaRows(cuda)]);
     });
   },
 });

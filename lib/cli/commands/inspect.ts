@@ -11,7 +11,7 @@ export default command({
   example: 'sigmatune inspect model.safetensors',
 
   async run(session, [path]) {
-    const { answer, text } = await inspectPath(path, session.signal);
-    session.answer(answer, () => text(session.bold));
+    const { answer, lines } = await inspectPath(path, session.signal);
+    session.answer(answer, lines);
   },
 });

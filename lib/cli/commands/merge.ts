@@ -27,9 +27,8 @@ export default command({
       return Object.keys(layers);
     });
     const { size } = await stat(path);
-    session.answer(
-      { out: path, bytes: size, layers },
-      () => `${path}: ${several(layers.length, 'layer')} merged, ${bytes(size)}`,
-    );
+    session.answer({ out: path, bytes: size, layers }, () => [
+      `${path}: ${several(layers.length, 'layer')} merged, ${bytes(size)}`,
+    ]);
   },
 });

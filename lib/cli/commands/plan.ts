@@ -21,9 +21,7 @@ export default command({
     const { shapes, others } = await readShapes(file, session.signal);
     const modules = planModel(shapes, selection as ModelOptions);
     const totals = totalsOf(modules, shapes);
-    session.answer({ modules, totals }, () =>
-      [table(columns, modules, session.bold), '', summaryOf(modules, totals)].join('\n'),
-    );
+    session.answer({ modules, totals }, () => [...table(columns, modules), '', summaryOf(modules, totals)]);
     if (others > 0)
       session.remark(`Left out: ${several(others, 'tensor')} of integers or of another type that no layer takes.`);
     if (Number.isNaN(totals.parameters)) {
