@@ -9,7 +9,7 @@ import { Tensor, writeSafetensors } from 'sigmatune';
 /**
  * A product of the graph with a weight that is stored as [in, out].
  * @typedef {object} Linear
- * @property {string} name the layer's, from its place in the graph
+ * @property {string} name the layer's, by its place in the graph
  * @property {string} node the node that computes the product: MatMul, or Conv2D with a kernel of one position
  * @property {string} weight the name of its weight among the tensors
  * @property {string | undefined} bias the name of the bias that is added to the product
@@ -99,12 +99,25 @@ function biasAfter(node, out, users, tensors) {
   return undefined;
 }
 
-/** Names with dots, without the operation at the end and without the folders that all have in common. @param {readonly string[]} nodes */
+/**
+ * The places of nodes as names: without the operation at the end, with dots, and without a folder that is alone in its own.
+ * @param {readonly string[]} nodes
+ */
 function shortNames(nodes) {
   const paths = nodes.map((name) => name.replace(/(\/Tensordot)?\/(MatMul|Conv2D)$/, '').split('/'));
-  let common = 0;
-  while (paths.every((path) => path.length > common + 1 && path[common] === paths[0][common])) common++;
-  return paths.map((path) => path.slice(common).join('.'));
+  /** @type {Map<string, Set<string>>} */
+  const children = new Map();
+  const parentOf = (/** @type {readonly string[]} */ path, /** @type {number} */ depth) =>
+    path.slice(0, depth).join('/');
+  for (const path of paths) {
+    for (const [depth, folder] of path.entries()) {
+      const parent = parentOf(path, depth);
+      children.set(parent, (children.get(parent) ?? new Set()).add(folder));
+    }
+  }
+  const isTold = (/** @type {readonly string[]} */ path, /** @type {number} */ depth) =>
+    (children.get(parentOf(path, depth))?.size ?? 0) > 1;
+  return paths.map((path) => path.filter((_, depth) => isTold(path, depth)).join('.'));
 }
 
 /**
