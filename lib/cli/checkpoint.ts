@@ -1,44 +1,59 @@
-// The shapes of a model's weights: from a checkpoint's header, or from JSON.
+// The weights of a model: an open checkpoint, or shapes as JSON.
 import { open, readFile } from 'node:fs/promises';
 import { addAbortSignal } from 'node:stream';
 import { text as textOf } from 'node:stream/consumers';
 import { openSafetensors, type SafetensorsFile } from '../index.js';
 import { isRecord } from '../runtime/check.js';
 import { Failure } from './failures.js';
+import { several } from './text.js';
+
+/** What `planModel` takes. */
+export type Weights = SafetensorsFile | Shapes;
+type Shapes = Readonly<Record<string, readonly number[]>>;
 
 export const fileHelp =
   'FILE is a safetensors file, its index, a folder with one of them, or JSON with shapes by name: {"fc1.weight": [512, 784]}.\n"-" reads such JSON from stdin.';
 
-/** Shapes by the names of the weights; and how many tensors the file has that are no weights. */
-export interface Shapes {
-  readonly shapes: Readonly<Record<string, readonly number[]>>;
-  /** Tensors that no layer can take: integers, float8, a dimension of 0. */
-  readonly others: number;
+/** Runs `body` with the weights in a file, which is closed afterwards. */
+export async function withWeights<T>(
+  path: string,
+  signal: AbortSignal,
+  body: (weights: Weights) => Promise<T>,
+): Promise<T> {
+  if (path === '-' || path.endsWith('.json')) {
+    const shapes = shapesOf(path, await readText(path, signal));
+    if (shapes !== undefined) return body(shapes);
+  }
+  return withCheckpoint(path, body);
+}
+
+/** Runs `body` with an open checkpoint. */
+export async function withCheckpoint<T>(path: string, body: (file: SafetensorsFile) => Promise<T>): Promise<T> {
+  const file = await openSafetensors(path);
+  try {
+    return await body(file);
+  } finally {
+    await file.close();
+  }
 }
 
 /** The types of the format that a layer can be made of. */
 const weightTypes = ['F64', 'F32', 'BF16', 'F16'];
 
-export function weightNames(file: SafetensorsFile): readonly string[] {
-  return file.names.filter((name) => {
-    const { dtype, shape } = file.info(name);
-    return weightTypes.includes(dtype) && !shape.includes(0);
-  });
+/** The numbers in all weights, and how many tensors of a file are none. */
+export function sizeOf(weights: Weights): { readonly numbers: number; readonly others: number } {
+  const isFile = (each: Weights): each is SafetensorsFile => 'names' in each && typeof each['info'] === 'function';
+  const all = isFile(weights)
+    ? weights.names.map((name) => weights.info(name))
+    : Object.values(weights).map((shape) => ({ shape, dtype: 'F32' }));
+  const floats = all.filter(({ dtype }) => weightTypes.includes(dtype));
+  const numbers = floats.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+  return { numbers, others: all.length - floats.length };
 }
 
-export async function readShapes(path: string, signal: AbortSignal): Promise<Shapes> {
-  if (path === '-' || path.endsWith('.json')) {
-    const found = parseShapes(path, await readText(path, signal));
-    if (found !== undefined) return { shapes: found, others: 0 };
-  }
-  const file = await openSafetensors(path);
-  try {
-    const names = weightNames(file);
-    const shapes = Object.fromEntries(names.map((name) => [name, file.info(name).shape]));
-    return { shapes, others: file.names.length - names.length };
-  } finally {
-    await file.close();
-  }
+/** A remark about tensors that no layer can take. */
+export function othersRemark(others: number): string {
+  return `Left out: ${several(others, 'tensor')} of integers or of another type that no layer takes.`;
 }
 
 /** JSON of the command line's files. */
@@ -71,7 +86,7 @@ function parsed(path: string, text: string): unknown {
 }
 
 /** undefined for the index of a sharded checkpoint. */
-function parseShapes(path: string, text: string): Readonly<Record<string, number[]>> | undefined {
+function shapesOf(path: string, text: string): Shapes | undefined {
   const value = parsed(path, text);
   if (isRecord(value) && isRecord(value['weight_map'])) return undefined;
   const isShape = (each: unknown) =>

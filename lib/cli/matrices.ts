@@ -1,48 +1,53 @@
 // The matrices of a checkpoint that a command works on, one weight at a time.
-import type { ModelOptions, SafetensorsFile, Tensor } from '../index.js';
-import type { Module } from '../model/modules.js';
+import type { ModelOptions, SafetensorsFile } from '../index.js';
+import { type Job, prepared } from '../model/jobs.js';
 import { matrixOf } from '../model/parts.js';
 import { chosenModules } from '../model/plan.js';
+import { readSource, type Stored } from '../model/source.js';
 import type { Matrix } from '../tensor/tensor.js';
-import { weightNames } from './checkpoint.js';
 import type { Selection } from './selection.js';
 
 /** The modules that the options choose, those of one weight next to each other. */
-export function selectModules(op: string, file: SafetensorsFile, selection: Selection): readonly Module[] {
-  const stored = weightNames(file).map((name) => ({ name, shape: file.info(name).shape, dtype: undefined }));
-  // The family does not change which modules there are.
+export function selectModules(op: string, file: SafetensorsFile, selection: Selection): readonly Job[] {
+  const source = readSource(op, file);
+  // Modules are chosen for a family, which does not matter here.
   const options = { ...selection, family: 'svdiff', options: {}, modules: undefined } as unknown as ModelOptions;
-  return chosenModules(op, stored, options).chosen.map(({ module }) => module);
+  const { chosen } = chosenModules(op, [...source.values()], options);
+  return chosen.map((each) => prepared(op, each, source, new Map(), undefined));
 }
 
 /** The flops of a module's SVD, up to a factor. */
-export function workOf({ out, in: inFeatures }: Pick<Module, 'out' | 'in'>): number {
+export function workOf({ out, in: inFeatures }: { readonly out: number; readonly in: number }): number {
   return out * inFeatures * Math.min(out, inFeatures);
 }
 
 /** Reads each weight once and gives its modules' matrices, as they are stored. They are disposed afterwards. */
 export async function* matricesOf(
   op: string,
-  file: SafetensorsFile,
-  modules: readonly Module[],
+  jobs: readonly Job[],
   signal: AbortSignal,
-): AsyncGenerator<{ readonly module: Module; readonly matrix: Matrix }> {
-  let weight: { readonly name: string; readonly tensor: Tensor } | undefined;
+): AsyncGenerator<{ readonly job: Job; readonly matrix: Matrix }> {
+  let loaded: { readonly weight: Stored; readonly whole: Matrix } | undefined;
+  const release = () => {
+    loaded?.weight.release(loaded.whole);
+    loaded = undefined;
+  };
   try {
-    for (const module of modules) {
-      if (weight?.name !== module.weight) {
-        weight?.tensor.dispose();
-        weight = undefined;
-        weight = { name: module.weight, tensor: await file.read(module.weight, { signal }) };
+    for (const job of jobs) {
+      const { weight, chosen } = job;
+      if (loaded?.weight !== weight) {
+        release();
+        loaded = { weight, whole: (await weight.load(op, signal)) as Matrix };
       }
-      const matrix = matrixOf(op, weight.tensor as Matrix, module);
+      const { whole } = loaded;
+      const matrix = matrixOf(op, whole, chosen.module);
       try {
-        yield { module, matrix };
+        yield { job, matrix };
       } finally {
-        if (matrix !== weight.tensor) matrix.dispose();
+        if (matrix !== whole) matrix.dispose();
       }
     }
   } finally {
-    weight?.tensor.dispose();
+    release();
   }
 }

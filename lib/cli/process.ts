@@ -48,7 +48,8 @@ function isAbort(error: unknown): boolean {
 function fail(voice: Voice, error: unknown): void {
   const { exitCode: own, code, message, stack } = told(error);
   const text = named(message, voice);
-  const exitCode = own === exitCodes.failed && text.startsWith('--') ? exitCodes.usage : own;
+  const isOfSystem = error instanceof SigmaError && error.detail instanceof Error;
+  const exitCode = own === exitCodes.failed && text.startsWith('--') && !isOfSystem ? exitCodes.usage : own;
   process.exitCode = exitCode;
   if (voice.json) {
     const all: Told = { exitCode, code, message: text, ...(stack !== undefined && { stack }) };

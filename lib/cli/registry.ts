@@ -24,6 +24,10 @@ export const commands: Readonly<Record<string, Entry>> = {
     summary: 'trainable parameters of several methods, side by side',
     load: () => import('./commands/counts.js'),
   },
+  decompose: {
+    summary: 'computes the factors of weights once, into a folder; a stopped run goes on where it was',
+    load: () => import('./commands/decompose.js'),
+  },
   erank: {
     summary: 'effective and numerical rank of weights, and what an adapter changed',
     load: () => import('./commands/erank.js'),

@@ -1,23 +1,28 @@
 import { readSaved, type SavedModule } from '../files/adapter-config.js';
 import { quoted } from '../files/complaints.js';
+import type { FactorCache } from '../files/factor-cache.js';
 import { loadAdapters } from '../files/load-adapters.js';
 import { moduleName } from '../files/module-name.js';
 import type { SafetensorsFile } from '../files/safetensors.js';
 import type { Adapter } from '../layers/adapter.js';
 import type { AdaptedLinear } from '../layers/types.js';
+import type { Factors } from '../linalg/decompose.js';
 import { fail } from '../runtime/check.js';
-import { type DType, type MatrixDType, vectorType } from '../tensor/dtype.js';
+import { type MatrixDType, vectorType } from '../tensor/dtype.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { sizeOf } from '../tensor/shape.js';
 import type { Matrix, Tensor, Vector } from '../tensor/tensor.js';
-import { AdaptedModel } from './adapted.js';
+import { AdaptedModel, type Whole } from './adapted.js';
 import { type Layout, type Module, modulesOf, readStructure, type Structure } from './modules.js';
 import { biasOf, matrixOf } from './parts.js';
 import type { FamilyName, ModelOptions } from './plan.js';
+import { cacheOf, factorsFor } from './work.js';
 
 export interface LoadAdaptedOptions {
   /** As it was when the adapter was trained, if it has parts of fused weights. */
   readonly split?: ModelOptions['split'];
+  /** A folder, or an open cache, with the factors of the weights. What it does not have is computed and kept there. */
+  readonly cache?: ModelOptions['cache'];
   readonly signal?: AbortSignal;
   /** Called when a layer is made. */
   readonly onProgress?: (done: { readonly layers: number; readonly of: number; readonly name: string }) => void;
@@ -44,56 +49,104 @@ export async function loadAdaptedModel(
   base: SafetensorsFile,
   options: LoadAdaptedOptions,
 ): Promise<LoadedModel> {
-  const { split, signal, onProgress } = options;
-  const stored = base.names.map((name) => ({ name, shape: base.info(name).shape, dtype: undefined }));
-  const structure = readStructure(op, { split }, stored);
+  const { split, cache, signal, onProgress } = options;
+  const shapes = base.names.map((name) => ({ name, shape: base.info(name).shape, dtype: undefined }));
+  const structure = readStructure(op, { split }, shapes);
   const { config, file } = await readSaved(op, folder);
   await file.close();
   const found = config.modules.map((saved) => ({ saved, module: moduleIn(op, base, saved, structure) }));
-  const owned: Scoped[] = [];
-  const own = <T extends Tensor>(tensor: T): T => {
-    owned.push(keep(tensor));
-    return tensor;
-  };
+  const reading = new Reading(op, base, await cacheOf(op, cache), signal);
   try {
-    const read = async (name: string, dtype: DType): Promise<Tensor> => {
-      const tensor = own(await base.readAs(op, name, signal));
-      return tensor.dtype === dtype ? tensor : own(tensor.cast(dtype));
-    };
-    const weights = new Map<string, Matrix>();
-    const matrices: Record<string, Matrix> = {};
-    const biases: Record<string, Vector> = {};
-    for (const { saved, module } of found) {
-      const { name, dtype } = saved;
-      const weight = weights.get(module.weight) ?? ((await read(module.weight, dtype)) as Matrix);
-      weights.set(module.weight, weight);
-      const matrix = matrixOf(op, weight, module);
-      matrices[name] = matrix === weight ? matrix : own(matrix);
-      const bias = saved.bias === null ? undefined : biasName(base, module);
-      if (bias !== undefined) {
-        biases[name] = own(biasOf(op, (await read(bias, vectorType(dtype as MatrixDType))) as Vector, module));
-      }
-    }
+    for (const { saved, module } of found) await reading.add(saved, module);
+    const { matrices, biases, factors, weights, owned } = reading;
     const layers = await loadAdapters(folder, matrices, {
       biases,
+      factors,
       ...(signal !== undefined && { signal }),
       ...(onProgress !== undefined && { onProgress }),
     });
-    owned.unshift(...(Object.values(layers) as readonly AdaptedLinear[] as readonly Adapter[]));
     const parts = found.map(({ saved, module }) => ({
       chosen: { module, family: saved.family as FamilyName, options: {} },
       layer: layers[saved.name] as AdaptedLinear as Adapter,
       tied: undefined,
     }));
     return {
-      model: AdaptedModel.of(parts, weights, owned),
+      model: AdaptedModel.of(parts, weights, [...parts.map(({ layer }) => layer), ...owned]),
       layers,
       parts: found.filter(({ module }) => module.name !== module.weight).map(({ saved }) => saved.name),
     };
   } catch (error) {
-    for (const each of owned) each.dispose();
+    for (const each of reading.owned) each.dispose();
     throw error;
+  } finally {
+    for (const each of reading.passing) each.dispose();
   }
+}
+
+/** What `loadAdapters` takes, by the names of the saved layers. */
+class Reading {
+  readonly matrices: Record<string, Matrix> = {};
+  readonly biases: Record<string, Vector> = {};
+  readonly factors: Record<string, Factors> = {};
+  /** By their own names, in the types that they were trained in. */
+  readonly weights = new Map<string, Whole & { readonly tensor: Matrix }>();
+  /** What lives as long as the model. */
+  readonly owned: Scoped[] = [];
+  /** What is not used any more when the layers exist. */
+  readonly passing: Scoped[] = [];
+  /** By name, in the types of the file. */
+  readonly #stored = new Map<string, Matrix>();
+  readonly #op: string;
+  readonly #base: SafetensorsFile;
+  readonly #cache: FactorCache | undefined;
+  readonly #signal: AbortSignal | undefined;
+
+  constructor(op: string, base: SafetensorsFile, cache: FactorCache | undefined, signal: AbortSignal | undefined) {
+    this.#op = op;
+    this.#base = base;
+    this.#cache = cache;
+    this.#signal = signal;
+  }
+
+  async add({ name, dtype, bias, vectors }: SavedModule, module: Module): Promise<void> {
+    const [op, signal] = [this.#op, this.#signal];
+    const stored = await this.#weight(module.weight, dtype);
+    const { tensor } = this.weights.get(module.weight) as { readonly tensor: Matrix };
+    const matrix = matrixOf(op, tensor, module);
+    this.matrices[name] = matrix === tensor ? matrix : kept(this.owned, matrix);
+    if (this.#cache !== undefined && !vectors) {
+      // As adaptModel keeps them: the factors of the weight as it is stored.
+      const own = matrixOf(op, stored, module);
+      if (own !== stored) kept(this.passing, own);
+      const { factors } = await factorsFor(op, own, { device: 'cpu', dtype }, this.#cache, signal);
+      this.passing.push(factors);
+      this.factors[name] = factors;
+    }
+    const ofBase = bias === null ? undefined : biasName(this.#base, module);
+    if (ofBase === undefined) return;
+    const whole = kept(this.passing, await this.#base.readAs(op, ofBase, signal));
+    const vector = kept(this.passing, whole.cast(vectorType(dtype)));
+    this.biases[name] = kept(this.owned, biasOf(op, vector, module));
+  }
+
+  /** The weight as it is stored. It is read once. */
+  async #weight(name: string, dtype: MatrixDType): Promise<Matrix> {
+    const before = this.#stored.get(name);
+    if (before !== undefined) return before;
+    const stored = (await this.#base.readAs(this.#op, name, this.#signal)) as Matrix;
+    const isCast = stored.dtype !== dtype;
+    kept(isCast ? this.passing : this.owned, stored);
+    const tensor = isCast ? kept(this.owned, stored.cast(dtype)) : stored;
+    this.#stored.set(name, stored);
+    this.weights.set(name, { shape: tensor.shape, size: tensor.size, dtype, tensor });
+    return stored;
+  }
+}
+
+/** Puts a tensor on a list of those to dispose. */
+function kept<T extends Tensor>(list: Scoped[], tensor: T): T {
+  list.push(keep(tensor));
+  return tensor;
 }
 
 /** The module of the base that a saved layer belongs to: a weight of its name, or a part of one whose name it begins with. */

@@ -34,6 +34,7 @@ function told(t: Test, { code, out, err }: Run, [wanted, message]: readonly [num
 }
 
 const plan = ['plan', 'model.safetensors', '--targets', 'q_proj', '--family', 'svft'];
+const decompose = ['decompose', 'model.safetensors', '--targets', 'q_proj', '--cache', 'empty'];
 const merge = ['merge', 'model.safetensors', 'adapter'];
 const lora = ['export-lora', 'model.safetensors', 'adapter'];
 const gguf = ['export-gguf', 'model.safetensors', 'adapter', '-o', 'new.gguf'];
@@ -89,6 +90,10 @@ const mistakes: readonly (readonly [args: readonly string[], code: number, messa
     2,
     /--targets: expected nothing next to --adapter/,
   ],
+  [['decompose', 'model.safetensors', '--targets', 'q_proj'], 2, /--cache FOLDER is missing/],
+  [['decompose', 'model.safetensors', '--cache', 'new'], 2, /--targets NAMES is missing/],
+  [[...decompose, '--storage', 'int4'], 2, /--storage: expected one of 'float32', .* got 'int4'/],
+  [[...decompose, '--device', 'gpu'], 1, /device: expected 'cpu', 'cuda' or 'cuda:N', got 'gpu'/],
   [['counts'], 2, /expected a FILE or --shape, got neither/],
   [['counts', 'shapes.json', '--shape', '2x2'], 2, /expected a FILE or --shape, got both/],
   [['counts', '--shape', '2x2', '--targets', 'q'], 2, /expected a FILE with the options that choose modules/],
@@ -135,6 +140,12 @@ const mistakes: readonly (readonly [args: readonly string[], code: number, messa
   [[...plan, '--option', 'patern=banded'], 1, /expected only the options .* did you mean 'pattern'\?/],
   [[...plan, '--option', 'pattern=bandd'], 1, /pattern/],
   [['erank', 'shapes.json'], 1, /'shapes\.json': expected an object with weight_map/],
+  [['decompose', 'missing', '--targets', 'all', '--cache', 'empty'], 1, /path 'missing'/],
+  [
+    ['decompose', 'model.safetensors', '--targets', 'all', '--cache', 'text.txt'],
+    1,
+    /--cache '.*text\.txt': expected a folder/,
+  ],
   [['merge', 'missing', 'adapter', '-o', 'new'], 1, /path 'missing'/],
   [['merge', 'model.safetensors', 'empty', '-o', 'new'], 1, /adapter_config\.json.*ENOENT/],
   [['merge', 'model.safetensors', 'peft', '-o', 'new'], 1, /peft_type: expected 'SIGMATUNE', got 'LORA'/],

@@ -1,10 +1,11 @@
 import { type CountedMethod, type CountedModule, type ModelOptions, parameterCount, planModel } from '../../index.js';
 import { reasonOf, SigmaError } from '../../runtime/errors.js';
 import { readValue } from '../arguments.js';
-import { fileHelp, readShapes } from '../checkpoint.js';
+import { fileHelp, withWeights } from '../checkpoint.js';
 import { command } from '../command.js';
 import { UsageError } from '../failures.js';
-import { readSelection, targetOptions } from '../selection.js';
+import { readSelection, type Selection, targetOptions } from '../selection.js';
+import type { Session } from '../session.js';
 import { table } from '../table.js';
 import { count, percent } from '../text.js';
 
@@ -50,15 +51,7 @@ export default command({
       throw new UsageError('expected a FILE with the options that choose modules, got --shape');
     }
     const methods = (method.length > 0 ? method : usual).map((text) => [text, readMethod(text)] as const);
-    const modules =
-      file === undefined
-        ? shape.map(readShape)
-        : planModel((await readShapes(file, session.signal)).shapes, {
-            targets: 'all',
-            ...selection,
-            family: 'svdiff',
-            options: {},
-          } as ModelOptions);
+    const modules = file === undefined ? shape.map(readShape) : await modulesOf(session, file, selection);
     const weights = modules.reduce((sum, each) => sum + each.out * each.in * (('count' in each && each.count) || 1), 0);
     const rows = methods.map(([name, each]) => ({ method: name, parameters: counted(name, each, modules) }));
     session.answer({ modules: modules.length, weights, methods: rows }, () =>
@@ -73,6 +66,12 @@ export default command({
     );
   },
 });
+
+function modulesOf({ signal }: Session, file: string, selection: Selection): Promise<readonly CountedModule[]> {
+  // A family whose count needs no options and no singular values: only the shapes are used.
+  const options = { targets: 'all', ...selection, family: 'svdiff', options: {} } as ModelOptions;
+  return withWeights(file, signal, async (weights) => planModel(weights, options));
+}
 
 function readShape(text: string): CountedModule {
   const [, out, inFeatures, times] = /^(\d+)x(\d+)(?::(\d+))?$/.exec(text) ?? [];

@@ -1,11 +1,16 @@
-import { type AdaptedLinear, effectiveRank, openSafetensors, svd } from '../../index.js';
+import { type AdaptedLinear, effectiveRank, type FactorCache, openFactorCache, svd } from '../../index.js';
 import type { Adapter } from '../../layers/adapter.js';
 import { lowRankOf } from '../../layers/low-rank.js';
+import type { Job } from '../../model/jobs.js';
+import { factorsFor } from '../../model/work.js';
+import type { RealArray } from '../../runtime/native.js';
 import { numbersOf } from '../../tensor/operand.js';
 import type { Matrix } from '../../tensor/tensor.js';
-import { command } from '../command.js';
+import { cacheOption } from '../cache.js';
+import { withCheckpoint } from '../checkpoint.js';
+import { command, type Values } from '../command.js';
 import { UsageError } from '../failures.js';
-import { withAdapter } from '../loading.js';
+import { type loadOptions, withAdapter } from '../loading.js';
 import { matricesOf, selectModules, workOf } from '../matrices.js';
 import { readSelection, targetOptions } from '../selection.js';
 import type { Session } from '../session.js';
@@ -23,36 +28,36 @@ export default command({
   options: {
     ...targetOptions,
     adapter: { type: 'string', value: 'FOLDER', about: 'a folder of saveAdapters: its layers instead of the targets' },
+    ...cacheOption,
     ...threadsOption,
   },
   example: 'sigmatune erank model.safetensors --targets q_proj,v_proj',
 
-  async run(session, [file], { adapter, threads, ...targets }) {
+  async run(session, [file], { adapter, cache, threads, ...targets }) {
     if (adapter !== undefined) {
       const more = Object.entries(targets).find(([name, value]) => name in targetOptions && name !== 'split' && value);
       if (more !== undefined)
         throw new UsageError(`--${more[0]}: expected nothing next to --adapter, whose layers count`);
-      return updates(session, [file, adapter], { threads, split: targets.split });
+      return updates(session, [file, adapter], { cache, threads, split: targets.split });
     }
     const selection = await readSelection(targets, session.signal);
     useThreads(threads);
-    const checkpoint = await openSafetensors(file);
-    try {
-      const modules = selectModules('erank', checkpoint, { targets: 'all', ...selection });
-      const total = modules.reduce((sum, module) => sum + workOf(module), 0);
+    const factorCache = cache === undefined ? undefined : await openFactorCache(cache);
+    await withCheckpoint(file, async (checkpoint) => {
+      const jobs = selectModules('erank', checkpoint, { targets: 'all', ...selection });
+      const total = jobs.reduce((sum, { chosen }) => sum + workOf(chosen.module), 0);
       const rows = await session.working(total, async (progress) => {
         const found: Row[] = [];
-        for await (const { module, matrix } of matricesOf('erank', checkpoint, modules, session.signal)) {
-          const { name, out, in: inFeatures } = module;
-          found.push({ name, out, in: inFeatures, ...(await ranksOf(matrix, session.signal)) });
-          progress.advance(workOf(module), name);
+        for await (const { job, matrix } of matricesOf('erank', jobs, session.signal)) {
+          const { name, out, in: inFeatures } = job.chosen.module;
+          const sigma = await sigmaOf(matrix, job, factorCache, session.signal);
+          found.push({ name, out, in: inFeatures, ...ranksOf(sigma, matrix.shape) });
+          progress.advance(workOf(job.chosen.module), name);
         }
         return found;
       });
       session.answer({ modules: rows }, () => table(columns, rows));
-    } finally {
-      await checkpoint.close();
-    }
+    });
   },
 });
 
@@ -76,24 +81,34 @@ const columns: readonly Column<Row>[] = [
   { title: 'σ min', number: true, cell: ({ smallest }) => smallest.toPrecision(4) },
 ];
 
-async function ranksOf(matrix: Matrix, signal: AbortSignal): Promise<Omit<Row, 'name' | 'out' | 'in'>> {
-  const found = await svd(matrix, { signal });
+/** The singular values of a matrix. */
+async function sigmaOf(
+  matrix: Matrix,
+  job: Job,
+  cache: FactorCache | undefined,
+  signal: AbortSignal,
+): Promise<RealArray> {
+  const cached = cache && (await factorsFor('erank', matrix, job, cache, signal)).factors;
+  const { u, s, vt } = cached ?? (await svd(matrix, { signal }));
   try {
-    const sigma = numbersOf('erank', 's', found.s);
-    const largest = sigma[0] as number;
-    // As NumPy's matrix_rank and MATLAB's rank decide.
-    const epsilon = found.s.dtype === 'float64' ? 2 ** -52 : 2 ** -23;
-    const least = Math.max(...matrix.shape) * epsilon * largest;
-    const zero = sigma.findIndex((value) => !(value > least));
-    return {
-      effectiveRank: effectiveRank(sigma),
-      numericalRank: zero < 0 ? sigma.length : zero,
-      largest,
-      smallest: sigma[sigma.length - 1] as number,
-    };
+    return numbersOf('erank', 's', s).slice();
   } finally {
-    for (const tensor of Object.values(found)) tensor.dispose();
+    for (const tensor of [u, s, vt]) tensor.dispose();
   }
+}
+
+function ranksOf(sigma: RealArray, sizes: readonly number[]): Omit<Row, 'name' | 'out' | 'in'> {
+  const largest = sigma[0] as number;
+  // As NumPy's matrix_rank and MATLAB's rank decide.
+  const epsilon = sigma instanceof Float64Array ? 2 ** -52 : 2 ** -23;
+  const least = Math.max(...sizes) * epsilon * largest;
+  const zero = sigma.findIndex((value) => !(value > least));
+  return {
+    effectiveRank: effectiveRank(sigma),
+    numericalRank: zero < 0 ? sigma.length : zero,
+    largest,
+    smallest: sigma[sigma.length - 1] as number,
+  };
 }
 
 interface Update {
@@ -120,7 +135,7 @@ const updateColumns: readonly Column<Update>[] = [
 async function updates(
   session: Session,
   paths: readonly [string, string],
-  options: { readonly threads: string | undefined; readonly split: readonly string[] },
+  options: Values<typeof loadOptions>,
 ): Promise<void> {
   const rows = await withAdapter(session, paths, options, async ({ layers }) => {
     const found: Update[] = [];

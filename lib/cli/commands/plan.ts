@@ -1,6 +1,6 @@
 import { type ModelOptions, type ModuleRow, planModel } from '../../index.js';
 import { required } from '../arguments.js';
-import { fileHelp, readShapes } from '../checkpoint.js';
+import { fileHelp, othersRemark, sizeOf, withWeights } from '../checkpoint.js';
 import { command } from '../command.js';
 import { familyOptions, readSelection, targetOptions } from '../selection.js';
 import { type Column, table } from '../table.js';
@@ -18,12 +18,12 @@ export default command({
     const selection = await readSelection(values, session.signal);
     if (selection.targets === undefined) required('targets', targetOptions.targets, undefined);
     if (selection.family === undefined) required('family', familyOptions.family, undefined);
-    const { shapes, others } = await readShapes(file, session.signal);
-    const modules = planModel(shapes, selection as ModelOptions);
-    const totals = totalsOf(modules, shapes);
+    const { modules, numbers, others } = await withWeights(file, session.signal, async (weights) => {
+      return { modules: planModel(weights, selection as ModelOptions), ...sizeOf(weights) };
+    });
+    const totals = totalsOf(modules, numbers);
     session.answer({ modules, totals }, () => [...table(columns, modules), '', summaryOf(modules, totals)]);
-    if (others > 0)
-      session.remark(`Left out: ${several(others, 'tensor')} of integers or of another type that no layer takes.`);
+    if (others > 0) session.remark(othersRemark(others));
     if (Number.isNaN(totals.parameters)) {
       session.remark('? depends on the singular values: --option count=K gives every module K parameters.');
     }
@@ -33,7 +33,7 @@ export default command({
 interface Totals {
   readonly modules: number;
   readonly parameters: number;
-  /** Of the layers, in float32. */
+  /** Of the layers. */
   readonly bytes: number;
   /** Numbers in the weights that are adapted. */
   readonly adapted: number;
@@ -41,14 +41,14 @@ interface Totals {
   readonly model: number;
 }
 
-function totalsOf(modules: readonly ModuleRow[], shapes: Readonly<Record<string, readonly number[]>>): Totals {
+function totalsOf(modules: readonly ModuleRow[], model: number): Totals {
   const sum = (numbers: readonly number[]) => numbers.reduce((total, each) => total + each, 0);
   return {
     modules: modules.length,
     parameters: sum(modules.map(({ parameters }) => parameters)),
     bytes: sum(modules.map((module) => module.bytes)),
     adapted: sum(modules.map((module) => module.out * module.in)),
-    model: sum(Object.values(shapes).map((sizes) => sizes.reduce((product, size) => product * size, 1))),
+    model,
   };
 }
 
@@ -66,6 +66,6 @@ function summaryOf(modules: readonly ModuleRow[], totals: Totals): string {
   return [
     `${several(totals.modules, 'module')} (${families}): ${count(parameters)} parameters,`,
     `${percent(parameters / adapted)} of their weights and ${percent(parameters / model)} of all ${count(model)} numbers;`,
-    `layers of ${bytes(totals.bytes)} in float32`,
+    `${bytes(totals.bytes)} of layers`,
   ].join(' ');
 }
