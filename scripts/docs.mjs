@@ -3,6 +3,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { apiPage } from './docs/api.mjs';
+import { withOutputs } from './docs/console.mjs';
 import { countsPage } from './docs/counts.mjs';
 import { withExamples } from './docs/examples.mjs';
 import { sivaSpectrum, svftPatterns, vectorFitFreezing } from './docs/figures.mjs';
@@ -15,9 +16,11 @@ const texts = await Promise.all(
     .map(async (name) => [name, await readFile(join(docs, name), 'utf8')]),
 );
 const withExample = texts.filter(([, text]) => text.includes('<!-- examples/'));
+const withConsole = texts.filter(([, text]) => text.includes('```console\n'));
 
 const parts = {
   ...Object.fromEntries(withExample.map(([name, text]) => [name, () => withExamples(text)])),
+  ...Object.fromEntries(withConsole.map(([name, text]) => [name, () => withOutputs(text)])),
   'api.md': apiPage,
   'parameter-counts.md': countsPage,
   'svft-patterns.svg': svftPatterns,

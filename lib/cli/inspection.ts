@@ -9,6 +9,7 @@ import { exists } from '../files/readable.js';
 import { type InspectedAdapter, inspectAdapters, openSafetensors, type SafetensorsFile } from '../index.js';
 import { isRecord } from '../runtime/check.js';
 import { readJson } from './checkpoint.js';
+import { entriesIn, inspectCache } from './inspect-cache.js';
 import { type Column, type Line, table } from './table.js';
 import { bytes, count, several, shape } from './text.js';
 
@@ -36,6 +37,8 @@ export async function inspectPath(path: string, signal: AbortSignal): Promise<In
     if (await exists(config)) return inspectAdapter(path, config, signal);
     const checkpoint = join(path, checkpointName);
     if (await exists(checkpoint)) return inspectTensors(checkpoint);
+    const entries = await entriesIn(path);
+    if (entries.length > 0) return inspectCache(path, entries);
   }
   if (path.endsWith('.gguf')) return ofGguf(path, await readGguf('inspect', path));
   return inspectTensors(path);

@@ -13,7 +13,7 @@ export const commands: Readonly<Record<string, Entry>> = {
     load: () => import('./commands/info.js'),
   },
   inspect: {
-    summary: 'what is in a checkpoint, an adapter, a saved training run or a LoRA',
+    summary: 'what is in a checkpoint, an adapter, a training run, a LoRA or a cache',
     load: () => import('./commands/inspect.js'),
   },
   plan: {

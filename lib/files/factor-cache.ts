@@ -29,7 +29,7 @@ export interface FactorCacheOptions {
 const described = { name: 'FactorCache', instead: 'the path of its folder' };
 const cloning = uncloneable(described);
 
-const isEntry = (name: string) => /^[0-9a-f]{64}\.safetensors$/.test(name);
+export const isEntry = (name: string) => /^[0-9a-f]{64}\.safetensors$/.test(name);
 
 /**
  * A folder with the factors of weights, made by `openFactorCache`. Any number of processes may use one folder at once. The

@@ -18,7 +18,7 @@ import { writeTensors } from './write-safetensors.js';
 /** Part of every key. Raise it if a file of today, or the factors in it, would be wrong for the new version. */
 const formatVersion = 1;
 /** The name of the JSON in the metadata. */
-const noteName = 'sigmatune_factors';
+export const noteName = 'sigmatune_factors';
 
 function rankOf({ rank, weight }: Decomposition): number {
   return rank ?? Math.min(...weight.shape);

@@ -1,7 +1,7 @@
 /** `sigmatune inspect`: every kind of file and folder, from headers alone. */
 import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { AdamW, exportGgufLora, exportLora, saveCheckpoint } from 'sigmatune';
+import { AdamW, decomposeModel, exportGgufLora, exportLora, openSafetensors, saveCheckpoint } from 'sigmatune';
 import t from 'tap';
 import { disposeScene, makeScene, shapes, sigmatune } from '../support/cli.js';
 import { item } from '../support/helpers.js';
@@ -101,6 +101,24 @@ t.test('a LoRA of PEFT, and one of llama.cpp', async (t) => {
     t.equal(code, 1);
     t.match(err, /expected a whole GGUF header, got the end of the file/, `cut after ${bytes} bytes`);
   }
+});
+
+t.test('a cache of factors, with a damaged entry', async (t) => {
+  const file = await openSafetensors(join(folder, 'model.safetensors'));
+  const rows = await decomposeModel(file, { targets: ['q_proj', 'up_proj'], cache: join(folder, 'factors') });
+  await file.close();
+  writeFileSync(join(folder, 'factors', `${'0'.repeat(64)}.safetensors`), 'damage');
+  writeFileSync(join(folder, 'factors', 'notes.txt'), 'no entry');
+  const { kind, entries, damaged } = await inspect('factors');
+  t.same([kind, damaged], ['cache', 1]);
+  const told = (row: { residual: number; bytes: number }) => [row.residual, row.bytes];
+  t.same(entries.map(told).sort(), rows.map(told).sort());
+  t.same(entries.map((each: { shape: number[] }) => each.shape).sort(), [
+    [32, 24],
+    [40, 24],
+  ]);
+  const { out } = await sigmatune(['inspect', 'factors'], { cwd: folder });
+  t.match(out, /^factors: a cache with the factors of 2 weights, .* kB; 1 more cannot be read/);
 });
 
 /** A GGUF header by hand. */

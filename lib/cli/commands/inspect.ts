@@ -5,7 +5,7 @@ export default command({
   usage: 'inspect PATH [options]',
   about:
     'Shows what PATH is and what it holds. PATH is a safetensors file, the index or the folder of a checkpoint, a folder of\n' +
-    'saveAdapters, saveCheckpoint or PEFT, or a GGUF file. Only headers are read, no tensors.',
+    'saveAdapters, saveCheckpoint or PEFT, a cache of factors, or a GGUF file. Only headers are read, no tensors.',
   positionals: ['PATH'],
   options: {},
   example: 'sigmatune inspect model.safetensors',
