@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // @ts-check
-// The program `sigmatune`.
+// The program `sigmatune bench`. The command line of the package (lib/cli) loads it; it may also be run alone.
 import { createRequire } from 'node:module';
 import * as compare from './commands/compare.js';
 import * as exporting from './commands/export.js';

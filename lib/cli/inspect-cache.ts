@@ -24,7 +24,10 @@ interface Entry {
 
 /** The paths of the entries in a folder. */
 export async function entriesIn(folder: string): Promise<string[]> {
-  return (await readdir(folder)).filter(isEntry).map((name) => join(folder, name));
+  return (await readdir(folder))
+    .filter(isEntry)
+    .sort()
+    .map((name) => join(folder, name));
 }
 
 export async function inspectCache(path: string, paths: readonly string[]) {

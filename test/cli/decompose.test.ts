@@ -50,8 +50,8 @@ t.test('the rows of decomposeModel, and factors that adaptModel finds', async (t
   const { code, out, err } = await sigmatune(args, { cwd: folder });
   t.equal(code, 0);
   t.match(out, /up_proj\.weight .* computed\n/);
-  t.match(out, /q_proj\.weight .* was there\n/);
-  t.match(out, /3 modules, .* of factors in factors; 2 of them were there\n$/);
+  t.match(out, /q_proj\.weight .* found\n/);
+  t.match(out, /3 modules, .* kB: 1 computed, 2 found in factors\n$/);
   t.match(err, /100 % {2}model\.layers\.0\.mlp\.up_proj\.weight\n/, 'what was there is no work');
 });
 

@@ -62,6 +62,7 @@ t.test('the packed package needs only Node', { timeout: ten }, async (t) => {
     for (const needed of [
       'package.json',
       'bench/cli.js',
+      'dist/cli/main.js',
       'LICENSE',
       'dist/index.js',
       'dist/index.d.ts',
@@ -102,12 +103,13 @@ t.test('the packed package needs only Node', { timeout: ten }, async (t) => {
   );
   t.equal(node(['status.mjs'], user, env).stdout, 'NOT_BUILT false\n', 'no advice to run a script that is not there');
 
-  const program = join('node_modules', 'sigmatune', 'bench', 'cli.js');
-  const benched = node(
-    [program, 'bench', 'run', 'calls', 'matmul', '--processes', '1', '--milliseconds', '1'],
-    user,
-    env,
-  );
+  const program = join(user, 'node_modules', '.bin', 'sigmatune');
+  const sigmatune = (...args: string[]): Outcome => spawnSync(program, args, { cwd: user, env, encoding: 'utf8' });
+  writeFileSync(join(user, 'shapes.json'), '{"fc.weight": [4, 8]}');
+  const plan = sigmatune('plan', 'shapes.json', '--targets', 'fc', '--family', 'svdiff', '--json');
+  t.equal(plan.status, 0, 'sigmatune plan runs', plan);
+  t.match(JSON.parse(plan.stdout), { totals: { parameters: 4 } });
+  const benched = sigmatune('bench', 'run', 'calls', 'matmul', '--processes', '1', '--milliseconds', '1');
   t.equal(benched.status, 0, 'sigmatune bench runs', benched);
   t.match(benched.stdout, /\| calls matmul 8 × 8 +\|/);
 });

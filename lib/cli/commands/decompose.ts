@@ -93,12 +93,12 @@ const columns: readonly Column<DecomposedRow>[] = [
   { title: 'factors', number: true, cell: (row) => bytes(row.bytes) },
   { title: 'residual', number: true, cell: ({ residual }) => residual.toExponential(1) },
   { title: 'orthogonality', number: true, cell: ({ orthogonality }) => orthogonality.toExponential(1) },
-  { title: '', cell: ({ cached }) => (cached ? 'was there' : 'computed') },
+  { title: '', cell: ({ cached }) => (cached ? 'found' : 'computed') },
 ];
 
 function linesOf(place: string, rows: readonly DecomposedRow[]): Line[] {
   const cached = rows.filter((row) => row.cached).length;
   const size = bytes(rows.reduce((sum, row) => sum + row.bytes, 0));
-  const summary = `${several(rows.length, 'module')}, ${size} of factors in ${place}; ${cached} of them were there`;
+  const summary = `${several(rows.length, 'module')}, ${size}: ${rows.length - cached} computed, ${cached} found in ${place}`;
   return [...table(columns, rows), '', summary];
 }
