@@ -27,7 +27,9 @@ export function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]
 
 /** Lines whose cells begin in the same column, or end there if they are numbers. */
 export function aligned(cells: readonly (readonly string[])[], right: readonly boolean[] = []): string[] {
-  const widths = (cells[0] ?? []).map((_, i) => Math.max(...cells.map((row) => width(row[i] as string))));
+  const widths = (cells[0] ?? []).map((_, i) =>
+    cells.reduce((most, row) => Math.max(most, width(row[i] as string)), 0),
+  );
   return cells.map((row) => {
     const padded = row.map((cell, i) => {
       const blanks = ' '.repeat((widths[i] as number) - width(cell));

@@ -1,6 +1,4 @@
-import { type AdaptedLinear, effectiveRank, type FactorCache, openFactorCache, svd } from '../../index.js';
-import type { Adapter } from '../../layers/adapter.js';
-import { lowRankOf } from '../../layers/low-rank.js';
+import { effectiveRank, type FactorCache, openFactorCache, svd } from '../../index.js';
 import type { Job } from '../../model/jobs.js';
 import { factorsFor } from '../../model/work.js';
 import type { RealArray } from '../../runtime/native.js';
@@ -8,15 +6,14 @@ import { numbersOf } from '../../tensor/operand.js';
 import type { Matrix } from '../../tensor/tensor.js';
 import { cacheOption } from '../cache.js';
 import { withCheckpoint } from '../checkpoint.js';
-import { command, type Values } from '../command.js';
+import { command } from '../command.js';
 import { UsageError } from '../failures.js';
-import { type loadOptions, withAdapter } from '../loading.js';
 import { matricesOf, selectModules, workOf } from '../matrices.js';
 import { readSelection, targetOptions } from '../selection.js';
-import type { Session } from '../session.js';
 import { type Column, table } from '../table.js';
 import { count, percent, shape } from '../text.js';
 import { threadsOption, useThreads } from '../threads.js';
+import { tellUpdates } from '../updates.js';
 
 export default command({
   usage: 'erank FILE [--targets NAMES] [--adapter FOLDER] [options]',
@@ -38,7 +35,7 @@ export default command({
       const more = Object.entries(targets).find(([name, value]) => name in targetOptions && name !== 'split' && value);
       if (more !== undefined)
         throw new UsageError(`--${more[0]}: expected nothing next to --adapter, whose layers count`);
-      return updates(session, [file, adapter], { cache, threads, split: targets.split });
+      return tellUpdates(session, [file, adapter], { cache, threads, split: targets.split });
     }
     const selection = await readSelection(targets, session.signal);
     useThreads(threads);
@@ -109,72 +106,4 @@ function ranksOf(sigma: RealArray, sizes: readonly number[]): Omit<Row, 'name' |
     largest,
     smallest: sigma[sigma.length - 1] as number,
   };
-}
-
-interface Update {
-  readonly name: string;
-  readonly out: number;
-  readonly in: number;
-  readonly before: number;
-  readonly after: number;
-  /** Of ΔW; 0 if nothing was trained. */
-  readonly update: number;
-  /** ‖ΔW‖_F */
-  readonly change: number;
-}
-
-const updateColumns: readonly Column<Update>[] = [
-  { title: 'layer', cell: ({ name }) => name },
-  { title: 'out × in', number: true, cell: (row) => shape([row.out, row.in]) },
-  { title: 'rank of W0', number: true, cell: ({ before }) => before.toFixed(2) },
-  { title: "of W'", number: true, cell: ({ after }) => after.toFixed(2) },
-  { title: 'of ΔW', number: true, cell: ({ update }) => update.toFixed(2) },
-  { title: '‖ΔW‖', number: true, cell: ({ change }) => change.toPrecision(4) },
-];
-
-async function updates(
-  session: Session,
-  paths: readonly [string, string],
-  options: Values<typeof loadOptions>,
-): Promise<void> {
-  const rows = await withAdapter(session, paths, options, async ({ layers }) => {
-    const found: Update[] = [];
-    for (const [name, layer] of Object.entries(layers)) found.push(await updateOf(name, layer, session.signal));
-    return found;
-  });
-  session.answer({ layers: rows }, () => table(updateColumns, rows));
-}
-
-async function updateOf(name: string, layer: AdaptedLinear, signal: AbortSignal): Promise<Update> {
-  const { outFeatures: out, inFeatures } = layer;
-  const spectrum = await layer.spectrum({ signal });
-  const sizes = await updateSpectrum(name, layer as Adapter, signal);
-  try {
-    return {
-      name,
-      out,
-      in: inFeatures,
-      before: layer.telemetry().effectiveRank.before,
-      after: effectiveRank(spectrum),
-      update: effectiveRank(sizes),
-      change: Math.hypot(...sizes),
-    };
-  } finally {
-    spectrum.dispose();
-  }
-}
-
-/** The singular values of ΔW = b a: column i of b has the norm √σ_i, because U is orthonormal. */
-async function updateSpectrum(name: string, layer: Adapter, signal: AbortSignal): Promise<Float64Array> {
-  const rank = Math.min(layer.outFeatures, layer.inFeatures);
-  const { a, b } = await lowRankOf(layer, { op: 'erank', argument: name, rank, signal });
-  try {
-    const numbers = numbersOf('erank', 'b', b);
-    const squares = new Float64Array(rank);
-    for (let i = 0; i < numbers.length; i++)
-      squares[i % rank] = (squares[i % rank] as number) + (numbers[i] as number) ** 2;
-    return squares;
-  } finally {
-    for (const tensor of [a, b]) tensor.dispose();
-  }
 }

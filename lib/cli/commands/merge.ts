@@ -23,6 +23,7 @@ export default command({
     const path = await outputFile(out, values.out);
     const { signal } = session;
     const layers = await withAdapter(session, [base, adapter], values, async ({ model, layers }) => {
+      session.remark(`writing ${path} …`);
       await exportMerged(path, model, { base, signal });
       return Object.keys(layers);
     });
