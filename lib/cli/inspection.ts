@@ -1,8 +1,8 @@
 // What a file or a folder is, and what is in it.
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { configName, modelName } from '../files/adapter-config.js';
 import { type Content, contentKey, readContent } from '../files/checkpoint-content.js';
+import { type CheckpointFile, checkpointsIn } from '../files/checkpoint-folder.js';
 import { pathIn } from '../files/folder.js';
 import { type GgufHeader, readGguf } from '../files/read-gguf.js';
 import { exists } from '../files/readable.js';
@@ -28,15 +28,13 @@ interface StoredTensor {
   readonly bytes: number | undefined;
 }
 
-const checkpointName = 'checkpoint.safetensors';
-
 export async function inspectPath(path: string, signal: AbortSignal): Promise<Inspection> {
   const isFolder = (await stat(path).catch(() => undefined))?.isDirectory() === true;
   if (isFolder) {
     const config = await pathIn(path, configName);
     if (await exists(config)) return inspectAdapter(path, config, signal);
-    const checkpoint = join(path, checkpointName);
-    if (await exists(checkpoint)) return inspectTensors(checkpoint);
+    const [newest, ...older] = await checkpointsIn('inspect', path);
+    if (newest !== undefined) return inspectRun(newest, older);
     const entries = await entriesIn(path);
     if (entries.length > 0) return inspectCache(path, entries);
   }
@@ -54,6 +52,16 @@ async function inspectAdapter(folder: string, config: string, signal: AbortSigna
   } finally {
     await file.close();
   }
+}
+
+/** The newest checkpoint of a folder. */
+async function inspectRun(newest: CheckpointFile, older: readonly CheckpointFile[]): Promise<Inspection> {
+  const { answer, lines } = await inspectTensors(newest.path);
+  const numbers = older.map(({ checkpoint }) => checkpoint);
+  return {
+    answer: { ...answer, checkpoint: newest.checkpoint, older: numbers },
+    lines: () => [...lines(), ...(numbers.length === 0 ? [] : ['', `older checkpoints: ${numbers.join(', ')}`])],
+  };
 }
 
 async function inspectTensors(path: string): Promise<Inspection> {

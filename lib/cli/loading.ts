@@ -4,7 +4,6 @@ import { type LoadedModel, loadAdaptedModel } from '../model/load-adapted.js';
 import { cacheOption } from './cache.js';
 import { withCheckpoint } from './checkpoint.js';
 import type { OptionTable, Values } from './command.js';
-import { Failure } from './failures.js';
 import { workOf } from './matrices.js';
 import { readSplit, targetOptions } from './selection.js';
 import type { Session } from './session.js';
@@ -46,10 +45,4 @@ export async function withAdapter<T>(
       loaded.model.dispose();
     }
   });
-}
-
-/** A LoRA's modules are the base model's: a part of a fused weight is none. */
-export function refuseParts({ parts }: LoadedModel): void {
-  if (parts.length === 0) return;
-  throw new Failure(`'${parts[0]}' is a part of a weight, which a LoRA cannot name: use sigmatune merge`);
 }

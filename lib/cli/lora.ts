@@ -1,5 +1,6 @@
 // What `export-lora` and `export-gguf` have in common.
-import type { AdaptedLinear, ExportedLora } from '../index.js';
+import type { ExportedLora } from '../index.js';
+import type { LoadedModel } from '../model/load-adapted.js';
 import type { OptionTable } from './command.js';
 import { type Line, table } from './table.js';
 import { percent, several } from './text.js';
@@ -9,18 +10,25 @@ export const loraOptions = {
   'drop-bias': { type: 'boolean', about: 'leaves trained biases out, which a LoRA cannot hold' },
 } as const satisfies OptionTable;
 
-/** How much of a layer's update the LoRA has. */
+/** How much of a weight's update the LoRA has. */
 interface Row {
   readonly name: string;
-  /** ‖ΔW‖_F; null if the layer cannot tell. */
+  /** ‖ΔW‖_F; null if a layer cannot tell. */
   readonly change: number | null;
   /** ‖ΔW − B A‖_F */
   readonly error: number;
 }
 
-export function loraRows(layers: Readonly<Record<string, AdaptedLinear>>, { error }: ExportedLora): Row[] {
-  return Object.entries(layers).map(([name, layer]) => {
-    return { name, change: layer.telemetry().change ?? null, error: error[name] as number };
+export function loraRows({ layers, weights }: LoadedModel, { error }: ExportedLora): Row[] {
+  const changes = new Map<string, number>();
+  for (const [name, layer] of Object.entries(layers)) {
+    const weight = weights[name] as string;
+    // Parts of a weight have no numbers in common.
+    changes.set(weight, Math.hypot(changes.get(weight) ?? 0, layer.telemetry().change ?? Number.NaN));
+  }
+  return Object.entries(error).map(([name, lost]) => {
+    const change = changes.get(name) as number;
+    return { name, change: Number.isNaN(change) ? null : change, error: lost };
   });
 }
 

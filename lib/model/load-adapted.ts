@@ -33,8 +33,8 @@ export interface LoadedModel {
   readonly model: AdaptedModel;
   /** The layers by the names that they were saved under. */
   readonly layers: Readonly<Record<string, AdaptedLinear>>;
-  /** The names of the layers that are a part of their weight. */
-  readonly parts: readonly string[];
+  /** The names of their weights in the base, by the names of the layers. */
+  readonly weights: Readonly<Record<string, string>>;
 }
 
 /**
@@ -73,7 +73,7 @@ export async function loadAdaptedModel(
     return {
       model: AdaptedModel.of(parts, weights, [...parts.map(({ layer }) => layer), ...owned]),
       layers,
-      parts: found.filter(({ module }) => module.name !== module.weight).map(({ saved }) => saved.name),
+      weights: Object.fromEntries(found.map(({ saved, module }) => [saved.name, module.weight])),
     };
   } catch (error) {
     for (const each of reading.owned) each.dispose();

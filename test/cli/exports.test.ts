@@ -102,20 +102,35 @@ t.test('parts of a fused weight that is stored [in, out], experts, and trained b
   const unsplit = await sigmatune(merge, { cwd: folder });
   t.equal(unsplit.code, 1);
   t.match(unsplit.err, /layer 'h\.0\.c_attn\.q': expected a weight of this name in the base, got none .*split/);
-  const lora = ['export-lora', 'fused.safetensors', 'of-fused', '-o', 'no', '--rank', '2'];
-  const part = await sigmatune([...lora, '--split', 'c_attn=q:6,k:6,v:12'], { cwd: folder });
-  t.equal(part.code, 1);
-  t.match(part.err, /'h\.0\.c_attn\.q' is a part of a weight, which a LoRA cannot name: use sigmatune merge/);
+  // Experts and convolutions have forms of their own in PEFT; parts of a fused weight become one LoRA.
+  const options = { rank: 2, dropBias: true };
+  const lora = ['export-lora', 'fused.safetensors', 'of-fused', '-o', 'lora-fused', '--rank', '2', '--drop-bias'];
+  const whole = ['merge', 'fused.safetensors', 'of-fused', '-o', 'no', '--split', 'c_attn=q:6,k:6,v:12'];
+  const plain = await adaptModel(weights, {
+    targets: ['q', 'v', 'new'],
+    family: 'vectorfit',
+    modules: { new: { options: { createBias: true } } },
+    layout: { c_attn: 'in-out' },
+    split: { c_attn: { q: 6, k: 6, v: 12 } },
+  });
+  for (const layer of plain.layers.values()) perturb(layer);
+  await saveAdapters(path('of-fused'), plain.layers);
+  const { error } = await exportLora(path('wanted-fused'), plain, options);
+  const { modules } = JSON.parse((await run(...lora, '--split', 'c_attn=q:6,k:6,v:12', '--json')).out);
+  t.same(
+    modules.map((row: { name: string }) => row.name),
+    ['h.0.c_attn.weight', 'h.0.new.weight'],
+  );
+  for (const row of modules) {
+    t.ok(Math.abs(row.error - (error[row.name] as number)) <= 1e-5 * row.change && row.error <= row.change, row.name);
+  }
+  disposeAll(plain);
+  await saveAdapters(path('of-fused'), model.layers);
 
   // The bias that the adapter was trained on belongs to the base.
   const bias = gaussian(random, [9], 'float32');
   await writeSafetensors(path('other.safetensors'), Object.entries({ ...weights, 'h.0.fc.bias': bias }));
-  const other = await sigmatune(
-    ['merge', 'other.safetensors', 'of-fused', '-o', 'no', '--split', 'c_attn=q:6,k:6,v:12'],
-    {
-      cwd: folder,
-    },
-  );
+  const other = await sigmatune(whole.with(1, 'other.safetensors'), { cwd: folder });
   t.equal(other.code, 1);
   t.match(other.err, /biases\['h\.0\.fc\.weight'\]/);
   disposeAll(model, bias, ...Object.values(weights));

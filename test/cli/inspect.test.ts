@@ -77,6 +77,10 @@ t.test('a training run', async (t) => {
     );
   }
   frozen.trainable = true;
+  const run = { layers, optimizer: new AdamW(parameters) };
+  for (let i = 0; i < 3; i++) await saveCheckpoint(join(folder, 'numbered'), run, { keep: 3 });
+  t.match(await inspect('numbered'), { kind: 'checkpoint', checkpoint: 3, older: [2, 1] });
+  t.match((await sigmatune(['inspect', 'numbered'], { cwd: folder })).out, /\n\nolder checkpoints: 2, 1\n$/);
 });
 
 t.test('a LoRA of PEFT, and one of llama.cpp', async (t) => {

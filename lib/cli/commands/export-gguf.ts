@@ -7,7 +7,7 @@ import { readInteger, required } from '../arguments.js';
 import { readJson } from '../checkpoint.js';
 import { command } from '../command.js';
 import { UsageError } from '../failures.js';
-import { adapterHelp, loadOptions, refuseParts, withAdapter } from '../loading.js';
+import { adapterHelp, loadOptions, withAdapter } from '../loading.js';
 import { loraLines, loraOptions, loraRows } from '../lora.js';
 import { outputFile } from '../output.js';
 import type { Session } from '../session.js';
@@ -39,9 +39,8 @@ export default command({
     const { 'drop-bias': dropBias } = values;
     const { signal } = session;
     const rows = await withAdapter(session, [base, adapter], values, async (loaded) => {
-      refuseParts(loaded);
       const options = { rank, architecture: 'llama', heads, dropBias, signal } as const;
-      return loraRows(loaded.layers, await exportGgufLora(path, loaded.layers, options));
+      return loraRows(loaded, await exportGgufLora(path, loaded.model, options));
     });
     session.answer({ out: path, rank, heads, modules: rows }, () => loraLines(path, rank, rows));
   },

@@ -1,7 +1,7 @@
 import { exportLora } from '../../index.js';
 import { readInteger, required } from '../arguments.js';
 import { command } from '../command.js';
-import { adapterHelp, loadOptions, refuseParts, withAdapter } from '../loading.js';
+import { adapterHelp, loadOptions, withAdapter } from '../loading.js';
 import { loraLines, loraOptions, loraRows } from '../lora.js';
 
 const out = { type: 'string', short: 'o', value: 'FOLDER', about: 'the folder to write' } as const;
@@ -24,9 +24,8 @@ export default command({
     const { 'drop-bias': dropBias, 'base-model': baseModel } = values;
     const { signal } = session;
     const rows = await withAdapter(session, [base, adapter], values, async (loaded) => {
-      refuseParts(loaded);
       const named = baseModel === undefined ? {} : { baseModel };
-      return loraRows(loaded.layers, await exportLora(folder, loaded.layers, { rank, dropBias, signal, ...named }));
+      return loraRows(loaded, await exportLora(folder, loaded.model, { rank, dropBias, signal, ...named }));
     });
     session.answer({ out: folder, rank, modules: rows }, () => loraLines(folder, rank, rows));
   },
