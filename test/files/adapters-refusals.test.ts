@@ -321,3 +321,26 @@ t.test('malformed folders', async (t) => {
     disposeAll(...Object.values(await load()));
   });
 });
+
+t.test('onProgress is told of each layer, and a callback that throws leaves nothing behind', async (t) => {
+  await expectNoLeak(t, 'progress', async () => {
+    using weight = gaussian(seeded(8), [5, 4], 'float32');
+    using one = await svdiff(weight);
+    using two = await svft(weight, { pattern: 'plain' });
+    await saveAdapters(folder, { one, two });
+    const weights = { one: weight, two: weight };
+    const seen: unknown[] = [];
+    disposeAll(...Object.values(await loadAdapters(folder, weights, { onProgress: (done) => seen.push(done) })));
+    t.same(seen, [
+      { layers: 1, of: 2, name: 'one' },
+      { layers: 2, of: 2, name: 'two' },
+    ]);
+    const broken = new Error('of the caller');
+    const onProgress = () => {
+      throw broken;
+    };
+    await t.rejects(loadAdapters(folder, weights, { onProgress }), broken);
+    const wrong = () => loadAdapters(folder, weights, { onProgress: 1 as never });
+    await rejectsSigma(t, wrong, 'INVALID_ARGUMENT', 'no function', 'options.onProgress');
+  });
+});

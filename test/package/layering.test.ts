@@ -19,6 +19,7 @@ t.test('allowed imports are accepted', async (t) => {
   const folder = t.testdir({
     lib: {
       'index.ts': "export { svft } from './families/svft.js';",
+      cli: { 'main.ts': "import { svft } from '../index.js';\nimport '../tensor/tensor.js';" },
       families: {
         'svft.ts': "import { part } from './part.js';\nimport { svd } from '../linalg/svd.js';",
         'part.ts': "import type { Tensor } from '../tensor/tensor.js';\nimport { join } from 'node:path';",
@@ -52,6 +53,7 @@ t.test('each forbidden import is reported', async (t) => {
   const folder = t.testdir({
     lib: {
       'new.ts': '',
+      'index.ts': "import './cli/main.js';",
       tensor: { 'tensor.ts': "import type { svd } from '../linalg/svd.js';" },
       operator: { 'terms.ts': "export { svft } from '../families/svft.js';" },
       families: { 'svft.ts': '' },
@@ -90,6 +92,7 @@ t.test('each forbidden import is reported', async (t) => {
     'bench/cases/svd.js: bench/cases must not import bench/figures/mark.js',
     'bench/reference/dense.js: bench/reference must not import bench/stats/quantile.js',
     'examples/main.js: import the package by its name, not dist/index.js',
+    'lib/index.ts: index.ts must not import lib/cli/main.ts',
     'lib/new.ts: lib/new.ts has no row in scripts/layers.mjs',
     'lib/operator/terms.ts: operator must not import lib/families/svft.ts',
     'lib/optim/adamw.ts: optim must not import lib/linalg/matmul.ts',
