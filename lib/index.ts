@@ -24,6 +24,7 @@ export type { TrainingRun } from './files/training-run.js';
 export { type WriteSafetensorsOptions, writeSafetensors } from './files/write-safetensors.js';
 export type { Family } from './layers/construct.js';
 export { coreGradient } from './layers/core-gradient.js';
+export { applyEach, forwardEach } from './layers/each.js';
 export type { Telemetry } from './layers/telemetry.js';
 export type { AdaptedLinear, AdapterOptions, OutOption } from './layers/types.js';
 export { type DecomposeOptions, decompose, type Factors, type Storage } from './linalg/decompose.js';

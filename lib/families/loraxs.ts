@@ -8,8 +8,9 @@ import { checkInteger, checkNumber, checkOptions, isRecord, reject } from '../ru
 import { random } from '../runtime/random.js';
 import { inSlices } from '../runtime/slices.js';
 import { allocate, type MatrixDType } from '../tensor/dtype.js';
+import { derivedBefore, originOf, remember } from '../tensor/derived.js';
 import { fromNumbers, numbersOf } from '../tensor/operand.js';
-import type { MatrixShape, Tensor } from '../tensor/tensor.js';
+import type { MatrixShape, Shape, Tensor } from '../tensor/tensor.js';
 import { fillNormal } from './orthonormal.js';
 
 export interface LoraXsOptions extends AdapterOptions {
@@ -86,9 +87,12 @@ async function scaledInputs(
   { u, s, vt }: Svd<MatrixDType>,
 ): Promise<Tensor<MatrixDType>> {
   const [inputs, scale] = noTerms.transposed ? [u, scaleColumns] : [vt, scaleRows];
+  const what = `times σ ${originOf(op, 'factors.s', s).id}`;
+  const before = derivedBefore<MatrixDType, Shape>(op, inputs, what);
+  if (before !== undefined) return before;
   const scaled = allocate(op, vectors.dtype, inputs.size);
   await inSlices(op, scale(scaled, numbersOf(op, 'factors', inputs), numbersOf(op, 'factors.s', s)), signal);
-  return fromNumbers(op, device, dtype, inputs.shape as MatrixShape, scaled);
+  return remember(op, inputs, what, fromNumbers(op, device, dtype, inputs.shape as MatrixShape, scaled));
 }
 
 /** The standard deviation of R's initial numbers; 0 for zeros. */

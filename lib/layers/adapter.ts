@@ -1,18 +1,20 @@
 import { type Svd, thinSvd } from '../linalg/svd.js';
 import { transposing } from '../linalg/transpose.js';
 import { mergeTerms } from '../operator/merged.js';
+import type { Member } from '../operator/each.js';
 import { MergedRoute } from '../operator/merged-route.js';
 import { AdapterPass, type Pass, type PassLayer } from '../operator/pass.js';
 import { type Plan, type PlanInput, plan, reason, type Strategy } from '../operator/planner.js';
 import { type Batch, FactoredRoute, type Recorded, type Route, recordNothing } from '../operator/route.js';
 import { savedLength } from '../operator/saved.js';
-import { coreParameters, sizesOf, type Term, type Terms, tensorOf } from '../operator/terms.js';
+import { coreParameters, type Operator, sizesOf, type Term, type Terms, tensorOf } from '../operator/terms.js';
 import { checkBoolean, checkInteger, checkOptions, checkSignal, describe, fail } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import { atOnce } from '../runtime/slices.js';
 import { allocate, bytesPerElement, type MatrixDType, vectorType } from '../tensor/dtype.js';
-import { checkBatch, copyOf, fromNumbers, output, outputInto } from '../tensor/operand.js';
+import type { Origin } from '../tensor/derived.js';
+import { checkBatch, copyOf, fromNumbers, output, outputInto, type Place } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { bytesOf } from '../tensor/storage.js';
@@ -73,6 +75,8 @@ export class Adapter implements AdaptedLinear {
   readonly #blueprint: Blueprint;
   /** The terms of 'factored', or of 'lowrank' if the layer has no 'factored'. */
   readonly #terms: Terms;
+  /** Those terms, with the bias. */
+  readonly #operator: Operator;
   readonly #core: readonly LayerParameter[];
   #factors: Svd<MatrixDType> | undefined;
   readonly #routes: Readonly<Record<Strategy, Route | undefined>>;
@@ -100,14 +104,15 @@ export class Adapter implements AdaptedLinear {
     this.parameterCount = this.parameters.reduce((sum, { value }) => sum + value.size, 0);
     this.#blueprint = blueprint;
     this.#merged = new MergedRoute(blueprint.merge, bias);
-    this.#routes = {
+    const routes = {
       factored: factored && new FactoredRoute(factored, bias),
       lowrank: lowrank && new FactoredRoute(lowrank, bias),
-      merged: this.#merged,
     };
+    this.#routes = { ...routes, merged: this.#merged };
+    this.#operator = (routes.factored ?? (routes.lowrank as FactoredRoute)).operator;
     this.#base = new BaseLayer(blueprint.base, terms.transposed);
     this.#saving = saving;
-    this.#ofPasses = { family, inFeatures, reads: () => this.#readTensors() };
+    this.#ofPasses = { family, inFeatures, reads: () => this.readTensors() };
     this.#recipe = recipe;
   }
 
@@ -118,11 +123,28 @@ export class Adapter implements AdaptedLinear {
 
   /** @internal */
   anatomy(op: string, argument?: string): Anatomy {
-    this.#checkAlive(op, argument);
+    this.checkAlive(op, argument);
     const { base, spectrum, merge } = this.#blueprint;
     const terms = this.#terms;
     const trainsDiagonal = terms.diagonal instanceof LayerParameter;
     return { recipe: this.#recipe, terms, base, spectrum, merge, trainsDiagonal };
+  }
+
+  /** @internal Type and device of the layer's matrices. */
+  get place(): Place<MatrixDType> {
+    return this.#terms.u;
+  }
+
+  /** @internal The factors that the layer was made of. */
+  get origin(): Origin | undefined {
+    return this.#recipe.origin;
+  }
+
+  /** @internal The layer as a part of a batch through many layers. */
+  member(op: string, argument: string): Member {
+    this.checkAlive(op, argument);
+    if (!this.#enabled) return { operator: this.#base.operator(op, this.#terms), wanted: [] };
+    return { operator: this.#operator, wanted: this.parameters.filter(({ trainable }) => trainable) };
   }
 
   get enabled(): boolean {
@@ -143,7 +165,7 @@ export class Adapter implements AdaptedLinear {
 
   /** @internal Of the layer's own memory: factors, parameters, and copies of them. The weight and the bias are the caller's. */
   bytes(op: string): number {
-    this.#checkAlive(op);
+    this.checkAlive(op);
     const { owned, base } = this.#blueprint;
     const caller = [base.weight(), this.#terms.base];
     const held = [...owned, ...this.parameters.map(({ value }) => value)].filter((each) => each instanceof Tensor);
@@ -167,7 +189,7 @@ export class Adapter implements AdaptedLinear {
     const wanted = this.parameters.filter(({ trainable }) => trainable);
     const { saved, pullBack } = this.#record(batch, wanted);
     return new AdapterPass(this.#ofPasses, y.tensor(), saved, (backwardOp, dy, dx, sink) => {
-      this.#checkAlive(backwardOp);
+      this.checkAlive(backwardOp);
       pullBack(backwardOp, dy, dx, sink);
     });
   }
@@ -185,13 +207,13 @@ export class Adapter implements AdaptedLinear {
 
   /** @internal The same in the layout of the weight. */
   mergedAsStored(op: string): Matrix {
-    this.#checkAlive(op);
+    this.checkAlive(op);
     return this.#enabled ? mergeTerms(op, this.#blueprint.merge()) : this.#base.weight(op);
   }
 
   mergedBias(): Vector | undefined {
     const op = `${this.family}.mergedBias`;
-    this.#checkAlive(op);
+    this.checkAlive(op);
     const { bias } = this.#blueprint;
     if (!this.#enabled) return this.#base.bias(op);
     return bias && copyOf(op, 'bias', tensorOf(bias));
@@ -199,7 +221,7 @@ export class Adapter implements AdaptedLinear {
 
   explain(tokens: number): { strategy: string; gemms: number; savedBytes: number; why: string } {
     const op = `${this.family}.explain`;
-    this.#checkAlive(op);
+    this.checkAlive(op);
     checkInteger(op, 'tokens', tokens, 1);
     if (!this.#enabled) {
       const gemms = this.#base.gemms(op);
@@ -217,7 +239,7 @@ export class Adapter implements AdaptedLinear {
 
   telemetry(): Telemetry {
     const op = `${this.family}.telemetry`;
-    this.#checkAlive(op);
+    this.checkAlive(op);
     const frozen = this.parameters.filter(({ trainable }) => !trainable).map(({ name }) => name);
     return { ...telemetryOf(op, this.#terms, this.#blueprint.spectrum), frozen };
   }
@@ -226,7 +248,7 @@ export class Adapter implements AdaptedLinear {
     const op = `${this.family}.spectrum`;
     const { signal } = checkOptions(op, 'options', options, ['signal']);
     checkSignal(op, signal);
-    this.#checkAlive(op);
+    this.checkAlive(op);
     const { device } = this.#terms.u;
     const dtype = vectorType(this.#terms.u.dtype);
     const thin = Math.min(this.inFeatures, this.outFeatures);
@@ -271,7 +293,8 @@ export class Adapter implements AdaptedLinear {
     );
   }
 
-  #checkAlive(op: string, argument = 'this layer'): void {
+  /** @internal */
+  checkAlive(op: string, argument = 'this layer'): void {
     if (this.#disposed) {
       throw new SigmaError('DISPOSED', op, `${argument}: expected a live one, got one that was disposed`);
     }
@@ -280,7 +303,7 @@ export class Adapter implements AdaptedLinear {
   // Small layers are called a million times a second, so what a plain call does not need is not done.
   #batch(op: string, x: Tensor, options: OutOption | undefined): { batch: Batch; y: { tensor(): Matrix } } {
     const out = options === undefined ? undefined : checkOptions(op, 'options', options, ['out']).out;
-    this.#checkAlive(op);
+    this.checkAlive(op);
     const { u } = this.#terms;
     const { dtype, device } = u;
     const { inFeatures, outFeatures } = this;
@@ -292,12 +315,12 @@ export class Adapter implements AdaptedLinear {
     }
     const yShape = length === 2 ? [shape[0] as number, outFeatures] : [...shape.slice(0, -1), outFeatures];
     const y =
-      out === undefined ? output(op, u, yShape) : outputInto(op, out, u, yShape, [input, ...this.#readTensors()]);
+      out === undefined ? output(op, u, yShape) : outputInto(op, out, u, yShape, [input, ...this.readTensors()]);
     return { batch: { op, tokens: size / inFeatures, input, y: y.memory }, y };
   }
 
-  /** What a forward or a backward reads, apart from x and dy. */
-  #readTensors(): Matrix[] {
+  /** @internal What a forward or a backward reads, apart from x and dy. */
+  readTensors(): Matrix[] {
     const { owned, base, bias } = this.#blueprint;
     const terms = [...owned, ...this.parameters.map(({ value }) => value), base.weight(), bias && tensorOf(bias)];
     return terms.filter((each): each is Matrix => each instanceof Tensor && !each.disposed);

@@ -1,7 +1,7 @@
 import { mergeTerms } from '../operator/merged.js';
 import { costOf, ofOneToken } from '../operator/planner.js';
 import { FactoredRoute, FixedRoute, type Route } from '../operator/route.js';
-import { sizesOf, type Terms } from '../operator/terms.js';
+import { absent, Operator, sizesOf, type Terms } from '../operator/terms.js';
 import { SigmaError } from '../runtime/errors.js';
 import { copyOf } from '../tensor/operand.js';
 import type { Matrix, Vector } from '../tensor/tensor.js';
@@ -30,6 +30,14 @@ export class BaseLayer {
     const { bias, original } = this.#base;
     const weight = this.#reach(op);
     return weight ? new FixedRoute(weight, this.#transposed, bias) : new FactoredRoute(original as Terms, bias);
+  }
+
+  /** The same as one operator: W0 alone, which does not use `factors`, or the terms that replace it. */
+  operator(op: string, { u, vt }: Pick<Terms, 'u' | 'vt'>): Operator {
+    const { bias, original } = this.#base;
+    const weight = this.#reach(op);
+    const alone = weight && { ...absent, transposed: this.#transposed, base: weight, u, vt };
+    return new Operator(alone ?? (original as Terms), bias);
   }
 
   /** Forward and backward in units of 2 · N · in · out flops. */

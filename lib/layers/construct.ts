@@ -18,6 +18,7 @@ import { renamed, SigmaError } from '../runtime/errors.js';
 import { namedSeed } from '../runtime/random.js';
 import { type DType, type MatrixDType, vectorType } from '../tensor/dtype.js';
 import { anything, checkMatrix, checkReal, checkSupported, numbersOf, type Place, placed } from '../tensor/operand.js';
+import { derived, originOf } from '../tensor/derived.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { type Matrix, type MatrixShape, Tensor, type Vector } from '../tensor/tensor.js';
@@ -148,7 +149,7 @@ export function family<O extends AdapterOptions>(
   const remake = async (weight: Tensor, options: O | undefined, sigma: Vector | undefined): Promise<AdaptedLinear> => {
     const given = read(name, options);
     const made: Scoped[] = [];
-    const recipe: Recipe = { options: remembered(given), settled: {} };
+    const recipe: Recipe = { options: remembered(given), settled: {}, origin: undefined };
     try {
       const saving = readSaving(name, given);
       const site = prepare(name, weight, given, made, recipe, sigma);
@@ -215,6 +216,9 @@ function prepare(
   // With the option `device` bias and factors are copied there; without it they must be on the weight's device.
   const where = options.device === undefined ? device : undefined;
   const here = <D extends MatrixDType>(tensor: Tensor<D>) => own(tensor.on(op, device));
+  // Layers of the same factors share their copies on another device too.
+  const share = <D extends MatrixDType>(tensor: Tensor<D>) =>
+    tensor.device === device ? here(tensor) : own(derived(op, tensor, device, () => tensor.on(op, device)));
   const [rows, columns] = base.shape as MatrixShape;
   const transposed = layout === 'in-out';
   const [outFeatures, inFeatures] = transposed ? [columns, rows] : [rows, columns];
@@ -248,12 +252,13 @@ function prepare(
     },
     decompose: async (rank, allowFill = false) => {
       const known = given
-        ? { u: here(given.u), s: here(given.s), vt: here(given.vt) }
+        ? { u: share(given.u), s: share(given.s), vt: share(given.vt) }
         : await thinSvd(op, 'weight', kept, signal && { signal });
       for (const tensor of Object.values(known)) own(tensor);
+      recipe.origin = originOf(op, 'options.factors', (given ?? known).u);
       const wide = sliceFactors(op, known, rank);
       for (const tensor of Object.values(wide)) own(tensor);
-      const inPlace = (tensor: Matrix) => own(placed(op, tensor, { device, dtype }));
+      const inPlace = (tensor: Matrix) => own(derived(op, tensor, dtype, () => placed(op, tensor, { device, dtype })));
       const factors = { u: inPlace(wide.u), s: own(wide.s.share()), vt: inPlace(wide.vt) };
       for (const tensor of Object.values(wide)) tensor.dispose();
       const largest = allSigma && (numbersOf(op, 'factors.s', allSigma)[0] as number);

@@ -1,5 +1,6 @@
 import { isRecord } from '../runtime/check.js';
 import { SparsityPattern } from '../sparse/pattern.js';
+import type { Origin } from '../tensor/derived.js';
 
 /** How a layer was made: with the same weight and bias this makes it again. */
 export interface Recipe {
@@ -7,6 +8,8 @@ export interface Recipe {
   options: Readonly<Record<string, unknown>>;
   /** Options that stand in their place, because what the caller gave depends on rounding; undefined for those to leave out. */
   settled: Readonly<Record<string, unknown>>;
+  /** The factors that the layer was made of: layers with the same can share a batch. */
+  origin: Origin | undefined;
 }
 
 /** Tensors, and what only matters while a layer is made. The trained numbers replace any start. */

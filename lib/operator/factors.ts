@@ -5,6 +5,7 @@ import type { Device } from '../runtime/device.js';
 import { native, type RealArray } from '../runtime/native.js';
 import { random } from '../runtime/random.js';
 import { allocate, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
+import { derived } from '../tensor/derived.js';
 import { powerTo } from '../tensor/norm.js';
 import {
   checkBeside,
@@ -17,6 +18,7 @@ import {
   widened,
 } from '../tensor/operand.js';
 import { tidy } from '../tensor/scope.js';
+import type { Shape } from '../tensor/shape.js';
 import type { Matrix, MatrixShape, Tensor } from '../tensor/tensor.js';
 
 /** Factors as the caller gave them, each read once. */
@@ -220,7 +222,7 @@ function requireFinite(op: string, argument: string, tensor: Matrix): void {
   fail('NON_FINITE', op, argument, 'finite numbers', `${describe(value)} at element ${at}`);
 }
 
-/** New handles on the factors, or compact copies of their `rank` largest triples. */
+/** New handles on the factors, or copies of their `rank` largest triples, which layers share. */
 export function sliceFactors(op: string, factors: Svd<MatrixDType>, rank: number | undefined): Svd<MatrixDType> {
   const q = factors.s.size;
   const wanted = rank ?? q;
@@ -231,29 +233,29 @@ export function sliceFactors(op: string, factors: Svd<MatrixDType>, rank: number
   return selectTriples(op, factors, 0, wanted);
 }
 
-/** Copies the triples first … first + count − 1. */
+/** The triples first … first + count − 1. Layers that select the same ones share the copies. */
 export function selectTriples(
   op: string,
   { u, s, vt }: Svd<MatrixDType>,
   first: number,
   count: number,
 ): Svd<MatrixDType> {
+  const what = `triples ${first} + ${count}`;
   const [rows, columns, q] = [u.shape[0] as number, vt.shape[1] as number, s.size];
-  const left = output(op, u, [rows, count]);
-  const values = output(op, s, [count]);
-  const right = output(op, vt, [count, columns]);
-  native.copyMatrix(op, memoryOf(op, 'factors.u', u), first, q, left.memory, 0, count, rows, count);
-  native.copyMatrix(op, memoryOf(op, 'factors.s', s), first, q, values.memory, 0, count, 1, count);
-  native.copyMatrix(
-    op,
-    memoryOf(op, 'factors.vt', vt),
-    first * columns,
-    columns,
-    right.memory,
-    0,
-    columns,
-    count,
-    columns,
-  );
-  return { u: left.tensor(), s: values.tensor(), vt: right.tensor() };
+  const copied = <D extends MatrixDType>(name: string, from: Tensor<D>, shape: Shape, copy: CopyArguments) =>
+    derived(op, from, what, () => {
+      const selected = output(op, from, shape);
+      const [at, stride, toStride, copiedRows, copiedColumns] = copy;
+      const memory = memoryOf(op, `factors.${name}`, from);
+      native.copyMatrix(op, memory, at, stride, selected.memory, 0, toStride, copiedRows, copiedColumns);
+      return selected.tensor();
+    });
+  return {
+    u: copied('u', u, [rows, count], [first, q, count, rows, count]),
+    s: copied('s', s, [count], [first, q, count, 1, count]),
+    vt: copied('vt', vt, [count, columns], [first * columns, columns, columns, count, columns]),
+  };
 }
+
+/** The first element and the stride in the matrix, the stride of the copy, and how many rows and columns are copied. */
+type CopyArguments = readonly [first: number, stride: number, toStride: number, rows: number, columns: number];

@@ -60,19 +60,19 @@ export function keptInput({ op, input }: Batch, borrowed: boolean): Matrix {
 
 /** The strategies 'factored' and 'lowrank': U and V, without or with the base. Keeps P = Vᵀ Xᵀ (r, N), or X. */
 export class FactoredRoute implements Route {
-  readonly #operator: Operator;
+  readonly operator: Operator;
 
   constructor(terms: Terms, bias: Term | undefined) {
-    this.#operator = new Operator(terms, bias);
+    this.operator = new Operator(terms, bias);
   }
 
   apply({ op, tokens, input, y }: Batch): void {
-    native.adapterForward(op, this.#operator.handle(op), memoryOf(op, 'x', input), y, null, tokens);
+    native.adapterForward(op, this.operator.handle(op), memoryOf(op, 'x', input), y, null, tokens);
   }
 
   record(batch: Batch, wanted: readonly LayerParameter[], { keeps, borrowed }: Saving): Recorded {
     const { op, tokens, y } = batch;
-    const operator = this.#operator;
+    const { operator } = this;
     const { u, vt } = operator.terms;
     const p = keeps === 'p' ? output(op, u, [savedLength(op, vt.shape[0] as number, tokens)]) : null;
     const input = keeps === 'x' ? keptInput(batch, borrowed) : null;

@@ -83,6 +83,17 @@ export type GradientArguments = readonly [
   bias: Operand | null,
 ];
 
+/**
+ * One batch through many layers: `starts` has the first of the sorted rows of each layer, and the number of rows; `order` is
+ * the permutation that sorts the rows, with `ones` as its values, or null for sorted rows.
+ */
+export type EachArguments = readonly [
+  layers: readonly LayerHandle[],
+  starts: Int32Array,
+  order: PatternHandle | null,
+  ones: Operand | null,
+];
+
 /** What native/addon exports. The addon checks lengths and types again; its callers check everything else. */
 interface Addon {
   setThreads(count: number): void;
@@ -156,6 +167,18 @@ interface Addon {
       dx: Operand | null,
       ...GradientArguments,
       tokens: number,
+    ]
+  ): void;
+  eachForward(...call: [...EachArguments, x: Operand, y: Operand, saved: Operand | null]): void;
+  /** Three snapshots and four gradients for each layer, in the order of `SnapshotArguments` and `GradientArguments`. */
+  eachBackward(
+    ...call: [
+      ...EachArguments,
+      snapshots: readonly (Operand | null)[],
+      saved: Operand | null,
+      dy: Operand,
+      dx: Operand | null,
+      gradients: readonly (Operand | null)[],
     ]
   ): void;
   adapterMerge(layer: LayerHandle, merged: Operand): void;

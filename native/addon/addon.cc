@@ -17,6 +17,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     sigma::bind_linalg(exports);
     sigma::bind_sparse(exports);
     sigma::bind_adapter(exports);
+    sigma::bind_each(exports);
     sigma::bind_optim(exports);
     return exports;
   } catch (const Napi::Error&) {

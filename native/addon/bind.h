@@ -11,6 +11,7 @@ void bind_device(Napi::Object exports);
 void bind_linalg(Napi::Object exports);
 void bind_sparse(Napi::Object exports);
 void bind_adapter(Napi::Object exports);
+void bind_each(Napi::Object exports);
 void bind_optim(Napi::Object exports);
 
 }  // namespace sigma

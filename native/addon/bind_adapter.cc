@@ -16,14 +16,18 @@ Napi::Value layer(Args& args) {
   return make_layer(args.env(), args.environment(), args.value(0).As<Napi::Object>());
 }
 
+// The layer behind argument `index`.
+AdapterLayer layer_at(Args& args, size_t index) { return layer_of(args.value(index), args.operands()); }
+
+// Reads three arguments.
+void use_snapshot_at(Args& args, AdapterLayer& layer, size_t first) {
+  use_snapshot(args.operands(), layer, {args.value(first), args.value(first + 1), args.value(first + 2)});
+}
+
 // Reads four arguments: ddiagonal | null, dvalues | null, dgate | null, dbias | null
-AdapterGradients gradients_of(Args& args, const AdapterLayer& layer, size_t first) {
-  AdapterGradients gradients;
-  gradients.diagonal = args.optional_vector(first, "ddiagonal", layer.rank());
-  if (layer.core_values() > 0) gradients.values = args.optional_vector(first + 1, "dvalues", layer.core_values());
-  if (layer.core.pattern != nullptr) gradients.gate = args.optional_vector(first + 2, "dgate", 1);
-  gradients.bias = args.optional_vector(first + 3, "dbias", layer.out());
-  return gradients;
+AdapterGradients gradients_at(Args& args, const AdapterLayer& layer, size_t first) {
+  return gradients_of(args.operands(), layer,
+                      {args.value(first), args.value(first + 1), args.value(first + 2), args.value(first + 3)});
 }
 
 // P (r, N) as forward saves it, in the type of the activations; null if absent.
@@ -41,7 +45,7 @@ Napi::Value adapter_saved_length(Args& args) {
 
 // adapterForward(layer, x, y, saved | null, tokens)
 Napi::Value adapter_forward(Args& args) {
-  const AdapterLayer layer = layer_of(args, 0);
+  const AdapterLayer layer = layer_at(args, 0);
   const int64_t tokens = args.integer(4, "tokens", 1);
   const sigma_matrix x = args.matrix(1, "x", tokens, layer.in());
   const sigma_matrix y = args.matrix(2, "y", tokens, layer.out());
@@ -53,14 +57,14 @@ Napi::Value adapter_forward(Args& args) {
 // adapterBackward(layer, …snapshot, saved | null, x | null, dy, dx | null, …gradients, tokens)
 Napi::Value adapter_backward(Args& args) {
   constexpr size_t kFirst = 1 + kSnapshot;
-  AdapterLayer layer = layer_of(args, 0);
-  use_snapshot(args, layer, 1);
+  AdapterLayer layer = layer_at(args, 0);
+  use_snapshot_at(args, layer, 1);
   const int64_t tokens = args.integer(kFirst + 8, "tokens", 1);
   const sigma_matrix dy = args.matrix(kFirst + 2, "dy", tokens, layer.out());
   const AdapterSaved saved{saved_of(args, dy.dtype, kFirst, layer.rank(), tokens),
                            args.optional_matrix_of(dy.dtype, kFirst + 1, "x", tokens, layer.in())};
   void* const dx = args.optional_matrix_of(dy.dtype, kFirst + 3, "dx", tokens, layer.in());
-  const AdapterGradients gradients = gradients_of(args, layer, kFirst + 4);
+  const AdapterGradients gradients = gradients_at(args, layer, kFirst + 4);
   if (saved.p == nullptr && saved.x == nullptr && gradients.wants_core()) {
     throw ArgumentError("saved: expected the activation that forward saved, or x, got neither");
   }
@@ -70,7 +74,7 @@ Napi::Value adapter_backward(Args& args) {
 
 // adapterMerge(layer, merged)
 Napi::Value adapter_merge(Args& args) {
-  const AdapterLayer layer = layer_of(args, 0);
+  const AdapterLayer layer = layer_at(args, 0);
   const sigma_matrix merged = args.matrix(1, "merged", layer.u.rows, layer.vt.columns);
   if (layer.has_base() && layer.base.dtype != merged.dtype)
     throw ArgumentError("merged: expected the type of the base");
@@ -80,10 +84,10 @@ Napi::Value adapter_merge(Args& args) {
 
 // adapterProject(layer, …snapshot, g, …gradients)
 Napi::Value adapter_project(Args& args) {
-  AdapterLayer layer = layer_of(args, 0);
-  use_snapshot(args, layer, 1);
+  AdapterLayer layer = layer_at(args, 0);
+  use_snapshot_at(args, layer, 1);
   const sigma_matrix g = args.matrix(1 + kSnapshot, "g", layer.u.rows, layer.vt.columns);
-  sigma::adapter_project(args.engine(), layer, g, gradients_of(args, layer, 2 + kSnapshot));
+  sigma::adapter_project(args.engine(), layer, g, gradients_at(args, layer, 2 + kSnapshot));
   return args.env().Undefined();
 }
 

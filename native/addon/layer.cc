@@ -81,17 +81,17 @@ Napi::Object make_layer(Napi::Env env, const Environment& environment, Napi::Obj
   return Handles::make(env, environment.handles, kLayerTag, std::move(layer), sizeof(LayerTerms));
 }
 
-AdapterLayer layer_of(Args& args, size_t index) {
-  const LayerTerms& terms = terms_of(args.value(index));
+AdapterLayer layer_of(Napi::Value handle, Operands& operands) {
+  const LayerTerms& terms = terms_of(handle);
   const auto [in, out, rank] = std::array{terms.in, terms.out, terms.rank};
-  const Reader read(terms, args.operands());
+  const Reader read(terms, operands);
   AdapterLayer layer{};
   layer.transposed = terms.transposed;
   const auto [rows, columns] = terms.transposed ? std::pair{in, out} : std::pair{out, in};
   layer.u = read.matrix(kU, rows, rank);
   layer.vt = read.matrix(kVt, rank, columns);
   if (read.has(kBase)) layer.base = read.matrix(kBase, rows, columns);
-  layer.real = args.real();
+  layer.real = operands.real();
   sigma_core& core = layer.core;
   core.size = rank;
   if (!read.has(kPattern) && read.has(kValues)) {
@@ -104,7 +104,7 @@ AdapterLayer layer_of(Args& args, size_t index) {
   core.origin = read.vector(kOrigin, rank);
   core.rectified = terms.rectified ? 1 : 0;
   if (read.has(kPattern)) {
-    core.pattern = &pattern_at(read.value(kPattern), "pattern", args.operands().place());
+    core.pattern = &pattern_at(read.value(kPattern), "pattern", operands.place());
     if (core.pattern->size != rank)
       throw ArgumentError("pattern: expected the size of the core, " + std::to_string(rank) + ", got " +
                           std::to_string(core.pattern->size));
@@ -116,13 +116,27 @@ AdapterLayer layer_of(Args& args, size_t index) {
   return layer;
 }
 
-void use_snapshot(Args& args, AdapterLayer& layer, size_t first) {
+void use_snapshot(Operands& operands, AdapterLayer& layer, const Snapshot& snapshot) {
   sigma_core& core = layer.core;
-  if (!args.is_absent(first)) core.diagonal = args.vector(first, "diagonal", layer.rank());
-  if (!args.is_absent(first + 1) && layer.core_values() > 0) {
-    (layer.dense != nullptr ? layer.dense : core.values) = args.vector(first + 1, "values", layer.core_values());
+  const auto [diagonal, values, gate] = snapshot;
+  const auto given = [](Napi::Value value) { return !is_absent(value.Env(), value); };
+  if (given(diagonal)) core.diagonal = operands.vector(diagonal, "diagonal", layer.rank());
+  if (given(values) && layer.core_values() > 0) {
+    (layer.dense != nullptr ? layer.dense : core.values) = operands.vector(values, "values", layer.core_values());
   }
-  if (core.pattern != nullptr && !args.is_absent(first + 2)) core.gate = args.vector(first + 2, "gate", 1);
+  if (core.pattern != nullptr && given(gate)) core.gate = operands.vector(gate, "gate", 1);
+}
+
+AdapterGradients gradients_of(Operands& operands, const AdapterLayer& layer, const GradientTargets& targets) {
+  const auto optional = [&](Napi::Value value, const char* name, int64_t length) {
+    return is_absent(value.Env(), value) ? nullptr : operands.vector(value, name, length);
+  };
+  AdapterGradients gradients;
+  gradients.diagonal = optional(targets.diagonal, "ddiagonal", layer.rank());
+  if (layer.core_values() > 0) gradients.values = optional(targets.values, "dvalues", layer.core_values());
+  if (layer.core.pattern != nullptr) gradients.gate = optional(targets.gate, "dgate", 1);
+  gradients.bias = optional(targets.bias, "dbias", layer.out());
+  return gradients;
 }
 
 }  // namespace sigma

@@ -14,10 +14,19 @@ namespace sigma {
 // handle does not keep the operands alive.
 Napi::Object make_layer(Napi::Env env, const Environment& environment, Napi::Object terms);
 
-// The layer behind argument `index`, with the current memory of its operands.
-AdapterLayer layer_of(Args& args, size_t index);
+// The layer behind a handle, with the current memory of its operands.
+AdapterLayer layer_of(Napi::Value handle, Operands& operands);
 
-// Replaces the layer's diagonal, values and gate by the snapshot in the three arguments from `first` on; skips null.
-void use_snapshot(Args& args, AdapterLayer& layer, size_t first);
+// Replaces the layer's diagonal, values and gate by a snapshot; skips null.
+struct Snapshot {
+  Napi::Value diagonal, values, gate;
+};
+void use_snapshot(Operands& operands, AdapterLayer& layer, const Snapshot& snapshot);
+
+// Where a pull-back adds gradients. A value is null if there is none.
+struct GradientTargets {
+  Napi::Value diagonal, values, gate, bias;
+};
+AdapterGradients gradients_of(Operands& operands, const AdapterLayer& layer, const GradientTargets& targets);
 
 }  // namespace sigma

@@ -23,7 +23,7 @@
 extern "C" {
 #endif
 
-#define SIGMA_ABI_VERSION 5
+#define SIGMA_ABI_VERSION 6
 
 typedef enum sigma_status {
   SIGMA_OK = 0,
@@ -283,6 +283,12 @@ typedef struct sigma_backend {
 #define SIGMA_ENTRY(operation) sigma_status (*operation)(sigma_context * context, const sigma_##operation* call);
   SIGMA_OPERATIONS(SIGMA_ENTRY)
 #undef SIGMA_ENTRY
+
+  /*
+   * Runs `count` independent calls of one operation, given as an array of its structs, with the same bits as one after
+   * another. For many small calls: the CPU runs them in parallel. If it fails, some of them may have run.
+   */
+  sigma_status (*run_each)(sigma_context* context, sigma_operation operation, const void* calls, int64_t count);
 } sigma_backend;
 
 /* The backend that is part of the addon. */

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
+#include <vector>
 
 #include "contract/backend.h"
 
@@ -32,6 +33,12 @@ struct Engine {
   template <class Call>
   void run(sigma_status (*sigma_backend::*entry)(sigma_context*, const Call*), const Call& call) const {
     check((backend->*entry)(context, &call));
+  }
+
+  // Runs independent calls of the operation, whose structs these are.
+  template <class Call>
+  void run_each(sigma_operation operation, const std::vector<Call>& calls) const {
+    if (!calls.empty()) check(backend->run_each(context, operation, calls.data(), static_cast<int64_t>(calls.size())));
   }
 };
 

@@ -108,6 +108,28 @@ sigma_status entry(sigma_context*, const Call* call) {
   return guarded([&] { operation(*call); });
 }
 
+// Few calls run one after another, each on all threads; many run in parallel, each on one thread.
+template <class Call, void (*operation)(const Call&)>
+void run_calls(const void* calls, int64_t count) {
+  const auto run = [&](int64_t i) { operation(static_cast<const Call*>(calls)[i]); };
+  if (count < 4 * threads()) {
+    for (int64_t i = 0; i < count; ++i) run(i);
+  } else {
+    parallel_for(count, run);
+  }
+}
+
+sigma_status run_each(sigma_context*, sigma_operation operation, const void* calls, int64_t count) {
+  return guarded([&] {
+    switch (operation) {
+#define SIGMA_RUN(operation) \
+  case SIGMA_OPERATION_##operation: return run_calls<sigma_##operation, operation>(calls, count);
+      SIGMA_OPERATIONS(SIGMA_RUN)
+#undef SIGMA_RUN
+    }
+  });
+}
+
 constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
                                   .struct_size = sizeof(sigma_backend),
                                   .name = "cpu",
@@ -135,7 +157,7 @@ constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
 #define SIGMA_FILL(operation) .operation = entry<sigma_##operation, operation>,
                                   SIGMA_OPERATIONS(SIGMA_FILL)
 #undef SIGMA_FILL
-};
+                                  .run_each = run_each};
 
 }  // namespace
 

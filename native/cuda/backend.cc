@@ -118,6 +118,20 @@ sigma_status entry(sigma_context* context, const Call* call) {
   return on(context, [&] { operation(*context, *call); });
 }
 
+// The stream runs the calls one after another.
+sigma_status run_each(sigma_context* context, sigma_operation operation, const void* calls, int64_t count) {
+  return on(context, [&] {
+    for (int64_t i = 0; i < count; ++i) {
+      switch (operation) {
+#define SIGMA_RUN(operation) \
+  case SIGMA_OPERATION_##operation: operation(*context, static_cast<const sigma_##operation*>(calls)[i]); break;
+        SIGMA_OPERATIONS(SIGMA_RUN)
+#undef SIGMA_RUN
+      }
+    }
+  });
+}
+
 #ifdef SIGMA_SIMULATED
 constexpr const char* kName = "cuda (simulated)";
 constexpr int32_t kSimulated = 1;
@@ -153,7 +167,7 @@ constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
 #define SIGMA_FILL(operation) .operation = entry<sigma_##operation, operation>,
                                   SIGMA_OPERATIONS(SIGMA_FILL)
 #undef SIGMA_FILL
-};
+                                  .run_each = run_each};
 
 }  // namespace
 

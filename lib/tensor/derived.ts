@@ -1,0 +1,63 @@
+// Adapters of one weight compute with the same numbers: the factors, and copies of some of their vectors. Such a copy is made
+// once, for all layers that need it. Only numbers that no one writes may be shared like this.
+import type { DType } from './dtype.js';
+import type { Shape } from './shape.js';
+import type { Tensor } from './tensor.js';
+
+/** Handles on what was derived from the memory of a tensor, by its description. */
+const known = new WeakMap<object, Map<string, WeakRef<Tensor>[]>>();
+
+/** Stands for the memory of a tensor, and for all that was derived from it. Does not keep the memory alive. */
+export interface Origin {
+  readonly id: number;
+}
+
+const origins = new WeakMap<object, Origin>();
+let count = 0;
+
+export function originOf(op: string, argument: string, tensor: Tensor): Origin {
+  const memory = tensor.read(op, argument);
+  const origin = origins.get(memory) ?? { id: count++ };
+  origins.set(memory, origin);
+  return origin;
+}
+
+function handlesOf(op: string, from: Tensor, what: string): WeakRef<Tensor>[] {
+  const memory = from.read(op, 'factors');
+  const ofMemory = known.get(memory) ?? new Map<string, WeakRef<Tensor>[]>();
+  known.set(memory, ofMemory);
+  // Another shape on the same memory is another matrix.
+  const key = `${what} of [${from.shape}]`;
+  const live = (ofMemory.get(key) ?? []).filter((handle) => handle.deref()?.disposed === false);
+  ofMemory.set(key, live);
+  return live;
+}
+
+/** A new handle on the tensor that `remember` registered under this description; undefined if none is alive. */
+export function derivedBefore<D extends DType, S extends Shape>(
+  op: string,
+  from: Tensor,
+  what: string,
+): Tensor<D, S> | undefined {
+  const handles = handlesOf(op, from, what);
+  const shared = handles[0]?.deref()?.share();
+  if (shared !== undefined) handles.push(new WeakRef(shared));
+  return shared as Tensor<D, S> | undefined;
+}
+
+/** Registers a tensor whose numbers follow from those of `from`, as `what` describes. */
+export function remember<T extends Tensor>(op: string, from: Tensor, what: string, made: T): T {
+  handlesOf(op, from, what).push(new WeakRef<Tensor>(made));
+  origins.set(made.read(op, 'factors'), originOf(op, 'factors', from));
+  return made;
+}
+
+/** The tensor that `make` derives from `from`, or another handle on it if one is alive. */
+export function derived<D extends DType, S extends Shape>(
+  op: string,
+  from: Tensor,
+  what: string,
+  make: () => Tensor<D, S>,
+): Tensor<D, S> {
+  return derivedBefore<D, S>(op, from, what) ?? remember(op, from, what, make());
+}
