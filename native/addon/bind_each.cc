@@ -1,5 +1,5 @@
-// The recipe of one batch through many adapters. Its first four arguments are a batch: `layers`, handles in the order of
-// the sorted rows; `starts`, an Int32Array with the first row of each layer, and the number of rows; `order`, the
+// The recipe of one batch through many adapters. Its first four arguments are a batch: `layers`, handles in the order
+// of the sorted rows; `starts`, an Int32Array with the first row of each layer, and the number of rows; `order`, the
 // pattern of the permutation that sorts the rows, or null if they are sorted; and `ones`, the values of that pattern.
 #include <string>
 #include <utility>
@@ -24,7 +24,8 @@ Napi::Array list_at(Args& args, size_t index, const char* name) {
 Napi::Array list_at(Args& args, size_t index, const char* name, const EachBatch& batch, uint32_t width) {
   const Napi::Array list = list_at(args, index, name);
   const size_t wanted = width * batch.slices.size();
-  if (list.Length() != wanted) throw ArgumentError(std::string(name) + ": expected " + std::to_string(wanted) + " values");
+  if (list.Length() != wanted)
+    throw ArgumentError(std::string(name) + ": expected " + std::to_string(wanted) + " values");
   return list;
 }
 
@@ -105,8 +106,9 @@ Napi::Value each_backward(Args& args) {
     EachSlice& slice = batch.slices[i];
     const uint32_t s = i * kSnapshot, g = i * kGradients;
     use_snapshot(args.operands(), slice.layer, {snapshots.Get(s), snapshots.Get(s + 1), snapshots.Get(s + 2)});
-    slice.gradients = gradients_of(args.operands(), slice.layer,
-                                   {gradients.Get(g), gradients.Get(g + 1), gradients.Get(g + 2), gradients.Get(g + 3)});
+    slice.gradients =
+        gradients_of(args.operands(), slice.layer,
+                     {gradients.Get(g), gradients.Get(g + 1), gradients.Get(g + 2), gradients.Get(g + 3)});
     trains = trains || slice.gradients.wants_core();
   }
   const void* const saved = saved_at(args, kBatch + 1, batch);

@@ -119,15 +119,15 @@ void run_calls(const void* calls, int64_t count) {
   }
 }
 
-sigma_status run_each(sigma_context*, sigma_operation operation, const void* calls, int64_t count) {
-  return guarded([&] {
-    switch (operation) {
-#define SIGMA_RUN(operation) \
-  case SIGMA_OPERATION_##operation: return run_calls<sigma_##operation, operation>(calls, count);
-      SIGMA_OPERATIONS(SIGMA_RUN)
+// By sigma_operation.
+constexpr void (*kRunCalls[])(const void* calls, int64_t count) = {
+#define SIGMA_RUN(operation) run_calls<sigma_##operation, operation>,
+    SIGMA_OPERATIONS(SIGMA_RUN)
 #undef SIGMA_RUN
-    }
-  });
+};
+
+sigma_status run_each(sigma_context*, sigma_operation operation, const void* calls, int64_t count) {
+  return guarded([&] { kRunCalls[operation](calls, count); });
 }
 
 constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
@@ -157,7 +157,7 @@ constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
 #define SIGMA_FILL(operation) .operation = entry<sigma_##operation, operation>,
                                   SIGMA_OPERATIONS(SIGMA_FILL)
 #undef SIGMA_FILL
-                                  .run_each = run_each};
+                                      .run_each = run_each};
 
 }  // namespace
 

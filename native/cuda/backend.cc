@@ -119,17 +119,20 @@ sigma_status entry(sigma_context* context, const Call* call) {
 }
 
 // The stream runs the calls one after another.
-sigma_status run_each(sigma_context* context, sigma_operation operation, const void* calls, int64_t count) {
-  return on(context, [&] {
-    for (int64_t i = 0; i < count; ++i) {
-      switch (operation) {
-#define SIGMA_RUN(operation) \
-  case SIGMA_OPERATION_##operation: operation(*context, static_cast<const sigma_##operation*>(calls)[i]); break;
-        SIGMA_OPERATIONS(SIGMA_RUN)
+template <class Call, void (*operation)(sigma_context&, const Call&)>
+void run_calls(sigma_context& context, const void* calls, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) operation(context, static_cast<const Call*>(calls)[i]);
+}
+
+// By sigma_operation.
+constexpr void (*kRunCalls[])(sigma_context& context, const void* calls, int64_t count) = {
+#define SIGMA_RUN(operation) run_calls<sigma_##operation, operation>,
+    SIGMA_OPERATIONS(SIGMA_RUN)
 #undef SIGMA_RUN
-      }
-    }
-  });
+};
+
+sigma_status run_each(sigma_context* context, sigma_operation operation, const void* calls, int64_t count) {
+  return on(context, [&] { kRunCalls[operation](*context, calls, count); });
 }
 
 #ifdef SIGMA_SIMULATED
@@ -167,7 +170,7 @@ constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
 #define SIGMA_FILL(operation) .operation = entry<sigma_##operation, operation>,
                                   SIGMA_OPERATIONS(SIGMA_FILL)
 #undef SIGMA_FILL
-                                  .run_each = run_each};
+                                      .run_each = run_each};
 
 }  // namespace
 

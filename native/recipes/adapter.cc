@@ -22,7 +22,7 @@ int64_t pull_back_length(const AdapterLayer& layer, sigma_dtype dtype, int64_t s
                          const AdapterGradients& gradients) {
   const int64_t samples = samples_length(layer, gradients);
   return samples > 0 && layer.dense != nullptr && is_narrow(layer, dtype) ? samples + 2 * layer.rank() * stride
-                                                                         : samples;
+                                                                          : samples;
 }
 
 // Gradients from K = A Bᵀ: a dense core takes all of K; else K's diagonal gives dd, and its entries on the pattern give

@@ -101,8 +101,7 @@ int64_t whole_lines(int64_t elements) { return (elements + 15) / 16 * 16; }
 
 // A batch's rows: as given if they are sorted, else a copy in the workspace.
 struct Rows {
-  Rows(const EachBatch& batch, const sigma_matrix& given_, Workspace& workspace)
-      : given(given_), sorted(given_) {
+  Rows(const EachBatch& batch, const sigma_matrix& given_, Workspace& workspace) : given(given_), sorted(given_) {
     if (batch.order != nullptr) sorted.data = workspace.take(length(batch, given.columns));
   }
   static int64_t length(const EachBatch& batch, int64_t columns) {
@@ -292,10 +291,10 @@ void each_backward(const Engine& e, const EachBatch& batch, const void* saved, c
     }
   }
   const int64_t in = dx != nullptr ? dx->columns : 0;
-  Workspace workspace(e, dtype,
-                      kept + largest + Rows::length(batch, dy.columns) + Rows::length(batch, in) +
-                          narrow_cores_length(batch, dtype),
-                      numbers);
+  Workspace workspace(
+      e, dtype,
+      kept + largest + Rows::length(batch, dy.columns) + Rows::length(batch, in) + narrow_cores_length(batch, dtype),
+      numbers);
   void* const dp_data = workspace.take(largest);
   const Rows given(batch, dy, workspace);
   const Rows wanted(batch, dx != nullptr ? *dx : dense_matrix(dtype, nullptr, batch.tokens, 0), workspace);

@@ -1,6 +1,6 @@
-// One batch through many adapters. Each row goes through one of them, and the rows of one adapter follow each other once
-// the batch is sorted. Adapters on the same factors share the products with V and U; adapters on the same base share the
-// product with the base. Only the products with the cores are separate. All adapters have the same features.
+// One batch through many adapters. Each row goes through one of them, and the rows of one adapter follow each other
+// once the batch is sorted. Adapters on the same factors share the products with V and U; adapters on the same base
+// share the product with the base. Only the products with the cores are separate. All adapters have the same features.
 #pragma once
 
 #include <vector>

@@ -32,7 +32,8 @@ Workspace::Workspace(const Engine& engine, sigma_dtype dtype, int64_t elements, 
     : size_(element_size(dtype)), number_size_(element_size(real_of(dtype))) {
   const size_t matrices = static_cast<size_t>(elements) * size_;
   void* memory = nullptr;
-  engine.check(engine.backend->reserve(engine.context, matrices + static_cast<size_t>(numbers) * number_size_, &memory));
+  engine.check(
+      engine.backend->reserve(engine.context, matrices + static_cast<size_t>(numbers) * number_size_, &memory));
   next_ = static_cast<std::byte*>(memory);
   next_number_ = next_ + matrices;
 }
