@@ -4,8 +4,8 @@ import type { DType } from './dtype.js';
 import type { Shape } from './shape.js';
 import type { Tensor } from './tensor.js';
 
-/** Handles on what was derived from the memory of a tensor, by its description. */
-const known = new WeakMap<object, Map<string, WeakRef<Tensor>[]>>();
+/** What was derived from the memory of a tensor, by its description, while it has an owner. */
+const known = new WeakMap<object, Map<string, () => Tensor | undefined>>();
 
 /** Stands for the memory of a tensor, and for all that was derived from it. Does not keep the memory alive. */
 export interface Origin {
@@ -22,37 +22,33 @@ export function originOf(op: string, argument: string, tensor: Tensor): Origin {
   return origin;
 }
 
-function handlesOf(op: string, from: Tensor, what: string): WeakRef<Tensor>[] {
+function derivedFrom(op: string, from: Tensor): Map<string, () => Tensor | undefined> {
   const memory = from.read(op, 'factors');
-  const ofMemory = known.get(memory) ?? new Map<string, WeakRef<Tensor>[]>();
-  known.set(memory, ofMemory);
-  // Another shape on the same memory is another matrix.
-  const key = `${what} of [${from.shape}]`;
-  const live = (ofMemory.get(key) ?? []).filter((handle) => handle.deref()?.disposed === false);
-  ofMemory.set(key, live);
-  return live;
+  const found = known.get(memory) ?? new Map<string, () => Tensor | undefined>();
+  known.set(memory, found);
+  return found;
 }
 
-/** A new handle on the tensor that `remember` registered under this description; undefined if none is alive. */
+/** Another shape on the same memory is another matrix. */
+const keyOf = (from: Tensor, what: string) => `${what} of [${from.shape}]`;
+
+/** A new handle on the tensor that `remember` registered under this description; undefined if it has no owner any more. */
 export function derivedBefore<D extends DType, S extends Shape>(
   op: string,
   from: Tensor,
   what: string,
 ): Tensor<D, S> | undefined {
-  const handles = handlesOf(op, from, what);
-  const shared = handles[0]?.deref()?.share();
-  if (shared !== undefined) handles.push(new WeakRef(shared));
-  return shared as Tensor<D, S> | undefined;
+  return derivedFrom(op, from).get(keyOf(from, what))?.() as Tensor<D, S> | undefined;
 }
 
 /** Registers a tensor whose numbers follow from those of `from`, as `what` describes. */
 export function remember<T extends Tensor>(op: string, from: Tensor, what: string, made: T): T {
-  handlesOf(op, from, what).push(new WeakRef<Tensor>(made));
+  derivedFrom(op, from).set(keyOf(from, what), made.weakly());
   origins.set(made.read(op, 'factors'), originOf(op, 'factors', from));
   return made;
 }
 
-/** The tensor that `make` derives from `from`, or another handle on it if one is alive. */
+/** The tensor that `make` derives from `from`, or another handle on it if it has an owner. */
 export function derived<D extends DType, S extends Shape>(
   op: string,
   from: Tensor,

@@ -236,6 +236,16 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     return new Tensor(this.dtype, this.shape, this.size, this.#storage);
   }
 
+  /** @internal Makes further handles, as long as the memory has an owner; does not keep it alive. */
+  weakly(): () => Tensor<D, S> | undefined {
+    const { dtype, shape, size } = this;
+    const weak = new WeakRef(this.#storage);
+    return () => {
+      const storage = weak.deref();
+      return storage && storage.owners > 0 ? new Tensor(dtype, shape, size, storage) : undefined;
+    };
+  }
+
   /**
    * A copy on `device`. On the tensor's own device the result shares the memory.
    *
