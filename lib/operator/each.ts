@@ -19,8 +19,9 @@ export interface Member {
 
 /** Rows in the order of their layers. */
 export class EachBatch {
-  readonly #op: string;
   readonly #slices: readonly Member[];
+  /** Elements of P: of each run of slices with common factors. */
+  readonly #savedLength: number;
   readonly #starts: Int32Array;
   readonly #order: Int32Array | undefined;
 
@@ -28,8 +29,8 @@ export class EachBatch {
   constructor(op: string, members: readonly Member[], which: Int32Array) {
     const counts = new Int32Array(members.length);
     for (const i of which) counts[i] = (counts[i] as number) + 1;
-    const sharing = inSharingOrder(op, members);
-    this.#op = op;
+    const keys = sharedTerms(op, members);
+    const sharing = [...members.keys()].sort((i, j) => compared(keys[i] as Key, keys[j] as Key));
     this.#slices = sharing.map((i) => members[i] as Member);
     this.#starts = new Int32Array(members.length + 1);
     const next = new Int32Array(members.length);
@@ -43,6 +44,16 @@ export class EachBatch {
       next[i] = (next[i] as number) + 1;
     }
     this.#order = order.every((row, t) => row === t) ? undefined : order;
+    let [length, from] = [0, 0];
+    for (const [k, i] of sharing.entries()) {
+      const after = sharing[k + 1];
+      if (after !== undefined && compared(keys[i] as Key, keys[after] as Key) === 0) continue;
+      const { operator } = members[i] as Member;
+      const tokens = (this.#starts[k + 1] as number) - (this.#starts[from] as number);
+      if (hasCore(operator)) length += savedLength(op, operator.terms.vt.shape[0] as number, tokens);
+      from = k + 1;
+    }
+    this.#savedLength = length;
   }
 
   /** Fills y and keeps nothing. */
@@ -61,7 +72,7 @@ export class EachBatch {
     const trainsCore = slices.some(({ operator, wanted }) =>
       coreParameters(operator.terms).some((parameter) => wanted.includes(parameter)),
     );
-    const p = trainsCore ? output(op, input, [this.#savedLength()]) : null;
+    const p = trainsCore ? output(op, input, [this.#savedLength]) : null;
     const rows = this.#rows(op, input);
     native.eachForward(op, ...this.#arguments(op, rows), memoryOf(op, 'x', input), y, p?.memory ?? null);
     const snapshots = slices.map(({ operator }) => operator.snapshot(op));
@@ -102,19 +113,6 @@ export class EachBatch {
     const layers = this.#slices.map(({ operator }) => operator.handle(op));
     return [layers, this.#starts, rows?.pattern ?? null, rows ? (memoryOf(op, 'rows', rows.ones) as Operand) : null];
   }
-
-  /** Elements of P: of each run of slices with common factors. */
-  #savedLength(): number {
-    let [length, from] = [0, 0];
-    for (const [k, { operator }] of this.#slices.entries()) {
-      const next = this.#slices[k + 1];
-      if (next !== undefined && sharesFactors(this.#op, operator, next.operator)) continue;
-      const tokens = (this.#starts[k + 1] as number) - (this.#starts[from] as number);
-      if (hasCore(operator)) length += savedLength(this.#op, operator.terms.vt.shape[0] as number, tokens);
-      from = k + 1;
-    }
-    return length;
-  }
 }
 
 interface Permutation {
@@ -127,31 +125,25 @@ function hasCore({ terms: { base, diagonal, core } }: Operator): boolean {
   return base === undefined || diagonal !== undefined || core !== undefined;
 }
 
-/** What two layers must have in common to share the product with the base, and then those with U and V. */
-function sharedTerms(op: string, operator: Operator): (object | undefined | boolean)[] {
-  const { transposed, base, u, vt } = operator.terms;
-  const core = hasCore(operator);
-  const memory = (tensor: Matrix | undefined) => tensor && memoryOf(op, 'factors', tensor);
-  return [transposed, memory(base), core, memory(u), memory(vt)];
-}
+/** Layers with equal keys share all products but those with their cores; the first numbers stand for the base. */
+type Key = readonly number[];
 
-function sharesFactors(op: string, one: Operator, other: Operator): boolean {
-  const wanted = sharedTerms(op, other);
-  return sharedTerms(op, one).every((term, i) => term === wanted[i]);
-}
-
-/** The indices of members, those with the same shared terms after each other, in the order of their first appearance. */
-function inSharingOrder(op: string, members: readonly Member[]): number[] {
+/** Keys in the order of the first appearance of what they stand for, so that a batch is sorted alike each time. */
+function sharedTerms(op: string, members: readonly Member[]): Key[] {
   const ranks = new Map<unknown, number>();
   const rankOf = (term: unknown) => {
     const rank = ranks.get(term) ?? ranks.size;
     ranks.set(term, rank);
     return rank;
   };
-  const keys = members.map(({ operator }) => sharedTerms(op, operator).map(rankOf));
-  const compared = (a: readonly number[], b: readonly number[]) => {
-    const at = a.findIndex((rank, i) => rank !== b[i]);
-    return at < 0 ? 0 : (a[at] as number) - (b[at] as number);
-  };
-  return [...members.keys()].sort((i, j) => compared(keys[i] as number[], keys[j] as number[]));
+  const memory = (tensor: Matrix | undefined) => tensor && memoryOf(op, 'factors', tensor);
+  return members.map(({ operator }) => {
+    const { transposed, base, u, vt } = operator.terms;
+    return [transposed, memory(base), hasCore(operator), memory(u), memory(vt)].map(rankOf);
+  });
+}
+
+function compared(a: Key, b: Key): number {
+  const at = a.findIndex((rank, i) => rank !== b[i]);
+  return at < 0 ? 0 : (a[at] as number) - (b[at] as number);
 }

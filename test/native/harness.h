@@ -120,6 +120,7 @@ void operations();
 void bidiagonal();
 void svd_chain();
 void adapters();
+void each();
 void concurrency();
 void limits();
 

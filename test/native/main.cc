@@ -64,6 +64,7 @@ int main() {
   check::bidiagonal();
   check::svd_chain();
   check::adapters();
+  check::each();
   check::concurrency();
   check::limits();
   std::printf("%d passed, %d failed\n", check::passes, check::failures);
