@@ -1,5 +1,6 @@
 /** sigmatune's public surface, and nothing else. */
 export { type CountedMethod, type CountedModule, parameterCount } from './families/count.js';
+export { type MixOptions, mixAdapters } from './families/mix.js';
 export * from './families/registry.js';
 export { type InspectedAdapter, inspectAdapters, type SaveAdaptersOptions, saveAdapters } from './files/adapters.js';
 export {
@@ -26,7 +27,7 @@ export type { Family } from './layers/construct.js';
 export { coreGradient } from './layers/core-gradient.js';
 export { applyEach, forwardEach } from './layers/each.js';
 export type { Telemetry } from './layers/telemetry.js';
-export type { AdaptedLinear, AdapterOptions, OutOption } from './layers/types.js';
+export type { AdaptedLinear, AdapterOptions, OutOption, TrainedNumbers } from './layers/types.js';
 export { type DecomposeOptions, decompose, type Factors, type Storage } from './linalg/decompose.js';
 export { effectiveRank, effectiveRankGradient } from './linalg/effective-rank.js';
 export type { FactorError } from './linalg/factor-error.js';

@@ -1,7 +1,7 @@
 import { type Svd, thinSvd } from '../linalg/svd.js';
 import { transposing } from '../linalg/transpose.js';
-import { mergeTerms } from '../operator/merged.js';
 import type { Member } from '../operator/each.js';
+import { mergeTerms } from '../operator/merged.js';
 import { MergedRoute } from '../operator/merged-route.js';
 import { AdapterPass, type Pass, type PassLayer } from '../operator/pass.js';
 import { type Plan, type PlanInput, plan, reason, type Strategy } from '../operator/planner.js';
@@ -12,8 +12,8 @@ import { checkBoolean, checkInteger, checkOptions, checkSignal, describe, fail }
 import { SigmaError } from '../runtime/errors.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import { atOnce } from '../runtime/slices.js';
-import { allocate, bytesPerElement, type MatrixDType, vectorType } from '../tensor/dtype.js';
 import type { Origin } from '../tensor/derived.js';
+import { allocate, bytesPerElement, type MatrixDType, vectorType } from '../tensor/dtype.js';
 import { checkBatch, copyOf, fromNumbers, output, outputInto, type Place } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
@@ -21,8 +21,9 @@ import { bytesOf } from '../tensor/storage.js';
 import { type Matrix, Tensor, type Vector } from '../tensor/tensor.js';
 import { type Base, BaseLayer } from './base.js';
 import type { Recipe } from './recipe.js';
+import { numbersGiven, numbersOfLayer } from './swap.js';
 import { knownSpectrum, type Spectrum, type Telemetry, telemetryOf } from './telemetry.js';
-import type { AdaptedLinear, OutOption, SavingOptions } from './types.js';
+import type { AdaptedLinear, OutOption, SavingOptions, TrainedNumbers } from './types.js';
 
 /** A family's design of a layer: everything that the layer computes with. */
 export interface Blueprint {
@@ -48,6 +49,7 @@ export interface Blueprint {
 export interface Anatomy {
   readonly recipe: Recipe;
   readonly terms: Terms;
+  readonly bias: Term | undefined;
   readonly base: Base;
   readonly spectrum: Spectrum;
   /** The terms of W', also of a layer that is switched off. */
@@ -124,10 +126,10 @@ export class Adapter implements AdaptedLinear {
   /** @internal */
   anatomy(op: string, argument?: string): Anatomy {
     this.checkAlive(op, argument);
-    const { base, spectrum, merge } = this.#blueprint;
+    const { base, spectrum, merge, bias } = this.#blueprint;
     const terms = this.#terms;
     const trainsDiagonal = terms.diagonal instanceof LayerParameter;
-    return { recipe: this.#recipe, terms, base, spectrum, merge, trainsDiagonal };
+    return { recipe: this.#recipe, terms, bias, base, spectrum, merge, trainsDiagonal };
   }
 
   /** @internal Type and device of the layer's matrices. */
@@ -192,6 +194,17 @@ export class Adapter implements AdaptedLinear {
       this.checkAlive(backwardOp);
       pullBack(backwardOp, dy, dx, sink);
     });
+  }
+
+  assign(source: AdaptedLinear | TrainedNumbers): void {
+    const op = `${this.family}.assign`;
+    const assignments = Adapter.is(source)
+      ? numbersOfLayer(op, this, source)
+      : numbersGiven(op, this.parameters, source as unknown);
+    this.checkAlive(op);
+    for (const { value } of this.parameters) value.read(op, 'this layer');
+    // Nothing fails from here on, so that either all parameters are written or none.
+    for (const [parameter, numbers] of assignments) parameter.value.assign(numbers);
   }
 
   mergedWeight(): Matrix {

@@ -16,9 +16,9 @@ import {
 import { type Device, resolveDevice } from '../runtime/device.js';
 import { renamed, SigmaError } from '../runtime/errors.js';
 import { namedSeed } from '../runtime/random.js';
+import { derived, originOf } from '../tensor/derived.js';
 import { type DType, type MatrixDType, vectorType } from '../tensor/dtype.js';
 import { anything, checkMatrix, checkReal, checkSupported, numbersOf, type Place, placed } from '../tensor/operand.js';
-import { derived, originOf } from '../tensor/derived.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { type Matrix, type MatrixShape, Tensor, type Vector } from '../tensor/tensor.js';

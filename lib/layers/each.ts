@@ -1,10 +1,10 @@
 import { types } from 'node:util';
 import { EachBatch } from '../operator/each.js';
 import { AdapterPass, type Pass } from '../operator/pass.js';
-import type { Batch } from '../operator/route.js';
+import { type Batch, recordNothing } from '../operator/route.js';
 import { describe, fail, readList, reject, rejectInstance } from '../runtime/check.js';
 import type { MatrixDType } from '../tensor/dtype.js';
-import { checkMatrix, output } from '../tensor/operand.js';
+import { checkBatch, output } from '../tensor/operand.js';
 import type { Matrix, Tensor } from '../tensor/tensor.js';
 import { lengthOf } from '../tensor/typed-array.js';
 import { Adapter } from './adapter.js';
@@ -31,7 +31,7 @@ export function applyEach<D extends MatrixDType>(
   which: Int32Array,
 ): Tensor<D> {
   const { rows, batch, y } = read('applyEach', layers, x, which);
-  rows.apply(batch);
+  if (batch.tokens > 0) rows.apply(batch);
   // The type is that of the layers, which was checked.
   return y.tensor() as Tensor<D>;
 }
@@ -55,7 +55,7 @@ export function forwardEach<D extends MatrixDType>(
   which: Int32Array,
 ): Pass<D> {
   const { rows, batch, y, present, inFeatures } = read('forwardEach', layers, x, which);
-  const { saved, pullBack } = rows.record(batch);
+  const { saved, pullBack } = batch.tokens > 0 ? rows.record(batch) : recordNothing([]);
   const ofPass = { family: 'forwardEach', inFeatures, reads: () => present.flatMap((layer) => layer.readTensors()) };
   const pass: Pass = new AdapterPass(ofPass, y.tensor(), saved, (op, dy, dx, sink) => {
     for (const layer of present) layer.checkAlive(op, 'a layer of this pass');
@@ -82,10 +82,10 @@ function read(op: string, given: unknown, x: unknown, indices: unknown): Read {
   });
   const [first] = layers;
   if (first === undefined) reject(op, 'layers', 'at least one layer', given);
-  for (const [i, layer] of layers.entries()) checkBeside(op, i, layer, first);
+  for (const [i, layer] of layers.entries()) checkAlike(op, i, layer, first);
   const { inFeatures, outFeatures } = first;
   const { dtype, device } = first.place;
-  const input = checkMatrix(op, 'x', x, { shape: undefined, dtype, device });
+  const input = checkBatch(op, 'x', x, { shape: undefined, dtype, device });
   if (input.shape.at(-1) !== inFeatures) {
     fail('SHAPE_MISMATCH', op, 'x', `shape [..., ${inFeatures}]`, describe([...input.shape]));
   }
@@ -94,7 +94,8 @@ function read(op: string, given: unknown, x: unknown, indices: unknown): Read {
     fail('SHAPE_MISMATCH', op, 'which', `${tokens} indices, one for each row of x`, describe(which.length));
   }
   const wrong = which.findIndex((index) => index < 0 || index >= layers.length);
-  if (wrong >= 0) reject(op, `which[${wrong}]`, `an index into \`layers\`, from 0 to ${layers.length - 1}`, which[wrong]);
+  if (wrong >= 0)
+    reject(op, `which[${wrong}]`, `an index into \`layers\`, from 0 to ${layers.length - 1}`, which[wrong]);
   // Each layer with rows once: one that is listed twice has one gradient.
   const places = new Map<Adapter, number>();
   const compact = which.map((index) => {
@@ -106,7 +107,13 @@ function read(op: string, given: unknown, x: unknown, indices: unknown): Read {
   const present = [...places.keys()];
   const members = present.map((layer) => layer.member(op, `layers[${layers.indexOf(layer)}]`));
   const y = output(op, first.place, [...input.shape.slice(0, -1), outFeatures]);
-  return { rows: new EachBatch(op, members, compact), batch: { op, tokens, input, y: y.memory }, y, present, inFeatures };
+  return {
+    rows: new EachBatch(op, members, compact),
+    batch: { op, tokens, input, y: y.memory },
+    y,
+    present,
+    inFeatures,
+  };
 }
 
 /** A copy, because another thread may write a shared buffer. */
@@ -116,15 +123,16 @@ function copyOfIndices(op: string, which: unknown): Int32Array {
   return lengthOf(which) === 0 ? new Int32Array(0) : new Int32Array(which);
 }
 
-/** Checks that a layer can share a batch with the first one. */
-function checkBeside(op: string, i: number, layer: Adapter, first: Adapter): void {
+/** Checks that a layer is like the first one, on the same factors. */
+export function checkAlike(op: string, i: number, layer: Adapter, first: Adapter): void {
   const argument = `layers[${i}]`;
   layer.checkAlive(op, argument);
   if (layer === first) return;
   const { dtype, device } = first.place;
   const place = layer.place;
   if (place.dtype !== dtype) fail('DTYPE_MISMATCH', op, argument, `a ${dtype} layer, as layers[0]`, place.dtype);
-  if (place.device !== device) fail('DEVICE_MISMATCH', op, argument, `a layer on ${device}, as layers[0]`, place.device);
+  if (place.device !== device)
+    fail('DEVICE_MISMATCH', op, argument, `a layer on ${device}, as layers[0]`, place.device);
   const features = ({ outFeatures, inFeatures }: Adapter) => describe([outFeatures, inFeatures]);
   if (features(layer) !== features(first)) {
     fail('SHAPE_MISMATCH', op, argument, `a layer ${features(first)} [out, in], as layers[0]`, features(layer));

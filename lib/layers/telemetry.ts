@@ -7,6 +7,7 @@ import type { SparsityPattern } from '../sparse/pattern.js';
 import type { Real } from '../tensor/dtype.js';
 import { largestMagnitude, normOf } from '../tensor/norm.js';
 import { numbersOf } from '../tensor/operand.js';
+import { LayerParameter } from '../tensor/parameter.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /** How training has changed a layer so far. `layer.telemetry()` computes it without an SVD, in O(r + entries of M). */
@@ -174,7 +175,17 @@ function effectiveRankOf(sigma: Float64Array, core: Core, first: number): number
 }
 
 /** C − diag(σ), the change of the core: of its diagonal (r), and its other cells in CSR. Vᵀ without its scale. */
-export function changeOf(op: string, terms: Terms, spectrum: Spectrum): Omit<Core, 'added'> {
+export type CoreChange = Omit<Core, 'added'>;
+
+/** Whether training may change C_ii. */
+export function trainsCell({ diagonal, core, vt }: Terms, i: number): boolean {
+  if (diagonal instanceof LayerParameter) return true;
+  if (core === undefined) return false;
+  const { rowPointers, columnIndices } = cellsByRow(core.pattern, vt.shape[0] as number);
+  return columnIndices.subarray(rowPointers[i], rowPointers[i + 1]).includes(i);
+}
+
+export function changeOf(op: string, terms: Terms, spectrum: Spectrum): CoreChange {
   const core = coreOf(op, terms, spectrum);
   return { ...core, diagonal: gains(terms, core, numbersOf(op, 'factors.s', spectrum.initial)) };
 }

@@ -52,6 +52,17 @@ export interface AdaptedLinear<D extends MatrixDType = MatrixDType> extends Disp
    */
   forward(x: Tensor, options?: OutOption): Pass<D>;
   /**
+   * Replaces the trained numbers in place: by those of another layer of the same family, pattern and factors, or by
+   * numbers for each parameter, by its role. It swaps a tenant's or an epoch's numbers into a layer that stays where
+   * it is, as PEFT's `hotswap_adapter` does. Either all parameters are written or none. Gradients stay.
+   *
+   * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH, DISPOSED, BASE_MISMATCH for a layer with other directions
+   * @example
+   * layer.assign(tenant);
+   * layer.assign({ m: saved.m, gate: saved.gate });
+   */
+  assign(source: AdaptedLinear<D> | TrainedNumbers): void;
+  /**
    * A new tensor W' [out, in], so that x · W'ᵀ + b' equals `apply(x)` to rounding. W0 is never written.
    *
    * @throws SigmaError DISPOSED, OUT_OF_MEMORY
@@ -100,6 +111,9 @@ export interface AdaptedLinear<D extends MatrixDType = MatrixDType> extends Disp
   /** Frees the layer's parameters, gradients, factors and caches, but not the weight. A second call is a no-op. */
   dispose(): void;
 }
+
+/** Numbers for each parameter of a layer, by the last part of its name: 'm', 'gate', 'sigma', 'delta', 's', 'r', 'bias'. */
+export type TrainedNumbers = Readonly<Record<string, ArrayLike<number> | Tensor>>;
 
 export interface OutOption {
   /** A tensor [..., out] that receives y and is returned. It must not overlap x or the tensors that the layer reads. */

@@ -1,11 +1,11 @@
 // One batch through many layers. The rows are sorted by layer, and the layers so that those which share a product follow
 // each other; native/recipes/each.h computes each shared product once.
 import { type EachArguments, native, type Operand } from '../runtime/native.js';
+import { allocate, vectorType } from '../tensor/dtype.js';
 import { fromNumbers, memoryOf, output } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
 import type { Scoped } from '../tensor/scope.js';
 import type { Matrix, Vector } from '../tensor/tensor.js';
-import { allocate, vectorType } from '../tensor/dtype.js';
 import { type Batch, type Recorded, stillTrainable } from './route.js';
 import { savedLength } from './saved.js';
 import { coreParameters, gradientTargets, type Operator } from './terms.js';
@@ -106,7 +106,14 @@ export class EachBatch {
     const tokens = this.#order.length;
     const real = vectorType(dtype);
     const ones = fromNumbers(op, device, real, [tokens], allocate(op, real, tokens).fill(1));
-    return { pattern: native.pattern(op, Int32Array.from({ length: tokens + 1 }, (_, t) => t), this.#order), ones };
+    return {
+      pattern: native.pattern(
+        op,
+        Int32Array.from({ length: tokens + 1 }, (_, t) => t),
+        this.#order,
+      ),
+      ones,
+    };
   }
 
   #arguments(op: string, rows: Permutation | undefined): EachArguments {

@@ -4,8 +4,8 @@ import { describe, fail, isRecord, reject } from '../runtime/check.js';
 import type { Device } from '../runtime/device.js';
 import { native, type RealArray } from '../runtime/native.js';
 import { random } from '../runtime/random.js';
-import { allocate, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
 import { derived } from '../tensor/derived.js';
+import { allocate, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
 import { powerTo } from '../tensor/norm.js';
 import {
   checkBeside,

@@ -9,7 +9,7 @@ import {
   siva,
   svd,
   svft,
-  type Tensor,
+  Tensor,
   tensor,
   threads,
   vectorFit,
@@ -167,7 +167,11 @@ for (const dtype of dtypes) {
 t.test('weights that are stored as [in, out]', async (t) => {
   for (const shape of shapes.slice(0, 3)) {
     using on = await bench(shape, 'float64');
-    const stored = { ...on, weight: transposed(on.weight), factors: await svd(transposed(on.weight) as Tensor<'float64'>) };
+    const stored = {
+      ...on,
+      weight: transposed(on.weight),
+      factors: await svd(transposed(on.weight) as Tensor<'float64'>),
+    };
     const members: Member[] = [];
     for (const family of families) {
       if (family.name.includes('truncated')) continue; // their reference takes the factors of [out, in]
@@ -298,7 +302,12 @@ t.test('a pass uses the values of its forward, and respects what is frozen', asy
   using on = await bench(square, 'float64');
   const make = async () => {
     const layers = [
-      await svft(on.weight as Tensor<'float64'>, { factors: on.factors, pattern: 'banded', offDiagonals: 1, name: 'a' }),
+      await svft(on.weight as Tensor<'float64'>, {
+        factors: on.factors,
+        pattern: 'banded',
+        offDiagonals: 1,
+        name: 'a',
+      }),
       await vectorFit(on.weight as Tensor<'float64'>, { factors: on.factors, bias: on.bias, name: 'b' }),
     ];
     for (const layer of layers) perturb(layer);
@@ -316,7 +325,8 @@ t.test('a pass uses the values of its forward, and respects what is frozen', asy
   assertSameBits(t, dx, plain.backward(on.dy), 'dx');
   for (const [i, layer] of layers.entries()) {
     const wanted = gradientsOf(item(others, i));
-    for (const [k, gradient] of gradientsOf(layer).entries()) assertSameBits(t, gradient, item(wanted, k), `${i}, ${k}`);
+    for (const [k, gradient] of gradientsOf(layer).entries())
+      assertSameBits(t, gradient, item(wanted, k), `${i}, ${k}`);
   }
   throwsSigma(t, () => pass.backward(on.dy), 'CONSUMED', 'a second backward', 'this pass');
 
@@ -337,7 +347,11 @@ t.test('a pass uses the values of its forward, and respects what is frozen', asy
   const [sigma, bias] = vectorLayer.parameters;
   if (sigma) sigma.trainable = false;
   frozen.backward(on.dy, { inputGrad: false });
-  t.same([svftLayer.parameters[0]?.grad, sigma?.grad, bias?.grad === null], [null, null, false], 'only the bias has one');
+  t.same(
+    [svftLayer.parameters[0]?.grad, sigma?.grad, bias?.grad === null],
+    [null, null, false],
+    'only the bias has one',
+  );
 
   const open = forwardEach(others, on.x, which);
   vectorLayer.dispose();
@@ -402,7 +416,10 @@ t.test('layers of the same factors share the copies that they make of them', asy
       const x = second.apply(on.x);
       const third = await make();
       perturb(third);
-      t.ok(snapshot(third.factors.u).some((value) => value !== 0), `${name}: the copies outlive the first layer`);
+      t.ok(
+        snapshot(third.factors.u).some((value) => value !== 0),
+        `${name}: the copies outlive the first layer`,
+      );
       disposeAll(x, second, third);
     });
   }
@@ -476,7 +493,13 @@ t.test('the indices are read once', { skip: cpuOnly }, async (t) => {
       return layers[1];
     },
   });
-  throwsSigma(t, () => applyEach(list, on.x, which), 'INVALID_ARGUMENT', 'a write while the layers are read', 'which[0]');
+  throwsSigma(
+    t,
+    () => applyEach(list, on.x, which),
+    'INVALID_ARGUMENT',
+    'a write while the layers are read',
+    'which[0]',
+  );
   t.equal(reads, 1);
   const pass = forwardEach(layers, on.x, which.fill(0));
   which.fill(5);
@@ -486,6 +509,17 @@ t.test('the indices are read once', { skip: cpuOnly }, async (t) => {
     [true, false],
     'a later write changes nothing',
   );
-  const empty = tensor(new Float32Array(12), [1, 12], { dtype: 'float32' });
-  t.same(applyEach(layers, empty, Int32Array.of(1)).shape, [1, 12], 'one row');
+  const one = tensor(new Float32Array(12), [1, 12], { dtype: 'float32' });
+  t.same(applyEach(layers, one, Int32Array.of(1)).shape, [1, 12], 'one row');
+  const none = Tensor.wrap(new Float32Array(0), [0, 12]);
+  const nothing = forwardEach(layers, none, new Int32Array(0));
+  t.same(
+    [applyEach(layers, none, new Int32Array(0)).shape, nothing.y.shape],
+    [
+      [0, 12],
+      [0, 12],
+    ],
+    'no rows',
+  );
+  t.same(nothing.backward(none).shape, [0, 12], 'no rows of dx');
 });
