@@ -2,6 +2,7 @@
 import { UsageError } from '../usage.js';
 import * as adapters from './adapters.js';
 import * as calls from './calls.js';
+import * as each from './each.js';
 import * as optim from './optim.js';
 import * as sparse from './sparse.js';
 import * as svd from './svd.js';
@@ -10,7 +11,7 @@ import { onAllThreads } from './threads.js';
 /** @typedef {import('./case.js').Case} Case */
 
 /** @type {readonly Case[]} */
-const plain = [svd, sparse, adapters, optim, calls].flatMap(({ cases }) => cases);
+const plain = [svd, sparse, adapters, each, optim, calls].flatMap(({ cases }) => cases);
 
 /** Many small tasks, which a slower thread pool makes slower. */
 const ofPool = 'svd batched 32 × 32² auto';

@@ -3,6 +3,7 @@
 // at the end.
 import { adapterCase, floorOf } from '../cases/adapters.js';
 import { copyCase, gemmCase } from '../cases/dense.js';
+import { eachCase } from '../cases/each.js';
 import { families, patterns } from '../cases/families.js';
 import { width } from '../cases/operands.js';
 import { optimiserCase } from '../cases/optim.js';
@@ -179,6 +180,38 @@ const adapters = {
   },
 };
 
+/** Many adapters in one batch, over one adapter for the whole batch. @type {Section} */
+const each = {
+  title: 'Many adapters in one batch',
+  *jobs(context) {
+    const [tokens, many] = context.dry ? [16, 4] : [512, 64];
+    for (const n of context.dry ? [64] : [768, 1024, 2048]) {
+      for (const family of ['svft plain', 'svft band 2', 'svft random 16', 'vectorfit', 'siva 64', 'loraxs 16']) {
+        for (const what of /** @type {const} */ (['forward', 'pass'])) {
+          const given = { family, shape: /** @type {const} */ ([n, n]), tokens, what, ...context.where };
+          const [all, one] = [`${many} adapters`, 'one adapter'];
+          yield groupJob(context, {
+            label: `${family}, ${what}`,
+            size: `${n} × ${n}, ${tokens} rows`,
+            dtype: 'float32',
+            cases: { [all]: eachCase({ ...given, adapters: many }), [one]: eachCase({ ...given, adapters: 1 }) },
+            judge: (name, rounds) =>
+              name === one
+                ? []
+                : mark(
+                    'over one adapter',
+                    rounds.figure((ms) => ms[all] / ms[one]),
+                    'lower',
+                    1.15,
+                  ),
+            seconds: 10,
+          });
+        }
+      }
+    }
+  },
+};
+
 /** What the project asks of Gram matrices in float64. */
 const gramGoal = 1e-6;
 
@@ -223,11 +256,13 @@ export const sections = {
   sparse,
   optimizer,
   adapters,
+  each,
   repeat,
   workers,
   memory,
   torch,
   svd,
+  'torch-each': { title: 'Many adapters in one batch, compared with PEFT', jobs: torch.eachJobs },
   'torch-svd': { title: 'SVD compared with PyTorch', jobs: torch.svdJobs },
   javascript,
   model,

@@ -88,6 +88,33 @@ def lora(n, m, tokens, name):
     return step, [a, b]
 
 
+def peft_mixed(n, m, tokens, adapters, rank):
+    """PEFT's LoRA with `adapter_names`: each row of a batch goes through its own adapter. Inference, as PEFT has it."""
+    from peft import LoraConfig, get_peft_model
+
+    class Layer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(m, n, bias=False, device=device)
+
+        def forward(self, x):
+            return self.linear(x)
+
+    config = LoraConfig(r=rank, target_modules=["linear"], init_lora_weights=False)
+    model = get_peft_model(Layer(), config, adapter_name="a0")
+    for i in range(1, adapters):
+        model.add_adapter(f"a{i}", config)
+    model.to(device).eval()
+    names = [f"a{row % adapters}" for row in range(tokens)]
+    x = randn(tokens, m)
+
+    def forward():
+        with torch.inference_mode():
+            model(x, adapter_names=names)
+
+    return forward, []
+
+
 def sparse(r, tokens, row):
     """torch.sparse: a random CSR core times a dense operand (MKL or cuSPARSE)."""
     columns = torch.stack([torch.randperm(r, device=device)[:row].sort()[0] for _ in range(r)])

@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { threads } from 'sigmatune';
 import { adapterCase } from '../cases/adapters.js';
+import { eachCase } from '../cases/each.js';
 import { sparseCase } from '../cases/sparse.js';
 import { many, svdCase } from '../cases/svd.js';
 import { mark } from '../figures/figure.js';
@@ -145,6 +146,24 @@ export function* jobs(context) {
       theirs: ['sparse', r, columns, row],
       goal: goals[`${device} sparse`],
     });
+  }
+}
+
+/** Many adapters in one batch, compared with PEFT's LoRA and its `adapter_names`. @param {Context} context @returns {Generator<Job>} */
+export function* eachJobs(context) {
+  if (context.dry || !hasTorch(context)) return;
+  const [tokens, adapters, rank] = [512, 64, 16];
+  for (const n of context.device === 'cpu' ? [768, 2048] : [2048, 4096]) {
+    const shape = /** @type {const} */ ([n, n]);
+    for (const family of ['loraxs 16', 'siva 64', 'svft band 2']) {
+      yield compared(context, {
+        size: `${shape.join(' × ')}, ${tokens} rows, ${adapters} adapters`,
+        dtype: 'float32',
+        name: `${family} compared with PEFT's LoRA r = ${rank} (${4 * rank * (n + n)} bytes an adapter)`,
+        ours: eachCase({ family, shape, tokens, adapters, what: 'forward', ...context.where }),
+        theirs: ['peft_mixed', n, n, tokens, adapters, rank],
+      });
+    }
   }
 }
 

@@ -25,7 +25,7 @@ t.test('the table', async (t) => {
     if (!each.name.startsWith(`${each.suite} `)) t.fail(`${each.name} begins with its suite`);
   }
   const suites = new Set(benchCases.map(({ suite }) => suite));
-  t.same([...suites], ['svd', 'sparse', 'adapters', 'optimisers', 'calls']);
+  t.same([...suites], ['svd', 'sparse', 'adapters', 'each', 'optimisers', 'calls']);
   t.same(new Set(quick.map(({ suite }) => suite)), suites, 'the quick ones are of every suite');
   t.same(new Set(select([], { short: true }).map(({ suite }) => suite)), suites, 'so are the short ones');
 });

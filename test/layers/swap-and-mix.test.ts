@@ -128,7 +128,7 @@ t.test('weights that are stored as [in, out], and layers with few directions', a
   const w0 = sums.slice();
   for (const [i, layer] of stored.entries()) {
     const merged = mergedOf(layer).data;
-    for (let k = 0; k < sums.length; k++) sums[k] = at(sums, k) + [0.5, 2][i]! * (at(merged, k) - at(w0, k));
+    for (let k = 0; k < sums.length; k++) sums[k] = at(sums, k) + at([0.5, 2], i) * (at(merged, k) - at(w0, k));
   }
   assertClose(t, mergedOf(mix).data, sums, tolerances.float64, 'in-out');
 
