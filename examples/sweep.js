@@ -26,7 +26,7 @@ async function train(rates) {
   let losses = [];
   for (let step = 0; step < 60; step++) {
     tidy(() => {
-      const pass = forwardEach(layers, batch, which);
+      const pass = layers.length > 1 ? forwardEach(layers, batch, which) : layers[0].forward(batch);
       const error = pass.y.dataSync().map((y, i) => (y - wanted[i]) / tokens);
       losses = rates.map((_, i) => Math.hypot(...error.subarray(i * x.length, (i + 1) * x.length)) ** 2);
       pass.backward(Tensor.wrap(error, batch.shape), { inputGrad: false }); // each layer gets the gradient of its rows

@@ -46,8 +46,8 @@ interface Directions {
 /**
  * The exact linear mixture of layers on the same factors, as a new layer: W' = W0 + Σ weights[i] · ΔW_i, and b' likewise.
  * The layers may be of different families and patterns. The new layer is an SVFT layer without a gate; its M has the
- * cells of all patterns, so you can train and save it. The sums are computed in float64 and rounded once. It is what PEFT's
- * `add_weighted_adapter` does approximately for LoRA.
+ * cells of all patterns, so you can train and save it. The sums are computed in float64 and rounded once. PEFT's
+ * `add_weighted_adapter` is the counterpart for LoRA.
  *
  * A layer that is switched off counts with its trained numbers. The bias of the new layer does not train.
  *

@@ -248,3 +248,95 @@ t.test('adapters', async (t) => {
     throwsSigma(t, project(single(12), wrong), 'INVALID_ARGUMENT', `project, ${name}`, name);
   }
 });
+
+t.test('a batch through many adapters', async (t) => {
+  const pattern = call('pattern', Int32Array.of(0, 1, 2), Int32Array.of(1, 0));
+  const kept: unknown[] = [];
+  const layer = (more: object = {}): unknown => {
+    const terms = {
+      in: 3,
+      out: 4,
+      rank: 2,
+      base: null,
+      u: single(8),
+      vt: single(6),
+      diagonal: single(2),
+      offset: null,
+      origin: null,
+      transposed: false,
+      rectified: false,
+      pattern,
+      values: single(2),
+      gate: single(1),
+      bias: single(4),
+      ...more,
+    };
+    kept.push(terms);
+    return call('layer', terms);
+  };
+  const order = call('pattern', Int32Array.of(0, 1, 2, 3, 4, 5), Int32Array.of(4, 2, 0, 1, 3));
+  const [first, second] = [layer(), layer({ u: single(8) })];
+  const whole = {
+    layers: [first, second] as unknown,
+    starts: Int32Array.of(0, 2, 5) as unknown,
+    order: order as unknown,
+    ones: single(5).fill(1) as unknown,
+  };
+  const saved = (call('adapterSavedLength', 2, 2) as number) + (call('adapterSavedLength', 2, 3) as number);
+  const forward =
+    (more: Partial<typeof whole>, x: unknown = single(15), y: unknown = single(20), p: unknown = single(saved)) =>
+    () => {
+      const { layers, starts, order: by, ones } = { ...whole, ...more };
+      return call('eachForward', layers, starts, by, ones, x, y, p);
+    };
+  forward({})();
+  forward({ order: null, ones: null })();
+  const larger = call('pattern', Int32Array.of(0, 1, 2, 3), Int32Array.of(0, 1, 2));
+  const twice = call('pattern', Int32Array.of(0, 1, 2, 3, 4, 5), Int32Array.of(4, 2, 0, 1, 4));
+  const uneven = call('pattern', Int32Array.of(0, 2, 2, 3, 4, 5), Int32Array.of(1, 4, 2, 0, 3));
+  for (const [name, more] of [
+    ['layers', { layers: 5 }],
+    ['layers', { layers: [] }],
+    ['layer', { layers: [first, {}] }],
+    ['starts', { starts: Int32Array.of(0, 5) }],
+    ['starts', { starts: Int32Array.of(1, 2, 5) }],
+    ['starts', { starts: Int32Array.of(0, 2, 2) }],
+    ['starts', { starts: Int32Array.of(0, 6, 5) }],
+    ['starts', { starts: single(3) }],
+    ['order', { order: {} }],
+    ['order', { order: larger }],
+    ['order', { order: twice }],
+    ['order', { order: uneven }],
+    ['ones', { ones: single(4) }],
+    ['layers[1]', { layers: [first, layer({ in: 2, vt: single(4) })] }],
+  ] as const) {
+    throwsSigma(t, forward(more), 'INVALID_ARGUMENT', name, name);
+  }
+  throwsSigma(t, forward({ starts: Int32Array.of(0, 2, 4) }), 'INVALID_ARGUMENT', 'fewer rows than the order', 'order');
+  throwsSigma(t, forward({}, single(14)), 'INVALID_ARGUMENT', 'x', 'x', '15', '14');
+  throwsSigma(t, forward({}, double(15)), 'INVALID_ARGUMENT', 'x in another type', 'x');
+  throwsSigma(t, forward({}, single(15), single(19)), 'INVALID_ARGUMENT', 'y', 'y', '20', '19');
+  throwsSigma(t, forward({}, single(15), single(20), single(saved - 1)), 'INVALID_ARGUMENT', 'saved', 'saved');
+
+  const none = Array(8).fill(null);
+  const backward =
+    (p: unknown, dy: unknown, dx: unknown, gradients: unknown = none, snapshots: unknown = Array(6).fill(null)) =>
+    () =>
+      call('eachBackward', ...Object.values(whole), snapshots, p, dy, dx, gradients);
+  const all = [single(2), single(2), single(1), single(4), null, single(2), null, null];
+  backward(single(saved), single(20), single(15), all)();
+  backward(null, single(20), null)();
+  throwsSigma(t, backward(null, single(20), null, all), 'INVALID_ARGUMENT', 'nothing was kept', 'saved');
+  throwsSigma(t, backward(single(saved), single(19), null, all), 'INVALID_ARGUMENT', 'dy', 'dy', '20', '19');
+  throwsSigma(t, backward(single(saved), single(20), single(16), all), 'INVALID_ARGUMENT', 'dx', 'dx', '15', '16');
+  throwsSigma(t, backward(single(saved), single(20), null, all.slice(1)), 'INVALID_ARGUMENT', 'gradients', 'gradients');
+  throwsSigma(t, backward(single(saved), single(20), null, none, []), 'INVALID_ARGUMENT', 'snapshots', 'snapshots');
+  for (const [i, name] of ['ddiagonal', 'dvalues', 'dgate', 'dbias'].entries()) {
+    const wrong = none.map((_, j) => (j === 4 + i ? single(9) : null));
+    throwsSigma(t, backward(single(saved), single(20), null, wrong), 'INVALID_ARGUMENT', name, name);
+  }
+  for (const [i, name] of ['diagonal', 'values', 'gate'].entries()) {
+    const wrong = Array.from({ length: 6 }, (_, j) => (j === 3 + i ? single(9) : null));
+    throwsSigma(t, backward(null, single(20), null, none, wrong), 'INVALID_ARGUMENT', `snapshot, ${name}`, name);
+  }
+});
