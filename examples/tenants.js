@@ -15,14 +15,15 @@ const plans = [
   () => siva(weight, { factors, count: 16 }),
   () => loraXs(weight, { factors, rank: 8 }),
 ];
-const shared = memory().bytes.cpu ?? 0;
+const shared = memory().bytes['cpu'] ?? 0;
+/** @type {import('sigmatune').AdaptedLinear<'float32'>[]} */
 const tenants = [];
 for (let i = 0; i < 64; i++) {
   const tenant = await plans[i % plans.length]();
   for (const { value } of tenant.parameters) value.assign(value.dataSync().map((v, k) => v + 0.1 * Math.sin(i + k)));
   tenants.push(tenant);
 }
-const bytes = ((memory().bytes.cpu ?? 0) - shared) / tenants.length;
+const bytes = ((memory().bytes['cpu'] ?? 0) - shared) / tenants.length;
 console.log(`a tenant: ${(bytes / 1024).toFixed(1)} KB; a copy of the weight: ${(4 * size * size) / 1024} KB`);
 
 // One batch: 128 rows in any order, each for its tenant.

@@ -41,7 +41,8 @@ async function prepare(library, each, group) {
   const { pattern: name, onBase = false, make } = families[family];
   const pattern = name === undefined ? undefined : patterns[name].make(library, Math.min(...shape));
   // A single layer computes as a batch does, not through W', which pays only for a single layer.
-  const strategy = /** @type {const} */ (onBase ? 'lowrank' : 'factored');
+  /** @type {import('./families.js').Strategy} */
+  const strategy = onBase ? 'lowrank' : 'factored';
   /** @type {import('sigmatune').AdaptedLinear[]} */
   const layers = [];
   for (let i = 0; i < adapters; i++) {
