@@ -152,6 +152,10 @@ export function* jobs(context) {
 /** Many adapters in one batch, compared with PEFT's LoRA and its `adapter_names`. @param {Context} context @returns {Generator<Job>} */
 export function* eachJobs(context) {
   if (context.dry || !hasTorch(context)) return;
+  if (spawnSync(python, ['-c', 'import peft'], { timeout: 60_000 }).status !== 0) {
+    context.say(`skipped: ${python} has no peft (pip install peft)`);
+    return;
+  }
   const [tokens, adapters, rank] = [512, 64, 16];
   for (const n of context.device === 'cpu' ? [768, 2048] : [2048, 4096]) {
     const shape = /** @type {const} */ ([n, n]);

@@ -20,7 +20,7 @@ export interface Member {
 /** Rows in the order of their layers. */
 export class EachBatch {
   readonly #slices: readonly Member[];
-  /** Elements of P: of each run of slices with common factors. */
+  /** Elements of P. */
   readonly #savedLength: number;
   readonly #starts: Int32Array;
   readonly #order: Int32Array | undefined;
@@ -44,16 +44,12 @@ export class EachBatch {
       next[i] = (next[i] as number) + 1;
     }
     this.#order = order.every((row, t) => row === t) ? undefined : order;
-    let [length, from] = [0, 0];
-    for (const [k, i] of sharing.entries()) {
-      const after = sharing[k + 1];
-      if (after !== undefined && compared(keys[i] as Key, keys[after] as Key) === 0) continue;
-      const { operator } = members[i] as Member;
-      const tokens = (this.#starts[k + 1] as number) - (this.#starts[from] as number);
-      if (hasCore(operator)) length += savedLength(op, operator.terms.vt.shape[0] as number, tokens);
-      from = k + 1;
-    }
-    this.#savedLength = length;
+    this.#savedLength = lengthOfP(
+      op,
+      this.#slices,
+      sharing.map((i) => keys[i] as Key),
+      this.#starts,
+    );
   }
 
   /** Fills y and keeps nothing. */
@@ -74,7 +70,12 @@ export class EachBatch {
     );
     const p = trainsCore ? output(op, input, [this.#savedLength]) : null;
     const rows = this.#rows(op, input);
-    native.eachForward(op, ...this.#arguments(op, rows), memoryOf(op, 'x', input), y, p?.memory ?? null);
+    try {
+      native.eachForward(op, ...this.#arguments(op, rows), memoryOf(op, 'x', input), y, p?.memory ?? null);
+    } catch (error) {
+      rows?.ones.dispose();
+      throw error;
+    }
     const snapshots = slices.map(({ operator }) => operator.snapshot(op));
     const projected = p?.tensor() ?? null;
     const saved: Scoped[] = [...snapshots, ...[projected, rows?.ones].filter((each) => each != null)];
@@ -148,6 +149,19 @@ function sharedTerms(op: string, members: readonly Member[]): Key[] {
     const { transposed, base, u, vt } = operator.terms;
     return [transposed, memory(base), hasCore(operator), memory(u), memory(vt)].map(rankOf);
   });
+}
+
+/** Elements of P: of each run of slices with common factors. `keys` are those of the slices. */
+function lengthOfP(op: string, slices: readonly Member[], keys: readonly Key[], starts: Int32Array): number {
+  let [length, first] = [0, 0];
+  for (const [k, { operator }] of slices.entries()) {
+    const next = keys[k + 1];
+    if (next !== undefined && compared(keys[k] as Key, next) === 0) continue;
+    const tokens = (starts[k + 1] as number) - (starts[first] as number);
+    if (hasCore(operator)) length += savedLength(op, operator.terms.vt.shape[0] as number, tokens);
+    first = k + 1;
+  }
+  return length;
 }
 
 function compared(a: Key, b: Key): number {

@@ -35,6 +35,18 @@ void add_band_samples(const sigma_pattern& pattern, const sigma_matrix& a, const
   }
 }
 
+// The same for a few tokens: a tile would compute more dot products than the band has, for nothing to keep in
+// registers.
+template <class T>
+void add_row_samples(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, int64_t i, int64_t end,
+                     T* samples) {
+  for (; i < end; ++i) {
+    const int32_t first = pattern.row_pointers[i];
+    kernels<T>().dots(a.columns, static_cast<const T*>(a.data) + i * a.stride, pattern.row_pointers[i + 1] - first,
+                      pattern.column_indices + first, static_cast<const T*>(b.data), b.stride, samples + first);
+  }
+}
+
 template <class T>
 void sddmm_band(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
   const Tiling tiling = tiling_for<T>(&pattern, pattern.size, a.columns);
@@ -45,6 +57,10 @@ void sddmm_band(const sigma_pattern& pattern, const sigma_matrix& a, const sigma
     for (int64_t t = 0; t < a.columns; t += tiling.tokens) {
       const int64_t tokens = std::min(tiling.tokens, a.columns - t);
       const sigma_matrix left = columns_of<T>(a, t, tokens), right = columns_of<T>(b, t, tokens);
+      if (a.columns <= kLine<T>) {
+        add_row_samples(pattern, left, right, begin, end, samples);
+        continue;
+      }
       for (int64_t i = begin; i < end; i += kBandRows) {
         add_band_samples(pattern, left, right, i, std::min(i + kBandRows, end), samples);
       }
