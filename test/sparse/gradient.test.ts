@@ -174,10 +174,11 @@ t.test('regrow drops the smallest values and grows where the gradient is largest
 t.test('training goes on after a regrowth, with the moments of the entries that stayed', async (t) => {
   const random = seeded(9);
   const weight = gaussian(random, [12, 8], 'float32');
-  const target = gaussian(random, [12, 8], 'float32');
   const x = gaussian(random, [64, 8], 'float32');
   const factors = await decompose(weight);
-  const teacher = await svft(target, {});
+  // The map to learn differs from W0 in eight entries of the core.
+  const truth = SparsityPattern.random(8, { entries: 8 }, { seed: 2 });
+  const teacher = await svft(weight, { factors, pattern: truth, gate: false, init: { m: random.normals(8, 2) } });
   const wanted = snapshot(teacher.apply(x));
   /** Half the squared error, and its gradient. */
   const loss = (y: Tensor): { value: number; dy: Tensor } => {
@@ -225,10 +226,10 @@ t.test('training goes on after a regrowth, with the moments of the entries that 
   };
   const [learned, fixed] = [await run(true), await run(false)];
   t.ok(
-    learned < 0.9 * fixed,
+    learned < 0.5 * fixed,
     `a learned pattern (${learned.toFixed(3)}) fits better than the diagonal (${fixed.toFixed(3)})`,
   );
-  disposeAll(weight, target, x, factors, teacher);
+  disposeAll(weight, x, factors, teacher);
 });
 
 interface State {
