@@ -23,7 +23,7 @@ export {
 } from './files/safetensors.js';
 export type { TrainingRun } from './files/training-run.js';
 export { type WriteSafetensorsOptions, writeSafetensors } from './files/write-safetensors.js';
-export type { Family } from './layers/construct.js';
+export type { Family, FromOptions } from './layers/construct.js';
 export { coreGradient } from './layers/core-gradient.js';
 export { applyEach, forwardEach } from './layers/each.js';
 export type { Telemetry } from './layers/telemetry.js';

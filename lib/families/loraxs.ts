@@ -1,12 +1,13 @@
 import type { Blueprint } from '../layers/adapter.js';
-import { chooseFrom, family, type Site } from '../layers/construct.js';
+import { chooseFrom, family } from '../layers/construct.js';
+import type { Site } from '../layers/site.js';
 import type { AdapterOptions } from '../layers/types.js';
 import { scaleColumns, scaleRows } from '../linalg/scale.js';
 import type { Svd } from '../linalg/svd.js';
 import type { Terms } from '../operator/terms.js';
 import { checkInteger, checkNumber, checkOptions, isRecord, reject } from '../runtime/check.js';
 import { random } from '../runtime/random.js';
-import { inSlices } from '../runtime/slices.js';
+import type { Work } from '../runtime/slices.js';
 import { derivedBefore, originOf, remember } from '../tensor/derived.js';
 import { allocate, type MatrixDType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf } from '../tensor/operand.js';
@@ -44,18 +45,19 @@ export const loraXs = family<LoraXsOptions>('loraXs', ['rank', 'init', 'seed'], 
   return { parameters: rank ** 2, matrices, vectors: site.thin + (rank < site.thin ? rank : 0) };
 });
 
-async function design(site: Site, options: LoraXsOptions): Promise<Blueprint> {
-  const { op, thin, bias, weight } = site;
+function* design(site: Site, options: LoraXsOptions): Work<Blueprint> {
+  const { op, thin, bias } = site;
   const rank = readRank(site, options);
   const seed = site.seed(options.seed);
   const deviation = readDeviation(op, options.init ?? 'zeros');
   const choices = chooseFrom(site, ['lowrank', 'merged'], 'the layer adds R to the base and does not train σ');
-  const { factors, sigma } = await site.decompose(rank);
+  const { factors, sigma } = yield* site.decompose(rank);
   const { device, dtype } = site.vectors;
   const start = allocate(op, dtype, rank * rank);
-  if (deviation > 0) await inSlices(op, fillNormal(start, random(seed), deviation), site.signal);
+  if (deviation > 0) yield* fillNormal(start, random(seed), deviation);
   const r = site.parameter('r', fromNumbers(op, device, dtype, [rank, rank], start));
-  const scaled = site.own(await scaledInputs(site, factors));
+  const scaled = site.own(yield* scaledInputs(site, factors));
+  const { weight, derived } = site.base();
   const lowrank: Terms = {
     ...site.noTerms,
     base: weight,
@@ -66,7 +68,7 @@ async function design(site: Site, options: LoraXsOptions): Promise<Blueprint> {
     factors: () => factors,
     rank,
     bias,
-    base: { weight: () => weight, original: undefined, bias },
+    base: { weight: () => weight, derived, original: undefined, bias },
     spectrum: { initial: sigma, first: 0, whole: sigma.size === thin, skew: false, scale: factors.s },
     factored: undefined,
     lowrank,
@@ -82,16 +84,16 @@ function readRank({ op, thin }: Pick<Site, 'op' | 'thin'>, { rank }: LoraXsOptio
 }
 
 /** The vectors of the inputs' side, each times its σ, as the factors have them: diag(σ) Vᵀ, or U diag(σ) of W0ᵀ. */
-async function scaledInputs(
-  { op, device, dtype, vectors, noTerms, signal }: Site,
+function* scaledInputs(
+  { op, device, dtype, vectors, noTerms }: Site,
   { u, s, vt }: Svd<MatrixDType>,
-): Promise<Tensor<MatrixDType>> {
+): Work<Tensor<MatrixDType>> {
   const [inputs, scale] = noTerms.transposed ? [u, scaleColumns] : [vt, scaleRows];
   const what = `times σ ${originOf(op, 'factors.s', s).id}`;
   const before = derivedBefore<MatrixDType, Shape>(op, inputs, what);
   if (before !== undefined) return before;
   const scaled = allocate(op, vectors.dtype, inputs.size);
-  await inSlices(op, scale(scaled, numbersOf(op, 'factors', inputs), numbersOf(op, 'factors.s', s)), signal);
+  yield* scale(scaled, numbersOf(op, 'factors', inputs), numbersOf(op, 'factors.s', s));
   return remember(op, inputs, what, fromNumbers(op, device, dtype, inputs.shape as MatrixShape, scaled));
 }
 

@@ -1,9 +1,10 @@
 import type { Blueprint } from '../layers/adapter.js';
-import { chooseFrom, family, mergeOnBase, type PlannedSite, type Site } from '../layers/construct.js';
+import { chooseFrom, family, mergeOnBase } from '../layers/construct.js';
+import type { PlannedSite, Site } from '../layers/site.js';
 import { wholeSpectrum } from '../layers/telemetry.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
-import { transposed } from '../linalg/transpose.js';
+import { transposing } from '../linalg/transpose.js';
 import { selectTriples } from '../operator/factors.js';
 import { costOf, ofOneToken, type Strategy } from '../operator/planner.js';
 import type { Terms } from '../operator/terms.js';
@@ -18,6 +19,7 @@ import {
   reject,
 } from '../runtime/check.js';
 import { type Random, random } from '../runtime/random.js';
+import type { Work } from '../runtime/slices.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { allocate, type MatrixDType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf, zeroOutput } from '../tensor/operand.js';
@@ -123,13 +125,13 @@ export const siva = family<SivaOptions>(
   },
 );
 
-async function design(site: Site, options: SivaOptions): Promise<Blueprint> {
+function* design(site: Site, options: SivaOptions): Work<Blueprint> {
   const chosen = settings(site, options);
   const { op, thin } = site;
-  const { factors: given, sigma: all } = await site.decompose();
+  const { factors: given, sigma: all } = yield* site.decompose();
   const sigma = numbersOf(op, 'factors.s', all);
   if (sigma.length < thin) {
-    fail('SHAPE_MISMATCH', op, 'options.factors', `all ${thin} singular triples`, describe(sigma.length));
+    fail('SHAPE_MISMATCH', op, site.factorsArgument, `all ${thin} singular triples`, describe(sigma.length));
   }
   const k = chosen.count ?? varianceCount(sigma, chosen.perc, chosen.spectrum);
   site.settle({ count: k, perc: undefined, spectrum: undefined });
@@ -150,14 +152,14 @@ async function design(site: Site, options: SivaOptions): Promise<Blueprint> {
   // A saved layer may come with only the triples that it trains.
   const isSaved = given.s.size < thin;
   if (isSaved && (given.s.size !== k || !ownBasis || site.strategy === 'factored')) {
-    fail('SHAPE_MISMATCH', op, 'options.factors', `all ${thin} singular triples`, describe(given.s.size));
+    fail('SHAPE_MISMATCH', op, site.factorsArgument, `all ${thin} singular triples`, describe(given.s.size));
   }
   if (ownBasis && !isSaved && wantsFactored(site, k)) {
     all.dispose();
     return factoredBlueprint(site, given, { first, s, choices });
   }
   const own = () => (isSaved ? given : selectTriples(op, given, first, k));
-  const factors = ownBasis ? own() : await randomBasis(site, k, random(chosen.seed));
+  const factors = ownBasis ? own() : yield* randomBasis(site, k, random(chosen.seed));
   if (!isSaved) for (const tensor of Object.values(given)) tensor.dispose();
   return lowrankBlueprint(site, all, factors, { first: ownBasis ? first : undefined, s, choices });
 }
@@ -181,7 +183,7 @@ function factoredBlueprint(site: Site, full: Svd<MatrixDType>, { first = 0, s, c
   return {
     rank,
     bias,
-    base: { weight: site.borrowedWeight, original, bias },
+    base: { weight: site.borrowedWeight, derived: false, original, bias },
     spectrum: wholeSpectrum(full.s),
     // The layer uses all triples. The trained ones are copied only if the caller asks for them.
     factors: () => selectTriples(op, full, first, rank),
@@ -200,13 +202,14 @@ function lowrankBlueprint(
   factors: Svd<MatrixDType>,
   { first, s, choices }: Trained,
 ): Blueprint {
-  const { bias, weight } = site;
+  const { bias } = site;
+  const { weight, derived } = site.base();
   for (const tensor of Object.values(factors)) site.own(tensor);
   const lowrank: Terms = { ...site.noTerms, base: weight, u: factors.u, vt: factors.vt, diagonal: s };
   return {
     rank: s.value.size,
     bias,
-    base: { weight: () => weight, original: undefined, bias },
+    base: { weight: () => weight, derived, original: undefined, bias },
     spectrum: { initial: sigma, first, whole: true, skew: false, scale: undefined },
     factors: () => factors,
     factored: undefined,
@@ -225,12 +228,12 @@ function wantsFactored({ strategy, inFeatures, outFeatures, thin }: Omit<Planned
 }
 
 /** k random orthonormal directions. They have no singular values, so s is zero. */
-async function randomBasis(site: Site, k: number, generator: Random): Promise<Svd<MatrixDType>> {
+function* randomBasis(site: Site, k: number, generator: Random): Work<Svd<MatrixDType>> {
   const { op, own, outFeatures, inFeatures } = site;
-  const outputs = own(await orthonormalRows(site, k, outFeatures, generator));
-  const inputs = own(await orthonormalRows(site, k, inFeatures, generator));
+  const outputs = own(yield* orthonormalRows(site, k, outFeatures, generator));
+  const inputs = own(yield* orthonormalRows(site, k, inFeatures, generator));
   const [left, vt] = site.noTerms.transposed ? [inputs, outputs] : [outputs, inputs];
-  const u = own(await transposed(site, left));
+  const u = own(yield* transposing(op, left));
   left.dispose();
   return { u, s: zeroOutput(op, site.vectors, [k]).tensor(), vt };
 }

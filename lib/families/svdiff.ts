@@ -1,8 +1,10 @@
 import type { Blueprint } from '../layers/adapter.js';
-import { chooseFrom, decomposeWhole, family, mergeOnBase, type Site } from '../layers/construct.js';
+import { chooseFrom, family, mergeOnBase } from '../layers/construct.js';
+import { decomposeWhole, type Site } from '../layers/site.js';
 import { wholeSpectrum } from '../layers/telemetry.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Terms } from '../operator/terms.js';
+import type { Work } from '../runtime/slices.js';
 import { zeroOutput } from '../tensor/operand.js';
 
 /** SVDiff has only the options of every family. */
@@ -27,13 +29,13 @@ export const svdiff = family<SvdiffOptions>('svdiff', [], design, ({ outFeatures
   vectors: thin,
 }));
 
-async function design(site: Site): Promise<Blueprint> {
+function* design(site: Site): Work<Blueprint> {
   const choices = chooseFrom(
     site,
     ['factored', 'merged'],
     'σ + δ covers all singular triples, so there is no base to add to',
   );
-  const factors = await decomposeWhole(site);
+  const factors = yield* decomposeWhole(site);
   const { u, s, vt } = factors;
   const delta = site.parameter('delta', zeroOutput(site.op, site.vectors, [s.size]).tensor());
   const terms: Terms = { ...site.noTerms, u, vt, diagonal: delta, offset: s, rectified: true };
@@ -41,7 +43,12 @@ async function design(site: Site): Promise<Blueprint> {
     factors: () => factors,
     rank: s.size,
     bias: site.bias,
-    base: { weight: site.borrowedWeight, original: { ...site.noTerms, u, vt, diagonal: s }, bias: site.bias },
+    base: {
+      weight: site.borrowedWeight,
+      derived: false,
+      original: { ...site.noTerms, u, vt, diagonal: s },
+      bias: site.bias,
+    },
     spectrum: wholeSpectrum(s),
     factored: terms,
     lowrank: undefined,

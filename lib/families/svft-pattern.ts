@@ -1,9 +1,9 @@
-import type { Site } from '../layers/construct.js';
-import { matmulLater } from '../linalg/matmul.js';
+import type { Site } from '../layers/site.js';
+import { matmulWork } from '../linalg/matmul.js';
 import type { Svd } from '../linalg/svd.js';
 import { describe, fail } from '../runtime/check.js';
 import type { RealArray } from '../runtime/native.js';
-import { inSlices } from '../runtime/slices.js';
+import type { Work } from '../runtime/slices.js';
 import { type Band, bandedEntries } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import type { MatrixDType } from '../tensor/dtype.js';
@@ -24,12 +24,8 @@ export interface PatternChoice {
 }
 
 /** The pattern that SVFT's options select, on the r x r core of these factors. */
-export async function patternOf(
-  site: Site,
-  choice: PatternChoice,
-  factors: Svd<MatrixDType>,
-): Promise<SparsityPattern> {
-  const { op, signal } = site;
+export function* patternOf(site: Site, choice: PatternChoice, factors: Svd<MatrixDType>): Work<SparsityPattern> {
+  const { op } = site;
   const { pattern, offDiagonals, seed, replacement, includeDiagonal } = choice;
   const r = factors.s.size;
   if (SparsityPattern.is(pattern)) return checkFits(op, pattern, r);
@@ -40,15 +36,11 @@ export async function patternOf(
       return SparsityPattern.banded(r, offDiagonals);
     case 'random': {
       const entries = bandedEntries(r, offDiagonals);
-      return inSlices(op, SparsityPattern.drawing(op, r, entries, { seed, replacement, includeDiagonal }), signal);
+      return yield* SparsityPattern.drawing(op, r, entries, { seed, replacement, includeDiagonal });
     }
     case 'topk': {
-      const scores = await scoresOf(site, choice, factors);
-      return inSlices(
-        op,
-        SparsityPattern.ranking(op, scores, r, bandedEntries(r, offDiagonals), choice.absolute),
-        signal,
-      );
+      const scores = yield* scoresOf(site, choice, factors);
+      return yield* SparsityPattern.ranking(op, scores, r, bandedEntries(r, offDiagonals), choice.absolute);
     }
   }
 }
@@ -78,11 +70,11 @@ function checkSquare(op: string, out: number, inFeatures: number): void {
 }
 
 /** The scores (r, r) that top-k ranks: UᵀV, or the scores of the reference code. */
-async function scoresOf(
+function* scoresOf(
   { op, signal, outFeatures, inFeatures, noTerms }: Site,
   { parity }: PatternChoice,
   factors: Svd<MatrixDType>,
-): Promise<RealArray> {
+): Work<RealArray> {
   const square = outFeatures === inFeatures;
   if (parity && !square && noTerms.transposed) {
     fail('UNSUPPORTED', op, 'options.layout', `'out-in' with parity and 'topk' on a rectangular weight`, `'in-out'`);
@@ -93,8 +85,8 @@ async function scoresOf(
   const [u, vt] = [widened(op, factors.u), widened(op, factors.vt)];
   try {
     const scores = noTerms.transposed
-      ? await matmulLater(op, vt, u, { transposeA: parity, signal })
-      : await matmulLater(op, u, vt, { transposeA: !parity, transposeB: true, signal });
+      ? yield* matmulWork(op, vt, u, { transposeA: parity, signal })
+      : yield* matmulWork(op, u, vt, { transposeA: !parity, transposeB: true, signal });
     const numbers = numbersOf(op, 'scores', scores);
     scores.dispose();
     return numbers;

@@ -1,7 +1,8 @@
-import type { Site } from '../layers/construct.js';
+import type { Site } from '../layers/site.js';
 import type { Svd } from '../linalg/svd.js';
-import { transposed } from '../linalg/transpose.js';
+import { transposing } from '../linalg/transpose.js';
 import type { Random } from '../runtime/random.js';
+import type { Work } from '../runtime/slices.js';
 import { allocate, type MatrixDType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf } from '../tensor/operand.js';
 import { orthonormalRows, stackRows } from './orthonormal.js';
@@ -10,25 +11,20 @@ import { orthonormalRows, stackRows } from './orthonormal.js';
  * Completes truncated factors to full rank with random orthonormal directions of σ = 0. The directions are orthogonal
  * to U and V, unless `raw`: the reference code does not orthogonalise them.
  */
-export async function completed(
-  site: Site,
-  found: Svd<MatrixDType>,
-  random: Random,
-  raw: boolean,
-): Promise<Svd<MatrixDType>> {
+export function* completed(site: Site, found: Svd<MatrixDType>, random: Random, raw: boolean): Work<Svd<MatrixDType>> {
   const { op, own, outFeatures, inFeatures, thin } = site;
   const missing = thin - found.s.size;
-  const ut = own(await transposed(site, found.u));
+  const ut = own(yield* transposing(op, found.u));
   // Those of the outputs are drawn first, whatever the layout.
   const [outputs, inputs] = site.noTerms.transposed ? [found.vt, ut] : [ut, found.vt];
-  const moreOutputs = own(await orthonormalRows(site, missing, outFeatures, random, raw ? undefined : outputs));
-  const moreInputs = own(await orthonormalRows(site, missing, inFeatures, random, raw ? undefined : inputs));
+  const moreOutputs = own(yield* orthonormalRows(site, missing, outFeatures, random, raw ? undefined : outputs));
+  const moreInputs = own(yield* orthonormalRows(site, missing, inFeatures, random, raw ? undefined : inputs));
   const [moreUt, moreVt] = site.noTerms.transposed ? [moreInputs, moreOutputs] : [moreOutputs, moreInputs];
   const allUt = own(stackRows(op, ut, moreUt));
   const s = allocate(op, found.s.dtype, thin);
   s.set(numbersOf(op, 'factors.s', found.s));
   const result = {
-    u: own(await transposed(site, allUt)),
+    u: own(yield* transposing(op, allUt)),
     s: own(fromNumbers(op, site.device, found.s.dtype, [thin], s)),
     vt: own(stackRows(op, found.vt, moreVt)),
   };

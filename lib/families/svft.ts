@@ -1,5 +1,6 @@
 import type { Blueprint } from '../layers/adapter.js';
-import { chooseFrom, family, mergeOnBase, type Site } from '../layers/construct.js';
+import { chooseFrom, family, mergeOnBase } from '../layers/construct.js';
+import type { Site } from '../layers/site.js';
 import type { Spectrum } from '../layers/telemetry.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
@@ -18,7 +19,7 @@ import {
 } from '../runtime/check.js';
 import type { RealArray } from '../runtime/native.js';
 import { random } from '../runtime/random.js';
-import { inSlices, type Work } from '../runtime/slices.js';
+import type { Work } from '../runtime/slices.js';
 import { type Band, readBand } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { allocate, type MatrixDType, readNumbers } from '../tensor/dtype.js';
@@ -156,14 +157,14 @@ export const svft = family<SvftOptions>(
   },
 );
 
-async function design(site: Site, options: SvftOptions): Promise<Blueprint> {
+function* design(site: Site, options: SvftOptions): Work<Blueprint> {
   const chosen = settings(site, options);
   const keeps = chosen.residual === 'keep';
-  const found = await site.decompose(chosen.rank, !keeps);
+  const found = yield* site.decompose(chosen.rank, !keeps);
   const truncated = found.factors.s.size < site.thin;
   const factors =
     truncated && chosen.residual === 'orthonormal'
-      ? await completed(site, found.factors, random(chosen.seed, 2), chosen.parity)
+      ? yield* completed(site, found.factors, random(chosen.seed, 2), chosen.parity)
       : found.factors;
   const tail = truncated || found.filled ? (keeps ? 'kept' : 'gone') : 'none';
   // Directions from the caller, or drawn as in the reference code, need not be orthogonal to the others.
@@ -173,19 +174,19 @@ async function design(site: Site, options: SvftOptions): Promise<Blueprint> {
   if (initial !== found.sigma) found.sigma.dispose();
   const whole = tail !== 'kept' || initial.size === site.thin;
   const spectrum = { initial, first: skew ? undefined : 0, whole, skew, scale: undefined };
-  return blueprint(site, factors, await coreOf(site, chosen, factors), tail, spectrum);
+  return blueprint(site, factors, yield* coreOf(site, chosen, factors), tail, spectrum);
 }
 
 /** The trainable M and γ, with their initial values. */
-async function coreOf(site: Site, chosen: Settings, factors: Svd<MatrixDType>): Promise<Core> {
+function* coreOf(site: Site, chosen: Settings, factors: Svd<MatrixDType>): Work<Core> {
   const { op } = site;
   const { device, dtype } = site.vectors;
-  const pattern = await patternOf(site, chosen, factors);
+  const pattern = yield* patternOf(site, chosen, factors);
   // The ranking depends on the singular vectors.
   if (chosen.pattern === 'topk') site.settle({ pattern });
   const m = allocate(op, dtype, pattern.entries);
   const gamma = allocate(op, dtype, 1);
-  await inSlices(op, initialise(op, chosen, m, gamma), site.signal);
+  yield* initialise(op, chosen, m, gamma);
   const parameter = (name: string, start: RealArray) =>
     site.parameter(name, fromNumbers(op, device, dtype, [start.length], start));
   const values = parameter('m', m);
@@ -235,14 +236,15 @@ function blueprint(
   const choices = chooseFrom(site, available, refusal);
   const common = { factors: () => factors, rank: s.size, bias: site.bias, spectrum, choices };
   if (tail === 'kept' || choices.includes('lowrank')) {
-    const lowrank: Terms = { ...site.noTerms, base: site.weight, u, vt, core };
-    const base = { weight: () => site.weight, original: undefined, bias: site.bias };
-    const owned = [u, s, vt, spectrum.initial, site.weight];
+    const { weight, derived } = site.base();
+    const lowrank: Terms = { ...site.noTerms, base: weight, u, vt, core };
+    const base = { weight: () => weight, derived, original: undefined, bias: site.bias };
+    const owned = [u, s, vt, spectrum.initial, weight];
     return { ...common, base, factored: undefined, lowrank, merge: () => lowrank, owned };
   }
   const original: Terms = { ...site.noTerms, u, vt, diagonal: s };
   const factored: Terms = { ...original, core };
-  const base = { weight: site.borrowedWeight, original: undefined, bias: site.bias };
+  const base = { weight: site.borrowedWeight, derived: false, original: undefined, bias: site.bias };
   const owned = [u, s, vt, spectrum.initial];
   // Without its tail W' is no update of W0, and the factors do not reproduce W0.
   if (tail === 'gone') return { ...common, base, factored, lowrank: undefined, merge: () => factored, owned };

@@ -1,9 +1,11 @@
 import type { Blueprint } from '../layers/adapter.js';
-import { chooseFrom, decomposeWhole, family, mergeOnBase, type PlannedSite, type Site } from '../layers/construct.js';
+import { chooseFrom, family, mergeOnBase } from '../layers/construct.js';
+import { decomposeWhole, type PlannedSite, type Site } from '../layers/site.js';
 import { wholeSpectrum } from '../layers/telemetry.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Terms } from '../operator/terms.js';
 import { checkBoolean, checkOptions, reject } from '../runtime/check.js';
+import type { Work } from '../runtime/slices.js';
 import type { Real } from '../tensor/dtype.js';
 import { copyOf, zeroOutput } from '../tensor/operand.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -47,7 +49,7 @@ export const vectorFit = family<VectorFitOptions>(
   },
 );
 
-async function design(site: Site, options: VectorFitOptions): Promise<Blueprint> {
+function* design(site: Site, options: VectorFitOptions): Work<Blueprint> {
   const { op } = site;
   const rectified = readRectified(site, options);
   const trains = readTrain({ op, hasBias: site.bias !== undefined }, options);
@@ -56,7 +58,7 @@ async function design(site: Site, options: VectorFitOptions): Promise<Blueprint>
     ['factored', 'merged'],
     'σ covers all singular triples, so there is no base to add to',
   );
-  const factors = await decomposeWhole(site);
+  const factors = yield* decomposeWhole(site);
   const { u, s, vt } = factors;
 
   const sigma = trains.sigma ? site.parameter('sigma', copyOf(op, 'factors.s', s)) : s;
@@ -70,7 +72,12 @@ async function design(site: Site, options: VectorFitOptions): Promise<Blueprint>
     factors: () => factors,
     rank: s.size,
     bias,
-    base: { weight: site.borrowedWeight, original: { ...site.noTerms, u, vt, diagonal: s }, bias: baseBias },
+    base: {
+      weight: site.borrowedWeight,
+      derived: false,
+      original: { ...site.noTerms, u, vt, diagonal: s },
+      bias: baseBias,
+    },
     spectrum: wholeSpectrum(s),
     factored: terms,
     lowrank: undefined,

@@ -1,6 +1,7 @@
 // What tells whether a layer is the one that was saved: hashes of its base weight and bias, and a sketch of its singular
 // vectors. All of this is fixed when the layer is made, so it is computed once for each layer.
 import type { Adapter, Anatomy } from '../layers/adapter.js';
+import { givenWeight } from '../layers/base.js';
 import { type Frame, frameOf, type Sketch, sketchOf } from '../layers/frame.js';
 import { fingerprintOf } from './fingerprint.js';
 
@@ -33,7 +34,7 @@ export async function hashesOf(
 ): Promise<{ readonly weight: string | null; readonly bias: string | null }> {
   const values = knownOf(layer);
   const { base } = layer.anatomy(op);
-  for (const [key, tensor] of [['weight', base.weight()] as const, ['bias', base.bias] as const]) {
+  for (const [key, tensor] of [['weight', givenWeight(base)] as const, ['bias', base.bias] as const]) {
     if (values[key] === undefined && tensor !== undefined) values[key] = await fingerprintOf(op, tensor, signal);
   }
   return { weight: values.weight ?? null, bias: values.bias ?? null };

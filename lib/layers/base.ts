@@ -10,9 +10,16 @@ import type { Matrix, Vector } from '../tensor/tensor.js';
 export interface Base {
   /** W0, or undefined if it is no longer available. */
   readonly weight: () => Matrix | undefined;
+  /** Whether `weight` was computed from the factors: then its bits are not those of the caller's weight. */
+  readonly derived: boolean;
   /** The terms that replace W0 afterwards, if the factors reproduce it. */
   readonly original: Terms | undefined;
   readonly bias: Vector | undefined;
+}
+
+/** The caller's W0, if the layer can reach it. */
+export function givenWeight({ weight, derived }: Base): Matrix | undefined {
+  return derived ? undefined : weight();
 }
 
 /** Computes a layer that is switched off. */
@@ -64,7 +71,7 @@ export class BaseLayer {
     const weight = this.#base.weight();
     if (weight === undefined && this.#base.original === undefined) {
       const why = 'this layer is switched off, and its factors do not contain the part of the weight beyond `rank`';
-      const got = 'a disposed tensor, or a tensor on another device';
+      const got = 'none, a disposed tensor, or a tensor on another device';
       throw new SigmaError('DISPOSED', op, `weight: expected a live tensor on the layer's device, got ${got} (${why})`);
     }
     return weight;

@@ -1,6 +1,7 @@
 import { checkBoolean, checkOptions, checkSignal, describe, fail } from '../runtime/check.js';
 import { renamed } from '../runtime/errors.js';
 import { native } from '../runtime/native.js';
+import { step, type Work } from '../runtime/slices.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, memoryOf, output, outputInto } from '../tensor/operand.js';
 import type { MatrixShape, Shape, Tensor } from '../tensor/tensor.js';
@@ -47,6 +48,23 @@ export function matmul<D extends Real, A extends Shape = Shape, B extends Shape 
   return c.tensor();
 }
 
+type Orientation = Pick<MatmulOptions, 'transposeA' | 'transposeB'>;
+
+/** `matmul` of checked operands for function `op`, as work. */
+export function* matmulWork(
+  op: string,
+  a: Tensor<Real>,
+  b: Tensor<Real>,
+  orientation: Orientation & { signal: AbortSignal | undefined },
+): Work<Tensor<Real, MatrixShape>> {
+  const now = () => {
+    const { c, call } = productOf(op, a, b, orientation);
+    native.gemm(...call);
+    return c.tensor();
+  };
+  return yield* step(now, () => matmulLater(op, a, b, orientation));
+}
+
 /**
  * `matmul` off the event loop, for function `op`: the same result, to the bit. The operands are copied when the product
  * starts; until then they must not be disposed.
@@ -55,16 +73,13 @@ export async function matmulLater(
   op: string,
   a: Tensor<Real>,
   b: Tensor<Real>,
-  { transposeA = false, transposeB = false, signal }: Omit<MatmulOptions, 'out'> & { signal: AbortSignal | undefined },
+  { signal, ...orientation }: Orientation & { signal: AbortSignal | undefined },
 ): Promise<Tensor<Real, MatrixShape>> {
-  const [m, k] = oriented(a, transposeA);
-  const [, n] = oriented(b, transposeB);
   const turn = lanes.enter();
   if (turn !== undefined) await turn;
   try {
     checkSignal(op, signal);
-    const c = output(op, a, [m, n]);
-    const call = [op, memoryOf(op, 'a', a), memoryOf(op, 'b', b), c.memory, m, n, k, transposeA, transposeB] as const;
+    const { c, call } = productOf(op, a, b, orientation);
     // A device only queues the work.
     if (a.device === 'cpu') await native.gemmLater(...call);
     else native.gemm(...call);
@@ -74,6 +89,20 @@ export async function matmulLater(
   } finally {
     lanes.leave();
   }
+}
+
+/** Memory for a product, and the native call that fills it. */
+function productOf(
+  op: string,
+  a: Tensor<Real>,
+  b: Tensor<Real>,
+  { transposeA = false, transposeB = false }: Orientation,
+) {
+  const [m, k] = oriented(a, transposeA);
+  const [, n] = oriented(b, transposeB);
+  const c = output(op, a, [m, n]);
+  const call = [op, memoryOf(op, 'a', a), memoryOf(op, 'b', b), c.memory, m, n, k, transposeA, transposeB] as const;
+  return { c, call };
 }
 
 function oriented(matrix: Tensor, transpose: boolean): MatrixShape {

@@ -13,6 +13,7 @@ import {
 import { threads } from '../runtime/device.js';
 import { reasonOf, SigmaError } from '../runtime/errors.js';
 import { native, type Operand, type RealArray, type SvdProblem } from '../runtime/native.js';
+import { step, type Work } from '../runtime/slices.js';
 import { allocateAny, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
 import { anything, checkMatrix, memoryOf, type Output, output, type Place, widened } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
@@ -93,6 +94,26 @@ export async function svd(a: Matrix | readonly Matrix[], options?: SvdOptions): 
   const alike = { shape: undefined, dtype: inputs[0]?.dtype, device: inputs[0]?.device };
   for (const [i, input] of inputs.entries()) checkMatrix(op, `a[${i}]`, input, alike);
   return runAll(op, inputs, (i) => `a[${i}]`, plan);
+}
+
+/** @internal `svd` of one matrix for function `op`, as work. */
+export function* thinSvdWork(op: string, argument: string, a: Matrix, signal: AbortSignal | undefined): Work<Svd> {
+  return yield* step(
+    () => thinSvdNow(op, argument, a),
+    () => thinSvd(op, argument, a, signal && { signal }),
+  );
+}
+
+function thinSvdNow(op: string, argument: string, a: Matrix): Svd {
+  const batch = new Batch(op, argument, checkMatrix(op, argument, a, { ...anything, shape: [null, null] }), undefined);
+  try {
+    native.svdNow(op, drivers.indexOf('auto'), [batch.problem(batch.job(0))]);
+    return batch.result();
+  } catch (error) {
+    throw error instanceof SigmaError ? new SigmaError(error.code, op, `${argument}: ${reasonOf(error)}`) : error;
+  } finally {
+    batch.dispose();
+  }
 }
 
 /** @internal `svd` of one matrix or stack for function `op`, whose name and `argument` the errors carry. */

@@ -1,20 +1,10 @@
 import { native } from '../runtime/native.js';
-import { inSlices, type Work } from '../runtime/slices.js';
+import type { Work } from '../runtime/slices.js';
 import type { MatrixDType } from '../tensor/dtype.js';
 import { memoryOf, output } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
 
-interface Task {
-  readonly op: string;
-  readonly signal: AbortSignal | undefined;
-}
-
-/** The transpose of a matrix, as a new tensor, made in slices between which the event loop goes on. */
-export function transposed<D extends MatrixDType>({ op, signal }: Task, a: Tensor<D>): Promise<Tensor<D, MatrixShape>> {
-  return inSlices(op, transposing(op, a), signal);
-}
-
-/** The same as work. Each column is a block of one column, and becomes a row. */
+/** The transpose of a matrix, as a new tensor. Each column is a block of one column, and becomes a row. */
 export function* transposing<D extends MatrixDType>(op: string, a: Tensor<D>): Work<Tensor<D, MatrixShape>> {
   const [rows, columns] = a.shape as MatrixShape;
   const result = output(op, a, [columns, rows]);

@@ -8,6 +8,7 @@ import { derived } from '../tensor/derived.js';
 import { allocate, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
 import { powerTo } from '../tensor/norm.js';
 import {
+  anything,
   checkBeside,
   checkMatrix,
   checkReal,
@@ -21,42 +22,53 @@ import { tidy } from '../tensor/scope.js';
 import type { Shape } from '../tensor/shape.js';
 import type { Matrix, MatrixShape, Tensor } from '../tensor/tensor.js';
 
-/** Factors as the caller gave them, each read once. */
+/** Factors as the caller gave them, each read once, and the argument that they came in. */
 export interface Triples {
+  readonly argument: string;
   readonly u: unknown;
   readonly s: unknown;
   readonly vt: unknown;
 }
 
-export function readTriples(op: string, factors: unknown): Triples {
-  if (!isRecord(factors)) reject(op, 'options.factors', 'an object { u, s, vt }', factors);
+export function readTriples(op: string, argument: string, factors: unknown): Triples {
+  if (!isRecord(factors)) reject(op, argument, 'an object { u, s, vt }', factors);
   const { u, s, vt } = factors;
-  return { u, s, vt };
+  return { argument, u, s, vt };
 }
 
 /**
  * Checks given factors: u [out, q], s [q], vt [q, in], q ≤ min(out, in), of the weight's type, or float32 for bfloat16.
+ * Without a weight the type and the sizes are those of u and vt.
  */
-export function checkFactors(op: string, given: Triples, weight: Matrix, device: Device | undefined): Svd<MatrixDType> {
-  const [outFeatures, inFeatures] = weight.shape as MatrixShape;
-  const vectors = vectorType(weight.dtype);
-  const s = checkReal(op, 'options.factors.s', given.s, { shape: [null], dtype: vectors, device });
+export function checkFactors(
+  op: string,
+  { argument, ...given }: Triples,
+  weight: Matrix | undefined,
+  device: Device | undefined,
+): Svd<MatrixDType> {
+  const first = weight ?? checkMatrix(op, `${argument}.u`, given.u, { ...anything, shape: [null, null] });
+  const [rows, columns] = weight === undefined ? [null, null] : (weight.shape as MatrixShape);
+  const vectors = vectorType(first.dtype);
+  const s = checkReal(op, `${argument}.s`, given.s, { shape: [null], dtype: vectors, device });
   const q = s.shape[0] as number;
-  if (q > Math.min(outFeatures, inFeatures)) {
-    fail('SHAPE_MISMATCH', op, 'options.factors.s', `at most ${Math.min(outFeatures, inFeatures)} values`, describe(q));
-  }
   // Factors of a bfloat16 weight may be float32; those of another weight have its type.
-  const matrix = (name: 'u' | 'vt', shape: readonly number[]) =>
-    weight.dtype === 'bfloat16'
-      ? checkBeside(op, `options.factors.${name}`, given[name], vectors, { shape, dtype: undefined, device })
-      : checkMatrix(op, `options.factors.${name}`, given[name], { shape, dtype: vectors, device });
-  const u = matrix('u', [outFeatures, q]);
-  const vt = matrix('vt', [q, inFeatures]);
+  const matrix = (name: 'u' | 'vt', shape: readonly (number | null)[]) =>
+    first.dtype === 'bfloat16'
+      ? checkBeside(op, `${argument}.${name}`, given[name], vectors, { shape, dtype: undefined, device })
+      : checkMatrix(op, `${argument}.${name}`, given[name], { shape, dtype: vectors, device });
+  const most = ([m, n]: readonly number[]) => {
+    const thin = Math.min(m as number, n as number);
+    if (q > thin) fail('SHAPE_MISMATCH', op, `${argument}.s`, `at most ${thin} values`, describe(q));
+  };
+  if (weight !== undefined) most(weight.shape);
+  const u = matrix('u', [rows, q]);
+  const vt = matrix('vt', [q, columns]);
+  most([u.shape[0] as number, vt.shape[1] as number]);
   return { u, s, vt };
 }
 
 /** Relative tolerance for factors that the caller supplies. */
-const belonging = (weight: Matrix) => (weight.dtype === 'bfloat16' ? 3e-2 : 1e-3);
+const belonging = ({ dtype }: Matrix) => (dtype === 'bfloat16' ? 3e-2 : 1e-3);
 
 const singleRounding = 1e-4;
 
@@ -70,7 +82,7 @@ const probes = 2;
 
 /** Products of a probe, as rows: first for the triples of σ > 0, then, if there are any, for those of σ = 0. */
 interface Probe {
-  /** W V w and U diag(s) w, then Wᵀ U w and V diag(s) w. Each pair is equal for singular triples of W. */
+  /** W V w and U diag(s) w, then Wᵀ U w and V diag(s) w. Each pair is equal for singular triples of W. None without W. */
   readonly sides: readonly { readonly found: Rows; readonly wanted: Rows }[];
   /** UᵀU w and VᵀV w, which equal w (`given`) for orthonormal factors. The entries of w are ±`unit`. */
   readonly returned: readonly Rows[];
@@ -99,17 +111,19 @@ function compared(at: number, x: Rows, y: Rows, unit = 1, use: (i: number) => bo
   return { difference: Math.sqrt(difference), size: Math.sqrt(size) };
 }
 
-function probe(op: string, { u, vt }: Svd<MatrixDType>, sigma: RealArray, weight: Matrix): Probe {
+function probe(op: string, { u, vt }: Svd<MatrixDType>, sigma: RealArray, weight: Matrix | undefined): Probe {
   type Matrix = Tensor<Real, MatrixShape>;
   const generator = random(0);
   const q = sigma.length;
   const rows = sigma.some((value) => value === 0) ? 2 * probes : probes;
-  const [a, left, right] = [weight, u, vt].map((tensor) => widened(op, tensor)) as [Matrix, Matrix, Matrix];
+  const wide = (tensor: Tensor<MatrixDType>) => widened(op, tensor) as Matrix;
+  const [left, right] = [wide(u), wide(vt)];
   // Scaling by a power of two brings W's products near 1, so that their squares neither overflow nor underflow.
-  const room = a.dtype === 'float64' ? 900 : 100;
+  const { dtype, device } = left;
+  const room = dtype === 'float64' ? 900 : 100;
   const unit = powerTo(sigma[0] as number, room);
-  const signs = allocate(op, a.dtype, rows * q);
-  const weighted = allocate(op, a.dtype, rows * q);
+  const signs = allocate(op, dtype, rows * q);
+  const weighted = allocate(op, dtype, rows * q);
   for (let v = 0; v < probes; v++) {
     for (let i = 0; i < q; i++) {
       // Random signs weight every component of an error alike.
@@ -119,16 +133,17 @@ function probe(op: string, { u, vt }: Svd<MatrixDType>, sigma: RealArray, weight
       weighted[row * q + i] = sign * (sigma[i] as number);
     }
   }
-  const matrix = (numbers: RealArray) => fromNumbers(op, a.device, a.dtype, [rows, q], numbers) as Matrix;
+  const matrix = (numbers: RealArray) => fromNumbers(op, device, dtype, [rows, q], numbers) as Matrix;
   const read = (tensor: Matrix): Rows => ({ numbers: numbersOf(op, 'product', tensor), length: tensor.shape[1] });
   const [w, sw] = [matrix(signs.slice()), matrix(weighted)];
   const byU = matmul(w, left, { transposeB: true });
   const byV = matmul(w, right);
+  const sidesOf = (a: Matrix) => [
+    { found: read(matmul(byV, a, { transposeB: true })), wanted: read(matmul(sw, left, { transposeB: true })) },
+    { found: read(matmul(byU, a)), wanted: read(matmul(sw, right)) },
+  ];
   return {
-    sides: [
-      { found: read(matmul(byV, a, { transposeB: true })), wanted: read(matmul(sw, left, { transposeB: true })) },
-      { found: read(matmul(byU, a)), wanted: read(matmul(sw, right)) },
-    ],
+    sides: weight === undefined ? [] : sidesOf(wide(weight)),
     returned: [read(matmul(byU, left)), read(matmul(byV, right, { transposeB: true }))],
     given: { numbers: signs, length: q },
     unit,
@@ -141,38 +156,41 @@ function probe(op: string, { u, vt }: Svd<MatrixDType>, sigma: RealArray, weight
  * are free, and the factors may be truncated. With `allowFill` the triples of σ = 0 may be any vectors, not even
  * orthogonal ones: these fill up a truncated rank. For a saved layer `largest` is the weight's largest singular value,
  * which its factors need not contain: rounding errors are relative to it. Returns whether all triples are the weight's own.
+ * Without a weight only W V w and Wᵀ U w go unchecked.
  */
 export function checkBelongs(
   op: string,
+  argument: string,
   factors: Svd<MatrixDType>,
-  weight: Matrix,
+  weight: Matrix | undefined,
   allowFill: boolean,
   largest = 0,
 ): boolean {
-  const sigma = numbersOf(op, 'options.factors.s', factors.s);
-  requireFinite(op, 'options.factors.s', factors.s);
+  const sigma = numbersOf(op, `${argument}.s`, factors.s);
+  requireFinite(op, `${argument}.s`, factors.s);
   for (const [i, value] of sigma.entries()) {
     if (value < 0 || (i > 0 && value > (sigma[i - 1] as number))) {
       const expected = 'descending singular values of at least 0';
-      fail('BASE_MISMATCH', op, 'options.factors.s', expected, `${describe(value)} at ${i}`);
+      fail('BASE_MISMATCH', op, `${argument}.s`, expected, `${describe(value)} at ${i}`);
     }
   }
-  return tidy(() => judged(op, factors, sigma, weight, allowFill, largest));
+  return tidy(() => judged(op, argument, factors, sigma, weight, allowFill, largest));
 }
 
 function judged(
   op: string,
+  argument: string,
   factors: Svd<MatrixDType>,
   sigma: RealArray,
-  weight: Matrix,
+  weight: Matrix | undefined,
   allowFill: boolean,
   largest: number,
 ): boolean {
   const { sides, returned, given, unit } = probe(op, factors, sigma, weight);
-  const tolerance = belonging(weight);
+  const tolerance = belonging(factors.u);
   // What rounding adds to each product: each of its terms has an error relative to the largest σ. The vectors of a saved layer
   // may come from float32.
-  const relative = Math.max(roundingOf(weight), singleRounding);
+  const relative = Math.max(roundingOf(factors.u), singleRounding);
   const rounding = relative * largest * Math.sqrt(sigma.length) * unit;
   const own = (i: number) => sigma[i] !== 0;
   const part = ({ difference, size }: ReturnType<typeof compared>) =>
@@ -190,7 +208,7 @@ function judged(
       if (rows === probes) continue;
       // Along a direction of σ = 0 the product is zero but for rounding, however small the weight's tail is.
       const none = compared(probes + v, found, wanted);
-      if (!(none.difference <= roundingOf(weight) * both.size + rounding)) filled = true;
+      if (!(none.difference <= roundingOf(factors.u) * both.size + rounding)) filled = true;
     }
     for (const each of returned) {
       keep(part(compared(v, each, given, unit, own)));
@@ -199,9 +217,8 @@ function judged(
     }
   }
   if (!Number.isFinite(worst)) {
-    for (const [name, tensor] of [['weight', weight], ...Object.entries(factors)] as [string, Matrix][]) {
-      requireFinite(op, tensor === weight ? name : `options.factors.${name}`, tensor);
-    }
+    if (weight !== undefined) requireFinite(op, 'weight', weight);
+    for (const [name, tensor] of Object.entries(factors)) requireFinite(op, `${argument}.${name}`, tensor);
   }
   if (worst <= tolerance && !filled) return true;
   // If every σ is 0, nothing ties the factors to the weight.
@@ -209,8 +226,10 @@ function judged(
   fail(
     'BASE_MISMATCH',
     op,
-    'options.factors',
-    'orthonormal singular triples of the weight (from svd(weight))',
+    argument,
+    weight === undefined
+      ? 'orthonormal singular vectors (from svd or decompose)'
+      : 'orthonormal singular triples of the weight (from svd(weight))',
     filled && worst <= tolerance ? 'other vectors for σ = 0' : `other factors (relative error ${worst.toPrecision(2)})`,
   );
 }
@@ -223,11 +242,16 @@ function requireFinite(op: string, argument: string, tensor: Matrix): void {
 }
 
 /** New handles on the factors, or copies of their `rank` largest triples, which layers share. */
-export function sliceFactors(op: string, factors: Svd<MatrixDType>, rank: number | undefined): Svd<MatrixDType> {
+export function sliceFactors(
+  op: string,
+  argument: string,
+  factors: Svd<MatrixDType>,
+  rank: number | undefined,
+): Svd<MatrixDType> {
   const q = factors.s.size;
   const wanted = rank ?? q;
   if (wanted > q) {
-    fail('SHAPE_MISMATCH', op, 'options.factors', `at least ${wanted} singular triples`, describe(q));
+    fail('SHAPE_MISMATCH', op, argument, `at least ${wanted} singular triples`, describe(q));
   }
   if (wanted === q) return { u: factors.u.share(), s: factors.s.share(), vt: factors.vt.share() };
   return selectTriples(op, factors, 0, wanted);

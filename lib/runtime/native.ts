@@ -149,6 +149,8 @@ interface Addon {
     columns: number,
   ): void;
   svd(driver: number, problems: readonly SvdProblem[]): Promise<void>;
+  /** `svd` on this thread. */
+  svdNow(driver: number, problems: readonly SvdProblem[]): void;
 
   pattern(rowPointers: Int32Array, columnIndices: Int32Array): PatternHandle;
   spmm(pattern: PatternHandle, values: Operand, dense: Operand, out: Operand, tokens: number, transpose: boolean): void;

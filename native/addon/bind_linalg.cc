@@ -1,4 +1,4 @@
-// gemm and copyMatrix run synchronously, gemmLater and svd off the event loop.
+// gemm, svdNow and copyMatrix run synchronously, gemmLater and svd off the event loop.
 #include <algorithm>
 #include <cstddef>
 #include <memory>
@@ -104,7 +104,7 @@ Napi::Value gemm_later(Args& args) {
   return Task::start(args.env(), args.caller("gemm"), std::move(task), args.value(2));
 }
 
-// One asynchronous svd call. No one else has the outputs, or the inputs that are `owned`.
+// One svd call. No one else has the outputs, or the inputs that are `owned`.
 class SvdTask : public Task {
  public:
   SvdTask(const Environment& environment, sigma_svd_driver driver) : operands_(environment), driver_(driver) {}
@@ -156,8 +156,8 @@ class SvdTask : public Task {
   std::vector<sigma_svd_problem> problems_;
 };
 
-// svd(driver, problems): Promise<void>; problems is a list of { a, first, owned, u, s, vt, at, rows, columns }
-Napi::Value svd(Args& args) {
+// The call of arguments 0 and 1.
+std::unique_ptr<SvdTask> svd_of(Args& args) {
   const int64_t driver = args.integer(0, "driver");
   if (driver > SIGMA_SVD_GRAM64) throw ArgumentError("driver: expected a known driver, got " + std::to_string(driver));
   if (!args.value(1).IsArray()) throw ArgumentError("problems: expected an array");
@@ -168,7 +168,16 @@ Napi::Value svd(Args& args) {
     if (!problem.IsObject()) throw ArgumentError("problems: expected objects");
     task->add(problem.As<Napi::Object>());
   }
-  return Task::start(args.env(), args.caller("svd"), std::move(task), problems);
+  return task;
+}
+
+// svd(driver, problems): Promise<void>; problems is a list of { a, first, owned, u, s, vt, at, rows, columns }
+Napi::Value svd(Args& args) { return Task::start(args.env(), args.caller("svd"), svd_of(args), args.value(1)); }
+
+// svdNow(driver, problems): the same as svd, at once
+Napi::Value svd_now(Args& args) {
+  Task::finish(*svd_of(args));
+  return args.env().Undefined();
 }
 
 }  // namespace
@@ -178,6 +187,7 @@ void bind_linalg(Napi::Object exports) {
   export_function<gemm_later>(exports, "gemmLater");
   export_function<copy_matrix>(exports, "copyMatrix");
   export_function<svd>(exports, "svd");
+  export_function<svd_now>(exports, "svdNow");
 }
 
 }  // namespace sigma

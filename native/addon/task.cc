@@ -31,6 +31,11 @@ Napi::Value Task::start(Napi::Env env, const Caller& caller, std::unique_ptr<Tas
   return {env, promise};
 }
 
+void Task::finish(Task& task) {
+  const Outcome outcome = task.run();
+  if (outcome.status != SIGMA_OK) throw BackendError(outcome.status, outcome.message.c_str());
+}
+
 void Task::execute() noexcept {
   try {
     outcome_ = run();

@@ -1,5 +1,6 @@
 // One asynchronous call: runs off the event loop and settles its promise, unless the environment is gone by then. Uses
 // the plain C Node-API: while an environment is torn down every call fails, and the C++ wrappers would throw uncaught.
+// `finish` runs the same call at once.
 #pragma once
 
 #include <napi.h>
@@ -22,6 +23,9 @@ class Task {
   // Queues the task. Keeps `alive` referenced until the promise settles.
   static Napi::Value start(Napi::Env env, const Caller& caller, std::unique_ptr<Task> task, Napi::Value alive);
 
+  // Runs the task on the calling thread. Throws a BackendError if it fails.
+  static void finish(Task& task);
+
  protected:
   struct Outcome {
     sigma_status status = SIGMA_OK;
@@ -29,7 +33,7 @@ class Task {
     int64_t failed = 0;  // index of the failed item, the error's detail
   };
 
-  // Does the work. Runs on another thread.
+  // Does the work. `start` runs it on another thread.
   virtual Outcome run() = 0;
 
  private:

@@ -9,6 +9,8 @@ import * as sigmatune from 'sigmatune';
 import {
   type AdaptedLinear,
   type AdapterOptions,
+  type Family,
+  type FromOptions,
   type LoraXsOptions,
   loraXs,
   type Real,
@@ -208,8 +210,22 @@ export interface FamilyCase {
   /** Whether y at step 0 equals the base layer's. */
   readonly startsAtBase: boolean;
   make(weight: Tensor, options: LayerOptions): Promise<AdaptedLinear>;
+  /** The same from factors that are at hand. */
+  from(factors: Svd, options: Omit<LayerOptions, 'factors'> & { weight?: Tensor }): AdaptedLinear;
   /** The reference operator of a layer, from its factors and the current values of its parameters. */
   operator(layer: AdaptedLinear, weight: Matrix, bias: ArrayLike<number> | undefined): Operator;
+}
+
+/** Both ways to make a layer. `optionsOf` gets min(out, in). */
+function made<O extends AdapterOptions>(family: Family<O>, optionsOf: (r: number) => O) {
+  const options = (m = 1, n = 1) => optionsOf(Math.min(m, n));
+  return {
+    make: (weight: Tensor, given: LayerOptions) => family(weight, { ...options(...weight.shape), ...given }),
+    from: (factors: Svd, given: Omit<LayerOptions, 'factors'> & { weight?: Tensor }): AdaptedLinear => {
+      const own = { ...options(factors.u.shape[0], factors.vt.shape[1]), ...given };
+      return family.from(factors, own as FromOptions<O>);
+    },
+  };
 }
 
 export function parameterValue(layer: AdaptedLinear, name: string): ArrayLike<number> | undefined {
@@ -258,8 +274,7 @@ function svftCase(
     family: 'svft',
     strategies: more.strategies ?? strategies,
     startsAtBase: more.startsAtBase ?? true,
-    make: (weight, layerOptions) =>
-      svft(weight, { ...options(Math.min(weight.shape[0] ?? 1, weight.shape[1] ?? 1)), ...layerOptions }),
+    ...made(svft, options),
     operator: (layer, weight, bias) =>
       svftOperator(layer, weight, bias, pattern(layer.rank), more.keepsResidual ?? false),
   };
@@ -339,7 +354,7 @@ export const families: readonly FamilyCase[] = [
     family: 'vectorfit',
     strategies: ['auto', 'factored', 'merged'],
     startsAtBase: true,
-    make: (weight, options) => vectorFit(weight, options),
+    ...made(vectorFit, () => ({})),
     operator: (layer, _weight, bias) => ({
       u: dense(layer.factors.u),
       vt: dense(layer.factors.vt),
@@ -354,7 +369,7 @@ export const families: readonly FamilyCase[] = [
     family: 'svdiff',
     strategies: ['auto', 'factored', 'merged'],
     startsAtBase: true,
-    make: (weight, options) => svdiff(weight, options),
+    ...made(svdiff, () => ({})),
     operator: (layer, _weight, bias) => {
       const delta = parameterValue(layer, 'delta') ?? [];
       const sums = Array.from(values(layer.factors.s), (sigma, i) => sigma + at(delta, i));
@@ -366,7 +381,7 @@ export const families: readonly FamilyCase[] = [
     family: 'vectorfit',
     strategies: ['auto', 'factored', 'merged'],
     startsAtBase: true,
-    make: (weight, options) => vectorFit(weight, { ...options, nonnegative: true }),
+    ...made(vectorFit, () => ({ nonnegative: true })),
     operator: (layer, _weight, bias) => ({
       ...rectified(layer, parameterValue(layer, 'sigma') ?? []),
       bias: parameterValue(layer, 'bias') ?? bias,
@@ -381,10 +396,7 @@ function loraXsCase(name: string, options: LoraXsOptions, startsAtBase = true): 
     strategies: ['auto', 'merged', 'lowrank'],
     startsAtBase,
     denseCore: true,
-    make: (weight, layerOptions) => {
-      const rank = truncated(Math.min(weight.shape[0] ?? 1, weight.shape[1] ?? 1));
-      return loraXs(weight, { rank, ...options, ...layerOptions });
-    },
+    ...made(loraXs, (r) => ({ rank: truncated(r), ...options })),
     operator: (layer, weight, bias) => {
       const { u, s, vt } = layer.factors;
       const all = Array.from({ length: layer.rank ** 2 }, (_, p) => p);
@@ -425,10 +437,7 @@ function sivaCase(
     family: 'siva',
     strategies: allowed,
     startsAtBase,
-    make: (weight, layerOptions) => {
-      const count = truncated(Math.min(weight.shape[0] ?? 1, weight.shape[1] ?? 1));
-      return siva(weight, { count, ...options, ...layerOptions });
-    },
+    ...made(siva, (r) => ({ count: truncated(r), ...options })),
     operator: (layer, weight, bias) => {
       const s = parameterValue(layer, 's') ?? [];
       const { u, vt } = layer.factors;
