@@ -32,7 +32,7 @@ export { type DecomposeOptions, decompose, type Factors, type Storage } from './
 export { effectiveRank, effectiveRankGradient } from './linalg/effective-rank.js';
 export type { FactorError } from './linalg/factor-error.js';
 export { type MatmulOptions, matmul } from './linalg/matmul.js';
-export { type Svd, type SvdOptions, svd } from './linalg/svd.js';
+export { type Svd, type SvdLike, type SvdOptions, svd } from './linalg/svd.js';
 export { adaptModel } from './model/adapt.js';
 export type { AdaptedModel } from './model/adapted.js';
 export { type DecomposedRow, type DecomposeModelOptions, decomposeModel } from './model/decompose-model.js';
@@ -78,6 +78,7 @@ export { type Regrown, regrow } from './sparse/regrow.js';
 export { type TensorOptions, tensor, zeros } from './tensor/create.js';
 export type { DType, MatrixDType, Real, TypedArrayOf } from './tensor/dtype.js';
 export { memory } from './tensor/memory.js';
-export type { Parameter } from './tensor/parameter.js';
+export type { Parameter, ParameterLike } from './tensor/parameter.js';
 export { tidy } from './tensor/scope.js';
 export { type MatrixShape, type Shape, type StackShape, Tensor, type VectorShape } from './tensor/tensor.js';
+export { type DimensionedData, type ShapedData, type TensorLike, toLike, type View } from './tensor/view.js';

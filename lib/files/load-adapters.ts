@@ -1,7 +1,7 @@
 import type { Adapter, Anatomy } from '../layers/adapter.js';
 import { aligned, clusterAround, frameOf, lossOf, realigned, sketchOf } from '../layers/frame.js';
 import type { AdaptedLinear, AdapterOptions } from '../layers/types.js';
-import type { Svd } from '../linalg/svd.js';
+import type { SvdLike } from '../linalg/svd.js';
 import { checkOptions, checkSignal, describe, fail, isRecord, reject } from '../runtime/check.js';
 import { type Device, resolveDevice } from '../runtime/device.js';
 import { reasonOf, SigmaError } from '../runtime/errors.js';
@@ -10,6 +10,7 @@ import { type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
 import { anything, checkMatrix, checkReal, numbersOf, placed } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
 import type { Matrix, Tensor } from '../tensor/tensor.js';
+import type { TensorLike } from '../tensor/view.js';
 import { familyNamed, keyOf, modelName, readSaved, type SavedModule } from './adapter-config.js';
 import { roleOf } from './adapters.js';
 import { corrupt, quoted } from './complaints.js';
@@ -20,9 +21,9 @@ import { gaps, tolerances } from './tolerances.js';
 
 export interface LoadAdaptersOptions {
   /** Decompositions of the weights by their names: then no SVD is taken. */
-  factors?: Readonly<Record<string, Svd<MatrixDType>>>;
+  factors?: Readonly<Record<string, SvdLike<MatrixDType>>>;
   /** The biases that the layers were made with. Those that are not given are taken from the file. */
-  biases?: Readonly<Record<string, Tensor>>;
+  biases?: Readonly<Record<string, TensorLike>>;
   /** Where the layers are to be. Default: where the weights are. */
   device?: Device;
   /** Stops between layers and inside of their decompositions. */
@@ -47,7 +48,7 @@ export interface LoadAdaptersOptions {
  */
 export async function loadAdapters(
   folder: string,
-  weights: Readonly<Record<string, Tensor>>,
+  weights: Readonly<Record<string, TensorLike>>,
   options?: LoadAdaptersOptions,
 ): Promise<Record<string, AdaptedLinear>> {
   const op = 'loadAdapters';

@@ -7,6 +7,7 @@ import { checkTensor } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
+import type { TensorLike } from '../tensor/view.js';
 import { type Sink, withScratch, writeAtomically } from './atomic.js';
 import { quoted } from './complaints.js';
 import { headerOf, inFileOrder, mostHeaderBytes, type Part, prefixBytes } from './header.js';
@@ -40,7 +41,9 @@ export type Metadata = ReadonlyMap<string, string>;
  */
 export async function writeSafetensors(
   path: string,
-  tensors: Iterable<readonly [name: string, tensor: Tensor]> | AsyncIterable<readonly [name: string, tensor: Tensor]>,
+  tensors:
+    | Iterable<readonly [name: string, tensor: TensorLike]>
+    | AsyncIterable<readonly [name: string, tensor: TensorLike]>,
   options?: WriteSafetensorsOptions,
 ): Promise<void> {
   const op = 'writeSafetensors';

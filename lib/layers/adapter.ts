@@ -19,6 +19,7 @@ import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { bytesOf } from '../tensor/storage.js';
 import { type Matrix, Tensor, type Vector } from '../tensor/tensor.js';
+import type { TensorLike } from '../tensor/view.js';
 import { type Base, BaseLayer } from './base.js';
 import type { Recipe } from './recipe.js';
 import { numbersGiven, numbersOfLayer } from './swap.js';
@@ -176,7 +177,7 @@ export class Adapter implements AdaptedLinear {
     return [...memories.values()].reduce((sum, bytes) => sum + bytes, 0);
   }
 
-  apply(x: Tensor, options?: OutOption): Matrix {
+  apply(x: TensorLike, options?: OutOption): Matrix {
     const op = `${this.family}.apply`;
     const { batch, y } = this.#batch(op, x, options);
     if (batch.tokens === 0) return y.tensor();
@@ -185,7 +186,7 @@ export class Adapter implements AdaptedLinear {
     return y.tensor();
   }
 
-  forward(x: Tensor, options?: OutOption): Pass {
+  forward(x: TensorLike, options?: OutOption): Pass {
     const op = `${this.family}.forward`;
     const { batch, y } = this.#batch(op, x, options);
     const wanted = this.parameters.filter(({ trainable }) => trainable);
@@ -314,7 +315,7 @@ export class Adapter implements AdaptedLinear {
   }
 
   // Small layers are called a million times a second, so what a plain call does not need is not done.
-  #batch(op: string, x: Tensor, options: OutOption | undefined): { batch: Batch; y: { tensor(): Matrix } } {
+  #batch(op: string, x: TensorLike, options: OutOption | undefined): { batch: Batch; y: { tensor(): Matrix } } {
     const out = options === undefined ? undefined : checkOptions(op, 'options', options, ['out']).out;
     this.checkAlive(op);
     const { u } = this.#terms;

@@ -1,4 +1,4 @@
-import type { Svd } from '../linalg/svd.js';
+import type { SvdLike } from '../linalg/svd.js';
 import type { Strategy } from '../operator/planner.js';
 import type { Terms } from '../operator/terms.js';
 import { checkBoolean, checkInteger, checkOptions, checkSignal, reject } from '../runtime/check.js';
@@ -6,7 +6,8 @@ import { renamed, SigmaError } from '../runtime/errors.js';
 import { atOnce, inSlices, type Work } from '../runtime/slices.js';
 import type { DType, MatrixDType } from '../tensor/dtype.js';
 import { keep, type Scoped } from '../tensor/scope.js';
-import type { Matrix, MatrixShape, Tensor, Vector } from '../tensor/tensor.js';
+import type { Matrix, MatrixShape, Vector } from '../tensor/tensor.js';
+import type { TensorLike } from '../tensor/view.js';
 import { Adapter, type Blueprint } from './adapter.js';
 import { type Recipe, remembered } from './recipe.js';
 import { type PlannedSite, prepare, readStrategy, type Site, type Source, seeding } from './site.js';
@@ -15,6 +16,7 @@ import type { AdaptedLinear, AdapterOptions, SavingOptions } from './types.js';
 const commonOptions = [
   'name',
   'bias',
+  'bind',
   'device',
   'strategy',
   'microBatches',
@@ -55,12 +57,12 @@ export type FromOptions<O extends AdapterOptions, D extends DType = DType> = Omi
    * The weight of the factors, borrowed as usual. Without it W0 is U diag(σ) Vᵀ. A layer that needs what truncated factors
    * leave out is then INVALID_ARGUMENT.
    */
-  weight?: Tensor<D>;
+  weight?: TensorLike<D>;
 };
 
 /** A family makes a layer from a weight [out, in] and options. The layer computes in the weight's type. */
 export interface Family<O extends AdapterOptions> {
-  <D extends DType>(weight: Tensor<D>, options?: O): Promise<AdaptedLinear<Extract<D, MatrixDType>>>;
+  <D extends DType>(weight: TensorLike<D>, options?: O): Promise<AdaptedLinear<Extract<D, MatrixDType>>>;
   /**
    * The same synchronously, from factors that are at hand: for frameworks that build their layers at once. With `weight` the
    * layer is that of `await family(weight, { factors })`, to the bit.
@@ -72,7 +74,7 @@ export interface Family<O extends AdapterOptions> {
    * const layer = svft.from(factors, { weight, pattern: 'banded' });
    */
   from<F extends MatrixDType, D extends DType = F>(
-    factors: Svd<F>,
+    factors: SvdLike<F>,
     options?: FromOptions<O, D>,
   ): AdaptedLinear<Extract<D, MatrixDType>>;
   /**

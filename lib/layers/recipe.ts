@@ -13,7 +13,7 @@ export interface Recipe {
 }
 
 /** Tensors, and what only matters while a layer is made. The trained numbers replace any start. */
-const passing = ['bias', 'factors', 'weight', 'device', 'signal', 'init'];
+const passing = ['bias', 'bind', 'factors', 'weight', 'device', 'signal', 'init'];
 
 /** The options to remember, as a copy that no one else can write. */
 export function remembered(given: object): Record<string, unknown> {

@@ -13,6 +13,7 @@ import { anything, checkMatrix, checkReal, checkSupported, numbersOf, type Place
 import { LayerParameter } from '../tensor/parameter.js';
 import type { Scoped } from '../tensor/scope.js';
 import { type Matrix, type MatrixShape, Tensor, type Vector } from '../tensor/tensor.js';
+import { Binding } from './binding.js';
 import type { Recipe } from './recipe.js';
 import type { AdapterOptions } from './types.js';
 
@@ -139,6 +140,7 @@ export function prepare(op: string, source: Source, options: AdapterOptions, own
   const strategy = readStrategy(op, options);
   const layout = checkChoice(op, 'options.layout', options.layout ?? 'out-in', layouts);
   // Read everything that may run the caller's code before the first tensor.
+  const binding = new Binding(op, options.bind);
   checkSignal(op, signal);
   const triples = source.factors === undefined ? undefined : readTriples(op, names.factors, source.factors);
   const first = source.weight ?? triples?.u;
@@ -203,10 +205,14 @@ export function prepare(op: string, source: Source, options: AdapterOptions, own
       return { factors, filled, sigma };
     },
     finish: (owned) => {
+      binding.commit([base, bias, ...Object.values(given ?? {})]);
       if (kept !== undefined && !owned.includes(kept)) kept.dispose();
     },
     seed: seeding(op, name),
-    parameter: (role, value) => own(new LayerParameter(name === undefined ? role : `${name}.${role}`, value)),
+    parameter: (role, start) => {
+      const value = own(binding.place(role, own(start)));
+      return own(new LayerParameter(name === undefined ? role : `${name}.${role}`, value));
+    },
   };
   return site;
 }

@@ -1,10 +1,11 @@
-import type { Svd } from '../linalg/svd.js';
+import type { Svd, SvdLike } from '../linalg/svd.js';
 import type { Pass } from '../operator/pass.js';
 import type { StrategyOption } from '../operator/planner.js';
 import type { Device } from '../runtime/device.js';
 import type { MatrixDType, Real } from '../tensor/dtype.js';
 import type { Parameter } from '../tensor/parameter.js';
 import type { Tensor, Vector } from '../tensor/tensor.js';
+import type { TensorLike } from '../tensor/view.js';
 import type { Telemetry } from './telemetry.js';
 
 /**
@@ -43,14 +44,14 @@ export interface AdaptedLinear<D extends MatrixDType = MatrixDType> extends Disp
    *
    * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED, OUT_OF_MEMORY
    */
-  apply(x: Tensor, options?: OutOption): Tensor<D>;
+  apply(x: TensorLike, options?: OutOption): Tensor<D>;
   /**
    * x [..., in] → a pass with y [..., out] and `backward`. A parameter that is frozen now gets no gradient from this
    * pass.
    *
    * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED, OUT_OF_MEMORY
    */
-  forward(x: Tensor, options?: OutOption): Pass<D>;
+  forward(x: TensorLike, options?: OutOption): Pass<D>;
   /**
    * Replaces the trained numbers in place: by those of another layer of the same family, pattern and factors, or by
    * numbers for each parameter, by its role. It swaps a tenant's or an epoch's numbers into a layer that stays where
@@ -117,7 +118,7 @@ export type TrainedNumbers = Readonly<Record<string, ArrayLike<number> | Tensor>
 
 export interface OutOption {
   /** A tensor [..., out] that receives y and is returned. It must not overlap x or the tensors that the layer reads. */
-  out?: Tensor;
+  out?: TensorLike;
 }
 
 /** The options that decide what a pass keeps; see `AdapterOptions`. */
@@ -134,13 +135,19 @@ export interface AdapterOptions {
   /**
    * b [out], of the type of the vectors. Borrowed, so do not write it; a bias that trains is a copy. Default: no bias.
    */
-  bias?: Tensor;
+  bias?: TensorLike;
+  /**
+   * Your own memory for trained numbers, by the parameter's role: `{ m: { data: array, shape: [n] } }`, or a tensor. The layer
+   * writes the initial numbers there and trains them in place. It must have the parameter's shape and type, and share no
+   * memory with what the layer reads.
+   */
+  bind?: Readonly<Record<string, TensorLike>>;
   /**
    * Factors of this weight, from `decompose` or `svd`, to share between layers. Borrowed: the layer shares the memory
    * of factors that have its type and device, so do not write them. A smaller `rank` slices them. Factors of another
    * weight are BASE_MISMATCH.
    */
-  factors?: Svd<MatrixDType>;
+  factors?: SvdLike<MatrixDType>;
   /**
    * The layer's device. Weight, bias and factors are copied there. Default: the weight's device; bias and factors must
    * then be on it too (DEVICE_MISMATCH).

@@ -3,10 +3,12 @@ import { readNumbers } from '../tensor/dtype.js';
 import { largestMagnitude } from '../tensor/norm.js';
 import { checkReal, numbersOf } from '../tensor/operand.js';
 import { Tensor } from '../tensor/tensor.js';
+import { type TensorLike, viewOf } from '../tensor/view.js';
 
 /** Reads each number of a spectrum (q) once. */
-function readSpectrum(op: string, s: Tensor | ArrayLike<number>): Float64Array {
-  const values = Tensor.is(s) ? numbersOf(op, 's', checkReal(op, 's', s)) : readNumbers(op, 's', s);
+function readSpectrum(op: string, s: TensorLike | ArrayLike<number>): Float64Array {
+  const given = Tensor.is(s) ? s : viewOf(op, 's', s);
+  const values = given ? numbersOf(op, 's', checkReal(op, 's', given)) : readNumbers(op, 's', s);
   if (values.length === 0) reject(op, 's', 'a Tensor or an array of at least one number', s);
   return Float64Array.from(values);
 }
@@ -46,7 +48,7 @@ export function entropyOf({ sum, logs }: Sums): number {
  * @example
  * effectiveRank([1, 1, 1, 0]); // 3
  */
-export function effectiveRank(s: Tensor | ArrayLike<number>): number {
+export function effectiveRank(s: TensorLike | ArrayLike<number>): number {
   const values = readSpectrum('effectiveRank', s);
   const largest = largestMagnitude(values);
   if (largest === 0) return 0;
@@ -67,7 +69,7 @@ export function effectiveRank(s: Tensor | ArrayLike<number>): number {
  * @example
  * effectiveRankGradient([3, 1]); // negative, positive: a smaller first or a larger second value levels the spectrum
  */
-export function effectiveRankGradient(s: Tensor | ArrayLike<number>): Float64Array {
+export function effectiveRankGradient(s: TensorLike | ArrayLike<number>): Float64Array {
   const values = readSpectrum('effectiveRankGradient', s);
   const largest = largestMagnitude(values);
   const sums = sumsOf(values.map((value) => Math.abs(value) / largest));

@@ -6,6 +6,7 @@ import type { Real } from '../tensor/dtype.js';
 import { checkReal, memoryOf, output, outputInto } from '../tensor/operand.js';
 import type { MatrixShape, Shape, Tensor } from '../tensor/tensor.js';
 import type { OfRank } from '../tensor/typing.js';
+import type { TensorLike, View } from '../tensor/view.js';
 import { lanes } from './svd.js';
 
 const op = 'matmul';
@@ -16,7 +17,7 @@ export interface MatmulOptions {
   /** Default false. */
   transposeB?: boolean;
   /** A tensor [m, n] that receives the result and is returned. It must not overlap a or b. */
-  out?: Tensor;
+  out?: TensorLike;
 }
 
 /**
@@ -29,8 +30,8 @@ export interface MatmulOptions {
  * const gradient = matmul(dy, x, { transposeA: true }); // dyᵀ x
  */
 export function matmul<D extends Real, A extends Shape = Shape, B extends Shape = Shape>(
-  a: Tensor<D, A> & OfRank<A, 2>,
-  b: Tensor<NoInfer<D>, B> & OfRank<B, 2>,
+  a: (Tensor<D, A> & OfRank<A, 2>) | View,
+  b: (Tensor<NoInfer<D>, B> & OfRank<B, 2>) | View,
   options?: MatmulOptions,
 ): Tensor<D, MatrixShape> {
   const given = checkOptions(op, 'options', options, ['transposeA', 'transposeB', 'out']);

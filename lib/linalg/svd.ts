@@ -20,6 +20,7 @@ import { keep, type Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
 import type { Matrix, Shape, Tensor, Vector } from '../tensor/tensor.js';
 import type { VectorDType } from '../tensor/typing.js';
+import type { TensorLike } from '../tensor/view.js';
 import { Lanes } from './lanes.js';
 
 const optionNames = ['driver', 'rank', 'signal', 'onProgress'] as const;
@@ -32,6 +33,13 @@ export interface Svd<D extends MatrixDType = Real> {
   readonly u: Tensor<D>;
   readonly s: Tensor<VectorDType<D>>;
   readonly vt: Tensor<D>;
+}
+
+/** An `Svd` whose factors may be views. */
+export interface SvdLike<D extends MatrixDType = Real> {
+  readonly u: TensorLike<D>;
+  readonly s: TensorLike<VectorDType<D>>;
+  readonly vt: TensorLike<D>;
 }
 
 export interface SvdOptions {
@@ -80,12 +88,12 @@ interface Job {
  * @example
  * const { u, s, vt } = await svd(tensor([[3, 0], [0, 2]]));
  */
-export function svd<D extends MatrixDType>(a: Tensor<D>, options?: SvdOptions): Promise<Svd<VectorDType<D>>>;
+export function svd<D extends MatrixDType>(a: TensorLike<D>, options?: SvdOptions): Promise<Svd<VectorDType<D>>>;
 export function svd<D extends MatrixDType>(
-  a: readonly Tensor<D>[],
+  a: readonly TensorLike<D>[],
   options?: SvdOptions,
 ): Promise<Svd<VectorDType<D>>[]>;
-export async function svd(a: Matrix | readonly Matrix[], options?: SvdOptions): Promise<Svd | Svd[]> {
+export async function svd(a: TensorLike | readonly TensorLike[], options?: SvdOptions): Promise<Svd | Svd[]> {
   const op = 'svd';
   if (!isArray(a)) return thinSvd(op, 'a', a as Matrix, options);
   const plan = readSvdOptions(op, options);

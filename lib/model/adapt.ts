@@ -6,7 +6,8 @@ import { checkOptions, checkSignal } from '../runtime/check.js';
 import { bytesPerElement, vectorType } from '../tensor/dtype.js';
 import { placed } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
-import type { Matrix, Tensor, Vector } from '../tensor/tensor.js';
+import type { Matrix, Vector } from '../tensor/tensor.js';
+import type { TensorLike } from '../tensor/view.js';
 import { AdaptedModel, type Part, type Whole } from './adapted.js';
 import { readBiases } from './biases.js';
 import { firstOfTied, type Job, prepared } from './jobs.js';
@@ -40,7 +41,7 @@ import { cacheOf, factorsFor, inLanes, Progression, readWork } from './work.js';
  * await file.close();
  */
 export async function adaptModel(
-  weights: Readonly<Record<string, Tensor>> | SafetensorsFile,
+  weights: Readonly<Record<string, TensorLike>> | SafetensorsFile,
   options: ModelOptions,
 ): Promise<AdaptedModel> {
   const op = 'adaptModel';

@@ -1,7 +1,7 @@
 // Which tensors are biases: those that the weights hold as '….bias', and those that the caller gives.
 import { moduleName } from '../files/module-name.js';
-import { readRecord, reject, rejectInstance } from '../runtime/check.js';
-import { Tensor } from '../tensor/tensor.js';
+import { readRecord, reject } from '../runtime/check.js';
+import { checkTensor } from '../tensor/operand.js';
 import { ofTensor, type Stored } from './source.js';
 import type { StoredWeight } from './targets.js';
 
@@ -46,8 +46,7 @@ export function readBiases(
 ): ReadonlyMap<string, Stored> {
   const biases = new Map([...stored].map(([owner, name]) => [owner, weights.get(name) as Stored]));
   for (const [owner, { argument, value }] of givenBiases(op, given, owners)) {
-    if (!Tensor.is(value)) rejectInstance(op, argument, 'Tensor', value);
-    biases.set(owner, ofTensor(owner, value));
+    biases.set(owner, ofTensor(owner, checkTensor(op, argument, value)));
   }
   return biases;
 }

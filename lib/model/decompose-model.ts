@@ -2,7 +2,8 @@ import type { FactorCache } from '../files/factor-cache.js';
 import type { SafetensorsFile } from '../files/safetensors.js';
 import { checkOptions, checkSignal, reject } from '../runtime/check.js';
 import type { Device } from '../runtime/device.js';
-import type { Matrix, Tensor } from '../tensor/tensor.js';
+import type { Matrix } from '../tensor/tensor.js';
+import type { TensorLike } from '../tensor/view.js';
 import { firstOfTied, type Job, prepared } from './jobs.js';
 import { matrixOf } from './parts.js';
 import { chosenModules, type ModelOptions, naming } from './plan.js';
@@ -58,7 +59,7 @@ export interface DecomposedRow {
  * console.table(await decomposeModel(file, { targets: ['q_proj', 'v_proj'], cache: 'factors' }));
  */
 export async function decomposeModel(
-  weights: Readonly<Record<string, Tensor>> | SafetensorsFile,
+  weights: Readonly<Record<string, TensorLike>> | SafetensorsFile,
   options: DecomposeModelOptions,
 ): Promise<readonly DecomposedRow[]> {
   const op = 'decomposeModel';

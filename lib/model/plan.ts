@@ -9,7 +9,7 @@ import { checkChoice, checkOptions, isRecord, readRecord, reject } from '../runt
 import { reasonOf, SigmaError } from '../runtime/errors.js';
 import { bytesPerElement, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
 import { readShape } from '../tensor/shape.js';
-import type { Tensor } from '../tensor/tensor.js';
+import type { TensorLike } from '../tensor/view.js';
 import { biasesAmong, givenBiases } from './biases.js';
 import { type Layout, type Module, modulesOf, readStructure, requireApart } from './modules.js';
 import { readSource } from './source.js';
@@ -42,7 +42,7 @@ export interface ModelOptions {
   /** The family of every module, unless `modules` says otherwise. */
   family: FamilyName;
   /**
-   * Options of the family. `name`, `bias`, `factors`, `layout` and `signal` are set for each module. A `rank` or `count` beyond
+   * Options of the family. `name`, `bias`, `factors`, `layout` and `signal` are set for each module; `bind` is refused. A `rank` or `count` beyond
    * min(out, in) of a module is cut to it.
    */
   options?: FamilyOptions;
@@ -59,7 +59,7 @@ export interface ModelOptions {
    */
   split?: Readonly<Record<string, readonly string[] | Readonly<Record<string, number>>>>;
   /** Biases [out] by the module's name, with or without '.bias'. Next to those that `weights` holds as '….bias'. */
-  biases?: Readonly<Record<string, Tensor>>;
+  biases?: Readonly<Record<string, TensorLike>>;
   /**
    * The type in which the layers keep all matrices: U, Vᵀ, and W0 if they compute with it. Inputs and outputs have it too, as if
    * the weights had been cast, but the factors are those of the weights before that. Default: the weights' type. UNSUPPORTED if
@@ -129,7 +129,7 @@ const families = new Map(
 );
 const familyNames = [...families.keys()] as FamilyName[];
 /** Options of a layer that are not a model's. */
-const ofOneLayer = ['name', 'bias', 'factors', 'layout', 'signal'] as const;
+const ofOneLayer = ['name', 'bias', 'bind', 'factors', 'layout', 'signal'] as const;
 
 export function familyOf(name: FamilyName): Family<AdapterOptions> {
   return families.get(name) as Family<AdapterOptions>;

@@ -1,11 +1,12 @@
 // Where the weights of a model come from: the caller's tensors, or an open file, from which each is read when its turn comes.
 import { SafetensorsFile } from '../files/safetensors.js';
-import { readRecord, rejectInstance } from '../runtime/check.js';
+import { readRecord } from '../runtime/check.js';
 import { renamed } from '../runtime/errors.js';
+import { checkTensor } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
 import { sizeOf } from '../tensor/shape.js';
 import { bytesOf } from '../tensor/storage.js';
-import { Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { identityOf } from './parts.js';
 import type { StoredWeight } from './targets.js';
 
@@ -37,9 +38,7 @@ export function readSource(op: string, weights: unknown): ReadonlyMap<string, St
 function ofRecord(op: string, weights: unknown): ReadonlyMap<string, Stored> {
   const read = new Map<string, Stored>();
   for (const [name, value] of Object.entries(readRecord(op, 'weights', weights))) {
-    if (!Tensor.is(value)) rejectInstance(op, `weights['${name}']`, 'Tensor', value);
-    value.read(op, `weights['${name}']`);
-    read.set(name, ofTensor(name, value));
+    read.set(name, ofTensor(name, checkTensor(op, `weights['${name}']`, value)));
   }
   return read;
 }

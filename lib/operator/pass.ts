@@ -7,6 +7,7 @@ import { checkBatch, outputInto } from '../tensor/operand.js';
 import type { LayerParameter, Parameter } from '../tensor/parameter.js';
 import { keep, type Scoped, track } from '../tensor/scope.js';
 import { type Matrix, Tensor, type Vector } from '../tensor/tensor.js';
+import type { TensorLike } from '../tensor/view.js';
 import { intoGrad, intoMap, type Sink } from './terms.js';
 
 /**
@@ -28,10 +29,10 @@ export interface Pass<D extends MatrixDType = MatrixDType> extends Disposable {
    * @throws SigmaError CONSUMED at a second call, DISPOSED after `dispose`, INVALID_ARGUMENT, SHAPE_MISMATCH,
    * DTYPE_MISMATCH, DEVICE_MISMATCH, OUT_OF_MEMORY
    */
-  backward(dy: Tensor, options?: { inputGrad?: true; out?: Tensor }): Tensor<D>;
+  backward(dy: TensorLike, options?: { inputGrad?: true; out?: TensorLike }): Tensor<D>;
   /** Without dx, for a first layer. */
-  backward(dy: Tensor, options: { inputGrad: false }): undefined;
-  backward(dy: Tensor, options?: BackwardOptions): Tensor<D> | undefined;
+  backward(dy: TensorLike, options: { inputGrad: false }): undefined;
+  backward(dy: TensorLike, options?: BackwardOptions): Tensor<D> | undefined;
   /**
    * `backward` without side effects, for frameworks with a tape: returns the gradients of this pass as new tensors,
    * which you dispose, and does not change any `grad`. A pass has one `backward` or one `pullBack`.
@@ -41,7 +42,7 @@ export interface Pass<D extends MatrixDType = MatrixDType> extends Disposable {
    * const { dx, gradients } = pass.pullBack(dy);
    * for (const [parameter, gradient] of gradients) tape.add(parameter.name, gradient);
    */
-  pullBack(dy: Tensor, options?: BackwardOptions): PulledBack<D>;
+  pullBack(dy: TensorLike, options?: BackwardOptions): PulledBack<D>;
   /** Frees what `backward` needs; `y` stays. A second call is a no-op. */
   dispose(): void;
 }
@@ -53,7 +54,7 @@ export interface BackwardOptions {
    * A tensor [..., in] that receives dx and is returned. It must not overlap dy, the tensors that the layer reads, or an
    * `x` that the pass borrows.
    */
-  out?: Tensor;
+  out?: TensorLike;
 }
 
 /** The results of `pullBack`. */
@@ -111,20 +112,20 @@ export class AdapterPass implements Pass {
     track(this);
   }
 
-  backward(dy: Tensor, options?: { inputGrad?: true; out?: Tensor }): Matrix;
-  backward(dy: Tensor, options: { inputGrad: false }): undefined;
-  backward(dy: Tensor, options?: BackwardOptions): Matrix | undefined;
-  backward(dy: Tensor, options?: BackwardOptions): Matrix | undefined {
+  backward(dy: TensorLike, options?: { inputGrad?: true; out?: TensorLike }): Matrix;
+  backward(dy: TensorLike, options: { inputGrad: false }): undefined;
+  backward(dy: TensorLike, options?: BackwardOptions): Matrix | undefined;
+  backward(dy: TensorLike, options?: BackwardOptions): Matrix | undefined {
     return this.#run(`${this.#family}.backward`, dy, options, intoGrad);
   }
 
-  pullBack(dy: Tensor, options?: BackwardOptions): PulledBack {
+  pullBack(dy: TensorLike, options?: BackwardOptions): PulledBack {
     const gradients = new Map<LayerParameter, Vector>();
     const dx = this.#run(`${this.#family}.pullBack`, dy, options, intoMap(gradients));
     return { dx, gradients };
   }
 
-  #run(op: string, dy: Tensor, options: BackwardOptions | undefined, sink: Sink): Matrix | undefined {
+  #run(op: string, dy: TensorLike, options: BackwardOptions | undefined, sink: Sink): Matrix | undefined {
     // A getter of the caller may use this very pass, so check its state afterwards.
     const { inputGrad: wanted = true, out } = checkOptions(op, 'options', options, ['inputGrad', 'out']);
     const inputGrad = checkBoolean(op, 'options.inputGrad', wanted);

@@ -1,7 +1,7 @@
 import { checkNumber, checkOptions, readList, reject } from '../runtime/check.js';
 import { native, type Operand } from '../runtime/native.js';
 import { copyOfNumbers, dtypeOf } from '../tensor/dtype.js';
-import type { Parameter } from '../tensor/parameter.js';
+import type { ParameterLike } from '../tensor/parameter.js';
 import { checkFactor, type ParameterGroup, type Ready } from './groups.js';
 import { BaseOptimizer, type Memory, type Rule } from './optimizer.js';
 
@@ -29,7 +29,7 @@ export interface AdamWOptions {
  * optimizer.zeroGrad();
  */
 export class AdamW extends BaseOptimizer {
-  constructor(parameters: readonly Parameter[] | readonly ParameterGroup[], options?: AdamWOptions) {
+  constructor(parameters: readonly ParameterLike[] | readonly ParameterGroup[], options?: AdamWOptions) {
     const op = 'AdamW';
     const given = checkOptions(op, 'options', options, ['lr', 'betas', 'eps', 'weightDecay']);
     const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 } = given;

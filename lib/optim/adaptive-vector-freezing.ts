@@ -15,7 +15,7 @@ import type { RealArray } from '../runtime/native.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, numbersOf } from '../tensor/operand.js';
-import type { Parameter } from '../tensor/parameter.js';
+import type { ParameterLike } from '../tensor/parameter.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { readParameters, type Seen } from './groups.js';
 import { savedNumbers } from './state.js';
@@ -36,7 +36,7 @@ export interface FreezingOptions {
 }
 
 interface Watched {
-  readonly parameter: Parameter;
+  readonly parameter: ParameterLike;
   readonly name: string;
   /** v0 */
   readonly initial: RealArray;
@@ -95,7 +95,7 @@ export class AdaptiveVectorFreezing {
   #watched: readonly Watched[];
   #frozen: readonly string[] = [];
 
-  constructor(parameters: readonly Parameter[], options: FreezingOptions) {
+  constructor(parameters: readonly ParameterLike[], options: FreezingOptions) {
     const op = 'AdaptiveVectorFreezing';
     const all = readParameters(op, 'parameters', parameters);
     const twice = all.find(({ name }, i) => all.findIndex((other) => other.name === name) !== i);
@@ -243,7 +243,7 @@ export class AdaptiveVectorFreezing {
 }
 
 /** Sets all of them; if a framework's setter throws, none. */
-function setTrainable(changes: readonly (readonly [Parameter, boolean])[]): void {
+function setTrainable(changes: readonly (readonly [ParameterLike, boolean])[]): void {
   const undo: (() => void)[] = [];
   try {
     for (const [parameter, trainable] of changes) {

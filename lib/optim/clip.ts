@@ -3,7 +3,7 @@ import { SigmaError } from '../runtime/errors.js';
 import { native } from '../runtime/native.js';
 import { normOf } from '../tensor/norm.js';
 import { memoryOf, numbersOf } from '../tensor/operand.js';
-import type { Parameter } from '../tensor/parameter.js';
+import type { ParameterLike } from '../tensor/parameter.js';
 import { isHost } from '../tensor/storage.js';
 import { checkGrad, readParameters, sharedMemory } from './groups.js';
 
@@ -20,7 +20,7 @@ import { checkGrad, readParameters, sharedMemory } from './groups.js';
  * const norm = clipGradNorm(layer.parameters, 1);
  * if (Number.isFinite(norm)) optimizer.step();
  */
-export function clipGradNorm(parameters: readonly Parameter[], maximum: number): number {
+export function clipGradNorm(parameters: readonly ParameterLike[], maximum: number): number {
   const op = 'clipGradNorm';
   if (typeof maximum !== 'number' || !(maximum >= 0)) {
     reject(op, 'maximum', 'a number of at least 0 (Infinity only measures)', maximum);

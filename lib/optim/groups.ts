@@ -3,20 +3,20 @@ import { SigmaError } from '../runtime/errors.js';
 import type { Operand } from '../runtime/native.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, memoryOf, overlap } from '../tensor/operand.js';
-import type { Parameter } from '../tensor/parameter.js';
+import type { ParameterLike } from '../tensor/parameter.js';
 import { isHost } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /** Parameters that share settings. A missing `lr` or `weightDecay` is the optimiser's. */
 export interface ParameterGroup {
-  parameters: readonly Parameter[];
+  parameters: readonly ParameterLike[];
   lr?: number;
   weightDecay?: number;
 }
 
 /** A parameter's properties, each read once: a framework's parameter may have getters. */
 export interface Seen {
-  readonly parameter: Parameter;
+  readonly parameter: ParameterLike;
   readonly name: string;
   readonly value: Tensor<Real>;
   readonly trainable: boolean;
@@ -24,7 +24,7 @@ export interface Seen {
 
 /** One parameter with its group's settings, and its size and type at construction. */
 export interface Slot {
-  readonly parameter: Parameter;
+  readonly parameter: ParameterLike;
   readonly name: string;
   readonly size: number;
   readonly dtype: Real;
@@ -40,13 +40,13 @@ export interface Ready {
   readonly grad: Operand;
 }
 
-/** Accepts any object with the properties of a Parameter, because frameworks bring their own. */
+/** Accepts any object with the properties of a ParameterLike, because frameworks bring their own. */
 function readParameter(op: string, argument: string, value: unknown): Seen {
   if (!isRecord(value) || !('value' in value)) reject(op, argument, 'a Parameter', value);
   const { name, value: tensor, trainable } = value;
   if (typeof name !== 'string') reject(op, `${argument}.name`, 'a string', name);
   return {
-    parameter: value as unknown as Parameter,
+    parameter: value as unknown as ParameterLike,
     name,
     value: checkReal(op, `${argument}.value`, tensor),
     trainable: checkBoolean(op, `${argument}.trainable`, trainable),
@@ -73,7 +73,7 @@ export function holds(dtype: Real, value: number): boolean {
 }
 
 /** A flat list of all groups' parameters. Each may occur once. */
-export function readGroups(op: string, given: readonly Parameter[] | readonly ParameterGroup[]): readonly Slot[] {
+export function readGroups(op: string, given: readonly ParameterLike[] | readonly ParameterGroup[]): readonly Slot[] {
   const expected = 'a non-empty array of parameters, or of groups of them';
   const list = readList(op, 'parameters', given, expected);
   if (list.length === 0) reject(op, 'parameters', expected, given);
@@ -81,7 +81,7 @@ export function readGroups(op: string, given: readonly Parameter[] | readonly Pa
     reject(op, 'parameters', 'layer.parameters, or [...a.parameters, ...b.parameters]', given);
   }
   const grouped = list.some((each) => isRecord(each) && Object.hasOwn(each, 'parameters'));
-  const groups = grouped ? (list as readonly ParameterGroup[]) : [{ parameters: list as readonly Parameter[] }];
+  const groups = grouped ? (list as readonly ParameterGroup[]) : [{ parameters: list as readonly ParameterLike[] }];
   const found = groups.flatMap((group, g) => {
     const path = grouped ? `parameters[${g}]` : 'parameters';
     if (!isRecord(group)) reject(op, path, 'a group { parameters, lr?, weightDecay? }', group);
@@ -92,7 +92,7 @@ export function readGroups(op: string, given: readonly Parameter[] | readonly Pa
     if (weightDecay !== undefined) checkFactor(op, `${path}.weightDecay`, weightDecay, single);
     return seen.map((each) => ({ ...each, lr, weightDecay }));
   });
-  const once = new Set<Parameter>();
+  const once = new Set<ParameterLike>();
   for (const { parameter, name } of found) {
     if (once.has(parameter)) refusePair(op, 'each parameter once', `'${name}' twice`);
     once.add(parameter);

@@ -3,9 +3,10 @@ import type { Operand } from '../runtime/native.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import type { Real } from '../tensor/dtype.js';
 import { checkReal, zeroOutput } from '../tensor/operand.js';
-import type { Parameter } from '../tensor/parameter.js';
+import type { ParameterLike } from '../tensor/parameter.js';
 import { downloaded, isHost, uploaded } from '../tensor/storage.js';
 import { Tensor } from '../tensor/tensor.js';
+import { viewOf } from '../tensor/view.js';
 import { checkFactor, holds, type ParameterGroup, type Ready, readGroups, readySlots, type Slot } from './groups.js';
 import { matchEntries, type OptimizerState, readArrays, readEntries, type SavedParameter } from './state.js';
 
@@ -100,7 +101,7 @@ export abstract class BaseOptimizer implements Optimizer {
 
   protected constructor(
     name: string,
-    parameters: readonly Parameter[] | readonly ParameterGroup[],
+    parameters: readonly ParameterLike[] | readonly ParameterGroup[],
     options: { lr: number; weightDecay: number; rule: (single: boolean) => Rule },
   ) {
     this.#name = name;
@@ -154,8 +155,9 @@ export abstract class BaseOptimizer implements Optimizer {
     const op = `${this.#name}.zeroGrad`;
     const found = this.#slots.map(({ parameter, name }) => {
       const grad: unknown = parameter.grad ?? null;
-      if (grad !== null && !Tensor.is(grad)) reject(op, `${name}.grad`, 'a Tensor or null', grad);
-      return { parameter, grad };
+      const tensor = grad === null || Tensor.is(grad) ? grad : viewOf(op, `${name}.grad`, grad);
+      if (tensor === undefined) reject(op, `${name}.grad`, 'a Tensor or null', grad);
+      return { parameter, grad: tensor };
     });
     for (const { parameter, grad } of found) {
       // In this order, so that after a throwing setter the gradient is still live.

@@ -1,6 +1,6 @@
 import { checkOptions, reject } from '../runtime/check.js';
 import { native, type Operand } from '../runtime/native.js';
-import type { Parameter } from '../tensor/parameter.js';
+import type { ParameterLike } from '../tensor/parameter.js';
 import { checkFactor, type ParameterGroup, type Ready } from './groups.js';
 import { BaseOptimizer, type Memory, type Rule } from './optimizer.js';
 
@@ -22,7 +22,7 @@ export interface SgdOptions {
  * const optimizer = new Sgd(layer.parameters, { lr: 0.1, momentum: 0.9 });
  */
 export class Sgd extends BaseOptimizer {
-  constructor(parameters: readonly Parameter[] | readonly ParameterGroup[], options?: SgdOptions) {
+  constructor(parameters: readonly ParameterLike[] | readonly ParameterGroup[], options?: SgdOptions) {
     const op = 'Sgd';
     const given = checkOptions(op, 'options', options, ['lr', 'momentum', 'weightDecay']);
     const { lr = 1e-3, momentum = 0, weightDecay = 0 } = given;

@@ -38,7 +38,7 @@ function resumed<T>(work: Work<T>, run: () => unknown): IteratorResult<Step | un
   return work.next(made);
 }
 
-/** Rejects with ABORTED between two slices once the signal has fired. */
+/** Rejects with ABORTED after a pause, or before a step, once the signal has fired. The result of a step is never lost. */
 export async function inSlices<T>(op: string, work: Work<T>, signal: AbortSignal | undefined): Promise<T> {
   let until = performance.now() + slice;
   let turn = work.next();
@@ -49,8 +49,9 @@ export async function inSlices<T>(op: string, work: Work<T>, signal: AbortSignal
     }
     let made: unknown;
     try {
-      made = await (turn.value === undefined ? setImmediate() : turn.value.later());
+      if (turn.value === undefined) await setImmediate();
       checkSignal(op, signal);
+      made = await turn.value?.later();
     } catch (error) {
       turn = work.throw(error);
       continue;

@@ -3,13 +3,14 @@ import { checkBoolean, checkOptions, describe, fail } from '../runtime/check.js'
 import { native, type RealArray } from '../runtime/native.js';
 import type { Work } from '../runtime/slices.js';
 import { anything, checkReal, memoryOf, numbersOf, output } from '../tensor/operand.js';
-import type { MatrixShape, Tensor } from '../tensor/tensor.js';
+import type { MatrixShape } from '../tensor/tensor.js';
+import type { TensorLike } from '../tensor/view.js';
 
 /** The scores UᵀV (r, r) of every pair of singular directions. */
 export function alignments(
   op: string,
-  u: Tensor,
-  vt: Tensor,
+  u: TensorLike,
+  vt: TensorLike,
   options?: { absolute?: boolean },
 ): { r: number; scores: RealArray; absolute: boolean } {
   const given = checkOptions(op, 'options', options, ['absolute']);

@@ -11,7 +11,8 @@ import {
 import { native, type PatternHandle, type RealArray } from '../runtime/native.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import { atOnce, type Work } from '../runtime/slices.js';
-import type { MatrixShape, Tensor } from '../tensor/tensor.js';
+import type { MatrixShape } from '../tensor/tensor.js';
+import type { TensorLike } from '../tensor/view.js';
 import { alignments, largest } from './alignment.js';
 import { type Band, bandedCells, bandedEntries, readBand } from './banded.js';
 import { type Cells, coordinateCells, numberedCoordinates, readIndices } from './coordinates.js';
@@ -161,7 +162,7 @@ export class SparsityPattern {
    * const { u, vt } = await svd(weight);
    * SparsityPattern.topK(u, vt, { offDiagonals: 8 });
    */
-  static topK(u: Tensor, vt: Tensor, size: PatternSize, options?: { absolute?: boolean }): SparsityPattern {
+  static topK(u: TensorLike, vt: TensorLike, size: PatternSize, options?: { absolute?: boolean }): SparsityPattern {
     const op = 'SparsityPattern.topK';
     const given = readSize(op, size);
     const { r, scores, absolute } = alignments(op, u, vt, options);
@@ -180,7 +181,7 @@ export class SparsityPattern {
    * const scores = coreGradient(layer, x, dy);
    * const pattern = SparsityPattern.fromGradient(scores, { offDiagonals: 8 });
    */
-  static fromGradient(scores: Tensor, size: PatternSize, options?: { includeDiagonal?: boolean }): SparsityPattern {
+  static fromGradient(scores: TensorLike, size: PatternSize, options?: { includeDiagonal?: boolean }): SparsityPattern {
     const op = 'SparsityPattern.fromGradient';
     const given = readSize(op, size);
     const { includeDiagonal = false } = checkOptions(op, 'options', options, ['includeDiagonal']);
@@ -206,7 +207,7 @@ export class SparsityPattern {
    * const patterns = SparsityPattern.fromGradients({ q: scoresOfQ, v: scoresOfV }, { entries: 8192 });
    */
   static fromGradients(
-    scores: Readonly<Record<string, Tensor>>,
+    scores: Readonly<Record<string, TensorLike>>,
     size: { entries: number },
     options?: { least?: number },
   ): Record<string, SparsityPattern> {

@@ -4,6 +4,7 @@ import { type DType, vectorType } from '../tensor/dtype.js';
 import { checkBeside, checkMatrix, checkReal, checkSupported, memoryOf, outputInto } from '../tensor/operand.js';
 import type { MatrixShape, Shape, Tensor, VectorShape } from '../tensor/tensor.js';
 import type { BesideDType, OfRank, SameDType, VectorDType } from '../tensor/typing.js';
+import type { TensorLike, View } from '../tensor/view.js';
 import { SparsityPattern } from './pattern.js';
 
 function checkPattern(op: string, pattern: unknown): SparsityPattern {
@@ -26,9 +27,9 @@ function checkPattern(op: string, pattern: unknown): SparsityPattern {
  */
 export function spmm<D extends DType, E extends DType, V extends Shape = Shape, S extends Shape = Shape>(
   pattern: SparsityPattern,
-  values: Tensor<D, V> & OfRank<V, 1>,
-  dense: Tensor<E, S> & OfRank<S, 2> & BesideDType<D, E>,
-  options?: { transpose?: boolean; out?: Tensor },
+  values: (Tensor<D, V> & OfRank<V, 1>) | View,
+  dense: (Tensor<E, S> & OfRank<S, 2> & BesideDType<D, E>) | View,
+  options?: { transpose?: boolean; out?: TensorLike },
 ): Tensor<Exclude<E, 'int32'>, MatrixShape> {
   const op = 'spmm';
   const given = checkOptions(op, 'options', options, ['transpose', 'out']);
@@ -60,9 +61,9 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
  */
 export function sddmm<D extends DType, E extends DType, A extends Shape = Shape, B extends Shape = Shape>(
   pattern: SparsityPattern,
-  a: Tensor<D, A> & OfRank<A, 2>,
-  b: Tensor<E, B> & OfRank<B, 2> & SameDType<D, E>,
-  options?: { out?: Tensor },
+  a: (Tensor<D, A> & OfRank<A, 2>) | View,
+  b: (Tensor<E, B> & OfRank<B, 2> & SameDType<D, E>) | View,
+  options?: { out?: TensorLike },
 ): Tensor<VectorDType<D>, VectorShape> {
   const op = 'sddmm';
   const { out } = checkOptions(op, 'options', options, ['out']);

@@ -15,6 +15,7 @@ import { type Shape, sizeOf } from './shape.js';
 import { allocateOn, isHost, uploaded } from './storage.js';
 import { type Matrix, Tensor, type Vector } from './tensor.js';
 import { shareBytes } from './typed-array.js';
+import { type TensorLike, viewOf } from './view.js';
 
 /**
  * What an operation requires of an operand. `null` in a shape matches any size. Every property is set, if only to
@@ -28,14 +29,16 @@ export interface Expected {
 
 export const anything: Expected = { shape: undefined, dtype: undefined, device: undefined };
 
-/** Returns a live tensor, else throws INVALID_ARGUMENT or DISPOSED. */
+/** Returns a live tensor: the value itself, or one on the memory of a view. Else throws INVALID_ARGUMENT or DISPOSED. */
 export function checkTensor(op: string, argument: string, value: unknown): Tensor {
-  if (!Tensor.is(value)) {
-    const hint = ArrayBuffer.isView(value) ? ' (Tensor.wrap(array, shape) makes one)' : '';
-    rejectInstance(op, argument, 'Tensor', value, hint);
-  }
-  value.read(op, argument);
-  return value;
+  const tensor = Tensor.is(value) ? value : (viewOf(op, argument, value) ?? refuseTensor(op, argument, value));
+  tensor.read(op, argument);
+  return tensor;
+}
+
+function refuseTensor(op: string, argument: string, value: unknown): never {
+  const hint = ArrayBuffer.isView(value) ? ' (Tensor.wrap(array, shape) makes one)' : '';
+  rejectInstance(op, argument, 'Tensor', value, hint);
 }
 
 /** A loop, because every call of an operation runs this and a callback would cost more. */
@@ -222,7 +225,7 @@ export function overlap(op: string, a: Operand, b: Operand): boolean {
 /** The memory of the caller's `out`, which must not overlap the inputs; new memory without `out`. */
 export function outputInto<D extends MatrixDType, const S extends Shape>(
   op: string,
-  out: Tensor | undefined,
+  out: TensorLike | undefined,
   place: Place<D>,
   shape: S,
   inputs: readonly Tensor[],

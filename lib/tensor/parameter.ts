@@ -5,10 +5,11 @@ import type { DType, Real } from './dtype.js';
 import { checkReal, copyInto, memoryOf, zeroOutput } from './operand.js';
 import { keep } from './scope.js';
 import type { Tensor } from './tensor.js';
+import type { TensorLike } from './view.js';
 
 /**
- * A trainable tensor. A layer exposes its parameters, and an optimiser updates them. Optimisers take any object with
- * these properties, so a framework can pass its own.
+ * A trainable tensor. A layer exposes its parameters, and an optimiser updates them. Optimisers also take a framework's own
+ * parameters: see `ParameterLike`.
  *
  * @example
  * const [sigma] = layer.parameters;
@@ -29,8 +30,25 @@ export interface Parameter<D extends DType = DType> {
    * first. A framework may assign its own tensor. If you replace a gradient, dispose the old tensor; `zeroGrad()` does
    * that for you. Re-read `grad` after each backward: an older reference may be stale.
    */
-  grad: Tensor | null;
+  get grad(): Tensor | null;
+  set grad(grad: TensorLike | null);
   /** If false, no gradient is computed and optimisers skip the parameter. */
+  trainable: boolean;
+}
+
+/**
+ * What an optimiser takes: a parameter of a layer, or one of a framework. Its value may be a view on the framework's own
+ * memory, which the optimiser then updates in place.
+ *
+ * @example
+ * const parameter = { name: 'w', value: { data: weights, shape: [8] }, grad: null, trainable: true };
+ * const optimizer = new AdamW([...layer.parameters, parameter]);
+ */
+export interface ParameterLike {
+  readonly name: string;
+  readonly value: TensorLike;
+  get grad(): TensorLike | null;
+  set grad(grad: TensorLike | null);
   trainable: boolean;
 }
 
@@ -89,9 +107,9 @@ export class LayerParameter implements Parameter<Real> {
     return this.#grad;
   }
 
-  set grad(grad: Tensor | null) {
-    if (grad !== null && grad === this.#grad) return;
-    if (grad !== null) checkReal('Parameter', `${this.name}.grad`, grad, this.value);
+  set grad(given: TensorLike | null) {
+    if (given !== null && given === this.#grad) return;
+    const grad = given && checkReal('Parameter', `${this.name}.grad`, given, this.value);
     // Pending contributions belong to the old gradient. Settle them into fresh memory, because the old may be disposed,
     // and discard both. If settling fails, restore the old gradient.
     const before = [this.#grad, this.#owned] as const;

@@ -15,12 +15,15 @@ export class Storage {
   writes = 0;
   /** Whether only the owning tensors have seen it, so that a later result may reuse it. */
   reusable: boolean;
+  /** Whether `memory()` counts it, and the tensors on it. Not the memory of an object that is no tensor of ours. */
+  readonly counted: boolean;
 
-  constructor(device: Device, memory: NumericArray | DeviceMemory, size: number, reusable: boolean) {
+  constructor(device: Device, memory: NumericArray | DeviceMemory, size: number, reusable: boolean, counted = true) {
     this.device = device;
     this.memory = memory;
     this.size = size;
     this.reusable = reusable;
+    this.counted = counted;
   }
 }
 
@@ -34,7 +37,7 @@ const released = new Float32Array(0);
 
 /** Adds an owner. */
 export function acquire(storage: Storage, bytes: number): void {
-  if (storage.owners === 0) countBytes(storage.device, bytes);
+  if (storage.owners === 0 && storage.counted) countBytes(storage.device, bytes);
   storage.owners += 1;
 }
 
@@ -42,7 +45,7 @@ export function acquire(storage: Storage, bytes: number): void {
 export function release(op: string, storage: Storage, bytes: number): void {
   storage.owners -= 1;
   if (storage.owners > 0) return;
-  countBytes(storage.device, -bytes);
+  if (storage.counted) countBytes(storage.device, -bytes);
   if (isHost(storage.memory)) {
     if (storage.reusable) recycle(op, storage.memory);
     // A reference to a disposed tensor must not keep the memory alive.

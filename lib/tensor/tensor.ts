@@ -82,6 +82,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     this.device = storage.device;
     this.#storage = storage;
     acquire(storage, bytesOf(dtype, size));
+    if (!storage.counted) return;
     countTensors(1);
     track(this);
   }
@@ -123,6 +124,14 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
       fail('SHAPE_MISMATCH', op, 'shape', `${length} elements, as the data has`, `${size} in ${describe(read)}`);
     }
     return new Tensor(dtype, read, size, new Storage('cpu', array, size, reusable));
+  }
+
+  /**
+   * @internal A tensor on the memory of an object that is no tensor of ours. memory() and tidy do not see it, because
+   * no one disposes it; nor those that share its memory.
+   */
+  static onForeign(dtype: DType, array: TypedArrayOf<DType>, shape: Shape, size: number): Tensor {
+    return new Tensor(dtype, shape, size, new Storage('cpu', array, size, false, false));
   }
 
   /** @internal A tensor on device memory, which it owns. */
@@ -318,7 +327,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    countTensors(-1);
+    if (this.#storage.counted) countTensors(-1);
     release('Tensor.dispose', this.#storage, bytesOf(this.dtype, this.size));
   }
 
