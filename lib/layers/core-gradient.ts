@@ -4,6 +4,7 @@ import { native } from '../runtime/native.js';
 import { vectorType } from '../tensor/dtype.js';
 import { checkBatch, checkReal, memoryOf, overlap, zeroOutput } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
+import type { TensorLike } from '../tensor/view.js';
 import { Adapter } from './adapter.js';
 import type { AdaptedLinear } from './types.js';
 
@@ -23,7 +24,12 @@ import type { AdaptedLinear } from './types.js';
  * for (const { x, dy } of batches) scores = coreGradient(layer, x, dy, { into: scores });
  * const pattern = SparsityPattern.fromGradient(scores, { entries: 4096 });
  */
-export function coreGradient(layer: AdaptedLinear, x: Tensor, dy: Tensor, options?: { into?: Tensor }): Tensor {
+export function coreGradient(
+  layer: AdaptedLinear,
+  x: TensorLike,
+  dy: TensorLike,
+  options?: { into?: TensorLike },
+): Tensor {
   const op = 'coreGradient';
   if (!Adapter.is(layer)) rejectInstance(op, 'layer', 'AdaptedLinear', layer);
   const { into } = checkOptions(op, 'options', options, ['into']);

@@ -4,6 +4,7 @@ import { atOnce } from '../runtime/slices.js';
 import { allocate, type Real } from '../tensor/dtype.js';
 import { anything, checkReal, fromNumbers, numbersOf } from '../tensor/operand.js';
 import type { Tensor, VectorShape } from '../tensor/tensor.js';
+import type { TensorLike } from '../tensor/view.js';
 import { largest } from './alignment.js';
 import { readScores } from './gradient-cells.js';
 import { SparsityPattern } from './pattern.js';
@@ -31,18 +32,24 @@ export interface Regrown {
  * const { pattern, values, from } = regrow(layer.pattern, m.value, scores, { drop: 400 });
  * const next = await svft(weight, { factors, pattern, gate: false, init: { m: values.dataSync() } });
  */
-export function regrow(pattern: SparsityPattern, values: Tensor, scores: Tensor, options: { drop: number }): Regrown {
+export function regrow(
+  pattern: SparsityPattern,
+  values: TensorLike,
+  scores: TensorLike,
+  options: { drop: number },
+): Regrown {
   const op = 'regrow';
   if (!SparsityPattern.is(pattern)) rejectInstance(op, 'pattern', 'SparsityPattern', pattern);
   const given = checkOptions<{ drop?: number }>(op, 'options', options, ['drop']);
   const { entries, cells } = pattern;
   const drop = checkInteger(op, 'options.drop', given.drop, 1, entries);
-  const { dtype, device } = checkReal(op, 'values', values, { ...anything, shape: [entries] });
+  const before = checkReal(op, 'values', values, { ...anything, shape: [entries] });
+  const { dtype, device } = before;
   const { r, numbers: gradient } = readScores(op, 'scores', scores);
   const [size] = pattern.shape;
   if (r !== size)
     fail('SHAPE_MISMATCH', op, 'scores', `a score for each cell of the ${size} x ${size} core`, `${r} x ${r}`);
-  const numbers = numbersOf(op, 'values', values as Tensor<Real>);
+  const numbers = numbersOf(op, 'values', before);
   if (numbers.some(Number.isNaN)) reject(op, 'values', 'numbers', Number.NaN);
 
   // Cells of the core by slot, in row-major numbers.

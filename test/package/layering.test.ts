@@ -20,6 +20,9 @@ t.test('allowed imports are accepted', async (t) => {
     lib: {
       'index.ts': "export { svft } from './families/svft.js';",
       cli: { 'main.ts': "import { svft } from '../index.js';\nimport '../tensor/tensor.js';" },
+      integrations: {
+        tfjs: { 'index.ts': "import { svft } from '../../index.js';\nexport * from './dense.js';", 'dense.ts': '' },
+      },
       families: {
         'svft.ts': "import { part } from './part.js';\nimport { svd } from '../linalg/svd.js';",
         'part.ts': "import type { Tensor } from '../tensor/tensor.js';\nimport { join } from 'node:path';",
@@ -54,6 +57,7 @@ t.test('each forbidden import is reported', async (t) => {
     lib: {
       'new.ts': '',
       'index.ts': "import './cli/main.js';",
+      integrations: { tfjs: { 'index.ts': "import { svft } from '../../families/svft.js';" } },
       tensor: { 'tensor.ts': "import type { svd } from '../linalg/svd.js';" },
       operator: { 'terms.ts': "export { svft } from '../families/svft.js';" },
       families: { 'svft.ts': '' },
@@ -93,6 +97,7 @@ t.test('each forbidden import is reported', async (t) => {
     'bench/reference/dense.js: bench/reference must not import bench/stats/quantile.js',
     'examples/main.js: import the package by its name, not dist/index.js',
     'lib/index.ts: index.ts must not import lib/cli/main.ts',
+    'lib/integrations/tfjs/index.ts: integrations must not import lib/families/svft.ts',
     'lib/new.ts: lib/new.ts has no row in scripts/layers.mjs',
     'lib/operator/terms.ts: operator must not import lib/families/svft.ts',
     'lib/optim/adamw.ts: optim must not import lib/linalg/matmul.ts',
