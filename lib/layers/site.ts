@@ -125,7 +125,8 @@ function checkSource(
   const first = checkMatrix(op, argument, alone ? alone.u : weight, { ...anything, shape: [null, null] });
   checkSupported(op, argument, first, 'gemm', device);
   const base = alone ? undefined : first;
-  const factors = triples && checkFactors(op, triples, base, where);
+  // In the place of u its tensor: a view is read once.
+  const factors = triples && checkFactors(op, alone ? { ...alone, u: first } : triples, base, where);
   const [rows, columns] = first.shape as MatrixShape;
   const shape = [rows, alone && factors ? (factors.vt.shape[1] as number) : columns] as const;
   return { weight: base, factors, shape, dtype: first.dtype };

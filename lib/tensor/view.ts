@@ -12,12 +12,16 @@ import { lengthOf } from './typed-array.js';
 export interface ShapedData {
   readonly data: ArrayLike<unknown>;
   readonly shape: readonly number[];
+  /** If it is given, the type of `data`. */
+  readonly dtype?: string;
 }
 
 /** The same as onnxruntime and transformers.js have it. */
 export interface DimensionedData {
   readonly data: ArrayLike<unknown>;
   readonly dims: readonly number[];
+  /** If it is given, the type of `data`. */
+  readonly type?: string;
 }
 
 export type View = ShapedData | DimensionedData;

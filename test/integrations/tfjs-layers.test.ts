@@ -3,13 +3,14 @@ import * as tf from '@tensorflow/tfjs-core';
 import * as tfl from '@tensorflow/tfjs-layers';
 import { AdamW, type AdaptedLinear, clipGradNorm, Sgd, svft, type Tensor, tensor, vectorFit } from 'sigmatune';
 import { AdaptedDense, adaptedDense, fromTf, toTf } from 'sigmatune/tfjs';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { oneOfEach } from '../support/cases.js';
 import { assertClose, assertSameBits, cpuOnly, disposeAll, gaussian, seeded, throwsSigma } from '../support/helpers.js';
 import { clearGradients, gradientsOf, perturb } from '../support/layer.js';
 import { backends, numbers, on } from '../support/tfjs.js';
 
-if (cpuOnly) t.plan(0, 'layers of tfjs are on the CPU');
+/** Layers of tfjs are on the CPU. */
+const test = (name: string, body: (t: Test) => Promise<void>) => t.test(name, { skip: cpuOnly }, body);
 
 const random = seeded(6);
 const weight = gaussian(random, [6, 4], 'float32', 0.5);
@@ -26,13 +27,14 @@ const state = (layer: AdaptedLinear) => layer.parameters.map(({ value }) => [...
 
 /** The anchor variable of adaptedDense is made with the first operation, and stays. */
 t.before(async () => {
+  if (cpuOnly) return;
   await tf.setBackend('cpu');
   const layer = await vectorFit(weight);
   adaptedDense(layer);
   layer.dispose();
 });
 
-t.test('each family as a tf layer: y, dx and the gradients of the weights', async (t) => {
+test('each family as a tf layer: y, dx and the gradients of the weights', async (t) => {
   for (const backend of backends) {
     for (const family of oneOfEach) {
       await on(t, backend, family.name, async () => {
@@ -76,7 +78,7 @@ t.test('each family as a tf layer: y, dx and the gradients of the weights', asyn
   }
 });
 
-t.test('an optimiser of tfjs trains the parameters: as ours does', async (t) => {
+test('an optimiser of tfjs trains the parameters: as ours does', async (t) => {
   for (const backend of backends) {
     await on(t, backend, 'sgd', async () => {
       const [layer, twin] = [await svft(weight, { bias }), await svft(weight, { bias })];
@@ -115,7 +117,7 @@ function anchorOf(): tf.Variable[] {
   return Object.values(tf.engine().registeredVariables).filter(({ size, shape }) => size === 1 && shape.length === 0);
 }
 
-t.test('our optimiser on gradients that tfjs gives for its weights', async (t) => {
+test('our optimiser on gradients that tfjs gives for its weights', async (t) => {
   for (const backend of backends) {
     await on(t, backend, 'ours on tfjs', async () => {
       const [layer, twin] = [await vectorFit(weight, { bias }), await vectorFit(weight, { bias })];
@@ -151,7 +153,7 @@ t.test('our optimiser on gradients that tfjs gives for its weights', async (t) =
   }
 });
 
-t.test('model.fit of a model with AdaptedDense, a head, and a sequence as input', async (t) => {
+test('model.fit of a model with AdaptedDense, a head, and a sequence as input', async (t) => {
   for (const backend of backends) {
     await on(t, backend, 'fit', async () => {
       const layer = await svft(weight, { pattern: 'banded', bias });
@@ -190,7 +192,7 @@ t.test('model.fit of a model with AdaptedDense, a head, and a sequence as input'
   }
 });
 
-t.test('each side sees what the other writes', async (t) => {
+test('each side sees what the other writes', async (t) => {
   await on(t, 'cpu', 'writers', async () => {
     const layer = await vectorFit(weight);
     const dense = new AdaptedDense({ layer, name: 'q' });
@@ -225,7 +227,7 @@ t.test('each side sees what the other writes', async (t) => {
   });
 });
 
-t.test('a frozen parameter is a frozen weight', async (t) => {
+test('a frozen parameter is a frozen weight', async (t) => {
   await on(t, 'cpu', 'frozen', async () => {
     const layer = await vectorFit(weight, { bias });
     const dense = new AdaptedDense({ layer });
@@ -251,7 +253,7 @@ t.test('a frozen parameter is a frozen weight', async (t) => {
   });
 });
 
-t.test("train: 'sigmatune' has no weights, and gradients add into the parameters", async (t) => {
+test("train: 'sigmatune' has no weights, and gradients add into the parameters", async (t) => {
   await on(t, 'cpu', 'sigmatune', async () => {
     const layer = await vectorFit(weight);
     adaptedDense(layer);
@@ -277,7 +279,7 @@ function inMemory(): { handler: tf.io.IOHandler; artifacts: () => tf.io.ModelArt
   return { handler, artifacts: () => kept as tf.io.ModelArtifacts };
 }
 
-t.test('a model is saved with the trained numbers, and loaded onto the same base', async (t) => {
+test('a model is saved with the trained numbers, and loaded onto the same base', async (t) => {
   await on(t, 'cpu', 'save', async () => {
     const layer = await svft(weight, { pattern: 'banded', bias, name: 'encoder.q' });
     const model = tfl.sequential({ layers: [new AdaptedDense({ layer, inputShape: [4], name: 'q' })] });
@@ -312,7 +314,7 @@ t.test('a model is saved with the trained numbers, and loaded onto the same base
   });
 });
 
-t.test('what AdaptedDense refuses', async (t) => {
+test('what AdaptedDense refuses', async (t) => {
   await on(t, 'cpu', 'refused', async () => {
     const layer = await vectorFit(weight);
     throwsSigma(t, () => new AdaptedDense({ layer: weight as never }), 'INVALID_ARGUMENT', 'no layer', 'layer');
@@ -337,7 +339,7 @@ t.test('what AdaptedDense refuses', async (t) => {
   });
 });
 
-t.test("W0 from a dense layer of tfjs, and W' back into one", async (t) => {
+test("W0 from a dense layer of tfjs, and W' back into one", async (t) => {
   for (const backend of backends) {
     await on(t, backend, 'from a dense layer', async () => {
       const dense = tfl.layers.dense({ units: 6, inputShape: [4] });

@@ -3,13 +3,14 @@ import { execFileSync } from 'node:child_process';
 import * as tf from '@tensorflow/tfjs-core';
 import { AdamW, type AdaptedLinear, memory, siva, svft, type Tensor, tensor, vectorFit, zeros } from 'sigmatune';
 import { adaptedDense, fromTf, toTf } from 'sigmatune/tfjs';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { oneOfEach, tolerances } from '../support/cases.js';
 import { assertClose, assertSameBits, cpuOnly, disposeAll, gaussian, seeded, throwsSigma } from '../support/helpers.js';
 import { clearGradients, gradientsOf, perturb } from '../support/layer.js';
 import { backends, numbers, on } from '../support/tfjs.js';
 
-if (cpuOnly) t.plan(0, 'layers of tfjs are on the CPU');
+/** Layers of tfjs are on the CPU. */
+const test = (name: string, body: (t: Test) => Promise<void>) => t.test(name, { skip: cpuOnly }, body);
 
 const random = seeded(4);
 const weight = gaussian(random, [6, 4], 'float32', 0.5);
@@ -17,13 +18,14 @@ const bias = gaussian(random, [6], 'float32');
 
 /** The anchor variable is made with the first operation, and stays. */
 t.before(async () => {
+  if (cpuOnly) return;
   await tf.setBackend('cpu');
   const layer = await vectorFit(weight);
   adaptedDense(layer);
   layer.dispose();
 });
 
-t.test('y, dx and the gradients are those of the layer, for inputs of any rank', async (t) => {
+test('y, dx and the gradients are those of the layer, for inputs of any rank', async (t) => {
   for (const backend of backends) {
     for (const family of oneOfEach) {
       await on(t, backend, family.name, async () => {
@@ -58,7 +60,7 @@ t.test('y, dx and the gradients are those of the layer, for inputs of any rank',
   }
 });
 
-t.test("y and its gradient are those of tfjs' own product with the merged weight", async (t) => {
+test("y and its gradient are those of tfjs' own product with the merged weight", async (t) => {
   for (const backend of backends) {
     await on(t, backend, 'merged', async () => {
       const layer = await svft(weight, { pattern: 'banded', bias });
@@ -108,7 +110,7 @@ async function trained(useTape: boolean): Promise<number[]> {
   return found;
 }
 
-t.test('our optimiser on gradients from the tape of tfjs', async (t) => {
+test('our optimiser on gradients from the tape of tfjs', async (t) => {
   const wanted = await trained(false);
   for (const backend of backends) {
     await on(t, backend, 'ours', async () => {
@@ -117,7 +119,7 @@ t.test('our optimiser on gradients from the tape of tfjs', async (t) => {
   }
 });
 
-t.test('a model of several layers: the gradient passes through', async (t) => {
+test('a model of several layers: the gradient passes through', async (t) => {
   for (const backend of backends) {
     await on(t, backend, 'two layers', async () => {
       const wide = gaussian(random, [4, 6], 'float32', 0.5);
@@ -155,7 +157,7 @@ t.test('a model of several layers: the gradient passes through', async (t) => {
   }
 });
 
-t.test('bad input is refused with a reason, and nothing leaks', async (t) => {
+test('bad input is refused with a reason, and nothing leaks', async (t) => {
   const layer = await svft(weight, { pattern: 'banded' });
   const dense = adaptedDense(layer);
   const inference = adaptedDense(layer, { inference: true });
@@ -232,7 +234,7 @@ t.test('bad input is refused with a reason, and nothing leaks', async (t) => {
   x.dispose();
 });
 
-t.test('an inference-only operation applies, also under a tape that does not ask for it', async (t) => {
+test('an inference-only operation applies, also under a tape that does not ask for it', async (t) => {
   for (const backend of backends) {
     await on(t, backend, 'inference', async () => {
       const layer = await svft(weight);
@@ -251,7 +253,7 @@ t.test('an inference-only operation applies, also under a tape that does not ask
   }
 });
 
-t.test('a pass whose gradient no one asks for is released', async (t) => {
+test('a pass whose gradient no one asks for is released', async (t) => {
   for (const backend of backends) {
     await on(t, backend, 'unused passes', async () => {
       const layer = await svft(weight, { strategy: 'merged' });
@@ -276,7 +278,7 @@ t.test('a pass whose gradient no one asks for is released', async (t) => {
   }
 });
 
-t.test('tensors that tfjs disposes between forward and backward', async (t) => {
+test('tensors that tfjs disposes between forward and backward', async (t) => {
   for (const backend of backends) {
     await on(t, backend, 'disposed meanwhile', async () => {
       for (const options of [{}, { strategy: 'merged', borrowInputs: true }] as const) {
@@ -311,7 +313,7 @@ t.test('tensors that tfjs disposes between forward and backward', async (t) => {
   }
 });
 
-t.test('a batch of no rows', async (t) => {
+test('a batch of no rows', async (t) => {
   for (const backend of backends) {
     await on(t, backend, 'no rows', async () => {
       const layer = await svft(weight);
@@ -333,7 +335,7 @@ t.test('a batch of no rows', async (t) => {
   }
 });
 
-t.test('frozen parameters, and a layer that is switched off', async (t) => {
+test('frozen parameters, and a layer that is switched off', async (t) => {
   await on(t, 'cpu', 'frozen', async () => {
     const layer = await vectorFit(weight, { bias });
     const [sigma, b] = layer.parameters as AdaptedLinear['parameters'];
@@ -353,7 +355,7 @@ t.test('frozen parameters, and a layer that is switched off', async (t) => {
   });
 });
 
-t.test('fromTf and toTf share memory on the cpu backend, and copy on others', async (t) => {
+test('fromTf and toTf share memory on the cpu backend, and copy on others', async (t) => {
   for (const backend of backends) {
     await on(t, backend, 'tensors', () => {
       for (const dtype of ['float32', 'int32'] as const) {
@@ -402,7 +404,7 @@ t.test('fromTf and toTf share memory on the cpu backend, and copy on others', as
   );
 });
 
-t.test('the main entry does not load tfjs', (t) => {
+test('the main entry does not load tfjs', async (t) => {
   const loaded = (name: string) => {
     const code = `import '${name}'; import { createRequire } from 'node:module';
       console.log(Object.keys(createRequire(import.meta.url).cache).some((path) => path.includes('tfjs-core')));`;
@@ -410,7 +412,6 @@ t.test('the main entry does not load tfjs', (t) => {
   };
   t.equal(loaded('sigmatune'), 'false');
   t.equal(loaded('sigmatune/tfjs'), 'true', 'and its own entry does');
-  t.end();
 });
 
 t.teardown(() => disposeAll(weight, bias));

@@ -51,6 +51,7 @@ import {
   type TypedArrayOf,
   tensor,
   tidy,
+  toLike,
   type VectorShape,
   vectorFit,
   writeSafetensors,
@@ -215,6 +216,33 @@ async function adapt(): Promise<void> {
   // @ts-expect-error an option may be omitted, but not undefined
   await svft(single, { rank: undefined });
   await svft(single, { init: { m: [1, 2], gate: 0.5 } });
+
+  // Objects of a tensor's form, and layers from factors.
+  const view = { data: new Float32Array(4), shape: [2, 2] };
+  const y: Tensor = layer.apply(view);
+  layer.forward({ data: new Float32Array(4), dims: [2, 2], type: 'float32' }).backward(view, { out: view });
+  // @ts-expect-error numbers without a shape
+  layer.apply({ data: new Float32Array(4) });
+  // @ts-expect-error an array has no shape
+  layer.apply(new Float32Array(4));
+  const decomposed = await svd(single);
+  const made: AdaptedLinear<'float32'> = svft.from(decomposed, {
+    weight: single,
+    pattern: 'banded',
+    bind: { m: view },
+  });
+  // @ts-expect-error the factors are an argument
+  siva.from(decomposed, { factors: decomposed });
+  // @ts-expect-error nothing runs that a signal could stop
+  vectorFit.from(decomposed, { signal: AbortSignal.timeout(1) });
+  new AdamW([...layer.parameters, { name: 'w', value: view, grad: null, trainable: true }]);
+  class Foreign {
+    constructor(type: 'float32' | 'float64', data: Float32Array | Float64Array, dims: number[]) {
+      void [type, data, dims];
+    }
+  }
+  const foreign: Foreign = toLike(single, Foreign);
+  void [y, made, foreign];
   await siva(single, { perc: 0.9, select: 'top', basis: 'random', seed: 1, factors: await svd(single) });
   {
     using scoped = await vectorFit(single, { train: { bias: false } });
