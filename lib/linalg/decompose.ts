@@ -7,7 +7,7 @@ import { keep, type Scoped } from '../tensor/scope.js';
 import { bytesOf } from '../tensor/storage.js';
 import type { Matrix, Tensor } from '../tensor/tensor.js';
 import type { VectorDType } from '../tensor/typing.js';
-import type { TensorLike } from '../tensor/view.js';
+import type { TensorLike, View } from '../tensor/view.js';
 import { type FactorError, factorErrorOf } from './factor-error.js';
 import { readSvdOptions, type Svd, type SvdOptions, thinSvd } from './svd.js';
 
@@ -106,7 +106,12 @@ const storages = ['float32', 'float64', 'bfloat16', 'int8'] as const;
  * factors.error.residual; // ‖W0 − U diag(σ) Vᵀ‖ / ‖W0‖, about 1e-6 in float32
  */
 export function decompose<D extends MatrixDType, S extends Storage = D>(
-  weight: TensorLike<D>,
+  weight: Tensor<D>,
+  options?: DecomposeOptions & { storage?: S },
+): Promise<Factors<Extract<S, MatrixDType>>>;
+/** The same for an object of a tensor's form. */
+export function decompose<S extends Storage = MatrixDType>(
+  weight: View,
   options?: DecomposeOptions & { storage?: S },
 ): Promise<Factors<Extract<S, MatrixDType>>>;
 export async function decompose(weight: TensorLike, options?: DecomposeOptions): Promise<Factors> {

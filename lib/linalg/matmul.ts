@@ -30,15 +30,19 @@ export interface MatmulOptions {
  * const gradient = matmul(dy, x, { transposeA: true }); // dyᵀ x
  */
 export function matmul<D extends Real, A extends Shape = Shape, B extends Shape = Shape>(
-  a: (Tensor<D, A> & OfRank<A, 2>) | View,
-  b: (Tensor<NoInfer<D>, B> & OfRank<B, 2>) | View,
+  a: Tensor<D, A> & OfRank<A, 2>,
+  b: Tensor<NoInfer<D>, B> & OfRank<B, 2>,
   options?: MatmulOptions,
-): Tensor<D, MatrixShape> {
+): Tensor<D, MatrixShape>;
+/** The same for objects of a tensor's form. */
+export function matmul(a: View, b: TensorLike<Real>, options?: MatmulOptions): Tensor<Real, MatrixShape>;
+export function matmul(a: TensorLike<Real>, b: View, options?: MatmulOptions): Tensor<Real, MatrixShape>;
+export function matmul(a: unknown, b: unknown, options?: MatmulOptions): Tensor<Real, MatrixShape> {
   const given = checkOptions(op, 'options', options, ['transposeA', 'transposeB', 'out']);
   const transposeA = checkBoolean(op, 'options.transposeA', given.transposeA ?? false);
   const transposeB = checkBoolean(op, 'options.transposeB', given.transposeB ?? false);
-  const left = checkReal<D>(op, 'a', a, { shape: [null, null], dtype: undefined, device: undefined });
-  const right = checkReal<D>(op, 'b', b, { shape: [null, null], dtype: left.dtype, device: left.device });
+  const left = checkReal(op, 'a', a, { shape: [null, null], dtype: undefined, device: undefined });
+  const right = checkReal(op, 'b', b, { shape: [null, null], dtype: left.dtype, device: left.device });
   const [m, k] = oriented(left, transposeA);
   const [rows, n] = oriented(right, transposeB);
   if (rows !== k) {

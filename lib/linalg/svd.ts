@@ -20,7 +20,7 @@ import { keep, type Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
 import type { Matrix, Shape, Tensor, Vector } from '../tensor/tensor.js';
 import type { VectorDType } from '../tensor/typing.js';
-import type { TensorLike } from '../tensor/view.js';
+import type { TensorLike, View } from '../tensor/view.js';
 import { Lanes } from './lanes.js';
 
 const optionNames = ['driver', 'rank', 'signal', 'onProgress'] as const;
@@ -88,11 +88,14 @@ interface Job {
  * @example
  * const { u, s, vt } = await svd(tensor([[3, 0], [0, 2]]));
  */
-export function svd<D extends MatrixDType>(a: TensorLike<D>, options?: SvdOptions): Promise<Svd<VectorDType<D>>>;
+export function svd<D extends MatrixDType>(a: Tensor<D>, options?: SvdOptions): Promise<Svd<VectorDType<D>>>;
 export function svd<D extends MatrixDType>(
-  a: readonly TensorLike<D>[],
+  a: readonly Tensor<D>[],
   options?: SvdOptions,
 ): Promise<Svd<VectorDType<D>>[]>;
+/** The same for an object of a tensor's form, or for a list with some. */
+export function svd(a: View, options?: SvdOptions): Promise<Svd>;
+export function svd(a: readonly TensorLike<MatrixDType>[], options?: SvdOptions): Promise<Svd[]>;
 export async function svd(a: TensorLike | readonly TensorLike[], options?: SvdOptions): Promise<Svd | Svd[]> {
   const op = 'svd';
   if (!isArray(a)) return thinSvd(op, 'a', a as Matrix, options);

@@ -1,6 +1,6 @@
 import { checkBoolean, checkOptions, rejectInstance } from '../runtime/check.js';
 import { native } from '../runtime/native.js';
-import { type DType, vectorType } from '../tensor/dtype.js';
+import { type DType, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
 import { checkBeside, checkMatrix, checkReal, checkSupported, memoryOf, outputInto } from '../tensor/operand.js';
 import type { MatrixShape, Shape, Tensor, VectorShape } from '../tensor/tensor.js';
 import type { BesideDType, OfRank, SameDType, VectorDType } from '../tensor/typing.js';
@@ -27,10 +27,29 @@ function checkPattern(op: string, pattern: unknown): SparsityPattern {
  */
 export function spmm<D extends DType, E extends DType, V extends Shape = Shape, S extends Shape = Shape>(
   pattern: SparsityPattern,
-  values: (Tensor<D, V> & OfRank<V, 1>) | View,
-  dense: (Tensor<E, S> & OfRank<S, 2> & BesideDType<D, E>) | View,
+  values: Tensor<D, V> & OfRank<V, 1>,
+  dense: Tensor<E, S> & OfRank<S, 2> & BesideDType<D, E>,
   options?: { transpose?: boolean; out?: TensorLike },
-): Tensor<Exclude<E, 'int32'>, MatrixShape> {
+): Tensor<Exclude<E, 'int32'>, MatrixShape>;
+/** The same for objects of a tensor's form. */
+export function spmm(
+  pattern: SparsityPattern,
+  values: View,
+  dense: TensorLike,
+  options?: { transpose?: boolean; out?: TensorLike },
+): Tensor<MatrixDType, MatrixShape>;
+export function spmm(
+  pattern: SparsityPattern,
+  values: TensorLike,
+  dense: View,
+  options?: { transpose?: boolean; out?: TensorLike },
+): Tensor<MatrixDType, MatrixShape>;
+export function spmm(
+  pattern: SparsityPattern,
+  values: unknown,
+  dense: unknown,
+  options?: { transpose?: boolean; out?: TensorLike },
+): Tensor<MatrixDType, MatrixShape> {
   const op = 'spmm';
   const given = checkOptions(op, 'options', options, ['transpose', 'out']);
   const transpose = checkBoolean(op, 'options.transpose', given.transpose ?? false);
@@ -41,7 +60,7 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
   const y = outputInto(op, given.out, x, x.shape as MatrixShape, [m, x]);
   const tokens = x.shape[1] as number;
   native.spmm(op, handle, memoryOf(op, 'values', m), memoryOf(op, 'dense', x), y.memory, tokens, transpose);
-  return y.tensor() as unknown as Tensor<Exclude<E, 'int32'>, MatrixShape>;
+  return y.tensor();
 }
 
 /**
@@ -61,10 +80,29 @@ export function spmm<D extends DType, E extends DType, V extends Shape = Shape, 
  */
 export function sddmm<D extends DType, E extends DType, A extends Shape = Shape, B extends Shape = Shape>(
   pattern: SparsityPattern,
-  a: (Tensor<D, A> & OfRank<A, 2>) | View,
-  b: (Tensor<E, B> & OfRank<B, 2> & SameDType<D, E>) | View,
+  a: Tensor<D, A> & OfRank<A, 2>,
+  b: Tensor<E, B> & OfRank<B, 2> & SameDType<D, E>,
   options?: { out?: TensorLike },
-): Tensor<VectorDType<D>, VectorShape> {
+): Tensor<VectorDType<D>, VectorShape>;
+/** The same for objects of a tensor's form. */
+export function sddmm(
+  pattern: SparsityPattern,
+  a: View,
+  b: TensorLike,
+  options?: { out?: TensorLike },
+): Tensor<Real, VectorShape>;
+export function sddmm(
+  pattern: SparsityPattern,
+  a: TensorLike,
+  b: View,
+  options?: { out?: TensorLike },
+): Tensor<Real, VectorShape>;
+export function sddmm(
+  pattern: SparsityPattern,
+  a: unknown,
+  b: unknown,
+  options?: { out?: TensorLike },
+): Tensor<Real, VectorShape> {
   const op = 'sddmm';
   const { out } = checkOptions(op, 'options', options, ['out']);
   const { entries, shape, handle } = checkPattern(op, pattern);
@@ -75,5 +113,5 @@ export function sddmm<D extends DType, E extends DType, A extends Shape = Shape,
   const place = { device: left.device, dtype: vectorType(left.dtype) };
   const values = outputInto(op, out, place, [entries], [left, right]);
   native.sddmm(op, handle, memoryOf(op, 'a', left), memoryOf(op, 'b', right), values.memory, tokens);
-  return values.tensor() as unknown as Tensor<VectorDType<D>, VectorShape>;
+  return values.tensor();
 }
