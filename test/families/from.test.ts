@@ -1,5 +1,16 @@
 /** `family.from`: layers made synchronously from factors that are at hand. */
-import { type AdaptedLinear, decompose, loraXs, matmul, siva, svdiff, svft, type Tensor, vectorFit } from 'sigmatune';
+import {
+  type AdaptedLinear,
+  decompose,
+  loraXs,
+  matmul,
+  Sgd,
+  siva,
+  svdiff,
+  svft,
+  type Tensor,
+  vectorFit,
+} from 'sigmatune';
 import t from 'tap';
 import { dtypes, families, type LayerShape, oneOfEach, tolerances } from '../support/cases.js';
 import {
@@ -222,6 +233,26 @@ t.test('an asynchronous construction that is aborted half-way leaves nothing beh
     const made = siva(on.weight, { factors: on.factors, basis: 'random', count: 32, signal: controller.signal });
     controller.abort();
     await t.rejects(made, { code: 'ABORTED' });
+  });
+});
+
+t.test('a parameter in a tensor of the caller, on the device of the layer', async (t) => {
+  await expectNoLeak(t, 'bind', async () => {
+    using on = await bench({ name: 'tall', out: 9, in: 5, tokens: 4 }, 'float32');
+    const own = gaussian(on.random, [5], 'float32');
+    const layer = vectorFit.from(on.factors, { weight: on.weight, bind: { sigma: own } });
+    assertSameBits(t, own, on.factors.s, 'it gets the start');
+    const twin = vectorFit.from(on.factors, { weight: on.weight });
+    for (const each of [layer, twin]) {
+      const pass = each.forward(on.x);
+      disposeAll(pass.backward(on.dy), pass.y);
+      new Sgd(each.parameters, { lr: 0.1 }).step();
+      clearGradients(each);
+    }
+    assertSameBits(t, own, parameter(twin, 'sigma').value, 'and is trained');
+    disposeAll(layer, twin);
+    t.equal(own.disposed, false, "it is still the caller's");
+    own.dispose();
   });
 });
 

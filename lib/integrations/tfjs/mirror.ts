@@ -50,7 +50,7 @@ export class Mirror {
     if (!value.disposed) value.assign(this.#numbers);
   }
 
-  /** The variable gets a copy, because tfjs takes its memory for immutable. */
+  /** The variable gets a copy, because tfjs treats its memory as immutable. */
   #push(): Float32Array {
     const { value } = this.parameter;
     const numbers = Float32Array.from(value.dataSync());

@@ -22,7 +22,7 @@ export function viewOf(op: string, argument: string, value: unknown): ShapedData
 
 /**
  * A tf.Tensor as a tensor of this package, which you dispose. On the cpu backend both have the same memory, so do not write
- * it: tfjs takes its tensors for immutable. From other backends it is a copy.
+ * it: tfjs treats its tensors as immutable. From other backends it is a copy.
  *
  * @param t float32 or int32, of any rank
  * @throws SigmaError INVALID_ARGUMENT, DTYPE_MISMATCH, DISPOSED
