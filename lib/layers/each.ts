@@ -7,6 +7,7 @@ import type { MatrixDType } from '../tensor/dtype.js';
 import { checkBatch, output } from '../tensor/operand.js';
 import type { Matrix, Tensor } from '../tensor/tensor.js';
 import { lengthOf } from '../tensor/typed-array.js';
+import type { TensorLike } from '../tensor/view.js';
 import { Adapter } from './adapter.js';
 import type { AdaptedLinear } from './types.js';
 
@@ -27,7 +28,7 @@ import type { AdaptedLinear } from './types.js';
  */
 export function applyEach<D extends MatrixDType>(
   layers: readonly AdaptedLinear<D>[],
-  x: Tensor,
+  x: TensorLike,
   which: Int32Array,
 ): Tensor<D> {
   const { rows, batch, y } = read('applyEach', layers, x, which);
@@ -51,7 +52,7 @@ export function applyEach<D extends MatrixDType>(
  */
 export function forwardEach<D extends MatrixDType>(
   layers: readonly AdaptedLinear<D>[],
-  x: Tensor,
+  x: TensorLike,
   which: Int32Array,
 ): Pass<D> {
   const { rows, batch, y, present, inFeatures } = read('forwardEach', layers, x, which);
