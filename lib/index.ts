@@ -26,12 +26,13 @@ export { type WriteSafetensorsOptions, writeSafetensors } from './files/write-sa
 export type { Family, FromOptions } from './layers/construct.js';
 export { coreGradient } from './layers/core-gradient.js';
 export { applyEach, forwardEach } from './layers/each.js';
-export type { Telemetry } from './layers/telemetry.js';
-export type { AdaptedLinear, AdapterOptions, OutOption, TrainedNumbers } from './layers/types.js';
+export type { CoreDiagonal, Telemetry } from './layers/telemetry.js';
+export type { AdaptedLinear, AdapterOptions, OutOption, SpectrumOptions, TrainedNumbers } from './layers/types.js';
 export { type DecomposeOptions, decompose, type Factors, type Storage } from './linalg/decompose.js';
 export { effectiveRank, effectiveRankGradient } from './linalg/effective-rank.js';
 export type { FactorError } from './linalg/factor-error.js';
 export { type MatmulOptions, matmul } from './linalg/matmul.js';
+export { type NumericalRankOptions, numericalRank } from './linalg/numerical-rank.js';
 export { type Svd, type SvdLike, type SvdOptions, svd } from './linalg/svd.js';
 export { adaptModel } from './model/adapt.js';
 export type { AdaptedModel } from './model/adapted.js';

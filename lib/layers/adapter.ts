@@ -1,4 +1,4 @@
-import { type Svd, thinSvd } from '../linalg/svd.js';
+import type { Svd } from '../linalg/svd.js';
 import { transposing } from '../linalg/transpose.js';
 import type { Member } from '../operator/each.js';
 import { mergeTerms } from '../operator/merged.js';
@@ -8,13 +8,21 @@ import { type Plan, type PlanInput, plan, reason, type Strategy } from '../opera
 import { type Batch, FactoredRoute, type Recorded, type Route, recordNothing } from '../operator/route.js';
 import { savedLength } from '../operator/saved.js';
 import { coreParameters, type Operator, sizesOf, type Term, type Terms, tensorOf } from '../operator/terms.js';
-import { checkBoolean, checkInteger, checkOptions, checkSignal, describe, fail } from '../runtime/check.js';
+import {
+  checkBoolean,
+  checkChoice,
+  checkInteger,
+  checkOptions,
+  checkSignal,
+  describe,
+  fail,
+} from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import { atOnce } from '../runtime/slices.js';
 import type { Origin } from '../tensor/derived.js';
-import { allocate, bytesPerElement, type MatrixDType, vectorType } from '../tensor/dtype.js';
-import { checkBatch, copyOf, fromNumbers, output, outputInto, type Place } from '../tensor/operand.js';
+import { bytesPerElement, type MatrixDType } from '../tensor/dtype.js';
+import { checkBatch, copyOf, output, outputInto, type Place } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { bytesOf } from '../tensor/storage.js';
@@ -22,9 +30,17 @@ import { type Matrix, Tensor, type Vector } from '../tensor/tensor.js';
 import type { TensorLike } from '../tensor/view.js';
 import { type Base, BaseLayer } from './base.js';
 import type { Recipe } from './recipe.js';
+import { changeSpectrum, weightSpectrum } from './spectrum.js';
 import { numbersGiven, numbersOfLayer } from './swap.js';
-import { knownSpectrum, type Spectrum, type Telemetry, telemetryOf } from './telemetry.js';
-import type { AdaptedLinear, OutOption, SavingOptions, TrainedNumbers } from './types.js';
+import {
+  type CoreDiagonal,
+  coreDiagonalOf,
+  distancesOf,
+  type Spectrum,
+  type Telemetry,
+  telemetryOf,
+} from './telemetry.js';
+import type { AdaptedLinear, OutOption, SavingOptions, SpectrumOptions, TrainedNumbers } from './types.js';
 
 /** A family's design of a layer: everything that the layer computes with. */
 export interface Blueprint {
@@ -255,31 +271,24 @@ export class Adapter implements AdaptedLinear {
     const op = `${this.family}.telemetry`;
     this.checkAlive(op);
     const frozen = this.parameters.filter(({ trainable }) => !trainable).map(({ name }) => name);
-    return { ...telemetryOf(op, this.#terms, this.#blueprint.spectrum), frozen };
+    const { spectrum, bias, base } = this.#blueprint;
+    const distances = distancesOf(op, this.#terms, spectrum, { bias, initial: base.bias });
+    return { ...telemetryOf(op, this.#terms, spectrum), distances, frozen };
   }
 
-  async spectrum(options?: { signal?: AbortSignal }): Promise<Vector> {
+  coreDiagonal(): CoreDiagonal {
+    const op = `${this.family}.coreDiagonal`;
+    const { terms, spectrum } = this.anatomy(op);
+    return coreDiagonalOf(op, terms, spectrum);
+  }
+
+  async spectrum(options?: SpectrumOptions): Promise<Vector> {
     const op = `${this.family}.spectrum`;
-    const { signal } = checkOptions(op, 'options', options, ['signal']);
+    const { of, signal } = checkOptions(op, 'options', options, ['of', 'signal']);
+    const wanted = checkChoice(op, 'options.of', of ?? 'weight', ['weight', 'change']);
     checkSignal(op, signal);
-    this.checkAlive(op);
-    const { device } = this.#terms.u;
-    const dtype = vectorType(this.#terms.u.dtype);
-    const thin = Math.min(this.inFeatures, this.outFeatures);
-    const known = knownSpectrum(op, this.#terms, this.#blueprint.spectrum, thin);
-    if (known !== undefined) {
-      const numbers = allocate(op, dtype, thin);
-      numbers.set(known);
-      return keep(fromNumbers(op, device, dtype, [thin], numbers));
-    }
-    const merged = keep(mergeTerms(op, this.#blueprint.merge()));
-    try {
-      const { u, s, vt } = await thinSvd(op, 'weight', merged, signal && { signal });
-      for (const tensor of [u, vt]) tensor.dispose();
-      return s;
-    } finally {
-      merged.dispose();
-    }
+    const spectrumOf = wanted === 'change' ? changeSpectrum : weightSpectrum;
+    return spectrumOf(this.anatomy(op), { op, thin: Math.min(this.inFeatures, this.outFeatures), signal });
   }
 
   dispose(): void {

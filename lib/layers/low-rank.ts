@@ -12,6 +12,7 @@ import { fromNumbers, numbersOf, placed } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { Matrix, MatrixShape, Tensor } from '../tensor/tensor.js';
 import type { Adapter, Anatomy } from './adapter.js';
+import { type CoreChange, compactOf, firstBroken, isDiagonal } from './change.js';
 import { changeOf } from './telemetry.js';
 
 /** The update in rank `rank`, on the CPU: ΔW ≈ b a. */
@@ -92,14 +93,13 @@ function onHost(op: string, matrix: Matrix): Tensor<Real> {
 async function ofCore(layer: Adapter, { terms, spectrum }: Anatomy, task: Task, own: Own): Promise<Reduced> {
   const { op, argument } = task;
   const change = changeOf(op, terms, spectrum);
-  const broken = [...change.diagonal, ...change.values.subarray(0, change.count)].find((x) => !Number.isFinite(x));
+  const broken = firstBroken(change);
   if (broken !== undefined) fail('NON_FINITE', op, `${argument}, parameters`, 'finite numbers', describe(broken));
   // A scale of Vᵀ is in the change of the core, so the vectors are taken without.
   const given = spectrum.scale === undefined ? terms : layer.factors;
   const [u, vt] = [own(given.u.share()), own(given.vt.share())];
   const dtype = vectorType(u.dtype);
-  const isDiagonal = change.values.subarray(0, change.count).every((value) => value === 0);
-  const core = isDiagonal ? diagonalCore(change.diagonal, dtype, task) : await generalCore(change, dtype, task);
+  const core = isDiagonal(change) ? diagonalCore(change.diagonal, dtype, task) : await generalCore(change, dtype, task);
   return { u, vt, ...core };
 }
 
@@ -120,30 +120,13 @@ function diagonalCore(delta: ArrayLike<number>, dtype: Real, { op, rank: wanted 
 
 /** By an SVD of the rows and columns that are not all zero. */
 async function generalCore(
-  { diagonal, starts, columns, values }: Omit<ReturnType<typeof changeOf>, 'count'>,
+  change: CoreChange,
   dtype: Real,
   { op, argument, rank: wanted, signal }: Task,
 ): Promise<Core> {
-  const r = diagonal.length;
-  const [rowAt, columnAt] = [new Int32Array(r).fill(-1), new Int32Array(r).fill(-1)];
-  const [usedRows, usedColumns]: [number[], number[]] = [[], []];
-  const each = (use: (i: number, j: number, value: number) => void) => {
-    for (let i = 0; i < r; i++) {
-      if (diagonal[i] !== 0) use(i, i, diagonal[i] as number);
-      for (let p = starts[i] as number; p < (starts[i + 1] as number); p++) {
-        if (values[p] !== 0) use(i, columns[p] as number, values[p] as number);
-      }
-    }
-  };
-  each((i, j) => {
-    if (rowAt[i] === -1) rowAt[i] = usedRows.push(i) - 1;
-    if (columnAt[j] === -1) columnAt[j] = usedColumns.push(j) - 1;
-  });
-  const numbers = allocate(op, dtype, usedRows.length * usedColumns.length);
-  each((i, j, value) => {
-    numbers[(rowAt[i] as number) * usedColumns.length + (columnAt[j] as number)] = value;
-  });
-  const dense = keep(fromNumbers(op, 'cpu', dtype, [usedRows.length, usedColumns.length], numbers));
+  const r = change.diagonal.length;
+  const { rows, columns, numbers } = compactOf(op, dtype, change);
+  const dense = keep(fromNumbers(op, 'cpu', dtype, [rows.length, columns.length], numbers));
   const found = await thinSvd(op, `${argument}, the change of its core`, dense, signal && { signal });
   dense.dispose();
   try {
@@ -157,9 +140,9 @@ async function generalCore(
     const [left, right] = [allocate(op, dtype, r * rank), allocate(op, dtype, rank * r)];
     for (let k = 0; k < kept; k++) {
       const size = Math.sqrt(s[k] as number);
-      for (const [at, i] of usedRows.entries()) left[i * rank + k] = size * (p[at * s.length + k] as number);
-      for (const [at, j] of usedColumns.entries()) {
-        right[k * r + j] = size * (q[k * usedColumns.length + at] as number);
+      for (const [at, i] of rows.entries()) left[i * rank + k] = size * (p[at * s.length + k] as number);
+      for (const [at, j] of columns.entries()) {
+        right[k * r + j] = size * (q[k * columns.length + at] as number);
       }
     }
     return { left, right, error: normOf([s.subarray(kept)]) };

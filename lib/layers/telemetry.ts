@@ -1,16 +1,15 @@
 import { effectiveRank, entropyOf, type Sums, sumsOf, xLogX } from '../linalg/effective-rank.js';
-import { diagonalOf, type Terms, termNumbers } from '../operator/terms.js';
-import { describe, fail } from '../runtime/check.js';
+import { diagonalOf, type Term, type Terms, termNumbers } from '../operator/terms.js';
 import type { RealArray } from '../runtime/native.js';
 import type { Cells } from '../sparse/coordinates.js';
 import type { SparsityPattern } from '../sparse/pattern.js';
 import type { Real } from '../tensor/dtype.js';
-import { largestMagnitude, normOf } from '../tensor/norm.js';
+import { largestMagnitude, meanDistance, normOf } from '../tensor/norm.js';
 import { numbersOf } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
-import type { Tensor } from '../tensor/tensor.js';
+import type { Tensor, Vector } from '../tensor/tensor.js';
 
-/** How training has changed a layer so far. `layer.telemetry()` computes it without an SVD, in O(r + entries of M). */
+/** How training has changed a layer so far. `layer.telemetry()` computes it without an SVD, in O(r + parameters). */
 export interface Telemetry {
   /**
    * The effective rank (see `effectiveRank`) of W0 and of W', over the singular values that the layer knows: all, or
@@ -32,8 +31,25 @@ export interface Telemetry {
   readonly change: number | undefined;
   /** sigmoid(γ). undefined for a layer without a gate. */
   readonly gate: number | undefined;
+  /**
+   * How far each parameter v is from the pretrained layer, by its name: ‖v0 − v‖₁ / dim(v), as in Eq. 4 of VectorFit. v0
+   * is σ for 'sigma', the layer's bias for 'bias', and 0 for the other parameters, whatever `init` says. The gate has
+   * no such value, and no entry. `AdaptiveVectorFreezing` measures from the values at its construction instead.
+   */
+  readonly distances: Readonly<Record<string, number>>;
   /** Names of the parameters with `trainable` false. */
   readonly frozen: readonly string[];
+}
+
+/** The diagonal of a layer's core by position, in the order of the singular values of W0. */
+export interface CoreDiagonal {
+  /** σ_i of W0 (q), descending: all, or those of the truncated factors that the layer has. */
+  readonly before: Float64Array;
+  /**
+   * u_iᵀ W' v_i (q) for the singular vectors u_i and v_i of W0. In layers with a diagonal core these are the singular
+   * values of W', in the order of W0 and with a sign. undefined if the layer's directions are not those of W0.
+   */
+  readonly after: Float64Array | undefined;
 }
 
 /** What is known of the singular values of W0. */
@@ -191,7 +207,7 @@ export function changeOf(op: string, terms: Terms, spectrum: Spectrum): CoreChan
 }
 
 /** O(q + entries), without a decomposition. */
-export function telemetryOf(op: string, terms: Terms, spectrum: Spectrum): Omit<Telemetry, 'frozen'> {
+export function telemetryOf(op: string, terms: Terms, spectrum: Spectrum): Omit<Telemetry, 'distances' | 'frozen'> {
   const { initial, first, whole, skew } = spectrum;
   const before = numbersOf(op, 'factors.s', initial);
   const core = coreOf(op, terms, spectrum);
@@ -211,14 +227,45 @@ export function telemetryOf(op: string, terms: Terms, spectrum: Spectrum): Omit<
   };
 }
 
+/** The distance of each parameter but the gate from the pretrained layer, which has the bias `initial`. */
+export function distancesOf(
+  op: string,
+  { diagonal, offset, base, core }: Terms,
+  spectrum: Spectrum,
+  { bias, initial }: { readonly bias: Term | undefined; readonly initial: Vector | undefined },
+): Record<string, number> {
+  // Without a base or an offset the trained diagonal is σ itself.
+  const sigma = base === undefined && offset === undefined ? spectrum.initial : undefined;
+  const starts = [
+    [diagonal, sigma],
+    [core?.values, undefined],
+    [bias, initial],
+  ] as const;
+  const distances: [string, number][] = [];
+  for (const [term, start] of starts) {
+    if (!(term instanceof LayerParameter)) continue;
+    const before = start && numbersOf(op, 'the pretrained layer', start);
+    distances.push([term.name, meanDistance(numbersOf(op, term.name, term.value), before)]);
+  }
+  return Object.fromEntries(distances);
+}
+
+/** O(q + entries of M), without a decomposition. */
+export function coreDiagonalOf(op: string, terms: Terms, spectrum: Spectrum): CoreDiagonal {
+  const { initial, first } = spectrum;
+  const before = Float64Array.from(numbersOf(op, 'factors.s', initial));
+  if (first === undefined) return { before, after: undefined };
+  return { before, after: moved(gains(terms, coreOf(op, terms, spectrum), before), before, first) };
+}
+
 /** The `thin` singular values of W', descending. undefined if they take a decomposition. */
 export function knownSpectrum(op: string, terms: Terms, spectrum: Spectrum, thin: number): Float64Array | undefined {
   const { initial, first } = spectrum;
   const before = numbersOf(op, 'factors.s', initial);
   const core = coreOf(op, terms, spectrum);
   if (first === undefined || core.count > 0 || before.length < thin) return undefined;
-  const sigma = moved(gains(terms, core, before), before, first);
-  const broken = sigma.find((value) => !Number.isFinite(value));
-  if (broken !== undefined) fail('NON_FINITE', op, 'parameters', 'finite numbers', describe(broken));
-  return sigma.map(Math.abs).sort().reverse();
+  return moved(gains(terms, core, before), before, first)
+    .map(Math.abs)
+    .sort()
+    .reverse();
 }

@@ -6,7 +6,7 @@ import type { MatrixDType, Real } from '../tensor/dtype.js';
 import type { Parameter } from '../tensor/parameter.js';
 import type { Tensor, Vector } from '../tensor/tensor.js';
 import type { TensorLike } from '../tensor/view.js';
-import type { Telemetry } from './telemetry.js';
+import type { CoreDiagonal, Telemetry } from './telemetry.js';
 
 /**
  * A linear layer y = x · W'ᵀ + b. Few trainable parameters adapt its weight W' [out, in]. x is [..., in], y is [...,
@@ -85,14 +85,25 @@ export interface AdaptedLinear<D extends MatrixDType = MatrixDType> extends Disp
    */
   telemetry(): Telemetry;
   /**
-   * The singular values of W' [min(out, in)], descending, as a new tensor; also if the layer is switched off. A
-   * diagonal core gives them directly; otherwise an SVD runs off the event loop.
+   * σ before and after by position: the diagonal of the core, in the order of the singular values of W0. It needs no SVD.
    *
-   * @throws SigmaError (as a rejection) DISPOSED, ABORTED, NON_FINITE, NOT_CONVERGED, OUT_OF_MEMORY
+   * @returns new arrays, on the host
+   * @throws SigmaError DISPOSED
    * @example
-   * effectiveRank(await layer.spectrum()); // exact
+   * const { before, after } = layer.coreDiagonal();
    */
-  spectrum(options?: { signal?: AbortSignal }): Promise<Vector>;
+  coreDiagonal(): CoreDiagonal;
+  /**
+   * The singular values [min(out, in)] of W', or of ΔW with `of: 'change'`, descending, as a new tensor; also if the
+   * layer is switched off. A diagonal core gives them directly; otherwise an SVD runs off the event loop. ΔW is the
+   * change by the trained parameters, as in `telemetry().change`: its rank is that of the change of the core.
+   *
+   * @throws SigmaError (as a rejection) INVALID_ARGUMENT, DISPOSED, ABORTED, NON_FINITE, NOT_CONVERGED, OUT_OF_MEMORY
+   * @example
+   * effectiveRank(await layer.spectrum()); // exact, for any basis
+   * numericalRank(await layer.spectrum({ of: 'change' })); // the rank of ΔW
+   */
+  spectrum(options?: SpectrumOptions): Promise<Vector>;
   /**
    * The strategy with which a batch of `tokens` rows would be trained, its cost, and the reason. The strategy is 'base'
    * if the layer is switched off.
@@ -119,6 +130,12 @@ export type TrainedNumbers = Readonly<Record<string, ArrayLike<number> | Tensor>
 export interface OutOption {
   /** A tensor [..., out] that receives y and is returned. It must not overlap x or the tensors that the layer reads. */
   out?: TensorLike;
+}
+
+export interface SpectrumOptions {
+  /** The adapted weight W' (default), or its change ΔW. */
+  of?: 'weight' | 'change';
+  signal?: AbortSignal;
 }
 
 /** The options that decide what a pass keeps; see `AdapterOptions`. */

@@ -5,8 +5,8 @@ import { checkReal, numbersOf } from '../tensor/operand.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type TensorLike, viewOf } from '../tensor/view.js';
 
-/** Reads each number of a spectrum (q) once. */
-function readSpectrum(op: string, s: TensorLike | ArrayLike<number>): Float64Array {
+/** @internal Reads each number of a spectrum (q) once. */
+export function readSpectrum(op: string, s: TensorLike | ArrayLike<number>): Float64Array {
   const given = Tensor.is(s) ? s : viewOf(op, 's', s);
   const values = given ? numbersOf(op, 's', checkReal(op, 's', given)) : readNumbers(op, 's', s);
   if (values.length === 0) reject(op, 's', 'a Tensor or an array of at least one number', s);

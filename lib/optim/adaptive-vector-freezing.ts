@@ -14,6 +14,7 @@ import { SigmaError } from '../runtime/errors.js';
 import type { RealArray } from '../runtime/native.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import type { Real } from '../tensor/dtype.js';
+import { meanDistance } from '../tensor/norm.js';
 import { checkReal, numbersOf } from '../tensor/operand.js';
 import type { ParameterLike } from '../tensor/parameter.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -131,6 +132,17 @@ export class AdaptiveVectorFreezing {
     return new Map(this.#watched.map(({ name, strength }) => [name, strength]));
   }
 
+  /**
+   * The distances S = ‖v0 − v‖₁ / dim(v) (Eq. 4) of the vectors as they are now, by parameter name. `strengths` are
+   * their moving averages at the freezing steps. With `freeze: 0` an object only measures.
+   *
+   * @throws SigmaError SHAPE_MISMATCH if the size of a vector has changed, NON_FINITE, DTYPE_MISMATCH, DISPOSED
+   */
+  get distances(): ReadonlyMap<string, number> {
+    const measured = this.#measure('AdaptiveVectorFreezing.distances');
+    return new Map(measured.map(({ name, distance }) => [name, distance]));
+  }
+
   /** The names of the vectors that this object has frozen now. */
   get frozen(): readonly string[] {
     return [...this.#frozen];
@@ -152,23 +164,8 @@ export class AdaptiveVectorFreezing {
     if (turn >= count && release) this.#freeze(this.#watched, []);
     if (turn < 0 || !Number.isInteger(turn) || turn >= count) return;
 
-    // A framework's parameters may have getters, so read all values before the first memory.
-    const values = this.#watched.map(({ parameter, name, initial }) => {
-      const value = checkReal(op, `${name}.value`, parameter.value);
-      if (value.size !== initial.length) {
-        fail(
-          'SHAPE_MISMATCH',
-          op,
-          `${name}.value`,
-          `${initial.length} numbers, as at construction`,
-          describe(value.size),
-        );
-      }
-      return value;
-    });
-    const now = this.#watched.map((watched, i) => {
-      const strength = beta * watched.strength + (1 - beta) * distance(op, watched, values[i] as Tensor<Real>);
-      return { ...watched, strength };
+    const now = this.#measure(op).map(({ distance, ...watched }) => {
+      return { ...watched, strength: beta * watched.strength + (1 - beta) * distance };
     });
     // The sort is stable, so among equals the earlier parameter comes first.
     const ranked = now.toSorted((a, b) => b.strength - a.strength).map(({ name }) => name);
@@ -227,6 +224,21 @@ export class AdaptiveVectorFreezing {
     );
   }
 
+  /** The watched vectors, each with its distance S. */
+  #measure(op: string): (Watched & { readonly distance: number })[] {
+    // A framework's parameters may have getters, so read all values before the first memory.
+    const watched = this.#watched;
+    const values = watched.map(({ parameter, name, initial }) => {
+      const value = checkReal(op, `${name}.value`, parameter.value);
+      const { size } = value;
+      if (size !== initial.length) {
+        fail('SHAPE_MISMATCH', op, `${name}.value`, `${initial.length} numbers, as at construction`, describe(size));
+      }
+      return value;
+    });
+    return watched.map((each, i) => ({ ...each, distance: distanceOf(op, each, values[i] as Tensor<Real>) }));
+  }
+
   /**
    * Watches `watched`, freezes those in `names`, and unfreezes the others that this object had frozen or that are in
    * `freed`. A parameter that the caller froze stays frozen.
@@ -260,16 +272,12 @@ function setTrainable(changes: readonly (readonly [ParameterLike, boolean])[]): 
 }
 
 /** ‖v0 − v‖₁ / dim(v) */
-function distance(op: string, { name, initial }: Watched, value: Tensor<Real>): number {
+function distanceOf(op: string, { name, initial }: Watched, value: Tensor<Real>): number {
   const numbers = numbersOf(op, `${name}.value`, value);
-  let sum = 0;
-  // Divide each term, so that the sum does not overflow.
-  for (let i = 0; i < initial.length; i++) {
-    sum += Math.abs((initial[i] as number) - (numbers[i] as number)) / initial.length;
-  }
-  if (Number.isFinite(sum)) return sum;
+  const mean = meanDistance(numbers, initial);
+  if (Number.isFinite(mean)) return mean;
   checkFinite(op, `${name}.value`, numbers);
-  return fail('NON_FINITE', op, `${name}.value`, 'numbers at a finite distance from their start', describe(sum));
+  return fail('NON_FINITE', op, `${name}.value`, 'numbers at a finite distance from their start', describe(mean));
 }
 
 function checkFinite(op: string, argument: string, numbers: RealArray): void {

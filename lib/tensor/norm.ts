@@ -14,6 +14,13 @@ export function largestMagnitude(list: ArrayLike<number>): number {
   return largest;
 }
 
+/** The mean of |a_i − b_i|, with 0 for an absent b. Each term is divided, so that the sum does not overflow. */
+export function meanDistance(a: ArrayLike<number>, b?: ArrayLike<number>): number {
+  let mean = 0;
+  for (let i = 0; i < a.length; i++) mean += Math.abs((a[i] as number) - (b?.[i] ?? 0)) / a.length;
+  return mean;
+}
+
 /** The power of 2 that scales a magnitude to about 1; 1 for 0. Its exponent is within ±`most`. */
 export function powerTo(magnitude: number, most = 1000): number {
   return magnitude === 0 ? 1 : 2 ** -Math.max(-most, Math.min(most, Math.floor(Math.log2(magnitude))));

@@ -117,8 +117,11 @@ t.test('results, gradients and merged weights are those of the plain layer', asy
       t.same(stored.telemetry(), plain.telemetry(), `${label}: telemetry`);
       const spectra = [await plain.spectrum(), await stored.spectrum()] as const;
       assertClose(t, spectra[1], values(spectra[0]), tolerance, `${label}: spectrum`);
+      const of = 'change';
+      const changes = [await plain.spectrum({ of }), await stored.spectrum({ of })] as const;
+      assertClose(t, changes[1], values(changes[0]), tolerance, `${label}: spectrum of the change`);
       for (const { y, dx, applied, merged, others } of both) disposeAll(y, dx, applied, merged, ...others);
-      disposeAll(...spectra);
+      disposeAll(...spectra, ...changes);
     }),
   );
 });

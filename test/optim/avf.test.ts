@@ -101,6 +101,69 @@ t.test('a case by hand', async (t) => {
   disposeParameters(parameters);
 });
 
+t.test('distances are those of now', async (t) => {
+  await expectNoLeak(t, 'distances', () => {
+    const parameters = makeParameters([4, 1, 9], 'float32');
+    const starts = parameters.map(({ value }) => snapshot(value));
+    const freezing = new AdaptiveVectorFreezing(parameters, { start: 3, every: 1, count: 1, freeze: 0 });
+    t.same([...freezing.distances.values()], [0, 0, 0], 'at construction');
+    const random = seeded(4);
+    for (let step = 1; step <= 5; step++) {
+      for (const { value } of parameters) rewrite(value, (before) => before + 0.1 * random.normal());
+      freezing.step(step);
+      const { distances } = freezing;
+      t.same([...distances.keys()], ['v0', 'v1', 'v2'], 'by name');
+      for (const [i, { name, value }] of parameters.entries()) {
+        const moved = snapshot(value).map((now, j) => Math.abs(now - at(starts[i] ?? [], j)));
+        const wanted = moved.reduce((sum, each) => sum + each, 0) / moved.length;
+        t.ok(Math.abs((distances.get(name) ?? Number.NaN) - wanted) < 1e-15, `step ${step}: ${name}`);
+      }
+    }
+    const strengths = [...freezing.strengths.values()];
+    t.ok(
+      strengths.every((strength) => strength > 0),
+      'a freezing step in between',
+    );
+    t.same([...freezing.strengths.values()], strengths, 'reading distances does not change strengths');
+    disposeParameters(parameters);
+  });
+});
+
+t.test('distances include biases and frozen vectors', async (t) => {
+  using on = await bench(item(layerShapes, 0), 'float64');
+  const layer = await vectorFit(on.weight, { bias: on.bias, factors: on.factors, name: 'q' });
+  const freezing = new AdaptiveVectorFreezing(layer.parameters, { start: 1, every: 1, count: 1, freeze: 2 });
+  rewrite(parameter(layer, 'sigma').value, (before) => before - 0.5);
+  rewrite(parameter(layer, 'bias').value, (before) => before + 0.25);
+  freezing.step(1);
+  t.equal(freezing.frozen.length, 2);
+  const { distances } = freezing;
+  t.ok(Math.abs((distances.get('q.sigma') ?? 0) - 0.5) < 1e-15, 'σ');
+  t.ok(Math.abs((distances.get('q.bias') ?? 0) - 0.25) < 1e-15, 'b');
+  t.same(Object.keys(layer.telemetry().distances), [...distances.keys()], "the layer's names");
+  for (const [name, distance] of Object.entries(layer.telemetry().distances)) {
+    t.equal(distances.get(name), distance, `${name}: as the layer's telemetry says`);
+  }
+  disposeLayer(layer);
+});
+
+t.test('distances refuse what a step refuses', async (t) => {
+  const parameters = makeParameters([2, 2]);
+  const freezing = new AdaptiveVectorFreezing(parameters, { start: 1, every: 1, count: 1, freeze: 1 });
+  const [first, second] = [item(parameters, 0), item(parameters, 1)];
+  put(first.value, 1, Number.NaN);
+  throwsSigma(t, () => freezing.distances, 'NON_FINITE', 'NaN', /^AdaptiveVectorFreezing.distances: /, 'v0.value');
+  put(first.value, 1, 0);
+  const { value } = second;
+  Object.assign(second, { value: real([1, 2, 3], [3], 'float64') });
+  throwsSigma(t, () => freezing.distances, 'SHAPE_MISMATCH', 'another size', 'v1.value', '2 numbers', '3');
+  second.value.dispose();
+  throwsSigma(t, () => freezing.distances, 'DISPOSED', 'a disposed one', 'v1.value');
+  Object.assign(second, { value });
+  t.equal(freezing.distances.get('v1'), 0, 'a getter leaves the object as it was');
+  disposeParameters(parameters);
+});
+
 t.test('ties go to the lower index', async (t) => {
   const parameters = makeParameters([3, 3, 3, 3]);
   const freezing = new AdaptiveVectorFreezing(parameters, { start: 1, every: 1, count: 1, freeze: 2 });
