@@ -50,22 +50,20 @@ export function linearScale(values, start, end, name) {
   return { to, ticks: ticks.map((tick) => ({ at: to(tick), text: name(tick) })) };
 }
 
-/** @param {Frame} frame @param {Scale} x @param {Scale} y @param {string} below @param {string} leftOf */
-export function axes({ left, top, right, bottom }, x, y, below, leftOf) {
+/** @param {Frame} frame @param {Scale} x @param {Scale} y @param {string} [below] @param {string} [leftOf] */
+export function axes({ left, top, right, bottom }, x, y, below = '', leftOf = '') {
   const middle = (top + bottom) / 2;
+  const centred = { class: 'soft', 'text-anchor': 'middle' };
   return html`${[
     ...y.ticks.flatMap(({ at, text }) => [
       line(left, at, right, at, 'grid'),
       label(left - 8, at + 4, text, { class: 'soft', 'text-anchor': 'end' }),
     ]),
-    ...x.ticks.flatMap(({ at, text }) => [
-      line(at, top, at, bottom, 'grid'),
-      label(at, bottom + 18, text, { class: 'soft', 'text-anchor': 'middle' }),
-    ]),
+    ...x.ticks.flatMap(({ at, text }) => [line(at, top, at, bottom, 'grid'), label(at, bottom + 18, text, centred)]),
     line(left, bottom, right, bottom, 'axis'),
     line(left, top, left, bottom, 'axis'),
-    label((left + right) / 2, bottom + 40, below, { class: 'soft', 'text-anchor': 'middle' }),
-    label(0, 0, leftOf, { class: 'soft', 'text-anchor': 'middle', transform: `translate(16 ${middle}) rotate(-90)` }),
+    ...(below === '' ? [] : [label((left + right) / 2, bottom + 40, below, centred)]),
+    ...(leftOf === '' ? [] : [label(0, 0, leftOf, { ...centred, transform: `translate(16 ${middle}) rotate(-90)` })]),
   ]}`;
 }
 

@@ -1,7 +1,8 @@
 // @ts-check
-// The little SVG that the plots are made of. Colours are classes: the page gives them light and dark, a file of its own
-// carries the light ones.
+// The little SVG that the plots are made of. Colours are classes: the page and a file of its own give them light and
+// dark.
 
+import { readFileSync } from 'node:fs';
 import { html, Markup, nothing, rendered } from './markup.js';
 
 /** @param {Record<string, string | number>} given */
@@ -60,34 +61,32 @@ export const inline = ({ title, described, width, height, body }) =>
     body,
   );
 
-const light = [
-  'text{font:12px system-ui,"DejaVu Sans",sans-serif;fill:#1c1f24}',
-  '.soft{fill:#5a6270}.head{font-weight:600;font-size:14px}.grid{stroke:#e2e5ea}.axis{stroke:#8a93a1;fill:none}',
-  '.hollow{fill:#ffffff;stroke:currentColor;stroke-width:1.6}.curve,.bar{fill:none;stroke:currentColor;stroke-width:1.6}.mark{fill:currentColor}.roof{stroke:#1c1f24;stroke-width:1.8;fill:none}',
-  '.faint{stroke:#8a93a1;stroke-width:1.2;stroke-dasharray:5 4;fill:none}.band{fill:#e2e5ea;opacity:.6}',
-];
-const lightColours = [
-  '#0b62c4',
-  '#c9560a',
-  '#2f8a2f',
-  '#7a4fd0',
-  '#c03535',
-  '#12858a',
-  '#8a6d00',
-  '#b0409f',
-  '#5a6270',
-  '#6b4a2b',
-];
+/** The colours of the page, light and dark, by their names in style.css. @type {readonly Readonly<Record<string, string>>[]} */
+const palettes = [...readFileSync(new URL('style.css', import.meta.url), 'utf8').matchAll(/:root \{([^}]*)\}/g)].map(
+  ([, body]) => Object.fromEntries([...body.matchAll(/--(\w+): (#\w+)/g)].map(([, name, value]) => [name, value])),
+);
 
-/** A plot as a file of its own. @param {Plot} plot */
+/** The style of a file of its own, in colours of one palette. @param {Readonly<Record<string, string>>} palette */
+const styleIn = ({ ink, soft, line, frame, page, ...colours }) =>
+  [
+    `text{font:12px system-ui,"DejaVu Sans",sans-serif;fill:${ink}}.soft{fill:${soft}}.page{fill:${page}}`,
+    `.head{font-weight:600;font-size:14px}.grid{stroke:${line}}.axis{stroke:${frame};fill:none}.mark{fill:currentColor}`,
+    `.hollow{fill:${page};stroke:currentColor;stroke-width:1.6}.curve,.bar{fill:none;stroke:currentColor;stroke-width:1.6}`,
+    `.roof{stroke:${ink};stroke-width:1.8;fill:none}.band{fill:${line};opacity:.6}`,
+    `.faint{stroke:${frame};stroke-width:1.2;stroke-dasharray:5 4;fill:none}`,
+    ...Array.from({ length: kinds }, (_, i) => `.k${i}{color:${colours[i]}}`),
+  ].join('');
+
+/** A plot as a file of its own, in the colours that the reader's system prefers. @param {Plot} plot */
 export function standalone({ title, described, width, height, body }) {
-  const style = [...light, ...lightColours.map((colour, i) => `.k${i}{color:${colour}}`)].join('');
+  const [light, dark] = palettes.map(styleIn);
+  const style = `${light}@media (prefers-color-scheme:dark){${dark}}`;
   const top = 34;
   const given = { width, height: height + top, viewBox: `0 -${top} ${width} ${height + top}`, role: 'img' };
   return `${element('svg', { xmlns: 'http://www.w3.org/2000/svg', ...given }, [
     html`<title>${title}</title><desc>${described}</desc>`,
     new Markup(`<style>${style}</style>`),
-    element('rect', { x: 0, y: -top, width, height: height + top, fill: '#ffffff' }),
+    element('rect', { x: 0, y: -top, width, height: height + top, class: 'page' }),
     label(14, -12, title, { class: 'head' }),
     body,
   ])}\n`;

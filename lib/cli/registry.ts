@@ -32,6 +32,10 @@ export const commands: Readonly<Record<string, Entry>> = {
     summary: 'effective and numerical rank of weights, and what an adapter changed',
     load: () => import('./commands/erank.js'),
   },
+  plot: {
+    summary: 'draws what an adapter has changed: spectra, drift and strengths of each layer, as SVG',
+    load: () => import('./commands/plot.js'),
+  },
   merge: {
     summary: 'writes a checkpoint with an adapter merged into its weights',
     load: () => import('./commands/merge.js'),

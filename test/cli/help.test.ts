@@ -3,7 +3,18 @@ import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { sigmatune, sigmatuneAll } from '../support/cli.js';
 
-const names = ['info', 'inspect', 'plan', 'counts', 'decompose', 'erank', 'merge', 'export-lora', 'export-gguf'];
+const names = [
+  'info',
+  'inspect',
+  'plan',
+  'counts',
+  'decompose',
+  'erank',
+  'plot',
+  'merge',
+  'export-lora',
+  'export-gguf',
+];
 
 t.test('the program lists its commands and exit codes', async (t) => {
   for (const args of [[], ['--help'], ['-h'], ['help']]) {

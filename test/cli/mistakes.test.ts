@@ -36,6 +36,7 @@ function told(t: Test, { code, out, err }: Run, [wanted, message]: readonly [num
 const plan = ['plan', 'model.safetensors', '--targets', 'q_proj', '--family', 'svft'];
 const decompose = ['decompose', 'model.safetensors', '--targets', 'q_proj', '--cache', 'empty'];
 const merge = ['merge', 'model.safetensors', 'adapter'];
+const plot = ['plot', 'model.safetensors', 'adapter'];
 const lora = ['export-lora', 'model.safetensors', 'adapter'];
 const gguf = ['export-gguf', 'model.safetensors', 'adapter', '-o', 'new.gguf'];
 
@@ -57,6 +58,12 @@ const mistakes: readonly (readonly [args: readonly string[], code: number, messa
   [['plan', 'x', '--targets='], 2, /--targets: expected a value .*, got none/],
   [['plan', 'x', '--json=yes'], 2, /--json: expected no value, got 'yes'/],
   [['plan', 'x', '--family', 'a', '--family', 'b'], 2, /--family: expected one value, got a second one, 'b'/],
+  [plot, 2, /--out FOLDER\|FILE\.svg is missing/],
+  [[...plot, '-o', 'new', '--width', '319'], 2, /--width: expected an integer from 320 to 4000, got '319'/],
+  [[...plot, '-o', 'new', '--width', 'wide'], 2, /--width: expected an integer .*, got 'wide'/],
+  [[...plot, '-o', 'nowhere/new.svg'], 1, /'nowhere\/new\.svg': expected a file in a folder that there is/],
+  [[...plot, '-o', 'text.txt'], 1, /'text\.txt': expected a folder, or a file whose name ends in \.svg/],
+  [['plot', 'model.safetensors', 'peft', '-o', 'new'], 1, /adapter/],
   [['plan', 'model.safetensors', '--family', 'svft'], 2, /--targets NAMES is missing/],
   [['plan', 'model.safetensors', '--targets', 'q_proj'], 2, /--family NAME is missing/],
   [[...plan, '--option', 'pattern'], 2, /--option: expected NAME=VALUE, got 'pattern'/],

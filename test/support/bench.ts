@@ -42,6 +42,8 @@ import * as gateReport from '../../bench/report/gate.js';
 // @ts-expect-error: no declarations
 import * as history from '../../bench/report/history.js';
 // @ts-expect-error: no declarations
+import * as layersReport from '../../bench/report/layers.js';
+// @ts-expect-error: no declarations
 import * as page from '../../bench/report/page.js';
 // @ts-expect-error: no declarations
 import * as runReport from '../../bench/report/run.js';
@@ -201,6 +203,17 @@ export const runPage: (run: Run, others?: { baseline?: Run; kept?: readonly Run[
 export const gatePage: (record: GateRecord) => Page = gateReport.gatePage;
 export const renderPage: (given: Page) => string = page.renderPage;
 export const standalone: (plot: Plot) => string = svg.standalone;
+export interface PlottedLayer {
+  name: string;
+  before: ArrayLike<number>;
+  after: ArrayLike<number>;
+  change: ArrayLike<number>;
+  drift: ArrayLike<number> | undefined;
+  ranks: string;
+  changeRank: string;
+  distances: Record<string, number>;
+}
+export const layerPlots: (layers: readonly PlottedLayer[], width: number) => Plot[] = layersReport.layerPlots;
 export const historyPlot: (runs: readonly Run[]) => Plot = history.historyPlot;
 export const logScale: (
   values: readonly number[],
