@@ -1,4 +1,4 @@
-import { effectiveRank, type FactorCache, openFactorCache, svd } from '../../index.js';
+import { effectiveRank, type FactorCache, numericalRank, openFactorCache, svd } from '../../index.js';
 import type { Job } from '../../model/jobs.js';
 import { factorsFor } from '../../model/work.js';
 import type { RealArray } from '../../runtime/native.js';
@@ -98,11 +98,9 @@ function ranksOf(sigma: RealArray, sizes: readonly number[]): Omit<Row, 'name' |
   const largest = sigma[0] as number;
   // As NumPy's matrix_rank and MATLAB's rank decide.
   const epsilon = sigma instanceof Float64Array ? 2 ** -52 : 2 ** -23;
-  const least = Math.max(...sizes) * epsilon * largest;
-  const zero = sigma.findIndex((value) => !(value > least));
   return {
     effectiveRank: effectiveRank(sigma),
-    numericalRank: zero < 0 ? sigma.length : zero,
+    numericalRank: numericalRank(sigma, { tolerance: Math.max(...sizes) * epsilon }),
     largest,
     smallest: sigma[sigma.length - 1] as number,
   };
