@@ -40,6 +40,7 @@ export { type DecomposedRow, type DecomposeModelOptions, decomposeModel } from '
 export { type ExportGgufLoraOptions, exportGgufLora } from './model/export-gguf.js';
 export { exportLora } from './model/export-lora.js';
 export { type ExportMergedOptions, exportMerged } from './model/export-merged.js';
+export { type LoadModelOptions, loadModel } from './model/load-adapted.js';
 export type { Layout } from './model/modules.js';
 export {
   type FamilyName,
@@ -61,6 +62,7 @@ export type { Optimizer } from './optim/optimizer.js';
 export { cosineSchedule, linearSchedule, type ScheduleOptions } from './optim/schedule.js';
 export { Sgd, type SgdOptions } from './optim/sgd.js';
 export { movedState } from './optim/state.js';
+export type { ByName } from './runtime/check.js';
 export {
   cudaStatus,
   type Device,

@@ -10,6 +10,7 @@ import { corrupt, newerFormat, quoted } from './complaints.js';
 import { pathIn } from './folder.js';
 import { storedTypes } from './header.js';
 import { readJson } from './json-file.js';
+import type { Place } from './places.js';
 import { openNamed, type SafetensorsFile } from './safetensors.js';
 
 export const configName = 'adapter_config.json';
@@ -42,6 +43,8 @@ export interface SavedModule {
   readonly coordinates: boolean;
   /** Whether the file has the singular vectors. */
   readonly vectors: boolean;
+  /** Of a layer of a model: where its weight is in the checkpoint. null for another, and in folders of older versions. */
+  readonly place: Place | null;
 }
 
 export interface AdapterConfig {
@@ -191,7 +194,27 @@ function readModule(fields: Fields): SavedModule {
     settled: fields.record('settled'),
     coordinates: fields.flag('coordinates'),
     vectors: fields.flag('vectors'),
+    place: readPlace(fields, outFeatures, inFeatures),
   };
+}
+
+/** The place of a layer, whose matrix must be inside of the weight. */
+function readPlace(fields: Fields, out: number, inFeatures: number): Place | null {
+  const place = fields.optionalPart('place');
+  if (place === null) return null;
+  const inOut = fields.record('options')['layout'] === 'in-out';
+  const [rows, columns] = inOut ? [inFeatures, out] : [out, inFeatures];
+  const shape = place.list('shape').map((each) => (Number.isSafeInteger(each) ? (each as number) : Number.NaN));
+  const size = shape.reduce((product, each) => product * each, 1);
+  const stride = place.natural('stride');
+  const first = place.natural('first');
+  const feature = place.natural('feature');
+  const fits = rows > 0 && columns > 0 && stride >= columns && first + (rows - 1) * stride + columns <= size;
+  const inBias = (feature + out) * inFeatures <= size;
+  if (!(shape.length >= 2 && shape.every((each) => each > 0) && fits && inBias)) {
+    place.refuse(`a matrix [${rows}, ${columns}] inside of its weight`);
+  }
+  return { tensor: place.text('tensor'), shape, first, stride, feature };
 }
 
 /** The fields of an object in a file, each checked when it is read. */
@@ -239,6 +262,16 @@ class Fields {
 
   record(key: string): Record<string, unknown> {
     return this.#checked(key, 'an object', isRecord);
+  }
+
+  /** The fields of an object; null if there is none. */
+  optionalPart(key: string): Fields | null {
+    const value = Object.hasOwn(this.#values, key) ? this.#values[key] : null;
+    return value === null ? null : new Fields(this.#op, this.#path, `${this.#at}${key}`, value);
+  }
+
+  refuse(expected: string): never {
+    corrupt(this.#op, this.#path, undefined, `${this.#at.slice(0, -1)} to be ${expected}`, describe(this.#values));
   }
 
   #checked<T>(key: string, expected: string, isRight: (value: unknown) => value is T): T {

@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { types } from 'node:util';
 import { Adapter } from '../layers/adapter.js';
 import { coordinatesOf } from '../layers/frame.js';
 import type { AdaptedLinear } from '../layers/types.js';
-import { checkBoolean, checkOptions, checkSignal, isRecord, reject, rejectInstance } from '../runtime/check.js';
+import { type ByName, checkBoolean, checkOptions, checkSignal, readNamed, rejectInstance } from '../runtime/check.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { keep } from '../tensor/scope.js';
 import { sizeOf } from '../tensor/shape.js';
@@ -12,6 +11,7 @@ import { configName, configText, keyOf, modelName, readSaved, type SavedModule }
 import { quoted } from './complaints.js';
 import { writeFolderAtomically } from './folder.js';
 import { directionsOf, hashesOf, sketchSeed } from './identity.js';
+import { placeOf } from './places.js';
 import { checkHost, checkPath } from './safetensors.js';
 import { sketchTensors } from './stored.js';
 import { writeTensors } from './write-safetensors.js';
@@ -28,12 +28,7 @@ export interface SaveAdaptersOptions {
 
 /** The layers of a record or a Map, by name. */
 export function readLayers(op: string, argument: string, layers: unknown): (readonly [string, Adapter])[] {
-  if (!isRecord(layers)) reject(op, argument, 'an object or a Map of layers by name', layers);
-  const entries: [unknown, unknown][] = types.isMap(layers)
-    ? [...Map.prototype.entries.call(layers)]
-    : Object.entries(layers);
-  return entries.map(([name, layer]) => {
-    if (typeof name !== 'string') reject(op, argument, 'names that are strings', name);
+  return [...readNamed(op, argument, layers)].map(([name, layer]) => {
     if (!Adapter.is(layer)) rejectInstance(op, `${argument}[${quoted(name)}]`, 'AdaptedLinear', layer);
     return [name, layer] as const;
   });
@@ -54,7 +49,10 @@ export function roleOf(layer: Adapter, op: string, name: string): string {
  * each base weight, and a sketch of the singular vectors: `loadAdapters` finds out by it whether another decomposition has
  * other signs, and repairs them. See docs/files.md.
  *
- * @param layers by the names of their weights; `model.layers` may be given as it is
+ * Layers of `adaptModel` are saved with their place in the checkpoint, under the names that `model.layers` has: `loadModel`
+ * then needs only the checkpoint.
+ *
+ * @param layers by the names of their weights, as an object or a Map such as `model.layers`
  * @throws SigmaError (as a rejection) INVALID_ARGUMENT, also for a folder that cannot be written (the system's error is the
  * detail), DISPOSED, NATIVE for a full disk, ABORTED
  * @example
@@ -62,7 +60,7 @@ export function roleOf(layer: Adapter, op: string, name: string): string {
  */
 export async function saveAdapters(
   folder: string,
-  layers: Readonly<Record<string, AdaptedLinear>> | ReadonlyMap<string, AdaptedLinear>,
+  layers: ByName<AdaptedLinear>,
   options?: SaveAdaptersOptions,
 ): Promise<void> {
   const op = 'saveAdapters';
@@ -133,6 +131,7 @@ class Saving {
       settled: inJson(recipe.settled),
       coordinates,
       vectors: vectors !== undefined,
+      place: placeOf(layer, name) ?? null,
     });
   }
 

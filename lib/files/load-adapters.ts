@@ -2,7 +2,7 @@ import type { Adapter, Anatomy } from '../layers/adapter.js';
 import { aligned, clusterAround, frameOf, lossOf, realigned, sketchOf } from '../layers/frame.js';
 import type { AdaptedLinear, AdapterOptions } from '../layers/types.js';
 import type { SvdLike } from '../linalg/svd.js';
-import { checkOptions, checkSignal, describe, fail, isRecord, reject } from '../runtime/check.js';
+import { type ByName, checkOptions, checkSignal, describe, fail, readNamed, reject } from '../runtime/check.js';
 import { type Device, resolveDevice } from '../runtime/device.js';
 import { reasonOf, SigmaError } from '../runtime/errors.js';
 import { SparsityPattern } from '../sparse/pattern.js';
@@ -15,15 +15,16 @@ import { familyNamed, keyOf, modelName, readSaved, type SavedModule } from './ad
 import { roleOf } from './adapters.js';
 import { corrupt, quoted } from './complaints.js';
 import { fingerprintOf } from './fingerprint.js';
+import { remember } from './places.js';
 import { checkHost, checkPath, type SafetensorsFile } from './safetensors.js';
 import { checkStored, readNumbers, readSketch } from './stored.js';
 import { gaps, tolerances } from './tolerances.js';
 
 export interface LoadAdaptersOptions {
   /** Decompositions of the weights by their names: then no SVD is taken. */
-  factors?: Readonly<Record<string, SvdLike<MatrixDType>>>;
+  factors?: ByName<SvdLike<MatrixDType>>;
   /** The biases that the layers were made with. Those that are not given are taken from the file. */
-  biases?: Readonly<Record<string, TensorLike>>;
+  biases?: ByName<TensorLike>;
   /** Where the layers are to be. Default: where the weights are. */
   device?: Device;
   /** Stops between layers and inside of their decompositions. */
@@ -38,6 +39,8 @@ export interface LoadAdaptersOptions {
  * trained numbers are turned accordingly. If the vectors of equal singular values are rotated, nothing can repair that: the
  * adapter is refused, and never loaded wrong.
  *
+ * These are layers on their own. `loadModel` takes a whole checkpoint, also with fused or stacked weights, and gives the model.
+ *
  * @param weights by the names that the layers were saved under, [out, in], or [in, out] for layers of that `layout`; others are ignored. Borrowed for the life of the
  * layers
  * @throws SigmaError (as a rejection) BASE_MISMATCH if a weight, a bias or its singular vectors are not those that the
@@ -48,7 +51,7 @@ export interface LoadAdaptersOptions {
  */
 export async function loadAdapters(
   folder: string,
-  weights: Readonly<Record<string, TensorLike>>,
+  weights: ByName<TensorLike>,
   options?: LoadAdaptersOptions,
 ): Promise<Record<string, AdaptedLinear>> {
   const op = 'loadAdapters';
@@ -87,11 +90,6 @@ export async function loadAdapters(
 }
 
 type Named = ReadonlyMap<string, unknown>;
-
-function readNamed(op: string, argument: string, value: unknown): Named {
-  if (!isRecord(value)) reject(op, argument, 'an object', value);
-  return new Map(Object.entries(value));
-}
 
 interface Givens {
   readonly weights: Named;
@@ -172,6 +170,7 @@ class Loading {
     const layer = (await this.#build()) as AdaptedLinear as Adapter;
     try {
       await this.#restore(layer);
+      if (this.module.place !== null) remember(layer, this.module.name, this.module.place);
       return layer;
     } catch (error) {
       layer.dispose();

@@ -1,7 +1,7 @@
 import type { AdaptedLinear } from '../layers/types.js';
 import { AdaptiveVectorFreezing } from '../optim/adaptive-vector-freezing.js';
 import type { Optimizer } from '../optim/optimizer.js';
-import { checkOptions, fail, isRecord, reject, rejectInstance } from '../runtime/check.js';
+import { type ByName, checkOptions, fail, isRecord, reject, rejectInstance } from '../runtime/check.js';
 import { reasonOf, SigmaError } from '../runtime/errors.js';
 import type { NumericArray } from '../runtime/native.js';
 import { readLayers } from './adapters.js';
@@ -11,7 +11,7 @@ import type { Loaded } from './checkpoint-read.js';
 
 /** A training run: what it takes to go on with it. */
 export interface TrainingRun {
-  layers: Readonly<Record<string, AdaptedLinear>> | ReadonlyMap<string, AdaptedLinear>;
+  layers: ByName<AdaptedLinear>;
   optimizer: Optimizer;
   freezing?: AdaptiveVectorFreezing;
 }

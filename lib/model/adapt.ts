@@ -2,7 +2,7 @@ import type { FactorCache } from '../files/factor-cache.js';
 import type { SafetensorsFile } from '../files/safetensors.js';
 import type { Adapter } from '../layers/adapter.js';
 import type { AdaptedLinear, AdapterOptions } from '../layers/types.js';
-import { checkOptions, checkSignal } from '../runtime/check.js';
+import { type ByName, checkOptions, checkSignal } from '../runtime/check.js';
 import { bytesPerElement, vectorType } from '../tensor/dtype.js';
 import { placed } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
@@ -27,7 +27,7 @@ import { cacheOf, factorsFor, inLanes, Progression, readWork } from './work.js';
  *
  * With `options.cache` a run that was stopped, or killed, goes on where it was: factors that are in the folder are read.
  *
- * @param weights tensors by name, as a checkpoint has them, or an open file. Tensors are borrowed for the life of the model.
+ * @param weights tensors by name (an object or a Map), as a checkpoint has them, or an open file. Tensors are borrowed for the life of the model.
  * [out, in] is a matrix, a stack [E, out, in] is E of them, a convolution [out, in, …kernel] is the matrix
  * [out, in · kernel]. '….bias' [out] is the bias of the weight with the same name
  * @throws SigmaError (as a rejection) that names the module; nothing is left behind
@@ -41,7 +41,7 @@ import { cacheOf, factorsFor, inLanes, Progression, readWork } from './work.js';
  * await file.close();
  */
 export async function adaptModel(
-  weights: Readonly<Record<string, TensorLike>> | SafetensorsFile,
+  weights: ByName<TensorLike> | SafetensorsFile,
   options: ModelOptions,
 ): Promise<AdaptedModel> {
   const op = 'adaptModel';

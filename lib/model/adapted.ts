@@ -1,4 +1,5 @@
 import type { AdaptedWeight } from '../files/lora.js';
+import { remember } from '../files/places.js';
 import type { Adapter } from '../layers/adapter.js';
 import type { AdaptedLinear } from '../layers/types.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
@@ -74,6 +75,12 @@ export class AdaptedModel implements Disposable {
     for (const part of parts) byWeight.get(part.chosen.module.weight)?.push(part);
     this.#byWeight = byWeight;
     this.#owned = owned;
+    for (const { chosen, layer } of parts) {
+      const { name, weight, block, firstFeature } = chosen.module;
+      const { shape } = weights.get(weight) as Whole;
+      const { first, stride } = block;
+      remember(layer, name, { tensor: weight, shape, first, stride, feature: firstFeature });
+    }
     this.layers = new Map(parts.map(({ chosen, layer }) => [chosen.module.name, layer]));
     const layers = [...new Set(parts.map(({ layer }) => layer))];
     this.parameters = Object.freeze(layers.flatMap(({ parameters }) => [...parameters]));

@@ -1,6 +1,6 @@
 // Which tensors are biases: those that the weights hold as '….bias', and those that the caller gives.
 import { moduleName } from '../files/module-name.js';
-import { readRecord, reject } from '../runtime/check.js';
+import { readNamed, reject } from '../runtime/check.js';
 import { checkTensor } from '../tensor/operand.js';
 import { ofTensor, type Stored } from './source.js';
 import type { StoredWeight } from './targets.js';
@@ -22,7 +22,8 @@ interface GivenBias {
 export function givenBiases(op: string, given: unknown, owners: ReadonlySet<string>): ReadonlyMap<string, GivenBias> {
   const biases = new Map<string, GivenBias>();
   if (given === undefined) return biases;
-  for (const [name, value] of Object.entries(readRecord(op, 'options.biases', given))) {
+  for (const [name, value] of readNamed(op, 'options.biases', given)) {
+    if (value === undefined) continue;
     const argument = `options.biases['${name}']`;
     const owner = biasName(name);
     if (!owners.has(owner)) reject(op, argument, 'the name of a module whose weight is given', name);

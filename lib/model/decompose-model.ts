@@ -1,6 +1,6 @@
 import type { FactorCache } from '../files/factor-cache.js';
 import type { SafetensorsFile } from '../files/safetensors.js';
-import { checkOptions, checkSignal, reject } from '../runtime/check.js';
+import { type ByName, checkOptions, checkSignal, reject } from '../runtime/check.js';
 import type { Device } from '../runtime/device.js';
 import type { Matrix } from '../tensor/tensor.js';
 import type { TensorLike } from '../tensor/view.js';
@@ -59,7 +59,7 @@ export interface DecomposedRow {
  * console.table(await decomposeModel(file, { targets: ['q_proj', 'v_proj'], cache: 'factors' }));
  */
 export async function decomposeModel(
-  weights: Readonly<Record<string, TensorLike>> | SafetensorsFile,
+  weights: ByName<TensorLike> | SafetensorsFile,
   options: DecomposeModelOptions,
 ): Promise<readonly DecomposedRow[]> {
   const op = 'decomposeModel';

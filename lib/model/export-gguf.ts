@@ -11,7 +11,15 @@ import {
 } from '../files/lora.js';
 import { checkHost, checkPath } from '../files/safetensors.js';
 import type { AdaptedLinear } from '../layers/types.js';
-import { checkBoolean, checkChoice, checkInteger, checkOptions, checkSignal, fail } from '../runtime/check.js';
+import {
+  type ByName,
+  checkBoolean,
+  checkChoice,
+  checkInteger,
+  checkOptions,
+  checkSignal,
+  fail,
+} from '../runtime/check.js';
 import type { Real } from '../tensor/dtype.js';
 import { numbersOf } from '../tensor/operand.js';
 import type { MatrixShape, Tensor } from '../tensor/tensor.js';
@@ -57,7 +65,7 @@ interface Placed extends Exported {
  */
 export async function exportGgufLora(
   path: string,
-  layers: AdaptedModel | Readonly<Record<string, AdaptedLinear>> | ReadonlyMap<string, AdaptedLinear>,
+  layers: AdaptedModel | ByName<AdaptedLinear>,
   options: ExportGgufLoraOptions,
 ): Promise<ExportedLora> {
   const op = 'exportGgufLora';

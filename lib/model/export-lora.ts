@@ -2,7 +2,7 @@ import { type ExportedLora, type ExportLoraOptions, readExported, weightsOf, wit
 import { checkStacks, writeLora } from '../files/lora-folder.js';
 import { checkHost, checkPath } from '../files/safetensors.js';
 import type { AdaptedLinear } from '../layers/types.js';
-import { checkBoolean, checkInteger, checkOptions, checkSignal, reject } from '../runtime/check.js';
+import { type ByName, checkBoolean, checkInteger, checkOptions, checkSignal, reject } from '../runtime/check.js';
 import { AdaptedModel } from './adapted.js';
 
 /**
@@ -24,7 +24,7 @@ import { AdaptedModel } from './adapted.js';
  */
 export async function exportLora(
   folder: string,
-  layers: AdaptedModel | Readonly<Record<string, AdaptedLinear>> | ReadonlyMap<string, AdaptedLinear>,
+  layers: AdaptedModel | ByName<AdaptedLinear>,
   options: ExportLoraOptions,
 ): Promise<ExportedLora> {
   const op = 'exportLora';

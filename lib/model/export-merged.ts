@@ -9,7 +9,7 @@ import { chunkBytes } from '../files/readable.js';
 import { checkHost, checkPath, openNamed, type SafetensorsFile } from '../files/safetensors.js';
 import { makeHeader, readMetadata } from '../files/write-safetensors.js';
 import type { AdaptedLinear } from '../layers/types.js';
-import { checkOptions, checkSignal, describe, fail } from '../runtime/check.js';
+import { type ByName, checkOptions, checkSignal, describe, fail } from '../runtime/check.js';
 import { renamed, SigmaError } from '../runtime/errors.js';
 import { allocate, bytesPerElement, type DType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf } from '../tensor/operand.js';
@@ -59,7 +59,7 @@ interface Output extends Part {
  */
 export async function exportMerged(
   path: string,
-  source: AdaptedModel | Readonly<Record<string, AdaptedLinear>> | ReadonlyMap<string, AdaptedLinear>,
+  source: AdaptedModel | ByName<AdaptedLinear>,
   options?: ExportMergedOptions,
 ): Promise<void> {
   const op = 'exportMerged';

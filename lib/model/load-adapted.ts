@@ -3,23 +3,27 @@ import { quoted } from '../files/complaints.js';
 import type { FactorCache } from '../files/factor-cache.js';
 import { loadAdapters } from '../files/load-adapters.js';
 import { moduleName } from '../files/module-name.js';
-import type { SafetensorsFile } from '../files/safetensors.js';
+import type { Place } from '../files/places.js';
+import { checkHost, checkPath, type SafetensorsFile } from '../files/safetensors.js';
 import type { Adapter } from '../layers/adapter.js';
 import type { AdaptedLinear } from '../layers/types.js';
 import type { Factors } from '../linalg/decompose.js';
-import { fail } from '../runtime/check.js';
+import { type ByName, checkOptions, checkSignal, fail, reject } from '../runtime/check.js';
+import { renamed } from '../runtime/errors.js';
 import { type MatrixDType, vectorType } from '../tensor/dtype.js';
+import { anything, checkMatrix } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
-import { sizeOf } from '../tensor/shape.js';
 import type { Matrix, Tensor, Vector } from '../tensor/tensor.js';
+import type { TensorLike } from '../tensor/view.js';
 import { AdaptedModel, type Whole } from './adapted.js';
 import { type Layout, type Module, modulesOf, readStructure, type Structure } from './modules.js';
 import { biasOf, matrixOf } from './parts.js';
 import type { FamilyName, ModelOptions } from './plan.js';
+import { readSource, type Stored } from './source.js';
 import { cacheOf, factorsFor } from './work.js';
 
-export interface LoadAdaptedOptions {
-  /** As it was when the adapter was trained, if it has parts of fused weights. */
+export interface LoadModelOptions {
+  /** As it was when the adapter was trained, for parts of fused weights in a folder that does not have their places. */
   readonly split?: ModelOptions['split'];
   /** A folder, or an open cache, with the factors of the weights. What it does not have is computed and kept there. */
   readonly cache?: ModelOptions['cache'];
@@ -38,6 +42,45 @@ export interface LoadedModel {
 }
 
 /**
+ * Loads a saved adapter onto its base checkpoint: the model that `adaptModel` made, with what it had learned. Its layers,
+ * `merged()` and the exports are as before saving. Fused weights, stacked experts and convolutions come from the
+ * checkpoint's own tensors: `saveAdapters(folder, model.layers)` saves the place of each layer. Each weight is decomposed as
+ * `loadAdapters` does it, or taken from `cache`.
+ *
+ * The model keeps its weights in memory: those of a file as its own, and the caller's tensors borrowed. Weights are computed
+ * with in the type that they were trained in. A bias of the base must be the one that the adapter was trained on. Tied weights get
+ * a layer each, equal at first.
+ *
+ * @param weights the base: tensors by name (an object or a Map), or an open file, which may be closed afterwards
+ * @throws SigmaError (as a rejection) as `loadAdapters` does; BASE_MISMATCH also for a layer whose weight the base does not have
+ * @example
+ * const base = await openSafetensors('model.safetensors');
+ * const model = await loadModel('my-adapter', base);
+ * await base.close();
+ * await exportMerged('merged.safetensors', model, { base: 'model.safetensors' });
+ */
+export async function loadModel(
+  folder: string,
+  weights: ByName<TensorLike> | SafetensorsFile,
+  options?: LoadModelOptions,
+): Promise<AdaptedModel> {
+  const op = 'loadModel';
+  checkHost(op);
+  checkPath(op, 'folder', folder);
+  const given = checkOptions(op, 'options', options, ['split', 'cache', 'signal', 'onProgress']);
+  checkSignal(op, given.signal);
+  const { onProgress } = given;
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    reject(op, 'options.onProgress', 'a function', onProgress);
+  }
+  try {
+    return (await loadAdaptedModel(op, folder, weights, given)).model;
+  } catch (error) {
+    throw renamed(error, op);
+  }
+}
+
+/**
  * The adapter in a folder on its base checkpoint, as a model that can be merged. Weights are read in the type that they were
  * trained in. A bias of the base is compared with the one that the adapter was trained on.
  *
@@ -46,16 +89,16 @@ export interface LoadedModel {
 export async function loadAdaptedModel(
   op: string,
   folder: string,
-  base: SafetensorsFile,
-  options: LoadAdaptedOptions,
+  base: ByName<TensorLike> | SafetensorsFile,
+  options: LoadModelOptions,
 ): Promise<LoadedModel> {
   const { split, cache, signal, onProgress } = options;
-  const shapes = base.names.map((name) => ({ name, shape: base.info(name).shape, dtype: undefined }));
-  const structure = readStructure(op, { split }, shapes);
+  const source = readSource(op, base);
+  const structure = readStructure(op, { split }, [...source.values()]);
   const { config, file } = await readSaved(op, folder);
   await file.close();
-  const found = config.modules.map((saved) => ({ saved, module: moduleIn(op, base, saved, structure) }));
-  const reading = new Reading(op, base, await cacheOf(op, cache), signal);
+  const found = config.modules.map((saved) => ({ saved, module: moduleIn(op, source, saved, structure) }));
+  const reading = new Reading(op, source, await cacheOf(op, cache), signal);
   try {
     for (const { saved, module } of found) await reading.add(saved, module);
     const { matrices, biases, factors, weights, owned } = reading;
@@ -83,6 +126,8 @@ export async function loadAdaptedModel(
   }
 }
 
+type Source = ReadonlyMap<string, Stored>;
+
 /** What `loadAdapters` takes, by the names of the saved layers. */
 class Reading {
   readonly matrices: Record<string, Matrix> = {};
@@ -97,11 +142,11 @@ class Reading {
   /** By name, in the types of the file. */
   readonly #stored = new Map<string, Matrix>();
   readonly #op: string;
-  readonly #base: SafetensorsFile;
+  readonly #base: Source;
   readonly #cache: FactorCache | undefined;
   readonly #signal: AbortSignal | undefined;
 
-  constructor(op: string, base: SafetensorsFile, cache: FactorCache | undefined, signal: AbortSignal | undefined) {
+  constructor(op: string, base: Source, cache: FactorCache | undefined, signal: AbortSignal | undefined) {
     this.#op = op;
     this.#base = base;
     this.#cache = cache;
@@ -124,18 +169,31 @@ class Reading {
     }
     const ofBase = bias === null ? undefined : biasName(this.#base, module);
     if (ofBase === undefined) return;
-    const whole = kept(this.passing, await this.#base.readAs(op, ofBase, signal));
+    const whole = await this.#load(this.passing, ofBase);
     const vector = kept(this.passing, whole.cast(vectorType(dtype)));
     this.biases[name] = kept(this.owned, biasOf(op, vector, module));
+  }
+
+  /** A tensor of the base. One that is read from a file goes on the list of those to dispose. */
+  async #load(list: Scoped[], name: string): Promise<Matrix> {
+    const from = this.#base.get(name) as Stored;
+    const tensor = (await from.load(this.#op, this.#signal)) as Matrix;
+    if (from.tensor === undefined) list.push(tensor);
+    return tensor;
   }
 
   /** The weight as it is stored. It is read once. */
   async #weight(name: string, dtype: MatrixDType): Promise<Matrix> {
     const before = this.#stored.get(name);
     if (before !== undefined) return before;
-    const stored = (await this.#base.readAs(this.#op, name, this.#signal)) as Matrix;
-    const isCast = stored.dtype !== dtype;
-    kept(isCast ? this.passing : this.owned, stored);
+    const { dtype: found } = this.#base.get(name) as Stored;
+    const isCast = found !== dtype;
+    const stored = checkMatrix(
+      this.#op,
+      `weights['${name}']`,
+      await this.#load(isCast ? this.passing : this.owned, name),
+      anything,
+    );
     const tensor = isCast ? kept(this.owned, stored.cast(dtype)) : stored;
     this.#stored.set(name, stored);
     this.weights.set(name, { shape: tensor.shape, size: tensor.size, dtype, tensor });
@@ -149,14 +207,40 @@ function kept<T extends Tensor>(list: Scoped[], tensor: T): T {
   return tensor;
 }
 
+/** The module at the place that was saved with it. */
+function moduleAt(op: string, base: Source, saved: SavedModule, place: Place): Module {
+  const { name, outFeatures: out, inFeatures, options } = saved;
+  const { tensor, shape, first, stride, feature } = place;
+  const found = base.get(tensor);
+  const expected = `${quoted(tensor)} of shape [${shape.join(', ')}] in the base`;
+  if (String(found?.shape) !== String(shape)) {
+    const got = found === undefined ? 'none of this name' : `shape [${found.shape.join(', ')}]`;
+    fail('BASE_MISMATCH', op, `layer ${quoted(name)}`, expected, got);
+  }
+  const layout: Layout = options['layout'] === 'in-out' ? 'in-out' : 'out-in';
+  const [rows, columns] = layout === 'in-out' ? [inFeatures, out] : [out, inFeatures];
+  return {
+    name,
+    layerName: moduleName(name),
+    names: [name],
+    weight: tensor,
+    out,
+    in: inFeatures,
+    layout,
+    block: { first, stride, rows, columns },
+    firstFeature: feature,
+  };
+}
+
 /** The module of the base that a saved layer belongs to: a weight of its name, or a part of one whose name it begins with. */
-function moduleIn(op: string, base: SafetensorsFile, saved: SavedModule, { split }: Structure): Module {
-  const { name, options } = saved;
+function moduleIn(op: string, base: Source, saved: SavedModule, { split }: Structure): Module {
+  const { name, options, place } = saved;
+  if (place !== null) return moduleAt(op, base, saved, place);
   const layout: Layout = options['layout'] === 'in-out' ? 'in-out' : 'out-in';
   const wanted = moduleName(name);
   for (let owner = wanted; ; owner = owner.slice(0, owner.lastIndexOf('.'))) {
     for (const weight of [owner, `${owner}.weight`].filter((each) => base.has(each))) {
-      const { shape } = base.info(weight);
+      const { shape } = base.get(weight) as Stored;
       const modules = modulesOf(op, [{ name: weight, shape, dtype: undefined }], { layout: () => layout, split });
       const module = modules.find(({ layerName }) => layerName === wanted);
       if (module !== undefined) return module;
@@ -168,9 +252,8 @@ function moduleIn(op: string, base: SafetensorsFile, saved: SavedModule, { split
 }
 
 /** The bias of a module's weight in the base, if that has one of the right size. */
-function biasName(base: SafetensorsFile, module: Module): string | undefined {
+function biasName(base: Source, module: Module): string | undefined {
   const name = `${moduleName(module.weight)}.bias`;
-  if (!base.has(name)) return undefined;
-  const features = sizeOf(base.info(module.weight).shape) / module.in;
-  return sizeOf(base.info(name).shape) === features ? name : undefined;
+  const features = (base.get(module.weight) as Stored).size / module.in;
+  return base.get(name)?.size === features ? name : undefined;
 }

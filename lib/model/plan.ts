@@ -5,7 +5,7 @@ import { SafetensorsFile } from '../files/safetensors.js';
 import type { Family } from '../layers/construct.js';
 import type { AdapterOptions } from '../layers/types.js';
 import { readStorage, type Storage } from '../linalg/decompose.js';
-import { checkChoice, checkOptions, isRecord, readRecord, reject } from '../runtime/check.js';
+import { type ByName, checkChoice, checkOptions, isRecord, readNamed, readRecord, reject } from '../runtime/check.js';
 import { reasonOf, SigmaError } from '../runtime/errors.js';
 import { bytesPerElement, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
 import { readShape } from '../tensor/shape.js';
@@ -59,7 +59,7 @@ export interface ModelOptions {
    */
   split?: Readonly<Record<string, readonly string[] | Readonly<Record<string, number>>>>;
   /** Biases [out] by the module's name, with or without '.bias'. Next to those that `weights` holds as '….bias'. */
-  biases?: Readonly<Record<string, TensorLike>>;
+  biases?: ByName<TensorLike>;
   /**
    * The type in which the layers keep all matrices: U, Vᵀ, and W0 if they compute with it. Inputs and outputs have it too, as if
    * the weights had been cast, but the factors are those of the weights before that. Default: the weights' type. UNSUPPORTED if
@@ -269,7 +269,7 @@ export function naming(op: string, name: string, error: unknown): unknown {
  * rows.reduce((sum, { parameters }) => sum + parameters, 0); // 1536
  */
 export function planModel(
-  shapes: Readonly<Record<string, readonly number[]>> | SafetensorsFile,
+  shapes: ByName<readonly number[]> | SafetensorsFile,
   options: ModelOptions,
 ): readonly ModuleRow[] {
   const op = 'planModel';
@@ -287,9 +287,8 @@ export function planModel(
 }
 
 function readShapes(op: string, shapes: unknown): StoredWeight[] {
-  return Object.entries(readRecord(op, 'shapes', shapes)).map(([name, shape]) => ({
-    name,
-    dtype: undefined,
-    shape: about(op, name, () => readShape(op, shape as readonly number[])),
-  }));
+  return [...readNamed(op, 'shapes', shapes)].flatMap(([name, shape]) => {
+    if (shape === undefined) return [];
+    return { name, dtype: undefined, shape: about(op, name, () => readShape(op, shape as readonly number[])) };
+  });
 }

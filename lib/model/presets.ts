@@ -39,6 +39,8 @@ function encoder(attention: string, suffix = ''): Architecture {
 const architectures = {
   llama,
   gemma: llama,
+  mistral: llama,
+  qwen2: llama,
   bert: encoder('attention.self'),
   roberta: encoder('attention.self'),
   deberta: encoder('attention.self', '_proj'),

@@ -1,6 +1,6 @@
 // Where the weights of a model come from: the caller's tensors, or an open file, from which each is read when its turn comes.
 import { SafetensorsFile } from '../files/safetensors.js';
-import { readRecord } from '../runtime/check.js';
+import { readNamed } from '../runtime/check.js';
 import { renamed } from '../runtime/errors.js';
 import { checkTensor } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
@@ -37,8 +37,8 @@ export function readSource(op: string, weights: unknown): ReadonlyMap<string, St
 
 function ofRecord(op: string, weights: unknown): ReadonlyMap<string, Stored> {
   const read = new Map<string, Stored>();
-  for (const [name, value] of Object.entries(readRecord(op, 'weights', weights))) {
-    read.set(name, ofTensor(name, checkTensor(op, `weights['${name}']`, value)));
+  for (const [name, value] of readNamed(op, 'weights', weights)) {
+    if (value !== undefined) read.set(name, ofTensor(name, checkTensor(op, `weights['${name}']`, value)));
   }
   return read;
 }

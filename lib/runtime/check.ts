@@ -55,7 +55,10 @@ export function checkBoolean(op: string, argument: string, value: unknown): bool
 
 export function checkChoice<T extends string>(op: string, argument: string, value: unknown, choices: readonly T[]): T {
   if (!choices.includes(value as T)) {
-    reject(op, argument, `one of ${choices.map((choice) => `'${choice}'`).join(', ')}`, value);
+    const meant = typeof value === 'string' ? nearest(value, choices) : undefined;
+    const hint = meant === undefined ? '' : `; did you mean '${meant}'?`;
+    const expected = `one of ${choices.map((choice) => `'${choice}'`).join(', ')}`;
+    fail('INVALID_ARGUMENT', op, argument, expected, `${describe(value)}${hint}`);
   }
   return value as T;
 }
@@ -117,6 +120,31 @@ export function readRecord(
     if (each === null) reject(op, `${argument}.${key}`, 'a value, or undefined for the default', each);
     if (each !== undefined) read[key] = each;
   }
+  return read;
+}
+
+/** Values by name, as a plain object or as a Map. */
+export type ByName<T> = Readonly<Record<string, T>> | ReadonlyMap<string, T>;
+
+const { forEach } = Map.prototype;
+
+/**
+ * Values by name, of a plain object or a Map, each read once and in its order. A Map may come from another realm, be a
+ * subclass or have other methods: its own entries count. The caller checks the values, of which any may be undefined.
+ */
+export function readNamed(op: string, argument: string, value: unknown): Map<string, unknown> {
+  const read = new Map<string, unknown>();
+  if (types.isMap(value)) {
+    const add = (each: unknown, name: unknown): void => {
+      if (typeof name !== 'string') reject(op, argument, 'names that are strings', name);
+      read.set(name, each);
+    };
+    Reflect.apply(forEach, value, [add]);
+    return read;
+  }
+  if (!isRecord(value)) reject(op, argument, 'an object or a Map', value);
+  if (!isPlain(value)) reject(op, argument, 'a plain object or a Map', value);
+  for (const name of Object.keys(value)) read.set(name, value[name]);
   return read;
 }
 

@@ -1,11 +1,12 @@
 import {
+  type ByName,
   checkBoolean,
   checkInteger,
   checkOptions,
   describe,
   fail,
   isRecord,
-  readRecord,
+  readNamed,
   reject,
 } from '../runtime/check.js';
 import { native, type PatternHandle, type RealArray } from '../runtime/native.js';
@@ -207,12 +208,12 @@ export class SparsityPattern {
    * const patterns = SparsityPattern.fromGradients({ q: scoresOfQ, v: scoresOfV }, { entries: 8192 });
    */
   static fromGradients(
-    scores: Readonly<Record<string, TensorLike>>,
+    scores: ByName<TensorLike>,
     size: { entries: number },
     options?: { least?: number },
   ): Record<string, SparsityPattern> {
     const op = 'SparsityPattern.fromGradients';
-    const given = Object.entries(readRecord(op, 'scores', scores)).map(([name, each]) => {
+    const given = [...readNamed(op, 'scores', scores)].map(([name, each]) => {
       return { name, ...readScores(op, `scores['${name}']`, each) };
     });
     if (given.length === 0) reject(op, 'scores', 'the scores of one layer or more', scores);
