@@ -99,9 +99,7 @@ t.test('parts of a fused weight that is stored [in, out], experts, and trained b
   await run(...merge, '--split', 'c_attn=q:6,k:6,v:12');
   sameFile(t, 'merged-fused.safetensors', 'wanted-fused.safetensors');
 
-  const unsplit = await sigmatune(merge, { cwd: folder });
-  t.equal(unsplit.code, 1);
-  t.match(unsplit.err, /layer 'h\.0\.c_attn\.q': expected a weight of this name in the base, got none .*split/);
+  await run(...merge); // the adapter has the places of its parts: no --split is needed
   // Experts and convolutions have forms of their own in PEFT; parts of a fused weight become one LoRA.
   const options = { rank: 2, dropBias: true };
   const lora = ['export-lora', 'fused.safetensors', 'of-fused', '-o', 'lora-fused', '--rank', '2', '--drop-bias'];
