@@ -7,7 +7,13 @@ import t from 'tap';
 const { Tensor, adaptModel, loadAdapters, loadModel, saveAdapters } = sigmatune;
 const numbers = (seed: number, size: number) => Float32Array.from({ length: size }, (_, i) => Math.sin(seed + i * i));
 const tensorOf = (seed: number, shape: number[]) =>
-  Tensor.wrap(numbers(seed, shape.reduce((product, n) => product * n, 1)), shape);
+  Tensor.wrap(
+    numbers(
+      seed,
+      shape.reduce((product, n) => product * n, 1),
+    ),
+    shape,
+  );
 
 /** A fused weight [in, out], stacked experts and a convolution. */
 const shapes = { 'c_attn.weight': [6, 18], 'c_attn.bias': [18], experts: [2, 5, 4], 'conv.weight': [4, 2, 2, 2] };
@@ -29,30 +35,35 @@ const mergedOf = (model: sigmatune.AdaptedModel) =>
     ([name, weight]) => [name, [...weight.shape], [...(weight.dataSync() as Float32Array)]] as const,
   );
 
-t.test('loadModel gives the model back from the tensors of the checkpoint: a Map, an object, an open file', async (t) => {
-  const folder = t.testdir();
-  const model = await trained();
-  const expected = mergedOf(model);
-  await saveAdapters(join(folder, 'adapter'), model.layers, { vectors: true });
-  await sigmatune.writeSafetensors(join(folder, 'base.safetensors'), weights);
-  const file = await sigmatune.openSafetensors(join(folder, 'base.safetensors'));
-  for (const base of [weights, Object.fromEntries(weights), file]) {
-    const loaded = await loadModel(join(folder, 'adapter'), base);
-    t.same([...loaded.layers.keys()], [...model.layers.keys()]);
-    t.equal(loaded.parameterCount, model.parameterCount);
-    const found = mergedOf(loaded);
-    for (const [i, [name, shape, values]] of expected.entries()) {
-      t.same([found[i]?.[0], found[i]?.[1]], [name, shape]);
-      t.ok(values.every((value, j) => Math.abs(value - (found[i]?.[2][j] as number)) < 1e-5));
+t.test(
+  'loadModel gives the model back from the tensors of the checkpoint: a Map, an object, an open file',
+  async (t) => {
+    const folder = t.testdir();
+    const model = await trained();
+    const expected = mergedOf(model);
+    await saveAdapters(join(folder, 'adapter'), model.layers, { vectors: true });
+    await sigmatune.writeSafetensors(join(folder, 'base.safetensors'), weights);
+    const file = await sigmatune.openSafetensors(join(folder, 'base.safetensors'));
+    for (const base of [weights, Object.fromEntries(weights), file]) {
+      const loaded = await loadModel(join(folder, 'adapter'), base);
+      t.same([...loaded.layers.keys()], [...model.layers.keys()]);
+      t.equal(loaded.parameterCount, model.parameterCount);
+      const found = mergedOf(loaded);
+      for (const [i, [name, shape, values]] of expected.entries()) {
+        t.same([found[i]?.[0], found[i]?.[1]], [name, shape]);
+        t.ok(values.every((value, j) => Math.abs(value - (found[i]?.[2][j] as number)) < 1e-5));
+      }
+      await saveAdapters(join(folder, 'again'), loaded.layers);
+      (await loadModel(join(folder, 'again'), base)).dispose();
+      await sigmatune.exportMerged(join(folder, 'merged.safetensors'), loaded, {
+        base: join(folder, 'base.safetensors'),
+      });
+      loaded.dispose();
     }
-    await saveAdapters(join(folder, 'again'), loaded.layers);
-    (await loadModel(join(folder, 'again'), base)).dispose();
-    await sigmatune.exportMerged(join(folder, 'merged.safetensors'), loaded, { base: join(folder, 'base.safetensors') });
-    loaded.dispose();
-  }
-  await file.close();
-  t.notOk(weights.get('experts')?.disposed, 'the caller keeps the weights');
-});
+    await file.close();
+    t.notOk(weights.get('experts')?.disposed, 'the caller keeps the weights');
+  },
+);
 
 t.test('another base is refused, and a place outside of its weight is a corrupt file', async (t) => {
   const folder = t.testdir();
@@ -112,7 +123,10 @@ t.test('a Map counts by its own entries: of another realm, a subclass, with othe
   }
   t.equal(sigmatune.planModel(new Map([['a', [4, 4]]]), options).length, 1);
   const unnamed = new Map([[1, weight]]) as never;
-  await t.rejects(adaptModel(unnamed, options), { code: 'INVALID_ARGUMENT', message: /weights: expected names that are strings/ });
+  await t.rejects(adaptModel(unnamed, options), {
+    code: 'INVALID_ARGUMENT',
+    message: /weights: expected names that are strings/,
+  });
   await t.rejects(loadAdapters(folder, [] as never), { code: 'INVALID_ARGUMENT', message: /an object or a Map/ });
 });
 
@@ -125,7 +139,10 @@ t.test("the function's spelling of a family gets the name as a hint", (t) => {
 t.test('Mistral and Qwen2 have the modules of LLaMA', (t) => {
   const layer = (name: string) => `model.layers.0.${name}.weight`;
   // Mistral-7B: hidden 4096, 32 heads, 8 key-value heads, MLP 14336. Qwen2-0.5B: 896, 14 heads, 2, MLP 4864.
-  for (const [architecture, d, kv, mlp] of [['mistral', 4096, 1024, 14336], ['qwen2', 896, 128, 4864]] as const) {
+  for (const [architecture, d, kv, mlp] of [
+    ['mistral', 4096, 1024, 14336],
+    ['qwen2', 896, 128, 4864],
+  ] as const) {
     const model = {
       [layer('self_attn.q_proj')]: [d, d],
       [layer('self_attn.k_proj')]: [kv, d],
