@@ -99,7 +99,9 @@ t.test('parts of a fused weight that is stored [in, out], experts, and trained b
   await run(...merge, '--split', 'c_attn=q:6,k:6,v:12');
   sameFile(t, 'merged-fused.safetensors', 'wanted-fused.safetensors');
 
-  await run(...merge); // the adapter has the places of its parts: no --split is needed
+  // The adapter has the places of its parts, so no --split is needed.
+  await run('merge', 'fused.safetensors', 'of-fused', '-o', 'merged-by-place.safetensors');
+  sameFile(t, 'merged-by-place.safetensors', 'wanted-fused.safetensors');
   // Experts and convolutions have forms of their own in PEFT; parts of a fused weight become one LoRA.
   const options = { rank: 2, dropBias: true };
   const lora = ['export-lora', 'fused.safetensors', 'of-fused', '-o', 'lora-fused', '--rank', '2', '--drop-bias'];
