@@ -29,9 +29,9 @@ t.test('a reader that ends early is no failure, a full disk is one', async (t) =
 });
 
 const control = String.fromCharCode(27);
-/** What the program prints on a terminal. The test runner says that it wants no colours, which a user need not. */
+/** What the program prints on a terminal. The test runner and CI want no colours, which a user may. */
 function onTerminal(command: string, variables: Readonly<Record<string, string>> = {}): string {
-  const { NO_COLOR: _, FORCE_COLOR: __, ...env } = plainEnvironment();
+  const { NO_COLOR: _, FORCE_COLOR: __, CI: ___, ...env } = plainEnvironment();
   const line = `"${process.execPath}" "${program}" ${command}`;
   const { stdout } = spawnSync('script', ['-qec', line, '/dev/null'], {
     cwd: folder,
