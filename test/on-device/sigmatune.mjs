@@ -11,6 +11,15 @@ export const tensor = (data, shape, options) => sigmatune.tensor(data, shape, he
 
 export const zeros = (shape, options) => sigmatune.zeros(shape, here(options));
 
+/** `tensor` refuses a batch of no rows, which `wrap` makes. */
+function empty(memory, shape) {
+  const host = sigmatune.Tensor.wrap(memory, shape);
+  const moved = host.on('Tensor.wrap', device);
+  host.dispose();
+  return moved;
+}
+const wrap = (memory, shape) => (shape?.[0] === 0 ? empty(memory, shape) : tensor(memory, shape));
+
 export const Tensor = new Proxy(sigmatune.Tensor, {
-  get: (target, name) => (name === 'wrap' ? (memory, shape) => tensor(memory, shape) : Reflect.get(target, name)),
+  get: (target, name) => (name === 'wrap' ? wrap : Reflect.get(target, name)),
 });
