@@ -1,6 +1,6 @@
 import { entropyOf, sumsOf } from '../linalg/effective-rank.js';
 import type { RealArray } from '../runtime/native.js';
-import { dtypeOf } from '../tensor/dtype.js';
+import { dtypeOf, epsilonOf } from '../tensor/dtype.js';
 import { largestMagnitude, normOf } from '../tensor/norm.js';
 
 /**
@@ -15,7 +15,7 @@ import { largestMagnitude, normOf } from '../tensor/norm.js';
 export function entropyPerturbation(s: RealArray, first: number, k: number, energy: number): Float64Array {
   const largest = largestMagnitude(s);
   if (largest === 0) return new Float64Array(k).fill(Math.sqrt(energy) / Math.sqrt(k));
-  const rounding = dtypeOf(s) === 'float32' ? 2 ** -23 : 2 ** -52;
+  const rounding = epsilonOf(dtypeOf(s));
   const scaled = Float64Array.from(s, (value) => Math.max(value / largest, rounding));
   const sums = sumsOf(scaled);
   const entropy = entropyOf(sums);

@@ -1,11 +1,10 @@
 // A checkpoint has a SHA-256 of its contents, so that numbers that a disk or a copy has damaged are not taken for trained
 // ones: the safetensors format has no checksum of its own.
 import { createHash, type Hash } from 'node:crypto';
-import { setImmediate } from 'node:timers/promises';
 import type { Tensor } from '../tensor/tensor.js';
 import { corrupt, quoted } from './complaints.js';
+import { addBits } from './fingerprint.js';
 import { storedTypes } from './header.js';
-import { chunkBytes } from './readable.js';
 import type { SafetensorsFile } from './safetensors.js';
 
 /** The key of the checksum in the metadata. */
@@ -14,15 +13,15 @@ const checksumKey = 'sigmatune_sha256';
 type Notes = ReadonlyMap<string, string>;
 
 /** The metadata with the checksum of the tensors and of the metadata. */
-export async function withChecksum(tensors: readonly (readonly [string, Tensor])[], notes: Notes): Promise<Notes> {
+export async function withChecksum(
+  op: string,
+  tensors: readonly (readonly [string, Tensor])[],
+  notes: Notes,
+): Promise<Notes> {
   const hash = hashOf(notes);
   for (const [name, tensor] of inOrder(tensors)) {
     begin(hash, name, storedTypes[tensor.dtype], tensor.shape);
-    const { buffer, byteOffset, byteLength } = await tensor.data();
-    for (let done = 0; done < byteLength; done += chunkBytes) {
-      hash.update(new Uint8Array(buffer, byteOffset + done, Math.min(chunkBytes, byteLength - done)));
-      await setImmediate();
-    }
+    await addBits(op, hash, tensor, undefined);
   }
   return new Map([...notes, [checksumKey, hash.digest('hex')]]);
 }

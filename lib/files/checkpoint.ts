@@ -100,7 +100,7 @@ export async function saveCheckpoint(
         own(sketchKey(name, side), tensor);
       }
     }
-    const notes = await withChecksum(tensors, contentNotes({ layers: descriptions, ...states }));
+    const notes = await withChecksum(op, tensors, contentNotes({ layers: descriptions, ...states }));
     await system(op, `folder ${quoted(folder)}`, 'a folder that can be written', mkdir(folder, { recursive: true }));
     const fill = (file: Sink) => writeTensors(op, file, tensors, notes);
     await (kept === undefined ? writeSingle(op, folder, fill) : writeNumbered(op, folder, kept, fill));

@@ -39,7 +39,7 @@ function* hashed(numbers: ArrayLike<number>, { shape, dtype }: Tensor): Work<str
   return hash.digest('hex');
 }
 
-/** Bytes of one part of `digestOf`, well below a millisecond. */
+/** Bytes of one part of a tensor's bits, well below a millisecond. */
 const partBytes = 2 ** 20;
 
 /** SHA-256 of a text, which tells types and shapes, and of the bits of tensors. Off the event loop's time, in slices. */
@@ -50,22 +50,25 @@ export async function digestOf(
   signal: AbortSignal | undefined,
 ): Promise<string> {
   const hash = createHash('sha256').update(text);
-  for (const tensor of tensors) {
-    // A handle of our own keeps the memory if the caller disposes the tensor meanwhile.
-    const kept = keep(tensor.share());
-    try {
-      const fetched = isHost(kept.read(op, 'weight')) ? undefined : await kept.data();
-      // Read again for each part: the caller may detach the buffer in between.
-      await inSlices(
-        op,
-        bitsTo(hash, () => fetched ?? (kept.read(op, 'weight') as NumericArray)),
-        signal,
-      );
-    } finally {
-      kept.dispose();
-    }
-  }
+  for (const tensor of tensors) await addBits(op, hash, tensor, signal);
   return hash.digest('hex');
+}
+
+/** Adds the bits of a tensor to a hash, in slices. */
+export async function addBits(op: string, hash: Hash, tensor: Tensor, signal: AbortSignal | undefined): Promise<void> {
+  // A handle of our own keeps the memory if the caller disposes the tensor meanwhile.
+  const kept = keep(tensor.share());
+  try {
+    const fetched = isHost(kept.read(op, 'weight')) ? undefined : await kept.data();
+    // Read again for each part: the caller may detach the buffer in between.
+    await inSlices(
+      op,
+      bitsTo(hash, () => fetched ?? (kept.read(op, 'weight') as NumericArray)),
+      signal,
+    );
+  } finally {
+    kept.dispose();
+  }
 }
 
 function* bitsTo(hash: Hash, read: () => NumericArray): Work<void> {

@@ -5,7 +5,7 @@ import { matmulLater } from '../linalg/matmul.js';
 import { diagonalOf, type Terms, termNumbers } from '../operator/terms.js';
 import type { RealArray } from '../runtime/native.js';
 import { type Random, random } from '../runtime/random.js';
-import type { Coordinates } from '../sparse/coordinates.js';
+import { type Coordinates, slotCoordinates } from '../sparse/coordinates.js';
 import { allocate, type Real, vectorType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf, widened } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
@@ -82,11 +82,7 @@ function cellsOf(op: string, anatomy: Anatomy): Cells[] {
 
 /** Row and column of each number of M. */
 export function coordinatesOf({ core, vt }: Terms): Coordinates {
-  const r = vt.shape[0] as number;
-  const { rowPointers, columnIndices } = cellsByRow(core?.pattern, r);
-  const rows = new Int32Array(columnIndices.length);
-  for (let i = 0; i < r; i++) rows.fill(i, rowPointers[i], rowPointers[i + 1]);
-  return { rows, columns: columnIndices };
+  return slotCoordinates(cellsByRow(core?.pattern, vt.shape[0] as number));
 }
 
 export function frameOf(op: string, anatomy: Anatomy): Frame {

@@ -1,5 +1,5 @@
 import { checkNumber, checkOptions } from '../runtime/check.js';
-import { dtypeOf } from '../tensor/dtype.js';
+import { dtypeOf, epsilonOf } from '../tensor/dtype.js';
 import { largestMagnitude } from '../tensor/norm.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type TensorLike, viewOf } from '../tensor/view.js';
@@ -30,7 +30,7 @@ export function numericalRank(s: TensorLike | ArrayLike<number>, options?: Numer
   const values = readSpectrum(op, given ?? s);
   const largest = largestMagnitude(values);
   if (!Number.isFinite(largest)) return Number.NaN;
-  const epsilon = (given?.dtype ?? dtypeOf(s)) === 'float32' ? 2 ** -23 : 2 ** -52;
+  const epsilon = epsilonOf(given?.dtype ?? dtypeOf(s));
   const least = (share ?? values.length * epsilon) * largest;
   return values.reduce((count, value) => (Math.abs(value) > least ? count + 1 : count), 0);
 }

@@ -142,7 +142,7 @@ export function savedNumbers(
 
 /**
  * The state of an optimiser after the slots of some parameters have moved: entry i of an array of such a parameter is
- * that of slot `from[i]` before, or 0 for −1. Load it into an optimiser over the layers that were made anew.
+ * that of slot `from[i]` before, or 0 for −1. Load it into an optimiser over the layers that were made again.
  *
  * @param state from `optimizer.state()`; it is not changed
  * @param moves `from` of `regrow`, by the parameter's name

@@ -48,6 +48,13 @@ export function* numberedCoordinates(op: string, cells: ArrayLike<number>, r: nu
   return { rows, columns };
 }
 
+/** The coordinates of the slots of a CSR structure. Its column indices are shared. */
+export function slotCoordinates({ rowPointers, columnIndices }: Omit<Cells, 'slots'>): Coordinates {
+  const rows = new Int32Array(columnIndices.length);
+  for (let i = 0; i + 1 < rowPointers.length; i++) rows.fill(i, rowPointers[i], rowPointers[i + 1]);
+  return { rows, columns: columnIndices };
+}
+
 /** Coordinates to CSR: a stable sort by row, then by column. */
 export function* coordinateCells(op: string, { rows, columns }: Coordinates, r: number): Work<Cells> {
   const byColumn = yield* stableOrder(op, columns, r);

@@ -221,7 +221,7 @@ export class SparsityPattern {
     const { least = 1 } = checkOptions(op, 'options', options, ['least']);
     const chosen = sharedBudget(op, given, checkInteger(op, 'size.entries', entries, 1), least);
     const patterns = given.map(({ name, r }, at) => {
-      return [name, atOnce(SparsityPattern.#numbered(op, chosen[at] as Float64Array, r))] as const;
+      return [name, SparsityPattern.ofCells(op, chosen[at] as Float64Array, r)] as const;
     });
     return Object.fromEntries(patterns);
   }

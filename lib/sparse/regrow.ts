@@ -6,6 +6,7 @@ import { anything, checkReal, fromNumbers, numbersOf } from '../tensor/operand.j
 import type { Tensor, VectorShape } from '../tensor/tensor.js';
 import type { TensorLike } from '../tensor/view.js';
 import { largest } from './alignment.js';
+import { slotCoordinates } from './coordinates.js';
 import { readScores } from './gradient-cells.js';
 import { SparsityPattern } from './pattern.js';
 
@@ -21,7 +22,7 @@ export interface Regrown {
 
 /**
  * Prune and regrow: drops the `drop` entries with the smallest values, and grows as many where the gradient is largest
- * among the cells that have no entry then (RigL: Evci et al. 2020). Make the layer anew with the result, on the same
+ * among the cells that have no entry then (RigL: Evci et al. 2020). Make the layer again with the result, on the same
  * factors, and move the optimiser's moments with `movedState`.
  *
  * @param pattern without duplicate coordinates
@@ -53,13 +54,8 @@ export function regrow(
   if (numbers.some(Number.isNaN)) reject(op, 'values', 'numbers', Number.NaN);
 
   // Cells of the core by slot, in row-major numbers.
-  const cellOf = new Float64Array(entries);
-  for (let row = 0; row < r; row++) {
-    const end = cells.rowPointers[row + 1] as number;
-    for (let slot = cells.rowPointers[row] as number; slot < end; slot++) {
-      cellOf[slot] = row * r + (cells.columnIndices[slot] as number);
-    }
-  }
+  const { rows, columns } = slotCoordinates(cells);
+  const cellOf = Float64Array.from(rows, (row, slot) => row * r + (columns[slot] as number));
   const kept = keptSlots(op, numbers, entries - drop);
   const twice = cellOf.findIndex((cell, slot) => slot > 0 && cell === cellOf[slot - 1]);
   if (twice >= 0) {

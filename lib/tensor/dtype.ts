@@ -42,6 +42,11 @@ export function bytesPerElement(dtype: DType): number {
   return constructors[dtype].BYTES_PER_ELEMENT;
 }
 
+/** Machine epsilon, the spacing of the numbers from 1 on: of float32, or of float64 for any other numbers. */
+export function epsilonOf(dtype: DType | undefined): number {
+  return dtype === 'float32' ? 2 ** -23 : 2 ** -52;
+}
+
 /** Size in bytes from which arrays are aligned and reused. A smaller array is cheaper to allocate than to reuse. */
 const largeFrom = 4096;
 

@@ -2,6 +2,7 @@ import { effectiveRank, type FactorCache, numericalRank, openFactorCache, svd } 
 import type { Job } from '../../model/jobs.js';
 import { factorsFor } from '../../model/work.js';
 import type { RealArray } from '../../runtime/native.js';
+import { dtypeOf, epsilonOf } from '../../tensor/dtype.js';
 import { numbersOf } from '../../tensor/operand.js';
 import type { Matrix } from '../../tensor/tensor.js';
 import { cacheOption } from '../cache.js';
@@ -97,7 +98,7 @@ async function sigmaOf(
 function ranksOf(sigma: RealArray, sizes: readonly number[]): Omit<Row, 'name' | 'out' | 'in'> {
   const largest = sigma[0] as number;
   // As NumPy's matrix_rank and MATLAB's rank decide.
-  const epsilon = sigma instanceof Float64Array ? 2 ** -52 : 2 ** -23;
+  const epsilon = epsilonOf(dtypeOf(sigma));
   return {
     effectiveRank: effectiveRank(sigma),
     numericalRank: numericalRank(sigma, { tolerance: Math.max(...sizes) * epsilon }),

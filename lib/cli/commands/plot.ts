@@ -2,6 +2,7 @@ import { mkdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { writeAtomically } from '../../files/atomic.js';
 import { type AdaptedLinear, effectiveRank, numericalRank } from '../../index.js';
+import { epsilonOf } from '../../tensor/dtype.js';
 import { numbersOf } from '../../tensor/operand.js';
 import { readInteger } from '../arguments.js';
 import { command } from '../command.js';
@@ -91,7 +92,7 @@ interface Changed {
 async function changed(name: string, layer: AdaptedLinear, signal: AbortSignal): Promise<Changed> {
   const { before, after } = layer.coreDiagonal();
   const [weight, change] = [await numbers(layer, 'weight', signal), await numbers(layer, 'change', signal)];
-  const epsilon = layer.factors.s.dtype === 'float64' ? 2 ** -52 : 2 ** -23;
+  const epsilon = epsilonOf(layer.factors.s.dtype);
   // As NumPy's matrix_rank and MATLAB's rank decide.
   const tolerance = Math.max(layer.outFeatures, layer.inFeatures) * epsilon;
   const spectra = [before, weight, change] as const;
