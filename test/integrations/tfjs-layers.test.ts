@@ -7,7 +7,7 @@ import t, { type Test } from 'tap';
 import { oneOfEach } from '../support/cases.js';
 import { assertClose, assertSameBits, cpuOnly, disposeAll, gaussian, seeded, throwsSigma } from '../support/helpers.js';
 import { clearGradients, gradientsOf, perturb } from '../support/layer.js';
-import { backends, numbers, on } from '../support/tfjs.js';
+import { backends, makeAnchor, numbers, on } from '../support/tfjs.js';
 
 /** Layers of tfjs are on the CPU. */
 const test = (name: string, body: (t: Test) => Promise<void>) => t.test(name, { skip: cpuOnly }, body);
@@ -25,14 +25,7 @@ const lossOf = (y: tf.Tensor, target: tf.Tensor) => tf.losses.meanSquaredError(t
 const called = (dense: AdaptedDense, x: tf.Tensor) => dense.apply(x) as tf.Tensor;
 const state = (layer: AdaptedLinear) => layer.parameters.map(({ value }) => [...value.dataSync()]);
 
-/** The anchor variable of adaptedDense is made with the first operation, and stays. */
-t.before(async () => {
-  if (cpuOnly) return;
-  await tf.setBackend('cpu');
-  const layer = await vectorFit(weight);
-  adaptedDense(layer);
-  layer.dispose();
-});
+t.before(() => makeAnchor(weight));
 
 test('each family as a tf layer: y, dx and the gradients of the weights', async (t) => {
   for (const backend of backends) {

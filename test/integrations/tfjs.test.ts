@@ -7,7 +7,7 @@ import t, { type Test } from 'tap';
 import { oneOfEach, tolerances } from '../support/cases.js';
 import { assertClose, assertSameBits, cpuOnly, disposeAll, gaussian, seeded, throwsSigma } from '../support/helpers.js';
 import { clearGradients, gradientsOf, perturb } from '../support/layer.js';
-import { backends, numbers, on } from '../support/tfjs.js';
+import { backends, makeAnchor, numbers, on } from '../support/tfjs.js';
 
 /** Layers of tfjs are on the CPU. */
 const test = (name: string, body: (t: Test) => Promise<void>) => t.test(name, { skip: cpuOnly }, body);
@@ -16,14 +16,7 @@ const random = seeded(4);
 const weight = gaussian(random, [6, 4], 'float32', 0.5);
 const bias = gaussian(random, [6], 'float32');
 
-/** The anchor variable is made with the first operation, and stays. */
-t.before(async () => {
-  if (cpuOnly) return;
-  await tf.setBackend('cpu');
-  const layer = await vectorFit(weight);
-  adaptedDense(layer);
-  layer.dispose();
-});
+t.before(() => makeAnchor(weight));
 
 test('y, dx and the gradients are those of the layer, for inputs of any rank', async (t) => {
   for (const backend of backends) {

@@ -13,7 +13,7 @@ import {
   vectorFit,
 } from 'sigmatune';
 import t from 'tap';
-import { dtypes, type FamilyCase, families, layerShapes, oneOfEach } from '../support/cases.js';
+import { dtypes, families, layerShapes, oneOfEach } from '../support/cases.js';
 import {
   assertClose,
   assertSameBits,
@@ -32,7 +32,17 @@ import {
   throwsSigma,
   write,
 } from '../support/helpers.js';
-import { type Bench, bench, dense, disposeLayer, makeLayer, mergedOf, parameter, perturb } from '../support/layer.js';
+import {
+  atZero,
+  bench,
+  dense,
+  disposeLayer,
+  makeLayer,
+  mergedOf,
+  parameter,
+  perturb,
+  untrained,
+} from '../support/layer.js';
 import * as reference from '../support/reference.js';
 
 const square = item(layerShapes, 0);
@@ -43,23 +53,6 @@ const single = { name: 'one by one', out: 1, in: 1, tokens: 1 };
 const ofChange = { of: 'change' } as const;
 
 const slack = { float32: { atol: 3e-6, rtol: 0 }, float64: { atol: 1e-13, rtol: 0 } } as const;
-
-/** Whether W' lacks directions of W0, so that the change is relative to W' at M = 0. */
-const leavesOut = ({ name }: FamilyCase): boolean => /dropped|orthonormal/.test(name);
-
-/** W' before any change by the parameters. */
-function startOf(family: FamilyCase, layer: AdaptedLinear, on: Bench): reference.Matrix {
-  return leavesOut(family) ? atZero(layer) : dense(on.weight);
-}
-
-function atZero(layer: AdaptedLinear): reference.Matrix {
-  const m = parameter(layer, 'm').value;
-  const values = snapshot(m);
-  fill(m, 0);
-  const start = mergedOf(layer);
-  write(m, values);
-  return start;
-}
 
 t.test('the spectrum of ΔW', async (t) => {
   await expectNoLeak(t, 'spectra', async () => {
@@ -77,7 +70,7 @@ t.test('the spectrum of ΔW', async (t) => {
             }
             perturb(layer);
             const found = await layer.spectrum(ofChange);
-            const change = reference.subtract(mergedOf(layer), startOf(family, layer, on));
+            const change = reference.subtract(mergedOf(layer), untrained(family, layer, on));
             findings.same([found.shape, found.dtype], [[Math.min(shape.out, shape.in)], dtype], 'shape and type');
             assertClose(findings, found, reference.singularValues(change), slack[dtype], 'the values, descending');
             const norm = layer.telemetry().change ?? Number.NaN;
@@ -275,7 +268,7 @@ t.test('a later write does not change the spectrum of ΔW in progress', async (t
     for (const family of families) {
       const layer = await makeLayer(family, on, 'auto');
       perturb(layer);
-      const change = reference.subtract(mergedOf(layer), startOf(family, layer, on));
+      const change = reference.subtract(mergedOf(layer), untrained(family, layer, on));
       const running = layer.spectrum(ofChange);
       for (const { value } of layer.parameters) fill(value, 7);
       disposeLayer(layer);

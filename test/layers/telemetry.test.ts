@@ -21,10 +21,8 @@ import {
   snapshot,
   throwsSigma,
   withSpectrum,
-  write,
 } from '../support/helpers.js';
 import {
-  type Bench,
   bench,
   dense,
   disposeLayer,
@@ -33,15 +31,13 @@ import {
   mergedOf,
   parameter,
   perturb,
+  untrained,
 } from '../support/layer.js';
 import * as reference from '../support/reference.js';
 
 const square = item(layerShapes, 0);
 const tall = item(layerShapes, 1);
 const wide = item(layerShapes, 2);
-
-/** Whether W' drops the part beyond `rank`; `change` is then relative to W' at M = 0. */
-const leavesOut = (family: FamilyCase): boolean => /dropped|orthonormal/.test(family.name);
 
 /** Whether the core is diagonal, so that only σ changes. */
 const diagonalCore = (family: FamilyCase): boolean =>
@@ -56,17 +52,6 @@ function alongFactors(layer: AdaptedLinear, update: reference.Matrix): Float64Ar
   const [u, vt] = [dense(layer.factors.u), dense(layer.factors.vt)];
   const core = reference.matmul(reference.matmul(reference.transpose(u), update), reference.transpose(vt));
   return Float64Array.from({ length: core.rows }, (_, i) => Math.abs(reference.entry(core, i, i)));
-}
-
-/** W' with all parameters of the core at zero; W0 if the layer keeps all of W0. */
-function untrained(family: FamilyCase, layer: AdaptedLinear, on: Bench): reference.Matrix {
-  if (!leavesOut(family)) return dense(on.weight);
-  const m = parameter(layer, 'm').value;
-  const values = snapshot(m);
-  fill(m, 0);
-  const start = mergedOf(layer);
-  write(m, values);
-  return start;
 }
 
 t.test('against the merged weight', async (t) => {

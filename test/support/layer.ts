@@ -1,7 +1,18 @@
 /** Shared by the tests of adapters: a case's layer, its data, and its reference. */
 import { type AdaptedLinear, type Parameter, type Real, type Svd, svd, type Tensor } from 'sigmatune';
 import type { FamilyCase, LayerOptions, LayerShape, Strategy } from './cases.js';
-import { disposeAll, disposeSvd, gaussian, type Random, real, rewrite, seeded, snapshot } from './helpers.js';
+import {
+  disposeAll,
+  disposeSvd,
+  fill,
+  gaussian,
+  type Random,
+  real,
+  rewrite,
+  seeded,
+  snapshot,
+  write,
+} from './helpers.js';
 import { diagonal, type Gradients, identity, type Matrix, matrix } from './reference.js';
 
 /** The data for one shape and one type. All its layers share the factors. */
@@ -123,4 +134,22 @@ export function expectedGradient(entry: Parameter, gradients: Gradients): Float6
       return found;
     }
   }
+}
+
+/** Whether W' lacks directions of W0, so that its change is relative to W' at M = 0. */
+const leavesOut = ({ name }: FamilyCase): boolean => /dropped|orthonormal/.test(name);
+
+/** W' before any change by the parameters. */
+export function untrained(family: FamilyCase, layer: AdaptedLinear, on: Bench): Matrix {
+  return leavesOut(family) ? atZero(layer) : dense(on.weight);
+}
+
+/** W' at M = 0. */
+export function atZero(layer: AdaptedLinear): Matrix {
+  const m = parameter(layer, 'm').value;
+  const values = snapshot(m);
+  fill(m, 0);
+  const start = mergedOf(layer);
+  write(m, values);
+  return start;
 }

@@ -2,9 +2,20 @@
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 import '@tensorflow/tfjs-backend-wasm';
-import { type Check, expectNoLeak, type Values, values } from './helpers.js';
+import { type Tensor, vectorFit } from 'sigmatune';
+import { adaptedDense } from 'sigmatune/tfjs';
+import { type Check, cpuOnly, expectNoLeak, type Values, values } from './helpers.js';
 
 export const backends = ['cpu', 'wasm'] as const;
+
+/** Makes the anchor variable of adaptedDense, which the first operation makes and which stays. */
+export async function makeAnchor(weight: Tensor): Promise<void> {
+  if (cpuOnly) return;
+  await tf.setBackend('cpu');
+  const layer = await vectorFit(weight);
+  adaptedDense(layer);
+  layer.dispose();
+}
 
 /** Runs `body` in the backend, and checks that tf.memory() and memory() are back where they were. */
 export async function on(t: Check, backend: string, label: string, body: () => unknown): Promise<void> {
