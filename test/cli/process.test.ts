@@ -29,6 +29,7 @@ t.test('a reader that ends early is no failure, a full disk is one', async (t) =
 });
 
 const control = String.fromCharCode(27);
+const noTerminal = !existsSync('/usr/bin/script') && 'no program `script`, which makes a terminal';
 /** What the program prints on a terminal. The test runner and CI want no colours, which a user may. */
 function onTerminal(command: string, variables: Readonly<Record<string, string>> = {}): string {
   const { NO_COLOR: _, FORCE_COLOR: __, CI: ___, ...env } = plainEnvironment();
@@ -41,7 +42,7 @@ function onTerminal(command: string, variables: Readonly<Record<string, string>>
   return stdout;
 }
 
-t.test('in colour on a terminal only, and not with NO_COLOR', { skip: !existsSync('/usr/bin/script') }, async (t) => {
+t.test('in colour on a terminal only, and not with NO_COLOR', { skip: noTerminal }, async (t) => {
   const [bold, red] = [`${control}[1m`, `${control}[31m`];
   t.match(onTerminal('inspect model.safetensors'), `${bold}tensor`);
   t.notOk(onTerminal('inspect model.safetensors', { NO_COLOR: '1' }).includes(control));
@@ -52,22 +53,18 @@ t.test('in colour on a terminal only, and not with NO_COLOR', { skip: !existsSyn
   t.equal(JSON.parse(json).kind, 'safetensors', 'JSON has no colours');
 });
 
-t.test(
-  'progress on a terminal is one line, which is gone at the end',
-  { skip: !existsSync('/usr/bin/script') },
-  async (t) => {
-    const out = onTerminal('erank model.safetensors');
-    const cleared = `\r${control}[K`;
-    const [, ...lines] = out.split(cleared);
-    t.match(lines[0], /^█+░* \d+ % /);
-    t.ok(
-      lines.slice(0, -1).every((line) => !line.includes('\n') && line.length < 80),
-      out,
-    );
-    t.match(lines.at(-1), /^.*module +out × in/, 'the result comes after it');
-    t.notOk(onTerminal('erank model.safetensors --quiet').includes('█'));
-  },
-);
+t.test('progress on a terminal is one line, which is gone at the end', { skip: noTerminal }, async (t) => {
+  const out = onTerminal('erank model.safetensors');
+  const cleared = `\r${control}[K`;
+  const [, ...lines] = out.split(cleared);
+  t.match(lines[0], /^█+░* \d+ % /);
+  t.ok(
+    lines.slice(0, -1).every((line) => !line.includes('\n') && line.length < 80),
+    out,
+  );
+  t.match(lines.at(-1), /^.*module +out × in/, 'the result comes after it');
+  t.notOk(onTerminal('erank model.safetensors --quiet').includes('█'));
+});
 
 t.test('Ctrl-C while stdin is read', async (t) => {
   const child = start(['plan', '-', '--targets', 'a', '--family', 'svft'], { cwd: folder });
