@@ -17,9 +17,9 @@ import { settings } from './settings.js';
 /** @typedef {import('./figure.js').Context} Context */
 /** @typedef {import('sigmatune').Tensor} Tensor */
 /** @typedef {{ device: 'cpu' | 'cuda', dtype: 'float32' | 'bfloat16', what: string, n: number, m: number, tokens: number }} Step */
-/** @typedef {{ peak: number | null, detail: string }} Peak MB; null if no one tells */
+/** @typedef {{ peak: number | null, detail: string }} Peak MiB; null if no one tells */
 
-export const title = 'Peak memory of a training step, MB';
+export const title = 'Peak memory of a training step, MiB';
 
 /** @type {Readonly<Record<string, { family: string, strategy: import('../cases/families.js').Strategy }>>} */
 const layers = {
@@ -66,7 +66,7 @@ async function peaksOf({ dry, say, device }, { n, m, tokens, dtype, ...rest }) {
     name,
     dtype,
     size: `${n} × ${m}, N = ${tokens}`,
-    marks: value === null || dry ? [] : [{ what: 'peak, MB', value, better: /** @type {const} */ ('lower') }],
+    marks: value === null || dry ? [] : [{ what: 'peak, MiB', value, better: /** @type {const} */ ('lower') }],
     detail,
   }));
 }
@@ -78,7 +78,7 @@ function forgetPeak() {
   writeFileSync('/proc/self/clear_refs', '5');
 }
 
-/** MB: on the CPU the peak of this process, on a card what its memory holds; null if nvidia-smi is missing. @param {'cpu' | 'cuda'} device */
+/** MiB: on the CPU the peak of this process, on a card what its memory holds; null if nvidia-smi is missing. @param {'cpu' | 'cuda'} device */
 export function usedMegabytes(device) {
   if (device === 'cpu') return Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) / 1024;
   const told = nvidiaSmi('--query-gpu=memory.used', '--format=csv,noheader,nounits', '--id=0');
@@ -104,7 +104,7 @@ async function adapterStep({ what, n, m, tokens, ...where }) {
   optimizer.zeroGrad();
   layer.parameters[0].value.dataSync(); // which waits for a device
   const counted = sigmatune.memory().bytes[where.device] ?? 0;
-  const megabytes = (/** @type {number} */ bytes) => `${(bytes / 2 ** 20).toFixed(0)} MB`;
+  const megabytes = (/** @type {number} */ bytes) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
   return `${megabytes(layer.explain(tokens).savedBytes)} kept by a pass, ${megabytes(counted)} between steps`;
 }
 
@@ -144,7 +144,7 @@ async function loraStep({ n, m, tokens }) {
   disposeAll(y, inner, back, dx);
   optimizer.step();
   optimizer.zeroGrad();
-  return `${((4 * tokens * (m + 8)) / 2 ** 20).toFixed(0)} MB kept by a pass`;
+  return `${((4 * tokens * (m + 8)) / 2 ** 20).toFixed(0)} MiB kept by a pass`;
 }
 
 /** A process with the library, and on a device with its GEMMs, that does nothing. @param {Step} step @returns {Promise<string>} */

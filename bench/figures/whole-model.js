@@ -29,7 +29,7 @@ const linears = {
 /** Standard deviation of the weights, as it is usual for a start. */
 const deviation = 0.02;
 
-/** `peak` in MB, the others in bytes and seconds. @typedef {{ stage: string, seconds: number, peak: number, bytes: number, note: string }} Stage */
+/** `peak` in MiB, the others in bytes and seconds. @typedef {{ stage: string, seconds: number, peak: number, bytes: number, note: string }} Stage */
 
 const work = {
   /** A process that does nothing: what the others take before they begin. */
@@ -122,9 +122,9 @@ async function main(place) {
   const environment = environmentOf(sigmatune, null);
   const inFile = statSync(checkpoint).size;
   console.log(
-    `${layers} layers, sizes × ${options.scale}, ${type}: ${megabytes(inFile)} MB in the file; load ${environment.load.toFixed(1)}\n`,
+    `${layers} layers, sizes × ${options.scale}, ${type}: ${megabytes(inFile)} MiB in the file; load ${environment.load.toFixed(1)}\n`,
   );
-  console.log(markdownTable(['stage', 's', 'peak, MB', 'factors or layers, MB', ''], rows, 1));
+  console.log(markdownTable(['stage', 's', 'peak, MiB', 'factors or layers, MiB', ''], rows, 1));
   if (options.out !== undefined) {
     const record = { environment, layers, scale, type, fileBytes: inFile, stages };
     writeFileSync(options.out, `${JSON.stringify(record, undefined, 1)}\n`);
