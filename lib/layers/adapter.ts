@@ -20,6 +20,7 @@ import {
 import { SigmaError } from '../runtime/errors.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import { atOnce } from '../runtime/slices.js';
+import type { SparsityPattern } from '../sparse/pattern.js';
 import type { Origin } from '../tensor/derived.js';
 import { bytesPerElement, type MatrixDType } from '../tensor/dtype.js';
 import { checkBatch, copyOf, output, outputInto, type Place } from '../tensor/operand.js';
@@ -89,6 +90,7 @@ export class Adapter implements AdaptedLinear {
   readonly inFeatures: number;
   readonly outFeatures: number;
   readonly rank: number;
+  readonly pattern: SparsityPattern | undefined;
   readonly parameters: readonly LayerParameter[];
   readonly parameterCount: number;
   readonly #blueprint: Blueprint;
@@ -116,6 +118,7 @@ export class Adapter implements AdaptedLinear {
     this.outFeatures = outFeatures;
     this.inFeatures = inFeatures;
     this.rank = blueprint.rank;
+    this.pattern = terms.core?.pattern;
     this.#terms = terms;
     const core = coreParameters(terms);
     this.#core = core;

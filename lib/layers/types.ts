@@ -2,6 +2,7 @@ import type { Svd, SvdLike } from '../linalg/svd.js';
 import type { Pass } from '../operator/pass.js';
 import type { StrategyOption } from '../operator/planner.js';
 import type { Device } from '../runtime/device.js';
+import type { SparsityPattern } from '../sparse/pattern.js';
 import type { MatrixDType, Real } from '../tensor/dtype.js';
 import type { Parameter } from '../tensor/parameter.js';
 import type { Tensor, Vector } from '../tensor/tensor.js';
@@ -28,6 +29,8 @@ export interface AdaptedLinear<D extends MatrixDType = MatrixDType> extends Disp
   readonly rank: number;
   /** The `rank` singular triples in use: u [out, rank], s [rank], vt [rank, in]. The layer owns these handles. */
   readonly factors: Svd<D>;
+  /** Where M has its numbers; undefined for a layer without M (SiVA, VectorFit, SVDiff), or with a dense one (LoRA-XS). */
+  readonly pattern: SparsityPattern | undefined;
   /** The parameters that were trainable at construction. */
   readonly parameters: readonly Parameter<Real>[];
   /** Total size of `parameters`. Freezing does not change it. */

@@ -130,9 +130,9 @@ type Source = ReadonlyMap<string, Stored>;
 
 /** What `loadAdapters` takes, by the names of the saved layers. */
 class Reading {
-  readonly matrices: Record<string, Matrix> = {};
-  readonly biases: Record<string, Vector> = {};
-  readonly factors: Record<string, Factors> = {};
+  readonly matrices = new Map<string, Matrix>();
+  readonly biases = new Map<string, Vector>();
+  readonly factors = new Map<string, Factors>();
   /** By their own names, in the types that they were trained in. */
   readonly weights = new Map<string, Whole & { readonly tensor: Matrix }>();
   /** What lives as long as the model. */
@@ -158,20 +158,20 @@ class Reading {
     const stored = await this.#weight(module.weight, dtype);
     const { tensor } = this.weights.get(module.weight) as { readonly tensor: Matrix };
     const matrix = matrixOf(op, tensor, module);
-    this.matrices[name] = matrix === tensor ? matrix : kept(this.owned, matrix);
+    this.matrices.set(name, matrix === tensor ? matrix : kept(this.owned, matrix));
     if (this.#cache !== undefined && !vectors) {
       // As adaptModel keeps them: the factors of the weight as it is stored.
       const own = matrixOf(op, stored, module);
       if (own !== stored) kept(this.passing, own);
       const { factors } = await factorsFor(op, own, { device: 'cpu', dtype }, this.#cache, signal);
       this.passing.push(factors);
-      this.factors[name] = factors;
+      this.factors.set(name, factors);
     }
     const ofBase = bias === null ? undefined : biasName(this.#base, module);
     if (ofBase === undefined) return;
     const whole = await this.#load(this.passing, ofBase);
     const vector = kept(this.passing, whole.cast(vectorType(dtype)));
-    this.biases[name] = kept(this.owned, biasOf(op, vector, module));
+    this.biases.set(name, kept(this.owned, biasOf(op, vector, module)));
   }
 
   /** A tensor of the base. One that is read from a file goes on the list of those to dispose. */

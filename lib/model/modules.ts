@@ -43,14 +43,18 @@ const named = (...names: string[]): Named => ({
   names: [...new Set(names.flatMap((name) => [name, moduleName(name)]))],
 });
 
-/** Reads `layout` and `split`. Every name in them must be that of a weight. */
+/** Reads `layout` and `split`. Every name in them must be that of a weight; a vector cannot be split. */
 export function readStructure(
   op: string,
   options: { readonly layout?: unknown; readonly split?: unknown },
   weights: readonly StoredWeight[],
 ): Structure {
-  const known = weights.map(({ name }) => named(name));
-  return { layout: readLayout(op, options.layout, known), split: readSplit(op, options.split, known) };
+  const namesOf = (list: readonly StoredWeight[]) => list.map(({ name }) => named(name));
+  const matrices = weights.filter(({ shape }) => shape.length > 1);
+  return {
+    layout: readLayout(op, options.layout, namesOf(weights)),
+    split: readSplit(op, options.split, namesOf(matrices)),
+  };
 }
 
 function readLayout(op: string, layout: unknown, known: readonly Named[]): (weight: Named) => Layout {
@@ -182,7 +186,8 @@ function sizesOf(
   const equal = out / parts.size;
   const sizes = [...parts].map(([part, size]): [string, number] => [part, size ?? equal]);
   const sum = sizes.reduce((total, [, size]) => total + size, 0);
-  if (sum === out && sizes.every(([, size]) => Number.isInteger(size))) return sizes;
-  const given = sizes.map(([part, size]) => `${part}: ${size}`).join(', ');
-  fail('SHAPE_MISMATCH', op, `options.split for '${name}'`, `parts that make up its ${out} outputs`, `${given}`);
+  const isWhole = sizes.every(([, size]) => Number.isInteger(size));
+  if (sum === out && isWhole) return sizes;
+  const given = isWhole ? sizes.map(([part, size]) => `${part}: ${size}`).join(', ') : `${parts.size} equal parts`;
+  fail('SHAPE_MISMATCH', op, `options.split for '${name}'`, `parts that make up its ${out} outputs`, given);
 }

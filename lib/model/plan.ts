@@ -5,7 +5,16 @@ import { SafetensorsFile } from '../files/safetensors.js';
 import type { Family } from '../layers/construct.js';
 import type { AdapterOptions } from '../layers/types.js';
 import { readStorage, type Storage } from '../linalg/decompose.js';
-import { type ByName, checkChoice, checkOptions, isRecord, readNamed, readRecord, reject } from '../runtime/check.js';
+import {
+  type ByName,
+  checkChoice,
+  checkOptions,
+  fail,
+  isRecord,
+  readNamed,
+  readRecord,
+  reject,
+} from '../runtime/check.js';
 import { reasonOf, SigmaError } from '../runtime/errors.js';
 import { bytesPerElement, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
 import { readShape } from '../tensor/shape.js';
@@ -170,6 +179,15 @@ export function chosenModules(op: string, weights: readonly StoredWeight[], opti
       const joined = own === family ? { ...common, ...choice.options } : choice.options;
       return [{ module, family: own, options: fitted(joined, module) }];
     });
+  if (chosen.length === 0) {
+    fail(
+      'INVALID_ARGUMENT',
+      op,
+      'options',
+      'a target that is adapted',
+      'none: `exclude` or `modules` leaves out all of them',
+    );
+  }
   requireApart(
     op,
     'weights',

@@ -161,3 +161,30 @@ t.test('Mistral and Qwen2 have the modules of LLaMA', (t) => {
   }
   t.end();
 });
+
+t.test('a module may have any name', async (t) => {
+  const folder = t.testdir();
+  const named = new Map(
+    ['__proto__', 'a.__proto__.weight', '層.weiß.weight'].map((name, i) => [name, tensorOf(i, [4, 3])]),
+  );
+  const model = await adaptModel(named, { targets: 'all', family: 'vectorfit' });
+  for (const { value } of model.parameters) value.assign(numbers(9, value.size));
+  const expected = mergedOf(model);
+  await saveAdapters(join(folder, 'adapter'), model.layers);
+  for (const options of [{}, { cache: join(folder, 'cache') }]) {
+    const loaded = await loadModel(join(folder, 'adapter'), named, options);
+    const found = mergedOf(loaded);
+    t.same(
+      found.map(([name]) => name),
+      expected.map(([name]) => name),
+    );
+    for (const [i, [name, , values]] of expected.entries()) {
+      t.ok(
+        values.every((value, j) => Math.abs(value - (found[i]?.[2][j] as number)) < 1e-5),
+        name,
+      );
+    }
+    loaded.dispose();
+  }
+  model.dispose();
+});

@@ -172,6 +172,8 @@ const encoder = (self: string, suffix = ''): Record<string, string> => ({
   f2: 'output.dense',
 });
 
+const endOf = (name: string): string => name.split('.0.')[1]?.replace('.weight', '') as string;
+
 interface CountFile {
   models: Record<string, { layers: number; modules: Record<string, readonly [number, number]> }>;
   rows: readonly {
@@ -185,6 +187,7 @@ interface CountFile {
       rank?: number | null;
       sigma?: boolean;
       bias?: boolean;
+      biasTargets?: readonly string[];
     };
     targets: readonly string[];
     expected: number;
@@ -204,9 +207,7 @@ t.test("the papers' counts come out of real models' names and shapes", async (t)
     }
     const { pattern = 'plain', offDiagonals = 0, gate = true, rank } = method;
     // By the end of each role's name, as a user would write them.
-    const ends = new RegExp(
-      `\\.(?:${targets.map((role) => known.module(role, 0).split('.0.')[1]?.replace('.weight', '')).join('|')})$`,
-    );
+    const ends = new RegExp(`\\.(?:${targets.map((role) => endOf(known.module(role, 0))).join('|')})$`);
     const exclude = targets.includes('f2') && !targets.includes('o') ? ['attention.output.dense'] : undefined;
     const rows = planModel(weights, {
       targets: ends,
@@ -224,6 +225,35 @@ t.test("the papers' counts come out of real models' names and shapes", async (t)
     checked += 1;
   }
   t.ok(checked > 40, `${checked} rows`);
+});
+
+t.test("VectorFit's counts, with the biases of other modules than those whose σ trains", async (t) => {
+  const rows = file.rows.filter(({ method }) => method.name === 'vectorfit');
+  t.equal(rows.length, 4);
+  for (const { source, model, method, targets, expected } of rows) {
+    const { module } = checkpoints[model] as (typeof checkpoints)[string];
+    const { layers, modules } = file.models[model] as CountFile['models'][string];
+    const weights: Record<string, readonly number[]> = {};
+    for (let i = 0; i < layers; i++) {
+      for (const [role, [out, inFeatures]] of Object.entries(modules)) {
+        weights[module(role, i)] = [out, inFeatures];
+        weights[module(role, i).replace('.weight', '.bias')] = [out];
+      }
+    }
+    const { sigma = true, bias = true, biasTargets = [] } = method;
+    const others = biasTargets.filter((role) => !targets.includes(role)).map((role) => endOf(module(role, 0)));
+    const plan = planModel(weights, {
+      targets: 'all',
+      family: 'vectorfit',
+      options: { train: { sigma, bias } },
+      // The MLP's 'output.dense' is also the end of 'attention.output.dense', of which σ trains.
+      modules: {
+        ...Object.fromEntries(others.map((end) => [end, { options: { train: { sigma: false } } }])),
+        'attention.output.dense': {},
+      },
+    });
+    t.equal(total(plan), expected, `${model}, ${targets.join(', ')}, ${JSON.stringify(method)}: ${source}`);
+  }
 });
 
 t.test("the papers' sets by name", async (t) => {
@@ -303,6 +333,11 @@ t.test('bad input names the argument and what is near', async (t) => {
   bad({ targets: [] }, 'INVALID_ARGUMENT', ['options.targets']);
   bad({ targets: 'q_proj' }, 'INVALID_ARGUMENT', ['options.targets']);
   bad({ targets: undefined }, 'INVALID_ARGUMENT', ['options.targets']);
+  bad({ exclude: ['q_proj'] }, 'INVALID_ARGUMENT', ['options', 'none', '`exclude`']);
+  bad({ modules: { attn: false, q_proj: false } }, 'INVALID_ARGUMENT', ['options', 'none', '`modules`'], {
+    'h.attn.q_proj': [8, 8],
+    attn: [4, 4],
+  });
   bad({ exclude: ['w_proj'] }, 'INVALID_ARGUMENT', ['options.exclude[0]']);
   bad({ family: 'lora' }, 'INVALID_ARGUMENT', ['options.family']);
   bad({ options: { rank: 0 } }, 'INVALID_ARGUMENT', ['h.0.attn.q_proj.weight', 'options.rank']);
@@ -313,7 +348,8 @@ t.test('bad input names the argument and what is near', async (t) => {
   bad({ modules: { q_proj: true } }, 'INVALID_ARGUMENT', ["options.modules['q_proj']"]);
   bad({ layout: 'in_out' }, 'INVALID_ARGUMENT', ['options.layout']);
   bad({ layout: { q_porj: 'in-out' } }, 'INVALID_ARGUMENT', ['options.layout', 'q_porj']);
-  bad({ split: { q_proj: ['a', 'b', 'c'] } }, 'SHAPE_MISMATCH', ['h.0.attn.q_proj.weight', '8']);
+  bad({ split: { q_proj: ['a', 'b', 'c'] } }, 'SHAPE_MISMATCH', ['h.0.attn.q_proj.weight', '8', '3 equal parts']);
+  bad({ split: { norm: ['a', 'b'] } }, 'INVALID_ARGUMENT', ['options.split', "'norm'"]);
   bad({ split: { q_proj: { a: 3, b: 3 } } }, 'SHAPE_MISMATCH', ['options.split', 'a: 3, b: 3']);
   bad({ split: { q_proj: ['a', 'a'] } }, 'INVALID_ARGUMENT', ["options.split['q_proj']"]);
   bad({ split: { q_proj: {} } }, 'INVALID_ARGUMENT', ["options.split['q_proj']"]);
