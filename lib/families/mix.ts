@@ -1,17 +1,18 @@
 import { Adapter } from '../layers/adapter.js';
+import { type CoreChange, firstBroken } from '../layers/change.js';
 import { checkAlike } from '../layers/each.js';
-import { type CoreChange, changeOf, trainsCell } from '../layers/telemetry.js';
+import { changeOf, trainsCell } from '../layers/telemetry.js';
 import type { AdaptedLinear } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
 import { mergeTerms } from '../operator/merged.js';
-import { tensorOf } from '../operator/terms.js';
 import { checkNumber, checkOptions, describe, fail, readList, reject, rejectInstance } from '../runtime/check.js';
 import { renamed } from '../runtime/errors.js';
 import { inSlices, type Work } from '../runtime/slices.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { originOf } from '../tensor/derived.js';
-import { allocate, type MatrixDType, vectorType } from '../tensor/dtype.js';
-import { checkTensor, fromNumbers, numbersOf } from '../tensor/operand.js';
+import type { MatrixDType } from '../tensor/dtype.js';
+import { checkTensor, numbersOf } from '../tensor/operand.js';
+import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { Matrix, Vector } from '../tensor/tensor.js';
 import { svft } from './svft.js';
@@ -49,7 +50,8 @@ interface Directions {
  * cells of all patterns, so you can train and save it. The sums are computed in float64 and rounded once. PEFT's
  * `add_weighted_adapter` is the counterpart for LoRA.
  *
- * A layer that is switched off counts with its trained numbers. The bias of the new layer does not train.
+ * A layer that is switched off counts with its trained numbers. The bias of the new layer trains if that of one of the layers
+ * does.
  *
  * @param weights one number for each layer, of any sign and sum
  * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, NON_FINITE, DISPOSED,
@@ -79,7 +81,7 @@ export async function mixAdapters<D extends MatrixDType>(
     const shared = { u: own(u.share()), s: own(s.share()), vt: own(vt.share()) };
     const weight = weightOf(parts, own);
     const held = own(weight.share());
-    const bias = biasOf(parts, own);
+    const { before, bias } = biasOf(parts, own);
     const { pattern, m } = await inSlices(op, mixed(parts, directions), undefined);
     const { transposed } = anatomy.terms;
     // The new layer borrows W0 from the caller, who may have disposed it meanwhile.
@@ -92,8 +94,10 @@ export async function mixAdapters<D extends MatrixDType>(
       layout: transposed ? 'in-out' : 'out-in',
       device: layer.place.device,
       ...(name !== undefined && { name }),
-      ...(bias && { bias }),
+      ...(before && { bias: before }),
+      ...(bias && { train: { bias: true }, createBias: before === undefined }),
     });
+    if (bias) made.parameters.at(-1)?.value.assign(bias);
     return made as AdaptedLinear as AdaptedLinear<D>;
   } catch (error) {
     throw renamed(error, op);
@@ -135,7 +139,10 @@ function partOf(layer: Adapter, i: number, weight: number, beside: Adapter): Par
     fail('INVALID_ARGUMENT', op, argument, 'a layer with the `layout` of layers[0]', 'the other layout');
   }
   const change = changeOf(op, terms, spectrum);
-  const broken = [...change.diagonal, ...change.values.subarray(0, change.count)].find((x) => !Number.isFinite(x));
+  const { bias } = anatomy;
+  const broken =
+    firstBroken(change) ??
+    (bias instanceof LayerParameter ? numbersOf(op, 'bias', bias.value).find((x) => !Number.isFinite(x)) : undefined);
   if (broken !== undefined) fail('NON_FINITE', op, `${argument}, parameters`, 'finite numbers', describe(broken));
   return { layer, weight, anatomy, change, first: spectrum.first, rank: terms.vt.shape[0] as number };
 }
@@ -172,32 +179,30 @@ function weightOf(parts: readonly Part[], own: <T extends Scoped>(made: T) => T)
   return own(mergeTerms(op, original as NonNullable<typeof original>));
 }
 
-/** b0 + Σ weight · (b − b0); undefined if no layer has a bias. */
-function biasOf(parts: readonly Part[], own: <T extends Scoped>(made: T) => T): Vector | undefined {
-  const { layer } = parts[0] as Part;
-  const length = layer.outFeatures;
-  const zeros = new Float64Array(length);
-  const of = (bias: Vector | undefined) => (bias ? numbersOf(op, 'bias', bias) : zeros);
-  const before = of((parts[0] as Part).anatomy.base.bias);
+/** The pretrained bias, and b0 + Σ weight · (b − b0) if the bias of some layer trains. */
+function biasOf(
+  parts: readonly Part[],
+  own: <T extends Scoped>(made: T) => T,
+): { readonly before: Vector | undefined; readonly bias: Float64Array | undefined } {
+  const { layer, anatomy } = parts[0] as Part;
+  const zeros = new Float64Array(layer.outFeatures);
+  const numbersIn = (bias: Vector | undefined) => (bias ? numbersOf(op, 'bias', bias) : zeros);
+  const pretrained = anatomy.base.bias;
+  const before = numbersIn(pretrained);
   const sum = Float64Array.from(before);
-  let present = false;
+  let trains = false;
   for (const [i, { weight, anatomy }] of parts.entries()) {
-    const original = of(anatomy.base.bias);
-    if (original.some((value, k) => value !== before[k])) {
+    if (numbersIn(anatomy.base.bias).some((value, k) => value !== before[k])) {
       fail('BASE_MISMATCH', op, `layers[${i}]`, 'a layer with the pretrained bias of layers[0]', 'another bias');
     }
     const { bias } = anatomy;
-    present ||= bias !== undefined;
-    const now = of(bias && tensorOf(bias));
-    for (let k = 0; k < length; k++) {
-      sum[k] = (sum[k] as number) + weight * ((now[k] as number) - (original[k] as number));
+    if (!(bias instanceof LayerParameter)) continue;
+    trains = true;
+    for (const [k, now] of numbersIn(bias.value).entries()) {
+      sum[k] = (sum[k] as number) + weight * (now - (before[k] as number));
     }
   }
-  if (!present) return undefined;
-  const { device, dtype } = layer.place;
-  const numbers = allocate(op, vectorType(dtype), length);
-  numbers.set(sum);
-  return own(fromNumbers(op, device, vectorType(dtype), [length], numbers));
+  return { before: pretrained && own(pretrained.share()), bias: trains ? sum : undefined };
 }
 
 /** Σ weight · (C − diag σ) on the union of the patterns, row by row. */

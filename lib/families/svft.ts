@@ -1,7 +1,8 @@
 import type { Blueprint } from '../layers/adapter.js';
 import { chooseFrom, family, mergeOnBase } from '../layers/construct.js';
-import type { Site } from '../layers/site.js';
+import type { PlannedSite, Site } from '../layers/site.js';
 import type { Spectrum } from '../layers/telemetry.js';
+import { biasOfLayer, trainsBias } from '../layers/trained-bias.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
 import type { Strategy } from '../operator/planner.js';
@@ -24,6 +25,7 @@ import { type Band, readBand } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { allocate, type MatrixDType, readNumbers } from '../tensor/dtype.js';
 import { fromNumbers } from '../tensor/operand.js';
+import type { Vector } from '../tensor/tensor.js';
 import { fillNormal } from './orthonormal.js';
 import { entriesOf, type PatternName, patternNames, patternOf } from './svft-pattern.js';
 import { completed } from './svft-residual.js';
@@ -49,6 +51,10 @@ export interface SvftOptions extends AdapterOptions {
   rank?: number;
   /** Whether a trainable scalar γ, from 0, scales M by sigmoid(γ). Default true. */
   gate?: boolean;
+  /** `bias: true`: the layer's bias trains too, as the parameter 'bias' [out], where there is one. Default false. */
+  train?: { bias?: boolean };
+  /** Give a layer without a bias a trainable bias of zeros; implies `train.bias`. Default false. */
+  createBias?: boolean;
   /** Initial M: 'zeros' (default), 'kaiming' for N(0, 2/z) with z entries, or numbers in CSR order (and γ). */
   init?: 'zeros' | 'kaiming' | { m: ArrayLike<number>; gate?: number };
   /**
@@ -70,7 +76,7 @@ export interface SvftOptions extends AdapterOptions {
 }
 
 /** Checks the options and fills in the defaults. */
-function settings(site: Pick<Site, 'op' | 'thin' | 'seed'>, options: SvftOptions) {
+function settings(site: Pick<PlannedSite, 'op' | 'thin' | 'seed' | 'hasBias'>, options: SvftOptions) {
   const { op, thin } = site;
   const { pattern = 'plain', init, rank } = options;
   const { offDiagonals } = options;
@@ -93,6 +99,7 @@ function settings(site: Pick<Site, 'op' | 'thin' | 'seed'>, options: SvftOptions
     seed: site.seed(options.seed),
     rank: rank === undefined ? undefined : checkInteger(op, 'options.rank', rank, 1, thin),
     gate: checkBoolean(op, 'options.gate', options.gate ?? true),
+    bias: readTrain(site, options),
     init: isRecord(init)
       ? readInit(op, init)
       : checkChoice(op, 'options.init', init ?? (parity ? 'kaiming' : 'zeros'), ['zeros', 'kaiming']),
@@ -103,6 +110,12 @@ function settings(site: Pick<Site, 'op' | 'thin' | 'seed'>, options: SvftOptions
       'orthonormal',
     ]),
   };
+}
+
+/** Whether the bias trains. */
+function readTrain(site: Pick<PlannedSite, 'op' | 'hasBias'>, { train, createBias }: SvftOptions): boolean {
+  const { bias = createBias ?? false } = checkOptions(site.op, 'options.train', train, ['bias']);
+  return trainsBias(site, bias, createBias);
 }
 
 /** The caller's numbers for M and γ. */
@@ -116,8 +129,9 @@ type Core = NonNullable<Terms['core']>;
 
 /**
  * SVFT (Lingam et al. 2024, Equation 1): y = x (U (diag(σ) + sigmoid(γ) M) Vᵀ)ᵀ + b. σ is frozen, and M [r, r] is
- * sparse. The parameters are 'm' [entries], the values of M in CSR order, and 'gate' [1], which is γ, unless
- * `gate: false`. docs/svft.md has the options, the settings of the paper, and where paper and code disagree.
+ * sparse. The parameters are 'm' [entries], the values of M in CSR order, 'gate' [1], which is γ, unless
+ * `gate: false`, and 'bias' [out] with `train: { bias: true }`. docs/svft.md has the options, the settings of the paper,
+ * and where paper and code disagree.
  *
  * @param weight W0 [out, in], float32 or float64; on a device also bfloat16. The layer borrows it: you may dispose it,
  * but do not write it while the layer lives.
@@ -138,6 +152,8 @@ export const svft = family<SvftOptions>(
     'seed',
     'rank',
     'gate',
+    'train',
+    'createBias',
     'init',
     'absolute',
     'residual',
@@ -150,15 +166,18 @@ export const svft = family<SvftOptions>(
     const { rank = thin } = chosen;
     const columns = chosen.residual === 'orthonormal' ? thin : rank;
     return {
-      parameters: entriesOf(site, chosen, columns) + (chosen.gate ? 1 : 0),
+      parameters: entriesOf(site, chosen, columns) + (chosen.gate ? 1 : 0) + (chosen.bias ? site.outFeatures : 0),
       matrices: columns * (site.outFeatures + site.inFeatures),
-      vectors: columns + (chosen.residual === 'keep' && columns < thin ? thin : 0),
+      vectors:
+        columns +
+        (chosen.residual === 'keep' && columns < thin ? thin : 0) +
+        (chosen.bias && site.hasBias ? site.outFeatures : 0),
     };
   },
 );
 
 function* design(site: Site, options: SvftOptions): Work<Blueprint> {
-  const chosen = settings(site, options);
+  const chosen = settings({ ...site, hasBias: site.bias !== undefined }, options);
   const keeps = chosen.residual === 'keep';
   const found = yield* site.decompose(chosen.rank, !keeps);
   const truncated = found.factors.s.size < site.thin;
@@ -174,7 +193,10 @@ function* design(site: Site, options: SvftOptions): Work<Blueprint> {
   if (initial !== found.sigma) found.sigma.dispose();
   const whole = tail !== 'kept' || initial.size === site.thin;
   const spectrum = { initial, first: skew ? undefined : 0, whole, skew, scale: undefined };
-  return blueprint(site, factors, yield* coreOf(site, chosen, factors), tail, spectrum);
+  const core = yield* coreOf(site, chosen, factors);
+  const { bias, before, owned } = biasOfLayer(site, chosen.bias);
+  const made = blueprint(site, factors, core, before, tail, spectrum);
+  return { ...made, bias, owned: [...made.owned, ...owned] };
 }
 
 /** The trainable M and γ, with their initial values. */
@@ -217,14 +239,15 @@ function* initialise(op: string, { init, gate, seed }: Settings, m: RealArray, g
   }
 }
 
-/** `tail`: the part of W0 beyond the factors is empty, is added to U C Vᵀ, or is left out of W'. */
+/** `before`: the pretrained bias. `tail`: the part of W0 beyond the factors is empty, is added to U C Vᵀ, or is left out of W'. */
 function blueprint(
   site: Site,
   factors: Svd<MatrixDType>,
   core: Core,
+  before: Vector | undefined,
   tail: 'none' | 'kept' | 'gone',
   spectrum: Spectrum,
-): Blueprint {
+): Omit<Blueprint, 'bias'> {
   const { u, s, vt } = factors;
   const available: Strategy[] = tail === 'kept' ? ['lowrank', 'merged'] : ['factored', 'merged'];
   // At full rank 'lowrank' also works, with diag(σ) in the base, but costs more. So only on request.
@@ -234,17 +257,17 @@ function blueprint(
       ? 'the directions beyond `rank` are not decomposed'
       : 'the weight beyond `rank` is not kept, so there is no base to add to';
   const choices = chooseFrom(site, available, refusal);
-  const common = { factors: () => factors, rank: s.size, bias: site.bias, spectrum, choices };
+  const common = { factors: () => factors, rank: s.size, spectrum, choices };
   if (tail === 'kept' || choices.includes('lowrank')) {
     const { weight, derived } = site.base();
     const lowrank: Terms = { ...site.noTerms, base: weight, u, vt, core };
-    const base = { weight: () => weight, derived, original: undefined, bias: site.bias };
+    const base = { weight: () => weight, derived, original: undefined, bias: before };
     const owned = [u, s, vt, spectrum.initial, weight];
     return { ...common, base, factored: undefined, lowrank, merge: () => lowrank, owned };
   }
   const original: Terms = { ...site.noTerms, u, vt, diagonal: s };
   const factored: Terms = { ...original, core };
-  const base = { weight: site.borrowedWeight, derived: false, original: undefined, bias: site.bias };
+  const base = { weight: site.borrowedWeight, derived: false, original: undefined, bias: before };
   const owned = [u, s, vt, spectrum.initial];
   // Without its tail W' is no update of W0, and the factors do not reproduce W0.
   if (tail === 'gone') return { ...common, base, factored, lowrank: undefined, merge: () => factored, owned };

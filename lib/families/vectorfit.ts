@@ -2,13 +2,12 @@ import type { Blueprint } from '../layers/adapter.js';
 import { chooseFrom, family, mergeOnBase } from '../layers/construct.js';
 import { decomposeWhole, type PlannedSite, type Site } from '../layers/site.js';
 import { wholeSpectrum } from '../layers/telemetry.js';
+import { biasOfLayer, trainsBias } from '../layers/trained-bias.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Terms } from '../operator/terms.js';
 import { checkBoolean, checkOptions, reject } from '../runtime/check.js';
 import type { Work } from '../runtime/slices.js';
-import type { Real } from '../tensor/dtype.js';
-import { copyOf, zeroOutput } from '../tensor/operand.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { copyOf } from '../tensor/operand.js';
 
 export interface VectorFitOptions extends AdapterOptions {
   /** Which vectors train. Default: both. A layer without a bias trains σ alone, unless `createBias`. */
@@ -62,11 +61,7 @@ function* design(site: Site, options: VectorFitOptions): Work<Blueprint> {
   const { u, s, vt } = factors;
 
   const sigma = trains.sigma ? site.parameter('sigma', copyOf(op, 'factors.s', s)) : s;
-  const bias = trains.bias ? site.parameter('bias', startOf(site)) : site.bias;
-  // A copy of the pretrained bias, because the caller may write or dispose it.
-  const baseBias = trains.bias && site.bias ? site.own(copyOf(op, 'options.bias', site.bias)) : site.bias;
-  if (trains.bias) site.bias?.dispose();
-  const owned = trains.bias && baseBias ? [u, s, vt, baseBias] : [u, s, vt];
+  const { bias, before, owned } = biasOfLayer(site, trains.bias);
   const terms: Terms = { ...site.noTerms, u, vt, diagonal: sigma, rectified };
   return {
     factors: () => factors,
@@ -76,14 +71,14 @@ function* design(site: Site, options: VectorFitOptions): Work<Blueprint> {
       weight: site.borrowedWeight,
       derived: false,
       original: { ...site.noTerms, u, vt, diagonal: s },
-      bias: baseBias,
+      bias: before,
     },
     spectrum: wholeSpectrum(s),
     factored: terms,
     lowrank: undefined,
     merge: mergeOnBase(site, terms, s),
     choices,
-    owned,
+    owned: [u, s, vt, ...owned],
   };
 }
 
@@ -98,18 +93,9 @@ function readTrain(
 ): { sigma: boolean; bias: boolean } {
   const train = checkOptions(op, 'options.train', options.train, ['sigma', 'bias']);
   const sigma = checkBoolean(op, 'options.train.sigma', train.sigma ?? true);
-  const wanted = checkBoolean(op, 'options.train.bias', train.bias ?? true);
-  const create = checkBoolean(op, 'options.createBias', options.createBias ?? false);
-  if (create && !wanted) reject(op, 'options.createBias', 'false, because `train.bias` is false', create);
-  const trainsBias = wanted && (hasBias || create);
-  if (!sigma && !trainsBias) {
+  const bias = trainsBias({ op, hasBias }, train.bias ?? true, options.createBias);
+  if (!sigma && !bias) {
     reject(op, 'options.train', 'sigma: true, or bias: true for a layer with a bias', Object.entries(train).flat());
   }
-  return { sigma, bias: trainsBias };
-}
-
-/** The initial b: a copy of the layer's bias, or zeros. */
-function startOf(site: Site): Tensor<Real> {
-  const { op, bias, outFeatures } = site;
-  return bias ? copyOf(op, 'options.bias', bias) : zeroOutput(op, site.vectors, [outFeatures]).tensor();
+  return { sigma, bias };
 }

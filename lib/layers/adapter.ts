@@ -322,7 +322,7 @@ export class Adapter implements AdaptedLinear {
   /** @internal */
   checkAlive(op: string, argument = 'this layer'): void {
     if (this.#disposed) {
-      throw new SigmaError('DISPOSED', op, `${argument}: expected a live one, got one that was disposed`);
+      throw new SigmaError('DISPOSED', op, `${argument}: expected a live layer, got one that was disposed`);
     }
   }
 

@@ -134,7 +134,7 @@ export class AdapterPass implements Pass {
       throw new SigmaError('CONSUMED', op, 'this pass: expected one backward, got a second');
     }
     if (this.#state === 'disposed') {
-      throw new SigmaError('DISPOSED', op, 'this pass: expected a live one, got one that was disposed');
+      throw new SigmaError('DISPOSED', op, 'this pass: expected a live pass, got one that was disposed');
     }
     const { shape, dtype, device } = this.y;
     const gradient = checkBatch(op, 'dy', dy, { shape, dtype, device });

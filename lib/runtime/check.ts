@@ -1,5 +1,5 @@
 import { types } from 'node:util';
-import { describe } from './describe.js';
+import { article, describe } from './describe.js';
 import { type ErrorCode, SigmaError } from './errors.js';
 import { nearest } from './nearest.js';
 
@@ -21,8 +21,8 @@ export function reject(op: string, argument: string, expected: string, value: un
 export function rejectInstance(op: string, argument: string, name: string, value: unknown, hint = ''): never {
   const got = describe(value);
   const foreign =
-    got === `a ${name}` ? " that another copy of sigmatune made: 'npm ls sigmatune' shows the copies" : '';
-  fail('INVALID_ARGUMENT', op, argument, `a ${name}${hint}`, `${got}${foreign}`);
+    got === article(name) ? " that another copy of sigmatune made: 'npm ls sigmatune' shows the copies" : '';
+  fail('INVALID_ARGUMENT', op, argument, `${article(name)}${hint}`, `${got}${foreign}`);
 }
 
 export function checkInteger(op: string, argument: string, value: unknown, least: number, most = 2 ** 31 - 1): number {

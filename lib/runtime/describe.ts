@@ -7,6 +7,11 @@ function short(text: string): string {
   return text.length > longest ? `${text.slice(0, longest)}…` : text;
 }
 
+/** 'a Tensor', 'an AdamW'. */
+export function article(name: string): string {
+  return `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`;
+}
+
 function described(value: unknown, depth: number): string {
   if (typeof value === 'string') return `'${short(value)}'`;
   if (typeof value === 'function') return 'a function';
@@ -21,7 +26,7 @@ function described(value: unknown, depth: number): string {
   }
   const name: unknown = value.constructor?.name;
   if (typeof name !== 'string' || name === '' || name === 'Object') return 'an object';
-  const instance = `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${short(name)}`;
+  const instance = article(short(name));
   const made = Object.hasOwn(Object.getPrototypeOf(value) ?? value, 'constructor');
   return made ? instance : `an object that inherits from ${instance} (pass the ${short(name)} itself)`;
 }

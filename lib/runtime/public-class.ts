@@ -1,7 +1,7 @@
 // How objects of the public classes behave when they are printed, cloned or wrapped in a Proxy, or when a method is
 // called on another `this`. Their numbers are in private fields, which none of these mechanisms can see.
 import { types } from 'node:util';
-import { describe } from './check.js';
+import { article, describe } from './describe.js';
 import { SigmaError } from './errors.js';
 
 /** Node's hook for console.log and util.inspect. */
@@ -36,6 +36,8 @@ export function uncloneable({ name, instead }: Pick<PublicClass<never>, 'name' |
 export function publish<T extends object>(made: { readonly prototype: T }, described: PublicClass<T>): void {
   const { prototype } = made;
   const { name, instead } = described;
+  // Messages that describe a value have the name of its class.
+  Object.defineProperty(made, 'name', { configurable: true, value: name });
   for (const [key, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
     if (key === 'constructor') continue;
     const { value, get, set } = descriptor as PropertyDescriptor;
@@ -80,8 +82,4 @@ function guarded<T>({ name, isOwn }: PublicClass<T>, key: string, method: Method
       };
   const { name: called, length } = method;
   return Object.defineProperties(checked, { name: { value: called }, length: { value: length } });
-}
-
-function article(name: string): string {
-  return `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`;
 }

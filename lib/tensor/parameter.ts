@@ -109,7 +109,7 @@ export class LayerParameter implements Parameter<Real> {
 
   set grad(given: TensorLike | null) {
     if (given !== null && given === this.#grad) return;
-    const grad = given && checkReal('Parameter', `${this.name}.grad`, given, this.value);
+    const grad = given === null ? null : checkReal('Parameter', `${this.name}.grad`, given, this.value);
     // Pending contributions belong to the old gradient. Settle them into fresh memory, because the old may be disposed,
     // and discard both. If settling fails, restore the old gradient.
     const before = [this.#grad, this.#owned] as const;

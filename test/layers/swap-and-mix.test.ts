@@ -1,9 +1,12 @@
 /** `assign` replaces the numbers of a layer; `mixAdapters` is the exact linear mixture of layers on the same factors. */
+import { join } from 'node:path';
 import {
   type AdaptedLinear,
+  loadModel,
   loraXs,
   mixAdapters,
   SparsityPattern,
+  saveAdapters,
   siva,
   svdiff,
   svft,
@@ -76,7 +79,7 @@ for (const dtype of dtypes) {
       const bias = mix.mergedBias();
       assertClose(t, bias ?? [], b, tolerances[dtype], 'b0 + Σ α Δb');
       bias?.dispose();
-      t.same([mix.family, mix.parameters.map(({ name }) => name)], ['svft', ['mix.m']]);
+      t.same([mix.family, mix.parameters.map(({ name }) => name)], ['svft', ['mix.m', 'mix.bias']]);
       for (const layer of layers) disposeLayer(layer);
       const y = mix.apply(on.x);
       const linear = reference.linear(
@@ -87,13 +90,59 @@ for (const dtype of dtypes) {
       assertClose(t, y, linear.data, tolerances[dtype], 'it computes without the layers');
       const pass = mix.forward(on.x);
       pass.backward(on.dy).dispose();
-      t.equal(mix.parameters[0]?.grad?.size, mix.parameterCount, 'and trains');
+      t.ok(
+        mix.parameters.every(({ grad, value }) => grad?.size === value.size),
+        'and trains',
+      );
       y.dispose();
       pass.y.dispose();
       disposeLayer(mix);
     });
   });
 }
+
+t.test('a mixture has the pretrained bias of its layers, and can be mixed again, saved and loaded', async (t) => {
+  using on = await bench(shape, 'float64');
+  const weight = on.weight as Weight;
+  const layers = await kinds(on);
+  const mix = await mixAdapters(
+    layers,
+    layers.map((_, i) => i / 4),
+  );
+  mix.enabled = false;
+  assertClose(t, mix.mergedBias() ?? [], on.bias, tolerances.float64, 'switched off it has b0');
+  mix.enabled = true;
+  const again = await mixAdapters([mix, layers[5] as AdaptedLinear], [0.5, -2]);
+  const { w, b } = wanted(on, [mix, layers[5] as AdaptedLinear], [0.5, -2]);
+  assertClose(t, mergedOf(again).data, w, tolerances.float64, 'W0 + Σ α ΔW');
+  assertClose(t, again.mergedBias() ?? [], b, tolerances.float64, 'b0 + Σ α Δb');
+
+  const folder = join(t.testdir(), 'mix');
+  await saveAdapters(folder, { q: mix });
+  const loaded = await loadModel(folder, { q: weight, 'q.bias': on.bias });
+  const restored = loaded.layers.get('q') as AdaptedLinear;
+  assertClose(t, mergedOf(restored).data, snapshot(mix.mergedWeight()), tolerances.float64, "W' after loading");
+  assertClose(
+    t,
+    restored.mergedBias() ?? [],
+    snapshot(mix.mergedBias() as Tensor),
+    tolerances.float64,
+    "b' after loading",
+  );
+
+  const created = await vectorFit(weight, { factors: on.factors, createBias: true });
+  const plain = await svft(weight, { factors: on.factors });
+  perturb(created);
+  const both = await mixAdapters([plain, created], [1, 3]);
+  const expected = Float64Array.from(snapshot(created.parameters[1]?.value as Tensor), (value) => 3 * value);
+  assertClose(t, both.mergedBias() ?? [], expected, tolerances.float64, 'a bias that training created');
+  t.equal((await mixAdapters([plain], [1])).mergedBias(), undefined, 'no bias, if no layer has one');
+  t.same(
+    (await mixAdapters([layers[0] as AdaptedLinear], [1], { name: 'a' })).parameters.map(({ name }) => name),
+    ['a.m'],
+    'a bias that does not train in a layer does not train in the mixture',
+  );
+});
 
 t.test('one layer, weight 1, has its numbers; the union of patterns has every cell', async (t) => {
   using on = await bench({ ...shape, out: 10 }, 'float64');
@@ -211,6 +260,8 @@ t.test('wrong arguments of mixAdapters', async (t) => {
   await refuse([[dropped], [1]], 'UNSUPPORTED', 'layers[0]', 'whole weight');
   layer.parameters[0]?.value.assign(new Float64Array(10).fill(Number.NaN));
   await refuse([[layer], [1]], 'NON_FINITE', 'layers[0]');
+  biased.parameters[1]?.value.assign(new Float64Array(14).fill(Number.NaN));
+  await refuse([[biased], [1]], 'NON_FINITE', 'layers[0]');
   layer.dispose();
   await refuse([[layer], [1]], 'DISPOSED', 'layers[0]');
 });

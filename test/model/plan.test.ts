@@ -297,6 +297,8 @@ t.test('a plan is what adaptModel then makes', async (t) => {
       { family: 'svft', options: { pattern: 'random', offDiagonals: 2, rank: 5 } },
       { family: 'svft', options: { pattern: 'banded', rank: 5, residual: 'drop', gate: false } },
       { family: 'svft', options: { rank: 5, residual: 'orthonormal' } },
+      { family: 'svft', options: { train: { bias: true } } },
+      { family: 'svft', options: { rank: 5, createBias: true } },
       { family: 'siva', options: { count: 3 } },
       { family: 'siva', options: { count: 3, basis: 'random' } },
       { family: 'siva', options: { count: 14 } },

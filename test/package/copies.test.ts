@@ -54,6 +54,7 @@ t.test('two copies on one addon', { skip: cpuOnly }, async (t) => {
     ['svd', () => second.svd(foreign)],
     ['spmm', () => second.spmm(pattern, own, dense)],
     ['AdamW', () => new second.AdamW(parameter ? [parameter] : [])],
+    ['applyEach', () => second.applyEach([layer], own, Int32Array.of(0))],
   ] as const) {
     const error = await failure(body);
     t.ok(error instanceof second.SigmaError, name);

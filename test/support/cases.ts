@@ -259,7 +259,7 @@ function svftOperator(
     sigma,
     m: { pattern, values: parameterValue(layer, 'm') ?? [] },
     gate: parameterValue(layer, 'gate')?.[0],
-    bias,
+    bias: parameterValue(layer, 'bias') ?? bias,
   };
 }
 
@@ -293,6 +293,11 @@ export const families: readonly FamilyCase[] = [
     'no gate',
     () => ({ pattern: 'banded', offDiagonals: 2, gate: false }),
     (r) => SparsityPattern.banded(r, 2),
+  ),
+  svftCase(
+    'trained bias',
+    () => ({ pattern: 'banded', offDiagonals: 1, train: { bias: true } }),
+    (r) => SparsityPattern.banded(r, 1),
   ),
   svftCase(
     'random by name',

@@ -245,6 +245,9 @@ test("a framework's own parameters and gradients", async (t) => {
     new Sgd(layer.parameters, { lr: 1 }).step();
     t.same([...sigma.value.dataSync()], [2, 1]);
     throwsSigma(t, () => (sigma.grad = { data: new Float32Array(3), shape: [3] }), 'SHAPE_MISMATCH', 'another shape');
+    for (const none of [undefined, 0, false, '']) {
+      throwsSigma(t, () => (sigma.grad = none as never), 'INVALID_ARGUMENT', `${none} is no gradient`, 'grad');
+    }
     sigma.grad = null;
     layer.dispose();
   });
