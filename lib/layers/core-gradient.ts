@@ -28,7 +28,7 @@ export function coreGradient(
   layer: AdaptedLinear,
   x: TensorLike,
   dy: TensorLike,
-  options?: { into?: TensorLike },
+  options?: { into?: TensorLike | undefined },
 ): Tensor {
   const op = 'coreGradient';
   if (!Adapter.is(layer)) rejectInstance(op, 'layer', 'AdaptedLinear', layer);

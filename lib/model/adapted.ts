@@ -8,7 +8,7 @@ import type { Parameter } from '../tensor/parameter.js';
 import type { Scoped } from '../tensor/scope.js';
 import type { Matrix } from '../tensor/tensor.js';
 import { assembled, type MergedPart } from './parts.js';
-import type { Chosen, ModuleRow } from './plan.js';
+import { about, type Chosen, type ModuleRow } from './plan.js';
 
 const described = { name: 'AdaptedModel', instead: 'the numbers of its parameters' };
 const cloning = uncloneable(described);
@@ -119,6 +119,10 @@ export class AdaptedModel implements Disposable {
   }
 
   #mergedWeight(op: string, name: string): Matrix {
+    return about(op, name, () => this.#assembled(op, name));
+  }
+
+  #assembled(op: string, name: string): Matrix {
     const { shape, size, tensor } = this.#weights.get(name) as Whole;
     const merged: MergedPart[] = [];
     try {

@@ -180,13 +180,8 @@ export function chosenModules(op: string, weights: readonly StoredWeight[], opti
       return [{ module, family: own, options: fitted(joined, module) }];
     });
   if (chosen.length === 0) {
-    fail(
-      'INVALID_ARGUMENT',
-      op,
-      'options',
-      'a target that is adapted',
-      'none: `exclude` or `modules` leaves out all of them',
-    );
+    const argument = exclude === undefined ? 'options.modules' : 'options.exclude';
+    fail('INVALID_ARGUMENT', op, argument, 'a target that is left', 'none: all of them are left out');
   }
   requireApart(
     op,

@@ -213,12 +213,11 @@ export class SparsityPattern {
     options?: { least?: number },
   ): Record<string, SparsityPattern> {
     const op = 'SparsityPattern.fromGradients';
-    const given = [...readNamed(op, 'scores', scores)].map(([name, each]) => {
-      return { name, ...readScores(op, `scores['${name}']`, each) };
-    });
-    if (given.length === 0) reject(op, 'scores', 'the scores of one layer or more', scores);
+    const named = readNamed(op, 'scores', scores);
+    if (named.size === 0) reject(op, 'scores', 'the scores of one layer or more', scores);
     const { entries } = checkOptions(op, 'size', size, ['entries']);
     const { least = 1 } = checkOptions(op, 'options', options, ['least']);
+    const given = [...named].map(([name, each]) => ({ name, ...readScores(op, `scores['${name}']`, each) }));
     const chosen = sharedBudget(op, given, checkInteger(op, 'size.entries', entries, 1), least);
     const patterns = given.map(({ name, r }, at) => {
       return [name, SparsityPattern.ofCells(op, chosen[at] as Float64Array, r)] as const;

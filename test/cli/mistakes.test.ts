@@ -66,6 +66,7 @@ const mistakes: readonly (readonly [args: readonly string[], code: number, messa
   [['plot', 'model.safetensors', 'peft', '-o', 'new'], 1, /adapter/],
   [['plan', 'model.safetensors', '--family', 'svft'], 2, /--targets NAMES is missing/],
   [['plan', 'model.safetensors', '--targets', 'q_proj'], 2, /--family NAME is missing/],
+  [[...plan, '--exclude', 'q_proj'], 2, /--exclude: expected a target that is left/],
   [[...plan, '--option', 'pattern'], 2, /--option: expected NAME=VALUE, got 'pattern'/],
   [[...plan, '--split', 'c_attn'], 2, /--split: expected NAME=PART,PART/],
   [[...plan, '--split', 'c_attn=q:4,k'], 2, /--split: expected NAME=PART,PART/],

@@ -58,13 +58,19 @@ t.test('a bias of stacked experts is no module', async (t) => {
   );
 });
 
-t.test('the time grows with the number of names, not with its square', async (t) => {
-  const many = Array.from({ length: 20_000 }, (_, i) => `model.layers.${i}.mlp.q_proj.weight`);
-  const shapes = Object.fromEntries(many.map((name) => [name, [2, 2]]));
-  const modules = Object.fromEntries(many.map((name) => [name, { family: 'vectorfit' as const }]));
-  const start = performance.now();
-  t.equal(planModel(shapes, { targets: many, family: 'svft', modules }).length, many.length);
-  t.ok(performance.now() - start < 5000);
+t.test('the work grows with the number of names, not with its square', async (t) => {
+  // Processor time, which other programs do not lengthen as they do the time on the clock.
+  const costOf = (count: number): number => {
+    const many = Array.from({ length: count }, (_, i) => `model.layers.${i}.mlp.q_proj.weight`);
+    const shapes = Object.fromEntries(many.map((name) => [name, [2, 2]]));
+    const modules = Object.fromEntries(many.map((name) => [name, { family: 'vectorfit' as const }]));
+    const start = process.cpuUsage();
+    t.equal(planModel(shapes, { targets: many, family: 'svft', modules }).length, many.length);
+    return process.cpuUsage(start).user;
+  };
+  const small = Math.min(...[0, 1, 2].map(() => costOf(2500)));
+  const ratio = costOf(20_000) / small;
+  t.ok(ratio < 32, `8 times the names take ${ratio.toFixed(1)} times the work`);
 });
 
 t.test('family and options of a module', async (t) => {
@@ -335,8 +341,8 @@ t.test('bad input names the argument and what is near', async (t) => {
   bad({ targets: [] }, 'INVALID_ARGUMENT', ['options.targets']);
   bad({ targets: 'q_proj' }, 'INVALID_ARGUMENT', ['options.targets']);
   bad({ targets: undefined }, 'INVALID_ARGUMENT', ['options.targets']);
-  bad({ exclude: ['q_proj'] }, 'INVALID_ARGUMENT', ['options', 'none', '`exclude`']);
-  bad({ modules: { attn: false, q_proj: false } }, 'INVALID_ARGUMENT', ['options', 'none', '`modules`'], {
+  bad({ exclude: ['q_proj'] }, 'INVALID_ARGUMENT', ['options.exclude', 'none']);
+  bad({ modules: { attn: false, q_proj: false } }, 'INVALID_ARGUMENT', ['options.modules', 'none'], {
     'h.attn.q_proj': [8, 8],
     attn: [4, 4],
   });

@@ -106,6 +106,14 @@ t.test('fromGradients shares one budget', async (t) => {
     [() => SparsityPattern.fromGradient(zeros([2, 3]), { entries: 4 }), 'SHAPE_MISMATCH', 'square'],
   ] as const;
   for (const [call, code, part] of cases) throwsSigma(t, call, code, part, part);
+  const gone = zeros([2, 2]);
+  const size = {
+    get entries() {
+      gone.dispose();
+      return 2;
+    },
+  };
+  throwsSigma(t, () => SparsityPattern.fromGradients({ gone }, size), 'DISPOSED', 'a getter that disposes', "['gone']");
   disposeAll(...Object.values(wide), bad);
 });
 
