@@ -10,7 +10,7 @@ import type { AdaptedLinear } from './types.js';
 
 /**
  * The gradient of the loss with respect to every entry of the core C, for one batch: Uᵀ G V with G = dyᵀ x, the gradient
- * of W'. U and V are those of `layer.factors`. Its magnitudes say where a sparse M would reduce the loss fastest: see
+ * of W'. U and V are those of `layer.factors`. Its magnitudes say where a sparse M would reduce the loss fastest at first: see
  * `SparsityPattern.fromGradient`. It works for each family, and changes neither the layer nor its gradients.
  *
  * @param layer its `rank` is r

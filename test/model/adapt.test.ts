@@ -212,7 +212,7 @@ t.test('a part that is no target stays as it is', async (t) => {
   t.equal(same, 8 * 16, 'k and v to the bit');
   merged?.dispose();
   weights['c_attn']?.dispose();
-  throwsSigma(t, () => [...model.merged()], 'DISPOSED', 'the base weight is gone', 'AdaptedModel.merged');
+  throwsSigma(t, () => [...model.merged()], 'DISPOSED', 'the base weight is gone', 'AdaptedModel.merged', "'c_attn'");
 });
 
 t.test('layers on another device than the weights', async (t) => {
