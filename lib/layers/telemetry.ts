@@ -194,10 +194,11 @@ function effectiveRankOf(sigma: Float64Array, core: Core, first: number): number
 export type CoreChange = Omit<Core, 'added'>;
 
 /** Whether training may change C_ii. */
-export function trainsCell({ diagonal, core, vt }: Terms, i: number): boolean {
+export function trainsCell({ diagonal, core }: Terms, i: number): boolean {
   if (diagonal instanceof LayerParameter) return true;
   if (core === undefined) return false;
-  const { rowPointers, columnIndices } = cellsByRow(core.pattern, vt.shape[0] as number);
+  if (core.pattern === undefined) return true;
+  const { rowPointers, columnIndices } = core.pattern.cells;
   return columnIndices.subarray(rowPointers[i], rowPointers[i + 1]).includes(i);
 }
 
