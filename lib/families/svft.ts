@@ -1,8 +1,8 @@
 import type { Blueprint } from '../layers/adapter.js';
+import { biasOfLayer, trainsBias } from '../layers/bias.js';
 import { chooseFrom, family, mergeOnBase } from '../layers/construct.js';
 import type { PlannedSite, Site } from '../layers/site.js';
 import type { Spectrum } from '../layers/telemetry.js';
-import { biasOfLayer, trainsBias } from '../layers/trained-bias.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
 import type { Strategy } from '../operator/planner.js';

@@ -1,8 +1,8 @@
 import type { Blueprint } from '../layers/adapter.js';
+import { biasOfLayer, trainsBias } from '../layers/bias.js';
 import { chooseFrom, family, mergeOnBase } from '../layers/construct.js';
 import { decomposeWhole, type PlannedSite, type Site } from '../layers/site.js';
 import { wholeSpectrum } from '../layers/telemetry.js';
-import { biasOfLayer, trainsBias } from '../layers/trained-bias.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Terms } from '../operator/terms.js';
 import { checkBoolean, checkOptions, reject } from '../runtime/check.js';

@@ -134,6 +134,12 @@ t.test('equal singular values that no trained number touches', async (t) => {
   disposeSvd(one, other);
 });
 
+/** Telemetry to 12 digits. */
+function told(layer: AdaptedLinear | undefined): unknown {
+  const rounded = (_key: string, value: unknown) => (typeof value === 'number' ? value.toPrecision(12) : value);
+  return JSON.parse(JSON.stringify(layer?.telemetry(), rounded));
+}
+
 t.test('saved vectors make an adapter independent of any decomposition', async (t) => {
   const { weight, one, other } = degenerate([5, 4, 4, 4, 2, 1], 1, 3);
   await expectNoLeak(t, 'vectors', async () => {
@@ -146,7 +152,8 @@ t.test('saved vectors make an adapter independent of any decomposition', async (
       using merged = found?.mergedWeight();
       using wanted = layer.mergedWeight();
       assertSameBits(t, merged ?? [], wanted, `${family.name}: to the bit`);
-      t.same(found?.telemetry(), layer.telemetry(), `${family.name}: the same telemetry`);
+      // The σ of a random basis are not saved but computed again.
+      t.same(told(found), told(layer), `${family.name}: the same telemetry`);
       disposeAll(found);
       disposeAll(layer);
     }
