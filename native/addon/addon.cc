@@ -5,11 +5,13 @@
 
 #include "bind.h"
 #include "environment.h"
+#include "library.h"
 
 namespace {
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   try {
+    sigma::keep_addon();
     env.SetInstanceData(std::make_unique<sigma::Environment>().release());
     sigma::bind_system(exports);
     sigma::bind_buffers(exports);

@@ -1,24 +1,19 @@
 #include "plugin.h"
 
-#include <dlfcn.h>
-
 #include <cstddef>
 #include <map>
 #include <memory>
 #include <mutex>
+
+#include "library.h"
 
 namespace sigma {
 namespace {
 
 Plugin open(const std::string& path) {
   Plugin plugin;
-  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  void* const symbol = library != nullptr ? dlsym(library, SIGMA_OPEN_BACKEND) : nullptr;
-  if (symbol == nullptr) {
-    const char* const message = dlerror();
-    plugin.load_error = message != nullptr ? message : path + " has no symbol " SIGMA_OPEN_BACKEND;
-    return plugin;
-  }
+  void* const symbol = library_symbol(path, SIGMA_OPEN_BACKEND, plugin.load_error);
+  if (symbol == nullptr) return plugin;
   reinterpret_cast<sigma_open_backend_function>(symbol)(SIGMA_ABI_VERSION, &plugin.probe);
   const sigma_backend* const table = plugin.probe.backend;
   if (plugin.probe.reason != SIGMA_AVAILABLE) {

@@ -1,17 +1,16 @@
 // The table of the CPU backend.
 #include "contract/backend.h"
 
-#include <cblas.h>
-
 #include <chrono>
 #include <cstddef>
-#include <cstdlib>
 #include <cstring>
 
 #include "contract/failure.h"
 #include "cpu/gemm/blas_buffers.h"
+#include "cpu/gemm/blas_library.h"
 #include "cpu/ops.h"
 #include "cpu/runtime/dispatch.h"
+#include "cpu/runtime/memory.h"
 #include "cpu/runtime/pool.h"
 #include "cpu/runtime/simd.h"
 
@@ -21,18 +20,15 @@ struct sigma_context {
   size_t bytes = 0;
   std::chrono::steady_clock::time_point started;
 
-  ~sigma_context() { std::free(memory); }
+  ~sigma_context() { sigma::cpu::release(memory); }
 };
 
 namespace sigma::cpu {
 namespace {
 
-const char* blas_text() { return openblas_get_config(); }
-
-// Limits OpenBLAS to one thread: its own threads would compete with the pool's. Maps the first BLAS buffer early; if
-// there is no memory for it, the calls that need a buffer report that.
+// Maps the first BLAS buffer early; if there is no memory for it, the calls that need a buffer report that.
 const sigma_backend* initialised(const sigma_backend* table) {
-  openblas_set_num_threads(1);
+  use_one_blas_thread();
   static_cast<void>(guarded(reserve_blas_buffer));
   return table;
 }
@@ -61,13 +57,11 @@ sigma_status set_thread_count(int32_t count) {
 sigma_status reserve(sigma_context* context, size_t bytes, void** memory) {
   return guarded([&] {
     if (bytes > context->bytes) {
-      constexpr size_t kAlignment = 64;
-      std::free(context->memory);
+      release(context->memory);
       context->bytes = 0;
-      const size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-      context->memory = std::aligned_alloc(kAlignment, rounded);
+      context->memory = allocate_aligned(bytes);
       if (context->memory == nullptr) throw std::bad_alloc();
-      context->bytes = rounded;
+      context->bytes = bytes;
     }
     *memory = context->memory;
   });

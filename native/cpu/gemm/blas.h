@@ -1,12 +1,11 @@
 // Overloads of BLAS routines for float and double.
 #pragma once
 
-#include <cblas.h>
-
 #include <limits>
 
 #include "contract/failure.h"
 #include "cpu/gemm/blas_buffers.h"
+#include "cpu/gemm/blas_library.h"
 
 namespace sigma::cpu {
 

@@ -1,5 +1,7 @@
 #include "cpu/gemm/blas_buffers.h"
 
+#if defined(SIGMA_WRAP_OPENBLAS)
+
 #include <sys/mman.h>
 
 #include <atomic>
@@ -8,7 +10,7 @@
 #include <mutex>
 #include <new>
 
-#include "cpu/runtime/columns.h"
+#include "cpu/runtime/memory.h"
 
 namespace sigma::cpu {
 namespace {
@@ -132,3 +134,5 @@ void __wrap_blas_memory_free(void* memory) {
   }
 }
 }
+
+#endif

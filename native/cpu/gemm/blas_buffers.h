@@ -1,10 +1,13 @@
 // Packing buffers for OpenBLAS. The linker's --wrap replaces OpenBLAS's allocator, which hangs if the system has no
-// memory and serves at most 128 callers.
+// memory and serves at most 128 callers. Without the wrap (SIGMA_WRAP_OPENBLAS: see binding.gyp), the library keeps its
+// own allocator, and nothing here does anything.
 #pragma once
 
 #include <cstddef>
 
 namespace sigma::cpu {
+
+#if defined(SIGMA_WRAP_OPENBLAS)
 
 // The size of each buffer: OpenBLAS's BUFFER_SIZE. Only the pages that a call touches take memory.
 constexpr size_t kBlasBufferBytes = size_t{128} << 20;
@@ -22,5 +25,18 @@ class BlasCall {
   BlasCall(const BlasCall&) = delete;
   BlasCall& operator=(const BlasCall&) = delete;
 };
+
+#else
+
+inline void reserve_blas_buffer() {}
+
+class BlasCall {
+ public:
+  BlasCall() {}
+  BlasCall(const BlasCall&) = delete;
+  BlasCall& operator=(const BlasCall&) = delete;
+};
+
+#endif
 
 }  // namespace sigma::cpu

@@ -1,30 +1,27 @@
 // Scratch arrays and column-major matrices.
 #pragma once
 
-#include <algorithm>
-#include <cstdlib>
 #include <memory>
 #include <new>
 
+#include "cpu/runtime/memory.h"
+
 namespace sigma::cpu {
 
-constexpr size_t kCacheLine = 64;
 // Elements of T per cache line.
 template <class T>
 constexpr int kLine = static_cast<int>(kCacheLine / sizeof(T));
 
 struct Free {
-  void operator()(void* memory) const { std::free(memory); }
+  void operator()(void* memory) const { release(memory); }
 };
 template <class T>
 using Numbers = std::unique_ptr<T[], Free>;
 
-// An uninitialised array. Large arrays are aligned to a cache line; small ones are not, because malloc is faster.
+// An uninitialised array. Large arrays are aligned to a cache line.
 template <class T>
 Numbers<T> numbers(size_t count) {
-  constexpr size_t kSmall = 1024;
-  const size_t bytes = (std::max<size_t>(1, count) * sizeof(T) + kCacheLine - 1) / kCacheLine * kCacheLine;
-  void* const memory = bytes < kSmall ? std::malloc(bytes) : std::aligned_alloc(kCacheLine, bytes);
+  void* const memory = allocate(count * sizeof(T));
   if (memory == nullptr) throw std::bad_alloc();
   return Numbers<T>(static_cast<T*>(memory));
 }

@@ -1,7 +1,5 @@
 #include "cpu/runtime/pool.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <cstddef>
@@ -10,6 +8,7 @@
 #include <new>
 
 #include "cpu/runtime/processors.h"
+#include "cpu/runtime/thread.h"
 
 namespace sigma::cpu {
 namespace {
@@ -80,14 +79,12 @@ class Pool {
 
   // Creates threads on demand. If the system refuses a thread, the callers do the work themselves.
   void grow(int64_t wanted) {
-    const auto body = [](void* pool) -> void* {
+    const auto body = [](void* pool) -> ThreadResult {
       static_cast<Pool*>(pool)->serve();
-      return nullptr;
+      return {};
     };
     while (made_ < std::min<int64_t>(wanted, most_)) {
-      pthread_t thread{};
-      if (pthread_create(&thread, nullptr, body, this) != 0) return;
-      pthread_detach(thread);
+      if (!start_thread(body, this)) return;
       ++made_;
     }
   }

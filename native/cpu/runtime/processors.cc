@@ -1,13 +1,17 @@
-// Control groups, versions 1 and 2: https://docs.kernel.org/admin-guide/cgroup-v2.html, proc_pid_mountinfo(5).
+// Control groups, versions 1 and 2, which only Linux has: https://docs.kernel.org/admin-guide/cgroup-v2.html, proc_pid_mountinfo(5).
 #include "cpu/runtime/processors.h"
-
-#include <sched.h>
 
 #include <algorithm>
 #include <exception>
 #include <fstream>
 #include <limits>
 #include <sstream>
+
+#if defined(__linux__)
+#include <sched.h>
+#else
+#include <thread>
+#endif
 
 namespace sigma::cpu {
 namespace {
@@ -72,9 +76,13 @@ double quota_of(const std::string& folder, int version) {
 }
 
 int processors_by_affinity() {
+#if defined(__linux__)
   cpu_set_t sets[8];  // 8192 processors, the maximum of Linux
   if (sched_getaffinity(0, sizeof(sets), sets) != 0) return 1;
   return std::max(1, CPU_COUNT_S(sizeof(sets), sets));
+#else
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+#endif
 }
 
 }  // namespace

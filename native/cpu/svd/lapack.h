@@ -1,9 +1,8 @@
 // LAPACK routines for float and double under one name. Matrices are column-major. An int result is info.
 #pragma once
 
-#include <lapack.h>
-
 #include "cpu/gemm/blas_buffers.h"
+#include "cpu/gemm/blas_library.h"
 
 namespace sigma::cpu {
 
@@ -16,23 +15,23 @@ struct Lapack;
     static int gesdd(int m, int n, T* a, T* s, T* u, int ldu, T* vt, int ldvt, T* work, int lwork, int* iwork) { \
       int info = 0;                                                                                              \
       const BlasCall call;                                                                                       \
-      LAPACK_##letter##gesdd("S", &m, &n, a, &m, s, u, &ldu, vt, &ldvt, work, &lwork, iwork, &info);             \
+      letter##gesdd_("S", &m, &n, a, &m, s, u, &ldu, vt, &ldvt, work, &lwork, iwork, &info, 1);             \
       return info;                                                                                               \
     }                                                                                                            \
     static int gesvd(int m, int n, T* a, T* s, T* u, int ldu, T* vt, int ldvt, T* work, int lwork) {             \
       int info = 0;                                                                                              \
       const BlasCall call;                                                                                       \
-      LAPACK_##letter##gesvd("S", "S", &m, &n, a, &m, s, u, &ldu, vt, &ldvt, work, &lwork, &info);               \
+      letter##gesvd_("S", "S", &m, &n, a, &m, s, u, &ldu, vt, &ldvt, work, &lwork, &info, 1, 1);               \
       return info;                                                                                               \
     }                                                                                                            \
     static void larfg(int n, T* alpha, T* x, T* tau) {                                                           \
       const int one = 1;                                                                                         \
-      LAPACK_##letter##larfg(&n, alpha, x, &one, tau);                                                           \
+      letter##larfg_(&n, alpha, x, &one, tau);                                                           \
     }                                                                                                            \
     static int trtri(const char* uplo, const char* diag, int n, T* a, int lda) {                                 \
       int info = 0;                                                                                              \
       const BlasCall call;                                                                                       \
-      LAPACK_##letter##trtri(uplo, diag, &n, a, &lda, &info);                                                    \
+      letter##trtri_(uplo, diag, &n, a, &lda, &info, 1, 1);                                                    \
       return info;                                                                                               \
     }                                                                                                            \
     static int bdsdc(const char* uplo, int n, T* d, T* e, T* u, int ldu, T* vt, int ldvt, T* work, int* iwork) { \
@@ -40,19 +39,19 @@ struct Lapack;
       T q = 0;                                                                                                   \
       int iq = 0;                                                                                                \
       const BlasCall call;                                                                                       \
-      LAPACK_##letter##bdsdc(uplo, "I", &n, d, e, u, &ldu, vt, &ldvt, &q, &iq, work, iwork, &info);              \
+      letter##bdsdc_(uplo, "I", &n, d, e, u, &ldu, vt, &ldvt, &q, &iq, work, iwork, &info, 1, 1);              \
       return info;                                                                                               \
     }                                                                                                            \
     static int geqrf(int m, int n, T* a, int lda, T* tau, T* work, int lwork) {                                  \
       int info = 0;                                                                                              \
       const BlasCall call;                                                                                       \
-      LAPACK_##letter##geqrf(&m, &n, a, &lda, tau, work, &lwork, &info);                                         \
+      letter##geqrf_(&m, &n, a, &lda, tau, work, &lwork, &info);                                         \
       return info;                                                                                               \
     }                                                                                                            \
     static int gelqf(int m, int n, T* a, int lda, T* tau, T* work, int lwork) {                                  \
       int info = 0;                                                                                              \
       const BlasCall call;                                                                                       \
-      LAPACK_##letter##gelqf(&m, &n, a, &lda, tau, work, &lwork, &info);                                         \
+      letter##gelqf_(&m, &n, a, &lda, tau, work, &lwork, &info);                                         \
       return info;                                                                                               \
     }                                                                                                            \
   };

@@ -1,0 +1,18 @@
+// Memory from the system, aligned to a cache line.
+#pragma once
+
+#include <cstddef>
+
+namespace sigma::cpu {
+
+constexpr size_t kCacheLine = 64;
+
+// At least `bytes` bytes, uninitialised, aligned to a cache line; null if there is no memory. Small blocks are not
+// aligned, because malloc is faster.
+void* allocate(size_t bytes) noexcept;
+// The same, aligned whatever the size.
+void* allocate_aligned(size_t bytes) noexcept;
+// Frees what either of them returned; null is a no-op.
+void release(void* memory) noexcept;
+
+}  // namespace sigma::cpu
