@@ -1,56 +1,62 @@
 #!/usr/bin/env node
-// prebuilds/<platform>/sigmatune.<libc>.node: the addon as it is published, with all it needs linked in.
-import { existsSync, readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { addonSources, gypDefines, variant } from './setup/addon.mjs';
-import { nodeDir } from './setup/node.mjs';
-import { must, root, SetupError, step } from './setup/run.mjs';
-import { readStamp, writeStamp } from './setup/stamp.mjs';
-import { main, setup } from './setup/steps.mjs';
-
-const folder = join(root, 'prebuilds', `${process.platform}-${process.arch}`);
-
-/** Libraries that every glibc system has, and has in a compatible version: glibc's own, the kernel's, the loader. */
-const everywhere = /^(libc|libm|libpthread|libdl|librt|linux-vdso|ld-linux[-\w]*)\.so/;
+// prebuilds/<target>/sigmatune.node: the addon as it is published, with all it needs linked in.
+// npm run prebuilds [-- --target linux-arm64-musl --target … | --target all]
+import { copyFileSync, existsSync, mkdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { checkPrebuild } from './setup/binary.mjs';
+import { buildFolder, compile, link } from './setup/cross.mjs';
+import { alone } from './setup/lock.mjs';
+import { installModules } from './setup/modules.mjs';
+import { checkNode } from './setup/node.mjs';
+import { root, SetupError, step } from './setup/run.mjs';
+import { fingerprint, readStamp, writeStamp } from './setup/stamp.mjs';
+import { main } from './setup/steps.mjs';
+import { ensureSystem } from './setup/system.mjs';
+import { hostTarget, targets } from './setup/targets.mjs';
+import { ensureZig, zigVersion } from './setup/zig.mjs';
 
 main(() => {
-  setup();
-  const { folder: cwd, variables, title } = variant('prebuild', 'prebuilt addon', { portable: 1 });
-  const stampFile = join(cwd, 'prebuilds.stamp');
-  const sources = addonSources();
-  if (prebuilt() && readStamp(stampFile).sources === sources) return;
-  rmSync(stampFile, { force: true });
-  rmSync(folder, { recursive: true, force: true });
-  step(`building the ${title}`, () => {
-    const prebuildify = join(root, 'node_modules', 'prebuildify', 'bin.js');
-    must(process.execPath, [prebuildify, '--napi', '--strip', '--tag-libc', `--out=${root}`], {
-      cwd,
-      // prebuildify runs node-gyp with no way to give it options of ours but the environment.
-      env: { ...process.env, GYP_DEFINES: gypDefines(variables), JOBS: 'max', npm_config_nodedir: nodeDir(cwd) },
-    });
-    checkSelfContained(prebuilt());
-  });
-  writeStamp(stampFile, { sources });
+  const { values } = parseArgs({ options: { target: { type: 'string', multiple: true } } });
+  const chosen = choose(values.target);
+  checkNode();
+  ensureSystem(['make', 'binutils']);
+  alone(installModules);
+  alone(() => {
+    const zig = ensureZig();
+    for (const target of chosen) build(zig, target);
+  }, 'prebuilds');
 });
 
-function prebuilt() {
-  if (!existsSync(folder)) return undefined;
-  const name = readdirSync(folder).find((name) => name.endsWith('.node'));
-  return name && join(folder, name);
+function choose(names) {
+  if (names?.includes('all')) return targets;
+  const wanted = names ?? [hostTarget()?.name ?? `${process.platform}-${process.arch}`];
+  return wanted.map((name) => {
+    const target = targets.find((target) => target.name === name);
+    if (target !== undefined) return target;
+    throw new SetupError(`--target: expected ${targets.map(({ name }) => name).join(', ')} or all, got '${name}'.`);
+  });
 }
 
-function checkSelfContained(file) {
-  const needed = must('ldd', [file])
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '')
-    .map((line) => line.split(' ')[0].split('/').at(-1));
-  const foreign = needed.filter((name) => !everywhere.test(name));
-  if (foreign.length > 0) throw new SetupError(`${file} must not need ${foreign.join(', ')}`);
-  // Else glibc allocates a thread's data when it first uses the addon, and aborts the process if there is no memory.
-  if (!must('readelf', ['--dynamic', '--wide', file]).includes('STATIC_TLS')) {
-    throw new SetupError(`${file} must have its thread-local data from a thread's start (STATIC_TLS)`);
+function build(zig, target) {
+  const file = join(root, 'prebuilds', target.name, 'sigmatune.node');
+  const stamp = join(buildFolder(target), 'sigmatune.stamp');
+  const sources = fingerprint({ paths: ['native', join('scripts', 'setup')], texts: [zigVersion(zig)] });
+  if (!existsSync(file) || readStamp(stamp).sources !== sources) {
+    rmSync(stamp, { force: true });
+    rmSync(dirname(file), { recursive: true, force: true });
+    const objects = step(`compiling for ${target.name}`, () => compile(zig, target));
+    step(`linking ${target.name}`, () => link(zig, target, objects, file));
+    step(`checking ${target.name}`, () => checkPrebuild(file, target));
+    writeStamp(stamp, { sources });
   }
-  // The linker lets symbols stay open; loading it with all of them bound at once (-z now) does not.
-  must(process.execPath, ['-e', `require(${JSON.stringify(file)})`]);
+  forNodeGypBuild(target, file);
+}
+
+/** node-gyp-build, which loads the addon today, looks for the file of its machine under another name. */
+function forNodeGypBuild({ os, cpu, libc }, file) {
+  if (os !== process.platform || cpu !== process.arch) return;
+  const folder = join(root, 'prebuilds', `${os}-${cpu}`);
+  mkdirSync(folder, { recursive: true });
+  copyFileSync(file, join(folder, libc === undefined ? 'sigmatune.node' : `sigmatune.${libc}.node`));
 }

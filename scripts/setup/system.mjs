@@ -13,6 +13,7 @@ const program = (name) => which(name) !== undefined;
 const needs = {
   'g++': () => program(compiler[0]),
   make: () => program(process.env.MAKE ?? 'make'),
+  binutils: () => program('readelf'),
   python3: () => program('python3'),
   'python3-pip': () => run('python3', ['-m', 'pip', '--version']).ok,
   // The build that starts no threads, as an archive.

@@ -4,6 +4,10 @@
 #include <cstring>
 #include <utility>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace sigma::cpu {
 namespace {
 
@@ -26,7 +30,7 @@ using T = double;
 }  // namespace baseline64
 #undef SIGMA_VECTOR_BYTES
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__)
 #define SIGMA_X86 1
 
 // SIGMA_TARGET: the functions from here to SIGMA_END_TARGET are compiled for these instruction sets too.
@@ -71,16 +75,25 @@ SIGMA_END_TARGET
 
 enum class Level { baseline, avx2, avx512 };
 
-Level machine_level() {
 #ifdef SIGMA_X86
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512bw")) {
-    return Level::avx512;
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Level::avx2;
-#endif
-  return Level::baseline;
+// __builtin_cpu_supports would need a run-time library of the compiler that zig does not have.
+Level machine_level() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  constexpr unsigned kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28;
+  constexpr unsigned kFirst = kFma | kOsxsave | kAvx;
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0 || (ecx & kFirst) != kFirst) return Level::baseline;
+  // Which registers the system saves when it switches threads.
+  unsigned saved = 0, high = 0;
+  __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+  constexpr unsigned kYmm = 0x06, kZmm = 0xe6;
+  constexpr unsigned kAvx2 = 1u << 5, kAvx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return Level::baseline;
+  if ((saved & kYmm) != kYmm || (ebx & kAvx2) == 0) return Level::baseline;
+  return (saved & kZmm) == kZmm && (ebx & kAvx512) == kAvx512 ? Level::avx512 : Level::avx2;
 }
+#else
+Level machine_level() { return Level::baseline; }
+#endif
 
 // SIGMATUNE_SIMD can only lower the level, so that one machine can test every level.
 Level chosen_level() {

@@ -1,0 +1,85 @@
+// What a published binary may need of the system that loads it.
+import { closeSync, openSync, readSync } from 'node:fs';
+import { entries } from './cross.mjs';
+import { must, SetupError } from './run.mjs';
+import { floors, hostTarget } from './targets.mjs';
+
+/** Libraries that every Linux system has, and has in a compatible version: the C library's own, and the loader. */
+const everywhere = /^(libc|libm|libpthread|libdl|librt|ld-linux[-\w]*)\.so(\.\d+)?$/;
+
+/** Reads an ELF file of any architecture; the messages are in English whatever the locale. */
+const readelf = (...args) => must('readelf', ['--wide', ...args], { env: { ...process.env, LC_ALL: 'C' } });
+
+/** The libraries that a file needs. */
+export function neededBy(file) {
+  return [...readelf('--dynamic', file).matchAll(/\(NEEDED\).*\[(.*)\]/g)].map(([, name]) => name);
+}
+
+/** The dynamic symbols, as { name, version, defined }. */
+function symbolsOf(file) {
+  return readelf('--dyn-syms', file)
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .filter((words) => /^\d+:$/.test(words[0]) && words[7])
+    .map((words) => {
+      const [name, version] = words[7].split(/@+/);
+      return { name, version, defined: words[6] !== 'UND' };
+    });
+}
+
+/** Throws if a Linux library needs other libraries than the C library's, or a newer glibc than the floor. */
+export function checkLinuxLibrary(file, allowed) {
+  const foreign = neededBy(file).filter((name) => !everywhere.test(name));
+  if (foreign.length > 0) throw new SetupError(`${file} must not need ${foreign.join(', ')}`);
+  const symbols = symbolsOf(file);
+  const shown = symbols.filter(({ defined }) => defined).map(({ name }) => name);
+  if (shown.sort().join() !== [...allowed].sort().join()) {
+    throw new SetupError(`${file} must show ${allowed.join(', ')} and nothing else, not: ${shown.join(', ')}`);
+  }
+  const newer = symbols.filter(({ defined, version }) => !defined && isNewer(version, floors.glibc));
+  if (newer.length > 0) {
+    const list = newer.map(({ name, version }) => `${name} (${version})`).join(', ');
+    throw new SetupError(`${file} must load from glibc ${floors.glibc} on, and needs ${list}`);
+  }
+  return symbols;
+}
+
+/** Whether a symbol's version, such as GLIBC_2.34, is newer than a number such as 2.28. Other versions never are. */
+export function isNewer(version, floor) {
+  const found = /^GLIBC_(\d+)\.(\d+)/.exec(version ?? '');
+  if (found === null) return version === 'GLIBC_PRIVATE';
+  const [major, minor] = floor.split('.').map(Number);
+  return Number(found[1]) > major || (Number(found[1]) === major && Number(found[2]) > minor);
+}
+
+export function checkPrebuild(file, target) {
+  if (target.os === 'linux') checkLinuxAddon(file, target);
+  else checkFormat(file, target);
+  const host = hostTarget();
+  if (host?.name === target.name) must(process.execPath, ['-e', `require(${JSON.stringify(file)})`]);
+}
+
+function checkLinuxAddon(file, target) {
+  const symbols = checkLinuxLibrary(file, entries);
+  if (target.libc === 'glibc') {
+    // Else glibc allocates a thread's data when it first uses the addon, and aborts the process if there is no memory.
+    if (!readelf('--dynamic', file).includes('STATIC_TLS')) {
+      throw new SetupError(`${file} must have its thread-local data from a thread's start (STATIC_TLS)`);
+    }
+    return;
+  }
+  // musl has no versions; what only glibc has would be an error when the addon is loaded.
+  const glibcOnly = symbols.filter(({ name, defined }) => !defined && /_chk$|^__isoc|^__libc_/.test(name));
+  if (glibcOnly.length > 0) throw new SetupError(`${file} must not need ${glibcOnly.map(({ name }) => name).join(', ')}`);
+}
+
+/** The first bytes of a Mach-O and of a Windows file: here they can be built, not loaded. */
+const magics = { darwin: 'cffaedfe', win32: '4d5a' };
+
+function checkFormat(file, target) {
+  const bytes = Buffer.alloc(4);
+  const opened = openSync(file, 'r');
+  readSync(opened, bytes, 0, 4, 0);
+  closeSync(opened);
+  if (!bytes.toString('hex').startsWith(magics[target.os])) throw new SetupError(`${file} is no library of ${target.os}`);
+}
