@@ -3,6 +3,7 @@
 // Hammarling and Marmol 2008, "Cache efficient bidiagonalization using BLAS 2.5 operators").
 #include "cpu/svd/bidiagonal.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 

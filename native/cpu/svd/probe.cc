@@ -1,5 +1,6 @@
 #include "cpu/svd/probe.h"
 
+#include <algorithm>
 #include <cstdint>
 
 #include "cpu/runtime/simd.h"

@@ -1,6 +1,8 @@
 // Applies blocks of reflectors by GEMMs.
 #include "cpu/svd/reflectors.h"
 
+#include <algorithm>
+
 #include "cpu/gemm/blas.h"
 #include "cpu/runtime/pool.h"
 #include "cpu/svd/lapack.h"

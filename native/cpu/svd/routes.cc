@@ -1,5 +1,6 @@
 #include "cpu/svd/routes.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 

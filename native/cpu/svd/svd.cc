@@ -1,4 +1,6 @@
 // Thin SVDs: several run in parallel on the pool; a single SVD is itself parallel.
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "cpu/ops.h"
