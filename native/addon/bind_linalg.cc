@@ -58,7 +58,7 @@ class InputCopies {
     const std::shared_ptr<Place>& place = operands.place();
     const size_t bytes = static_cast<size_t>(view.length) * element_size(view.dtype);
     if (!place->has_memory()) {
-      host_.push_back(std::make_unique_for_overwrite<std::byte[]>(bytes));
+      host_.push_back(std::unique_ptr<std::byte[]>(new std::byte[bytes]));
       std::copy_n(static_cast<const std::byte*>(view.data), bytes, host_.back().get());
       return host_.back().get();
     }
