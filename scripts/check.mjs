@@ -5,6 +5,7 @@ import { must, root, SetupError, step } from './setup/run.mjs';
 import { nativeSources } from './setup/sources.mjs';
 import { main, setup } from './setup/steps.mjs';
 import { ensureSystem } from './setup/system.mjs';
+import { findZig } from './setup/zig.mjs';
 
 const bin = (name) => join(root, 'node_modules', '.bin', name);
 
@@ -16,12 +17,21 @@ const checks = {
   'types of the benchmarks': [bin('tsc'), '-p', 'bench'],
   'layers: who imports whom': [process.execPath, join('scripts', 'layers.mjs')],
   'package manifest': [bin('publint'), '--strict'],
+  ...(findZig() && {
+    'native code of other platforms': [
+      process.execPath,
+      join('scripts', 'prebuilds.mjs'),
+      '--compile-only',
+      ...['darwin-arm64', 'win32-x64'].flatMap((target) => ['--target', target]),
+    ],
+  }),
   'types as users resolve them': [bin('attw'), '--pack', '.', '--profile', 'esm-only'],
 };
 
 main(() => {
   setup();
   ensureSystem(['clang-format']);
+  if (!findZig()) console.error('check: native code of other platforms is skipped: zig is missing (npm run prebuilds gets it)');
   const failures = Object.entries(checks).flatMap(([title, [command, ...args]]) => {
     try {
       step(title, () => must(command, args));

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // prebuilds/<target>/sigmatune.node: the addon as it is published, with all it needs linked in.
-// npm run prebuilds [-- --target linux-arm64-musl --target … | --target all]
+// npm run prebuilds [-- --target linux-arm64-musl --target … | --target all] [--compile-only]
 import { copyFileSync, existsSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -17,14 +17,19 @@ import { hostTarget, targets } from './setup/targets.mjs';
 import { ensureZig, zigVersion } from './setup/zig.mjs';
 
 main(() => {
-  const { values } = parseArgs({ options: { target: { type: 'string', multiple: true } } });
+  const { values } = parseArgs({
+    options: { target: { type: 'string', multiple: true }, 'compile-only': { type: 'boolean', default: false } },
+  });
   const chosen = choose(values.target);
   checkNode();
   ensureSystem(['make', 'binutils']);
   alone(installModules);
   alone(() => {
     const zig = ensureZig();
-    for (const target of chosen) build(zig, target);
+    for (const target of chosen) {
+      if (values['compile-only']) step(`compiling for ${target.name}`, () => compile(zig, target));
+      else build(zig, target);
+    }
   }, 'prebuilds');
 });
 

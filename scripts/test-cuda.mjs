@@ -9,7 +9,7 @@ import { alone } from './setup/lock.mjs';
 import { must, root, SetupError, step } from './setup/run.mjs';
 import { runSanitized } from './setup/sanitized.mjs';
 import { main, setup } from './setup/steps.mjs';
-import { ensureSystem, forNative } from './setup/system.mjs';
+import { ensureSystem, forSimulation } from './setup/system.mjs';
 
 /** These are about the package and its tools, not about a device. */
 const elsewhere = ['test/package/**', 'test/bench/**', 'test/cli/**'];
@@ -21,7 +21,7 @@ main(() => {
   if (part !== undefined && parts[part] === undefined) {
     throw new SetupError(`there is no part ${part}, only ${Object.keys(parts).join(', ')}`);
   }
-  ensureSystem([...forNative, 'cmake']);
+  ensureSystem([...forSimulation, 'cmake']);
   const chosen = part === undefined ? [checkKernels, checkBackend, runSuite] : [parts[part]];
   for (const work of chosen) work(tapArguments);
 });

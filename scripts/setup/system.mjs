@@ -17,7 +17,7 @@ const needs = {
   python3: () => program('python3'),
   'python3-pip': () => run('python3', ['-m', 'pip', '--version']).ok,
   // The build that starts no threads, as an archive.
-  'libopenblas-serial-dev': () => header('cblas.h') && library('openblas-serial/libopenblas.a'),
+  'libopenblas-serial-dev': () => library('openblas-serial/libopenblas.a'),
   'liblapacke-dev': () => header('lapack.h'),
   cmake: () => program('cmake'),
   'clang-format': () => program('clang-format'),
@@ -25,7 +25,7 @@ const needs = {
 
 /** What else will do if a package cannot be installed: native/openblas.mjs links whichever OpenBLAS there is. */
 const substitutes = {
-  'libopenblas-serial-dev': () => header('cblas.h') && (library('libopenblas.a') || library('libopenblas.so')),
+  'libopenblas-serial-dev': () => library('libopenblas.a') || library('libopenblas.so'),
 };
 
 /** Where the compiler finds a library. It answers with the bare name if it does not. */
@@ -34,7 +34,9 @@ export function libraryPath(name) {
   return ok && log.trim() !== name ? log.trim() : undefined;
 }
 
-export const forNative = ['g++', 'make', 'libopenblas-serial-dev', 'liblapacke-dev'];
+export const forNative = ['g++', 'make', 'libopenblas-serial-dev'];
+/** The simulation of CUDA's libraries includes their headers. */
+export const forSimulation = [...forNative, 'liblapacke-dev'];
 export const forAddon = [...forNative, 'python3'];
 
 /** Returns when all `names` are there; installs what is missing, or stops with the command that does. */
@@ -55,8 +57,8 @@ function install(missing) {
     if (substituted()) return;
     throw new MissingError(
       `missing on this system: ${packages} (these are Debian's names).\n` +
-        'Install what your system calls them, then type the same command again: a C++20 compiler, make, Python 3, and\n' +
-        'OpenBLAS and LAPACKE with their headers.',
+        'Install what your system calls them, then type the same command again: a C++20 compiler, make, Python 3 and\n' +
+        'OpenBLAS.',
     );
   }
   const asRoot = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
