@@ -31,7 +31,8 @@ const checks = {
 main(() => {
   setup();
   ensureSystem(['clang-format']);
-  if (!findZig()) console.error('check: native code of other platforms is skipped: zig is missing (npm run prebuilds gets it)');
+  if (!findZig())
+    console.error('check: native code of other platforms is skipped: zig is missing (npm run prebuilds gets it)');
   const failures = Object.entries(checks).flatMap(([title, [command, ...args]]) => {
     try {
       step(title, () => must(command, args));

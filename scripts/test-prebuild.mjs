@@ -51,10 +51,17 @@ await Promise.all(
   Array.from({ length: availableParallelism() }, async () => {
     for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
       const log = join(folder, `${name.replaceAll('/', '-')}.tap`);
-      const ended = await runLogged(program, [join('test', name)], { cwd: folder, env, log, seconds: Number(values.seconds) });
+      const ended = await runLogged(program, [join('test', name)], {
+        cwd: folder,
+        env,
+        log,
+        seconds: Number(values.seconds),
+      });
       const found = count(ended);
       for (const key of Object.keys(total)) total[key] += found[key];
-      console.error(`${name}: ${found.passed} passed, ${found.failed} failed${found.detail ? ` (${found.detail})` : ''}`);
+      console.error(
+        `${name}: ${found.passed} passed, ${found.failed} failed${found.detail ? ` (${found.detail})` : ''}`,
+      );
     }
   }),
 );

@@ -27,8 +27,11 @@ function symbolsOf(file) {
     });
 }
 
-/** Throws if a Linux library needs other libraries than the C library's, or a newer glibc than the floor. */
-export function checkLinuxLibrary(file, allowed) {
+/**
+ * Throws if a Linux library needs other libraries than the C library's or a newer glibc, or shows other symbols than those
+ * `allowed`.
+ */
+export function checkLinuxLibrary(file, allowed, { glibc = floors.glibc } = {}) {
   const foreign = neededBy(file).filter((name) => !everywhere.test(name));
   if (foreign.length > 0) throw new SetupError(`${file} must not need ${foreign.join(', ')}`);
   const symbols = symbolsOf(file);
@@ -36,10 +39,10 @@ export function checkLinuxLibrary(file, allowed) {
   if (shown.sort().join() !== [...allowed].sort().join()) {
     throw new SetupError(`${file} must show ${allowed.join(', ')} and nothing else, not: ${shown.join(', ')}`);
   }
-  const newer = symbols.filter(({ defined, version }) => !defined && isNewer(version, floors.glibc));
+  const newer = symbols.filter(({ defined, version }) => !defined && glibc && isNewer(version, glibc));
   if (newer.length > 0) {
     const list = newer.map(({ name, version }) => `${name} (${version})`).join(', ');
-    throw new SetupError(`${file} must load from glibc ${floors.glibc} on, and needs ${list}`);
+    throw new SetupError(`${file} must load from glibc ${glibc} on, and needs ${list}`);
   }
   return symbols;
 }
@@ -70,7 +73,8 @@ function checkLinuxAddon(file, target) {
   }
   // musl has no versions; what only glibc has would be an error when the addon is loaded.
   const glibcOnly = symbols.filter(({ name, defined }) => !defined && /_chk$|^__isoc|^__libc_/.test(name));
-  if (glibcOnly.length > 0) throw new SetupError(`${file} must not need ${glibcOnly.map(({ name }) => name).join(', ')}`);
+  if (glibcOnly.length > 0)
+    throw new SetupError(`${file} must not need ${glibcOnly.map(({ name }) => name).join(', ')}`);
 }
 
 /** The first bytes of a Mach-O and of a Windows file: here they can be built, not loaded. */
@@ -81,5 +85,6 @@ function checkFormat(file, target) {
   const opened = openSync(file, 'r');
   readSync(opened, bytes, 0, 4, 0);
   closeSync(opened);
-  if (!bytes.toString('hex').startsWith(magics[target.os])) throw new SetupError(`${file} is no library of ${target.os}`);
+  if (!bytes.toString('hex').startsWith(magics[target.os]))
+    throw new SetupError(`${file} is no library of ${target.os}`);
 }

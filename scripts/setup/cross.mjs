@@ -90,7 +90,7 @@ const linkers = {
     return [];
   },
 
-  win32(target, objects, shared, { zig, at, folder, file }) {
+  win32(_target, objects, shared, { zig, at, folder, file }) {
     const definitions = ['js_native_api.def', 'node_api.def'].map((name) =>
       readFileSync(join(modules, 'node-api-headers', 'def', name), 'utf8'),
     );

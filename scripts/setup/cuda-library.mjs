@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { checkLinuxLibrary } from './binary.mjs';
 import { ensureToolkit } from './cuda.mjs';
 import { alone } from './lock.mjs';
 import { installModules, locked } from './modules.mjs';
@@ -10,6 +11,8 @@ import { parseResources, resourceTable, spilling } from './ptxas.mjs';
 import { must, root, SetupError, step, which } from './run.mjs';
 import { fingerprint, readStamp, writeStamp } from './stamp.mjs';
 import { ensureSystem } from './system.mjs';
+import { floors, hostTarget } from './targets.mjs';
+import { ensureZig, zigEnvironment, zigVersion } from './zig.mjs';
 
 const folder = join(root, 'build-cuda');
 const stamp = join(folder, 'sigmatune.stamp');
@@ -26,11 +29,12 @@ const kernelTable = join(folder, 'kernels.txt');
  */
 export function buildCudaLibrary(architectures = '') {
   checkNode();
-  ensureSystem(['g++', 'make', 'cmake']);
+  ensureSystem(['g++', 'make', 'cmake', 'binutils']);
   alone(installModules);
   alone(() => {
     const toolkit = ensureToolkit();
-    const tools = toolsOf(toolkit, architectures);
+    const zig = linker(architectures);
+    const tools = toolsOf(toolkit, architectures, zig);
     const sources = fingerprint({ paths: ['native', 'CMakeLists.txt', join('scripts', 'setup')] });
     const made = readStamp(stamp);
     if (made.tools === tools && made.sources === sources && existsSync(cudaLibrary)) return;
@@ -40,18 +44,20 @@ export function buildCudaLibrary(architectures = '') {
     writeStamp(stamp, { tools });
     writeFileSync(unfinished, '');
     try {
-      build(toolkit, architectures);
+      build(toolkit, architectures, zig);
     } finally {
       rmSync(unfinished);
     }
     step('looking for kernels that spill registers', checkKernels);
-    step('looking at what the library needs and shows', checkLibrary);
+    step('looking at what the library needs and shows', () =>
+      checkLinuxLibrary(cudaLibrary, ['sigma_open_backend'], { glibc: zig && floors.glibc }),
+    );
     writeStamp(stamp, { tools, sources });
   }, 'cuda');
 }
 
 /** A change of any of these makes CMake start from scratch; it follows changes in our own files by itself. */
-function toolsOf({ folder, version }, architectures) {
+function toolsOf({ folder, version }, architectures, zig) {
   return [
     `${process.platform}-${process.arch}`,
     `CUDA ${version} in ${folder}`,
@@ -60,24 +66,34 @@ function toolsOf({ folder, version }, architectures) {
     which('ninja') ? 'ninja' : 'make',
     `cmake-js ${locked('cmake-js').version}`,
     architectures,
+    zig ? `zig ${zigVersion(zig)}` : 'no zig',
   ].join(', ');
 }
 
-function build({ nvcc }, architectures) {
+/**
+ * zig links the library that is published, against the symbols of the oldest glibc that it is for. A library for one's own
+ * card is linked by g++, unless SIGMATUNE_ZIG is set: the machine with the card may have no network.
+ */
+function linker(architectures) {
+  return process.env.SIGMATUNE_ZIG || (architectures === '' && process.arch === 'x64') ? ensureZig() : undefined;
+}
+
+function build({ nvcc }, architectures, zig) {
   const definitions = {
     SIGMATUNE_NATIVE_CHECK: 'OFF',
     SIGMATUNE_CUDA: 'ON',
     CMAKE_CUDA_COMPILER: nvcc,
     CMAKE_CUDA_COMPILER_LAUNCHER: `${process.execPath};${join(root, 'scripts', 'setup', 'nvcc.mjs')}`,
     CMAKE_CUDA_ARCHITECTURES: architectures,
+    SIGMATUNE_ZIG: zig ?? '',
+    SIGMATUNE_ZIG_TARGET: zig === undefined ? '' : hostTarget().zig,
   };
   const cmakeJs = (...args) =>
-    must(process.execPath, [
-      join(root, 'node_modules', 'cmake-js', 'bin', 'cmake-js'),
-      ...args,
-      '--log-level=error',
-      `--out=${folder}`,
-    ]);
+    must(
+      process.execPath,
+      [join(root, 'node_modules', 'cmake-js', 'bin', 'cmake-js'), ...args, '--log-level=error', `--out=${folder}`],
+      { env: zigEnvironment() },
+    );
   step('configuring the CUDA backend', () =>
     cmakeJs(
       'configure',
@@ -132,21 +148,4 @@ function demangle(functions) {
     .trimEnd()
     .split('\n');
   return functions.map((one) => ({ ...one, name: written[names.indexOf(one.name)] }));
-}
-
-/** glibc's own libraries and the loader: on every system that Node runs on. */
-const everywhere = /^(libc|libm|libpthread|libdl|librt|ld-linux[-\w]*)\.so\.\d+$/;
-
-function checkLibrary() {
-  const env = { ...process.env, LC_ALL: 'C' };
-  const needed = must('readelf', ['--dynamic', '--wide', cudaLibrary], { env }).matchAll(/\(NEEDED\).*\[(.*)\]/g);
-  const foreign = [...needed].map(([, name]) => name).filter((name) => !everywhere.test(name));
-  if (foreign.length > 0) throw new SetupError(`${cudaLibrary} must not need ${foreign.join(', ')}`);
-  const shown = must('nm', ['--dynamic', '--defined-only', '--format=posix', cudaLibrary])
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => line.split(' ')[0]);
-  if (shown.join() !== 'sigma_open_backend') {
-    throw new SetupError(`${cudaLibrary} must show sigma_open_backend and nothing else, not: ${shown.join(', ')}`);
-  }
 }

