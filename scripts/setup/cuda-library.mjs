@@ -50,7 +50,7 @@ export function buildCudaLibrary(architectures = '') {
     }
     step('looking for kernels that spill registers', checkKernels);
     step('looking at what the library needs and shows', () =>
-      checkLinuxLibrary(cudaLibrary, ['sigma_open_backend'], { glibc: zig && floors.glibc }),
+      checkLinuxLibrary(cudaLibrary, ['sigma_open_backend'], { glibc: zig ? floors.glibc : null }),
     );
     writeStamp(stamp, { tools, sources });
   }, 'cuda');

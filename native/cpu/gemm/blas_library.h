@@ -1,5 +1,5 @@
-// The BLAS and LAPACK routines that the backend calls, and what is particular to the library that has them: OpenBLAS, or
-// Accelerate on macOS. Declared here, so that compiling needs no headers of theirs. Integers have 32 bits.
+// The BLAS and LAPACK routines that the backend calls, and what is particular to the library that has them: OpenBLAS,
+// or Accelerate on macOS. Declared here, so that compiling needs no headers of theirs. Integers have 32 bits.
 #pragma once
 
 #include <cstddef>

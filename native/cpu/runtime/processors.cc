@@ -1,4 +1,5 @@
-// Control groups, versions 1 and 2, which only Linux has: https://docs.kernel.org/admin-guide/cgroup-v2.html, proc_pid_mountinfo(5).
+// Control groups, versions 1 and 2, which only Linux has: https://docs.kernel.org/admin-guide/cgroup-v2.html,
+// proc_pid_mountinfo(5).
 #include "cpu/runtime/processors.h"
 
 #include <algorithm>

@@ -15,23 +15,23 @@ struct Lapack;
     static int gesdd(int m, int n, T* a, T* s, T* u, int ldu, T* vt, int ldvt, T* work, int lwork, int* iwork) { \
       int info = 0;                                                                                              \
       const BlasCall call;                                                                                       \
-      letter##gesdd_("S", &m, &n, a, &m, s, u, &ldu, vt, &ldvt, work, &lwork, iwork, &info, 1);             \
+      letter##gesdd_("S", &m, &n, a, &m, s, u, &ldu, vt, &ldvt, work, &lwork, iwork, &info, 1);                  \
       return info;                                                                                               \
     }                                                                                                            \
     static int gesvd(int m, int n, T* a, T* s, T* u, int ldu, T* vt, int ldvt, T* work, int lwork) {             \
       int info = 0;                                                                                              \
       const BlasCall call;                                                                                       \
-      letter##gesvd_("S", "S", &m, &n, a, &m, s, u, &ldu, vt, &ldvt, work, &lwork, &info, 1, 1);               \
+      letter##gesvd_("S", "S", &m, &n, a, &m, s, u, &ldu, vt, &ldvt, work, &lwork, &info, 1, 1);                 \
       return info;                                                                                               \
     }                                                                                                            \
     static void larfg(int n, T* alpha, T* x, T* tau) {                                                           \
       const int one = 1;                                                                                         \
-      letter##larfg_(&n, alpha, x, &one, tau);                                                           \
+      letter##larfg_(&n, alpha, x, &one, tau);                                                                   \
     }                                                                                                            \
     static int trtri(const char* uplo, const char* diag, int n, T* a, int lda) {                                 \
       int info = 0;                                                                                              \
       const BlasCall call;                                                                                       \
-      letter##trtri_(uplo, diag, &n, a, &lda, &info, 1, 1);                                                    \
+      letter##trtri_(uplo, diag, &n, a, &lda, &info, 1, 1);                                                      \
       return info;                                                                                               \
     }                                                                                                            \
     static int bdsdc(const char* uplo, int n, T* d, T* e, T* u, int ldu, T* vt, int ldvt, T* work, int* iwork) { \
@@ -39,19 +39,19 @@ struct Lapack;
       T q = 0;                                                                                                   \
       int iq = 0;                                                                                                \
       const BlasCall call;                                                                                       \
-      letter##bdsdc_(uplo, "I", &n, d, e, u, &ldu, vt, &ldvt, &q, &iq, work, iwork, &info, 1, 1);              \
+      letter##bdsdc_(uplo, "I", &n, d, e, u, &ldu, vt, &ldvt, &q, &iq, work, iwork, &info, 1, 1);                \
       return info;                                                                                               \
     }                                                                                                            \
     static int geqrf(int m, int n, T* a, int lda, T* tau, T* work, int lwork) {                                  \
       int info = 0;                                                                                              \
       const BlasCall call;                                                                                       \
-      letter##geqrf_(&m, &n, a, &lda, tau, work, &lwork, &info);                                         \
+      letter##geqrf_(&m, &n, a, &lda, tau, work, &lwork, &info);                                                 \
       return info;                                                                                               \
     }                                                                                                            \
     static int gelqf(int m, int n, T* a, int lda, T* tau, T* work, int lwork) {                                  \
       int info = 0;                                                                                              \
       const BlasCall call;                                                                                       \
-      letter##gelqf_(&m, &n, a, &lda, tau, work, &lwork, &info);                                         \
+      letter##gelqf_(&m, &n, a, &lda, tau, work, &lwork, &info);                                                 \
       return info;                                                                                               \
     }                                                                                                            \
   };
