@@ -46,7 +46,7 @@ main(() => {
   const imports = step('transpiling the tests', () => transpileTests(join(bundle, 'test')));
   step('copying what they need', () => {
     copyPackage();
-    copyPackages([...imports, 'node-gyp-build']);
+    copyPackages(imports);
     copyLibrary(values);
     copyNode();
   });

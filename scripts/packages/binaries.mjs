@@ -1,0 +1,94 @@
+// The packages that consist of one binary file: an addon for each platform, and the CUDA backend's library.
+import { copyFileSync, cpSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { must, root } from '../setup/run.mjs';
+import { addresses, own, writeManifest } from './manifest.mjs';
+
+export const cudaFile = join(root, 'build-cuda', 'libsigmatune_cuda.so');
+
+/** Under which licences the parts of an addon are. macOS has BLAS and the C++ library itself. */
+const licences = {
+  darwin: { spdx: 'MIT', files: [] },
+  other: {
+    spdx: 'MIT AND BSD-3-Clause AND (Apache-2.0 WITH LLVM-exception)',
+    files: ['OpenBLAS.txt', 'LAPACK.txt', 'LLVM.txt'],
+  },
+};
+
+/** @sigmatune/<target>: the addon, and a loader that file tracing understands. */
+export function stagePlatform(npm, { name, os, cpu, libc }, repository) {
+  const folder = join(npm, name);
+  const { spdx, files } = licences[os] ?? licences.other;
+  const title = `${os} ${cpu}${libc ? ` with ${libc}` : ''}`;
+  stage(folder, {
+    manifest: {
+      name: `@sigmatune/${name}`,
+      version: own.version,
+      description: `The native addon of sigmatune for ${title}.`,
+      license: spdx,
+      ...addresses(repository),
+      engines: own.engines,
+      os: [os],
+      cpu: [cpu],
+      ...(libc ? { libc: [libc] } : {}),
+      main: './index.cjs',
+      preferUnplugged: true,
+    },
+    readme:
+      `# @sigmatune/${name}\n\nThe native addon of [sigmatune](https://www.npmjs.com/package/sigmatune) for ${title}. ` +
+      'It is installed as an optional dependency of sigmatune; nobody needs to install or import it.\n' +
+      (files.length === 0
+        ? ''
+        : '\nThe addon contains OpenBLAS and LAPACK (BSD-3-Clause) and LLVM’s C++ library (Apache-2.0 with LLVM ' +
+          'exception). Their licences are in the folder `licenses`.\n'),
+    files,
+    index: "module.exports = require('./sigmatune.node');\n",
+  });
+  copyFileSync(join(root, 'prebuilds', name, 'sigmatune.node'), join(folder, 'sigmatune.node'));
+  return name;
+}
+
+/** @sigmatune/cuda-linux-x64: the library, and its path as a module. */
+export function stageCuda(npm, repository) {
+  const name = 'cuda-linux-x64';
+  const folder = join(npm, name);
+  stage(folder, {
+    manifest: {
+      name: `@sigmatune/${name}`,
+      version: own.version,
+      description: 'The CUDA backend of sigmatune for Linux x64.',
+      license: 'SEE LICENSE IN README.md',
+      ...addresses(repository),
+      engines: own.engines,
+      os: ['linux'],
+      cpu: ['x64'],
+      libc: ['glibc'],
+      main: './index.cjs',
+      preferUnplugged: true,
+    },
+    readme:
+      `# @sigmatune/${name}\n\nThe CUDA backend of [sigmatune](https://www.npmjs.com/package/sigmatune). Install it next to ` +
+      `sigmatune, in the same version:\n\n    npm install sigmatune @sigmatune/${name}\n\n` +
+      'It needs an NVIDIA card of compute capability 7.5 or newer, a driver for CUDA 13 (r580 or newer), and cuBLAS and ' +
+      'cuSOLVER. `cudaStatus()` of sigmatune says what is missing.\n\n## Licence\n\nsigmatune is under the MIT licence (the ' +
+      'file `LICENSE`). The library contains the static CUDA runtime, © NVIDIA Corporation, redistributed under the ' +
+      '[CUDA Toolkit EULA](https://docs.nvidia.com/cuda/eula/), attachment A.\n',
+    files: [],
+    // join(__dirname, …) is a form that file tracing understands.
+    index: "module.exports = require('node:path').join(__dirname, 'libsigmatune_cuda.so');\n",
+  });
+  const library = join(folder, 'libsigmatune_cuda.so');
+  copyFileSync(cudaFile, library);
+  must('strip', ['--strip-unneeded', library]);
+  console.error(`${library}: ${(statSync(library).size / 2 ** 20).toFixed(1)} MiB`);
+  return name;
+}
+
+function stage(folder, { manifest, readme, files, index }) {
+  mkdirSync(folder, { recursive: true });
+  writeManifest(folder, manifest);
+  writeFileSync(join(folder, 'README.md'), readme);
+  writeFileSync(join(folder, 'index.cjs'), index);
+  cpSync(join(root, 'LICENSE'), join(folder, 'LICENSE'));
+  for (const file of files) cpSync(join(root, 'licenses', file), join(folder, 'licenses', file));
+}
