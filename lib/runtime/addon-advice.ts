@@ -1,6 +1,7 @@
 /** The one thing to do on this platform if the addon cannot be loaded. */
-import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import type { Attempt } from './addon.js';
+import { packageRoot, requireFrom } from './package-root.js';
 import platforms from './platforms.cjs';
 import { version } from './version.js';
 
@@ -38,8 +39,8 @@ function header(): { readonly glibcVersionRuntime?: string } | undefined {
 
 /** Packages of other platforms that are installed next to this one. */
 function installedElsewhere(): string[] {
-  if (!platforms.here) return [];
-  const { resolve } = createRequire(`${platforms.here}/platforms.cjs`);
+  if (!packageRoot) return [];
+  const { resolve } = requireFrom(join(packageRoot, 'package.json'));
   return platforms.targets.filter((target) => {
     try {
       return resolve(`@sigmatune/${target}`) !== '';
@@ -52,6 +53,12 @@ function installedElsewhere(): string[] {
 export function advice(tried: readonly Attempt[]): string {
   if (process.env['SIGMATUNE_ADDON']) {
     return 'Unset SIGMATUNE_ADDON, or set it to an addon that was built for this system.';
+  }
+  if (!packageRoot) {
+    return (
+      'sigmatune was bundled without its binary. Mark "sigmatune" as external in the bundler, and install it where the ' +
+      'bundle runs (docs/install.md in the package).'
+    );
   }
   const local = tried.find(({ place, absent }) => !absent && !place.startsWith('@'));
   if (local) return `Build it again on this system, or delete ${local.place}.`;
@@ -82,12 +89,6 @@ function refused(reason: string): string {
 
 /** A package exists for this platform, and none is installed. */
 function missing(): string {
-  if (!platforms.here) {
-    return (
-      'sigmatune was bundled without its binary. Mark "sigmatune" as external in the bundler (docs/install.md in the ' +
-      'package), and install it where the bundle runs.'
-    );
-  }
   const arch = `${process.platform}-${process.arch}`;
   const found = header();
   const libc = found && !found.glibcVersionRuntime ? 'musl' : 'gnu';

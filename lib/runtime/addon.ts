@@ -1,9 +1,9 @@
 /** Finds and loads the native addon, or says where it looked and what to do. */
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { isAbsolute, join } from 'node:path';
 import { advice } from './addon-advice.js';
 import { SigmaError } from './errors.js';
+import { packageRoot, requireFrom } from './package-root.js';
 import platforms from './platforms.cjs';
 
 /** A place that has no addon that can be loaded. */
@@ -14,9 +14,6 @@ export interface Attempt {
   /** Whether nothing is there at all. */
   readonly absent: boolean;
 }
-
-/** This package's folder, or undefined in a bundle. */
-export const packageRoot = platforms.here && join(platforms.here, '..', '..');
 
 /** The names of the packages that may fit this process. On Linux the one with the wrong C library fails to load. */
 export function targetsHere(platform: string = process.platform, arch: string = process.arch): string[] {
@@ -61,7 +58,7 @@ function loadFile(file: string, tried: Attempt[]): object | undefined {
     return undefined;
   }
   try {
-    return createRequire(file)(file);
+    return requireFrom(file)(file);
   } catch (error) {
     tried.push(attempt(file, error));
     return undefined;
@@ -69,7 +66,8 @@ function loadFile(file: string, tried: Attempt[]): object | undefined {
 }
 
 function attempt(place: string, error: unknown): Attempt {
-  const { code, message } = error instanceof Error ? (error as NodeJS.ErrnoException) : { code: '', message: `${error}` };
+  const { code, message } =
+    error instanceof Error ? (error as NodeJS.ErrnoException) : { code: '', message: `${error}` };
   const absent = code === 'MODULE_NOT_FOUND' && !message.includes('sigmatune.node');
   return { place, reason: absent ? 'not installed' : (message.split('\n')[0] ?? ''), absent };
 }
@@ -80,7 +78,6 @@ function fail(tried: readonly Attempt[]): never {
     'NATIVE',
     'sigmatune',
     `the native addon could not be loaded on ${process.platform}-${process.arch}, Node ${process.versions.node}. ` +
-      `Places, in order:${list || '\n- none: no package exists for this platform'}\n${advice(tried)}`,
-    { tried },
+      `Places, in order:${list || ' none'}\n${advice(tried)}`,
   );
 }

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
-import { packageRoot } from './addon.js';
 import { native, type OpenedBackend } from './native.js';
+import { packageRoot } from './package-root.js';
 import platforms from './platforms.cjs';
 import { version } from './version.js';
 

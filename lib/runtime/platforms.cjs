@@ -1,7 +1,6 @@
 // The packages of the binaries, by literal names: this is how file tracing and bundlers find them. CommonJS, because a
 // native addon can only be required. Each require is inside a try, so bundlers accept that most of them are missing.
 'use strict';
-const { basename, isAbsolute } = require('node:path');
 
 /** @returns {{ addon: object } | { error: unknown }} */
 exports.load = (target) => {
@@ -50,8 +49,5 @@ exports.cudaLibrary = () => {
   return undefined;
 };
 
-// In a bundle __dirname is the bundle's folder or an invention, and the files next to it are not this package's.
-const own = typeof __filename === 'string' && isAbsolute(__filename) && basename(__filename) === 'platforms.cjs';
-
-/** The folder of this file, or undefined in a bundle. */
-exports.here = own ? __dirname : undefined;
+/** Where this file lies. A bundle has its own path here, an invented one, or none. */
+exports.filename = typeof __filename === 'string' ? __filename : undefined;

@@ -3,6 +3,6 @@ declare const platforms: {
   load(target: string): { readonly addon: object } | { readonly addon?: undefined; readonly error: unknown };
   readonly targets: readonly string[];
   cudaLibrary(): string | undefined;
-  readonly here: string | undefined;
+  readonly filename: string | undefined;
 };
 export = platforms;

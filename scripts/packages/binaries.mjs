@@ -4,21 +4,19 @@ import { join } from 'node:path';
 import { must, root } from '../setup/run.mjs';
 import { addresses, own, writeManifest } from './manifest.mjs';
 
-export const cudaFile = join(root, 'build-cuda', 'libsigmatune_cuda.so');
-
-/** Under which licences the parts of an addon are. macOS has BLAS and the C++ library itself. */
+/** What is linked into an addon besides our own code. macOS has a BLAS itself. */
+const cxx = { names: 'LLVM’s C++ library (Apache-2.0 with LLVM exception)', files: ['LLVM.txt'] };
+const blas = { names: 'OpenBLAS and LAPACK (BSD-3-Clause)', files: ['OpenBLAS.txt', 'LAPACK.txt'] };
+const llvm = '(Apache-2.0 WITH LLVM-exception)';
 const licences = {
-  darwin: { spdx: 'MIT', files: [] },
-  other: {
-    spdx: 'MIT AND BSD-3-Clause AND (Apache-2.0 WITH LLVM-exception)',
-    files: ['OpenBLAS.txt', 'LAPACK.txt', 'LLVM.txt'],
-  },
+  darwin: { spdx: `MIT AND ${llvm}`, parts: [cxx] },
+  other: { spdx: `MIT AND BSD-3-Clause AND ${llvm}`, parts: [blas, cxx] },
 };
 
 /** @sigmatune/<target>: the addon, and a loader that file tracing understands. */
 export function stagePlatform(npm, { name, os, cpu, libc }, repository) {
   const folder = join(npm, name);
-  const { spdx, files } = licences[os] ?? licences.other;
+  const { spdx, parts } = licences[os] ?? licences.other;
   const title = `${os} ${cpu}${libc ? ` with ${libc}` : ''}`;
   stage(folder, {
     manifest: {
@@ -37,11 +35,8 @@ export function stagePlatform(npm, { name, os, cpu, libc }, repository) {
     readme:
       `# @sigmatune/${name}\n\nThe native addon of [sigmatune](https://www.npmjs.com/package/sigmatune) for ${title}. ` +
       'It is installed as an optional dependency of sigmatune; nobody needs to install or import it.\n' +
-      (files.length === 0
-        ? ''
-        : '\nThe addon contains OpenBLAS and LAPACK (BSD-3-Clause) and LLVM’s C++ library (Apache-2.0 with LLVM ' +
-          'exception). Their licences are in the folder `licenses`.\n'),
-    files,
+      `\nThe addon contains ${parts.map(({ names }) => names).join(', and ')}. The licences are in the folder \`licenses\`.\n`,
+    files: parts.flatMap(({ files }) => files),
     index: "module.exports = require('./sigmatune.node');\n",
   });
   copyFileSync(join(root, 'prebuilds', name, 'sigmatune.node'), join(folder, 'sigmatune.node'));
@@ -49,7 +44,7 @@ export function stagePlatform(npm, { name, os, cpu, libc }, repository) {
 }
 
 /** @sigmatune/cuda-linux-x64: the library, and its path as a module. */
-export function stageCuda(npm, repository) {
+export function stageCuda(npm, file, repository) {
   const name = 'cuda-linux-x64';
   const folder = join(npm, name);
   stage(folder, {
@@ -78,7 +73,7 @@ export function stageCuda(npm, repository) {
     index: "module.exports = require('node:path').join(__dirname, 'libsigmatune_cuda.so');\n",
   });
   const library = join(folder, 'libsigmatune_cuda.so');
-  copyFileSync(cudaFile, library);
+  copyFileSync(file, library);
   must('strip', ['--strip-unneeded', library]);
   console.error(`${library}: ${(statSync(library).size / 2 ** 20).toFixed(1)} MiB`);
   return name;

@@ -30,9 +30,22 @@ async function decomposes() {
   const a = tensor(numbers(m * n, 1), [m, n], float64);
   const { u, s, vt } = await svd(a);
   const sigma = s.dataSync();
-  const scaled = tensor(u.dataSync().map((value, i) => value * sigma[i % n]), [m, n], float64);
+  const scaled = tensor(
+    u.dataSync().map((value, i) => value * sigma[i % n]),
+    [m, n],
+    float64,
+  );
   check(close(matmul(scaled, vt).dataSync(), a.dataSync(), 1e-12), 'U diag(s) Vt = A');
-  const small = await svd(tensor([[0, 2], [3, 0]], undefined, float64));
+  const small = await svd(
+    tensor(
+      [
+        [0, 2],
+        [3, 0],
+      ],
+      undefined,
+      float64,
+    ),
+  );
   check(close(small.s.dataSync(), [3, 2], 1e-14), 'singular values 3 and 2');
 }
 
@@ -66,7 +79,10 @@ async function differentiates(make) {
 }
 
 async function refuses() {
-  const error = await svd(tensor([[Number.NaN]])).then(() => undefined, (reason) => reason);
+  const error = await svd(tensor([[Number.NaN]])).then(
+    () => undefined,
+    (reason) => reason,
+  );
   check(error instanceof SigmaError && error.code === 'NON_FINITE', 'SVD of NaN is refused');
 }
 
