@@ -9,11 +9,12 @@ import { checks as bundlers } from './packages/checks/bundlers.mjs';
 import { checks as managers } from './packages/checks/managers.mjs';
 import { checks as runtimes } from './packages/checks/runtimes.mjs';
 import { checks as types } from './packages/checks/types.mjs';
+import { checks as workflows } from './packages/checks/workflows.mjs';
 import { npm } from './packages/checks/workspace.mjs';
 import { must, root, run, SetupError, step } from './setup/run.mjs';
 import { hostTarget } from './setup/targets.mjs';
 
-const groups = { runtimes, bundlers, types, managers };
+const groups = { runtimes, bundlers, types, managers, workflows };
 
 const chosen = process.argv.slice(2);
 const unknown = chosen.filter((name) => !(name in groups));
@@ -35,7 +36,7 @@ const failures = [];
 let passed = 0;
 try {
   must(process.execPath, [join(root, 'scripts', 'prebuilds.mjs')]);
-  must(process.execPath, [join(root, 'scripts', 'packages.mjs'), '--cuda-library', cudaLibrary()]);
+  must(process.execPath, [join(root, 'scripts', 'packages.mjs'), '--out', npm, '--cuda-library', cudaLibrary()]);
   must('npm', ['pack', '--pack-destination', npm, join(root, 'node_modules', 'pure-rand')]);
   registry = await startRegistry();
   for (const [name, checks] of Object.entries(groups)) {

@@ -3,7 +3,8 @@ import { cpSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { root, run, SetupError } from '../../setup/run.mjs';
 
-export const npm = join(root, 'npm');
+/** The packages under test. Not npm/, which may hold those that are to be published. */
+export const npm = join(root, '.cache', 'packages');
 export const tools = join(root, '.cache', 'package-tools', 'node_modules');
 const apps = join(root, 'test', 'package', 'apps');
 
