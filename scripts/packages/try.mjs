@@ -8,7 +8,9 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'sigmatune-try-'));
-const packages = readFileSync(join(root, 'npm', 'order.txt'), 'utf8').trim().split('\n');
+const packages = readFileSync(join(root, 'npm', 'order.txt'), 'utf8')
+  .trim()
+  .split('\n');
 const files = {};
 const overrides = {};
 for (const part of packages.filter((part) => !part.startsWith('cuda-'))) {
