@@ -107,6 +107,7 @@ export function checks({ work, registry, target }) {
       () => {
         const yarnrc =
           `nodeLinker: ${linker}\nnpmRegistryServer: "${registry}"\nunsafeHttpWhitelist: ["127.0.0.1"]\n` +
+          `globalFolder: "${work}/yarn"\nenableMirror: false\n` +
           'enableTelemetry: false\nenableGlobalCache: false\nenableImmutableInstalls: false\nnpmMinimalAgeGate: 0\n';
         const cwd = app(cuda, { '.yarnrc.yml': yarnrc, 'yarn.lock': '' });
         const yarn = (args, says, never) =>
