@@ -8,10 +8,10 @@ import { version } from './version.js';
 /** The packages of a system that a build from source needs. */
 const tools: Readonly<Record<string, string>> = {
   linux:
-    'a C++20 compiler, make, python3 and OpenBLAS (Debian, Ubuntu: "apt-get install g++ make python3 libopenblas-serial-dev ' +
-    'liblapacke-dev"; Alpine: "apk add g++ make python3 openblas-dev"; Fedora, RHEL: "dnf install gcc-c++ make python3 openblas-devel")',
+    'a C++20 compiler, make, python3 and OpenBLAS (Debian, Ubuntu: "apt-get install g++ make python3 libopenblas-serial-dev"; ' +
+    'Alpine: "apk add g++ make python3 openblas-dev"; Fedora, RHEL: "dnf install gcc-c++ make python3 openblas-devel")',
   darwin: 'the Xcode command line tools ("xcode-select --install")',
-  win32: 'Visual Studio with C++, Python 3 and an OpenBLAS folder (docs/install.md in the package)',
+  win32: "Visual Studio with ClangCL, Python 3, and OpenBLAS's folder, which the variable OPENBLAS names",
 };
 
 function fromSource(): string {

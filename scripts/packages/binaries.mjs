@@ -1,5 +1,5 @@
 // The packages that consist of one binary file: an addon for each platform, and the CUDA backend's library.
-import { copyFileSync, cpSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { must, root } from '../setup/run.mjs';
 import { addresses, own, writeManifest } from './manifest.mjs';
@@ -16,6 +16,9 @@ const licences = {
 /** @sigmatune/<target>: the addon, and a loader that file tracing understands. */
 export function stagePlatform(npm, { name, os, cpu, libc }, repository) {
   const folder = join(npm, name);
+  // Windows has a library of OpenBLAS next to the addon.
+  const built = readdirSync(join(root, 'prebuilds', name));
+  const others = built.filter((file) => file !== 'sigmatune.node');
   const { spdx, parts } = licences[os] ?? licences.other;
   const title = `${os} ${cpu}${libc ? ` with ${libc}` : ''}`;
   stage(folder, {
@@ -37,11 +40,14 @@ export function stagePlatform(npm, { name, os, cpu, libc }, repository) {
       'It is installed as an optional dependency of sigmatune; nobody needs to install or import it.\n' +
       `\nThe addon contains ${parts.map(({ names }) => names).join(', and ')}. The licences are in the folder \`licenses\`.\n`,
     files: parts.flatMap(({ files }) => files),
-    index: "module.exports = require('./sigmatune.node');\n",
+    index: [...others.map(mention), "module.exports = require('./sigmatune.node');\n"].join(''),
   });
-  copyFileSync(join(root, 'prebuilds', name, 'sigmatune.node'), join(folder, 'sigmatune.node'));
+  for (const file of built) copyFileSync(join(root, 'prebuilds', name, file), join(folder, file));
   return name;
 }
+
+/** An expression by which file tracing finds a file that no code requires. */
+const mention = (file) => `require('node:path').join(__dirname, '${file}');\n`;
 
 /** @sigmatune/cuda-linux-x64: the library, and its path as a module. */
 export function stageCuda(npm, file, repository) {
