@@ -29,8 +29,10 @@ export function compileTypeScript() {
     must(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '--outDir', fresh]);
     writeCommonJs(fresh);
     // CommonJS as it stands; its types are in a file next to it, which is not published.
-    const commonJs = join('runtime', 'platforms.cjs');
-    copyFileSync(join(root, 'lib', commonJs), join(fresh, commonJs));
+    const runtime = join(root, 'lib', 'runtime');
+    for (const name of readdirSync(runtime).filter((name) => name.endsWith('.cjs'))) {
+      copyFileSync(join(runtime, name), join(fresh, 'runtime', name));
+    }
     rmSync(dist, { recursive: true, force: true });
     renameSync(fresh, dist);
     mkdirSync(join(root, '.cache'), { recursive: true });
