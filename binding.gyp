@@ -1,8 +1,10 @@
 {
   # Builds the addon for the machine at hand: the published files are built by scripts/prebuilds.mjs.
   # strict: warnings are errors here; a user's compiler may know more of them.
+  # portable: the C++ library is linked in, too.
   'variables': {
     'strict%': 0,
+    'portable%': 0,
     'sanitize%': '',
     # The unpacked folder of OpenBLAS's release for Windows.
     'openblas%': '<!(node -p "process.env.OPENBLAS || \'\'")',
@@ -47,6 +49,7 @@
             'cflags_cc': ['-ftls-model=initial-exec'],
           }],
           ['strict==1', { 'cflags_cc': ['-Werror'] }],
+          ['portable==1', { 'ldflags': ['-static-libstdc++', '-static-libgcc'] }],
           ['sanitize!=""', {
             'cflags_cc': ['-fsanitize=<(sanitize)', '-fno-omit-frame-pointer', '-g', '-O1'],
             'ldflags': ['-fsanitize=<(sanitize)'],

@@ -25,7 +25,7 @@ const checks = {
       ...['darwin-arm64', 'win32-x64'].flatMap((target) => ['--target', target]),
     ],
   }),
-  'types as users resolve them': [bin('attw'), '--pack', '.', '--profile', 'esm-only'],
+  'types as users resolve them': [bin('attw'), '--pack', '.'],
 };
 
 main(() => {

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // prebuilds/<target>/sigmatune.node: the addon as it is published, with all it needs linked in.
-// npm run prebuilds [-- --target linux-arm64-musl --target … | --target all] [--compile-only]
-import { copyFileSync, existsSync, mkdirSync, rmSync } from 'node:fs';
+// npm run prebuilds [-- --target linux-arm64-musl --target … | --target all | --native] [--compile-only]
+// --native: with this machine's own compiler, for a system that zig has no target of.
+import { existsSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { checkPrebuild } from './setup/binary.mjs';
@@ -11,15 +12,21 @@ import { installModules } from './setup/modules.mjs';
 import { checkNode } from './setup/node.mjs';
 import { root, SetupError, step } from './setup/run.mjs';
 import { fingerprint, readStamp, writeStamp } from './setup/stamp.mjs';
-import { main } from './setup/steps.mjs';
+import { compileWithOwnCompiler } from './setup/own-compiler.mjs';
+import { main, setup } from './setup/steps.mjs';
 import { ensureSystem } from './setup/system.mjs';
 import { hostTarget, targets } from './setup/targets.mjs';
 import { ensureZig, zigVersion } from './setup/zig.mjs';
 
 main(() => {
   const { values } = parseArgs({
-    options: { target: { type: 'string', multiple: true }, 'compile-only': { type: 'boolean', default: false } },
+    options: {
+      target: { type: 'string', multiple: true },
+      'compile-only': { type: 'boolean', default: false },
+      native: { type: 'boolean', default: false },
+    },
   });
+  if (values.native) return buildNative();
   const chosen = choose(values.target);
   checkNode();
   ensureSystem(['make', 'binutils']);
@@ -32,6 +39,15 @@ main(() => {
     }
   }, 'prebuilds');
 });
+
+function buildNative() {
+  setup();
+  const name = hostTarget()?.name ?? `${process.platform}-${process.arch}`;
+  const file = join(root, 'prebuilds', name, 'sigmatune.node');
+  // Never built by both ways into one file without notice.
+  rmSync(dirname(file), { recursive: true, force: true });
+  alone(() => step(`building ${name} with prebuildify`, () => compileWithOwnCompiler(file)), 'prebuilds');
+}
 
 function choose(names) {
   if (names?.includes('all')) return targets;
@@ -55,13 +71,4 @@ function build(zig, target) {
     step(`checking ${target.name}`, () => checkPrebuild(file, target));
     writeStamp(stamp, { sources });
   }
-  forNodeGypBuild(target, file);
-}
-
-/** node-gyp-build, which loads the addon today, looks for the file of its machine under another name. */
-function forNodeGypBuild({ os, cpu, libc }, file) {
-  if (os !== process.platform || cpu !== process.arch) return;
-  const folder = join(root, 'prebuilds', `${os}-${cpu}`);
-  mkdirSync(folder, { recursive: true });
-  copyFileSync(file, join(folder, libc === undefined ? 'sigmatune.node' : `sigmatune.${libc}.node`));
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The program `sigmatune`: finds the command, runs it, and says how it ended.
-import { createRequire } from 'node:module';
 import { nearest } from '../runtime/nearest.js';
+import { version } from '../runtime/version.js';
 import { parse } from './arguments.js';
 import { helpOf } from './command.js';
 import { UsageError } from './failures.js';
@@ -26,7 +26,7 @@ function help(): string {
 
 async function main([name, ...args]: readonly string[]): Promise<void> {
   if (name === undefined || name === '--help' || name === '-h') return say(help());
-  if (name === '--version') return say(createRequire(import.meta.url)('../../package.json').version);
+  if (name === '--version') return say(version);
   if (name === 'help') return args[0] === undefined ? say(help()) : main([args[0], '--help']);
   if (name === bench.name) return runBench(args);
   await runCommand(name, args);

@@ -3,8 +3,8 @@ import * as families from '../families/registry.js';
 import type { Family } from '../layers/construct.js';
 import type { AdapterOptions } from '../layers/types.js';
 import { describe, fail, isArray, isRecord } from '../runtime/check.js';
-import { libraryVersion } from '../runtime/device.js';
 import { SigmaError } from '../runtime/errors.js';
+import { version } from '../runtime/version.js';
 import { type MatrixDType, vectorType } from '../tensor/dtype.js';
 import { corrupt, newerFormat, quoted } from './complaints.js';
 import { pathIn } from './folder.js';
@@ -67,7 +67,7 @@ export function configText({ id, seed, modules }: Omit<AdapterConfig, 'version'>
     target_modules: modules.map(({ name }) => name),
     format_version: formatVersion,
     library_name: 'sigmatune',
-    library_version: libraryVersion(),
+    library_version: version,
     save_id: id,
     sketch_seed: seed,
     modules: modules.map(({ outFeatures, inFeatures, ...module }) => ({

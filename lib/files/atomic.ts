@@ -1,9 +1,14 @@
 import { randomUUID } from 'node:crypto';
+import { fsync } from 'node:fs';
 import { type FileHandle, link, open, readlink, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { checkSignal, fail } from '../runtime/check.js';
 import { quoted, system, systemCode } from './complaints.js';
 import { checkRegular, chunkBytes, exists } from './readable.js';
+
+/** Not FileHandle.sync, which does not exist under Yarn's Plug'n'Play. */
+const sync = promisify(fsync);
 
 /** A file that is written from its first byte to its last. */
 export class Sink {
@@ -118,7 +123,7 @@ async function writeThenPlace(
     try {
       await fill(new Sink(op, where, handle, signal));
       if (mode !== undefined) await system(op, where, 'to keep its permissions', handle.chmod(mode));
-      await system(op, where, 'to be written', handle.sync());
+      await system(op, where, 'to be written', sync(handle.fd));
     } finally {
       await handle.close();
     }
@@ -186,7 +191,7 @@ export async function syncFolder(op: string, where: string, folder: string): Pro
   try {
     const handle = await open(folder, 'r');
     try {
-      await handle.sync();
+      await sync(handle.fd);
     } finally {
       await handle.close();
     }

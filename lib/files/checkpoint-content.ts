@@ -2,7 +2,7 @@
 
 import type { Adapter } from '../layers/adapter.js';
 import { describe, isArray, isRecord } from '../runtime/check.js';
-import { libraryVersion } from '../runtime/device.js';
+import { version } from '../runtime/version.js';
 import type { Parameter } from '../tensor/parameter.js';
 import { roleOf } from './adapters.js';
 import { corrupt, newerFormat } from './complaints.js';
@@ -59,7 +59,7 @@ export function sketchKey(name: string, side: string): string {
 
 /** The file's metadata. */
 export function contentNotes(content: Content): Map<string, string> {
-  const json = { format_version: formatVersion, library_version: libraryVersion(), ...content };
+  const json = { format_version: formatVersion, library_version: version, ...content };
   return new Map([
     ['format', 'pt'],
     [contentKey, JSON.stringify(json)],

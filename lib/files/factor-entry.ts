@@ -2,7 +2,7 @@
 import { type Decomposition, Factors } from '../linalg/decompose.js';
 import type { FactorError } from '../linalg/factor-error.js';
 import { describe, isRecord } from '../runtime/check.js';
-import { libraryVersion } from '../runtime/device.js';
+import { version } from '../runtime/version.js';
 import { type MatrixDType, vectorType } from '../tensor/dtype.js';
 import type { Scoped } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -67,7 +67,7 @@ export async function writeEntry(
   { u, s, vt, error }: Factors,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const note = { ...error, key, library: libraryVersion() };
+  const note = { ...error, key, library: version };
   const sha256 = await sealOf(op, note, [u, s, vt], signal);
   const { library, residual, orthogonality } = note;
   const json = { format_version: formatVersion, library_version: library, key, residual, orthogonality, sha256 };

@@ -20,6 +20,9 @@ export interface MatmulOptions {
   out?: TensorLike;
 }
 
+/** D, which is inferred from other arguments only. NoInfer of TypeScript 5.4, for users of 5.2 and 5.3. */
+type Uninferred<D> = [D][D extends unknown ? 0 : never];
+
 /**
  * The product op(a) · op(b): [m, k] · [k, n] → [m, n]. op transposes its argument if the option says so.
  *
@@ -31,7 +34,7 @@ export interface MatmulOptions {
  */
 export function matmul<D extends Real, A extends Shape = Shape, B extends Shape = Shape>(
   a: Tensor<D, A> & OfRank<A, 2>,
-  b: Tensor<NoInfer<D>, B> & OfRank<B, 2>,
+  b: Tensor<Uninferred<D>, B> & OfRank<B, 2>,
   options?: MatmulOptions,
 ): Tensor<D, MatrixShape>;
 /** The same for objects of a tensor's form. */

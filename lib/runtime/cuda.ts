@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { isAbsolute } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { isAbsolute, join } from 'node:path';
 import { native, type OpenedBackend } from './native.js';
+import { packageRoot } from './package-root.js';
+import platforms from './platforms.cjs';
+import { version } from './version.js';
 
 /** Whether CUDA can be used; if not, why, and which paths were tried. */
 export interface DeviceStatus {
@@ -38,14 +39,8 @@ const file = 'libsigmatune_cuda.so';
 function candidates(): string[] {
   const named = process.env['SIGMATUNE_CUDA_LIBRARY'];
   if (named) return [named];
-  const places = [fileURLToPath(new URL(`../../build-cuda/${file}`, import.meta.url))];
-  try {
-    const require = createRequire(import.meta.url);
-    places.unshift(require.resolve(`@sigmatune/cuda-${process.platform}-${process.arch}/${file}`));
-  } catch {
-    // The npm package is not installed.
-  }
-  return places;
+  const local = packageRoot && join(packageRoot, 'build-cuda', file);
+  return [platforms.cudaLibrary(), local].filter((path) => path !== undefined);
 }
 
 function unavailable(code: DeviceStatus['code'], detail: string, searched: readonly string[]): DeviceStatus {
@@ -65,11 +60,14 @@ function relativePath(): string | undefined {
 
 /** How to get a backend. The build script is in a clone of the repository, not in the published package. */
 function advice(): string {
-  const isClone = existsSync(new URL('../../scripts/build-cuda.mjs', import.meta.url));
-  return isClone
-    ? 'build it with "npm run build:cuda", or set SIGMATUNE_CUDA_LIBRARY to the absolute path of a library'
-    : 'the npm package contains none; docs/cuda.md says how to build it from the sigmatune repository. Then set ' +
-        'SIGMATUNE_CUDA_LIBRARY to the absolute path of the library';
+  const isClone = packageRoot !== undefined && existsSync(join(packageRoot, 'scripts', 'build-cuda.mjs'));
+  if (isClone) {
+    return 'build it with "npm run build:cuda", or set SIGMATUNE_CUDA_LIBRARY to the absolute path of a library';
+  }
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    return `there is one for linux-x64 only, and this is ${process.platform}-${process.arch}`;
+  }
+  return `install it with "npm install @sigmatune/cuda-linux-x64@${version}"`;
 }
 
 /** Opens the CUDA backend. Never throws and never prints. */

@@ -1,8 +1,8 @@
-import { createRequire } from 'node:module';
 import { checkInteger, isPromise, reject } from './check.js';
 import { type DeviceStatus, openCuda } from './cuda.js';
 import { SigmaError } from './errors.js';
 import { native, type Operation } from './native.js';
+import { version } from './version.js';
 
 export type { DeviceStatus } from './cuda.js';
 
@@ -119,12 +119,6 @@ export function threads(): number {
   return native.threads('threads');
 }
 
-/** This package's own version. */
-export function libraryVersion(): string {
-  const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
-  return version;
-}
-
 /**
  * Versions, BLAS build, SIMD level, threads and CUDA status, for a bug report.
  *
@@ -134,7 +128,7 @@ export function libraryVersion(): string {
 export function systemInfo(): Record<string, unknown> {
   const info = native.nativeInfo('systemInfo');
   return {
-    sigmatune: libraryVersion(),
+    sigmatune: version,
     node: process.version,
     platform: `${process.platform}-${process.arch}`,
     backend: info.backend,

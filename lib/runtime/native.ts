@@ -1,6 +1,4 @@
-import { createRequire } from 'node:module';
-import { isAbsolute } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { loadAddon } from './addon.js';
 import { SigmaError } from './errors.js';
 
 export type RealArray = Float32Array | Float64Array;
@@ -240,30 +238,5 @@ export type Native = { readonly [name in keyof Addon]: Called<Addon[name]> } & {
   readonly SigmaError: typeof SigmaError;
 };
 
-/** Loads the addon. SIGMATUNE_ADDON is the absolute path of another build, for sanitizers and comparisons. */
-function load(): Native {
-  const require = createRequire(import.meta.url);
-  const root = fileURLToPath(new URL('../..', import.meta.url));
-  const override = process.env['SIGMATUNE_ADDON'];
-  // require resolves a relative path against this module, and looks up a bare name in node_modules.
-  if (override && !isAbsolute(override)) {
-    throw new SigmaError('NATIVE', 'sigmatune', `SIGMATUNE_ADDON: expected an absolute path, got '${override}'`);
-  }
-  try {
-    const addon: object = override ? require(override) : require('node-gyp-build')(root);
-    // Two copies of this package may share one addon, so each calls it on an object with its own class.
-    return Object.create(addon, { SigmaError: { value: SigmaError } });
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new SigmaError(
-      'NATIVE',
-      'sigmatune',
-      `the native addon could not be loaded (${reason.split('\n')[0]}). ` +
-        `Looked ${override ? `at SIGMATUNE_ADDON=${override}` : `in ${root} for build/Release and prebuilds/${process.platform}-${process.arch}`}. ` +
-        `If no prebuild fits this machine, install g++, make, python3, libopenblas-serial-dev and liblapacke-dev and run "npm rebuild sigmatune".`,
-      cause,
-    );
-  }
-}
-
-export const native: Native = load();
+/** Two copies of this package may share one addon, so each calls it on an object with its own class. */
+export const native: Native = Object.create(loadAddon(), { SigmaError: { value: SigmaError } });

@@ -1,5 +1,6 @@
-import { uniformInt } from 'pure-rand/distribution/uniformInt';
-import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
+import generators from './generators.cjs';
+
+const { uniformInt, xoroshiro128plus } = generators;
 
 /** Seeded random numbers, the same on every platform. */
 export interface Random {

@@ -19,6 +19,7 @@ import { parseArgs } from 'node:util';
 import { buildCudaLibrary, cudaLibrary } from '../setup/cuda-library.mjs';
 import { must, root, run, SetupError, step } from '../setup/run.mjs';
 import { main, setup } from '../setup/steps.mjs';
+import { hostTarget } from '../setup/targets.mjs';
 import { packagesFor } from './closure.mjs';
 import { transpileTests } from './transpile.mjs';
 
@@ -46,7 +47,7 @@ main(() => {
   const imports = step('transpiling the tests', () => transpileTests(join(bundle, 'test')));
   step('copying what they need', () => {
     copyPackage();
-    copyPackages([...imports, 'node-gyp-build']);
+    copyPackages(imports);
     copyLibrary(values);
     copyNode();
   });
@@ -66,10 +67,12 @@ function copyPackage() {
     `${JSON.stringify({ name, version, type, license, exports }, null, 2)}\n`,
   );
   const code = (path) => statSync(path).isDirectory() || !/\.(d\.ts|map)$/.test(path);
-  for (const path of ['dist', 'prebuilds', 'native', 'bench', 'CMakeLists.txt', 'LICENSE']) {
+  for (const path of ['dist', 'native', 'bench', 'CMakeLists.txt', 'LICENSE']) {
     cpSync(join(root, path), join(bundle, path), { recursive: true, filter: code });
   }
   rmSync(join(bundle, 'bench', 'results'), { recursive: true, force: true });
+  const built = join(root, 'prebuilds', hostTarget().name, 'sigmatune.node');
+  cpSync(built, join(bundle, 'build', 'Release', 'sigmatune.node'));
   for (const script of ['run', 'stages', 'suite', 'sanitizer', 'process', 'merge']) {
     cpSync(join(root, 'scripts', 'gpu', `${script}.mjs`), join(bundle, 'scripts', 'gpu', `${script}.mjs`));
   }

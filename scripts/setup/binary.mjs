@@ -5,7 +5,7 @@ import { must, SetupError } from './run.mjs';
 import { floors, hostTarget } from './targets.mjs';
 
 /** Libraries that every Linux system has, and has in a compatible version: the C library's own, and the loader. */
-const everywhere = /^(libc|libm|libpthread|libdl|librt|ld-linux[-\w]*)\.so(\.\d+)?$/;
+export const systemLibraries = /^(libc|libm|libpthread|libdl|librt|ld-linux[-\w]*)\.so(\.\d+)?$/;
 
 /** Reads an ELF file of any architecture; the messages are in English whatever the locale. */
 const readelf = (...args) => must('readelf', ['--wide', ...args], { env: { ...process.env, LC_ALL: 'C' } });
@@ -32,7 +32,7 @@ function symbolsOf(file) {
  * `allowed`.
  */
 export function checkLinuxLibrary(file, allowed, { glibc = floors.glibc } = {}) {
-  const foreign = neededBy(file).filter((name) => !everywhere.test(name));
+  const foreign = neededBy(file).filter((name) => !systemLibraries.test(name));
   if (foreign.length > 0) throw new SetupError(`${file} must not need ${foreign.join(', ')}`);
   const symbols = symbolsOf(file);
   const shown = symbols.filter(({ defined }) => defined).map(({ name }) => name);

@@ -1,13 +1,21 @@
 // The package as users get it: packed, installed without scripts and without a compiler, used from both kinds of
 // module. Everything comes from this machine, without a registry.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const dependencies = ['node-addon-api', 'node-gyp-build', 'pure-rand'];
 const ten = 600_000;
 t.setTimeout(ten);
 
@@ -33,6 +41,16 @@ function npmProgram(): string {
   throw new Error('no npm on PATH');
 }
 
+function filesOf(folder: string): string[] {
+  const paths = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  return paths.filter((path) => statSync(join(folder, path)).isFile());
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a manifest has fields of many types.
+function manifestOf(folder: string): any {
+  return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+}
+
 const svd = `const a = tensor([[0, 2], [3, 0]], undefined, { dtype: 'float64' });
   const { s } = await svd(a);
   console.log(Array.from(s.dataSync(), (value) => value.toFixed(12)).join(' '));`;
@@ -45,34 +63,80 @@ t.test('the packed package needs only Node', { timeout: ten }, async (t) => {
   }
   if (!t.equal(prebuilds.status, 0, 'the addon is prebuilt', prebuilds)) return;
 
-  const folder = t.testdir({ bin: {} });
-  const packages = ['.', ...dependencies.map((name) => `./node_modules/${name}`)];
-  const packed = node([npmProgram(), 'pack', '--json', '--pack-destination', folder, ...packages], root);
+  const folder = t.testdir({ bin: {}, npm: {} });
+  const npm = join(folder, 'npm');
+  const staged = node([join(root, 'scripts', 'packages.mjs'), '--cuda-library', '/none', '--out', npm], root);
+  if (!t.equal(staged.status, 0, 'the packages are packed', staged)) return;
+  const order = readFileSync(join(npm, 'order.txt'), 'utf8').trim().split('\n');
+  t.equal(order.at(-1), 'sigmatune', 'what sigmatune depends on is published first');
+  const packed = node([npmProgram(), 'pack', '--json', '--pack-destination', npm, './node_modules/pure-rand'], root);
   if (!t.equal(packed.status, 0, 'npm packs', packed)) return;
-  const tarballs: { name: string; filename: string; files: { path: string }[] }[] = JSON.parse(packed.stdout);
+  const [{ filename: pureRand }] = JSON.parse(packed.stdout);
 
-  await t.test('the tarball contains the intended files only', async (t) => {
-    const files = tarballs.find(({ name }) => name === 'sigmatune')?.files.map(({ path }) => path) ?? [];
+  await t.test('the tarballs contain the intended files only', async (t) => {
+    const files = filesOf(join(npm, 'sigmatune'));
     const meant =
-      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|CONTRIBUTING\.md|examples\/[\w-]+\.js|examples\/quickstart\/train\.js|bench\/results\/gpu\/README\.md|binding\.gyp|docs\/[\w-]+\.(md|svg)|dist\/.*\.(js|js\.map|d\.ts)|bench\/(cli|usage|(cases|commands|gate|measure|record|reference|report|stats)\/[\w-]+)\.(js|css)|native\/(.*\.(h|cc|inc|cu|cuh)|openblas\.mjs)|prebuilds\/[\w-]+\/sigmatune\.\w+\.node)$/;
+      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|CONTRIBUTING\.md|examples\/[\w-]+\.js|examples\/quickstart\/train\.js|bench\/results\/gpu\/README\.md|docs\/[\w-]+\.(md|svg)|licenses\/\w+\.txt|dist\/.*\.(js|js\.map|d\.ts)|dist\/runtime\/(platforms|generators)\.cjs|dist\/require\/package\.json|bench\/(cli|usage|(cases|commands|gate|measure|record|reference|report|stats)\/[\w-]+)\.(js|css)|source\/(package\.json|binding\.gyp|native\/.*\.(h|cc|inc|cu|cuh)|native\/\w+\.mjs))$/;
     t.same(
       files.filter((path) => !meant.test(path)),
       [],
     );
     for (const needed of [
-      'package.json',
       'bench/cli.js',
       'dist/cli/main.js',
       'LICENSE',
       'dist/index.js',
       'dist/index.d.ts',
-      'native/contract/backend.h',
-      'native/openblas.mjs',
-      'binding.gyp',
+      'dist/require/index.js',
+      'dist/require/index.d.ts',
+      'dist/runtime/platforms.cjs',
+      'source/native/contract/backend.h',
+      'source/native/openblas.mjs',
+      'source/binding.gyp',
     ]) {
       t.ok(files.includes(needed), needed);
     }
-    t.equal(files.filter((path) => path.endsWith('.node')).length, 1, 'one prebuilt addon');
+    for (const name of order.filter((name) => name !== 'sigmatune' && !name.startsWith('cuda'))) {
+      const binary = filesOf(join(npm, name)).filter((path) => !path.startsWith('licenses/'));
+      t.same(binary.sort(), ['LICENSE', 'README.md', 'index.cjs', 'package.json', 'sigmatune.node'], name);
+    }
+  });
+
+  await t.test('the manifests', async (t) => {
+    const { version } = manifestOf(root);
+    const main = manifestOf(join(npm, 'sigmatune'));
+    t.notOk(main.scripts, 'no scripts, so none that a package manager blocks');
+    t.notOk(main.private, 'it can be published');
+    t.same(Object.keys(main.dependencies), ['pure-rand']);
+    t.equal(main.peerDependencies['@sigmatune/cuda-linux-x64'], version);
+    t.match(main.peerDependenciesMeta, { '@sigmatune/cuda-linux-x64': { optional: true } });
+    const platforms = order.filter((name) => name !== 'sigmatune' && !name.startsWith('cuda'));
+    t.same(main.optionalDependencies, Object.fromEntries(platforms.map((name) => [`@sigmatune/${name}`, version])));
+    for (const name of platforms) {
+      const [os, cpu, libc] = name.split('-');
+      const fields = { name: `@sigmatune/${name}`, version, os: [os], cpu: [cpu], main: './index.cjs' };
+      t.match(manifestOf(join(npm, name)), fields, name);
+      if (os === 'linux')
+        t.same(manifestOf(join(npm, name)).libc, [libc === 'gnu' ? 'glibc' : 'musl'], `${name}: libc`);
+    }
+  });
+
+  await t.test('links of the README work outside of the package, and those of the pages inside', async (t) => {
+    const links = (page: string) =>
+      [...readFileSync(join(npm, 'sigmatune', page), 'utf8').matchAll(/\]\(([^)#]+)(#[^)]*)?\)/g)].map(
+        ([, to = '']) => to,
+      );
+    const own = /^https:\/\/unpkg\.com\/sigmatune@[^/]+\/(.*)$/;
+    for (const to of links('README.md')) {
+      t.match(to, /^https:/, to);
+      const file = own.exec(to)?.[1];
+      if (file) t.ok(existsSync(join(npm, 'sigmatune', file)), file);
+    }
+    for (const page of readdirSync(join(npm, 'sigmatune', 'docs')).filter((name) => name.endsWith('.md'))) {
+      for (const to of links(`docs/${page}`).filter((to) => !to.startsWith('http'))) {
+        t.ok(existsSync(join(npm, 'sigmatune', 'docs', to)), `${page}: ${to}`);
+      }
+    }
   });
 
   // A PATH with only node and a shell, so compiling or downloading anything would fail.
@@ -81,8 +145,21 @@ t.test('the packed package needs only Node', { timeout: ten }, async (t) => {
   const env = { HOME: folder, PATH: join(folder, 'bin'), npm_config_cache: join(folder, 'cache') };
   const user = join(folder, 'user');
   mkdirSync(user);
-  const files = Object.fromEntries(tarballs.map(({ name, filename }) => [name, `file:../${filename}`]));
-  writeFileSync(join(user, 'package.json'), JSON.stringify({ private: true, dependencies: files }));
+  const tarball = (name: string) => {
+    const { name: full, version } = manifestOf(join(npm, name));
+    return `file:../npm/${full.replace('@', '').replace('/', '-')}-${version}.tgz`;
+  };
+  const platforms = Object.fromEntries(order.slice(0, -1).map((name) => [`@sigmatune/${name}`, tarball(name)]));
+  const pureRandFile = `file:../npm/${pureRand}`;
+  writeFileSync(
+    join(user, 'package.json'),
+    JSON.stringify({
+      private: true,
+      dependencies: { sigmatune: tarball('sigmatune'), 'pure-rand': pureRandFile },
+      optionalDependencies: platforms,
+      overrides: Object.fromEntries(Object.keys(platforms).map((name) => [name, `$${name}`])),
+    }),
+  );
   const install = ['install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund'];
   const installed = node([npmProgram(), ...install], user, env);
   if (!t.equal(installed.status, 0, 'npm installs', installed)) return;

@@ -171,8 +171,7 @@ t.test('never throws, even if the working directory was deleted', async (t) => {
 
 t.test("never throws, even if Node's permission model forbids reading", async (t) => {
   const name = process.allowedNodeEnvironmentFlags.has('--permission') ? '--permission' : '--experimental-permission';
-  const readable = [join(root, '*'), '/etc/alpine-release']; // the second is what node-gyp-build looks for
-  const flags = [name, '--allow-addons', ...readable.map((path) => `--allow-fs-read=${path}`)];
+  const flags = [name, '--allow-addons', `--allow-fs-read=${join(root, '*')}`];
   const outcome = runModule(
     'console.log(sigma.cudaStatus().available);',
     root,
@@ -190,12 +189,12 @@ t.test('the advice fits an installed package, which has no scripts', async (t) =
   const addon = process.env['SIGMATUNE_ADDON'] ?? join(root, 'build', 'Release', 'sigmatune.node');
   const script = 'console.log(sigma.cudaStatus().code, sigma.cudaStatus().detail);';
   const { said } = runModule(script, installed, { SIGMATUNE_ADDON: addon, SIGMATUNE_CUDA_LIBRARY: '' });
-  t.match(said, /^NOT_BUILT .*docs\/cuda\.md.*SIGMATUNE_CUDA_LIBRARY/);
+  t.match(said, /^NOT_BUILT .*npm install @sigmatune\/cuda-linux-x64@\d/);
   t.notMatch(said, /npm run/);
 });
 
 t.test('SIGMATUNE_ADDON must be an absolute path', async (t) => {
-  for (const path of ['build/Release/sigmatune.node', 'node-gyp-build']) {
+  for (const path of ['build/Release/sigmatune.node', 'pure-rand']) {
     const { status, stderr } = runModule('', root, { SIGMATUNE_ADDON: path });
     t.equal(status, 1, path);
     t.match(stderr, `SIGMATUNE_ADDON: expected an absolute path, got '${path}'`);

@@ -5,11 +5,9 @@ import { SigmaError } from 'sigmatune';
 
 type Addon = Record<string, (this: unknown, ...args: unknown[]) => unknown>;
 
-const override = process.env['SIGMATUNE_ADDON'];
-const load = createRequire(import.meta.url);
-const root = fileURLToPath(new URL('../..', import.meta.url));
+const built = fileURLToPath(new URL('../../build/Release/sigmatune.node', import.meta.url));
 /** The addon's exports, from which the package's own object inherits. */
-export const addon: Addon = override ? load(override) : load('node-gyp-build')(root);
+export const addon: Addon = createRequire(import.meta.url)(process.env['SIGMATUNE_ADDON'] ?? built);
 
 const own: Addon = Object.create(addon, { SigmaError: { value: SigmaError } });
 
