@@ -42,10 +42,11 @@ main(() => {
 
 function buildNative() {
   setup();
-  const name = hostTarget()?.name ?? `${process.platform}-${process.arch}`;
+  const target = hostTarget() ?? { name: `${process.platform}-${process.arch}` };
+  const { name } = target;
   const file = join(root, 'prebuilds', name, 'sigmatune.node');
-  // Never built by both ways into one file without notice.
-  rmSync(dirname(file), { recursive: true, force: true });
+  // The next build by zig replaces the file.
+  rmSync(stampOf(target), { force: true });
   alone(() => step(`building ${name} with prebuildify`, () => compileWithOwnCompiler(file)), 'prebuilds');
 }
 
@@ -59,9 +60,13 @@ function choose(names) {
   });
 }
 
+function stampOf(target) {
+  return join(buildFolder(target), 'sigmatune.stamp');
+}
+
 function build(zig, target) {
   const file = join(root, 'prebuilds', target.name, 'sigmatune.node');
-  const stamp = join(buildFolder(target), 'sigmatune.stamp');
+  const stamp = stampOf(target);
   const sources = fingerprint({ paths: ['native', join('scripts', 'setup')], texts: [zigVersion(zig)] });
   if (!existsSync(file) || readStamp(stamp).sources !== sources) {
     rmSync(stamp, { force: true });
