@@ -53,6 +53,11 @@ const mention = (file) => `require('node:path').join(__dirname, '${file}');\n`;
 export function stageCuda(npm, file, repository) {
   const name = 'cuda-linux-x64';
   const folder = join(npm, name);
+  const library = join(folder, 'libsigmatune_cuda.so');
+  mkdirSync(folder, { recursive: true });
+  copyFileSync(file, library);
+  must('strip', ['--strip-unneeded', library]);
+  const size = `${Math.ceil(statSync(library).size / 1e6)} MB`;
   stage(folder, {
     manifest: {
       name: `@sigmatune/${name}`,
@@ -70,7 +75,7 @@ export function stageCuda(npm, file, repository) {
     readme:
       `# @sigmatune/${name}\n\nThe CUDA backend of [sigmatune](https://www.npmjs.com/package/sigmatune). Install it next to ` +
       `sigmatune, in the same version:\n\n    npm install sigmatune @sigmatune/${name}\n\n` +
-      'It needs an NVIDIA card of compute capability 7.5 or newer, a driver for CUDA 13 (r580 or newer), and cuBLAS and ' +
+      `The library is ${size}. It needs an NVIDIA card of compute capability 7.5 or newer, a driver for CUDA 13 (r580 or newer), and cuBLAS and ` +
       'cuSOLVER. `cudaStatus()` of sigmatune says what is missing.\n\n## Licence\n\nsigmatune is under the MIT licence (the ' +
       'file `LICENSE`). The library contains the static CUDA runtime, © NVIDIA Corporation, redistributed under the ' +
       '[CUDA Toolkit EULA](https://docs.nvidia.com/cuda/eula/), attachment A.\n',
@@ -78,10 +83,6 @@ export function stageCuda(npm, file, repository) {
     // join(__dirname, …) is a form that file tracing understands.
     index: "module.exports = require('node:path').join(__dirname, 'libsigmatune_cuda.so');\n",
   });
-  const library = join(folder, 'libsigmatune_cuda.so');
-  copyFileSync(file, library);
-  must('strip', ['--strip-unneeded', library]);
-  console.error(`${library}: ${(statSync(library).size / 2 ** 20).toFixed(1)} MiB`);
   return name;
 }
 
