@@ -55,6 +55,12 @@ struct SvdProblem {
   T largest;   // largest magnitude in a; NaN if any number is not finite
 };
 
+// Rescales the singular values of `scale` A to those of A. May overflow to infinity.
+template <class T>
+void svd_unscale(const SvdProblem<T>& p, T scale) {
+  if (scale != 1) std::transform(p.s, p.s + p.r, p.s, [&](T x) { return x / scale; });
+}
+
 // A copy of svd_scale · A, which LAPACK may overwrite.
 template <class T>
 class ScaledCopy {
@@ -67,10 +73,7 @@ class ScaledCopy {
     }
   }
   T* data() const { return numbers_.get(); }
-  // Rescales the singular values of the copy to those of A. May overflow to infinity.
-  void restore(const SvdProblem<T>& p) const {
-    if (scale_ != 1) std::transform(p.s, p.s + p.r, p.s, [&](T x) { return x / scale_; });
-  }
+  void restore(const SvdProblem<T>& p) const { svd_unscale(p, scale_); }
 
  private:
   Numbers<T> numbers_;
