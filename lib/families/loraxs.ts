@@ -1,6 +1,6 @@
 import type { Blueprint } from '../layers/adapter.js';
 import { chooseFrom, family } from '../layers/construct.js';
-import type { Site } from '../layers/site.js';
+import { heldValues, type Site } from '../layers/site.js';
 import type { AdapterOptions } from '../layers/types.js';
 import { scaleColumns, scaleRows } from '../linalg/scale.js';
 import type { Svd } from '../linalg/svd.js';
@@ -42,7 +42,7 @@ export const loraXs = family<LoraXsOptions>('loraXs', ['rank', 'init', 'seed'], 
   const rank = readRank(site, options);
   // Vᵀ twice: with and without diag(σ).
   const matrices = rank * (site.outFeatures + 2 * site.inFeatures);
-  return { parameters: rank ** 2, matrices, vectors: site.thin + (rank < site.thin ? rank : 0) };
+  return { parameters: rank ** 2, matrices, vectors: heldValues(site, rank) };
 });
 
 function* design(site: Site, options: LoraXsOptions): Work<Blueprint> {

@@ -1,7 +1,7 @@
 import type { Blueprint } from '../layers/adapter.js';
 import { biasOfLayer, trainsBias } from '../layers/bias.js';
 import { chooseFrom, family, mergeOnBase } from '../layers/construct.js';
-import type { PlannedSite, Site } from '../layers/site.js';
+import { heldValues, type PlannedSite, type Site } from '../layers/site.js';
 import type { Spectrum } from '../layers/telemetry.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
@@ -169,8 +169,7 @@ export const svft = family<SvftOptions>(
       parameters: entriesOf(site, chosen, columns) + (chosen.gate ? 1 : 0) + (chosen.bias ? site.outFeatures : 0),
       matrices: columns * (site.outFeatures + site.inFeatures),
       vectors:
-        columns +
-        (chosen.residual === 'keep' && columns < thin ? thin : 0) +
+        (chosen.residual === 'keep' ? heldValues(site, columns) : columns) +
         (chosen.bias && site.hasBias ? site.outFeatures : 0),
     };
   },

@@ -49,10 +49,10 @@ struct Lapack;
       LAPACK_##letter##geqrf(&m, &n, a, &lda, tau, work, &lwork, &info);                                         \
       return info;                                                                                               \
     }                                                                                                            \
-    static int gelqf(int m, int n, T* a, int lda, T* tau, T* work, int lwork) {                                  \
+    static int potrf(const char* uplo, int n, T* a, int lda) {                                                   \
       int info = 0;                                                                                              \
       const BlasCall call;                                                                                       \
-      LAPACK_##letter##gelqf(&m, &n, a, &lda, tau, work, &lwork, &info);                                         \
+      LAPACK_##letter##potrf(uplo, &n, a, &lda, &info);                                                          \
       return info;                                                                                               \
     }                                                                                                            \
   };
