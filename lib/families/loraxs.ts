@@ -15,7 +15,10 @@ import type { MatrixShape, Shape, Tensor } from '../tensor/tensor.js';
 import { fillNormal } from './orthonormal.js';
 
 export interface LoraXsOptions extends AdapterOptions {
-  /** k, the number of singular triples in use, the largest first. Default: 16, or all if there are fewer. */
+  /**
+   * k, the number of singular triples in use, the largest first. Default: 16, or all if there are fewer. If it is at most an
+   * eighth of min(out, in), from 256 on, only these are computed, and telemetry knows no other σ.
+   */
   rank?: number;
   /**
    * Initial R: 'zeros' (default), or normal numbers of mean 0 and this standard deviation; the authors' code uses 1e-5.

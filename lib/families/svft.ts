@@ -47,7 +47,10 @@ export interface SvftOptions extends AdapterOptions {
    * Default 0. Layers of the same size, seed and name get the same numbers.
    */
   seed?: number;
-  /** Number of singular directions in the core, the largest first. Default: all. */
+  /**
+   * Number of singular directions in the core, the largest first. Default: all. If it is at most an eighth of min(out, in),
+   * from 256 on, only these are computed, and telemetry knows no other σ.
+   */
   rank?: number;
   /** Whether a trainable scalar γ, from 0, scales M by sigmoid(γ). Default true. */
   gate?: boolean;

@@ -202,9 +202,10 @@ typedef struct sigma_svd_problem {
 } sigma_svd_problem;
 
 /*
- * Independent thin SVDs, of which the k largest triples are wanted; `problems` is on the host. Any thread may call it while the context's own thread continues.
- * Waits for the work queued before it, and has finished when it returns. Sign rule: in each column of u, the first
- * entry whose magnitude is at least 1 - 1/2048 of the largest is positive (svd_limits.h).
+ * Independent thin SVDs, of which the k largest triples are wanted; `problems` is on the host. Any thread may call it
+ * while the context's own thread continues. Waits for the work queued before it, and has finished when it returns. Sign
+ * rule: in each column of u, the first entry whose magnitude is at least 1 - 1/2048 of the largest is positive
+ * (svd_limits.h).
  */
 typedef struct sigma_svd {
   sigma_real real; /* of all matrices */

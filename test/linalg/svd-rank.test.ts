@@ -1,19 +1,19 @@
 // The largest singular triples alone, at sizes where only they are computed.
 import {
+  adaptModel,
   decompose,
   loraXs,
   memory,
   openFactorCache,
   planModel,
-  adaptModel,
+  type Real,
+  type Svd,
   setThreads,
   svd,
   svft,
+  type Tensor,
   threads,
   zeros,
-  type Real,
-  type Svd,
-  type Tensor,
 } from 'sigmatune';
 import t from 'tap';
 import { dtypes, svdAccuracy } from '../support/cases.js';
@@ -32,30 +32,10 @@ import {
   seeded,
   snapshot,
 } from '../support/helpers.js';
+import { withSingularValues } from '../support/reference.js';
 
-/** Householder reflections times diag(s) times reflections: the singular values are known, at little cost. */
-function withKnownSpectrum(m: number, n: number, spectrum: (j: number) => number): Float64Array {
-  const a = new Float64Array(m * n);
-  for (let j = 0; j < Math.min(m, n); j++) a[j * n + j] = spectrum(j);
-  const random = seeded(m + n);
-  for (let pass = 0; pass < 3; pass++) {
-    const [u, v] = [random.normals(m), random.normals(n)];
-    const [uu, vv] = [u, v].map((x) => x.reduce((sum, value) => sum + value * value, 0)) as [number, number];
-    const left = new Float64Array(n);
-    for (let i = 0; i < m; i++) {
-      let dot = 0;
-      for (let j = 0; j < n; j++) dot += at(a, i * n + j) * at(v, j);
-      for (let j = 0; j < n; j++) {
-        a[i * n + j] = at(a, i * n + j) - (2 / vv) * dot * at(v, j);
-        left[j] = at(left, j) + at(u, i) * at(a, i * n + j);
-      }
-    }
-    for (let i = 0; i < m; i++) {
-      for (let j = 0; j < n; j++) a[i * n + j] = at(a, i * n + j) - (2 / uu) * at(u, i) * at(left, j);
-    }
-  }
-  return a;
-}
+const withKnownSpectrum = (m: number, n: number, spectrum: (j: number) => number): Float64Array =>
+  withSingularValues(m, n, spectrum, seeded(m + n).normals).data;
 
 /** |A v − σ u| and |Aᵀ u − σ v| together over all triples, orthonormality, signs, and σ. All relative to σ₁. */
 function checkLeading(t: Check, a: Float64Array, { u, s, vt }: Svd, wanted: Float64Array, dtype: Real, label: string) {

@@ -25,7 +25,8 @@ std::array<std::vector<T>, 2> factorised(const std::vector<T>& numbers, int rows
   const LongQr<T> qr(Columns<T>{a.data(), rows, columns, rows});
   qr.copy_triangle({triangle.data(), columns, columns, columns});
   std::vector<T> again(a.size(), std::numeric_limits<T>::quiet_NaN());
-  for (int j = 0; j < columns; ++j) std::copy_n(triangle.data() + int64_t{j} * columns, columns, again.data() + int64_t{j} * rows);
+  for (int j = 0; j < columns; ++j)
+    std::copy_n(triangle.data() + int64_t{j} * columns, columns, again.data() + int64_t{j} * rows);
   qr.apply({again.data(), rows, columns, rows});
   return {again, triangle};
 }
@@ -90,7 +91,8 @@ struct Leading {
   // The largest error of a singular value, over the largest one.
   double off(const std::function<double(int)>& spectrum) const {
     double worst = 0;
-    for (size_t j = 0; j < s.size(); ++j) worst = std::fmax(worst, std::abs(static_cast<double>(s[j]) - spectrum(static_cast<int>(j))));
+    for (size_t j = 0; j < s.size(); ++j)
+      worst = std::fmax(worst, std::abs(static_cast<double>(s[j]) - spectrum(static_cast<int>(j))));
     return worst / spectrum(0);
   }
 
@@ -106,7 +108,8 @@ void leading() {
   const auto same = [](int) { return 0.5; };
   const auto low_rank = [](int j) { return j < 5 ? 1.0 - 0.1 * j : 0.0; };
   const double limit = 2 * sigma::SvdLimits<T>::residual;
-  for (const auto& [rows, columns, k] : std::vector<std::array<int, 3>>{{600, 600, 20}, {900, 520, 12}, {520, 900, 12}, {512, 512, 1}}) {
+  for (const auto& [rows, columns, k] :
+       std::vector<std::array<int, 3>>{{600, 600, 20}, {900, 520, 12}, {520, 900, 12}, {512, 512, 1}}) {
     for (const std::function<double(int)>& spectrum :
          {std::function<double(int)>(power), std::function<double(int)>(low_rank)}) {
       const Leading<T> found(rows, columns, k, spectrum);
@@ -139,7 +142,8 @@ void leading() {
 template <class T>
 void norm_bound() {
   const auto spectrum = [](int j) { return j == 0 ? 2.0 : 1.0; };
-  for (const auto& [rows, columns] : std::vector<std::array<int, 2>>{{1, 1}, {300, 300}, {700, 260}, {260, 700}, {3, 400}}) {
+  for (const auto& [rows, columns] :
+       std::vector<std::array<int, 2>>{{1, 1}, {300, 300}, {700, 260}, {260, 700}, {3, 400}}) {
     auto a = with_spectrum<T>(rows, columns, spectrum);
     const Columns<T> e{a.data(), columns, rows, columns};
     const double margin = sizeof(T) == 4 ? 1e-5 : 1e-13;

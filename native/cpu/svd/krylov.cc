@@ -77,8 +77,7 @@ class Basis {
     project(w, c2);
     orthonormalise(w, r2);
     if (size_ > 0) multiply(T{1}, c2, r1, T{1}, c1);
-    multiply(T{1}, r2, r1, T{0},
-             Columns<T>{coefficients.at(size_, 0), width, width, coefficients.stride});
+    multiply(T{1}, r2, r1, T{0}, Columns<T>{coefficients.at(size_, 0), width, width, coefficients.stride});
     size_ += width;
   }
 
@@ -95,13 +94,14 @@ class Basis {
     parallel_for(blocks(size_, kBasisTile), [&](int64_t task) {
       const int begin = static_cast<int>(task) * kBasisTile;
       const int count = std::min(kBasisTile, size_ - begin);
-      add_inner_products({q.column(begin), q.rows, count, q.stride}, w, T{0}, {c.at(begin, 0), count, w.columns, c.stride});
+      add_inner_products({q.column(begin), q.rows, count, q.stride}, w, T{0},
+                         {c.at(begin, 0), count, w.columns, c.stride});
     });
     multiply(T{-1}, q, c, T{1}, w);
   }
 
-  // w = Q r, w becomes Q. By Cholesky of wᵀw if w is well-conditioned, else by reflectors, which give orthonormal columns
-  // also for a w of lower rank.
+  // w = Q r, w becomes Q. By Cholesky of wᵀw if w is well-conditioned, else by reflectors, which give orthonormal
+  // columns also for a w of lower rank.
   void orthonormalise(const Columns<T>& w, const Columns<T>& r) const {
     const int k = w.columns;
     add_inner_products(w, w, T{0}, r);
@@ -217,7 +217,8 @@ bool svd_krylov(const SvdProblem<T>& p, const Columns<T>& a) {
     double worst = 0;
     for (int j = 0; j < k; ++j) {
       double squares = 0;
-      for (int i = 0; i < width; ++i) squares += static_cast<double>(off.column(j)[i]) * static_cast<double>(off.column(j)[i]);
+      for (int i = 0; i < width; ++i)
+        squares += static_cast<double>(off.column(j)[i]) * static_cast<double>(off.column(j)[i]);
       worst = std::fmax(worst, std::sqrt(squares));
     }
     worst /= static_cast<double>(found.s[0]);

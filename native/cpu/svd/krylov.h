@@ -6,9 +6,9 @@
 
 namespace sigma::cpu {
 
-// Fills the p.k largest triples of `scale` A, where `a` (n, m) has its numbers by columns. Returns false if they have not
-// converged within the dimensions that are cheaper than a decomposition. May miss triples. The same bits for any number of
-// threads.
+// Fills the p.k largest triples of `scale` A, where `a` (n, m) has its numbers by columns. Returns false if they have
+// not converged within the dimensions that are cheaper than a decomposition. May miss triples. The same bits for any
+// number of threads.
 template <class T>
 bool svd_krylov(const SvdProblem<T>& p, const Columns<T>& a);
 

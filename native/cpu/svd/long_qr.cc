@@ -37,9 +37,7 @@ void LongQr<T>::for_parts(const Body& body) const {
 template <class T>
 LongQr<T>::LongQr(const Columns<T>& a)
     : a_(a), count_(parts_of(a.rows, a.columns)), parts_(static_cast<size_t>(count_)) {
-  for_parts([&](int64_t index) {
-    parts_[static_cast<size_t>(index)] = std::make_unique<PanelQr<T>>(part(a_, index));
-  });
+  for_parts([&](int64_t index) { parts_[static_cast<size_t>(index)] = std::make_unique<PanelQr<T>>(part(a_, index)); });
   if (count_ == 1) return;
   const int r = a_.columns, length = blas_int(count_ * r);
   stack_ = numbers<T>(static_cast<size_t>(length) * static_cast<size_t>(r));

@@ -30,10 +30,10 @@ class LongQr {
   Columns<T> part(const Columns<T>& c, int64_t index) const;
 
   Columns<T> a_;
-  int64_t count_;                                // of parts
+  int64_t count_;  // of parts
   std::vector<std::unique_ptr<PanelQr<T>>> parts_;
-  Numbers<T> stack_;                             // (parts r, r) triangles
-  std::unique_ptr<LongQr> next_;                 // factorises the stack; null if there is one part
+  Numbers<T> stack_;              // (parts r, r) triangles
+  std::unique_ptr<LongQr> next_;  // factorises the stack; null if there is one part
 };
 
 }  // namespace sigma::cpu

@@ -20,8 +20,7 @@ Columns<T> block(const Columns<T>& c, int top, int begin, int count) {
 }  // namespace
 
 template <class T>
-PanelQr<T>::PanelQr(const Columns<T>& a)
-    : a_(a), small_(numbers<T>(static_cast<size_t>(a.columns) * 2 * kQrPanel)) {
+PanelQr<T>::PanelQr(const Columns<T>& a) : a_(a), small_(numbers<T>(static_cast<size_t>(a.columns) * 2 * kQrPanel)) {
   for (int first = 0; first < a_.columns; first += kQrPanel) {
     const int k = width_at(first);
     T* const memory = small_.get() + size_t{2} * kQrPanel * static_cast<size_t>(first);

@@ -1,5 +1,5 @@
-// Householder QR of a tall matrix in panels, on the pool: while one task factorises the next panel, the others update the
-// columns behind it (look-ahead).
+// Householder QR of a tall matrix in panels, on the pool: while one task factorises the next panel, the others update
+// the columns behind it (look-ahead).
 #pragma once
 
 #include <vector>
@@ -25,10 +25,10 @@ class PanelQr {
  private:
   // The reflectors of one panel: H₀ H₁ … = 1 - V triangle Vᵀ with V = [corner; rest].
   struct Panel {
-    int first;           // of its rows and columns
-    Columns<T> corner;   // (k, k) unit lower triangle
-    Columns<T> rest;     // (m - first - k, k) in a
-    Columns<T> triangle; // (k, k) upper triangle
+    int first;            // of its rows and columns
+    Columns<T> corner;    // (k, k) unit lower triangle
+    Columns<T> rest;      // (m - first - k, k) in a
+    Columns<T> triangle;  // (k, k) upper triangle
   };
   int width_at(int first) const { return std::min(kQrPanel, a_.columns - first); }
   void factorise(size_t index);

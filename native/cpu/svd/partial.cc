@@ -33,8 +33,8 @@ bool svd_partial(const SvdProblem<T>& p) {
   const ScaledCopy<T> copy(p);
   const Columns<T> a{copy.data(), p.n, p.m, p.n};
   if (!svd_krylov(p, a)) return false;
-  // A = U diag(s) Vᵀ + E, so no singular value beyond the k largest exceeds ‖E‖₂ (Weyl). A Krylov space alone can miss one:
-  // it holds as many copies of a multiple singular value as it has starting vectors.
+  // A = U diag(s) Vᵀ + E, so no singular value beyond the k largest exceeds ‖E‖₂ (Weyl). A Krylov space alone can miss
+  // one: it holds as many copies of a multiple singular value as it has starting vectors.
   subtract_triples(p, a);
   const T bound = p.s[p.k - 1] + static_cast<T>(2 * SvdLimits<T>::residual) * p.s[0];
   if (!norm_is_below(a, bound)) return false;

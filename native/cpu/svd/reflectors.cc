@@ -24,8 +24,8 @@ void unit_trapezoid(const Columns<T>& to, const T* tau, const Tail& tail) {
 // one sign, so longer sums are split.
 constexpr int kPart = 512;
 
-// Replaces VᵀV by T, where H₀ H₁ … = 1 - V T Vᵀ: the inverse of the upper triangle with 1/τ on its diagonal (Puglisi 1992,
-// Joffrain et al. 2006). V has a zero column for τ = 0.
+// Replaces VᵀV by T, where H₀ H₁ … = 1 - V T Vᵀ: the inverse of the upper triangle with 1/τ on its diagonal (Puglisi
+// 1992, Joffrain et al. 2006). V has a zero column for τ = 0.
 template <class T>
 void invert_triangle(const T* tau, const Columns<T>& t) {
   for (int j = 0; j < t.columns; ++j) {
@@ -116,10 +116,10 @@ void apply_rows(const Columns<T>& a, int offset, const T* tau, const Columns<T>&
   });
 }
 
-#define SIGMA_INSTANTIATE(T)                                                      \
-  template void add_inner_products<T>(const Columns<T>&, const Columns<T>&, T, const Columns<T>&); \
+#define SIGMA_INSTANTIATE(T)                                                                          \
+  template void add_inner_products<T>(const Columns<T>&, const Columns<T>&, T, const Columns<T>&);    \
   template void block_triangle<T>(const Columns<T>&, const Columns<T>&, const T*, const Columns<T>&); \
-  template void apply_columns<T>(const Columns<T>&, const T*, const Columns<T>&); \
+  template void apply_columns<T>(const Columns<T>&, const T*, const Columns<T>&);                     \
   template void apply_rows<T>(const Columns<T>&, int, const T*, const Columns<T>&);
 SIGMA_INSTANTIATE(float)
 SIGMA_INSTANTIATE(double)
