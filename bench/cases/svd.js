@@ -1,6 +1,6 @@
 // @ts-check
 // SVD by shape and driver: single matrices, stacks, tall and wide ones, a ragged list.
-import { distance, length, times, timesTransposed, view } from '../reference/dense.js';
+import { distance, length, times, timesTransposed, view, withSingularValues } from '../reference/dense.js';
 import { whereWords } from './case.js';
 import { numbers } from './numbers.js';
 import { disposeAll, numbersOf, Operands } from './operands.js';
@@ -27,6 +27,7 @@ const inputs = [
   ['batched 8 × 128²', 128, many(8, 128, 128), false],
   ['tall 512 × 64', 512, [[512, 64]], true],
   ['tall 2048 × 128', 2048, [[2048, 128]], false],
+  ['tall 1536 × 512', 1536, [[1536, 512]], false],
   ['wide 64 × 512', 512, [[64, 512]], false],
   ['wide 128 × 2048', 2048, [[128, 2048]], false],
   [
@@ -210,8 +211,75 @@ function answerOf(list, results, i, [m, n], stacked) {
   };
 }
 
+/** σ_j of a weight: a power law over a flat tail. @param {number} j */
+const decay = (j) => (1 + j) ** -0.6 + 0.02;
+
+/**
+ * The `rank` largest triples, or all, of a matrix whose singular values decay as those of weights do.
+ * @param {readonly [number, number]} shape @param {number} [rank] @param {{ short?: boolean }} [given] @returns {Case}
+ */
+export function rankCase([m, n], rank, { short = false } = {}) {
+  const r = Math.min(m, n);
+  const k = rank ?? r;
+  return {
+    name: `svd rank ${k} of ${m} × ${n} auto`,
+    suite: 'svd',
+    panel: 'SVD, by rows of a matrix',
+    series: rank === undefined ? 'decaying auto' : 'rank auto',
+    size: m,
+    parameters: { kind: `decaying ${m} × ${n}`, rank: k },
+    flops: rank === undefined ? flopsOf(m, n) : 16 * m * n * k,
+    bytes: 4 * (m * n + k * (m + n + 1)),
+    bound,
+    short,
+    waits: true,
+    prepare: (library) => {
+      const random = numbers(3);
+      const { data } = withSingularValues(m, n, decay, (count) => random.gaussian(count));
+      const a = new Operands(library, 1).tensor(Float32Array.from(data), [m, n]);
+      const input = /** @type {import('sigmatune').Tensor<'float32'>} */ (a);
+      const decompose = () => library.svd(input, rank === undefined ? {} : { rank });
+      return {
+        call: async () => {
+          const { u, s, vt } = await decompose();
+          disposeAll(u, s, vt);
+        },
+        error: async () => {
+          const { u, s, vt } = await decompose();
+          const found = leading(view(m, n, data), {
+            u: view(m, k, numbersOf(u)),
+            s: /** @type {Float32Array} */ (numbersOf(s)),
+            vt: view(k, n, numbersOf(vt)),
+          });
+          disposeAll(u, s, vt);
+          return found;
+        },
+        outputs: async () => {
+          const { u, s, vt } = await decompose();
+          return [u, s, vt];
+        },
+        dispose: () => disposeAll(a),
+      };
+    },
+  };
+}
+
+/** A V w from U diag(s) w, Aᵀ U w from V diag(s) w, and s from the largest σ. @param {View} a @param {Omit<Answer, 'a'>} answer */
+function leading(a, { u, s, vt }) {
+  const w = numbers(7).signs(s.length);
+  const weighted = w.map((sign, j) => sign * s[j]);
+  return Math.max(
+    distance(times(a, timesTransposed(vt, w)), times(u, weighted)),
+    distance(timesTransposed(a, times(u, w)), timesTransposed(vt, weighted)),
+    distance(
+      s,
+      Float64Array.from({ length: s.length }, (_, j) => decay(j)),
+    ),
+  );
+}
+
 /** @type {readonly Case[]} */
-export const cases = inputs.flatMap(([kind, size, shapes, short]) =>
+const byDriver = inputs.flatMap(([kind, size, shapes, short]) =>
   /** @type {const} */ (['auto', 'gesdd', 'gesvd'])
     // QR iteration is there for what divide and conquer cannot do; a few sizes show what it costs.
     .filter((driver) => driver !== 'gesvd' || /^single/.test(kind))
@@ -220,3 +288,11 @@ export const cases = inputs.flatMap(([kind, size, shapes, short]) =>
       short: short && driver === 'auto',
     })),
 );
+
+/** @type {readonly Case[]} */
+export const cases = [
+  ...byDriver,
+  rankCase([512, 512], 16, { short: true }),
+  rankCase([1536, 512], 32),
+  rankCase([512, 1536], 32),
+];

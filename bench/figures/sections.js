@@ -8,7 +8,7 @@ import { families, patterns } from '../cases/families.js';
 import { width } from '../cases/operands.js';
 import { optimiserCase } from '../cases/optim.js';
 import { directions, sparseCase } from '../cases/sparse.js';
-import { many, svdCase } from '../cases/svd.js';
+import { many, rankCase, svdCase } from '../cases/svd.js';
 import * as javascript from '../rivals/javascript.js';
 import * as torch from '../rivals/torch.js';
 import { mark } from './figure.js';
@@ -249,6 +249,39 @@ const svd = {
 /** @param {string} what @param {number} value */
 const quality = (what, value) => mark(what, { median: value, low: value, high: value }, 'lower', gramGoal);
 
+/** The largest triples alone. @param {Context} context @returns {Generator<Job>} */
+function* rankJobs(context) {
+  const shapes = context.dry
+    ? [[48, 40, 4]]
+    : [
+        [2048, 2048, 128],
+        [2048, 2048, 32],
+        [4096, 1024, 64],
+        [4096, 1024, 16],
+        [1024, 4096, 64],
+      ];
+  for (const [m, n, k] of shapes) {
+    const name = `svd, rank ${k}`;
+    yield groupJob(context, {
+      label: name,
+      size: `${m} × ${n}`,
+      dtype: 'float32',
+      cases: { [name]: rankCase([m, n], k) },
+      against: { all: rankCase([m, n]) },
+      judge: (name, rounds) => [
+        ...mark(
+          'the time of all over it',
+          rounds.figure((ms) => ms.all / ms[name]),
+          'higher',
+          5,
+        ),
+        ...mark('ms of all', rounds.time('all'), 'lower'),
+      ],
+      seconds: 12,
+    });
+  }
+}
+
 /** @type {Readonly<Record<string, Section>>} */
 export const sections = {
   copies,
@@ -263,6 +296,7 @@ export const sections = {
   torch,
   svd,
   'torch-each': { title: 'Many adapters in one batch, compared with PEFT', jobs: torch.eachJobs },
+  'svd-rank': { title: 'The largest triples, compared with all', on: 'cpu', jobs: rankJobs },
   'torch-svd': { title: 'SVD compared with PyTorch', jobs: torch.svdJobs },
   javascript,
   model,

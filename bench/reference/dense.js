@@ -92,6 +92,31 @@ export function distance(found, wanted) {
   return Number.isNaN(relative) ? Number.POSITIVE_INFINITY : relative;
 }
 
+/**
+ * A matrix with these singular values: a diagonal matrix between three reflections on each side, which `normals` draws.
+ * @param {number} rows @param {number} columns @param {(j: number) => number} spectrum
+ * @param {(count: number) => ArrayLike<number>} normals @returns {Matrix}
+ */
+export function withSingularValues(rows, columns, spectrum, normals) {
+  const made = build(rows, columns, (i, j) => (i === j ? spectrum(i) : 0));
+  const { data } = made;
+  for (let pass = 0; pass < 3; pass++) {
+    const [u, v] = [normals(rows), normals(columns)];
+    const [ofU, ofV] = [2 / length(u) ** 2, 2 / length(v) ** 2];
+    const image = times(made, v);
+    for (let i = 0; i < rows; i++) {
+      const factor = ofV * image[i];
+      for (let j = 0; j < columns; j++) data[i * columns + j] -= factor * v[j];
+    }
+    const back = timesTransposed(made, u);
+    for (let i = 0; i < rows; i++) {
+      const factor = ofU * u[i];
+      for (let j = 0; j < columns; j++) data[i * columns + j] -= factor * back[j];
+    }
+  }
+  return made;
+}
+
 /** Singular values by one-sided Jacobi rotations, descending: independent of LAPACK, accurate to rounding. @param {View} a */
 export function singularValues(a) {
   const { rows, columns, data } = a.rows >= a.columns ? transpose(a) : matrix(a.rows, a.columns, a.data);

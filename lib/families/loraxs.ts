@@ -1,6 +1,6 @@
 import type { Blueprint } from '../layers/adapter.js';
 import { chooseFrom, family } from '../layers/construct.js';
-import type { Site } from '../layers/site.js';
+import { heldValues, type Site } from '../layers/site.js';
 import type { AdapterOptions } from '../layers/types.js';
 import { scaleColumns, scaleRows } from '../linalg/scale.js';
 import type { Svd } from '../linalg/svd.js';
@@ -15,7 +15,10 @@ import type { MatrixShape, Shape, Tensor } from '../tensor/tensor.js';
 import { fillNormal } from './orthonormal.js';
 
 export interface LoraXsOptions extends AdapterOptions {
-  /** k, the number of singular triples in use, the largest first. Default: 16, or all if there are fewer. */
+  /**
+   * k, the number of singular triples in use, the largest first. Default: 16, or all if there are fewer. If it is at most an
+   * eighth of min(out, in), from 256 on, only these are computed, and telemetry knows no other σ.
+   */
   rank?: number;
   /**
    * Initial R: 'zeros' (default), or normal numbers of mean 0 and this standard deviation; the authors' code uses 1e-5.
@@ -42,7 +45,7 @@ export const loraXs = family<LoraXsOptions>('loraXs', ['rank', 'init', 'seed'], 
   const rank = readRank(site, options);
   // Vᵀ twice: with and without diag(σ).
   const matrices = rank * (site.outFeatures + 2 * site.inFeatures);
-  return { parameters: rank ** 2, matrices, vectors: site.thin + (rank < site.thin ? rank : 0) };
+  return { parameters: rank ** 2, matrices, vectors: heldValues(site, rank) };
 });
 
 function* design(site: Site, options: LoraXsOptions): Work<Blueprint> {

@@ -1,7 +1,7 @@
 import type { Blueprint } from '../layers/adapter.js';
 import { biasOfLayer, trainsBias } from '../layers/bias.js';
 import { chooseFrom, family, mergeOnBase } from '../layers/construct.js';
-import type { PlannedSite, Site } from '../layers/site.js';
+import { heldValues, type PlannedSite, type Site } from '../layers/site.js';
 import type { Spectrum } from '../layers/telemetry.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
@@ -47,7 +47,10 @@ export interface SvftOptions extends AdapterOptions {
    * Default 0. Layers of the same size, seed and name get the same numbers.
    */
   seed?: number;
-  /** Number of singular directions in the core, the largest first. Default: all. */
+  /**
+   * Number of singular directions in the core, the largest first. Default: all. If it is at most an eighth of min(out, in),
+   * from 256 on, only these are computed, and telemetry knows no other σ.
+   */
   rank?: number;
   /** Whether a trainable scalar γ, from 0, scales M by sigmoid(γ). Default true. */
   gate?: boolean;
@@ -169,8 +172,7 @@ export const svft = family<SvftOptions>(
       parameters: entriesOf(site, chosen, columns) + (chosen.gate ? 1 : 0) + (chosen.bias ? site.outFeatures : 0),
       matrices: columns * (site.outFeatures + site.inFeatures),
       vectors:
-        columns +
-        (chosen.residual === 'keep' && columns < thin ? thin : 0) +
+        (chosen.residual === 'keep' ? heldValues(site, columns) : columns) +
         (chosen.bias && site.hasBias ? site.outFeatures : 0),
     };
   },

@@ -1,4 +1,4 @@
-import { type Svd, thinSvdWork } from '../linalg/svd.js';
+import { knownValues, type Svd, thinSvdWork } from '../linalg/svd.js';
 import { checkBelongs, checkFactors, readTriples, sliceFactors, type Triples } from '../operator/factors.js';
 import { mergeTerms } from '../operator/merged.js';
 import { type StrategyOption, strategies } from '../operator/planner.js';
@@ -24,7 +24,7 @@ export interface Decomposed {
   readonly factors: Svd<MatrixDType>;
   /** Whether some triples of σ = 0 are not the weight's own. */
   readonly filled: boolean;
-  /** All known σ: those of the factors, those that truncation removed, and those of a saved layer. */
+  /** All known σ: those of the factors, those that truncation removed, and those of a saved layer. See `knownValues`. */
   readonly sigma: Vector;
 }
 
@@ -83,6 +83,12 @@ export interface PlannedSite extends Pick<Site, 'op' | 'outFeatures' | 'inFeatur
 
 export function readStrategy(op: string, { strategy }: AdapterOptions): StrategyOption {
   return checkChoice(op, 'options.strategy', strategy ?? 'auto', strategies);
+}
+
+/** How many σ a layer holds that has `rank` triples next to its base: those of the triples, and all that are known. */
+export function heldValues({ thin }: Pick<Site, 'thin'>, rank: number): number {
+  const known = knownValues(thin, rank);
+  return known === rank ? rank : known + rank;
 }
 
 /** A layer with a name has a seed of its own. */
@@ -191,7 +197,7 @@ export function prepare(op: string, source: Source, options: AdapterOptions, own
     *decompose(rank, allowFill = false) {
       const known = given
         ? { u: share(given.u), s: share(given.s), vt: share(given.vt) }
-        : yield* thinSvdWork(op, names.weight, kept as Matrix, signal);
+        : yield* thinSvdWork(op, names.weight, kept as Matrix, signal, rank && knownValues(thin, rank));
       for (const tensor of Object.values(known)) own(tensor);
       recipe.origin = originOf(op, names.factors, (given ?? known).u);
       const wide = sliceFactors(op, names.factors, known, rank);

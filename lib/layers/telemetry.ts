@@ -12,8 +12,8 @@ import type { Tensor, Vector } from '../tensor/tensor.js';
 /** How training has changed a layer so far. `layer.telemetry()` computes it without an SVD, in O(r + parameters). */
 export interface Telemetry {
   /**
-   * The effective rank (see `effectiveRank`) of W0 and of W', over the singular values that the layer knows: all, or
-   * those of the truncated factors that you supplied. `after` is undefined if only an SVD can tell (call `spectrum`):
+   * The effective rank (see `effectiveRank`) of W0 and of W', over the singular values that the layer knows: all, those of
+   * the truncated factors that you supplied, or those of a small `rank`. `after` is undefined if only an SVD can tell (call `spectrum`):
    * for random directions, and if M is too large compared with σ.
    */
   readonly effectiveRank: { readonly before: number; readonly after: number | undefined };

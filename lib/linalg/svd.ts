@@ -45,7 +45,10 @@ export interface SvdLike<D extends MatrixDType = Real> {
 export interface SvdOptions {
   /** 'auto' (default) takes the fastest routine that passes the accuracy check; the other names select one routine. */
   driver?: (typeof drivers)[number];
-  /** Number of singular triples to keep, the largest first. Default: all. */
+  /**
+   * Number of singular triples to compute, the largest first. Default: all. On the CPU with driver 'auto', up to an eighth of
+   * min(m, n) takes a fraction of the time of all, if the singular values decay (docs/performance.md).
+   */
   rank?: number;
   /** Aborts between matrices, with ABORTED. */
   signal?: AbortSignal;
@@ -108,17 +111,34 @@ export async function svd(a: TensorLike | readonly TensorLike[], options?: SvdOp
 }
 
 /** @internal `svd` of one matrix for function `op`, as work. */
-export function* thinSvdWork(op: string, argument: string, a: Matrix, signal: AbortSignal | undefined): Work<Svd> {
+export function* thinSvdWork(
+  op: string,
+  argument: string,
+  a: Matrix,
+  signal: AbortSignal | undefined,
+  rank?: number,
+): Work<Svd> {
   return yield* step(
-    () => thinSvdNow(op, argument, a),
-    () => thinSvd(op, argument, a, signal && { signal }),
+    () => thinSvdNow(op, argument, a, rank),
+    () => thinSvd(op, argument, a, { signal, rank }),
   );
 }
 
-function thinSvdNow(op: string, argument: string, a: Matrix): Svd {
-  const batch = new Batch(op, argument, checkMatrix(op, argument, a, { ...anything, shape: [null, null] }), undefined);
+/**
+ * @internal How many singular values a layer knows that has `rank` of `thin` triples: all, or if that is much cheaper, those of
+ * its triples. The limits are those of svd_is_partial in native/recipes/svd.h.
+ */
+export function knownValues(thin: number, rank: number): number {
+  return thin >= 256 && 8 * rank <= thin ? rank : thin;
+}
+
+function thinSvdNow(op: string, argument: string, a: Matrix, rank: number | undefined): Svd {
+  const batch = new Batch(op, argument, checkMatrix(op, argument, a, { ...anything, shape: [null, null] }), rank);
   try {
-    native.svdNow(op, drivers.indexOf('auto'), [batch.problem(batch.job(0))]);
+    const job = batch.job(0);
+    const problem = batch.problem(job);
+    native.svdNow(op, drivers.indexOf('auto'), [problem]);
+    batch.finish(job, problem);
     return batch.result();
   } catch (error) {
     throw error instanceof SigmaError ? new SigmaError(error.code, op, `${argument}: ${reasonOf(error)}`) : error;
@@ -222,24 +242,30 @@ class Batch implements Scoped {
     return copy;
   }
 
+  /** Whether the native call writes more triples than are wanted: a device always computes all. */
+  get #isCut(): boolean {
+    return this.rank < this.thin && this.input.device !== 'cpu';
+  }
+
   /**
-   * The native call copies its input, unless `copy` is given, which only this call holds. It writes all thin triples;
-   * if `rank` is smaller, it writes them to temporary memory, from which `finish` copies.
+   * The native call copies its input, unless `copy` is given, which only this call holds. If it writes all triples although
+   * fewer are wanted, it writes them to temporary memory, from which `finish` copies.
    */
   problem({ name, at }: Job, copy?: RealArray): SvdProblem {
     const { m, n, op } = this;
     const owned = copy !== undefined;
     const a = copy ?? memoryOf(op, name, this.input);
-    const beside = this.rank < this.thin;
-    const { u, s, vt } = beside ? this.#outputs(this.thin, []) : this.#results;
+    const isCut = this.#isCut;
+    const rank = isCut ? this.thin : this.rank;
+    const { u, s, vt } = isCut ? this.#outputs(rank, []) : this.#results;
     const first = owned ? 0 : at * m * n;
-    return { a, first, owned, u: u.memory, s: s.memory, vt: vt.memory, at: beside ? 0 : at, rows: m, columns: n };
+    return { a, first, owned, u: u.memory, s: s.memory, vt: vt.memory, at: isCut ? 0 : at, rows: m, columns: n, rank };
   }
 
   /** Copies the `rank` largest triples of a problem that wrote to temporary memory. */
   finish({ at }: Job, { u, s, vt }: SvdProblem): void {
     const { op, m, n, thin, rank } = this;
-    if (rank === thin) return;
+    if (!this.#isCut) return;
     const { u: toU, s: toS, vt: toVt } = this.#results;
     copyBlock(op, u, thin, toU.memory, at * m * rank, m, rank);
     copyBlock(op, s, rank, toS.memory, at * rank, 1, rank);

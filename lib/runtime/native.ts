@@ -29,6 +29,8 @@ export interface SvdProblem {
   readonly at: number;
   readonly rows: number;
   readonly columns: number;
+  /** How many of the largest triples; on a device all. */
+  readonly rank: number;
 }
 
 /** The operations of a backend that take matrices, by their names in native/contract/backend.h. */

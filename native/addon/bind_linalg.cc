@@ -109,13 +109,15 @@ class SvdTask : public Task {
  public:
   SvdTask(const Environment& environment, sigma_svd_driver driver) : operands_(environment), driver_(driver) {}
 
-  // Adds a problem: the matrix (m, n) at element `first` of a. The results are item `at` of u (m, r), s (r), vt (r, n).
+  // Adds a problem: the matrix (m, n) at element `first` of a. The results are item `at` of u (m, k), s (k), vt (k, n),
+  // with k = `rank`.
   void add(Napi::Object problem) {
     const int64_t m = integer_of(problem.Get("rows"), "rows", 1);
     const int64_t n = integer_of(problem.Get("columns"), "columns", 1);
     const int64_t first = integer_of(problem.Get("first"), "first", 0);
     const int64_t at = integer_of(problem.Get("at"), "at", 0);
-    const int64_t r = std::min(m, n);
+    const int64_t k = integer_of(problem.Get("rank"), "rank", 1);
+    if (k > std::min(m, n)) throw ArgumentError("rank: expected at most rows and columns, got " + std::to_string(k));
     const auto result = [&](const char* name, int64_t size) {
       const Napi::Value value = problem.Get(name);
       const View view = real_part(value, name, product(at, size), size);
@@ -125,7 +127,7 @@ class SvdTask : public Task {
     const View a = real_part(problem.Get("a"), "a", first, product(m, n));
     const bool owned = problem.Get("owned").ToBoolean();
     const void* const copy = owned ? a.data : copies_.add(operands_, a);
-    problems_.push_back({copy, result("u", product(m, r)), result("s", r), result("vt", product(r, n)), m, n});
+    problems_.push_back({copy, result("u", product(m, k)), result("s", k), result("vt", product(k, n)), m, n, k});
   }
 
  protected:
@@ -171,7 +173,7 @@ std::unique_ptr<SvdTask> svd_of(Args& args) {
   return task;
 }
 
-// svd(driver, problems): Promise<void>; problems is a list of { a, first, owned, u, s, vt, at, rows, columns }
+// svd(driver, problems): Promise<void>; problems is a list of { a, first, owned, u, s, vt, at, rows, columns, rank }
 Napi::Value svd(Args& args) { return Task::start(args.env(), args.caller("svd"), svd_of(args), args.value(1)); }
 
 // svdNow(driver, problems): the same as svd, at once

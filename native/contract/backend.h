@@ -23,7 +23,7 @@
 extern "C" {
 #endif
 
-#define SIGMA_ABI_VERSION 6
+#define SIGMA_ABI_VERSION 7
 
 typedef enum sigma_status {
   SIGMA_OK = 0,
@@ -193,17 +193,19 @@ typedef struct sigma_sgd {
 
 typedef struct sigma_svd_problem {
   const void* a; /* (m, n), dense rows */
-  void* u;       /* (m, r), r = min(m, n) */
-  void* s;       /* (r), descending */
-  void* vt;      /* (r, n) */
+  void* u;       /* (m, k) */
+  void* s;       /* (k), descending */
+  void* vt;      /* (k, n) */
   int64_t rows;
   int64_t columns;
+  int64_t rank; /* k, at most r = min(m, n); on a device k = r */
 } sigma_svd_problem;
 
 /*
- * Independent thin SVDs; `problems` is on the host. Any thread may call it while the context's own thread continues.
- * Waits for the work queued before it, and has finished when it returns. Sign rule: in each column of u, the first
- * entry whose magnitude is at least 1 - 1/2048 of the largest is positive (svd_limits.h).
+ * Independent thin SVDs, of which the k largest triples are wanted; `problems` is on the host. Any thread may call it
+ * while the context's own thread continues. Waits for the work queued before it, and has finished when it returns. Sign
+ * rule: in each column of u, the first entry whose magnitude is at least 1 - 1/2048 of the largest is positive
+ * (svd_limits.h).
  */
 typedef struct sigma_svd {
   sigma_real real; /* of all matrices */

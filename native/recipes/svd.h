@@ -77,6 +77,12 @@ inline double svd_unit(double largest) {
   return largest == 0 ? 1 : std::ldexp(1.0, std::clamp(-std::ilogb(largest), -1000, 1000));
 }
 
+// Whether an attempt at k triples alone costs little next to a decomposition.
+inline bool svd_is_partial(int64_t m, int64_t n, int64_t k) {
+  const int64_t r = std::min(m, n);
+  return r >= 256 && 8 * k <= r;
+}
+
 // ── output ───────────────────────────────────────────────────────────────────────────────────────────────
 
 // Measures of an answer, in float64. Random vectors z and w, as many as the backend chooses, estimate the norms of the
@@ -102,23 +108,24 @@ inline double svd_longest(const double* squares, int count) {
   return std::sqrt(most);
 }
 
-// The error of an answer to an (m, n) problem as a multiple of the limits; infinite if not in order or not finite.
+// The error of an answer of k triples to an (m, n) problem as a multiple of the limits; infinite if not in order or not
+// finite.
 template <class T>
-double svd_excess(int64_t m, int64_t n, const SvdMeasures& found) {
+double svd_excess(int64_t m, int64_t n, int64_t k, const SvdMeasures& found) {
   using Limits = SvdLimits<T>;
   constexpr double kNone = std::numeric_limits<double>::infinity();
   const double all = found.residual + found.size + found.values + found.u_off + found.vt_off;
   if (!found.in_order || !std::isfinite(all)) return kNone;
   // Subnormal singular values have fewer digits; the lost digits do not count as error.
-  const double rows = static_cast<double>(m), columns = static_cast<double>(n), r = std::min(rows, columns);
+  const double rows = static_cast<double>(m), columns = static_cast<double>(n), triples = static_cast<double>(k);
   const double blur =
       8 * static_cast<double>(std::numeric_limits<T>::denorm_min()) * found.unit * std::sqrt(rows) * columns;
   const double residual = std::fmax(0.0, found.residual - blur);
   const double values = std::fmax(0.0, std::abs(found.values - found.size) - blur);
   const double size = found.size > 0 ? found.size : 1;
-  const double orthogonality = std::max(found.u_off, found.vt_off) / std::sqrt(r);
+  const double orthogonality = std::max(found.u_off, found.vt_off) / std::sqrt(triples);
   // Rounding grows with the number of steps, which the shorter side sets. Sums over the longer side are split.
-  const double growth = std::sqrt(std::fmax(1.0, r / 1024));
+  const double growth = std::sqrt(std::fmax(1.0, triples / 1024));
   return std::max({residual / size / Limits::residual, values / size / Limits::values,
                    orthogonality / Limits::orthogonality}) /
          growth;
@@ -170,7 +177,7 @@ std::vector<std::exception_ptr> svd_search(int64_t m, int64_t n, size_t count, c
       Progress& own = progress[i];
       own.last = &route;
       if (answers[k]) {
-        const double excess = svd_excess<T>(m, n, *answers[k]);
+        const double excess = svd_excess<T>(m, n, std::min(m, n), *answers[k]);
         if (excess <= 1) continue;
         errors[i] = svd_too_large<T>(*answers[k]);
         if (errors[i]) continue;

@@ -33,7 +33,7 @@ void concurrency() {
     std::vector<sigma_svd_problem> problems;
     for (int64_t i = 0; i < 3; ++i) {
       problems.push_back({square.data(), u.data() + i * kSize * kSize, results.singular.data() + i * kSize,
-                          vt.data() + i * kSize * kSize, kSize, kSize});
+                          vt.data() + i * kSize * kSize, kSize, kSize, kSize});
     }
     int64_t failed = -1;
     run(context, backend.svd, {SIGMA_REAL32, SIGMA_SVD_AUTO, problems.data(), 3, &failed});

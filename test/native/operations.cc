@@ -157,7 +157,7 @@ void svd() {
       const int64_t r = std::min(rows, columns);
       const auto a = random_numbers<T>(rows * columns, 12);
       std::vector<T> u(static_cast<size_t>(rows * r)), s(static_cast<size_t>(r)), vt(static_cast<size_t>(r * columns));
-      const sigma_svd_problem problem{a.data(), u.data(), s.data(), vt.data(), rows, columns};
+      const sigma_svd_problem problem{a.data(), u.data(), s.data(), vt.data(), rows, columns, r};
       int64_t failed = -1;
       expect(run(nullptr, backend().svd, {real_of<T>, driver, &problem, 1, &failed}) == SIGMA_OK, "svd's status");
       auto scaled = u;
@@ -167,7 +167,7 @@ void svd() {
   }
   const std::vector<T> bad{T{1}, std::numeric_limits<T>::infinity()};
   std::vector<T> u(1), s(1), vt(2);
-  const sigma_svd_problem problem{bad.data(), u.data(), s.data(), vt.data(), 1, 2};
+  const sigma_svd_problem problem{bad.data(), u.data(), s.data(), vt.data(), 1, 2, 1};
   int64_t failed = -1;
   const auto status = [&](sigma_svd_driver driver) {
     return run(nullptr, backend().svd, {real_of<T>, driver, &problem, 1, &failed});

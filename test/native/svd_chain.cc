@@ -84,7 +84,7 @@ bool divides(int rows, int columns) {
   std::vector<T> u(static_cast<size_t>(rows) * r, nan), s(r, nan), vt(r * static_cast<size_t>(columns), nan);
   const SvdProblem<T> p(rows, columns, a.data(), u.data(), s.data(), vt.data());
   if (!sigma::cpu::svd_divide_and_conquer(p)) return false;
-  return sigma::svd_excess<T>(p.m, p.n, sigma::cpu::svd_measures(p)) <= 2;
+  return sigma::svd_excess<T>(p.m, p.n, p.r, sigma::cpu::svd_measures(p)) <= 2;
 }
 
 // The SVD of another matrix, which differs by a sign pattern of rank 1 that is the same in each row.

@@ -91,7 +91,17 @@ t.test('supports', async (t) => {
 });
 
 t.test('decompositions', async (t) => {
-  const whole = { a: single(6), first: 0, u: single(4), s: single(2), vt: single(6), at: 0, rows: 2, columns: 3 };
+  const whole = {
+    a: single(6),
+    first: 0,
+    u: single(4),
+    s: single(2),
+    vt: single(6),
+    at: 0,
+    rows: 2,
+    columns: 3,
+    rank: 2,
+  };
   const svd = (problem: Record<string, unknown>) => async () => call('svd', 0, [{ ...whole, ...problem }]);
   for (const [name, wrong] of [
     ['a', single(5)],
@@ -103,6 +113,9 @@ t.test('decompositions', async (t) => {
     ['columns', 2.5],
     ['first', -1],
     ['at', 0.5],
+    ['rank', 0],
+    ['rank', 3],
+    ['rank', undefined],
   ] as const) {
     await rejectsSigma(t, svd({ [name]: wrong }), 'INVALID_ARGUMENT', name, name);
   }

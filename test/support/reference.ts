@@ -27,6 +27,12 @@ export const norm: (a: Matrix) => number = dense.norm;
 export const largest: (a: Matrix) => number = dense.largest;
 export const matmul: (a: Matrix, b: Matrix) => Matrix = dense.matmul;
 export const singularValues: (a: Matrix) => Float64Array = dense.singularValues;
+export const withSingularValues: (
+  rows: number,
+  columns: number,
+  spectrum: (j: number) => number,
+  normals: (count: number) => ArrayLike<number>,
+) => Matrix = dense.withSingularValues;
 export const effectiveRank: (s: ArrayLike<number>) => number = dense.effectiveRank;
 
 /** The part of a SparsityPattern that a product needs. */

@@ -40,6 +40,11 @@ inline void blas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int 
                               T beta, T* y) {                                                                       \
     const BlasCall call;                                                                                            \
     cblas_##letter##gemv(CblasColMajor, ta, m, n, alpha, a, lda, x, incx, beta, y, 1);                              \
+  }                                                                                                                 \
+  /* B (m, n) ← B L⁻ᵀ, with L (n, n) the lower triangle of a */                                               \
+  inline void solve_by_transposed_lower(int m, int n, const T* a, int lda, T* b, int ldb) {                         \
+    const BlasCall call;                                                                                            \
+    cblas_##letter##trsm(CblasColMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, m, n, 1, a, lda, b, ldb); \
   }
 SIGMA_BLAS(float, s)
 SIGMA_BLAS(double, d)

@@ -14,6 +14,9 @@
 // CBLAS's enumerations, with CBLAS's values.
 enum CBLAS_ORDER : int { CblasRowMajor = 101, CblasColMajor = 102 };
 enum CBLAS_TRANSPOSE : int { CblasNoTrans = 111, CblasTrans = 112 };
+enum CBLAS_UPLO : int { CblasLower = 122 };
+enum CBLAS_DIAG : int { CblasNonUnit = 131 };
+enum CBLAS_SIDE : int { CblasRight = 142 };
 
 // The last arguments of LAPACK routines are the lengths of their text arguments.
 #define SIGMA_DECLARE_BLAS(T, p)                                                                                      \
@@ -22,6 +25,8 @@ enum CBLAS_TRANSPOSE : int { CblasNoTrans = 111, CblasTrans = 112 };
       SIGMA_BLAS_NAME(cblas_##p##gemm);                                                                               \
   void cblas_##p##gemv(CBLAS_ORDER order, CBLAS_TRANSPOSE ta, int m, int n, T alpha, const T* a, int lda, const T* x, \
                        int incx, T beta, T* y, int incy) SIGMA_BLAS_NAME(cblas_##p##gemv);                            \
+  void cblas_##p##trsm(CBLAS_ORDER order, CBLAS_SIDE side, CBLAS_UPLO uplo, CBLAS_TRANSPOSE ta, CBLAS_DIAG diag,      \
+                       int m, int n, T alpha, const T* a, int lda, T* b, int ldb) SIGMA_BLAS_NAME(cblas_##p##trsm);   \
   void p##gesdd_(const char* jobz, const int* m, const int* n, T* a, const int* lda, T* s, T* u, const int* ldu,      \
                  T* vt, const int* ldvt, T* work, const int* lwork, int* iwork, int* info, size_t)                    \
       SIGMA_BLAS_NAME(p##gesdd);                                                                                      \
@@ -35,8 +40,7 @@ enum CBLAS_TRANSPOSE : int { CblasNoTrans = 111, CblasTrans = 112 };
       SIGMA_BLAS_NAME(p##trtri);                                                                                      \
   void p##geqrf_(const int* m, const int* n, T* a, const int* lda, T* tau, T* work, const int* lwork, int* info)      \
       SIGMA_BLAS_NAME(p##geqrf);                                                                                      \
-  void p##gelqf_(const int* m, const int* n, T* a, const int* lda, T* tau, T* work, const int* lwork, int* info)      \
-      SIGMA_BLAS_NAME(p##gelqf);                                                                                      \
+  void p##potrf_(const char* uplo, const int* n, T* a, const int* lda, int* info, size_t) SIGMA_BLAS_NAME(p##potrf);  \
   void p##larfg_(const int* n, T* alpha, T* x, const int* incx, T* tau) SIGMA_BLAS_NAME(p##larfg);
 
 extern "C" {

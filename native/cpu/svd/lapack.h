@@ -48,10 +48,10 @@ struct Lapack;
       letter##geqrf_(&m, &n, a, &lda, tau, work, &lwork, &info);                                                 \
       return info;                                                                                               \
     }                                                                                                            \
-    static int gelqf(int m, int n, T* a, int lda, T* tau, T* work, int lwork) {                                  \
+    static int potrf(const char* uplo, int n, T* a, int lda) {                                                   \
       int info = 0;                                                                                              \
       const BlasCall call;                                                                                       \
-      letter##gelqf_(&m, &n, a, &lda, tau, work, &lwork, &info);                                                 \
+      letter##potrf_(uplo, &n, a, &lda, &info, 1);                                                               \
       return info;                                                                                               \
     }                                                                                                            \
   };

@@ -1,42 +1,38 @@
 // Tall-skinny QR (TSQR; Demmel, Grigori, Hoemmen and Langou 2012, "Communication-optimal parallel and sequential QR and
-// LU factorizations"): factorises blocks in parallel, stacks their triangles and factorises the stack recursively. No
-// sum runs over the whole long side, which limits rounding.
+// LU factorizations"): factorises blocks of rows, stacks their triangles and factorises the stack recursively. No sum
+// runs over the whole long side, which limits rounding. Few blocks are factorised in turn, each by all threads.
 #pragma once
 
 #include <memory>
+#include <vector>
 
-#include "cpu/runtime/columns.h"
+#include "cpu/svd/panel_qr.h"
 
 namespace sigma::cpu {
 
 // Whether the longer side is split into blocks.
 bool is_long(int64_t longer, int64_t shorter);
 
-// A tall A = Q R or a wide A = L Q. Q has the shape of A; R and L are r by r, where r is the shorter side.
+// A (m, r) = Q R, m ≥ r. The same bits for any number of threads.
 template <class T>
 class LongQr {
  public:
-  // Factorises in place: `a` must outlive this object. A square `a` counts as tall.
+  // Factorises in place: `a` must outlive this object.
   explicit LongQr(const Columns<T>& a);
 
   void copy_triangle(const Columns<T>& to) const;
-  // c has the shape of A and a square X in its leading corner; it becomes Q X (tall) or X Q (wide).
+  // c (m, k), k ≤ r, has an X (r, k) on top; it becomes Q [X; 0], whatever is below X.
   void apply(const Columns<T>& c) const;
 
  private:
+  template <class Body>
+  void for_parts(const Body& body) const;
   Columns<T> part(const Columns<T>& c, int64_t index) const;
-  Columns<T> corner(const Columns<T>& c) const { return {c.data, r_, r_, c.stride}; }
-  // The stacked triangles of all parts, and the triangle of one part in a stack.
-  Columns<T> stack(T* memory) const;
-  Columns<T> stacked(const Columns<T>& stack, int64_t index) const;
-  void apply_parts(const Columns<T>& c, const Columns<T>* corners) const;
 
   Columns<T> a_;
-  bool tall_;
-  int r_, length_;
-  int64_t parts_;
-  Numbers<T> tau_;                // (parts, r)
-  Numbers<T> stack_;              // (parts r, r)
+  int64_t count_;  // of parts
+  std::vector<std::unique_ptr<PanelQr<T>>> parts_;
+  Numbers<T> stack_;              // (parts r, r) triangles
   std::unique_ptr<LongQr> next_;  // factorises the stack; null if there is one part
 };
 

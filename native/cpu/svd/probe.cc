@@ -147,6 +147,70 @@ SvdMeasures svd_measures(const SvdProblem<T>& p) {
   return {unit, off.longest(), std::sqrt(squares), std::sqrt(values), back_u.longest(), back_vt.longest(), in_order};
 }
 
+template <class T>
+SvdMeasures svd_partial_measures(const SvdProblem<T>& p) {
+  const auto row_of = [](const T* matrix, int columns, int i) {
+    return matrix + static_cast<size_t>(i) * static_cast<size_t>(columns);
+  };
+  const double unit = svd_unit(static_cast<double>(p.largest));
+  const Vectors w = random_signs(p.k), weighted(p.k);
+  bool in_order = true;
+  double squares = 0;
+  for (int j = 0; j < p.k; ++j) {
+    const double s = static_cast<double>(p.s[j]) * unit;
+    in_order = in_order && s >= 0 && std::isfinite(s) && (j == 0 || p.s[j] <= p.s[j - 1]);
+    squares += s * s;
+    for (int v = 0; v < kProbes; ++v) weighted.at(v, j) = s * w.at(v, j);
+  }
+
+  // V w, and V diag(s) w with the opposite sign.
+  const Vectors inputs(p.n), off_v(p.n);
+  {
+    RowSums<T> of_w(inputs), of_weighted(off_v);
+    for (int j = 0; j < p.k; ++j) {
+      double plain[kProbes], minus[kProbes];
+      for (int v = 0; v < kProbes; ++v) {
+        plain[v] = w.at(v, j);
+        minus[v] = -weighted.at(v, j);
+      }
+      of_w.add(row_of(p.vt, p.n, j), plain);
+      of_weighted.add(row_of(p.vt, p.n, j), minus);
+    }
+    of_w.finish();
+    of_weighted.finish();
+  }
+
+  const Vectors off_u(p.m), back_u(p.k), back_vt(p.k);
+  {
+    RowSums<T> of_a(off_v), of_u(back_u);
+    for (int i = 0; i < p.m; ++i) {
+      const T* const u = row_of(p.u, p.k, i);
+      const T* const a = row_of(p.a, p.n, i);
+      const RowDots<T> image(a, inputs, unit), found(u, weighted), outputs(u, w);
+      double scaled[kProbes];
+      for (int v = 0; v < kProbes; ++v) {
+        off_u.at(v, i) = image.sums[v] - found.sums[v];
+        scaled[v] = unit * outputs.sums[v];
+      }
+      of_a.add(a, scaled);
+      of_u.add(u, outputs.sums);
+    }
+    of_a.finish();
+    of_u.finish();
+  }
+  for (int j = 0; j < p.k; ++j) {
+    const RowDots<T> dots(row_of(p.vt, p.n, j), inputs);
+    for (int v = 0; v < kProbes; ++v) {
+      back_vt.at(v, j) = dots.sums[v] - w.at(v, j);
+      back_u.at(v, j) -= w.at(v, j);
+    }
+  }
+  const double size = std::sqrt(squares), residual = std::max(off_u.longest(), off_v.longest());
+  return {unit, residual, size, size, back_u.longest(), back_vt.longest(), in_order};
+}
+
+template SvdMeasures svd_partial_measures<float>(const SvdProblem<float>&);
+template SvdMeasures svd_partial_measures<double>(const SvdProblem<double>&);
 template SvdMeasures svd_measures<float>(const SvdProblem<float>&);
 template SvdMeasures svd_measures<double>(const SvdProblem<double>&);
 

@@ -10,4 +10,9 @@ namespace sigma::cpu {
 template <class T>
 SvdMeasures svd_measures(const SvdProblem<T>& p);
 
+// The same for the p.k largest triples: the residual is the larger one of |A V w − U diag(s) w| and |Aᵀ U w − V diag(s)
+// w|, and ‖s‖ stands for the size of A.
+template <class T>
+SvdMeasures svd_partial_measures(const SvdProblem<T>& p);
+
 }  // namespace sigma::cpu

@@ -1,4 +1,5 @@
-// A thin SVD problem: A (m, n) = U diag(s) Vt, r = min(m, n), all row-major.
+// A thin SVD problem: A (m, n) = U diag(s) Vt, r = min(m, n), all row-major. Only the k largest triples are wanted; the
+// routes of routes.h take k = r.
 //
 // LAPACK is column-major, so it sees Aᵀ = V diag(s) Uᵀ: LAPACK's "U" (n, r) is our Vt (r, n), and its "VT" is our U.
 // Therefore nothing is ever transposed.
@@ -42,18 +43,27 @@ template <class T>
 struct SvdProblem {
   explicit SvdProblem(const sigma_svd_problem& given)
       : SvdProblem(blas_int(given.rows), blas_int(given.columns), static_cast<const T*>(given.a),
-                   static_cast<T*>(given.u), static_cast<T*>(given.s), static_cast<T*>(given.vt)) {}
+                   static_cast<T*>(given.u), static_cast<T*>(given.s), static_cast<T*>(given.vt)) {
+    k = blas_int(given.rank);
+  }
   SvdProblem(int rows, int columns, const T* a_, T* u_, T* s_, T* vt_)
-      : m(rows), n(columns), r(std::min(m, n)), a(a_), u(u_), s(s_), vt(vt_), largest(largest_magnitude(a, size())) {}
+      : m(rows), n(columns), r(std::min(m, n)), k(r), a(a_), u(u_), s(s_), vt(vt_),
+        largest(largest_magnitude(a, size())) {}
   size_t size() const { return static_cast<size_t>(m) * static_cast<size_t>(n); }
 
-  int m, n, r;
+  int m, n, r, k;
   const T* a;  // (m, n)
-  T* u;        // (m, r)
-  T* s;        // (r)
-  T* vt;       // (r, n)
+  T* u;        // (m, k)
+  T* s;        // (k)
+  T* vt;       // (k, n)
   T largest;   // largest magnitude in a; NaN if any number is not finite
 };
+
+// Rescales the singular values of `scale` A to those of A. May overflow to infinity.
+template <class T>
+void svd_unscale(const SvdProblem<T>& p, T scale) {
+  if (scale != 1) std::transform(p.s, p.s + p.k, p.s, [&](T x) { return x / scale; });
+}
 
 // A copy of svd_scale · A, which LAPACK may overwrite.
 template <class T>
@@ -67,10 +77,7 @@ class ScaledCopy {
     }
   }
   T* data() const { return numbers_.get(); }
-  // Rescales the singular values of the copy to those of A. May overflow to infinity.
-  void restore(const SvdProblem<T>& p) const {
-    if (scale_ != 1) std::transform(p.s, p.s + p.r, p.s, [&](T x) { return x / scale_; });
-  }
+  void restore(const SvdProblem<T>& p) const { svd_unscale(p, scale_); }
 
  private:
   Numbers<T> numbers_;

@@ -26,27 +26,24 @@ void unit_trapezoid(const Columns<T>& to, const T* tau, const Tail& tail) {
 // one sign, so longer sums are split.
 constexpr int kPart = 512;
 
-// C (m, n) = Aᵀ B for A (length, m) and B (length, n).
+// Replaces VᵀV by T, where H₀ H₁ … = 1 - V T Vᵀ: the inverse of the upper triangle with 1/τ on its diagonal (Puglisi
+// 1992, Joffrain et al. 2006). V has a zero column for τ = 0.
 template <class T>
-void inner_products(const Columns<T>& a, const Columns<T>& b, T* c) {
-  for (int begin = 0; begin < a.rows; begin += kPart) {
-    gemm_by_columns(CblasTrans, CblasNoTrans, a.columns, b.columns, std::min(kPart, a.rows - begin),
-                    /* alpha = */ T{1}, a.at(begin, 0), /* lda = */ a.stride, b.at(begin, 0), /* ldb = */ b.stride,
-                    /* beta = */ begin == 0 ? T{0} : T{1}, c, /* ldc = */ a.columns);
+void invert_triangle(const T* tau, const Columns<T>& t) {
+  for (int j = 0; j < t.columns; ++j) {
+    *t.at(j, j) = tau[j] == 0 ? T{1} : 1 / tau[j];
+    std::fill(t.at(j, j) + 1, t.column(j) + t.rows, T{0});
   }
+  Lapack<T>::trtri(/* uplo = */ "U", /* diag = */ "N", t.rows, t.data, /* lda = */ t.stride);
 }
 
-// to = V T, where H₀ H₁ … = 1 - V T Vᵀ. T is the inverse of the upper triangle of VᵀV with 1/τ on its diagonal (Puglisi
-// 1992, Joffrain et al. 2006).
+// to = V T.
 template <class T>
 void times_triangle(const Columns<T>& v, const T* tau, T* triangle, const Columns<T>& to) {
   const int k = v.columns;
-  inner_products(v, v, triangle);
-  for (int j = 0; j < k; ++j) {
-    triangle[j * k + j] = tau[j] == 0 ? T{1} : 1 / tau[j];
-    std::fill(triangle + j * k + j + 1, triangle + (j + 1) * k, T{0});
-  }
-  Lapack<T>::trtri(/* uplo = */ "U", /* diag = */ "N", k, triangle, /* lda = */ k);
+  const Columns<T> t{triangle, k, k, k};
+  add_inner_products(v, v, T{0}, t);
+  invert_triangle(tau, t);
   gemm_by_columns(CblasNoTrans, CblasNoTrans, v.rows, k, k, /* alpha = */ T{1}, v.data, /* lda = */ v.stride, triangle,
                   /* ldb = */ k, /* beta = */ T{0}, to.data, /* ldc = */ to.stride);
 }
@@ -74,12 +71,29 @@ void for_blocks(int count, int length, const T* tau, const Tail& tail, const Bod
 }  // namespace
 
 template <class T>
+void add_inner_products(const Columns<T>& a, const Columns<T>& b, T beta, const Columns<T>& c) {
+  for (int begin = 0; begin < a.rows; begin += kPart) {
+    gemm_by_columns(CblasTrans, CblasNoTrans, a.columns, b.columns, std::min(kPart, a.rows - begin),
+                    /* alpha = */ T{1}, a.at(begin, 0), /* lda = */ a.stride, b.at(begin, 0), /* ldb = */ b.stride,
+                    /* beta = */ begin == 0 ? beta : T{1}, c.data, /* ldc = */ c.stride);
+  }
+}
+
+template <class T>
+void block_triangle(const Columns<T>& corner, const Columns<T>& rest, const T* tau, const Columns<T>& to) {
+  add_inner_products(corner, corner, T{0}, to);
+  add_inner_products(rest, rest, T{1}, to);
+  invert_triangle(tau, to);
+}
+
+template <class T>
 void apply_columns(const Columns<T>& a, const T* tau, const Columns<T>& c) {
   const auto w = numbers<T>(static_cast<size_t>(kBlock) * static_cast<size_t>(c.columns));
   const auto tail = [&](int t, int i) { return a.at(t, i); };
   for_blocks<T>(a.columns, a.rows, tau, tail, [&](int first, const Columns<T>& v, const Columns<T>& vt) {
     T* const part = c.at(first, 0);
-    inner_products(v, {part, v.rows, c.columns, c.stride}, w.get());
+    const Columns<T> sums{w.get(), v.columns, c.columns, v.columns};
+    add_inner_products(v, {part, v.rows, c.columns, c.stride}, T{0}, sums);
     gemm_by_columns(CblasNoTrans, CblasNoTrans, v.rows, c.columns, v.columns, /* alpha = */ T{-1}, vt.data,
                     /* lda = */ vt.stride, w.get(), /* ldb = */ v.columns, /* beta = */ T{1}, part,
                     /* ldc = */ c.stride);
@@ -104,8 +118,10 @@ void apply_rows(const Columns<T>& a, int offset, const T* tau, const Columns<T>&
   });
 }
 
-#define SIGMA_INSTANTIATE(T)                                                      \
-  template void apply_columns<T>(const Columns<T>&, const T*, const Columns<T>&); \
+#define SIGMA_INSTANTIATE(T)                                                                          \
+  template void add_inner_products<T>(const Columns<T>&, const Columns<T>&, T, const Columns<T>&);    \
+  template void block_triangle<T>(const Columns<T>&, const Columns<T>&, const T*, const Columns<T>&); \
+  template void apply_columns<T>(const Columns<T>&, const T*, const Columns<T>&);                     \
   template void apply_rows<T>(const Columns<T>&, int, const T*, const Columns<T>&);
 SIGMA_INSTANTIATE(float)
 SIGMA_INSTANTIATE(double)

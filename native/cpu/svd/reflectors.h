@@ -5,6 +5,14 @@
 
 namespace sigma::cpu {
 
+// c (m, n) = aᵀ b + beta c for a (length, m) and b (length, n). Long sums are split.
+template <class T>
+void add_inner_products(const Columns<T>& a, const Columns<T>& b, T beta, const Columns<T>& c);
+
+// The upper triangle T with H₀ H₁ … = 1 - V T Vᵀ for V = [corner; rest].
+template <class T>
+void block_triangle(const Columns<T>& corner, const Columns<T>& rest, const T* tau, const Columns<T>& to);
+
 // c (m, ·) ← H₀ H₁ … c, with the reflectors below the diagonal of a (m, n).
 template <class T>
 void apply_columns(const Columns<T>& a, const T* tau, const Columns<T>& c);

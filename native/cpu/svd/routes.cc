@@ -58,36 +58,62 @@ bool bidiagonal_svd(const PaddedColumns<T>& padded, T* s, const Columns<T>& u, c
   return true;
 }
 
-// to = aᵀ, in blocks that fit the L1 cache.
-template <class T>
-void transpose(const Columns<T>& a, const Columns<T>& to) {
+// to = scale aᵀ, in blocks that fit the L1 cache.
+template <class From, class T>
+void transpose(const Columns<From>& a, const Columns<T>& to, T scale = 1) {
   constexpr int kSide = 32;
-  for (int left = 0; left < a.columns; left += kSide) {
+  parallel_for(blocks(a.columns, kSide), [&](int64_t task) {
+    const int left = static_cast<int>(task) * kSide;
     for (int top = 0; top < a.rows; top += kSide) {
       for (int j = left; j < std::min(left + kSide, a.columns); ++j) {
-        for (int i = top; i < std::min(top + kSide, a.rows); ++i) *to.at(j, i) = *a.at(i, j);
+        for (int i = top; i < std::min(top + kSide, a.rows); ++i) *to.at(j, i) = *a.at(i, j) * scale;
       }
     }
-  }
+  });
 }
 
-// QR or LQ first; then `route` decomposes the triangle.
+template <class From, class T>
+void copy(const Columns<From>& a, const Columns<T>& to, T scale = 1) {
+  parallel_for(a.columns, [&](int64_t task) {
+    const int j = static_cast<int>(task);
+    for (int i = 0; i < a.rows; ++i) to.column(j)[i] = a.column(j)[i] * scale;
+  });
+}
+
+// A tall A = Q R, or Aᵀ of a wide one; then `route` decomposes R. Columns are long whatever the layout of A.
 template <class T>
 bool through_triangle(const SvdProblem<T>& p, SvdRoute<T> route) {
-  const ScaledCopy<T> copy(p);
-  // LAPACK sees Aᵀ: column-major (n, m).
-  const LongQr<T> qr(Columns<T>{copy.data(), p.n, p.m, p.n});
-  const auto square = static_cast<size_t>(p.r) * static_cast<size_t>(p.r);
-  const auto triangle = numbers<T>(square), short_side = numbers<T>(square);
-  qr.copy_triangle({triangle.get(), p.r, p.r, p.r});
-  // The triangle's factors go to the leading corner of the result's. In row-major u, the corner is contiguous.
   const bool tall = p.m > p.n;
-  if (!route(SvdProblem<T>(p.r, p.r, triangle.get(), p.u, p.s, tall ? p.vt : short_side.get()))) return false;
-  if (!tall) {
-    for (int i = 0; i < p.r; ++i) std::copy_n(short_side.get() + i * p.r, p.r, p.vt + int64_t{i} * p.n);
+  const int length = std::max(p.m, p.n), r = p.r;
+  const T scale = svd_scale(p.largest);
+  const PaddedColumns<T> a(length, r);
+  // By columns, A is (n, m).
+  const Columns<const T> given{p.a, p.n, p.m, p.n};
+  if (tall) {
+    transpose(given, a.view(), scale);
+  } else {
+    copy(given, a.view(), scale);
   }
-  qr.apply(tall ? Columns<T>{p.u, p.r, p.m, p.r} : Columns<T>{p.vt, p.n, p.r, p.n});
-  copy.restore(p);
+  const LongQr<T> qr(a.view());
+  const auto square = static_cast<size_t>(r) * static_cast<size_t>(r);
+  const auto triangle = numbers<T>(square), other = numbers<T>(square);
+  // By rows, the triangle is Rᵀ = U' S V'ᵀ; so R's left vectors are V', by columns.
+  qr.copy_triangle({triangle.get(), r, r, r});
+  if (tall) {
+    const auto left = numbers<T>(square);
+    if (!route(SvdProblem<T>(r, r, triangle.get(), other.get(), p.s, left.get()))) return false;
+    const PaddedColumns<T> u(length, r);
+    copy(Columns<T>{left.get(), r, r, r}, u.view());
+    qr.apply(u.view());
+    transpose(u.view(), Columns<T>{p.u, r, length, r});
+    transpose(Columns<T>{other.get(), r, r, r}, Columns<T>{p.vt, r, r, r});
+  } else {
+    if (!route(SvdProblem<T>(r, r, triangle.get(), p.u, p.s, other.get()))) return false;
+    const Columns<T> v{p.vt, length, r, length};
+    copy(Columns<T>{other.get(), r, r, r}, v);
+    qr.apply(v);
+  }
+  svd_unscale(p, scale);
   return true;
 }
 

@@ -6,6 +6,7 @@
 #include "cpu/ops.h"
 #include "cpu/runtime/dispatch.h"
 #include "cpu/runtime/pool.h"
+#include "cpu/svd/partial.h"
 #include "cpu/svd/solve.h"
 
 namespace sigma::cpu {
@@ -39,7 +40,7 @@ void require_finite(const SvdProblem<T>& p) {
 // Applies the sign rule of contract/svd_limits.h.
 template <class T>
 void fix_signs(const SvdProblem<T>& p) {
-  const auto r = static_cast<size_t>(p.r);
+  const auto r = static_cast<size_t>(p.k);
   const auto row = [&](int i) { return p.u + static_cast<size_t>(i) * r; };
   const auto least = numbers<T>(r), first = numbers<T>(r);
   std::fill_n(least.get(), r, T{0});
@@ -65,6 +66,24 @@ void fix_signs(const SvdProblem<T>& p) {
   }
 }
 
+// Decomposes A and copies the p.k largest triples.
+template <class T>
+void solve_whole(const std::vector<SvdRoute<T>>& chain, const SvdProblem<T>& p) {
+  const auto r = static_cast<size_t>(p.r), k = static_cast<size_t>(p.k), n = static_cast<size_t>(p.n);
+  const auto u = numbers<T>(static_cast<size_t>(p.m) * r), s = numbers<T>(r), vt = numbers<T>(r * n);
+  svd_solve(chain, SvdProblem<T>(p.m, p.n, p.a, u.get(), s.get(), vt.get()));
+  for (int i = 0; i < p.m; ++i) std::copy_n(u.get() + static_cast<size_t>(i) * r, k, p.u + static_cast<size_t>(i) * k);
+  std::copy_n(s.get(), k, p.s);
+  std::copy_n(vt.get(), k * n, p.vt);
+}
+
+template <class T>
+void solve(sigma_svd_driver driver, const std::vector<SvdRoute<T>>& chain, const SvdProblem<T>& p) {
+  if (p.k == p.r) return svd_solve(chain, p);
+  if (driver == SIGMA_SVD_AUTO && svd_is_partial(p.m, p.n, p.k) && svd_partial(p)) return;
+  solve_whole(chain, p);
+}
+
 template <class T>
 void solve_all(const sigma_svd& call) {
   const auto& [real, driver, problems, count, failed] = call;
@@ -76,7 +95,7 @@ void solve_all(const sigma_svd& call) {
     try {
       const SvdProblem<T> p(problems[index]);
       require_finite(p);
-      svd_solve(chain, p);
+      solve(driver, chain, p);
       fix_signs(p);
     } catch (...) {
       errors[static_cast<size_t>(index)] = std::current_exception();

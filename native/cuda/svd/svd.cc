@@ -1,6 +1,8 @@
 // Thin SVDs, in parallel on a few lanes.
+#include <algorithm>
 #include <atomic>
 #include <map>
+#include <string>
 #include <thread>
 
 #include "cuda/ops.h"
@@ -52,6 +54,9 @@ class Call {
       : device_(device), driver_(driver), errors_(static_cast<size_t>(count)) {
     for (int64_t i = 0; i < count; ++i) {
       const sigma_svd_problem& p = problems[i];
+      if (p.rank != std::min(p.rows, p.columns)) {
+        throw Failure(SIGMA_UNSUPPORTED, "expected all singular triples, got a rank of " + std::to_string(p.rank));
+      }
       shapes_.push_back({p.rows, p.columns});
       items_.push_back({p.a, p.u, p.s, p.vt, 1, 1});
     }

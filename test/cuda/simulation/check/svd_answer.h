@@ -40,7 +40,10 @@ struct Problem {
     }
     return values;
   }
-  sigma_svd_problem described() const { return {a_buffer.data(), u.data(), s.data(), vt.data(), a.shape.m, a.shape.n}; }
+  sigma_svd_problem described() const {
+    const int64_t rank = std::min(a.shape.m, a.shape.n);
+    return {a_buffer.data(), u.data(), s.data(), vt.data(), a.shape.m, a.shape.n, rank};
+  }
 
   Matrix a;
   DeviceBuffer a_buffer, u, s, vt;

@@ -36,7 +36,7 @@ bool decompose(sigma_context* context, int seed) {
     const size_t bytes = a.size() * sizeof(float);
     for (int k = 0; k < 3; ++k) buffers.emplace_back(context, bytes);
     const DeviceBuffer* const own = &buffers[buffers.size() - 4];
-    problems.push_back({own[0].data(), own[1].data(), own[2].data(), own[3].data(), n, n});
+    problems.push_back({own[0].data(), own[1].data(), own[2].data(), own[3].data(), n, n, n});
   }
   sigma_status status = SIGMA_NATIVE;
   std::thread solver([&] {

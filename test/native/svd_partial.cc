@@ -1,0 +1,168 @@
+// The QR of a long matrix, and the largest triples alone: what is accepted is right, and what is not is refused.
+#include <array>
+#include <functional>
+
+#include "cpu/runtime/pool.h"
+#include "cpu/svd/bidiagonal.h"
+#include "cpu/svd/long_qr.h"
+#include "cpu/svd/norm_bound.h"
+#include "cpu/svd/partial.h"
+#include "cpu/svd/probe.h"
+#include "harness.h"
+
+namespace check {
+namespace {
+
+using sigma::cpu::Columns;
+using sigma::cpu::LongQr;
+using sigma::cpu::PaddedColumns;
+using sigma::cpu::SvdProblem;
+
+// Q [X; 0] of the QR of `numbers`, by columns; and the triangle.
+template <class T>
+std::array<std::vector<T>, 2> factorised(const std::vector<T>& numbers, int rows, int columns) {
+  std::vector<T> a = numbers, triangle(static_cast<size_t>(columns) * static_cast<size_t>(columns));
+  const LongQr<T> qr(Columns<T>{a.data(), rows, columns, rows});
+  qr.copy_triangle({triangle.data(), columns, columns, columns});
+  std::vector<T> again(a.size(), std::numeric_limits<T>::quiet_NaN());
+  for (int j = 0; j < columns; ++j)
+    std::copy_n(triangle.data() + int64_t{j} * columns, columns, again.data() + int64_t{j} * rows);
+  qr.apply({again.data(), rows, columns, rows});
+  return {again, triangle};
+}
+
+template <class T>
+void long_qr() {
+  // One panel, several, a ragged last one; one part, parts in turn, parts in parallel; a stack of several levels.
+  for (const auto& [rows, columns] : std::vector<std::array<int, 2>>{
+           {1, 1}, {7, 7}, {130, 129}, {400, 300}, {900, 256}, {4700, 140}, {3000, 9}, {20000, 20}, {150000, 2}}) {
+    for (const bool empty : {false, true}) {
+      std::vector<T> a = random_numbers<T>(int64_t{rows} * columns, 5);
+      if (empty) std::fill(a.begin(), a.begin() + rows, T{0});  // a reflector that is the identity
+      sigma::cpu::set_threads(1);
+      const auto one = factorised(a, rows, columns);
+      sigma::cpu::set_threads(3);
+      expect(factorised(a, rows, columns) == one, "the QR has the same bits for any number of threads");
+      double worst = 0;
+      for (size_t i = 0; i < a.size(); ++i) worst = std::fmax(worst, std::abs(static_cast<double>(one[0][i] - a[i])));
+      expect(worst <= 100 * static_cast<double>(std::numeric_limits<T>::epsilon()) * std::sqrt(rows), "Q R = A");
+    }
+  }
+}
+
+// H_u diag(s) H_v with reflections H.
+template <class T>
+std::vector<T> with_spectrum(int rows, int columns, const std::function<double(int)>& s) {
+  std::vector<double> a(static_cast<size_t>(rows) * static_cast<size_t>(columns));
+  for (int i = 0; i < std::min(rows, columns); ++i) a[static_cast<size_t>(i) * columns + i] = s(i);
+  for (unsigned seed = 1; seed <= 3; ++seed) {
+    const auto u = random_numbers<double>(rows, seed), v = random_numbers<double>(columns, seed + 10);
+    double uu = 0, vv = 0;
+    for (const double x : u) uu += x * x;
+    for (const double x : v) vv += x * x;
+    std::vector<double> ua(static_cast<size_t>(columns));
+    for (int i = 0; i < rows; ++i) {
+      double* const row = a.data() + static_cast<size_t>(i) * columns;
+      double dot = 0;
+      for (int j = 0; j < columns; ++j) dot += row[j] * v[static_cast<size_t>(j)];
+      for (int j = 0; j < columns; ++j) {
+        row[j] -= 2 / vv * dot * v[static_cast<size_t>(j)];
+        ua[static_cast<size_t>(j)] += u[static_cast<size_t>(i)] * row[j];
+      }
+    }
+    for (int i = 0; i < rows; ++i) {
+      for (int j = 0; j < columns; ++j) {
+        a[static_cast<size_t>(i) * columns + j] -= 2 / uu * u[static_cast<size_t>(i)] * ua[static_cast<size_t>(j)];
+      }
+    }
+  }
+  return {a.begin(), a.end()};
+}
+
+template <class T>
+struct Leading {
+  Leading(int rows, int columns, int k, const std::function<double(int)>& spectrum)
+      : a(with_spectrum<T>(rows, columns, spectrum)), u(static_cast<size_t>(rows) * k), s(static_cast<size_t>(k)),
+        vt(static_cast<size_t>(k) * columns), raw{a.data(), u.data(), s.data(), vt.data(), rows, columns, k},
+        accepted(sigma::cpu::svd_partial(SvdProblem<T>(raw))) {}
+  double excess() const {
+    return sigma::svd_excess<T>(raw.rows, raw.columns, raw.rank, sigma::cpu::svd_partial_measures(SvdProblem<T>(raw)));
+  }
+  // The largest error of a singular value, over the largest one.
+  double off(const std::function<double(int)>& spectrum) const {
+    double worst = 0;
+    for (size_t j = 0; j < s.size(); ++j)
+      worst = std::fmax(worst, std::abs(static_cast<double>(s[j]) - spectrum(static_cast<int>(j))));
+    return worst / spectrum(0);
+  }
+
+  std::vector<T> a, u, s, vt;
+  sigma_svd_problem raw;
+  bool accepted;
+};
+
+template <class T>
+void leading() {
+  const auto power = [](int j) { return 1 / (1.0 + j); };
+  const auto tied = [](int j) { return j < 100 ? 3.0 : std::pow(0.9, j - 100); };
+  const auto same = [](int) { return 0.5; };
+  const auto low_rank = [](int j) { return j < 5 ? 1.0 - 0.1 * j : 0.0; };
+  const double limit = 2 * sigma::SvdLimits<T>::residual;
+  for (const auto& [rows, columns, k] :
+       std::vector<std::array<int, 3>>{{600, 600, 20}, {900, 520, 12}, {520, 900, 12}, {512, 512, 1}}) {
+    for (const std::function<double(int)>& spectrum :
+         {std::function<double(int)>(power), std::function<double(int)>(low_rank)}) {
+      const Leading<T> found(rows, columns, k, spectrum);
+      expect(found.accepted, "the largest triples alone are accepted");
+      expect(found.excess() <= 1, "their residuals and orthogonality are within the limits");
+      expect(found.off(spectrum) <= limit, "their singular values are right");
+    }
+    // More copies of a singular value than starting vectors: either all of them, or a refusal.
+    for (const std::function<double(int)>& spectrum :
+         {std::function<double(int)>(tied), std::function<double(int)>(same)}) {
+      const Leading<T> found(rows, columns, k, spectrum);
+      expect(!found.accepted || (found.excess() <= 1 && found.off(spectrum) <= limit), "no copy is missed");
+    }
+  }
+  const auto flat = random_numbers<T>(400 * 400, 3);
+  std::vector<T> u(400 * 50), s(50), vt(50 * 400);
+  const sigma_svd_problem raw{flat.data(), u.data(), s.data(), vt.data(), 400, 400, 50};
+  expect(!sigma::cpu::svd_partial(SvdProblem<T>(raw)), "a flat spectrum is refused");
+  const std::vector<T> zeros(400 * 400);
+  const sigma_svd_problem nothing{zeros.data(), u.data(), s.data(), vt.data(), 400, 400, 50};
+  expect(!sigma::cpu::svd_partial(SvdProblem<T>(nothing)), "zeros are refused");
+
+  sigma::cpu::set_threads(1);
+  const Leading<T> one(520, 900, 12, power);
+  sigma::cpu::set_threads(3);
+  const Leading<T> three(520, 900, 12, power);
+  expect(one.u == three.u && one.s == three.s && one.vt == three.vt, "the same bits for any number of threads");
+}
+
+template <class T>
+void norm_bound() {
+  const auto spectrum = [](int j) { return j == 0 ? 2.0 : 1.0; };
+  for (const auto& [rows, columns] :
+       std::vector<std::array<int, 2>>{{1, 1}, {300, 300}, {700, 260}, {260, 700}, {3, 400}}) {
+    auto a = with_spectrum<T>(rows, columns, spectrum);
+    const Columns<T> e{a.data(), columns, rows, columns};
+    const double margin = sizeof(T) == 4 ? 1e-5 : 1e-13;
+    expect(sigma::cpu::norm_is_below(e, static_cast<T>(2 * (1 + margin))), "a norm below the bound");
+    expect(!sigma::cpu::norm_is_below(e, static_cast<T>(2 * (1 - margin))), "a norm above the bound");
+    a[0] = std::numeric_limits<T>::quiet_NaN();
+    expect(!sigma::cpu::norm_is_below(e, T{10}), "a NaN is not below");
+  }
+}
+
+}  // namespace
+
+void svd_partial() {
+  long_qr<float>();
+  long_qr<double>();
+  norm_bound<float>();
+  norm_bound<double>();
+  leading<float>();
+  leading<double>();
+}
+
+}  // namespace check
