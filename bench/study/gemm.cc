@@ -1,69 +1,118 @@
+// The matrix product by OpenBLAS, by the package's own panels, and by oneDNN, in float32 and in bfloat16, in GFLOP/s of
+// one thread's processor time. From the repository's root (Debian: libopenblas-serial-dev, libdnnl-dev):
+//   g++ -std=c++20 -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -Inative bench/study/gemm.cc
+//     native/cpu/*.cc native/cpu/*/*.cc -l:openblas-serial/libopenblas.a -ldnnl -lpthread
+//     -Wl,--wrap=blas_memory_alloc,--wrap=blas_memory_free -o build/gemm && OMP_NUM_THREADS=1 build/gemm
+// SIGMATUNE_SIMD=avx512, avx2 or baseline selects the panels of a lower instruction set.
 #include <cblas.h>
-#include <dlfcn.h>
-#include <oneapi/dnnl/dnnl.hpp>
-#include <chrono>
-#include <cmath>
+
+#include <algorithm>
 #include <cstdio>
-#include <cstring>
+#include <ctime>
 #include <functional>
+#include <oneapi/dnnl/dnnl.hpp>
 #include <random>
 #include <vector>
+
 #include "cpu/gemm/packed.h"
-extern bool gemm_widened;
 #include "cpu/ops.h"
 #include "cpu/runtime/pool.h"
 #include "cpu/runtime/simd.h"
+
 namespace {
-uint16_t narrow(float x) { uint32_t b; std::memcpy(&b, &x, 4); return uint16_t((b + 0x7fff + ((b >> 16) & 1)) >> 16); }
-float wide(uint16_t x) { uint32_t b = uint32_t(x) << 16; float f; std::memcpy(&f, &b, 4); return f; }
-sigma_matrix matrix(void* data, int64_t rows, int64_t columns, sigma_dtype dtype) { return {data, rows, columns, columns, dtype, nullptr}; }
+
+using namespace sigma::cpu;
+
+double seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
-int main(int argc, char** argv) {
-  using namespace sigma::cpu;
-  set_threads(argc > 1 ? atoi(argv[1]) : 2);
-  printf("simd %s, OpenBLAS %s\n", simd_level(), openblas_get_config());
-  openblas_set_num_threads(1);
-  dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-  dnnl::stream stream(engine);
-  struct Shape { int64_t m, n, k; bool ta, tb; };
-  for (const Shape s : {Shape{512, 768, 768, false, true}, {2048, 768, 768, false, true}, {768, 512, 768, false, true}, {512,768,768,true,true}, {512, 768, 768, true, false}, {512, 3072, 768, false, true}, {512, 4096, 4096, false, true}, {1, 4096, 4096, false, true}, {8, 4096, 4096, false, true}, {512, 768, 8, false, true}}) {
-    const auto [m, n, k, ta, tb] = s;
-    std::mt19937 random(1);
-    std::normal_distribution<float> normal;
-    std::vector<uint16_t> a(m * k), b(k * n), c(m * n);
-    std::vector<float> fa(m * k), fb(k * n), fc(m * n), bias(n);
-    for (size_t i = 0; i < a.size(); ++i) fa[i] = wide(a[i] = narrow(normal(random)));
-    for (size_t i = 0; i < b.size(); ++i) fb[i] = wide(b[i] = narrow(normal(random)));
-    const int64_t ar = ta ? k : m, ac = ta ? m : k, br = tb ? n : k, bc = tb ? k : n;
-    auto ours = [&] { gemm({SIGMA_REAL32, ta, tb, false, matrix(fa.data(), ar, ac, SIGMA_FLOAT32), matrix(fb.data(), br, bc, SIGMA_FLOAT32), matrix(fc.data(), m, n, SIGMA_FLOAT32), nullptr}); };
-    auto half = [&] { multiply_packed({SIGMA_REAL32, ta, tb, false, matrix(a.data(), ar, ac, SIGMA_BFLOAT16), matrix(b.data(), br, bc, SIGMA_BFLOAT16), matrix(c.data(), m, n, SIGMA_BFLOAT16), nullptr}); };
-    auto single = [&] { multiply_packed({SIGMA_REAL32, ta, tb, false, matrix(fa.data(), ar, ac, SIGMA_FLOAT32), matrix(fb.data(), br, bc, SIGMA_FLOAT32), matrix(fc.data(), m, n, SIGMA_FLOAT32), nullptr}); };
-    using tag = dnnl::memory::format_tag; using dt = dnnl::memory::data_type;
-    auto dnn = [&](dt type, void* pa, void* pb, void* pc) {
-      dnnl::memory::desc da({m, k}, type, ta ? tag::ba : tag::ab), db({k, n}, type, tb ? tag::ba : tag::ab), dc({m, n}, type, tag::ab);
-      dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(da, db, dc), engine);
-      dnnl::matmul p(pd);
-      dnnl::memory ma(da, engine, pa), mb(db, engine, pb), mc(dc, engine, pc);
-      return std::function<void()>([=, &stream]() mutable { p.execute(stream, {{DNNL_ARG_SRC, ma}, {DNNL_ARG_WEIGHTS, mb}, {DNNL_ARG_DST, mc}}); stream.wait(); });
+
+// C (m, n) = A op(B), or Aᵀ op(B).
+struct Shape {
+  int64_t m, n, k;
+  bool ta, tb;
+};
+
+constexpr Shape kShapes[] = {{512, 768, 768, false, true},   {2048, 768, 768, false, true},
+                             {768, 512, 768, false, true},   {512, 768, 768, true, true},
+                             {512, 768, 768, true, false},   {512, 3072, 768, false, true},
+                             {512, 4096, 4096, false, true}, {1, 4096, 4096, false, true},
+                             {8, 4096, 4096, false, true},   {512, 768, 8, false, true}};
+
+std::vector<uint16_t> narrowed(const std::vector<float>& from) {
+  std::vector<uint16_t> to(from.size());
+  row_kernels<bfloat16>().narrow(static_cast<int64_t>(from.size()), from.data(),
+                                 reinterpret_cast<bfloat16*>(to.data()));
+  return to;
+}
+
+void compare(const Shape& s) {
+  const auto [m, n, k, ta, tb] = s;
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> a(m * k), b(k * n), c(m * n);
+  for (auto* each : {&a, &b}) std::generate(each->begin(), each->end(), [&] { return normal(random); });
+  std::vector<uint16_t> half_a = narrowed(a), half_b = narrowed(b), half_c(c.size());
+
+  const auto call = [&](sigma_dtype dtype, void* left, void* right, void* out) {
+    const auto matrix = [&](void* data, bool transposed, int64_t rows, int64_t columns) {
+      return transposed ? sigma_matrix{data, columns, rows, rows, dtype, nullptr}
+                        : sigma_matrix{data, rows, columns, columns, dtype, nullptr};
     };
-    std::vector<uint16_t> dc(m * n); std::vector<float> dfc(m * n);
-    std::vector<std::pair<const char*, std::function<void()>>> sides = {{"BLAS f32", ours}, {"own f32", single}, {"oneDNN f32", dnn(dt::f32, fa.data(), fb.data(), dfc.data())}, {"own bf16", half}, {"widened", [&] { gemm_widened = true; half(); gemm_widened = false; }}, {"oneDNN bf16", dnn(dt::bf16, a.data(), b.data(), dc.data())}};
-    std::vector<double> best(sides.size(), 1e9), total(sides.size(), 0);
-    for (int round = 0; round < 5; ++round) for (size_t i = 0; i < sides.size(); ++i) {
-      const int repeats = int(std::max(1.0, 1e9 / (2.0 * m * n * k)));
+    return sigma_gemm{SIGMA_REAL32, ta, tb, 0, matrix(left, ta, m, k), matrix(right, tb, k, n), matrix(out, false, m, n),
+                      nullptr};
+  };
+  const sigma_gemm single = call(SIGMA_FLOAT32, a.data(), b.data(), c.data());
+  const sigma_gemm half = call(SIGMA_BFLOAT16, half_a.data(), half_b.data(), half_c.data());
+
+  static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  static dnnl::stream stream(engine);
+  const auto onednn = [&](const sigma_gemm& of) -> std::function<void()> {
+    using dnnl::memory;
+    const auto type =
+        of.a.dtype == SIGMA_FLOAT32 ? memory::data_type::f32 : memory::data_type::bf16;
+    const auto layout = [](bool transposed) { return transposed ? memory::format_tag::ba : memory::format_tag::ab; };
+    const memory::desc left({m, k}, type, layout(ta)), right({k, n}, type, layout(tb)), out({m, n}, type, layout(false));
+    const dnnl::matmul product(dnnl::matmul::primitive_desc(dnnl::matmul::desc(left, right, out), engine));
+    const std::unordered_map<int, memory> operands = {{DNNL_ARG_SRC, memory(left, engine, of.a.data)},
+                                                      {DNNL_ARG_WEIGHTS, memory(right, engine, of.b.data)},
+                                                      {DNNL_ARG_DST, memory(out, engine, of.c.data)}};
+    return [=] {
+      product.execute(stream, operands);
+      stream.wait();
+    };
+  };
+
+  const std::pair<const char*, std::function<void()>> sides[] = {{"OpenBLAS float32", [&] { gemm(single); }},
+                                                                 {"panels float32", [&] { multiply_packed(single); }},
+                                                                 {"oneDNN float32", onednn(single)},
+                                                                 {"panels bfloat16", [&] { gemm(half); }},
+                                                                 {"oneDNN bfloat16", onednn(half)}};
+  constexpr int kSides = 5;
+  double best[kSides];
+  std::fill(best, best + kSides, 1e9);
+  const double flops = 2.0 * static_cast<double>(m * n * k);
+  const int repeats = static_cast<int>(std::max(1.0, 1e9 / flops));
+  for (int round = 0; round < 5; ++round) {
+    for (int i = 0; i < kSides; ++i) {
       sides[i].second();
-      auto now = [] { timespec t; clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); return double(t.tv_sec) + 1e-9 * double(t.tv_nsec); };
-      double start = now();
+      const double start = seconds();
       for (int r = 0; r < repeats; ++r) sides[i].second();
-      best[i] = std::min(best[i], (now() - start) / repeats);
+      best[i] = std::min(best[i], (seconds() - start) / repeats);
     }
-    double worst = 0, worst_single = 0, worst_d = 0;
-    ours(); auto reference = fc; single();
-    double scale = std::sqrt(double(k));
-    for (size_t i = 0; i < c.size(); ++i) { worst = std::max(worst, std::abs(double(wide(c[i])) - reference[i]) / (scale)); worst_single = std::max(worst_single, std::abs(double(fc[i]) - reference[i]) / scale);worst_d = std::max(worst_d, std::abs(double(wide(dc[i])) - reference[i]) / (scale)); }
-    printf("%5ld x %5ld x %5ld %d%d", m, n, k, ta, tb);
-    for (size_t i = 0; i < sides.size(); ++i) printf("  %s %5.0f", sides[i].first, 2e-9 * m * n * k / best[i]);
-    printf("   error %.1e %.1e %.1e\n", worst, worst_single, worst_d);
-    fflush(stdout);
   }
+  std::printf("%5ld x %5ld x %5ld %s%s", m, n, k, ta ? "T" : "N", tb ? "T" : "N");
+  for (int i = 0; i < kSides; ++i) std::printf("   %s %4.0f", sides[i].first, 1e-9 * flops / best[i]);
+  std::printf("\n");
+}
+
+}  // namespace
+
+int main() {
+  set_threads(1);
+  openblas_set_num_threads(1);
+  std::printf("%s, %s\n", simd_level(), openblas_get_config());
+  for (const Shape& shape : kShapes) compare(shape);
 }

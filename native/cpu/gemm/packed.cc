@@ -3,6 +3,7 @@
 #include "cpu/gemm/packed.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 #include "cpu/gemm/panels.h"
@@ -21,18 +22,21 @@ struct Side {
   bool across;  // k numbers the stored rows
 };
 
-// A block of C, and the memory for its panels.
+// A block of C.
 struct Block {
   int64_t row, rows, column, columns;
 };
 
-// Steps of k that a block packs at a time, and bytes of scratch for one.
+// Memory for the panels of a block, of `steps` steps of k at a time. A pack routine may write kSlack bytes too far.
 struct Room {
   int64_t steps;
-  float* sums;   // (tiles of the block), each rows * columns of a panel
-  char* left;    // one panel
-  char* right;   // all panels of the block
+  float* sums;       // one tile, or all of the block if k takes several rounds
+  std::byte* left;   // one panel
+  std::byte* right;  // all panels of the block
 };
+constexpr int64_t kStepBytes = 4, kSlack = 64;
+
+constexpr size_t whole_lines(int64_t bytes) { return static_cast<size_t>((bytes + 63) / 64 * 64); }
 
 class Product {
  public:
@@ -61,8 +65,7 @@ class Product {
   }
 
  private:
-  // Most rows and columns of a block, and most steps that are packed at a time: the block of B is 512 KB.
-  static constexpr size_t kSlack = 64;
+  // Most rows and columns of a block, and most steps that are packed at a time: the block of B takes 512 KB at most.
   static constexpr int64_t kRows = 252, kColumns = 256, kSteps = 512;
 
   // The length of the parts of `length`: a multiple of a panel's, nearly equal, and an even number of them.
@@ -76,18 +79,18 @@ class Product {
     const int64_t steps = std::min(blocks(k_, kernels_.depth), kSteps);
     const bool whole = steps * kernels_.depth >= k_;
     const int64_t tile = int64_t{kernels_.rows} * kernels_.columns;
-    const size_t sums = static_cast<size_t>((whole ? 1 : row_panels * column_panels) * tile) * sizeof(float);
-    const size_t left = static_cast<size_t>(steps * kernels_.rows) * 4, right = static_cast<size_t>(steps * column_panels * kernels_.columns) * 4;
-    const auto rounded = [](size_t bytes) { return (bytes + kSlack + 63) / 64 * 64; };
-    char* const memory = static_cast<char*>(thread_scratch(rounded(sums) + rounded(left) + rounded(right)));
-    if (memory != nullptr) {
-      multiply(block, {steps, reinterpret_cast<float*>(memory), memory + rounded(sums), memory + rounded(sums) + rounded(left)});
+    const size_t sums = whole_lines((whole ? 1 : row_panels * column_panels) * tile * int64_t{sizeof(float)});
+    const size_t left = whole_lines(steps * kernels_.rows * kStepBytes + kSlack);
+    const size_t right = whole_lines(steps * column_panels * kernels_.columns * kStepBytes + kSlack);
+    if (auto* const memory = static_cast<std::byte*>(thread_scratch(sums + left + right)); memory != nullptr) {
+      multiply(block, {steps, reinterpret_cast<float*>(memory), memory + sums, memory + sums + left});
       return;
     }
-    // Without memory, tile by tile.
+    // Without memory, tile by tile: slower, but the same bits.
     constexpr int64_t kFew = 16;
     alignas(64) float one[kMostPanelRows * kMostPanelColumns];
-    alignas(64) char a[kFew * kMostPanelRows * 4 + kSlack], b[kFew * kMostPanelColumns * 4 + kSlack];
+    alignas(64) std::byte a[kFew * kMostPanelRows * kStepBytes + kSlack];
+    alignas(64) std::byte b[kFew * kMostPanelColumns * kStepBytes + kSlack];
     for (int64_t i = 0; i < block.rows; i += kernels_.rows) {
       for (int64_t j = 0; j < block.columns; j += kernels_.columns) {
         multiply({block.row + i, std::min<int64_t>(kernels_.rows, block.rows - i), block.column + j,
@@ -104,7 +107,7 @@ class Product {
       const int64_t count = std::min(depth, k_ - k);
       const int64_t steps = blocks(count, kernels_.depth);
       const bool first = k == 0, last = k + depth >= k_;
-      const int64_t panel_bytes = steps * kernels_.columns * 4;
+      const int64_t panel_bytes = steps * kernels_.columns * kStepBytes;
       for (int64_t j = 0, p = 0; j < block.columns; j += kernels_.columns, ++p) {
         pack(b_, block.column + j, std::min<int64_t>(kernels_.columns, block.columns - j), kernels_.columns, k, count,
              room.right + p * panel_bytes);
