@@ -123,7 +123,7 @@ t.test('systemInfo', async (t) => {
   }
 });
 
-t.test('every SIMD level of this machine gives the same answers', { timeout: 60_000 }, async (t) => {
+t.test('every SIMD level of this machine gives the same answers', { timeout: 110_000 }, async (t) => {
   // SIGMATUNE_SIMD selects a lower level than the machine has.
   type Answers = { simd: string; numbers: number[]; narrow: { sums: number[]; rounded: number[] } };
   const run = async (level: string): Promise<Answers> => {
