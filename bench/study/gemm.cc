@@ -61,8 +61,8 @@ void compare(const Shape& s) {
       return transposed ? sigma_matrix{data, columns, rows, rows, dtype, nullptr}
                         : sigma_matrix{data, rows, columns, columns, dtype, nullptr};
     };
-    return sigma_gemm{SIGMA_REAL32, ta, tb, 0, matrix(left, ta, m, k), matrix(right, tb, k, n), matrix(out, false, m, n),
-                      nullptr};
+    return sigma_gemm{
+        SIGMA_REAL32, ta, tb, 0, matrix(left, ta, m, k), matrix(right, tb, k, n), matrix(out, false, m, n), nullptr};
   };
   const sigma_gemm single = call(SIGMA_FLOAT32, a.data(), b.data(), c.data());
   const sigma_gemm half = call(SIGMA_BFLOAT16, half_a.data(), half_b.data(), half_c.data());
@@ -71,10 +71,10 @@ void compare(const Shape& s) {
   static dnnl::stream stream(engine);
   const auto onednn = [&](const sigma_gemm& of) -> std::function<void()> {
     using dnnl::memory;
-    const auto type =
-        of.a.dtype == SIGMA_FLOAT32 ? memory::data_type::f32 : memory::data_type::bf16;
+    const auto type = of.a.dtype == SIGMA_FLOAT32 ? memory::data_type::f32 : memory::data_type::bf16;
     const auto layout = [](bool transposed) { return transposed ? memory::format_tag::ba : memory::format_tag::ab; };
-    const memory::desc left({m, k}, type, layout(ta)), right({k, n}, type, layout(tb)), out({m, n}, type, layout(false));
+    const memory::desc left({m, k}, type, layout(ta)), right({k, n}, type, layout(tb)),
+        out({m, n}, type, layout(false));
     const dnnl::matmul product(dnnl::matmul::primitive_desc(dnnl::matmul::desc(left, right, out), engine));
     const std::unordered_map<int, memory> operands = {{DNNL_ARG_SRC, memory(left, engine, of.a.data)},
                                                       {DNNL_ARG_WEIGHTS, memory(right, engine, of.b.data)},

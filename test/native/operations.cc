@@ -56,7 +56,8 @@ void narrow_gemm(sigma_context* context) {
            {1, 1, 1}, {3, 5, 7}, {15, 33, 1}, {1, 70, 40}, {30, 35, 2100}, {300, 270, 40}}) {
     for (int variant = 0; variant < 16; ++variant) {
       const bool ta = variant & 1, tb = variant & 2, accumulate = variant & 4, with_bias = variant & 8;
-      auto a = random_numbers<float>(m * k, 1), b = random_numbers<float>(k * n, 2), c = random_numbers<float>(m * n, 4);
+      auto a = random_numbers<float>(m * k, 1), b = random_numbers<float>(k * n, 2),
+           c = random_numbers<float>(m * n, 4);
       const auto bias = random_numbers<float>(n, 3);
       const auto half_a = narrowed(a), half_b = narrowed(b);
       auto half_c = narrowed(c);

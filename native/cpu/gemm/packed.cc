@@ -41,13 +41,9 @@ constexpr size_t whole_lines(int64_t bytes) { return static_cast<size_t>((bytes 
 class Product {
  public:
   Product(const sigma_gemm& call, const Panels& kernels)
-      : c_(call.c),
-        a_{call.a, call.transpose_a != 0},
-        b_{call.b, call.transpose_b == 0},
-        k_(call.transpose_a != 0 ? call.a.rows : call.a.columns),
-        bias_(static_cast<const float*>(call.bias)),
-        accumulate_(call.accumulate != 0),
-        kernels_(kernels) {}
+      : c_(call.c), a_{call.a, call.transpose_a != 0}, b_{call.b, call.transpose_b == 0},
+        k_(call.transpose_a != 0 ? call.a.rows : call.a.columns), bias_(static_cast<const float*>(call.bias)),
+        accumulate_(call.accumulate != 0), kernels_(kernels) {}
 
   void run() const {
     const int64_t m = c_.rows, n = c_.columns;
@@ -75,7 +71,8 @@ class Product {
   }
 
   void compute(const Block& block) const {
-    const int64_t row_panels = blocks(block.rows, kernels_.rows), column_panels = blocks(block.columns, kernels_.columns);
+    const int64_t row_panels = blocks(block.rows, kernels_.rows),
+                  column_panels = blocks(block.columns, kernels_.columns);
     const int64_t steps = std::min(blocks(k_, kernels_.depth), kSteps);
     const bool whole = steps * kernels_.depth >= k_;
     const int64_t tile = int64_t{kernels_.rows} * kernels_.columns;
@@ -120,8 +117,8 @@ class Product {
           if (first) std::memset(sums, 0, static_cast<size_t>(height * kernels_.columns) * sizeof(float));
           kernels_.multiply[height - 1](steps, room.left, room.right + p * panel_bytes, sums);
           if (last) {
-            kernels_.finish(sums, height, std::min<int64_t>(kernels_.columns, block.columns - j), bias_, accumulate_, c_,
-                            block.row + i, block.column + j);
+            kernels_.finish(sums, height, std::min<int64_t>(kernels_.columns, block.columns - j), bias_, accumulate_,
+                            c_, block.row + i, block.column + j);
           }
           if (!first || !last) sums += tile;
         }

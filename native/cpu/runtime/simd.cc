@@ -14,22 +14,22 @@ inline __attribute__((always_inline)) double sigma_sqrt(double x) { return __bui
 namespace baseline32 {
 using T = float;
 using S = T;
-#include "cpu/runtime/vectors.inc"
-#include "cpu/runtime/rows.inc"
 #include "cpu/runtime/kernels.inc"
+#include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
 }  // namespace baseline32
 namespace baseline16 {
 using T = float;
 using S = bfloat16;
-#include "cpu/runtime/vectors.inc"
 #include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
 }  // namespace baseline16
 namespace baseline64 {
 using T = double;
 using S = T;
-#include "cpu/runtime/vectors.inc"
-#include "cpu/runtime/rows.inc"
 #include "cpu/runtime/kernels.inc"
+#include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
 }  // namespace baseline64
 #undef SIGMA_VECTOR_BYTES
 
@@ -42,22 +42,22 @@ using S = T;
 namespace avx2_32 {
 using T = float;
 using S = T;
-#include "cpu/runtime/vectors.inc"
-#include "cpu/runtime/rows.inc"
 #include "cpu/runtime/kernels.inc"
+#include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
 }  // namespace avx2_32
 namespace avx2_16 {
 using T = float;
 using S = bfloat16;
-#include "cpu/runtime/vectors.inc"
 #include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
 }  // namespace avx2_16
 namespace avx2_64 {
 using T = double;
 using S = T;
-#include "cpu/runtime/vectors.inc"
-#include "cpu/runtime/rows.inc"
 #include "cpu/runtime/kernels.inc"
+#include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
 }  // namespace avx2_64
 #undef SIGMA_VECTOR_BYTES
 #pragma GCC pop_options
@@ -68,22 +68,22 @@ using S = T;
 namespace avx512_32 {
 using T = float;
 using S = T;
-#include "cpu/runtime/vectors.inc"
-#include "cpu/runtime/rows.inc"
 #include "cpu/runtime/kernels.inc"
+#include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
 }  // namespace avx512_32
 namespace avx512_16 {
 using T = float;
 using S = bfloat16;
-#include "cpu/runtime/vectors.inc"
 #include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
 }  // namespace avx512_16
 namespace avx512_64 {
 using T = double;
 using S = T;
-#include "cpu/runtime/vectors.inc"
-#include "cpu/runtime/rows.inc"
 #include "cpu/runtime/kernels.inc"
+#include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
 }  // namespace avx512_64
 #undef SIGMA_VECTOR_BYTES
 #pragma GCC pop_options
@@ -122,8 +122,8 @@ Level level() {
 
 // The table of the level, for numbers of so many bits.
 #ifdef SIGMA_X86
-#define SIGMA_BEST(bits, table)                               \
-  level() >= Level::avx512 ? avx512_##bits::table             \
+#define SIGMA_BEST(bits, table)                   \
+  level() >= Level::avx512 ? avx512_##bits::table \
                            : (level() >= Level::avx2 ? avx2_##bits::table : baseline##bits::table)
 #else
 #define SIGMA_BEST(bits, table) baseline##bits::table

@@ -1,5 +1,5 @@
-// The CPU kernels, compiled from rows.inc and kernels.inc once per instruction set. The first use selects the best set that the
-// machine supports.
+// The CPU kernels, compiled from rows.inc and kernels.inc once per instruction set. The first use selects the best set
+// that the machine supports.
 #pragma once
 
 #include <cstdint>
@@ -55,8 +55,8 @@ struct RowKernels {
   // sums[q] += Σ_t a[t] · dense[indices[q] · stride + t], in an order fixed by count.
   void (*dots)(int64_t count, const S* a, int64_t entries, const int32_t* indices, const S* dense, int64_t stride,
                T* sums);
-  void (*dots_wide)(int64_t count, const S* a, int64_t entries, const int32_t* indices, const T* dense,
-                    int64_t stride, T* sums);
+  void (*dots_wide)(int64_t count, const S* a, int64_t entries, const int32_t* indices, const T* dense, int64_t stride,
+                    T* sums);
   // sums[i · kBandRows + j] = Σ_t a[i][t] · b[j][t] for kBandRows rows of each, in the same order.
   void (*tile_dots)(int64_t count, const S* const* a, const S* const* b, T* sums);
   // Σ_t a[t] · b[t] in an order fixed by count.

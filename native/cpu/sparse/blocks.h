@@ -63,9 +63,9 @@ sigma_matrix columns_of(const sigma_matrix& matrix, int64_t first, int64_t colum
   return {static_cast<S*>(matrix.data) + first, matrix.rows, columns, matrix.stride, matrix.dtype, nullptr};
 }
 
-// Packs columns into this thread's scratch memory, valid until its next call, and widens narrow numbers. The packed rows
-// take few pages, start on cache lines and do not compete for cache sets. Returns a view if there is no memory: slower,
-// but the same bits.
+// Packs columns into this thread's scratch memory, valid until its next call, and widens narrow numbers. The packed
+// rows take few pages, start on cache lines and do not compete for cache sets. Returns a view if there is no memory:
+// slower, but the same bits.
 template <class S>
 sigma_matrix packed_columns(const sigma_matrix& matrix, int64_t first, int64_t columns) {
   using T = Real<S>;

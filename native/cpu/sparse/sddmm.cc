@@ -43,7 +43,7 @@ void add_row_samples(const sigma_pattern& pattern, const sigma_matrix& a, const 
   for (; i < end; ++i) {
     const int32_t first = pattern.row_pointers[i];
     row_kernels<S>().dots(a.columns, static_cast<const S*>(a.data) + i * a.stride, pattern.row_pointers[i + 1] - first,
-                      pattern.column_indices + first, static_cast<const S*>(b.data), b.stride, samples + first);
+                          pattern.column_indices + first, static_cast<const S*>(b.data), b.stride, samples + first);
   }
 }
 
