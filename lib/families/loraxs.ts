@@ -33,7 +33,7 @@ export interface LoraXsOptions extends AdapterOptions {
  * triples. The only parameter is the dense R, 'r' [k, k]. docs/loraxs.md has the options and the settings of the
  * authors' code.
  *
- * @param weight W0 [out, in], float32 or float64; on a device also bfloat16. The layer borrows it: you may dispose it,
+ * @param weight W0 [out, in], float32, float64 or bfloat16. The layer borrows it: you may dispose it,
  * but do not write it while the layer lives.
  * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, BASE_MISMATCH,
  * DISPOSED, NON_FINITE, NOT_CONVERGED, UNSUPPORTED, ABORTED, DEVICE_UNAVAILABLE, OUT_OF_MEMORY

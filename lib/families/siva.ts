@@ -101,7 +101,7 @@ function readEnergy(op: string, { init = 'zeros', basis }: SivaOptions): number 
  * smallest singular values. The only parameter is 's' [k]. docs/siva.md has the options, the rule for k, and what the
  * paper leaves open.
  *
- * @param weight W0 [out, in], float32 or float64; on a device also bfloat16. The layer borrows it: you may dispose it,
+ * @param weight W0 [out, in], float32, float64 or bfloat16. The layer borrows it: you may dispose it,
  * but do not write it while the layer lives.
  * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, BASE_MISMATCH,
  * DISPOSED, NON_FINITE, NOT_CONVERGED, UNSUPPORTED, ABORTED, DEVICE_UNAVAILABLE, OUT_OF_MEMORY

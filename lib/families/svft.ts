@@ -136,7 +136,7 @@ type Core = NonNullable<Terms['core']>;
  * `gate: false`, and 'bias' [out] with `train: { bias: true }`. docs/svft.md has the options, the settings of the paper,
  * and where paper and code disagree.
  *
- * @param weight W0 [out, in], float32 or float64; on a device also bfloat16. The layer borrows it: you may dispose it,
+ * @param weight W0 [out, in], float32, float64 or bfloat16. The layer borrows it: you may dispose it,
  * but do not write it while the layer lives.
  * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, BASE_MISMATCH,
  * DISPOSED, NON_FINITE, NOT_CONVERGED, UNSUPPORTED, ABORTED, DEVICE_UNAVAILABLE, OUT_OF_MEMORY

@@ -24,7 +24,7 @@ export interface VectorFitOptions extends AdapterOptions {
  * `AdaptiveVectorFreezing` freezes the vectors that move most. docs/vectorfit.md has the options, and the variants and
  * settings of the paper.
  *
- * @param weight W0 [out, in], float32 or float64; on a device also bfloat16. The layer borrows it: you may dispose it,
+ * @param weight W0 [out, in], float32, float64 or bfloat16. The layer borrows it: you may dispose it,
  * but do not write it while the layer lives.
  * @throws SigmaError (as a rejection) INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, BASE_MISMATCH,
  * DISPOSED, NON_FINITE, NOT_CONVERGED, UNSUPPORTED, ABORTED, DEVICE_UNAVAILABLE, OUT_OF_MEMORY

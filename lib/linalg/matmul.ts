@@ -2,9 +2,9 @@ import { checkBoolean, checkOptions, checkSignal, describe, fail } from '../runt
 import { renamed } from '../runtime/errors.js';
 import { native } from '../runtime/native.js';
 import { step, type Work } from '../runtime/slices.js';
-import type { Real } from '../tensor/dtype.js';
-import { checkReal, memoryOf, output, outputInto } from '../tensor/operand.js';
-import type { MatrixShape, Shape, Tensor } from '../tensor/tensor.js';
+import type { MatrixDType, Real } from '../tensor/dtype.js';
+import { checkMatrix, checkSupported, memoryOf, output, outputInto } from '../tensor/operand.js';
+import type { Matrix, MatrixShape, Shape, Tensor } from '../tensor/tensor.js';
 import type { OfRank } from '../tensor/typing.js';
 import type { TensorLike, View } from '../tensor/view.js';
 import { lanes } from './svd.js';
@@ -26,26 +26,27 @@ type Uninferred<D> = [D][D extends unknown ? 0 : never];
 /**
  * The product op(a) · op(b): [m, k] · [k, n] → [m, n]. op transposes its argument if the option says so.
  *
- * @param a [m, k], or [k, m] with `transposeA`; float32 or float64
+ * @param a [m, k], or [k, m] with `transposeA`; float32, float64 or bfloat16. Sums of bfloat16 numbers are float32; the result is rounded.
  * @param b [k, n], or [n, k] with `transposeB`; the type and device of a
  * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED, OUT_OF_MEMORY
  * @example
  * const gradient = matmul(dy, x, { transposeA: true }); // dyᵀ x
  */
-export function matmul<D extends Real, A extends Shape = Shape, B extends Shape = Shape>(
+export function matmul<D extends MatrixDType, A extends Shape = Shape, B extends Shape = Shape>(
   a: Tensor<D, A> & OfRank<A, 2>,
   b: Tensor<Uninferred<D>, B> & OfRank<B, 2>,
   options?: MatmulOptions,
 ): Tensor<D, MatrixShape>;
 /** The same for objects of a tensor's form. */
-export function matmul(a: View, b: TensorLike<Real>, options?: MatmulOptions): Tensor<Real, MatrixShape>;
-export function matmul(a: TensorLike<Real>, b: View, options?: MatmulOptions): Tensor<Real, MatrixShape>;
-export function matmul(a: unknown, b: unknown, options?: MatmulOptions): Tensor<Real, MatrixShape> {
+export function matmul(a: View, b: TensorLike<MatrixDType>, options?: MatmulOptions): Matrix<MatrixShape>;
+export function matmul(a: TensorLike<MatrixDType>, b: View, options?: MatmulOptions): Matrix<MatrixShape>;
+export function matmul(a: unknown, b: unknown, options?: MatmulOptions): Matrix<MatrixShape> {
   const given = checkOptions(op, 'options', options, ['transposeA', 'transposeB', 'out']);
   const transposeA = checkBoolean(op, 'options.transposeA', given.transposeA ?? false);
   const transposeB = checkBoolean(op, 'options.transposeB', given.transposeB ?? false);
-  const left = checkReal(op, 'a', a, { shape: [null, null], dtype: undefined, device: undefined });
-  const right = checkReal(op, 'b', b, { shape: [null, null], dtype: left.dtype, device: left.device });
+  const left = checkMatrix(op, 'a', a, { shape: [null, null], dtype: undefined, device: undefined });
+  const right = checkMatrix(op, 'b', b, { shape: [null, null], dtype: left.dtype, device: left.device });
+  checkSupported(op, 'a', left, 'gemm', left.device);
   const [m, k] = oriented(left, transposeA);
   const [rows, n] = oriented(right, transposeB);
   if (rows !== k) {

@@ -22,8 +22,8 @@ import { cacheOf, factorsFor, inLanes, Progression, readWork } from './work.js';
  * one memory) are adapted once.
  *
  * An open file is read while the model is made: each weight when its turn comes, so that at most two are in memory at a time.
- * A weight is released when its layers exist, unless they compute with it. F16 becomes float32; BF16 becomes float32 on a
- * device without a kernel for it, such as the CPU. The file may be closed afterwards.
+ * A weight is released when its layers exist, unless they compute with it. F16 becomes float32; BF16 does on the
+ * CPU, unless `storage` is 'bfloat16'. The file may be closed afterwards.
  *
  * With `options.cache` a run that was stopped, or killed, goes on where it was: factors that are in the folder are read.
  *

@@ -1,6 +1,6 @@
 import { moduleName } from '../files/module-name.js';
 import { describe, fail } from '../runtime/check.js';
-import { type Device, resolveDevice, supports } from '../runtime/device.js';
+import { type Device, resolveDevice } from '../runtime/device.js';
 import { type MatrixDType, vectorType } from '../tensor/dtype.js';
 import { anything, checkMatrix, checkReal, checkSupported, matrixTypes } from '../tensor/operand.js';
 import { about, type Chosen } from './plan.js';
@@ -50,7 +50,10 @@ function checkBias(op: string, name: string, bias: Stored, features: number): vo
   if (bias.size !== features) fail('SHAPE_MISMATCH', op, argument, `${features} numbers`, describe([...bias.shape]));
 }
 
-/** The type in which a layer keeps its matrices. A file's bfloat16 is widened for a device that has no kernel for it. */
+/**
+ * The type in which a layer keeps its matrices. A file's bfloat16 is widened for the CPU, where activations are mostly float32,
+ * unless `storage` asks for it.
+ */
 function typeOfLayer(
   op: string,
   { dtype, tensor }: Stored,
@@ -62,7 +65,7 @@ function typeOfLayer(
     return storage;
   }
   const own = dtype as MatrixDType;
-  return tensor === undefined && !supports(device, 'gemm', own) ? vectorType(own) : own;
+  return tensor === undefined && device === 'cpu' ? vectorType(own) : own;
 }
 
 /** For each job the first of those that are tied to it: the job itself if there is none. */

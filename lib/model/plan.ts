@@ -71,8 +71,8 @@ export interface ModelOptions {
   biases?: ByName<TensorLike>;
   /**
    * The type in which the layers keep all matrices: U, Vᵀ, and W0 if they compute with it. Inputs and outputs have it too, as if
-   * the weights had been cast, but the factors are those of the weights before that. Default: the weights' type. UNSUPPORTED if
-   * the layers' device has no kernel for it: 'bfloat16' on the CPU, and 'int8', so far.
+   * the weights had been cast, but the factors are those of the weights before that. Default: the weights' type. On the CPU
+   * a file's BF16 becomes float32 unless 'bfloat16' is given. UNSUPPORTED if the layers' device has no kernel for it: 'int8', so far.
    */
   storage?: Storage;
   /** A folder, or a cache from `openFactorCache`, that keeps all decompositions: a second run reads them. */

@@ -13,7 +13,7 @@ export type DeviceMemory = { readonly __memory: unique symbol };
 /**
  * Memory that an operation reads or writes: a typed array or device memory. All operands of a call are on one device.
  */
-export type Operand = RealArray | DeviceMemory;
+export type Operand = RealArray | Uint16Array | DeviceMemory;
 
 /**
  * One matrix to decompose. It begins at element `first` of `a`; its results are number `at` of the stacks u, s and vt.
@@ -124,7 +124,8 @@ interface Addon {
   deviceDownloadLater(memory: DeviceMemory, array: NumericArray): Promise<void>;
   deviceZero(memory: DeviceMemory): void;
   deviceCopy(to: DeviceMemory, from: DeviceMemory): void;
-  deviceCast(to: DeviceMemory, from: DeviceMemory): void;
+  /** Of floating-point numbers of one length and device. */
+  cast(to: Operand, from: Operand): void;
 
   gemm(
     a: Operand,

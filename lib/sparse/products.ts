@@ -16,7 +16,7 @@ function checkPattern(op: string, pattern: unknown): SparsityPattern {
  * SpMM: M · dense, or Mᵀ · dense with `transpose`. M is the r x r matrix with `values` on the pattern.
  *
  * @param values [entries] in CSR order, float32 or float64
- * @param dense [r, N], of the type of `values`; on a device also bfloat16 with float32 values
+ * @param dense [r, N], of the type of `values`; or bfloat16 with float32 values
  * @param options `out` [r, N] receives the result and is returned; it must not overlap the operands
  * @returns [r, N], of the type of `dense`
  * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DEVICE_MISMATCH, DISPOSED, OUT_OF_MEMORY,
@@ -68,7 +68,7 @@ export function spmm(
  * this is the gradient of `spmm` with respect to its values. The order of summation is fixed, whatever the number of
  * threads.
  *
- * @param a [r, N], float32 or float64; on a device also bfloat16
+ * @param a [r, N], float32, float64 or bfloat16
  * @param b [r, N], the type and device of a
  * @param options `out` [entries] receives the result and is returned; it must not overlap the operands
  * @returns [entries] in CSR order; float32 for bfloat16 operands

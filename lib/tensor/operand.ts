@@ -1,6 +1,6 @@
 import { describe, fail, reject, rejectInstance } from '../runtime/check.js';
 import { type Device, supports } from '../runtime/device.js';
-import { native, type Operand, type Operation, type RealArray } from '../runtime/native.js';
+import { type DeviceMemory, native, type Operand, type Operation, type RealArray } from '../runtime/native.js';
 import { convert } from './convert.js';
 import {
   allocate,
@@ -141,7 +141,7 @@ export function numbersOf(op: string, argument: string, tensor: Tensor): RealArr
   return tensor.dtype === 'bfloat16' ? convert(op, argument, numbers, 'bfloat16', 'float32') : (numbers as RealArray);
 }
 
-/** A tensor with these numbers. On the CPU the array becomes its memory. */
+/** A tensor with these numbers. On the CPU an array of the type becomes its memory. */
 export function fromNumbers<D extends MatrixDType, const S extends Shape>(
   op: string,
   device: Device,
@@ -149,8 +149,8 @@ export function fromNumbers<D extends MatrixDType, const S extends Shape>(
   shape: S,
   numbers: RealArray,
 ): Tensor<D, S> {
-  if (device === 'cpu') return Tensor.make(op, dtype, numbers as TypedArrayOf<D>, shape);
   const array = dtype === 'bfloat16' ? convert(op, 'result', numbers, 'float32', 'bfloat16') : numbers;
+  if (device === 'cpu') return Tensor.make(op, dtype, array as TypedArrayOf<D>, shape);
   return Tensor.on(device, dtype, uploaded(op, device, dtype, array), shape);
 }
 
@@ -209,7 +209,7 @@ function hostOutput<D extends MatrixDType, S extends Shape>(
   make: typeof allocate,
 ): Output<D, S> {
   const array = make(op, dtype, sizeOf(shape));
-  return { memory: array as RealArray, tensor: () => Tensor.make(op, dtype, array, shape, true) };
+  return { memory: array as Operand, tensor: () => Tensor.make(op, dtype, array, shape, true) };
 }
 
 function deviceOutput<D extends MatrixDType, S extends Shape>(op: string, { device, dtype }: Place<D>, shape: S) {
@@ -249,7 +249,7 @@ export function outputInto<D extends MatrixDType, const S extends Shape>(
 /** Copies an operand into another of the same size, type and device. */
 export function copyInto(op: string, to: Operand, from: Operand): void {
   if (isHost(to)) to.set(from as RealArray);
-  else native.deviceCopy(op, to, from as Exclude<Operand, RealArray>);
+  else native.deviceCopy(op, to, from as DeviceMemory);
 }
 
 /** A new tensor with a copy of the numbers. */

@@ -297,7 +297,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     }
     const memory = allocateOn(op, this.device, dtype, this.size);
     if ((dtype as DType) === this.dtype) native.deviceCopy(op, memory, from);
-    else native.deviceCast(op, memory, from);
+    else native.cast(op, memory, from as DeviceMemory);
     return Tensor.on(this.device, dtype, memory, this.shape);
   }
 

@@ -30,15 +30,16 @@ double number_of(Napi::Value value, const char* name) {
   return value.As<Napi::Number>().DoubleValue();
 }
 
-// A Float32Array, a Float64Array, or device memory with a floating-point type.
+// A Float32Array, a Float64Array, a Uint16Array with bfloat16 numbers, or device memory with a floating-point type.
 View real_view(Napi::Value value, const char* name) {
   const TypedArray array = typed_array(value);
   if (array.type == napi_float32_array) return {array.data, array.length, SIGMA_FLOAT32};
   if (array.type == napi_float64_array) return {array.data, array.length, SIGMA_FLOAT64};
+  if (array.type == napi_uint16_array) return {array.data, array.length, SIGMA_BFLOAT16};
   const DeviceMemory* const memory = memory_behind(value.Env(), value);
   if (memory == nullptr || !memory->block || memory->element == Element::kInt32) {
     throw ArgumentError(std::string(name) +
-                        ": expected a Float32Array, a Float64Array, or floating-point device memory");
+                        ": expected a Float32Array, a Float64Array, a Uint16Array, or floating-point device memory");
   }
   return {memory->block->data(), memory->length, static_cast<sigma_dtype>(memory->element), memory->block};
 }

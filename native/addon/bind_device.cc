@@ -224,18 +224,15 @@ Napi::Value device_copy(Args& args) {
   return args.env().Undefined();
 }
 
-// deviceCast(to, from): memory of one length and device, neither of int32
-Napi::Value device_cast(Args& args) {
-  const DeviceMemory& to = memory_of(args.value(0), "to");
-  const DeviceMemory& from = memory_of(args.value(1), "from");
-  const bool castable = to.element != Element::kInt32 && from.element != Element::kInt32 && to.length == from.length &&
-                        to.block->place() == from.block->place();
-  if (!castable) throw ArgumentError("from: expected floating-point memory of the same length and device");
-  const Engine e = engine_of(to);
-  const auto row = [](const DeviceMemory& memory) {
-    return dense_matrix(static_cast<sigma_dtype>(memory.element), memory.block->data(), 1, memory.length);
-  };
-  e.run(&sigma_backend::cast, sigma_cast{row(from), row(to)});
+// cast(to, from): floating-point numbers of one length and device
+Napi::Value cast(Args& args) {
+  const View to = args.view(0, "to");
+  const View from = args.view(1, "from");
+  const std::shared_ptr<Place>& place = to.block ? to.block->place() : args.environment().cpu;
+  const bool castable = to.length == from.length && (from.block ? from.block->place() == place : !place->has_memory());
+  if (!castable) throw ArgumentError("from: expected numbers of the same length and device");
+  const auto row = [](const View& view) { return dense_matrix(view.dtype, view.data, 1, view.length); };
+  place->engine().run(&sigma_backend::cast, sigma_cast{row(from), row(to)});
   return args.env().Undefined();
 }
 
@@ -253,7 +250,7 @@ void bind_device(Napi::Object exports) {
   export_function<device_download_later>(exports, "deviceDownloadLater");
   export_function<device_zero>(exports, "deviceZero");
   export_function<device_copy>(exports, "deviceCopy");
-  export_function<device_cast>(exports, "deviceCast");
+  export_function<cast>(exports, "cast");
 }
 
 }  // namespace sigma

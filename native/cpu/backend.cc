@@ -1,6 +1,7 @@
 // The table of the CPU backend.
 #include "contract/backend.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstring>
@@ -90,8 +91,10 @@ sigma_status stop_timer(sigma_context* context, double* milliseconds) {
   return SIGMA_OK;
 }
 
+bool casts(sigma_dtype dtype) { return dtype != SIGMA_INT8; }
+
 int32_t supports(sigma_operation operation, sigma_real real, const sigma_dtype* dtypes, int32_t count) {
-  if (operation == SIGMA_OPERATION_cast) return 0;
+  if (operation == SIGMA_OPERATION_cast) return std::all_of(dtypes, dtypes + count, casts) ? 1 : 0;
   if (operation == SIGMA_OPERATION_copy_matrix) return count == 2 && dtypes[0] == dtypes[1] ? 1 : 0;
   return computes(real, dtypes, static_cast<size_t>(count)) ? 1 : 0;
 }
@@ -165,8 +168,6 @@ void copy_matrix(const sigma_copy_matrix& call) {
                 static_cast<size_t>(from.columns) * size);
   }
 }
-
-void cast(const sigma_cast& call) { refuse_types(real_of(call.to.dtype), {call.from.dtype, call.to.dtype}); }
 
 }  // namespace sigma::cpu
 

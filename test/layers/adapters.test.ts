@@ -8,6 +8,7 @@ import {
   layerShapes,
   oneOfEach,
   tolerances,
+  vectorsOf,
 } from '../support/cases.js';
 import {
   assertClose,
@@ -58,7 +59,11 @@ for (const [name, group] of groups) {
         assertClose(findings, dx, gradients.dx.data, tolerance, `dx`);
         for (const entry of layer.parameters) {
           const { name, value, grad } = entry;
-          findings.same([grad?.shape, grad?.dtype], [value.shape, value.dtype], `the gradient of ${name} is like it`);
+          findings.same(
+            [grad?.shape, grad?.dtype],
+            [value.shape, vectorsOf(dtype)],
+            `the gradient of ${name} is like it`,
+          );
           const wanted = expectedGradient(entry, gradients);
           const size = name === 'gate' ? gradients.gateSize : 0;
           assertClose(findings, grad ?? [], wanted, tolerance, `the gradient of ${name}`, size);

@@ -4,6 +4,7 @@ import {
   applyEach,
   forwardEach,
   loraXs,
+  type MatrixDType,
   memory,
   setThreads,
   siva,
@@ -15,7 +16,7 @@ import {
   vectorFit,
 } from 'sigmatune';
 import t from 'tap';
-import { dtypes, type FamilyCase, families, type LayerShape, tolerances } from '../support/cases.js';
+import { dtypes, type FamilyCase, families, type LayerShape, matrixDTypes, tolerances } from '../support/cases.js';
 import {
   assertClose,
   assertSameBits,
@@ -63,7 +64,7 @@ interface Member {
 }
 
 /** One layer of every case on the same factors. The second is switched off, and the third is frozen. */
-async function everyFamily(on: Bench): Promise<Member[]> {
+async function everyFamily(on: Bench<MatrixDType>): Promise<Member[]> {
   const members: Member[] = [];
   for (const [i, family] of families.entries()) {
     const layer = await makeLayer(family, on, 'auto');
@@ -78,7 +79,7 @@ async function everyFamily(on: Bench): Promise<Member[]> {
 const layersOf = (members: readonly Member[]): AdaptedLinear[] => members.map(({ layer }) => layer);
 
 /** Rows in no order; the last layer has none. */
-function mixed(on: Bench, count: number): Int32Array {
+function mixed(on: Bench<MatrixDType>, count: number): Int32Array {
   return Int32Array.from({ length: on.shape.tokens }, () => on.random.integer(Math.max(1, count - 1)));
 }
 
@@ -93,7 +94,7 @@ function picked(source: Tensor, rows: readonly number[]): reference.Matrix {
 }
 
 /** What the reference gives for the rows of one layer. */
-function expectedOf({ family, layer }: Member, on: Bench, rows: readonly number[]) {
+function expectedOf({ family, layer }: Member, on: Bench<MatrixDType>, rows: readonly number[]) {
   const [x, dy] = [picked(on.x, rows), picked(on.dy, rows)];
   const operator = layer.enabled
     ? family.operator(layer, dense(on.weight), snapshot(on.bias))
@@ -107,7 +108,14 @@ function wholeWeight(base: reference.Matrix): reference.Operator {
   return { base, u, vt, sigma: [0] };
 }
 
-function checkAll(t: Check, members: readonly Member[], on: Bench, which: Int32Array, found: Found, label: string) {
+function checkAll(
+  t: Check,
+  members: readonly Member[],
+  on: Bench<MatrixDType>,
+  which: Int32Array,
+  found: Found,
+  label: string,
+) {
   const tolerance = tolerances[on.dtype];
   const [y, dx] = [new Float64Array(found.y.size), new Float64Array(found.dx.size)];
   for (const [i, member] of members.entries()) {
@@ -134,7 +142,7 @@ interface Found {
   readonly dx: Tensor;
 }
 
-for (const dtype of dtypes) {
+for (const dtype of matrixDTypes) {
   for (const shape of shapes) {
     t.test(`every family in one batch, ${shape.name}, ${dtype}`, async (t) => {
       await expectNoLeak(t, 'a batch', async () => {

@@ -223,7 +223,7 @@ t.test('as an object', async (t) => {
   t.match(String(factors), /disposed/);
 });
 
-t.test('a bfloat16 weight keeps bfloat16 factors', { skip: cpuOnly }, async (t) => {
+t.test('a bfloat16 weight keeps bfloat16 factors', async (t) => {
   using wide = gaussian(seeded(13), [20, 12], 'float32');
   using weight: Tensor<'bfloat16'> = wide.cast('bfloat16');
   using factors = await decompose(weight);

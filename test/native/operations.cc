@@ -1,5 +1,7 @@
 // Every operation of the backend's table, at odd sizes and at size 1.
 #include <array>
+#include <cmath>
+#include <cstdint>
 #include <limits>
 
 #include "harness.h"
@@ -32,6 +34,58 @@ void gemm(sigma_context* context) {
       const sigma_gemm call{real_of<T>, ta, tb, accumulate, left, right, out, with_bias ? bias.data() : nullptr};
       expect(run(context, backend().gemm, call) == SIGMA_OK, "gemm's status");
       expect_close(c, want, "gemm");
+    }
+  }
+}
+
+// The nearest bfloat16 to each number, which becomes that bfloat16.
+std::vector<uint16_t> narrowed(std::vector<float>& numbers) {
+  std::vector<uint16_t> narrow(numbers.size());
+  const auto row = [&](sigma_dtype dtype, const void* data) {
+    return sigma::dense_matrix(dtype, data, 1, static_cast<int64_t>(numbers.size()));
+  };
+  const sigma_matrix wide = row(SIGMA_FLOAT32, numbers.data()), half = row(SIGMA_BFLOAT16, narrow.data());
+  expect(run(nullptr, backend().cast, {wide, half}) == SIGMA_OK, "cast to bfloat16");
+  expect(run(nullptr, backend().cast, {half, wide}) == SIGMA_OK, "cast from bfloat16");
+  return narrow;
+}
+
+// Sizes that no panel divides, one that takes several packed blocks of k, and one that is split into tiles.
+void narrow_gemm(sigma_context* context) {
+  for (const auto& [m, n, k] : std::vector<std::array<int64_t, 3>>{
+           {1, 1, 1}, {3, 5, 7}, {15, 33, 1}, {1, 70, 40}, {30, 35, 2100}, {300, 270, 40}}) {
+    for (int variant = 0; variant < 16; ++variant) {
+      const bool ta = variant & 1, tb = variant & 2, accumulate = variant & 4, with_bias = variant & 8;
+      auto a = random_numbers<float>(m * k, 1), b = random_numbers<float>(k * n, 2),
+           c = random_numbers<float>(m * n, 4);
+      const auto bias = random_numbers<float>(n, 3);
+      const auto half_a = narrowed(a), half_b = narrowed(b);
+      auto half_c = narrowed(c);
+      auto want = product(a, ta, b, tb, m, n, k);
+      for (size_t i = 0; i < want.size(); ++i) {
+        if (accumulate) want[i] += static_cast<double>(c[i]);
+        if (with_bias) want[i] += static_cast<double>(bias[i % static_cast<size_t>(n)]);
+      }
+      if (!accumulate) std::fill(half_c.begin(), half_c.end(), uint16_t{0x7fc0});
+      const auto half = [](const std::vector<uint16_t>& data, int64_t rows, int64_t columns) {
+        return sigma::dense_matrix(SIGMA_BFLOAT16, data.data(), rows, columns);
+      };
+      const sigma_gemm call{SIGMA_REAL32,
+                            ta,
+                            tb,
+                            accumulate,
+                            ta ? half(half_a, k, m) : half(half_a, m, k),
+                            tb ? half(half_b, n, k) : half(half_b, k, n),
+                            half(half_c, m, n),
+                            with_bias ? bias.data() : nullptr};
+      expect(run(context, backend().gemm, call) == SIGMA_OK, "gemm's status in bfloat16");
+      expect(run(nullptr, backend().cast,
+                 {half(half_c, 1, m * n), sigma::dense_matrix(SIGMA_FLOAT32, c.data(), 1, m * n)}) == SIGMA_OK,
+             "cast of the product");
+      for (size_t i = 0; i < want.size(); ++i) {
+        const double off = std::abs(static_cast<double>(c[i]) - want[i]);
+        expect(off <= std::abs(want[i]) / 256 + 1e-4 * std::sqrt(static_cast<double>(k)), "gemm in bfloat16");
+      }
     }
   }
 }
@@ -205,6 +259,7 @@ void all() {
   optimisers<T>(context);
   svd<T>();
   types(context);
+  narrow_gemm(context);
   backend().destroy_context(context);
 }
 

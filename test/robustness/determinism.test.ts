@@ -1,8 +1,8 @@
 /** The same bits in every run and for any number of threads. */
 import {
   AdamW,
+  type MatrixDType,
   matmul,
-  type Real,
   SparsityPattern,
   sddmm,
   setThreads,
@@ -13,13 +13,13 @@ import {
   threads,
 } from 'sigmatune';
 import t from 'tap';
-import { adapterCases, dtypes } from '../support/cases.js';
+import { adapterCases, matrixDTypes, vectorsOf } from '../support/cases.js';
 import { assertSameBits, disposeAll, disposeSvd, gaussian, item, seeded, snapshot } from '../support/helpers.js';
 import { bench, disposeLayer, makeLayer, perturb } from '../support/layer.js';
 
 type Results = Map<string, Float64Array>;
 
-async function decompositions(dtype: Real): Promise<Results> {
+async function decompositions(dtype: MatrixDType): Promise<Results> {
   const results: Results = new Map();
   const list = [
     [40, 40],
@@ -40,7 +40,7 @@ async function decompositions(dtype: Real): Promise<Results> {
   return results;
 }
 
-function products(dtype: Real): Results {
+function products(dtype: MatrixDType): Results {
   const results: Results = new Map();
   const keep = (label: string, tensor: Tensor): void => {
     results.set(label, snapshot(tensor));
@@ -58,7 +58,7 @@ function products(dtype: Real): Results {
     disposeAll(a, b);
   }
   const pattern = SparsityPattern.random(120, { entries: 2000 }, { seed: 1 });
-  const values = gaussian(random, [2000], dtype);
+  const values = gaussian(random, [2000], vectorsOf(dtype));
   const [a, b] = [gaussian(random, [120, 1500], dtype), gaussian(random, [120, 1500], dtype)];
   keep('spmm', spmm(pattern, values, a));
   keep('spmm, transposed', spmm(pattern, values, a, { transpose: true }));
@@ -67,7 +67,7 @@ function products(dtype: Real): Results {
   return results;
 }
 
-async function layers(dtype: Real): Promise<Results> {
+async function layers(dtype: MatrixDType): Promise<Results> {
   const results: Results = new Map();
   const group = adapterCases.filter((entry) => entry.dtype === dtype && entry.shape.name === 'many tokens');
   using on = await bench(item(group, 0).shape, dtype);
@@ -85,7 +85,7 @@ async function layers(dtype: Real): Promise<Results> {
   return results;
 }
 
-async function training(dtype: Real): Promise<Results> {
+async function training(dtype: MatrixDType): Promise<Results> {
   const weight = gaussian(seeded(1), [70, 50], dtype);
   const x = gaussian(seeded(2), [600, 50], dtype);
   const layer = await svft(weight, { pattern: 'random', offDiagonals: 3, seed: 1 });
@@ -104,7 +104,7 @@ async function training(dtype: Real): Promise<Results> {
 }
 
 const before = threads();
-for (const dtype of dtypes) {
+for (const dtype of matrixDTypes) {
   for (const [what, make] of [
     ['decompositions', decompositions],
     ['products', products],

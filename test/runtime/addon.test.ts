@@ -83,7 +83,9 @@ t.test('supports', async (t) => {
   t.equal(supports('gemm', 'float64', 'float64'), true);
   t.equal(supports('gemm', 'float64', 'float32'), false, 'matrices that do not go with the vectors');
   t.equal(supports('gemm', 'float32', 'float32', 'float64', 'float32'), false, 'mixed matrices');
-  for (const dtype of ['bfloat16', 'int8']) t.equal(supports('gemm', 'float32', dtype), false, dtype);
+  t.equal(supports('gemm', 'float32', 'bfloat16', 'bfloat16', 'bfloat16'), true);
+  t.equal(supports('gemm', 'float64', 'bfloat16'), false, 'narrow matrices next to float64 vectors');
+  t.equal(supports('gemm', 'float32', 'int8'), false);
   t.equal(supports('adamw', 'float32'), true, 'an operation on vectors alone');
   throwsSigma(t, () => supports('gemv', 'float32'), 'INVALID_ARGUMENT', 'no such operation', 'operation', 'gemv');
   throwsSigma(t, () => supports('gemm', 'float16'), 'INVALID_ARGUMENT', 'no such type', 'real', 'float16');

@@ -123,22 +123,28 @@ t.test('systemInfo', async (t) => {
   }
 });
 
-t.test('every SIMD level of this machine gives the same answers', { timeout: 60_000 }, async (t) => {
+t.test('every SIMD level of this machine gives the same answers', { timeout: 110_000 }, async (t) => {
   // SIGMATUNE_SIMD selects a lower level than the machine has.
-  const run = async (level: string): Promise<{ simd: string; numbers: number[] }> => {
+  type Answers = { simd: string; numbers: number[]; narrow: { sums: number[]; rounded: number[] } };
+  const run = async (level: string): Promise<Answers> => {
     process.env['SIGMATUNE_SIMD'] = level;
     const { code, out, err } = await runScript('simd.mjs');
     delete process.env['SIGMATUNE_SIMD'];
     t.same([code, err], [0, ''], level);
     return JSON.parse(out);
   };
-  const levels = ['baseline', 'avx2', 'avx512'];
+  const levels = ['baseline', 'avx2', 'avx512', 'avx512bf16'];
   const best = levels.indexOf(String(systemInfo()['simd']));
   const baseline = await run('baseline');
   for (const [i, level] of levels.entries()) {
-    const { simd, numbers } = await run(level);
+    const { simd, numbers, narrow } = await run(level);
     t.equal(simd, levels[Math.min(i, best)], `${level} is what it says, or all that there is`);
     assertClose(t, numbers, baseline.numbers, tolerances.float32, `${level}: as the baseline, to rounding`);
+    const { sums, rounded } = baseline.narrow;
+    assertClose(t, narrow.sums, sums, tolerances.float32, `${level}: sums of bfloat16 numbers`);
+    // Rounding may fall to either side.
+    const either = { ...tolerances.float32, rtol: 2 ** -7 };
+    assertClose(t, narrow.rounded, rounded, either, `${level}: products in bfloat16`);
   }
 });
 

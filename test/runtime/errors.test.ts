@@ -170,14 +170,11 @@ t.test('detaching the weight, factors or parameters of a living layer', async (t
 
 t.test('a layer refuses unsupported types', async (t) => {
   const single = gaussian(seeded(1), [4, 4], 'float32');
-  for (const dtype of cpuOnly ? (['int32'] as const) : (['bfloat16', 'int32'] as const)) {
-    const weight = single.cast(dtype);
-    for (const [name, make] of Object.entries(makers)) {
-      const code = dtype === 'int32' ? 'DTYPE_MISMATCH' : 'UNSUPPORTED';
-      await rejectsSigma(t, () => make(weight), code, `${name} of ${dtype}`, 'weight', dtype, 'float32');
-    }
-    weight.dispose();
+  const integers = single.cast('int32');
+  for (const [name, make] of Object.entries(makers)) {
+    await rejectsSigma(t, () => make(integers), 'DTYPE_MISMATCH', `${name} of int32`, 'weight', 'int32', 'float32');
   }
+  integers.dispose();
   const double = gaussian(seeded(1), [4, 4], 'float64');
   const factors = await svd(double);
   await rejectsSigma(

@@ -13,6 +13,7 @@ import {
   type FromOptions,
   type LoraXsOptions,
   loraXs,
+  type MatrixDType,
   type Real,
   type SivaOptions,
   SparsityPattern,
@@ -28,6 +29,9 @@ import { at, type Tolerance, testDevice, values } from './helpers.js';
 import { diagonal, type Matrix, matmul, matrix, type Operator, subtract } from './reference.js';
 
 export const dtypes = ['float32', 'float64'] as const;
+/** Of matrices. The vectors that go with bfloat16 are float32. */
+export const matrixDTypes = [...dtypes, 'bfloat16'] as const;
+export const vectorsOf = (dtype: MatrixDType): Real => (dtype === 'float64' ? 'float64' : 'float32');
 export const strategies = ['auto', 'factored', 'merged', 'lowrank'] as const;
 export type Strategy = (typeof strategies)[number];
 
@@ -35,10 +39,15 @@ export type Strategy = (typeof strategies)[number];
 const order = testDevice === 'cpu' ? 1 : 2;
 
 /** Tolerances for sums of a few hundred terms, relative to the largest entry of the reference. */
-export const tolerances: Readonly<Record<Real, Tolerance>> = {
+export const tolerances: Readonly<Record<MatrixDType, Tolerance>> = {
   float32: { atol: order * 3e-5, rtol: order * 1e-5 },
   float64: { atol: order * 1e-12, rtol: order * 1e-11 },
+  // Layers round after each product: the entries of P and Q, and the base's part of y.
+  bfloat16: { atol: 2e-2, rtol: 2 ** -8 },
 };
+
+/** For products of bfloat16 numbers, whose sums are float32, and whose result is rounded to nearest. */
+const rounded: Tolerance = { atol: order * 3e-5, rtol: 2 ** -8 };
 
 /** The accuracy limits of svd in float32, and the same limits scaled to the rounding of float64. */
 export const svdAccuracy: Readonly<Record<Real, { residual: number; orthogonality: number; sigma: number }>> = {
@@ -107,7 +116,7 @@ export interface MatmulCase {
   readonly n: number;
   readonly transposeA: boolean;
   readonly transposeB: boolean;
-  readonly dtype: Real;
+  readonly dtype: MatrixDType;
   readonly tolerance: Tolerance;
   readonly flops: number;
 }
@@ -128,7 +137,7 @@ const matmulShapes = [
 export const matmulCases: readonly MatmulCase[] = matmulShapes.flatMap(([m, k, n]) =>
   [false, true].flatMap((transposeA) =>
     [false, true].flatMap((transposeB) =>
-      dtypes.map(
+      matrixDTypes.map(
         (dtype): MatmulCase => ({
           op: 'matmul',
           name: `${m}×${k}${transposeA ? 'ᵀ' : ''} · ${k}×${n}${transposeB ? 'ᵀ' : ''} ${dtype}`,
@@ -138,7 +147,7 @@ export const matmulCases: readonly MatmulCase[] = matmulShapes.flatMap(([m, k, n
           transposeA,
           transposeB,
           dtype,
-          tolerance: tolerances[dtype],
+          tolerance: dtype === 'bfloat16' ? rounded : tolerances[dtype],
           flops: 2 * m * k * n,
         }),
       ),
@@ -152,7 +161,7 @@ export interface SparseCase {
   readonly r: number;
   readonly columns: number;
   readonly pattern: PatternCase;
-  readonly dtype: Real;
+  readonly dtype: MatrixDType;
   readonly tolerance: Tolerance;
   /** The flops of one entry of the pattern. */
   readonly flops: number;
@@ -172,7 +181,7 @@ const sparseShapes = [
 export const sparseCases: readonly SparseCase[] = (['spmm', 'spmmᵀ', 'sddmm'] as const).flatMap((op) =>
   sparseShapes.flatMap(([r, columns]) =>
     patterns.flatMap((pattern) =>
-      dtypes.map(
+      matrixDTypes.map(
         (dtype): SparseCase => ({
           op,
           name: `${op}, ${pattern.name}, r ${r}, ${columns} columns, ${dtype}`,
@@ -180,7 +189,7 @@ export const sparseCases: readonly SparseCase[] = (['spmm', 'spmmᵀ', 'sddmm'] 
           columns,
           pattern,
           dtype,
-          tolerance: tolerances[dtype],
+          tolerance: dtype !== 'bfloat16' ? tolerances[dtype] : op === 'sddmm' ? tolerances.float32 : rounded,
           flops: 2 * columns,
         }),
       ),
@@ -483,29 +492,35 @@ export interface AdapterCase {
   readonly name: string;
   readonly family: FamilyCase;
   readonly shape: LayerShape;
-  readonly dtype: Real;
+  readonly dtype: MatrixDType;
   readonly strategy: Strategy;
   readonly tolerance: Tolerance;
   /** The least flops of forward + backward: two GEMMs of N × out × in. */
   readonly flops: number;
 }
 
-/** Every family with every strategy that it supports, over all shapes for float64 and a few for float32. */
+/** For bfloat16, whose layers differ from others only in their products, of which matmul's cases have every size. */
+const narrowShapes = ['tall', 'wide', 'one token', 'one by one', 'many tokens'];
+const typesAt = ({ name }: LayerShape) => (narrowShapes.includes(name) ? matrixDTypes : dtypes);
+
+/** Every family with every strategy that it supports. bfloat16 has no strategy 'merged'. */
 export const adapterCases: readonly AdapterCase[] = families.flatMap((family) =>
   layerShapes.flatMap((shape) =>
-    dtypes.flatMap((dtype) =>
-      family.strategies.map(
-        (strategy): AdapterCase => ({
-          op: 'adapter',
-          name: `${family.name}, ${shape.name} ${shape.out}×${shape.in}, N ${shape.tokens}, ${dtype}, ${strategy}`,
-          family,
-          shape,
-          dtype,
-          strategy,
-          tolerance: tolerances[dtype],
-          flops: 4 * shape.tokens * shape.out * shape.in,
-        }),
-      ),
+    typesAt(shape).flatMap((dtype) =>
+      family.strategies
+        .filter((strategy) => dtype !== 'bfloat16' || strategy !== 'merged')
+        .map(
+          (strategy): AdapterCase => ({
+            op: 'adapter',
+            name: `${family.name}, ${shape.name} ${shape.out}×${shape.in}, N ${shape.tokens}, ${dtype}, ${strategy}`,
+            family,
+            shape,
+            dtype,
+            strategy,
+            tolerance: tolerances[dtype],
+            flops: 4 * shape.tokens * shape.out * shape.in,
+          }),
+        ),
     ),
   ),
 );

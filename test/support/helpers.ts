@@ -1,7 +1,17 @@
 import { inspect, isDeepStrictEqual } from 'node:util';
 import { uniformFloat64 } from 'pure-rand/distribution/uniformFloat64';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
-import { type Device, type ErrorCode, memory, type Real, SigmaError, type Svd, type Tensor, tensor } from 'sigmatune';
+import {
+  type Device,
+  type ErrorCode,
+  type MatrixDType,
+  memory,
+  type Real,
+  SigmaError,
+  type Svd,
+  type Tensor,
+  tensor,
+} from 'sigmatune';
 
 /** The part of tap that the helpers need. */
 export interface Check {
@@ -29,8 +39,12 @@ export class Findings implements Check {
 
 export type Values = ArrayLike<number> | Tensor;
 
+/** The numbers, also of a bfloat16 tensor, whose data are bits. */
 export function values(source: Values): ArrayLike<number> {
-  return 'dataSync' in source ? source.dataSync() : source;
+  if (!('dataSync' in source)) return source;
+  if (source.dtype !== 'bfloat16') return source.dataSync();
+  const words = Uint32Array.from(source.dataSync(), (bits) => bits << 16);
+  return new Float32Array(words.buffer);
 }
 
 // ── seeded data ──────────────────────────────────────────────────────────────────────────────────────────
@@ -59,9 +73,14 @@ export function real<D extends Real>(data: ArrayLike<number>, shape: readonly nu
   return tensor<D, readonly number[]>(data, shape, { dtype });
 }
 
-export function gaussian<D extends Real>(random: Random, shape: readonly number[], dtype: D, scale = 1): Tensor<D> {
+export function gaussian<D extends MatrixDType>(
+  random: Random,
+  shape: readonly number[],
+  dtype: D,
+  scale = 1,
+): Tensor<D> {
   const count = shape.reduce((product, length) => product * length, 1);
-  return real(random.normals(count, scale), shape, dtype);
+  return tensor<D, readonly number[]>(random.normals(count, scale), shape, { dtype });
 }
 
 /** Orthonormal columns [rows, columns], row-major: Gram-Schmidt twice over Gaussian columns. */

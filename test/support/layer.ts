@@ -1,6 +1,6 @@
 /** Shared by the tests of adapters: a case's layer, its data, and its reference. */
-import { type AdaptedLinear, type Parameter, type Real, type Svd, svd, type Tensor } from 'sigmatune';
-import type { FamilyCase, LayerOptions, LayerShape, Strategy } from './cases.js';
+import { type AdaptedLinear, type MatrixDType, type Parameter, type Real, type Svd, svd, type Tensor } from 'sigmatune';
+import { type FamilyCase, type LayerOptions, type LayerShape, type Strategy, vectorsOf } from './cases.js';
 import {
   disposeAll,
   disposeSvd,
@@ -16,10 +16,11 @@ import {
 import { diagonal, type Gradients, identity, type Matrix, matrix } from './reference.js';
 
 /** The data for one shape and one type. All its layers share the factors. */
-export interface Bench extends Disposable {
+export interface Bench<D extends MatrixDType = Real> extends Disposable {
   readonly random: Random;
   readonly shape: LayerShape;
-  readonly dtype: Real;
+  /** Of the matrices. */
+  readonly dtype: D;
   readonly weight: Tensor;
   readonly bias: Tensor;
   readonly factors: Svd;
@@ -27,14 +28,14 @@ export interface Bench extends Disposable {
   readonly dy: Tensor;
 }
 
-export async function bench(shape: LayerShape, dtype: Real, seed = 1): Promise<Bench> {
+export async function bench<D extends MatrixDType>(shape: LayerShape, dtype: D, seed = 1): Promise<Bench<D>> {
   const random = seeded(seed * 7919 + shape.out * 101 + shape.in);
   // Entries of size 1/√in keep y near 1 for every shape.
   const weight = gaussian(random, [shape.out, shape.in], dtype, 1 / Math.sqrt(shape.in));
-  const bias = gaussian(random, [shape.out], dtype);
+  const bias = gaussian(random, [shape.out], vectorsOf(dtype));
   const x = gaussian(random, [shape.tokens, shape.in], dtype);
   const dy = gaussian(random, [shape.tokens, shape.out], dtype);
-  const factors = await svd(weight as Tensor<Real>);
+  const factors = await svd(weight as Tensor<MatrixDType>);
   return {
     random,
     shape,
@@ -63,7 +64,7 @@ export function diagonalWeight(spectrum: readonly number[]): { weight: Tensor; f
 
 export function makeLayer(
   family: FamilyCase,
-  on: Bench,
+  on: Bench<MatrixDType>,
   strategy: Strategy,
   more: LayerOptions = {},
 ): Promise<AdaptedLinear> {
@@ -140,7 +141,7 @@ export function expectedGradient(entry: Parameter, gradients: Gradients): Float6
 const leavesOut = ({ name }: FamilyCase): boolean => /dropped|orthonormal/.test(name);
 
 /** W' before any change by the parameters. */
-export function untrained(family: FamilyCase, layer: AdaptedLinear, on: Bench): Matrix {
+export function untrained(family: FamilyCase, layer: AdaptedLinear, on: Bench<MatrixDType>): Matrix {
   return leavesOut(family) ? atZero(layer) : dense(on.weight);
 }
 

@@ -3,8 +3,10 @@
 // BLAS is single-threaded; the pool distributes tiles of C. Tiles depend on the shape only, not on the number of
 // threads, so that results are bitwise reproducible.
 #include <algorithm>
+#include <type_traits>
 
 #include "cpu/gemm/blas.h"
+#include "cpu/gemm/packed.h"
 #include "cpu/ops.h"
 #include "cpu/runtime/dispatch.h"
 #include "cpu/runtime/pool.h"
@@ -69,7 +71,13 @@ void multiply(const sigma_gemm& call) {
 }  // namespace
 
 void gemm(const sigma_gemm& call) {
-  for_types(call.real, {call.a.dtype, call.b.dtype, call.c.dtype}, [&]<class T>() { multiply<T>(call); });
+  for_types(call.real, {call.a.dtype, call.b.dtype, call.c.dtype}, [&]<class S>() {
+    if constexpr (std::is_same_v<S, Real<S>>) {
+      multiply<S>(call);
+    } else {
+      multiply_packed(call);
+    }
+  });
 }
 
 }  // namespace sigma::cpu

@@ -6,12 +6,15 @@
 
 #include "contract/engine.h"
 #include "contract/failure.h"
+#include "cpu/runtime/simd.h"
 
 namespace sigma::cpu {
 
-// Whether there are kernels for these matrices: all must have the vectors' type.
+// Whether there are kernels for these matrices: all have one type, which goes with the vectors'.
 inline bool computes(sigma_real real, const sigma_dtype* dtypes, size_t count) {
-  return std::all_of(dtypes, dtypes + count, [&](sigma_dtype dtype) { return dtype == dtype_of(real); });
+  return std::all_of(dtypes, dtypes + count, [&](sigma_dtype dtype) {
+    return dtype == dtypes[0] && (dtype == dtype_of(real) || (dtype == SIGMA_BFLOAT16 && real == SIGMA_REAL32));
+  });
 }
 
 // Calls body.template operator()<T>(), where T is the type of the vectors.
@@ -24,11 +27,16 @@ void for_real(sigma_real real, Body&& body) {
   }
 }
 
-// The same; throws UNSUPPORTED if there is no kernel for matrices of these types.
+// Calls body.template operator()<S>(), where S is the type of these matrices; throws UNSUPPORTED if there is no kernel
+// for them.
 template <class Body>
 void for_types(sigma_real real, std::initializer_list<sigma_dtype> dtypes, Body&& body) {
   if (!computes(real, dtypes.begin(), dtypes.size())) refuse_types(real, dtypes);
-  for_real(real, body);
+  if (*dtypes.begin() == SIGMA_BFLOAT16) {
+    body.template operator()<bfloat16>();
+  } else {
+    for_real(real, body);
+  }
 }
 
 }  // namespace sigma::cpu

@@ -22,11 +22,23 @@ inline __attribute__((always_inline)) double sigma_sqrt(double x) { return __bui
 #define SIGMA_VECTOR_BYTES 16
 namespace baseline32 {
 using T = float;
+using S = T;
 #include "cpu/runtime/kernels.inc"
+#include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
 }  // namespace baseline32
+namespace baseline16 {
+using T = float;
+using S = bfloat16;
+#include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
+}  // namespace baseline16
 namespace baseline64 {
 using T = double;
+using S = T;
 #include "cpu/runtime/kernels.inc"
+#include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
 }  // namespace baseline64
 #undef SIGMA_VECTOR_BYTES
 
@@ -50,11 +62,23 @@ SIGMA_TARGET("avx2,fma")
 #define SIGMA_VECTOR_BYTES 32
 namespace avx2_32 {
 using T = float;
+using S = T;
 #include "cpu/runtime/kernels.inc"
+#include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
 }  // namespace avx2_32
+namespace avx2_16 {
+using T = float;
+using S = bfloat16;
+#include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
+}  // namespace avx2_16
 namespace avx2_64 {
 using T = double;
+using S = T;
 #include "cpu/runtime/kernels.inc"
+#include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
 }  // namespace avx2_64
 #undef SIGMA_VECTOR_BYTES
 SIGMA_END_TARGET
@@ -63,17 +87,27 @@ SIGMA_TARGET(SIGMA_AVX512)
 #define SIGMA_VECTOR_BYTES 64
 namespace avx512_32 {
 using T = float;
+using S = T;
 #include "cpu/runtime/kernels.inc"
+#include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
 }  // namespace avx512_32
+namespace avx512_16 {
+using T = float;
+using S = bfloat16;
+#include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
+}  // namespace avx512_16
 namespace avx512_64 {
 using T = double;
+using S = T;
 #include "cpu/runtime/kernels.inc"
+#include "cpu/runtime/rows.inc"
+#include "cpu/runtime/vectors.inc"
 }  // namespace avx512_64
 #undef SIGMA_VECTOR_BYTES
 SIGMA_END_TARGET
 #endif
-
-enum class Level { baseline, avx2, avx512 };
 
 #ifdef SIGMA_X86
 // __builtin_cpu_supports would need a run-time library of the compiler that zig does not have.
@@ -89,53 +123,64 @@ Level machine_level() {
   constexpr unsigned kAvx2 = 1u << 5, kAvx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return Level::baseline;
   if ((saved & kYmm) != kYmm || (ebx & kAvx2) == 0) return Level::baseline;
-  return (saved & kZmm) == kZmm && (ebx & kAvx512) == kAvx512 ? Level::avx512 : Level::avx2;
+  if ((saved & kZmm) != kZmm || (ebx & kAvx512) != kAvx512) return Level::avx2;
+  constexpr unsigned kBfloat16 = 1u << 5;
+  if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) == 0) return Level::avx512;
+  return (eax & kBfloat16) != 0 ? Level::avx512bf16 : Level::avx512;
 }
 #else
 Level machine_level() { return Level::baseline; }
 #endif
+
+constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "avx512bf16"};
 
 // SIGMATUNE_SIMD can only lower the level, so that one machine can test every level.
 Level chosen_level() {
   const Level best = machine_level();
   const char* const asked = std::getenv("SIGMATUNE_SIMD");
   if (asked == nullptr) return best;
-  if (std::strcmp(asked, "baseline") == 0) return Level::baseline;
-  if (std::strcmp(asked, "avx2") == 0 && best == Level::avx512) return Level::avx2;
+  for (int i = 0; i < static_cast<int>(best); ++i) {
+    if (std::strcmp(asked, kNames[i]) == 0) return static_cast<Level>(i);
+  }
   return best;
 }
+
+}  // namespace
 
 Level level() {
   static const Level chosen = chosen_level();
   return chosen;
 }
 
-}  // namespace
-
+// The table of the level, for numbers of so many bits.
+#ifdef SIGMA_X86
+#define SIGMA_BEST(bits, table)                   \
+  level() >= Level::avx512 ? avx512_##bits::table \
+                           : (level() >= Level::avx2 ? avx2_##bits::table : baseline##bits::table)
+#else
+#define SIGMA_BEST(bits, table) baseline##bits::table
+#endif
 template <>
 const Kernels<float>& kernels<float>() {
-#ifdef SIGMA_X86
-  if (level() == Level::avx512) return avx512_32::kernel_table;
-  if (level() == Level::avx2) return avx2_32::kernel_table;
-#endif
-  return baseline32::kernel_table;
+  return SIGMA_BEST(32, kernel_table);
 }
-
 template <>
 const Kernels<double>& kernels<double>() {
-#ifdef SIGMA_X86
-  if (level() == Level::avx512) return avx512_64::kernel_table;
-  if (level() == Level::avx2) return avx2_64::kernel_table;
-#endif
-  return baseline64::kernel_table;
+  return SIGMA_BEST(64, kernel_table);
+}
+template <>
+const RowKernels<float>& row_kernels<float>() {
+  return SIGMA_BEST(32, row_table);
+}
+template <>
+const RowKernels<double>& row_kernels<double>() {
+  return SIGMA_BEST(64, row_table);
+}
+template <>
+const RowKernels<bfloat16>& row_kernels<bfloat16>() {
+  return SIGMA_BEST(16, row_table);
 }
 
-const char* simd_level() {
-  switch (level()) {
-    case Level::avx512: return "avx512";
-    case Level::avx2: return "avx2";
-    default: return "baseline";
-  }
-}
+const char* simd_level() { return kNames[static_cast<int>(level())]; }
 
 }  // namespace sigma::cpu

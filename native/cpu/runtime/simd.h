@@ -1,5 +1,5 @@
-// The CPU kernels, compiled from kernels.inc once per instruction set. The first use selects the best set that the
-// machine supports.
+// The CPU kernels, compiled from rows.inc and kernels.inc once per instruction set. The first use selects the best set
+// that the machine supports.
 #pragma once
 
 #include <cstdint>
@@ -8,15 +8,32 @@
 
 namespace sigma::cpu {
 
+// A stored number of 16 bits. Kernels compute with float32.
+struct bfloat16 {
+  uint16_t bits;
+};
+
+// What kernels compute with, for stored numbers of type S.
+template <class S>
+struct RealOf {
+  using Of = S;
+};
+template <>
+struct RealOf<bfloat16> {
+  using Of = float;
+};
+template <class S>
+using Real = typename RealOf<S>::Of;
+
 // One row of out = diagonal · own + g · M dense. The row of M is sparse. If `own` is null, the diagonal is 0.
-template <class T>
+template <class S>
 struct SparseRow {
-  T diagonal;
-  const T* own;
+  Real<S> diagonal;
+  const S* own;
   int64_t entries;
   const int32_t* indices;  // (entries)
-  const T* values;         // (entries)
-  T* out;
+  const Real<S>* values;   // (entries)
+  S* out;
 };
 
 // Rows of a band per kernel call, and columns of a tile of dot products.
@@ -25,24 +42,37 @@ constexpr int kBandRows = 4;
 // Number of random vectors in the SVD accuracy check.
 constexpr int kProbes = 4;
 
+// Kernels on rows of stored numbers. Strides are in elements. Every row has `count` numbers. The `wide` kernels read
+// `dense` as it was widened.
+template <class S>
+struct RowKernels {
+  using T = Real<S>;
+  // out[t] = diagonal · own[t] + g · Σ_q values[q] · dense[indices[q] · stride + t]
+  void (*gather)(int64_t count, const SparseRow<S>* row, T g, const S* dense, int64_t stride);
+  void (*gather_wide)(int64_t count, const SparseRow<S>* row, T g, const T* dense, int64_t stride);
+  // The same for kBandRows consecutive rows of a band: no row is empty, and neither end moves left from row to row.
+  void (*band)(int64_t count, const SparseRow<S>* rows, T g, const S* dense, int64_t stride);
+  // sums[q] += Σ_t a[t] · dense[indices[q] · stride + t], in an order fixed by count.
+  void (*dots)(int64_t count, const S* a, int64_t entries, const int32_t* indices, const S* dense, int64_t stride,
+               T* sums);
+  void (*dots_wide)(int64_t count, const S* a, int64_t entries, const int32_t* indices, const T* dense, int64_t stride,
+                    T* sums);
+  // sums[i · kBandRows + j] = Σ_t a[i][t] · b[j][t] for kBandRows rows of each, in the same order.
+  void (*tile_dots)(int64_t count, const S* const* a, const S* const* b, T* sums);
+  // Σ_t a[t] · b[t] in an order fixed by count.
+  T (*dot)(int64_t count, const S* a, const S* b);
+  // sums[j] += a[j]
+  void (*add)(int64_t count, const S* a, T* sums);
+  // to[t] = from[t]; narrow rounds to nearest, ties to even.
+  void (*widen)(int64_t count, const S* from, T* to);
+  void (*narrow)(int64_t count, const T* from, S* to);
+};
+
 // All pointers are to T. Strides are in elements. Every row has `count` numbers.
 template <class T>
 struct Kernels {
-  // out[t] = diagonal · own[t] + g · Σ_q values[q] · dense[indices[q] · stride + t]
-  void (*gather)(int64_t count, const SparseRow<T>* row, T g, const T* dense, int64_t stride);
-  // The same for kBandRows consecutive rows of a band: no row is empty, and neither end moves left from row to row.
-  void (*band)(int64_t count, const SparseRow<T>* rows, T g, const T* dense, int64_t stride);
-  // sums[q] += Σ_t a[t] · dense[indices[q] · stride + t], in an order fixed by count.
-  void (*dots)(int64_t count, const T* a, int64_t entries, const int32_t* indices, const T* dense, int64_t stride,
-               T* sums);
-  // sums[i · kBandRows + j] = Σ_t a[i][t] · b[j][t] for kBandRows rows of each, in the same order.
-  void (*tile_dots)(int64_t count, const T* const* a, const T* const* b, T* sums);
-  // Σ_t a[t] · b[t] in an order fixed by count.
-  T (*dot)(int64_t count, const T* a, const T* b);
   // w[t] += Σ_k x[k] · a[k · stride + t] and sums[k] = Σ_t v[t] · b[k · stride + t] for k = 0 … 3; a may equal b.
   void (*sweep)(int64_t count, int64_t stride, const T* a, const T* x, T* w, const T* b, const T* v, T* sums);
-  // sums[j] += a[j]
-  void (*add)(int64_t count, const T* a, T* sums);
   // With b = unit · a, in float64: sums[v] = Σ_t b[t] · x[v · stride + t] for kProbes vectors x, and sums[kProbes] =
   // Σ_t b[t]².
   void (*probe_dots)(int64_t count, const T* a, double unit, const double* x, int64_t stride, double* sums);
@@ -54,8 +84,14 @@ struct Kernels {
 
 template <class T>
 const Kernels<T>& kernels();
+template <class S>
+const RowKernels<S>& row_kernels();
 
-// "baseline", "avx2" or "avx512".
+// The instruction sets that kernels are compiled for, each a superset of the ones before.
+enum class Level { baseline, avx2, avx512, avx512bf16 };
+Level level();
+
+// "baseline", "avx2", "avx512" or "avx512bf16".
 const char* simd_level();
 
 }  // namespace sigma::cpu

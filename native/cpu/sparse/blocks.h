@@ -6,7 +6,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "contract/backend.h"
+#include "contract/engine.h"
 #include "cpu/runtime/columns.h"
 #include "cpu/runtime/pool.h"
 #include "cpu/runtime/simd.h"
@@ -29,10 +29,10 @@ struct Tiling {
 
 // Each task packs all rows of its tokens into a slab. A slab has as many tokens as the kernels' strip, or half as many
 // if only half fits the L2 cache. If there are few slabs, two tasks split the rows of each, and both pack the slab.
-template <class T>
+template <class S>
 Tiling packed_tiling(int64_t rows, int64_t columns) {
   const bool fits = rows * 8 * static_cast<int64_t>(kCacheLine) <= int64_t{768} << 10;
-  const int64_t tokens = (fits ? 8 : 4) * kLine<T>;
+  const int64_t tokens = (fits ? 8 : 4) * kLine<Real<S>>;
   const int64_t token_blocks = blocks(columns, tokens);
   const int64_t task_rows = token_blocks < 8 ? blocks(rows, 2) : rows;
   return {task_rows, tokens, blocks(rows, task_rows), token_blocks};
@@ -40,41 +40,49 @@ Tiling packed_tiling(int64_t rows, int64_t columns) {
 
 // Blocks of tokens of nearly equal size, in whole strips, so that the live rows stay in the L2 cache. In a band, the
 // live rows are a window; in other patterns, a third of all rows is assumed.
-template <class T>
+template <class S>
 Tiling direct_tiling(const sigma_pattern* pattern, int64_t rows, int64_t columns) {
-  constexpr int64_t kRows = 64, kCache = int64_t{256} << 10, kStrip = 4 * kLine<T>;
+  constexpr int64_t kRows = 64, kCache = int64_t{256} << 10, kStrip = 4 * kLine<S>;
   const int64_t band = pattern == nullptr ? 1 : pattern->entries / rows;
   const int64_t live = pattern == nullptr || is_banded(pattern) ? band + 2 * kBandRows : blocks(rows, 3);
-  const int64_t fitting = kCache / (live * static_cast<int64_t>(sizeof(T))) / kStrip * kStrip;
+  const int64_t fitting = kCache / (live * static_cast<int64_t>(sizeof(S))) / kStrip * kStrip;
   const int64_t token_blocks = blocks(columns, std::clamp(fitting, kStrip, 32 * kStrip));
   const int64_t tokens = blocks(columns, token_blocks * kStrip) * kStrip;
   return {kRows, tokens, blocks(rows, kRows), blocks(columns, tokens)};
 }
 
-template <class T>
+template <class S>
 Tiling tiling_for(const sigma_pattern* pattern, int64_t rows, int64_t columns) {
   if (rows == 0 || columns == 0) return {};
-  return is_packed(pattern) ? packed_tiling<T>(rows, columns) : direct_tiling<T>(pattern, rows, columns);
+  return is_packed(pattern) ? packed_tiling<S>(rows, columns) : direct_tiling<S>(pattern, rows, columns);
 }
 
 // A view of some columns of a matrix.
-template <class T>
+template <class S>
 sigma_matrix columns_of(const sigma_matrix& matrix, int64_t first, int64_t columns) {
-  return {static_cast<T*>(matrix.data) + first, matrix.rows, columns, matrix.stride, matrix.dtype, nullptr};
+  return {static_cast<S*>(matrix.data) + first, matrix.rows, columns, matrix.stride, matrix.dtype, nullptr};
 }
 
-// Packs columns into this thread's scratch memory, valid until its next call. The packed rows take few pages, start on
-// cache lines and do not compete for cache sets. Returns a view if there is no memory: slower, but the same bits.
-template <class T>
+// Packs columns into this thread's scratch memory, valid until its next call, and widens narrow numbers. The packed
+// rows take few pages, start on cache lines and do not compete for cache sets. Returns a view if there is no memory:
+// slower, but the same bits.
+template <class S>
 sigma_matrix packed_columns(const sigma_matrix& matrix, int64_t first, int64_t columns) {
+  using T = Real<S>;
   const int64_t stride = blocks(columns, kLine<T>) * kLine<T>;
   T* const slab = static_cast<T*>(thread_scratch(static_cast<size_t>(matrix.rows * stride) * sizeof(T)));
-  if (slab == nullptr) return columns_of<T>(matrix, first, columns);
-  const T* const from = static_cast<const T*>(matrix.data) + first;
+  if (slab == nullptr) return columns_of<S>(matrix, first, columns);
+  const S* const from = static_cast<const S*>(matrix.data) + first;
   for (int64_t i = 0; i < matrix.rows; ++i) {
-    std::memcpy(slab + i * stride, from + i * matrix.stride, static_cast<size_t>(columns) * sizeof(T));
+    row_kernels<S>().widen(columns, from + i * matrix.stride, slab + i * stride);
   }
-  return {slab, matrix.rows, columns, stride, matrix.dtype, nullptr};
+  return {slab, matrix.rows, columns, stride, dtype_of(real_of(matrix.dtype)), nullptr};
+}
+
+// Whether the matrix, of numbers S or a packed one, is still narrow.
+template <class S>
+bool is_stored(const sigma_matrix& matrix) {
+  return std::is_same_v<S, Real<S>> || matrix.dtype != dtype_of(real_of(matrix.dtype));
 }
 
 // The hardware prefetcher does not detect such short pieces of rows.

@@ -9,7 +9,7 @@ namespace sigma::cpu {
 namespace {
 
 // sums[j] += Σ_t a[t, j]
-template <class T>
+template <class S, class T = Real<S>>
 void add_columns(const sigma_matrix& a, T* sums) {
   constexpr int64_t kColumns = 512;
   parallel_for(blocks(a.columns, kColumns), [&](int64_t task) {
@@ -20,18 +20,18 @@ void add_columns(const sigma_matrix& a, T* sums) {
     for (int64_t first = 0; first < a.rows; first += kRows) {
       T part[kColumns] = {};
       for (int64_t t = first; t < std::min(first + kRows, a.rows); ++t) {
-        kernels<T>().add(columns, static_cast<const T*>(a.data) + t * a.stride + begin, part);
+        row_kernels<S>().add(columns, static_cast<const S*>(a.data) + t * a.stride + begin, part);
       }
-      kernels<T>().add(columns, part, sum);
+      row_kernels<T>().add(columns, part, sum);
     }
-    kernels<T>().add(columns, sum, sums + begin);
+    row_kernels<T>().add(columns, sum, sums + begin);
   });
 }
 
 }  // namespace
 
 void column_sums(const sigma_column_sums& call) {
-  for_types(call.real, {call.a.dtype}, [&]<class T>() { add_columns<T>(call.a, static_cast<T*>(call.sums)); });
+  for_types(call.real, {call.a.dtype}, [&]<class S>() { add_columns<S>(call.a, static_cast<Real<S>*>(call.sums)); });
 }
 
 }  // namespace sigma::cpu

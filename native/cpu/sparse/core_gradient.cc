@@ -18,7 +18,7 @@ void pull_back(const sigma_core& core, const T* samples, T* dvalues, T* dgate) {
   if (dgate != nullptr) {
     // 1 - g as sigmoid(-gate), without cancellation.
     const T rest = core.gate == nullptr ? T{0} : sigmoid(-*static_cast<const T*>(core.gate));
-    *dgate += g * rest * kernels<T>().dot(entries, static_cast<const T*>(core.values), samples);
+    *dgate += g * rest * row_kernels<T>().dot(entries, static_cast<const T*>(core.values), samples);
   }
 }
 

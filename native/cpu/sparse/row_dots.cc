@@ -15,7 +15,7 @@ bool is_wanted(const T* mask, const T* offset, int64_t i) {
 }
 
 // sums[i] += Σ_t a[i, t] b[i, t]
-template <class T>
+template <class S, class T = Real<S>>
 void add_row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, const T* offset, T* sums) {
   // Longer sums are split, so that rounding does not grow with the number of tokens.
   constexpr int64_t kLongest = 8192;
@@ -23,11 +23,11 @@ void add_row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, c
   parallel_for(blocks(a.rows, kRows), [&](int64_t task) {
     for (int64_t i = task * kRows; i < std::min((task + 1) * kRows, a.rows); ++i) {
       if (!is_wanted(mask, offset, i)) continue;
-      const T* const left = static_cast<const T*>(a.data) + i * a.stride;
-      const T* const right = static_cast<const T*>(b.data) + i * b.stride;
+      const S* const left = static_cast<const S*>(a.data) + i * a.stride;
+      const S* const right = static_cast<const S*>(b.data) + i * b.stride;
       T sum = 0;
       for (int64_t t = 0; t < a.columns; t += kLongest) {
-        sum += kernels<T>().dot(std::min(kLongest, a.columns - t), left + t, right + t);
+        sum += row_kernels<S>().dot(std::min(kLongest, a.columns - t), left + t, right + t);
       }
       sums[i] += sum;
     }
@@ -37,8 +37,9 @@ void add_row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, c
 }  // namespace
 
 void row_dots(const sigma_row_dots& call) {
-  for_types(call.real, {call.a.dtype, call.b.dtype}, [&]<class T>() {
-    add_row_dots<T>(call.a, call.b, static_cast<const T*>(call.mask), static_cast<const T*>(call.offset),
+  for_types(call.real, {call.a.dtype, call.b.dtype}, [&]<class S>() {
+    using T = Real<S>;
+    add_row_dots<S>(call.a, call.b, static_cast<const T*>(call.mask), static_cast<const T*>(call.offset),
                     static_cast<T*>(call.sums));
   });
 }

@@ -12,20 +12,20 @@ namespace sigma::cpu {
 namespace {
 
 // Adds the samples of rows i to end - 1 of a band, at most kBandRows, tile by tile.
-template <class T>
+template <class S, class T = Real<S>>
 void add_band_samples(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, int64_t i,
                       int64_t end, T* samples) {
   const int32_t* const begins = pattern.row_pointers;
   const int32_t* const columns = pattern.column_indices;
   // Clamps to the last row: the dot products of rows that do not exist are ignored.
   const auto row = [&](const sigma_matrix& m, int64_t k) {
-    return static_cast<const T*>(m.data) + std::min(k, m.rows - 1) * m.stride;
+    return static_cast<const S*>(m.data) + std::min(k, m.rows - 1) * m.stride;
   };
   for (int64_t j = columns[begins[i]]; j <= columns[begins[end] - 1]; j += kBandRows) {
-    const T* const left[kBandRows] = {row(a, i), row(a, i + 1), row(a, i + 2), row(a, i + 3)};
-    const T* const right[kBandRows] = {row(b, j), row(b, j + 1), row(b, j + 2), row(b, j + 3)};
+    const S* const left[kBandRows] = {row(a, i), row(a, i + 1), row(a, i + 2), row(a, i + 3)};
+    const S* const right[kBandRows] = {row(b, j), row(b, j + 1), row(b, j + 2), row(b, j + 3)};
     T tile[kBandRows][kBandRows];
-    kernels<T>().tile_dots(a.columns, left, right, tile[0]);
+    row_kernels<S>().tile_dots(a.columns, left, right, tile[0]);
     for (int64_t k = i; k < end; ++k) {
       // The index that column j has, or would have, among the samples.
       const int64_t at = begins[k] + j - columns[begins[k]];
@@ -37,32 +37,32 @@ void add_band_samples(const sigma_pattern& pattern, const sigma_matrix& a, const
 
 // The same for a few tokens: a tile would compute more dot products than the band has, for nothing to keep in
 // registers.
-template <class T>
+template <class S, class T = Real<S>>
 void add_row_samples(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, int64_t i, int64_t end,
                      T* samples) {
   for (; i < end; ++i) {
     const int32_t first = pattern.row_pointers[i];
-    kernels<T>().dots(a.columns, static_cast<const T*>(a.data) + i * a.stride, pattern.row_pointers[i + 1] - first,
-                      pattern.column_indices + first, static_cast<const T*>(b.data), b.stride, samples + first);
+    row_kernels<S>().dots(a.columns, static_cast<const S*>(a.data) + i * a.stride, pattern.row_pointers[i + 1] - first,
+                          pattern.column_indices + first, static_cast<const S*>(b.data), b.stride, samples + first);
   }
 }
 
-template <class T>
+template <class S, class T = Real<S>>
 void sddmm_band(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
-  const Tiling tiling = tiling_for<T>(&pattern, pattern.size, a.columns);
+  const Tiling tiling = tiling_for<S>(&pattern, pattern.size, a.columns);
   std::fill(samples, samples + pattern.entries, T{0});
   parallel_for(tiling.row_blocks, [&](int64_t task) {
     const int64_t begin = task * tiling.rows;
     const int64_t end = std::min(begin + tiling.rows, pattern.size);
     for (int64_t t = 0; t < a.columns; t += tiling.tokens) {
       const int64_t tokens = std::min(tiling.tokens, a.columns - t);
-      const sigma_matrix left = columns_of<T>(a, t, tokens), right = columns_of<T>(b, t, tokens);
+      const sigma_matrix left = columns_of<S>(a, t, tokens), right = columns_of<S>(b, t, tokens);
       if (a.columns <= kLine<T>) {
-        add_row_samples(pattern, left, right, begin, end, samples);
+        add_row_samples<S>(pattern, left, right, begin, end, samples);
         continue;
       }
       for (int64_t i = begin; i < end; i += kBandRows) {
-        add_band_samples(pattern, left, right, i, std::min(i + kBandRows, end), samples);
+        add_band_samples<S>(pattern, left, right, i, std::min(i + kBandRows, end), samples);
       }
     }
   });
@@ -70,9 +70,9 @@ void sddmm_band(const sigma_pattern& pattern, const sigma_matrix& a, const sigma
 
 // Splits the tokens into ranges, so that each slab is packed once for all rows. Each range has separate sums, which are
 // added up in order.
-template <class T>
+template <class S, class T = Real<S>>
 void sddmm_gather(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
-  const Tiling tiling = tiling_for<T>(&pattern, pattern.size, a.columns);
+  const Tiling tiling = tiling_for<S>(&pattern, pattern.size, a.columns);
   const bool packed = is_packed(&pattern);
   const int64_t ranges = std::min<int64_t>(tiling.token_blocks, 16);
   std::vector<T> sums(static_cast<size_t>(ranges * pattern.entries));
@@ -85,29 +85,36 @@ void sddmm_gather(const sigma_pattern& pattern, const sigma_matrix& a, const sig
     for (int64_t block = range * tiling.token_blocks / ranges; block < last; ++block) {
       const int64_t t = block * tiling.tokens;
       const int64_t tokens = std::min(tiling.tokens, a.columns - t);
-      const sigma_matrix right = packed ? packed_columns<T>(b, t, tokens) : columns_of<T>(b, t, tokens);
+      const sigma_matrix right = packed ? packed_columns<S>(b, t, tokens) : columns_of<S>(b, t, tokens);
       for (int64_t i = begin; i < end; ++i) {
-        const T* const left = static_cast<const T*>(a.data) + i * a.stride + t;
+        const S* const left = static_cast<const S*>(a.data) + i * a.stride + t;
         if (packed && i + 1 < end) prefetch(left + a.stride, tokens);
         const int32_t first = pattern.row_pointers[i];
-        kernels<T>().dots(tokens, left, pattern.row_pointers[i + 1] - first, pattern.column_indices + first,
-                          static_cast<const T*>(right.data), right.stride, sum + first);
+        const int64_t entries = pattern.row_pointers[i + 1] - first;
+        const int32_t* const indices = pattern.column_indices + first;
+        if (is_stored<S>(right)) {
+          row_kernels<S>().dots(tokens, left, entries, indices, static_cast<const S*>(right.data), right.stride,
+                                sum + first);
+        } else {
+          row_kernels<S>().dots_wide(tokens, left, entries, indices, static_cast<const T*>(right.data), right.stride,
+                                     sum + first);
+        }
       }
     }
   });
   std::fill(samples, samples + pattern.entries, T{0});
   for (int64_t range = 0; range < ranges; ++range) {
-    kernels<T>().add(pattern.entries, sums.data() + range * pattern.entries, samples);
+    row_kernels<T>().add(pattern.entries, sums.data() + range * pattern.entries, samples);
   }
 }
 
 // samples[p] = Σ_t a[i_p, t] b[j_p, t], in an order fixed by the shapes
-template <class T>
+template <class S, class T = Real<S>>
 void sample(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_matrix& b, T* samples) {
   if (!is_banded(&pattern)) {
-    sddmm_gather(pattern, a, b, samples);
+    sddmm_gather<S>(pattern, a, b, samples);
   } else if (pattern.entries > pattern.size) {
-    sddmm_band(pattern, a, b, samples);
+    sddmm_band<S>(pattern, a, b, samples);
   } else {  // a band of one entry per row is the diagonal
     std::fill(samples, samples + pattern.entries, T{0});
     row_dots({real_of(a.dtype), a, b, nullptr, nullptr, samples});
@@ -118,7 +125,7 @@ void sample(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_mat
 
 void sddmm(const sigma_sddmm& call) {
   for_types(call.real, {call.a.dtype, call.b.dtype},
-            [&]<class T>() { sample<T>(*call.pattern, call.a, call.b, static_cast<T*>(call.samples)); });
+            [&]<class S>() { sample<S>(*call.pattern, call.a, call.b, static_cast<Real<S>*>(call.samples)); });
 }
 
 }  // namespace sigma::cpu

@@ -24,9 +24,11 @@ T diagonal_at(const sigma_core& core, int64_t i) {
   return core.origin == nullptr ? present : present - static_cast<const T*>(core.origin)[i];
 }
 
-// The rows of M or Mᵀ, with the values in row order.
-template <class T>
+// The rows of M or Mᵀ, with the values in row order, for operands of numbers S.
+template <class S>
 class Rows {
+  using T = Real<S>;
+
  public:
   Rows(const sigma_core& core, bool transpose) {
     if (core.pattern == nullptr) return;
@@ -41,7 +43,7 @@ class Rows {
     values_ = permuted_.data();
   }
 
-  SparseRow<T> operator()(int64_t i, T diagonal, const T* own, T* out) const {
+  SparseRow<S> operator()(int64_t i, T diagonal, const S* own, S* out) const {
     if (pointers_ == nullptr) return {diagonal, own, 0, nullptr, nullptr, out};
     const int32_t begin = pointers_[i];
     return {diagonal, own, pointers_[i + 1] - begin, indices_ + begin, values_ + begin, out};
@@ -55,34 +57,39 @@ class Rows {
 };
 
 // out (r, N) = C dense, or Cᵀ dense
-template <class T>
+template <class S>
 void multiply(const sigma_core& core, bool transpose, const sigma_matrix& dense, const sigma_matrix& out) {
+  using T = Real<S>;
   const T g = gate_factor<T>(core);
-  const Rows<T> rows(core, transpose);
+  const Rows<S> rows(core, transpose);
   const bool banded = is_banded(core.pattern);
   const bool packed = is_packed(core.pattern);
-  const Tiling tiling = tiling_for<T>(core.pattern, core.size, dense.columns);
+  const Tiling tiling = tiling_for<S>(core.pattern, core.size, dense.columns);
 
   parallel_for(tiling.row_blocks * tiling.token_blocks, [&](int64_t task) {
     const int64_t end = std::min((task % tiling.row_blocks + 1) * tiling.rows, core.size);
     const int64_t first = task / tiling.row_blocks * tiling.tokens;
     const int64_t tokens = std::min(tiling.tokens, dense.columns - first);
-    const sigma_matrix operand = packed ? packed_columns<T>(dense, first, tokens) : columns_of<T>(dense, first, tokens);
-    const T* const from = static_cast<const T*>(operand.data);
-    T* const to = static_cast<T*>(out.data) + first;
+    const sigma_matrix operand = packed ? packed_columns<S>(dense, first, tokens) : columns_of<S>(dense, first, tokens);
+    const S* const from = static_cast<const S*>(dense.data) + first;
+    S* const to = static_cast<S*>(out.data) + first;
     const auto row = [&](int64_t i) {
-      const T* const own = core.diagonal != nullptr ? from + i * operand.stride : nullptr;
+      const S* const own = core.diagonal != nullptr ? from + i * dense.stride : nullptr;
       return rows(i, diagonal_at<T>(core, i), own, to + i * out.stride);
     };
     int64_t i = task % tiling.row_blocks * tiling.rows;
     for (; banded && i + kBandRows <= end; i += kBandRows) {
-      const SparseRow<T> group[kBandRows] = {row(i), row(i + 1), row(i + 2), row(i + 3)};
-      kernels<T>().band(tokens, group, g, from, operand.stride);
+      const SparseRow<S> group[kBandRows] = {row(i), row(i + 1), row(i + 2), row(i + 3)};
+      row_kernels<S>().band(tokens, group, g, from, dense.stride);
     }
     for (; i < end; ++i) {
       if (packed && i + 1 < end) prefetch(to + (i + 1) * out.stride, tokens);
-      const SparseRow<T> one = row(i);
-      kernels<T>().gather(tokens, &one, g, from, operand.stride);
+      const SparseRow<S> one = row(i);
+      if (is_stored<S>(operand)) {
+        row_kernels<S>().gather(tokens, &one, g, static_cast<const S*>(operand.data), operand.stride);
+      } else {
+        row_kernels<S>().gather_wide(tokens, &one, g, static_cast<const T*>(operand.data), operand.stride);
+      }
     }
   });
 }
@@ -91,7 +98,7 @@ void multiply(const sigma_core& core, bool transpose, const sigma_matrix& dense,
 
 void spmm(const sigma_spmm& call) {
   for_types(call.real, {call.dense.dtype, call.out.dtype},
-            [&]<class T>() { multiply<T>(*call.core, call.transpose != 0, call.dense, call.out); });
+            [&]<class S>() { multiply<S>(*call.core, call.transpose != 0, call.dense, call.out); });
 }
 
 }  // namespace sigma::cpu

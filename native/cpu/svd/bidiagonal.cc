@@ -113,7 +113,7 @@ class Reduction {
     });
     const int top = aligned_down<T>(i);
     for (int64_t part = 1; part < parts; ++part) {
-      kernels<T>().add(a_.rows - top, w_.get() + part * a_.rows + top, w_.get() + top);
+      row_kernels<T>().add(a_.rows - top, w_.get() + part * a_.rows + top, w_.get() + top);
     }
   }
 
@@ -146,12 +146,12 @@ class Reduction {
     }
     const auto add = [&](const T* columns, int entries, const T* values) {
       const SparseRow<T> sum{T{1}, w + top, entries, kIndices, values, w + top};
-      kernels<T>().gather(count, &sum, T{1}, columns, stride);
+      row_kernels<T>().gather(count, &sum, T{1}, columns, stride);
     };
     if (j > begin) add(behind, kSweep, factors);
     if (j < end) {
       T sums[kSweep] = {};
-      kernels<T>().dots(count, v, end - j, kIndices, a_.at(top, i + 1 + j), stride, sums);
+      row_kernels<T>().dots(count, v, end - j, kIndices, a_.at(top, i + 1 + j), stride, sums);
       finish(j, sums, end - j);
       add(a_.at(top, i + 1 + j), end - j, row + j);
     }

@@ -1,5 +1,7 @@
 #include "cpu/svd/panel_qr.h"
 
+#include <algorithm>
+
 #include "cpu/gemm/blas.h"
 #include "cpu/runtime/pool.h"
 #include "cpu/svd/lapack.h"
