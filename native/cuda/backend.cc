@@ -27,6 +27,12 @@ sigma_status on(sigma_context* context, Body&& body) {
     } catch (const CudaFailure& failure) {
       if (!is_sticky(failure.error())) throw;
       context->explain(failure);
+    } catch (const LibraryFailure&) {
+      // A library takes the blame for an earlier fault.
+      const cudaError_t error = cudaStreamQuery(context->stream());
+      static_cast<void>(cudaGetLastError());
+      if (!is_sticky(error)) throw;
+      context->explain(CudaFailure(error, described(error)));
     }
   });
 }

@@ -9,10 +9,6 @@
 namespace sigma::cuda {
 namespace {
 
-// The pool keeps free memory up to 1 / kKeptPart of the device's, so that a training step never allocates from the
-// driver. A synchronisation returns the rest to the system.
-constexpr size_t kKeptPart = 4;
-
 cudaMemPool_t make_pool(int device) {
   int supported = 0;
   check(cudaDeviceGetAttribute(&supported, cudaDevAttrMemoryPoolsSupported, device), "the device's attributes");
@@ -23,9 +19,9 @@ cudaMemPool_t make_pool(int device) {
   properties.location.id = device;
   cudaMemPool_t pool = nullptr;
   check(cudaMemPoolCreate(&pool, &properties), "a memory pool");
-  size_t available = 0, total = 0;
-  check(cudaMemGetInfo(&available, &total), "the device's memory");
-  uint64_t kept = total / kKeptPart;
+  // The pool keeps all free memory, so that a training step never allocates from the driver. The threshold counts used
+  // memory too: any lower one would unmap memory at each wait while a model is resident. `trim_memory` returns it.
+  uint64_t kept = UINT64_MAX;
   check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept), "a memory pool");
   return pool;
 }
@@ -72,6 +68,12 @@ std::string megabytes(size_t bytes) { return std::to_string(bytes >> 20) + " MiB
 
 }  // namespace
 
+void trim_memory(const Device& device) {
+  check(cudaDeviceSynchronize(), "waiting for memory");
+  const cudaMemPool_t pool = pool_of(device.index);
+  if (pool != nullptr) check(cudaMemPoolTrimTo(pool, 0), "a memory pool");
+}
+
 void* allocate(const Device& device, cudaStream_t stream, size_t bytes) {
   bytes = std::max<size_t>(bytes, 1);
   const cudaMemPool_t pool = pool_of(device.index);
@@ -79,8 +81,7 @@ void* allocate(const Device& device, cudaStream_t stream, size_t bytes) {
   cudaError_t error = try_allocate(pool, stream, bytes, &memory);
   if (error == cudaErrorMemoryAllocation) {
     // Memory released on other streams becomes free when they finish. Trimming removes fragmentation of the pool.
-    check(cudaDeviceSynchronize(), "waiting for memory");
-    if (pool != nullptr) check(cudaMemPoolTrimTo(pool, 0), "a memory pool");
+    trim_memory(device);
     error = try_allocate(pool, stream, bytes, &memory);
   }
   if (error == cudaErrorMemoryAllocation) throw_out_of_memory(bytes);

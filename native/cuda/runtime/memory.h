@@ -14,6 +14,9 @@ void* allocate(const Device& device, cudaStream_t stream, size_t bytes);
 // Takes effect after the work queued on the stream so far.
 void release(const Device& device, cudaStream_t stream, void* memory) noexcept;
 
+// Waits for the device and returns the pool's unused memory to the system, for others that allocate.
+void trim_memory(const Device& device);
+
 // RAII owner of a block of device memory.
 class Memory {
  public:
