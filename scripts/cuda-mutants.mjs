@@ -65,13 +65,13 @@ function build() {
 }
 
 function sources() {
-  return readdirSync(join(root, 'native', 'cuda'), { recursive: true })
+  return readdirSync(join(source, 'native', 'cuda'), { recursive: true })
     .filter((name) => /\.(cc|cu|h)$/.test(name))
     .sort();
 }
 
 function* mutants(file) {
-  const text = readFileSync(join(root, 'native', 'cuda', file), 'utf8');
+  const text = readFileSync(join(source, 'native', 'cuda', file), 'utf8');
   const at = (start, end, replacement) => ({
     line: text.slice(0, start).split('\n').length,
     text: text.slice(start, end).trim(),

@@ -21,4 +21,7 @@ void simulate(dim3 grid, dim3 block, size_t shared, F body) {
 // test/cuda/kernels runs it at once.
 void enqueue_kernel(cudaStream_t stream, const void* kernel, size_t shared, std::function<void()> work);
 
+// In the order of the stream, fills memory with a pattern.
+void mark_uninitialised(void* memory, size_t bytes, cudaStream_t stream);
+
 }  // namespace sigma::cuda

@@ -1,5 +1,5 @@
 // Simulated device memory: host memory between guards, filled with a pattern on allocation and on release.
-// SIGMA_SIMULATED_MEMORY is its size in bytes.
+// SIGMA_SIMULATED_MEMORY is its size in bytes. SIGMA_SIMULATED_POISON=0: no pattern on allocation, to time the host.
 //
 // As on a device, a pool keeps what is freed until it is trimmed, and memory freed on a stream can be allocated again
 // on this stream at once, but elsewhere only after the work before it has run.

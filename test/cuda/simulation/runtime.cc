@@ -145,6 +145,10 @@ void enqueue_kernel(cudaStream_t stream, const void* kernel, size_t shared, std:
   post(stream, std::move(work));
 }
 
+void mark_uninitialised(void* memory, size_t bytes, cudaStream_t stream) {
+  post(stream, [=] { poison(memory, bytes); });
+}
+
 }  // namespace sigma::cuda
 
 extern "C" {
