@@ -11,8 +11,7 @@ namespace {
 // The operands and the settings of one call.
 class Steps {
  public:
-  Steps(Args& args, uint32_t operands, uint32_t settings)
-      : args_(args), operands_(operands), settings_(settings) {
+  Steps(Args& args, uint32_t operands, uint32_t settings) : args_(args), operands_(operands), settings_(settings) {
     if (!args.value(0).IsArray()) throw ArgumentError("tensors: expected an array");
     tensors_ = args.value(0).As<Napi::Array>();
     count_ = tensors_.Length() / operands;

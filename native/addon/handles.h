@@ -22,7 +22,8 @@ class Owned {
   Owned(const Owned&) = delete;
   Owned& operator=(const Owned&) = delete;
   virtual ~Owned() = default;
-  // Reports its memory on the host to V8, so that V8 collects unreachable objects in time. `bytes` is all of its memory.
+  // Reports its memory on the host to V8, so that V8 collects unreachable objects in time. `bytes` is all of its
+  // memory.
   void account(napi_env env, int64_t bytes, int64_t on_host) noexcept;
 
  private:

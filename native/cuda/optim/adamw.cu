@@ -25,8 +25,13 @@ AdamW<T> constants(const sigma_adamw& o) {
 
 template <class T>
 StepTensor<T> tensor_of(const sigma_adamw& call) {
-  return {static_cast<T*>(call.parameter), static_cast<const T*>(call.gradient), static_cast<T*>(call.m),
-          static_cast<T*>(call.v), call.count, 0, false};
+  return {static_cast<T*>(call.parameter),
+          static_cast<const T*>(call.gradient),
+          static_cast<T*>(call.m),
+          static_cast<T*>(call.v),
+          call.count,
+          0,
+          false};
 }
 
 }  // namespace

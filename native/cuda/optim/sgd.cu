@@ -12,8 +12,13 @@ Sgd<T> constants(const sigma_sgd& o) {
 
 template <class T>
 StepTensor<T> tensor_of(const sigma_sgd& call) {
-  return {static_cast<T*>(call.parameter), static_cast<const T*>(call.gradient), static_cast<T*>(call.momentum_buffer),
-          nullptr, call.count, 0, false};
+  return {static_cast<T*>(call.parameter),
+          static_cast<const T*>(call.gradient),
+          static_cast<T*>(call.momentum_buffer),
+          nullptr,
+          call.count,
+          0,
+          false};
 }
 
 }  // namespace

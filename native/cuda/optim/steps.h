@@ -14,9 +14,8 @@ constexpr int kFewTensors = 16, kManyTensors = 512;
 
 // `kernel` is called with the constants and the tensors of `calls` (count), from `tensor_of`.
 template <class T, int most, class Constants, class Call, class TensorOf>
-void launch_steps(sigma_context& context, const char* operation,
-                  void (*kernel)(Constants, const StepTensors<T, most>), const Constants& constants,
-                  const Call* calls, int64_t count, const TensorOf& tensor_of) {
+void launch_steps(sigma_context& context, const char* operation, void (*kernel)(Constants, const StepTensors<T, most>),
+                  const Constants& constants, const Call* calls, int64_t count, const TensorOf& tensor_of) {
   StepTensors<T, most> tensors = {};
   int64_t blocks = 0;
   for (int64_t i = 0; i < count; ++i) {

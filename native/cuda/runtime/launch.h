@@ -17,9 +17,8 @@ template <class... Parameters, class... Arguments>
 void launch_on(cudaStream_t stream, [[maybe_unused]] const char* operation, void (*kernel)(Parameters...), dim3 grid,
                dim3 block, size_t shared, Arguments... arguments) {
 #ifdef SIGMA_SIMULATED
-  enqueue_kernel(stream, reinterpret_cast<const void*>(kernel), shared, [=] {
-    simulate(grid, block, shared, [=] { kernel(static_cast<Parameters>(arguments)...); });
-  });
+  enqueue_kernel(stream, reinterpret_cast<const void*>(kernel), shared,
+                 [=] { simulate(grid, block, shared, [=] { kernel(static_cast<Parameters>(arguments)...); }); });
 #else
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;

@@ -174,8 +174,8 @@ bool open_generation(const Installation& installation, const Generation& generat
 template <class Status>
 [[noreturn]] void throw_status(const char* library, const char* what, Status status, bool memory) {
   throw LibraryFailure(memory ? SIGMA_OUT_OF_MEMORY : SIGMA_NATIVE,
-                std::string(what) + ": " + library +
-                    (memory ? " ran out of memory" : " failed with status " + std::to_string(status)));
+                       std::string(what) + ": " + library +
+                           (memory ? " ran out of memory" : " failed with status " + std::to_string(status)));
 }
 
 }  // namespace

@@ -112,8 +112,9 @@ Owner create_handle(const char* what, Create create, Arguments... arguments) {
   return Owner(handle);
 }
 
-// The same for a handle that takes memory of the device. cuBLAS and cuSOLVER allocate it outside of the pool, so the pool
-// returns its unused memory before a second attempt. Says OUT_OF_MEMORY if that fails too and little memory is free.
+// The same for a handle that takes memory of the device. cuBLAS and cuSOLVER allocate it outside of the pool, so the
+// pool returns its unused memory before a second attempt. Says OUT_OF_MEMORY if that fails too and little memory is
+// free.
 template <class Owner, class Create>
 Owner create_handle_on(const Device& device, const char* what, Create create) {
   try {

@@ -42,7 +42,8 @@ class BlockCache {
   size_t unused_count_ = 0;
 };
 
-// Flushes the caches, waits for the device and returns the pool's unused memory to the system, for others that allocate.
+// Flushes the caches, waits for the device and returns the pool's unused memory to the system, for others that
+// allocate.
 void trim_memory(const Device& device);
 
 // RAII owner of a block of device memory.

@@ -97,9 +97,13 @@ void* allocate_device(size_t bytes, const void* stream) {
   return memory;
 }
 
-void poison(void* memory, size_t bytes) {
+bool poisons() {
   static const bool wanted = setting("SIGMA_SIMULATED_POISON", 1) != 0;
-  if (wanted) std::memset(memory, kRubbish, bytes);
+  return wanted;
+}
+
+void poison(void* memory, size_t bytes) {
+  if (poisons()) std::memset(memory, kRubbish, bytes);
 }
 
 void begin_free(void* memory, const void* stream) {

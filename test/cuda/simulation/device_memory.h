@@ -13,8 +13,10 @@ namespace sigma::simulation {
 size_t memory_size();
 // What neither an allocation nor the pool holds.
 size_t memory_free();
-// Null if there is not enough memory. `stream`: whose pending releases may be used, or null for memory outside the pool.
+// Null if there is not enough memory. `stream`: whose pending releases may be used, or null for memory outside the
+// pool.
 void* allocate_device(size_t bytes, const void* stream);
+bool poisons();
 // Fills new memory with the pattern.
 void poison(void* memory, size_t bytes);
 // Ends the lifetime of an allocation for later calls.

@@ -1,6 +1,6 @@
 // A fake CUDA runtime on the host, with the functions that the backend calls. It checks every pointer, handle and size
-// at the call. The work itself is queued, and runs as late as possible (queue.h). Copies read and write host memory when
-// they run: CUDA may copy pageable memory earlier, but no one must rely on that.
+// at the call. The work itself is queued, and runs as late as possible (queue.h). Copies read and write host memory
+// when they run: CUDA may copy pageable memory earlier, but no one must rely on that.
 //
 // SIGMA_SIMULATED_ERROR=<number>: every call that waits reports this error, like a device after a faulting kernel.
 // SIGMA_SIMULATED_CAPABILITY=<number>: compute capability of the devices, 90 for 9.0, which determines shared memory.
@@ -146,7 +146,7 @@ void enqueue_kernel(cudaStream_t stream, const void* kernel, size_t shared, std:
 }
 
 void mark_uninitialised(void* memory, size_t bytes, cudaStream_t stream) {
-  post(stream, [=] { poison(memory, bytes); });
+  if (poisons()) post(stream, [=] { poison(memory, bytes); });
 }
 
 }  // namespace sigma::cuda

@@ -81,9 +81,9 @@ void check_released_elsewhere() {
 
 template <class T>
 void check_drivers(sigma_real real, const std::vector<sigma_svd_driver>& drivers) {
-  const std::vector<Matrix> matrices = {
-      random_matrix({60, 40}, 1), random_matrix({40, 60}, 2),         random_matrix({12, 9}, 3),
-      random_matrix({60, 40}, 4), scaled(random_matrix({9, 5}, 5), 0), scaled(random_matrix({50, 41}, 6), 0)};
+  const std::vector<Matrix> matrices = {random_matrix({60, 40}, 1),          random_matrix({40, 60}, 2),
+                                        random_matrix({12, 9}, 3),           random_matrix({60, 40}, 4),
+                                        scaled(random_matrix({9, 5}, 5), 0), scaled(random_matrix({50, 41}, 6), 0)};
   for (const sigma_svd_driver driver : drivers) {
     const Context context;
     std::vector<Problem<T>> problems;

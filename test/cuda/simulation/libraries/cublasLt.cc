@@ -1,8 +1,8 @@
 // A fake cuBLASLt on OpenBLAS, with the functions that the backend calls. An algorithm rejects any other shape, less
 // alignment, and less workspace than it was chosen for.
 //
-// SIGMA_SIMULATED_FAIL=lt: the heuristic finds no algorithm. SIGMA_SIMULATED_FAIL=lt:status: the heuristic succeeds, but
-// cublasLtMatmul does not support the product.
+// SIGMA_SIMULATED_FAIL=lt: the heuristic finds no algorithm. SIGMA_SIMULATED_FAIL=lt:status: the heuristic succeeds,
+// but cublasLtMatmul does not support the product.
 #include <cublasLt.h>
 
 #include <vector>
@@ -191,8 +191,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   *found = 0;
   if (planted("lt") == Planted::unconverged) return CUBLAS_STATUS_NOT_SUPPORTED;
   // Partial sums of a bfloat16 product must not be rounded to bfloat16.
-  require((p.reductions & ~uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE}) == 0 || result.type != CUDA_R_16BF, "cublasLtMatmulAlgoGetHeuristic",
-          "expected reduction schemes that keep partial sums in float32");
+  require((p.reductions & ~uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE}) == 0 || result.type != CUDA_R_16BF,
+          "cublasLtMatmulAlgoGetHeuristic", "expected reduction schemes that keep partial sums in float32");
   // The documentation lists no float32 bias for bfloat16 results.
   if (desc.epilogue == CUBLASLT_EPILOGUE_BIAS && bias_type(desc, result) != result.type) {
     return CUBLAS_STATUS_NOT_SUPPORTED;

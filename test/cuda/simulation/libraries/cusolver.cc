@@ -108,9 +108,9 @@ cusolverStatus_t cusolverDnSgesvdjBatched(cusolverDnHandle_t handle, cusolverEig
   return gesvdj_batched(handle, m, n, A, lda, S, U, ldu, V, ldv, work, lwork, info, batch);
 }
 
-cusolverStatus_t cusolverDnDgesvdjBatched(cusolverDnHandle_t handle, cusolverEigMode_t, int m, int n, double* A, int lda,
-                                          double* S, double* U, int ldu, double* V, int ldv, double* work, int lwork,
-                                          int* info, gesvdjInfo_t, int batch) {
+cusolverStatus_t cusolverDnDgesvdjBatched(cusolverDnHandle_t handle, cusolverEigMode_t, int m, int n, double* A,
+                                          int lda, double* S, double* U, int ldu, double* V, int ldv, double* work,
+                                          int lwork, int* info, gesvdjInfo_t, int batch) {
   return gesvdj_batched(handle, m, n, A, lda, S, U, ldu, V, ldv, work, lwork, info, batch);
 }
 
@@ -123,10 +123,10 @@ cusolverStatus_t cusolverDnXgesvdp_bufferSize(cusolverDnHandle_t, cusolverDnPara
   return CUSOLVER_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnXgesvdp(cusolverDnHandle_t handle, cusolverDnParams_t, cusolverEigMode_t jobz, int econ, int64_t m,
-                                   int64_t n, cudaDataType typeA, void* A, int64_t lda, cudaDataType typeS, void* S,
-                                   cudaDataType typeU, void* U, int64_t ldu, cudaDataType typeV, void* V, int64_t ldv,
-                                   cudaDataType computeType, void* device, size_t device_bytes, void* host,
+cusolverStatus_t cusolverDnXgesvdp(cusolverDnHandle_t handle, cusolverDnParams_t, cusolverEigMode_t jobz, int econ,
+                                   int64_t m, int64_t n, cudaDataType typeA, void* A, int64_t lda, cudaDataType typeS,
+                                   void* S, cudaDataType typeU, void* U, int64_t ldu, cudaDataType typeV, void* V,
+                                   int64_t ldv, cudaDataType computeType, void* device, size_t device_bytes, void* host,
                                    size_t host_bytes, int* info, double* h_err_sigma) {
   if (jobz != CUSOLVER_EIG_MODE_VECTOR || typeA != typeS || typeA != typeU || typeA != typeV || typeA != computeType) {
     return CUSOLVER_STATUS_INVALID_VALUE;
@@ -159,9 +159,8 @@ cusolverStatus_t cusolverDnXgesvd(cusolverDnHandle_t handle, cusolverDnParams_t,
       typeA != computeType) {
     return CUSOLVER_STATUS_INVALID_VALUE;
   }
-  return typeA == CUDA_R_64F
-             ? gesvd<double>(handle, m, n, A, lda, S, U, ldu, VT, ldvt, device, device_bytes, info)
-             : gesvd<float>(handle, m, n, A, lda, S, U, ldu, VT, ldvt, device, device_bytes, info);
+  return typeA == CUDA_R_64F ? gesvd<double>(handle, m, n, A, lda, S, U, ldu, VT, ldvt, device, device_bytes, info)
+                             : gesvd<float>(handle, m, n, A, lda, S, U, ldu, VT, ldvt, device, device_bytes, info);
 }
 
 cusolverStatus_t cusolverDnXsyevd_bufferSize(cusolverDnHandle_t, cusolverDnParams_t, cusolverEigMode_t,
@@ -172,10 +171,10 @@ cusolverStatus_t cusolverDnXsyevd_bufferSize(cusolverDnHandle_t, cusolverDnParam
   return CUSOLVER_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnXsyevd(cusolverDnHandle_t handle, cusolverDnParams_t, cusolverEigMode_t jobz, cublasFillMode_t uplo,
-                                  int64_t n, cudaDataType typeA, void* A, int64_t lda, cudaDataType typeW, void* W,
-                                  cudaDataType computeType, void* device, size_t device_bytes, void* host,
-                                  size_t host_bytes, int* info) {
+cusolverStatus_t cusolverDnXsyevd(cusolverDnHandle_t handle, cusolverDnParams_t, cusolverEigMode_t jobz,
+                                  cublasFillMode_t uplo, int64_t n, cudaDataType typeA, void* A, int64_t lda,
+                                  cudaDataType typeW, void* W, cudaDataType computeType, void* device,
+                                  size_t device_bytes, void* host, size_t host_bytes, int* info) {
   require(jobz == CUSOLVER_EIG_MODE_VECTOR && uplo == CUBLAS_FILL_MODE_UPPER, "syevd", "expected the upper triangle");
   require(typeA == CUDA_R_64F && typeW == typeA && computeType == typeA, "syevd", "expected float64");
   return queue_eigenvectors(handle, n, static_cast<double*>(A), lda, static_cast<double*>(W), device, device_bytes,
@@ -194,8 +193,7 @@ cusolverStatus_t cusolverDnXsyevBatched_bufferSize(cusolverDnHandle_t, cusolverD
 cusolverStatus_t cusolverDnXsyevBatched(cusolverDnHandle_t handle, cusolverDnParams_t, cusolverEigMode_t jobz,
                                         cublasFillMode_t uplo, int64_t n, cudaDataType typeA, void* A, int64_t lda,
                                         cudaDataType typeW, void* W, cudaDataType computeType, void* device,
-                                        size_t device_bytes, void* host, size_t host_bytes, int* info,
-                                        int64_t batch) {
+                                        size_t device_bytes, void* host, size_t host_bytes, int* info, int64_t batch) {
   require(jobz == CUSOLVER_EIG_MODE_VECTOR && uplo == CUBLAS_FILL_MODE_UPPER, "syevBatched",
           "expected the upper triangle");
   require(typeA == CUDA_R_64F && typeW == typeA && computeType == typeA, "syevBatched", "expected float64");
@@ -210,8 +208,8 @@ cusolverStatus_t cusolverDnDgeqrf_bufferSize(cusolverDnHandle_t, int m, int n, d
   return CUSOLVER_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnDgeqrf(cusolverDnHandle_t handle, int m, int n, double* A, int lda, double* TAU, double* Workspace,
-                                  int Lwork, int* info) {
+cusolverStatus_t cusolverDnDgeqrf(cusolverDnHandle_t handle, int m, int n, double* A, int lda, double* TAU,
+                                  double* Workspace, int Lwork, int* info) {
   require_matrix(A, m, n, lda, sizeof(double), "geqrf");
   require_operand(TAU, static_cast<size_t>(std::min(m, n)) * sizeof(double), "geqrf");
   const size_t bytes = static_cast<size_t>(Lwork) * sizeof(double);
