@@ -4,7 +4,7 @@ import { readGraphModel, sentenceEncoder } from './graph-model.js';
 
 /** @typedef {{ readonly data: Float32Array, readonly shape: readonly number[] }} Numbers */
 /** @typedef {{ readonly weight: Numbers, readonly bias: Numbers }} Linear weight [in, out], bias [out] */
-/** @typedef {{ readonly scale: Numbers, readonly bias: Numbers }} Norm */
+/** @typedef {{ readonly scale: Numbers, readonly shift: Numbers }} Norm */
 /**
  * @typedef {object} Pretrained
  * @property {ReadonlyMap<string, Linear>} linears
@@ -41,7 +41,7 @@ export function readPretrained() {
     const path = `module_apply_default/Encoder_en/KonaTransformer/Encode/${place}/layer_prepostprocess/layer_norm`;
     const part = (/** @type {string} */ name) =>
       numbers(`${path}/layer_norm_${name}/ConcatPartitions/concat`, undefined);
-    return { scale: part('scale'), bias: part('bias') };
+    return { scale: part("scale"), shift: part("bias") };
   };
   return {
     linears: new Map(linears.map(([name, place]) => [name, linear(place)])),
