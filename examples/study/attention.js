@@ -1,7 +1,7 @@
 // @ts-check
 // Attention within each sentence, as one operation on TensorFlow.js's tape: products of the package on plain arrays.
-import * as tf from '@tensorflow/tfjs-core';
 import { matmul, tidy } from 'sigmatune';
+import { operation } from './elementwise.js';
 
 /** @typedef {{ data: Float32Array, shape: [number, number] }} View */
 
@@ -13,45 +13,47 @@ export function attention(qkv, { lengths }) {
   const width = columns / 3;
   const size = width / heads;
   const scale = 1 / Math.sqrt(size);
-  const run = (/** @type {any} */ given) => {
-    const x = /** @type {Float32Array} */ (given.dataSync());
+  return operation([qkv], (x) => {
     const y = new Float32Array(tokens * width);
-    /** @type {{ first: number, head: number, q: View, k: View, v: View, weights: View }[]} */
-    const kept = [];
-    let first = 0;
-    for (const length of lengths) {
-      for (let head = 0; head < heads; head++) {
-        const [q, k, v] = [0, 1, 2].map((part) => columnsOf(x, first, length, columns, part * width + head * size, size));
-        tidy(() => {
-          const scores = matmul(q, k, { transposeB: true });
-          const weights = view(/** @type {Float32Array} */ (scores.dataSync()).slice(), length, length);
-          softmax(weights, scale);
-          putColumns(y, numbers(matmul(weights, v)), first, length, width, head * size, size);
-          kept.push({ first, head, q, k, v, weights });
-        });
-      }
-      first += length;
-    }
-    const pull = (/** @type {any} */ gradient) => {
-      const dy = /** @type {Float32Array} */ (gradient.dataSync());
+    const kept = blocks(lengths).map(({ first, length, head }) => {
+      const [q, k, v] = [0, 1, 2].map((part) => columnsOf(x, first, length, columns, part * width + head * size, size));
+      const weights = tidy(() => {
+        const scores = view(numbers(matmul(q, k, { transposeB: true })).slice(), length, length);
+        softmax(scores, scale);
+        putColumns(y, numbers(matmul(scores, v)), first, length, width, head * size, size);
+        return scores;
+      });
+      return { first, length, head, q, k, v, weights };
+    });
+    const pull = (/** @type {Float32Array} */ dy) => {
       const dx = new Float32Array(tokens * columns);
-      for (const { first, head, q, k, v, weights } of kept) {
-        const length = q.shape[0];
+      for (const { first, length, head, q, k, v, weights } of kept) {
         tidy(() => {
           const dmixed = columnsOf(dy, first, length, width, head * size, size);
           const dscores = view(numbers(matmul(dmixed, v, { transposeB: true })), length, length);
           softmaxBackward(dscores, weights, scale);
-          const parts = [matmul(dscores, k), matmul(dscores, q, { transposeA: true }), matmul(weights, dmixed, { transposeA: true })];
-          for (const [part, each] of parts.entries()) {
+          const dq = matmul(dscores, k);
+          const dk = matmul(dscores, q, { transposeA: true });
+          const dv = matmul(weights, dmixed, { transposeA: true });
+          for (const [part, each] of [dq, dk, dv].entries()) {
             putColumns(dx, numbers(each), first, length, columns, part * width + head * size, size);
           }
         });
       }
-      return tf.tensor2d(dx, [tokens, columns]);
+      return [dx];
     };
-    return { value: tf.tensor2d(y, [tokens, width]), gradFunc: pull };
-  };
-  return tf.customGrad(run)(qkv);
+    return { y, shape: [tokens, width], pull };
+  });
+}
+
+/** Every head of every sentence. @param {readonly number[]} lengths */
+function blocks(lengths) {
+  let next = 0;
+  return lengths.flatMap((length) => {
+    const first = next;
+    next += length;
+    return Array.from({ length: heads }, (_, head) => ({ first, length, head }));
+  });
 }
 
 /** @param {Float32Array} data @param {number} rows @param {number} columns @returns {View} */

@@ -8,7 +8,6 @@ const longest = 128; // tokens of a sentence, as in the pretrained model
  * @typedef {object} Batch
  * @property {readonly number[]} lengths tokens of each sentence [B]
  * @property {tf.Tensor2D} input embeddings of the tokens and of their positions [T, 256]
- * @property {tf.Tensor2D} average of the tokens of each sentence, as a matrix [B, T]
  */
 /** @typedef {(sentences: readonly (readonly number[])[]) => Batch} MakeBatch of the tokens of each sentence, one or more */
 
@@ -21,23 +20,17 @@ export function batcher({ embeddings, frequencies }) {
     const lengths = clipped.map(({ length }) => length);
     const tokens = lengths.reduce((sum, length) => sum + length, 0);
     const input = new Float32Array(tokens * width);
-    const average = new Float32Array(lengths.length * tokens);
     let token = 0;
-    for (const [b, ids] of clipped.entries()) {
+    for (const ids of clipped) {
       for (const [position, id] of ids.entries()) {
         // The pretrained model adds the embedding twice.
         for (let i = 0; i < width; i++) {
           input[token * width + i] = 2 * embeddings.data[id * width + i] + timing[position][i];
         }
-        average[b * tokens + token] = 1 / ids.length;
         token++;
       }
     }
-    return {
-      lengths,
-      input: tf.tensor2d(input, [tokens, width]),
-      average: tf.tensor2d(average, [lengths.length, tokens]),
-    };
+    return { lengths, input: tf.tensor2d(input, [tokens, width]) };
   };
 }
 

@@ -4,6 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { tidy } from 'sigmatune';
 import { adaptedDense } from 'sigmatune/tfjs';
 import { attention } from './attention.js';
+import { add, mean, relu } from './elementwise.js';
 import { encode } from './encoder.js';
 import { Dense, Norm } from './layers.js';
 
@@ -36,12 +37,12 @@ export class Classifier {
       data: new Float32Array(shape.reduce((product, n) => product * n, 1)),
       shape,
     });
-    this.head = new Dense('head', zeros(width, classes), zeros(classes));
+    this.head = new Dense('head', { weight: zeros(width, classes), bias: zeros(classes) });
     this.headOperation = operationOf(this.head);
     const operations = new Map([...layers, ...norms].map(([name, layer]) => [name, operationOf(layer)]));
     const run = (/** @type {string} */ name, /** @type {tf.Tensor2D} */ x) =>
       /** @type {tf.Tensor2D} */ (operations.get(name)?.(x));
-    this.parts = { linear: run, norm: run, attention };
+    this.parts = { linear: run, norm: run, attention, add, relu, mean };
   }
 
   /** What trains, without the head. @returns {Parameter[]} */
@@ -89,12 +90,12 @@ const operationOf = (layer) => adaptedDense(/** @type {any} */ (layer));
 
 /**
  * @param {Method} method @param {readonly Base[]} bases @param {Pretrained} pretrained @param {import('./batch.js').MakeBatch} makeBatch
- * @param {number} seed @param {import('../quickstart/random.js').Generator} generator
+ * @param {number} seed of initial numbers
  */
-export async function makeClassifier(method, bases, pretrained, makeBatch, seed, generator) {
+export async function makeClassifier(method, bases, pretrained, makeBatch, seed) {
   /** @type {Map<string, Layer>} */
   const layers = new Map();
-  for (const base of bases) layers.set(base.name, await method.adapt(base, seed, generator));
+  for (const base of bases) layers.set(base.name, await method.adapt(base, seed));
   const norms = new Map(
     [...pretrained.norms].map(([name, norm]) => [name, new Norm(name, norm, method.norms ?? false)]),
   );

@@ -15,7 +15,7 @@ import { textOf } from './mail.js';
  */
 
 const require = createRequire(import.meta.url);
-const clip = 32; // tokens: the cost of the study grows with them
+const clip = 24; // tokens: the cost of the study grows with them
 
 /** @typedef {{ readonly text: string, readonly label: number }} Labelled */
 

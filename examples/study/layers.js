@@ -3,7 +3,7 @@
 // normalisation. They have what adaptedDense of sigmatune/tfjs asks of a layer.
 import { matmul, Tensor } from 'sigmatune';
 
-/** @typedef {import('./pretrained.js').Numbers} Numbers */
+/** @typedef {import('./pretrained.js').Linear} Linear */
 /** @typedef {import('sigmatune').Parameter} Parameter */
 /** @typedef {import('sigmatune').Tensor<'float32'>} Matrix */
 /** @typedef {{ data: Float32Array, shape: readonly number[] }} View */
@@ -42,8 +42,8 @@ function sumRows(rows, width) {
 
 /** y = x W + b; both are trained. */
 export class Dense {
-  /** @param {string} name @param {Numbers} weight [in, out] @param {Numbers} bias [out] */
-  constructor(name, weight, bias) {
+  /** @param {string} name @param {Linear} start a copy of its numbers is trained */
+  constructor(name, { weight, bias }) {
     this.weight = parameter(`${name}.weight`, weight.data.slice(), weight.shape);
     this.bias = parameter(`${name}.bias`, bias.data.slice(), bias.shape);
     this.parameters = [this.weight, this.bias];
@@ -82,10 +82,10 @@ export class Dense {
 /** y = x W + b + (α/r) x A B; A starts uniform within 1/√in, B at zero, W and b are frozen (Hu et al. 2021, as PEFT does). */
 export class Lora {
   /**
-   * @param {string} name @param {Numbers} weight [in, out] @param {Numbers} bias [out]
+   * @param {string} name @param {Linear} base borrowed
    * @param {{ r: number, alpha: number, uniform: (length: number, bound: number) => Float32Array }} options
    */
-  constructor(name, weight, bias, { r, alpha, uniform }) {
+  constructor(name, { weight, bias }, { r, alpha, uniform }) {
     const [inFeatures, out] = weight.shape;
     this.base = Tensor.wrap(weight.data, [inFeatures, out]);
     this.bias = bias.data;

@@ -1,20 +1,20 @@
 // @ts-check
 // The methods that the study compares: how each makes the layer that takes the place of a pretrained linear layer.
 import { siva, svft, vectorFit } from 'sigmatune';
-import { uniform } from '../quickstart/random.js';
+import { seeded, uniform } from '../quickstart/random.js';
 import { Dense, Lora } from './layers.js';
 
 /** @typedef {import('sigmatune').AdaptedLinear<'float32'>} Adapted */
 /** @typedef {import('sigmatune').Tensor<'float32'>} Matrix */
 /** @typedef {Adapted | Dense | Lora} Layer */
-/** @typedef {import('../quickstart/random.js').Generator} Generator */
 /**
- * A pretrained linear layer; the weight [in, out] and its factors are borrowed.
+ * A pretrained linear layer, in TensorFlow's layout [in, out] and as the package decomposes it. All of it is borrowed.
  * @typedef {object} Base
  * @property {string} name
- * @property {Matrix} weight
+ * @property {import('./pretrained.js').Linear} linear
+ * @property {Matrix} weight [out, in]
  * @property {Matrix} bias
- * @property {import('sigmatune').Factors<'float32'>} factors
+ * @property {import('sigmatune').Factors<'float32'>} factors of weight
  */
 /**
  * @typedef {object} Method
@@ -24,27 +24,25 @@ import { Dense, Lora } from './layers.js';
  * @property {boolean} [norms] whether layer normalisations train too
  * @property {boolean} [freezing] whether Adaptive Vector Freezing is on
  * @property {boolean} [frozen] whether only the head trains
- * @property {(base: Base, seed: number, generator: Generator) => Layer | Promise<Layer>} adapt
+ * @property {(base: Base, seed: number) => Layer | Promise<Layer>} adapt
  */
 
-const small = [1e-5, 3e-5, 1e-4, 3e-4];
-const middle = [3e-4, 1e-3, 3e-3, 1e-2];
-const large = [1e-2, 3e-2, 1e-1, 3e-1];
+const small = [3e-5, 1e-4, 3e-4];
+const middle = [1e-3, 3e-3, 1e-2];
+const large = [3e-2, 1e-1, 3e-1];
 
 /** @param {Base} base */
-const options = ({ name, bias, factors }) => /** @type {const} */ ({ name, bias, factors, layout: 'in-out' });
+const options = ({ name, bias, factors }) => ({ name, bias, factors });
 
 /** @param {number} r @returns {Method} */
 const lora = (r) => ({
   name: `LoRA r=${r}`,
   family: 'lora',
   rates: middle,
-  adapt: ({ name, weight, bias }, _, generator) =>
-    new Lora(name, viewOf(weight), viewOf(bias), {
-      r,
-      alpha: 2 * r,
-      uniform: (length, bound) => uniform(generator, length, bound),
-    }),
+  adapt: ({ name, linear }, seed) => {
+    const generator = seeded(seed);
+    return new Lora(name, linear, { r, alpha: 2 * r, uniform: (length, bound) => uniform(generator, length, bound) });
+  },
 });
 
 /** @param {string} name @param {import('sigmatune').SvftOptions} pattern @returns {Method} */
@@ -72,17 +70,14 @@ const vectorFitWith = (name, { bias, freezing }) => ({
   adapt: (base) => vectorFit(base.weight, { ...options(base), train: { sigma: true, bias } }),
 });
 
-/** @param {Matrix} tensor */
-const viewOf = (tensor) => ({ data: tensor.dataSync(), shape: tensor.shape });
-
 /** @type {Method['adapt']} */
-const dense = ({ name, weight, bias }) => new Dense(name, viewOf(weight), viewOf(bias));
+const dense = ({ name, linear }) => new Dense(name, linear);
 
 const offDiagonals = 2;
 
 /** @type {readonly Method[]} */
 export const methods = [
-  { name: 'head only', family: 'control', rates: [3e-3, 1e-2, 3e-2, 1e-1], frozen: true, adapt: dense },
+  { name: 'head only', family: 'control', rates: [1e-2, 3e-2, 1e-1], frozen: true, adapt: dense },
   { name: 'full fine-tuning', family: 'control', rates: small, norms: true, adapt: dense },
   lora(1),
   lora(4),
@@ -90,7 +85,7 @@ export const methods = [
   svftWith('plain', { pattern: 'plain' }),
   svftWith('banded', { pattern: 'banded', offDiagonals }),
   svftWith('random', { pattern: 'random', offDiagonals }),
-  // For rectangular weights the paper's top-k is not defined, so this is that of the public code, from zeros like the others.
+  // The paper's top-k is not defined for rectangular weights, so this is that of the public code, from zeros like the others.
   svftWith('top-k', { pattern: 'topk', offDiagonals, parity: 'svft-ref', init: 'zeros' }),
   sivaWith('lowest', { perc: 0.95 }),
   sivaWith('random', { perc: 0.95, basis: 'random' }),

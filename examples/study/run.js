@@ -24,10 +24,10 @@ import { metricsOf } from './metrics.js';
  * @param {{ lr: number, seed: number, judge: 'heldOut' | 'test' }} options
  */
 export async function run({ pretrained, makeBatch, bases, settings }, method, task, { lr, seed, judge }) {
-  const generator = seeded(seed);
+  const generator = seeded(seed); // of the data: all methods see the same batches
   const chosen = [...permutation(generator, task.pool.length)].slice(0, settings.train.examples);
   const examples = chosen.map((i) => task.pool[i]);
-  const classifier = await makeClassifier(method, bases, pretrained, makeBatch, seed, generator);
+  const classifier = await makeClassifier(method, bases, pretrained, makeBatch, seed);
   const started = performance.now();
   const { steps, loss } = train(classifier, examples, method, lr, generator, settings);
   const trained = performance.now();

@@ -47,10 +47,10 @@ const pretrained = readPretrained();
 const tokenize = readTokenizer();
 console.log('Decomposing the ten linear layers …');
 const bases = [];
-for (const [name, { weight, bias }] of pretrained.linears) {
-  const matrix = Tensor.wrap(weight.data, [...weight.shape]);
-  const factors = await decompose(matrix);
-  bases.push({ name, weight: matrix, bias: Tensor.wrap(bias.data, [...bias.shape]), factors });
+for (const [name, linear] of pretrained.linears) {
+  const weight = transpose(linear.weight);
+  const bias = Tensor.wrap(linear.bias.data, [...linear.bias.shape]);
+  bases.push({ name, linear, weight, bias, factors: await decompose(weight) });
 }
 const before = await meanEffectiveRank(
   bases.map(({ weight }) => ({ mergedWeight: () => Tensor.wrap(weight.dataSync(), weight.shape) })),
@@ -58,6 +58,13 @@ const before = await meanEffectiveRank(
 /** @type {World} */
 const world = { pretrained, makeBatch: batcher(pretrained), bases, effectiveRank: before, settings };
 console.log(`Effective rank of the weights, on average: ${before.toFixed(1)}`);
+
+/** @param {import('./pretrained.js').Numbers} matrix [in, out] @returns {Tensor<'float32'>} [out, in] */
+function transpose({ data, shape: [rows, columns] }) {
+  const turned = new Float32Array(data.length);
+  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) turned[j * rows + i] = data[i * columns + j];
+  return Tensor.wrap(turned, [columns, rows]);
+}
 
 const records = new Records(file);
 const expected = settings.tasks.length * methods.reduce((sum, { rates }) => sum + rates.length + settings.seeds.length, 0);
@@ -81,7 +88,7 @@ async function result(task, method, lr, seed, judge) {
   const left = ((performance.now() - started) / 1000 / fresh) * Math.max(0, expected - done);
   const what = judge === 'test' ? `seed ${seed}` : 'tuning';
   console.log(
-    `[${done} of ${expected}] ${task.name}, ${method.name}, ${what}, lr ${lr}: ${percent(record.balanced)} % ` +
+    `[${done} of ${expected}] ${task.name}, ${method.name}, ${what}, lr ${lr}: ${percent(record.balanced)} ` +
       `(${duration(record.trainSeconds + record.judgeSeconds)}; ${duration(left)} left)`,
   );
   return record;

@@ -36,7 +36,18 @@ export function tfjsParts({ linears, norms }) {
       return tf.add(tf.mul(normal, get(`${name}.scale`)), get(`${name}.shift`));
     },
     attention,
+    add: (a, b) => tf.add(a, b),
+    relu: (x) => tf.relu(x),
+    mean: (x, { lengths }) => tf.matMul(averages(lengths), x),
   };
+}
+
+/** The mean of the tokens of each sentence, as a matrix [B, T]. @param {readonly number[]} lengths */
+function averages(lengths) {
+  const tokens = lengths.flatMap((length, b) => new Array(length).fill(b));
+  const matrix = new Float32Array(lengths.length * tokens.length);
+  for (const [token, b] of tokens.entries()) matrix[b * tokens.length + token] = 1 / lengths[b];
+  return tf.tensor2d(matrix, [lengths.length, tokens.length]);
 }
 
 /** Pads the sentences to the longest, L tokens. @type {Parts['attention']} */
