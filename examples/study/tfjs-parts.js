@@ -1,6 +1,7 @@
 // @ts-check
 // The parts of the encoder in TensorFlow.js alone, with all pretrained numbers but the embeddings as variables.
 import * as tf from '@tensorflow/tfjs-core';
+import '@tensorflow/tfjs-layers'; // registers the gradients of all operations
 
 /** @typedef {import('./batch.js').Batch} Batch */
 /** @typedef {import('./encoder.js').Parts} Parts */
