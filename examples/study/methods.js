@@ -79,21 +79,21 @@ const offDiagonals = 2;
 export const methods = [
   { name: 'head only', family: 'control', rates: [1e-2, 3e-2, 1e-1], frozen: true, adapt: dense },
   { name: 'full fine-tuning', family: 'control', rates: small, norms: true, adapt: dense },
-  lora(1),
   lora(4),
-  lora(8),
   svftWith('plain', { pattern: 'plain' }),
   svftWith('banded', { pattern: 'banded', offDiagonals }),
   svftWith('random', { pattern: 'random', offDiagonals }),
-  // The paper's top-k is not defined for rectangular weights, so this is that of the public code, from zeros like the others.
-  svftWith('top-k', { pattern: 'topk', offDiagonals, parity: 'svft-ref', init: 'zeros' }),
   sivaWith('lowest', { perc: 0.95 }),
   sivaWith('random', { perc: 0.95, basis: 'random' }),
   sivaWith('top', { perc: 0.95, select: 'top' }),
-  sivaWith('lowest, perc 0.99', { perc: 0.99 }),
-  sivaWith('lowest, perc 0.90', { perc: 0.9 }),
-  sivaWith('lowest, perc 0.80', { perc: 0.8 }),
   vectorFitWith('with AVF', { bias: true, freezing: true }),
   vectorFitWith('without AVF', { bias: true, freezing: false }),
   vectorFitWith('sigma alone', { bias: false, freezing: false }),
+  lora(1),
+  lora(8),
+  // The paper's top-k is not defined for rectangular weights, so this is that of the public code, from zeros like the others.
+  svftWith('top-k', { pattern: 'topk', offDiagonals, parity: 'svft-ref', init: 'zeros' }),
+  sivaWith('lowest, perc 0.99', { perc: 0.99 }),
+  sivaWith('lowest, perc 0.90', { perc: 0.9 }),
+  sivaWith('lowest, perc 0.80', { perc: 0.8 }),
 ];

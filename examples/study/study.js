@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
-import { decompose, Tensor } from 'sigmatune';
+import { Tensor } from 'sigmatune';
 import { duration, percent } from '../quickstart/format.js';
+import { decomposeLinears } from './bases.js';
 import { batcher } from './batch.js';
 import { loadTask } from './data.js';
 import { methods } from './methods.js';
@@ -46,25 +47,13 @@ await tf.setBackend('cpu');
 const pretrained = readPretrained();
 const tokenize = readTokenizer();
 console.log('Decomposing the ten linear layers …');
-const bases = [];
-for (const [name, linear] of pretrained.linears) {
-  const weight = transpose(linear.weight);
-  const bias = Tensor.wrap(linear.bias.data, [...linear.bias.shape]);
-  bases.push({ name, linear, weight, bias, factors: await decompose(weight) });
-}
+const bases = await decomposeLinears(pretrained);
 const before = await meanEffectiveRank(
   bases.map(({ weight }) => ({ mergedWeight: () => Tensor.wrap(weight.dataSync(), weight.shape) })),
 );
 /** @type {World} */
 const world = { pretrained, makeBatch: batcher(pretrained), bases, effectiveRank: before, settings };
 console.log(`Effective rank of the weights, on average: ${before.toFixed(1)}`);
-
-/** @param {import('./pretrained.js').Numbers} matrix [in, out] @returns {Tensor<'float32'>} [out, in] */
-function transpose({ data, shape: [rows, columns] }) {
-  const turned = new Float32Array(data.length);
-  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) turned[j * rows + i] = data[i * columns + j];
-  return Tensor.wrap(turned, [columns, rows]);
-}
 
 const records = new Records(file);
 const expected = settings.tasks.length * methods.reduce((sum, { rates }) => sum + rates.length + settings.seeds.length, 0);
@@ -112,12 +101,12 @@ async function chooseRate(task, method) {
   return best().lr;
 }
 
+// A study that is stopped has whole methods, the first of the list first.
 for (const name of settings.tasks) {
   const task = loadTask(name, tokenize, settings.sizes);
-  const rates = new Map();
-  for (const method of methods) rates.set(method, await chooseRate(task, method));
-  for (const seed of settings.seeds) {
-    for (const method of methods) await result(task, method, rates.get(method), seed, 'test');
+  for (const method of methods) {
+    const lr = await chooseRate(task, method);
+    for (const seed of settings.seeds) await result(task, method, lr, seed, 'test');
   }
 }
 console.log(`All runs are in ${file}.`);
