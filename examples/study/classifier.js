@@ -56,7 +56,10 @@ export class Classifier {
   backward(examples) {
     return tf.tidy(() => {
       const batch = this.makeBatch(examples.map(({ ids }) => ids));
-      const labels = tf.oneHot(examples.map(({ label }) => label), classes);
+      const labels = tf.oneHot(
+        examples.map(({ label }) => label),
+        classes,
+      );
       const fixed = this.frozen ? encode(this.parts, batch) : undefined;
       const loss = () => {
         const logits = this.headOperation(fixed ?? encode(this.parts, batch));
@@ -73,7 +76,11 @@ export class Classifier {
     for (let first = 0; first < examples.length; first += chunk) {
       const ids = examples.slice(first, first + chunk).map((example) => example.ids);
       const logits = tidy(() =>
-        tf.tidy(() => this.headOperation(encode(this.parts, this.makeBatch(ids))).dataSync().slice()),
+        tf.tidy(() =>
+          this.headOperation(encode(this.parts, this.makeBatch(ids)))
+            .dataSync()
+            .slice(),
+        ),
       );
       for (let i = 0; i < ids.length; i++) scores.push(logits[2 * i + 1] - logits[2 * i]);
     }

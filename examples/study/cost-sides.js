@@ -54,7 +54,8 @@ export async function makeSide(name, pretrained, makeBatch, target) {
   if (method === 'full' || method === 'lora') {
     const { parts, variables } = method === 'full' ? allTrain(pretrained) : loraOf(pretrained, 4);
     const optimizer = tf.train.adam(1e-5);
-    return () => tf.tidy(() => /** @type {tf.Scalar} */ (optimizer.minimize(loss(parts), true, variables)).dataSync()[0]);
+    return () =>
+      tf.tidy(() => /** @type {tf.Scalar} */ (optimizer.minimize(loss(parts), true, variables)).dataSync()[0]);
   }
   const { parts, parameters } = await adaptedParts(pretrained, method, kind);
   const optimizer = new AdamW(parameters, { lr: 1e-5, weightDecay: 0 });
@@ -100,9 +101,12 @@ async function adaptedParts(pretrained, name, kind) {
   bases ??= decomposeLinears(pretrained);
   const layers = new Map();
   for (const base of await bases) layers.set(base.name, await method.adapt(base, 1));
-  const norms = new Map([...pretrained.norms].map(([place, norm]) => [place, new Norm(place, norm, method.norms ?? false)]));
+  const norms = new Map(
+    [...pretrained.norms].map(([place, norm]) => [place, new Norm(place, norm, method.norms ?? false)]),
+  );
   const operations = new Map([...layers, ...norms].map(([place, layer]) => [place, adaptedDense(layer)]));
-  const run = (/** @type {string} */ place, /** @type {tf.Tensor2D} */ x) => /** @type {any} */ (operations.get(place)?.(x));
+  const run = (/** @type {string} */ place, /** @type {tf.Tensor2D} */ x) =>
+    /** @type {any} */ (operations.get(place)?.(x));
   const trained = method.norms ? [...layers.values(), ...norms.values()] : [...layers.values()];
   const parameters = trained.flatMap((layer) => [...layer.parameters]);
   if (kind === 'study') return { parts: { linear: run, norm: run, attention, add, relu, mean }, parameters };

@@ -32,7 +32,10 @@ if (values.threads !== undefined) setThreads(Number(values.threads));
 
 const pretrained = readPretrained();
 const tokenize = readTokenizer();
-const sentences = sources.reviews().slice(0, 16).map(({ text }) => tokenize(text));
+const sentences = sources
+  .reviews()
+  .slice(0, 16)
+  .map(({ text }) => tokenize(text));
 const makeBatch = batcher(pretrained);
 const target = Float32Array.from({ length: sentences.length * 512 }, (_, i) => 0.04 * Math.sin(i * i));
 
@@ -62,15 +65,27 @@ async function compare() {
   }
   const self = fileURLToPath(import.meta.url);
   const results = started.map(({ name, times }) => {
-    const peak = Number(execFileSync(process.execPath, [self, '--memory', name], { stdio: ['ignore', 'pipe', 'ignore'] }));
+    const peak = Number(
+      execFileSync(process.execPath, [self, '--memory', name], { stdio: ['ignore', 'pipe', 'ignore'] }),
+    );
     const [low, median, high] = [0.1, 0.5, 0.9].map((p) => quantile(times, p));
     return { name, median, low, high, peakBytes: peak };
   });
   const tokens = sentences.reduce((sum, { length }) => sum + length, 0);
-  const record = { machine: `${cpus()[0].model.trim()}, ${cpus().length} cores`, node: process.version, threads: values.threads ?? 'all', rounds, sentences: sentences.length, tokens, results };
+  const record = {
+    machine: `${cpus()[0].model.trim()}, ${cpus().length} cores`,
+    node: process.version,
+    threads: values.threads ?? 'all',
+    rounds,
+    sentences: sentences.length,
+    tokens,
+    results,
+  };
   writeFileSync(values.record, `${JSON.stringify(record, null, 2)}\n`);
   console.log(`\n${record.machine}; ${sentences.length} sentences, ${tokens} tokens; ms a step: median (10 % to 90 %)`);
   for (const { name, median, low, high, peakBytes } of results) {
-    console.log(`${name.padEnd(50)} ${median.toFixed(0)} (${low.toFixed(0)} to ${high.toFixed(0)}), peak ${(peakBytes / 2 ** 20).toFixed(0)} MiB`);
+    console.log(
+      `${name.padEnd(50)} ${median.toFixed(0)} (${low.toFixed(0)} to ${high.toFixed(0)}), peak ${(peakBytes / 2 ** 20).toFixed(0)} MiB`,
+    );
   }
 }

@@ -18,7 +18,7 @@ export function operation(inputs, run) {
     const gradFunc = (/** @type {any} */ dy) => (inputs.length === 1 ? gradients(dy)[0] : gradients(dy));
     return { value: tf.tensor2d(y, shape), gradFunc };
   };
-  return tf.customGrad(/** @type {any} */ (forward))(...inputs);
+  return /** @type {tf.Tensor2D} */ (tf.customGrad(/** @type {any} */ (forward))(...inputs));
 }
 
 /** @type {Parts['add']} */

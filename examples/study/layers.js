@@ -4,14 +4,14 @@
 import { matmul, Tensor } from 'sigmatune';
 
 /** @typedef {import('./pretrained.js').Linear} Linear */
-/** @typedef {import('sigmatune').Parameter} Parameter */
+/** A parameter as optimisers take it. @typedef {{ name: string, value: Matrix, grad: import('sigmatune').Tensor | null, trainable: boolean }} Trained */
 /** @typedef {import('sigmatune').Tensor<'float32'>} Matrix */
 /** @typedef {{ data: Float32Array, shape: readonly number[] }} View */
 
-/** @param {string} name @param {Float32Array} data @param {readonly number[]} shape @returns {Parameter} */
+/** @param {string} name @param {Float32Array} data @param {readonly number[]} shape @returns {Trained} */
 const parameter = (name, data, shape) => ({ name, value: Tensor.wrap(data, [...shape]), grad: null, trainable: true });
 
-/** Adds to what other backwards have added since zeroGrad(). @param {Parameter} to @param {import('sigmatune').Tensor} gradient */
+/** Adds to what other backwards have added since zeroGrad(). @param {Trained} to @param {import('sigmatune').Tensor} gradient */
 function accumulate(to, gradient) {
   if (to.grad === null) to.grad = gradient;
   else addScaled(numbersOf(to.grad), numbersOf(gradient), 1);

@@ -7,7 +7,10 @@ const words = 60; // more than the model reads
 export function textOf(source) {
   const { headers, body } = split(source.replaceAll('\r\n', '\n'));
   const subject = headers.get('subject') ?? '';
-  return readable(`${subject}. ${bodyText(headers, body, 0)}`).split(' ').slice(0, words).join(' ');
+  return readable(`${subject}. ${bodyText(headers, body, 0)}`)
+    .split(' ')
+    .slice(0, words)
+    .join(' ');
 }
 
 /** @param {string} part */
@@ -28,7 +31,10 @@ function bodyText(headers, body, depth) {
   const type = headers.get('content-type') ?? 'text/plain';
   const boundary = /boundary="?([^";]+)"?/i.exec(type)?.[1];
   if (boundary !== undefined && depth < 4) {
-    const parts = body.split(`--${boundary}`).slice(1).map((part) => split(part.trimStart()));
+    const parts = body
+      .split(`--${boundary}`)
+      .slice(1)
+      .map((part) => split(part.trimStart()));
     const texts = parts.map((part) => bodyText(part.headers, part.body, depth + 1));
     return texts.find((text) => text.trim() !== '') ?? '';
   }
@@ -40,9 +46,7 @@ function bodyText(headers, body, depth) {
 
 /** @param {string} text */
 const unquoted = (text) =>
-  text
-    .replace(/=\n/g, '')
-    .replace(/=([0-9A-F]{2})/gi, (_, code) => String.fromCharCode(Number.parseInt(code, 16)));
+  text.replace(/=\n/g, '').replace(/=([0-9A-F]{2})/gi, (_, code) => String.fromCharCode(Number.parseInt(code, 16)));
 
 /** Without tags, addresses of pages, and signs that the tokeniser does not know. @param {string} text */
 const readable = (text) =>

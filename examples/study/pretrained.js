@@ -41,7 +41,7 @@ export function readPretrained() {
     const path = `module_apply_default/Encoder_en/KonaTransformer/Encode/${place}/layer_prepostprocess/layer_norm`;
     const part = (/** @type {string} */ name) =>
       numbers(`${path}/layer_norm_${name}/ConcatPartitions/concat`, undefined);
-    return { scale: part("scale"), shift: part("bias") };
+    return { scale: part('scale'), shift: part('bias') };
   };
   return {
     linears: new Map(linears.map(([name, place]) => [name, linear(place)])),

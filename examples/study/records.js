@@ -1,5 +1,6 @@
 // @ts-check
-// The results of all runs, one line of JSON for each. A run that is in the file is not run again.
+// The results of all runs, one line of JSON for each, after a line with the settings. A run that is in the file is not run
+// again.
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 
@@ -16,21 +17,20 @@ import { dirname } from 'node:path';
 const keyOf = (/** @type {Key} */ { task, method, lr, seed, judge }) => JSON.stringify([task, method, lr, seed, judge]);
 
 export class Records {
-  /** @param {string} path */
-  constructor(path) {
+  /** @param {string} path @param {object} settings of all runs; a file with others is refused */
+  constructor(path, settings) {
     this.path = path;
     mkdirSync(dirname(path), { recursive: true });
     const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
     const whole = text.slice(0, text.lastIndexOf('\n') + 1); // a line that was being written is left out
-    if (whole !== text) writeFileSync(path, whole);
+    const [first, ...lines] = whole.split('\n').slice(0, -1);
+    const wanted = JSON.stringify({ settings });
+    if (first !== undefined && first !== wanted) {
+      throw new Error(`${path} has the runs of other settings: remove it, or choose another file by --records`);
+    }
+    writeFileSync(path, first === undefined ? `${wanted}\n` : whole);
     /** @type {Map<string, Record>} */
-    this.found = new Map(
-      whole
-        .split('\n')
-        .filter((line) => line !== '')
-        .map((line) => JSON.parse(line))
-        .map((record) => [keyOf(record), record]),
-    );
+    this.found = new Map(lines.map((line) => JSON.parse(line)).map((record) => [keyOf(record), record]));
   }
 
   /** @param {Key} key */

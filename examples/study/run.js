@@ -15,7 +15,6 @@ import { metricsOf } from './metrics.js';
  * @property {import('./pretrained.js').Pretrained} pretrained
  * @property {import('./batch.js').MakeBatch} makeBatch
  * @property {readonly import('./methods.js').Base[]} bases
- * @property {number} effectiveRank the mean over the bases
  * @property {Settings} settings
  */
 

@@ -22,14 +22,18 @@ import { readTokenizer } from './tokenizer.js';
 /** @typedef {import('./run.js').World} World */
 
 const usage = `node examples/study/study.js [options]
-  --short        a check in a few minutes, with fewer texts and steps
-  --minutes N    stop after N minutes; the next call goes on
-  --records F    where the results are (default: examples/study/results/runs.jsonl; runs-short.jsonl with --short)`;
+  --short          a check in a few minutes, with fewer texts and steps
+  --minutes N      stop after N minutes; the next call goes on
+  --methods A,B    only these methods, such as 'head only' or 'SVFT banded'
+  --tasks A,B      only these texts: reviews, mail
+  --records FILE   where the results are (default: examples/study/results/runs.jsonl; runs-short.jsonl with --short)`;
 
 const { values } = parseArgs({
   options: {
     short: { type: 'boolean', default: false },
     minutes: { type: 'string' },
+    methods: { type: 'string' },
+    tasks: { type: 'string' },
     records: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -43,6 +47,22 @@ const file = values.records ?? join(import.meta.dirname, 'results', values.short
 const limit = 60_000 * Number(values.minutes ?? Number.POSITIVE_INFINITY);
 if (!(limit > 0)) throw new Error(`--minutes: expected a number above 0, got ${values.minutes}`);
 
+/** @template {string} T @param {string} option @param {readonly T[]} all @param {string | undefined} given @returns {readonly T[]} */
+function chosen(option, all, given) {
+  const names = given?.split(',') ?? all;
+  const unknown = names.find((name) => !all.some((each) => each === name));
+  if (unknown !== undefined) throw new Error(`--${option}: expected some of ${all.join(', ')}, got '${unknown}'`);
+  return all.filter((name) => names.includes(name));
+}
+const tasks = chosen('tasks', settings.tasks, values.tasks);
+const names = chosen(
+  'methods',
+  methods.map(({ name }) => name),
+  values.methods,
+);
+const compared = methods.filter(({ name }) => names.includes(name));
+const records = new Records(file, settings);
+
 await tf.setBackend('cpu');
 const pretrained = readPretrained();
 const tokenize = readTokenizer();
@@ -52,11 +72,10 @@ const before = await meanEffectiveRank(
   bases.map(({ weight }) => ({ mergedWeight: () => Tensor.wrap(weight.dataSync(), weight.shape) })),
 );
 /** @type {World} */
-const world = { pretrained, makeBatch: batcher(pretrained), bases, effectiveRank: before, settings };
+const world = { pretrained, makeBatch: batcher(pretrained), bases, settings };
 console.log(`Effective rank of the weights, on average: ${before.toFixed(1)}`);
 
-const records = new Records(file);
-const expected = settings.tasks.length * methods.reduce((sum, { rates }) => sum + rates.length + settings.seeds.length, 0);
+const expected = tasks.length * compared.reduce((sum, { rates }) => sum + rates.length + settings.seeds.length, 0);
 const started = performance.now();
 let done = 0;
 let fresh = 0;
@@ -85,6 +104,7 @@ async function result(task, method, lr, seed, judge) {
 
 /** Every method gets as many trials; if the best rate is at the end of its grid, the grid is widened. @param {import('./data.js').Task} task @param {Method} method */
 async function chooseRate(task, method) {
+  /** @type {import('./records.js').Record[]} */
   const tried = [];
   const attempt = (/** @type {number} */ lr) => result(task, method, lr, settings.tuningSeed, 'heldOut');
   for (const lr of method.rates) tried.push(await attempt(lr));
@@ -102,9 +122,9 @@ async function chooseRate(task, method) {
 }
 
 // A study that is stopped has whole methods, the first of the list first.
-for (const name of settings.tasks) {
+for (const name of tasks) {
   const task = loadTask(name, tokenize, settings.sizes);
-  for (const method of methods) {
+  for (const method of compared) {
     const lr = await chooseRate(task, method);
     for (const seed of settings.seeds) await result(task, method, lr, seed, 'test');
   }

@@ -1,7 +1,8 @@
 // The plots of docs/study.md, one panel for each set of texts.
+
+import { element } from '../../bench/report/svg.js';
 import { methods } from '../../examples/study/methods.js';
 import { settings } from '../../examples/study/settings.js';
-import { element } from '../../bench/report/svg.js';
 import { estimate, mean, readRuns, reported } from './study-records.mjs';
 import { figure, ink, line, muted, pale, text } from './svg.mjs';
 
@@ -39,9 +40,17 @@ export function studyRank() {
 
 function plot(x, described) {
   const runs = readRuns();
-  const shown = settings.tasks.filter((task) => methods.some(({ name, frozen }) => !frozen && reported(runs, task, name).size > 0));
+  const shown = settings.tasks.filter((task) =>
+    methods.some(({ name, frozen }) => !frozen && reported(runs, task, name).size > 0),
+  );
   const body = shown.flatMap((task, i) => onePanel(runs, task, x, i * panel.width));
-  const keys = Object.entries({ control: 'full fine-tuning', lora: 'LoRA', svft: 'SVFT', siva: 'SiVA', vectorfit: 'VectorFit' });
+  const keys = Object.entries({
+    control: 'full fine-tuning',
+    lora: 'LoRA',
+    svft: 'SVFT',
+    siva: 'SiVA',
+    vectorfit: 'VectorFit',
+  });
   const legend = keys.flatMap(([family, name], i) => [
     shape(family, 70 + i * 92 + (i > 0 ? 40 : 0), 16),
     text(80 + i * 92 + (i > 0 ? 40 : 0), 20, name, { 'font-size': 12 }),
@@ -59,7 +68,12 @@ function onePanel(runs, task, x, offset) {
   const heights = points.flatMap(({ centre, half }) => [centre - (half || 0), centre + (half || 0)]).concat(head);
   const yTicks = spaced(Math.min(...heights) - 0.3, Math.max(...heights) + 0.3, 6);
   const xTicks = x.ticks(Math.min(...points.map(({ at }) => at)), Math.max(...points.map(({ at }) => at)));
-  const [left, right, top, bottom] = [offset + panel.left, offset + panel.width - panel.right, panel.top, panel.height - panel.bottom];
+  const [left, right, top, bottom] = [
+    offset + panel.left,
+    offset + panel.width - panel.right,
+    panel.top,
+    panel.height - panel.bottom,
+  ];
   const toX = scale(xTicks, left + 8, right - 8);
   const toY = scale(yTicks, bottom, top + 8);
   const grid = yTicks.flatMap((value) => [
@@ -70,15 +84,33 @@ function onePanel(runs, task, x, offset) {
     line(toX(value), bottom, toX(value), bottom + 4, muted),
     text(toX(value), bottom + 18, x.name(value), { 'text-anchor': 'middle', 'font-size': 12, fill: muted }),
   ]);
-  const baseline = head.length === 0 ? [] : [
-    line(left, toY(mean(head)), right, toY(mean(head)), muted, { 'stroke-dasharray': '5 4' }),
-    text(right - 4, toY(mean(head)) - 5, 'head only', { 'text-anchor': 'end', 'font-size': 11, fill: muted }),
-  ];
-  const labels = placed(points.map((point) => ({ ...point, x: toX(point.at), y: toY(point.centre) })), left, right);
+  const baseline =
+    head.length === 0
+      ? []
+      : [
+          line(left, toY(mean(head)), right, toY(mean(head)), muted, { 'stroke-dasharray': '5 4' }),
+          text(right - 4, toY(mean(head)) - 5, 'head only', { 'text-anchor': 'end', 'font-size': 11, fill: muted }),
+        ];
+  const labels = placed(
+    points.map((point) => ({ ...point, x: toX(point.at), y: toY(point.centre) })),
+    left,
+    right,
+  );
   const marks = labels.flatMap(({ name, family, x: px, y: py, half, centre, label }) => [
-    ...(half > 0 ? [line(px, toY(centre - half), px, toY(centre + half), families[family].colour, { 'stroke-opacity': 0.45, 'stroke-width': 1.5 })] : []),
+    ...(half > 0
+      ? [
+          line(px, toY(centre - half), px, toY(centre + half), families[family].colour, {
+            'stroke-opacity': 0.45,
+            'stroke-width': 1.5,
+          }),
+        ]
+      : []),
     shape(family, px, py),
-    text(label.x, label.y, short(name), { 'text-anchor': label.anchor, 'font-size': 11, fill: families[family].colour }),
+    text(label.x, label.y, short(name), {
+      'text-anchor': label.anchor,
+      'font-size': 11,
+      fill: families[family].colour,
+    }),
   ]);
   return [
     text(left, panel.top - 6, `${titles[task]}: balanced accuracy, %`, { 'font-weight': 600 }),
@@ -94,7 +126,11 @@ function onePanel(runs, task, x, offset) {
 const short = (name) => name.replace(/^(SVFT|SiVA|VectorFit) /, '').replace('lowest, ', '');
 
 const shape = (family, x, y) =>
-  element('path', { d: families[family].mark, transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`, fill: families[family].colour });
+  element('path', {
+    d: families[family].mark,
+    transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`,
+    fill: families[family].colour,
+  });
 
 /** Puts each label where it covers the least: right, left, above or below of its mark. */
 function placed(points, left, right) {
@@ -120,9 +156,11 @@ function placed(points, left, right) {
 
 const box = (left, top, width, height) => ({ left, top, right: left + width, bottom: top + height });
 const overlap = (a, b) =>
-  Math.max(0, Math.min(a.right, b.right) - Math.max(a.left, b.left)) * Math.max(0, Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top));
+  Math.max(0, Math.min(a.right, b.right) - Math.max(a.left, b.left)) *
+  Math.max(0, Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top));
 
-const range = (first, last, by) => Array.from({ length: Math.round((last - first) / by) + 1 }, (_, i) => first + i * by);
+const range = (first, last, by) =>
+  Array.from({ length: Math.round((last - first) / by) + 1 }, (_, i) => first + i * by);
 
 /** About as many round numbers as asked for, around low to high. */
 function spaced(low, high, count) {

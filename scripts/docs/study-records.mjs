@@ -10,7 +10,8 @@ export const readRuns = () =>
   readFileSync(join(folder, 'runs.jsonl'), 'utf8')
     .split('\n')
     .filter((line) => line !== '')
-    .map((line) => JSON.parse(line));
+    .map((line) => JSON.parse(line))
+    .filter((record) => record.settings === undefined);
 
 /** Times and memory, or undefined if cost.js has not run. */
 export function readCost() {

@@ -18,8 +18,16 @@ const titles = { reviews: 'Reviews', mail: 'Mail' };
 export function withStudy(text) {
   const runs = readRuns();
   const cost = readCost();
-  const parts = { state: () => state(runs), results: () => results(runs), claims: () => claims(runs, cost), cost: () => costs(cost) };
-  return text.replaceAll(/(<!-- study: (\w+) -->\n)[\s\S]*?(<!-- end -->)/g, (_, begin, name, end) => `${begin}\n${parts[name]()}\n\n${end}`);
+  const parts = {
+    state: () => state(runs),
+    results: () => results(runs),
+    claims: () => claims(runs, cost),
+    cost: () => costs(cost),
+  };
+  return text.replaceAll(
+    /(<!-- study: (\w+) -->\n)[\s\S]*?(<!-- end -->)/g,
+    (_, begin, name, end) => `${begin}\n${parts[name]()}\n\n${end}`,
+  );
 }
 
 /** Which part of the study has run. */
@@ -59,7 +67,17 @@ function results(runs) {
         ];
       });
       if (rows.length === 0) return `### ${titles[task]}\n\nNot run yet.`;
-      const head = ['method', 'seeds', 'balanced accuracy, %', 'F1, %', 'AUROC, %', 'trained', 'KB', 'effective rank', 'rate'];
+      const head = [
+        'method',
+        'seeds',
+        'balanced accuracy, %',
+        'F1, %',
+        'AUROC, %',
+        'trained',
+        'KB',
+        'effective rank',
+        'rate',
+      ];
       return `### ${titles[task]}\n\n${table(head, rows)}`;
     })
     .join('\n\n');

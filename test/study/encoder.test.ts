@@ -17,8 +17,8 @@ import {
   plainOperations,
   readPretrained,
   readTokenizer,
-  sources,
   type StudyLayer,
+  sources,
   tfjsParts,
 } from '../support/study.js';
 
@@ -32,8 +32,10 @@ const sentences = sources
 
 t.before(() => tf.setBackend('wasm'));
 
-const largest = (numbers: ArrayLike<number>) => Array.from(numbers).reduce((top, value) => Math.max(top, Math.abs(value)), 0);
-const difference = (a: ArrayLike<number>, b: ArrayLike<number>) => largest(Array.from(a, (value, i) => value - (b[i] as number)));
+const largest = (numbers: ArrayLike<number>) =>
+  Array.from(numbers).reduce((top, value) => Math.max(top, Math.abs(value)), 0);
+const difference = (a: ArrayLike<number>, b: ArrayLike<number>) =>
+  largest(Array.from(a, (value, i) => value - (b[i] as number)));
 
 /** The parts that the study trains: layers of its own on the package's products. */
 function studyParts(): { parts: Parts; layers: StudyLayer[] } {
@@ -45,32 +47,46 @@ function studyParts(): { parts: Parts; layers: StudyLayer[] } {
   return { parts: { linear: run, norm: run, ...plainOperations }, layers: [...layers.values()] };
 }
 
-t.test('tokens and embeddings of a hundred sentences are those of the original graph', { timeout: 300_000 }, async (t) => {
-  const script = fileURLToPath(new URL('../fixtures/sentence-embeddings.mjs', import.meta.url));
-  const texts = [...sentences.slice(0, 97), 'naïve “quotes” 😀😀 x', '  two  spaces ', `long ${'word '.repeat(200)}`];
-  const printed = execFileSync(process.execPath, [script], {
-    input: JSON.stringify(texts),
-    encoding: 'utf8',
-    maxBuffer: 2 ** 26,
-    stdio: ['pipe', 'pipe', 'ignore'],
-  });
-  const { ids, embeddings } = JSON.parse(printed) as { ids: number[][]; embeddings: number[][] };
-  t.equal(embeddings.length, 100);
-  t.same(texts.map(tokenize), ids);
-  const parts = tfjsParts(pretrained);
-  const found = tf.tidy(() => encode(parts, makeBatch(ids)).dataSync());
-  const worst = difference(found, embeddings.flat());
-  t.ok(worst < 1e-5, `largest difference ${worst}`);
-  tf.dispose([...parts.variables.values()]);
-});
+t.test(
+  'tokens and embeddings of a hundred sentences are those of the original graph',
+  { timeout: 300_000 },
+  async (t) => {
+    const script = fileURLToPath(new URL('../fixtures/sentence-embeddings.mjs', import.meta.url));
+    const texts = [...sentences.slice(0, 97), 'naïve “quotes” 😀😀 x', '  two  spaces ', `long ${'word '.repeat(200)}`];
+    const printed = execFileSync(process.execPath, [script], {
+      input: JSON.stringify(texts),
+      encoding: 'utf8',
+      maxBuffer: 2 ** 26,
+      stdio: ['pipe', 'pipe', 'ignore'],
+    });
+    const { ids, embeddings } = JSON.parse(printed) as { ids: number[][]; embeddings: number[][] };
+    t.equal(embeddings.length, 100);
+    t.same(texts.map(tokenize), ids);
+    const parts = tfjsParts(pretrained);
+    const found = tf.tidy(() => encode(parts, makeBatch(ids)).dataSync());
+    const worst = difference(found, embeddings.flat());
+    t.ok(worst < 1e-5, `largest difference ${worst}`);
+    tf.dispose([...parts.variables.values()]);
+  },
+);
 
 t.test('a sentence in a batch has the embedding that it has alone', { skip: cpuOnly }, async (t) => {
-  const ids = [...sentences.slice(0, 5), 'x', 'a much longer sentence, with many more words than any of the others has'].map(tokenize);
+  const ids = [
+    ...sentences.slice(0, 5),
+    'x',
+    'a much longer sentence, with many more words than any of the others has',
+  ].map(tokenize);
   const tfjs = tfjsParts(pretrained);
   const { parts: study, layers } = studyParts();
-  for (const [name, parts] of [['tfjs', tfjs], ['study', study]] as const) {
+  for (const [name, parts] of [
+    ['tfjs', tfjs],
+    ['study', study],
+  ] as const) {
     const embed = (some: number[][]) => tidy(() => tf.tidy(() => encode(parts, makeBatch(some)).dataSync()));
-    const worst = difference(embed(ids), ids.flatMap((each) => [...embed([each])]));
+    const worst = difference(
+      embed(ids),
+      ids.flatMap((each) => [...embed([each])]),
+    );
     t.ok(worst < 1e-5, `${name}: largest difference ${worst}`);
   }
   for (const layer of layers) layer.dispose();

@@ -7,23 +7,39 @@ import { Dense, Lora, metricsOf, sources, textOf, withoutNearDuplicates } from '
 const random = seeded(7);
 const view = (tensor: Tensor<'float32'>) => ({ data: tensor.dataSync() as Float32Array, shape: tensor.shape });
 
-t.test('LoRA is the dense layer of its merged weight, and its gradients follow from that layer’s', { skip: cpuOnly }, async (t) => {
-  const [weight, bias] = [gaussian(random, [6, 5], 'float32'), gaussian(random, [5], 'float32')];
-  const uniform = (length: number, bound: number) => view(gaussian(random, [length], 'float32', bound)).data;
-  const lora = new Lora('x', { weight: view(weight), bias: view(bias) }, { r: 2, alpha: 3, uniform });
-  const [a, b] = lora.parameters as [(typeof lora.parameters)[0], (typeof lora.parameters)[0]];
-  assertClose(t, lora.mergedWeight(), weight, 0, 'it starts at the pretrained weight');
-  b.value.assign(gaussian(random, [2, 5], 'float32').dataSync());
-  const dense = new Dense('x', { weight: view(lora.mergedWeight()), bias: view(bias) });
-  const [x, dy] = [gaussian(random, [4, 6], 'float32'), gaussian(random, [4, 5], 'float32')];
-  const [one, other] = [lora.forward(view(x)), dense.forward(view(x))];
-  assertClose(t, one.y, other.y, 1e-5, 'y');
-  assertClose(t, one.backward(view(dy)), other.backward(view(dy)), 1e-5, 'dx');
-  const dw = dense.parameters[0]?.grad as Tensor<'float32'>;
-  const scaled = (tensor: Tensor<'float32'>) => tensor.dataSync().map((value) => 1.5 * value);
-  assertClose(t, a.grad as Tensor, scaled(matmul(dw, b.value as Tensor<'float32'>, { transposeB: true })), 1e-5, 'dA');
-  assertClose(t, b.grad as Tensor, scaled(matmul(a.value as Tensor<'float32'>, dw, { transposeA: true })), 1e-5, 'dB');
-});
+t.test(
+  'LoRA is the dense layer of its merged weight, and its gradients follow from that layer’s',
+  { skip: cpuOnly },
+  async (t) => {
+    const [weight, bias] = [gaussian(random, [6, 5], 'float32'), gaussian(random, [5], 'float32')];
+    const uniform = (length: number, bound: number) => view(gaussian(random, [length], 'float32', bound)).data;
+    const lora = new Lora('x', { weight: view(weight), bias: view(bias) }, { r: 2, alpha: 3, uniform });
+    const [a, b] = lora.parameters as [(typeof lora.parameters)[0], (typeof lora.parameters)[0]];
+    assertClose(t, lora.mergedWeight(), weight, 0, 'it starts at the pretrained weight');
+    b.value.assign(gaussian(random, [2, 5], 'float32').dataSync());
+    const dense = new Dense('x', { weight: view(lora.mergedWeight()), bias: view(bias) });
+    const [x, dy] = [gaussian(random, [4, 6], 'float32'), gaussian(random, [4, 5], 'float32')];
+    const [one, other] = [lora.forward(view(x)), dense.forward(view(x))];
+    assertClose(t, one.y, other.y, 1e-5, 'y');
+    assertClose(t, one.backward(view(dy)), other.backward(view(dy)), 1e-5, 'dx');
+    const dw = dense.parameters[0]?.grad as Tensor<'float32'>;
+    const scaled = (tensor: Tensor<'float32'>) => tensor.dataSync().map((value) => 1.5 * value);
+    assertClose(
+      t,
+      a.grad as Tensor,
+      scaled(matmul(dw, b.value as Tensor<'float32'>, { transposeB: true })),
+      1e-5,
+      'dA',
+    );
+    assertClose(
+      t,
+      b.grad as Tensor,
+      scaled(matmul(a.value as Tensor<'float32'>, dw, { transposeA: true })),
+      1e-5,
+      'dB',
+    );
+  },
+);
 
 t.test('near-duplicates are left out, in any place', async (t) => {
   const text = 'one two three four five six seven eight nine ten';
@@ -49,7 +65,10 @@ t.test('near-duplicates are left out, in any place', async (t) => {
 
 t.test('a mail is read as its subject and text, whatever its encoding', async (t) => {
   const encoded = Buffer.from('<b>Hello</b> friend').toString('base64');
-  t.equal(textOf(`From x\nSubject: Win\n  now\nContent-Transfer-Encoding: base64\n\n${encoded}`), 'Win now. Hello friend');
+  t.equal(
+    textOf(`From x\nSubject: Win\n  now\nContent-Transfer-Encoding: base64\n\n${encoded}`),
+    'Win now. Hello friend',
+  );
   t.equal(textOf('Subject: a\nContent-Transfer-Encoding: quoted-printable\n\nso=\nft =3D hard'), 'a. soft = hard');
   const parts = '--q\nContent-Type: image/png\n\nAAAA\n--q\nContent-Type: text/plain\n\nseen\n--q--';
   t.equal(textOf(`Subject: b\nContent-Type: multipart/mixed; boundary="q"\n\n${parts}`), 'b. seen');
