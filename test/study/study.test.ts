@@ -7,9 +7,11 @@ import t from 'tap';
 import { cpuOnly } from '../support/helpers.js';
 
 const program = fileURLToPath(new URL('../../examples/study/study.js', import.meta.url));
-const options = ['--short', '--tasks', 'reviews', '--methods', 'head only,LoRA r=1,VectorFit with AVF'];
+const options = ['--short', '--tasks', 'reviews', '--methods', 'head only,VectorFit with AVF'];
 
-t.test('a study that was cut off goes on, without a repetition', { skip: cpuOnly, timeout: 400_000 }, async (t) => {
+t.setTimeout(400_000); // a dozen trainings, on a machine that may be busy
+
+t.test('a study that was cut off goes on, without a repetition', { skip: cpuOnly }, async (t) => {
   const records = join(t.testdir({}), 'runs.jsonl');
   const study = (...more: string[]) =>
     execFileSync(process.execPath, [program, ...options, '--records', records, ...more], { encoding: 'utf8' });
@@ -20,7 +22,7 @@ t.test('a study that was cut off goes on, without a repetition', { skip: cpuOnly
   t.equal(first.length, 1 + 4, 'the settings, three trials and one seed');
   appendFileSync(records, '{"task":"reviews","meth'); // it was stopped in the middle of a line
   const printed = study();
-  t.equal(lines().length, 1 + 12);
+  t.equal(lines().length, 1 + 8);
   t.same(lines().slice(0, 5), first, 'what was there is kept');
   t.notMatch(printed, 'head only,', 'and not run again');
   t.match(printed, /left\)/, 'it tells the time that is left');
