@@ -6,7 +6,7 @@
  */
 export const settings = {
   sizes: { heldOut: 300, test: 600, seed: 1 },
-  train: { examples: 768, epochs: 2, batchSize: 16, warmup: 0.1, headRate: 1e-1 },
+  train: { examples: 512, epochs: 2, batchSize: 16, warmup: 0.1, headRate: 1e-1 },
   /** In steps, as shares of all: the paper's start at a tenth to a half of its trainings. */
   freezing: { start: 0.3, every: 0.05, count: 10, freeze: 3 },
   tuningSeed: 100,
