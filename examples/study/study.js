@@ -102,13 +102,13 @@ async function result(task, method, lr, seed, judge) {
   return record;
 }
 
-/** Every method gets as many trials; if the best rate is at the end of its grid, the grid is widened. @param {import('./data.js').Task} task @param {Method} method */
+/** The rate with the best AUROC, which is less noisy than a share of 300 texts. Every method gets as many trials; if the best rate is at the end of its grid, the grid is widened. @param {import('./data.js').Task} task @param {Method} method */
 async function chooseRate(task, method) {
   /** @type {import('./records.js').Record[]} */
   const tried = [];
   const attempt = (/** @type {number} */ lr) => result(task, method, lr, settings.tuningSeed, 'heldOut');
   for (const lr of method.rates) tried.push(await attempt(lr));
-  const best = () => tried.reduce((top, next) => (next.balanced > top.balanced ? next : top));
+  const best = () => tried.reduce((top, next) => (next.auroc > top.auroc ? next : top));
   for (let i = 0; i < settings.widenings; i++) {
     const place = tried.indexOf(best());
     if (place > 0 && place < tried.length - 1) break;
