@@ -42,9 +42,9 @@ let bases;
 /**
  * A training step of a side, towards embeddings that are given.
  * @param {string} name @param {Pretrained} pretrained @param {() => import('./batch.js').Batch} makeBatch @param {Float32Array} target
- * @returns {Promise<() => number>} it returns the loss
+ * @param {number} [lr] @returns {Promise<() => number>} it returns the loss before the step
  */
-export async function makeSide(name, pretrained, makeBatch, target) {
+export async function makeSide(name, pretrained, makeBatch, target, lr = 1e-5) {
   const { backend, parts: kind, method } = sides[name];
   if (!(await tf.setBackend(backend))) throw new Error(`TensorFlow.js has no backend ${backend}`);
   const loss = (/** @type {Parts} */ parts) => () => {
@@ -53,12 +53,12 @@ export async function makeSide(name, pretrained, makeBatch, target) {
   };
   if (method === 'full' || method === 'lora') {
     const { parts, variables } = method === 'full' ? allTrain(pretrained) : loraOf(pretrained, 4);
-    const optimizer = tf.train.adam(1e-5);
+    const optimizer = tf.train.adam(lr);
     return () =>
       tf.tidy(() => /** @type {tf.Scalar} */ (optimizer.minimize(loss(parts), true, variables)).dataSync()[0]);
   }
   const { parts, parameters } = await adaptedParts(pretrained, method, kind);
-  const optimizer = new AdamW(parameters, { lr: 1e-5, weightDecay: 0 });
+  const optimizer = new AdamW(parameters, { lr, weightDecay: 0 });
   return () =>
     tidy(() => {
       const value = tf.tidy(() => tf.variableGrads(loss(parts)).value.dataSync()[0]);

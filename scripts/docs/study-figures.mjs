@@ -13,7 +13,7 @@ const families = {
   siva: { colour: '#dd6b20', mark: 'M0 6L5.5 -5H-5.5Z' },
   vectorfit: { colour: '#2f855a', mark: 'M0 -6.5L6 0L0 6.5L-6 0Z' },
 };
-const panel = { width: 470, height: 420, left: 56, right: 20, top: 44, bottom: 58 };
+const panel = { width: 500, height: 420, left: 56, right: 40, top: 44, bottom: 58 };
 const titles = { reviews: 'Reviews', mail: 'Mail' };
 
 /** Balanced accuracy against the trained numbers. */
@@ -44,17 +44,19 @@ function plot(x, described) {
     methods.some(({ name, frozen }) => !frozen && reported(runs, task, name).size > 0),
   );
   const body = shown.flatMap((task, i) => onePanel(runs, task, x, i * panel.width));
-  const keys = Object.entries({
-    control: 'full fine-tuning',
-    lora: 'LoRA',
-    svft: 'SVFT',
-    siva: 'SiVA',
-    vectorfit: 'VectorFit',
+  const keys = [
+    ['control', 'full fine-tuning', 115],
+    ['lora', 'LoRA', 60],
+    ['svft', 'SVFT', 60],
+    ['siva', 'SiVA', 60],
+    ['vectorfit', 'VectorFit', 0],
+  ];
+  let next = panel.left + 6;
+  const legend = keys.flatMap(([family, name, width]) => {
+    const at = next;
+    next += width + 18;
+    return [shape(family, at, 16), text(at + 11, 20, name, { 'font-size': 12 })];
   });
-  const legend = keys.flatMap(([family, name], i) => [
-    shape(family, 70 + i * 92 + (i > 0 ? 40 : 0), 16),
-    text(80 + i * 92 + (i > 0 ? 40 : 0), 20, name, { 'font-size': 12 }),
-  ]);
   return figure(Math.max(1, shown.length) * panel.width, panel.height, described, [...legend, ...body]);
 }
 
@@ -65,7 +67,9 @@ function onePanel(runs, task, x, offset) {
     return [{ name, family, at: x.of(found), ...estimate(found.map((run) => 100 * run.balanced)) }];
   });
   const head = [...reported(runs, task, 'head only').values()].map((run) => 100 * run.balanced);
-  const heights = points.flatMap(({ centre, half }) => [centre - (half || 0), centre + (half || 0)]).concat(head);
+  const heights = points
+    .flatMap(({ centre, half }) => [centre - (half || 0), centre + (half || 0)])
+    .concat(head.length > 0 ? [mean(head)] : []);
   const yTicks = spaced(Math.min(...heights) - 0.3, Math.max(...heights) + 0.3, 6);
   const xTicks = x.ticks(Math.min(...points.map(({ at }) => at)), Math.max(...points.map(({ at }) => at)));
   const [left, right, top, bottom] = [

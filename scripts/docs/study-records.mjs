@@ -13,10 +13,10 @@ export const readRuns = () =>
     .map((line) => JSON.parse(line))
     .filter((record) => record.settings === undefined);
 
-/** Times and memory, or undefined if cost.js has not run. */
-export function readCost() {
+/** 'times' or 'memory', or undefined if cost.js has not measured it. */
+export function readCost(name) {
   try {
-    return JSON.parse(readFileSync(join(folder, 'cost.json'), 'utf8'));
+    return JSON.parse(readFileSync(join(folder, `${name}.json`), 'utf8'));
   } catch (error) {
     if (error.code === 'ENOENT') return undefined;
     throw error;

@@ -17,7 +17,7 @@ const titles = { reviews: 'Reviews', mail: 'Mail' };
 /** The page with its generated parts brought up to date. */
 export function withStudy(text) {
   const runs = readRuns();
-  const cost = readCost();
+  const cost = { times: readCost('times'), memory: readCost('memory') };
   const parts = {
     state: () => state(runs),
     results: () => results(runs),
@@ -163,40 +163,47 @@ function rankClaims(runs, task) {
 /** The effective rank before training: that of the head alone, whose encoder is frozen. */
 const baseRank = (runs) => runs.find((run) => run.judge === 'test' && run.method === 'head only')?.effectiveRank;
 
-function costClaims(cost) {
-  if (cost === undefined) return [];
-  const side = (name) => cost.results.find((each) => each.name === name);
-  const [lora1, lora8] = [side('study, LoRA r=1'), side('study, LoRA r=8')];
-  const [svft, vectorFit] = [side('study, SVFT banded'), side('study, VectorFit without AVF')];
-  const faster = 1 - vectorFit.median / lora1.median;
-  const memory = svft.peakBytes / lora8.peakBytes;
+const sideOf = (record, name) => record?.results.find((each) => each.name === name);
+
+function costClaims({ times, memory }) {
+  const step = ['VectorFit, Table 6', 'a step takes 9 % less time than LoRA’s', 'cost'];
+  const [lora, vectorFit] = ['study, LoRA r=1', 'study, VectorFit without AVF'].map((name) => sideOf(times, name));
+  const peak = ['SVFT, Table 5', 'about 1.2 × the memory of LoRA', 'cost'];
+  const [less, more] = ['study, LoRA r=8', 'study, SVFT banded'].map((name) => sideOf(memory, name));
   return [
-    [
-      'VectorFit, Table 6',
-      'a step takes 9 % less time than LoRA’s',
-      'cost',
-      `${(100 * Math.abs(faster)).toFixed(0)} % ${faster > 0 ? 'less' : 'more'} than LoRA r=1`,
-      faster > 0.05 ? '**confirmed**' : faster < -0.05 ? '**refuted**' : 'undecided',
-    ],
-    [
-      'SVFT, Table 5',
-      '1.2 × the memory of LoRA',
-      'cost',
-      `${memory.toFixed(2)} × the process with LoRA r=8`,
-      memory <= 1.25 ? '**confirmed**' : '**refuted**',
-    ],
+    times === undefined ? [...step, '–', 'not run'] : [...step, ...stepClaim(lora.ms.median / vectorFit.ms.median)],
+    memory === undefined ? [...peak, '–', 'not run'] : [...peak, ...peakClaim(more.peakBytes / less.peakBytes)],
   ];
 }
 
-function costs(cost) {
-  if (cost === undefined) return 'Not measured yet: `node examples/study/cost.js`.';
-  const full = cost.results[0];
-  const rows = cost.results.map(({ name, median, low, high, peakBytes }) => [
-    name,
-    `${median.toFixed(0)} (${low.toFixed(0)} to ${high.toFixed(0)})`,
-    (full.median / median).toFixed(2),
-    (peakBytes / 2 ** 20).toFixed(0),
-  ]);
-  const where = `${cost.machine}, Node ${cost.node}; ${cost.sentences} sentences, ${cost.tokens} tokens a step; ${cost.rounds} rounds in which all sides take turns. Medians, and 10 % to 90 % of the rounds.`;
-  return `${table(['side', 'ms a step', 'faster than the first', 'peak memory of its process, MiB'], rows)}\n\n${where}`;
+function stepClaim(speed) {
+  const share = 100 * (1 / speed - 1);
+  const found = `${Math.abs(share).toFixed(0)} % ${share < 0 ? 'less' : 'more'} than LoRA r=1 (medians)`;
+  return [found, share < -5 ? '**confirmed**' : share > 5 ? '**refuted**' : 'undecided'];
+}
+
+const peakClaim = (ratio) => [
+  `${ratio.toFixed(2)} × the peak of the process with LoRA r=8`,
+  ratio <= 1.25 ? '**confirmed**' : '**refuted**',
+];
+
+const told = ({ low, median, high }, digits) =>
+  `${median.toFixed(digits)} (${low.toFixed(digits)} to ${high.toFixed(digits)})`;
+
+function costs({ times, memory }) {
+  if (times === undefined && memory === undefined) return 'Not measured yet.';
+  const names = (times ?? memory).results.map(({ name }) => name);
+  const rows = names.map((name) => {
+    const [step, peak] = [sideOf(times, name), sideOf(memory, name)];
+    return [
+      name,
+      step ? told(step.ms, 0) : '–',
+      step ? told(step.faster, 2) : '–',
+      peak ? (peak.peakBytes / 2 ** 20).toFixed(0) : '–',
+    ];
+  });
+  const head = ['side', 'ms a step', '× as fast as the first', 'peak of its process, MiB'];
+  if (times === undefined) return table(head, rows);
+  const where = `${times.machine}, Node ${times.node}; 16 sentences, ${times.tokens} tokens a step. Medians of ${times.rounds} rounds in which all sides take turns, with 10 % and 90 %; ratios are of steps in the same round.`;
+  return `${table(head, rows)}\n\n${where}`;
 }

@@ -6,6 +6,8 @@ import * as attentionModule from '../../examples/study/attention.js';
 // @ts-expect-error: no declarations
 import * as batchModule from '../../examples/study/batch.js';
 // @ts-expect-error: no declarations
+import * as costSidesModule from '../../examples/study/cost-sides.js';
+// @ts-expect-error: no declarations
 import * as dataModule from '../../examples/study/data.js';
 // @ts-expect-error: no declarations
 import * as duplicatesModule from '../../examples/study/duplicates.js';
@@ -99,3 +101,11 @@ export const withoutNearDuplicates: (texts: readonly string[], textOf: (text: st
   duplicatesModule.withoutNearDuplicates;
 export const textOf: (mail: string) => string = mailModule.textOf;
 export const sources: { reviews(): { readonly text: string; readonly label: number }[] } = dataModule.sources;
+export const sides: Readonly<Record<string, { readonly backend: string }>> = costSidesModule.sides;
+export const makeSide: (
+  name: string,
+  pretrained: Pretrained,
+  makeBatch: () => Batch,
+  target: Float32Array,
+  lr: number,
+) => Promise<() => number> = costSidesModule.makeSide;
