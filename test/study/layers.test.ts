@@ -5,6 +5,8 @@ import { assertClose, cpuOnly, gaussian, seeded } from '../support/helpers.js';
 import { Dense, Lora, metricsOf, sources, textOf, withoutNearDuplicates } from '../support/study.js';
 
 const random = seeded(7);
+const same = { atol: 0, rtol: 0 };
+const close = { atol: 1e-5, rtol: 1e-5 };
 const view = (tensor: Tensor<'float32'>) => ({ data: tensor.dataSync() as Float32Array, shape: tensor.shape });
 
 t.test(
@@ -15,27 +17,27 @@ t.test(
     const uniform = (length: number, bound: number) => view(gaussian(random, [length], 'float32', bound)).data;
     const lora = new Lora('x', { weight: view(weight), bias: view(bias) }, { r: 2, alpha: 3, uniform });
     const [a, b] = lora.parameters as [(typeof lora.parameters)[0], (typeof lora.parameters)[0]];
-    assertClose(t, lora.mergedWeight(), weight, 0, 'it starts at the pretrained weight');
+    assertClose(t, lora.mergedWeight(), weight, same, 'it starts at the pretrained weight');
     b.value.assign(gaussian(random, [2, 5], 'float32').dataSync());
     const dense = new Dense('x', { weight: view(lora.mergedWeight()), bias: view(bias) });
     const [x, dy] = [gaussian(random, [4, 6], 'float32'), gaussian(random, [4, 5], 'float32')];
     const [one, other] = [lora.forward(view(x)), dense.forward(view(x))];
-    assertClose(t, one.y, other.y, 1e-5, 'y');
-    assertClose(t, one.backward(view(dy)), other.backward(view(dy)), 1e-5, 'dx');
+    assertClose(t, one.y, other.y, close, 'y');
+    assertClose(t, one.backward(view(dy)), other.backward(view(dy)), close, 'dx');
     const dw = dense.parameters[0]?.grad as Tensor<'float32'>;
     const scaled = (tensor: Tensor<'float32'>) => tensor.dataSync().map((value) => 1.5 * value);
     assertClose(
       t,
       a.grad as Tensor,
       scaled(matmul(dw, b.value as Tensor<'float32'>, { transposeB: true })),
-      1e-5,
+      close,
       'dA',
     );
     assertClose(
       t,
       b.grad as Tensor,
       scaled(matmul(a.value as Tensor<'float32'>, dw, { transposeA: true })),
-      1e-5,
+      close,
       'dB',
     );
   },
