@@ -35,12 +35,6 @@ const seconds = Number(values.seconds);
 if (!(seconds > 0)) throw new Error(`--seconds: expected a number above 0, got ${values.seconds}`);
 if (values.threads !== undefined) setThreads(Number(values.threads));
 
-const commands = { times, memory };
-const command = positionals[0] ?? '';
-if (!Object.hasOwn(commands, command))
-  throw new Error(`expected one of ${Object.keys(commands).join(', ')}, got '${command}'`);
-await commands[/** @type {keyof typeof commands} */ (command)]();
-
 /** @param {string} name */
 function side(name) {
   const pretrained = readPretrained();
@@ -122,3 +116,9 @@ function write(name, record) {
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, `${JSON.stringify(record, null, 2)}\n`);
 }
+
+const commands = { times, memory };
+const command = positionals[0] ?? '';
+if (!Object.hasOwn(commands, command))
+  throw new Error(`expected one of ${Object.keys(commands).join(', ')}, got '${command}'`);
+await commands[/** @type {keyof typeof commands} */ (command)]();
