@@ -7,6 +7,8 @@ import { withOutputs } from './docs/console.mjs';
 import { countsPage } from './docs/counts.mjs';
 import { withExamples } from './docs/examples.mjs';
 import { sivaSpectrum, svftPatterns, vectorFitFreezing } from './docs/figures.mjs';
+import { withStudy } from './docs/study.mjs';
+import { studyAccuracy, studyRank } from './docs/study-figures.mjs';
 import { root } from './setup/run.mjs';
 
 const docs = join(root, 'docs');
@@ -25,6 +27,9 @@ const parts = {
   'parameter-counts.md': countsPage,
   'svft-patterns.svg': svftPatterns,
   'siva-spectrum.svg': sivaSpectrum,
+  'study.md': () => withStudy(Object.fromEntries(texts)['study.md']),
+  'study-accuracy.svg': studyAccuracy,
+  'study-rank.svg': studyRank,
   'vectorfit-freezing.svg': vectorFitFreezing,
 };
 
