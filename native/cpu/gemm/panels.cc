@@ -24,8 +24,9 @@ using T = float;
 
 #define SIGMA_VECTOR_BYTES 16
 namespace baseline {
-#include "cpu/gemm/panels.inc"
 #include "cpu/runtime/vectors.inc"
+//
+#include "cpu/gemm/panels.inc"
 }  // namespace baseline
 #undef SIGMA_VECTOR_BYTES
 
@@ -34,8 +35,9 @@ namespace baseline {
 #pragma GCC target("avx2,fma")
 #define SIGMA_VECTOR_BYTES 32
 namespace avx2 {
-#include "cpu/gemm/panels.inc"
 #include "cpu/runtime/vectors.inc"
+//
+#include "cpu/gemm/panels.inc"
 }  // namespace avx2
 #undef SIGMA_VECTOR_BYTES
 #pragma GCC pop_options
@@ -44,8 +46,9 @@ namespace avx2 {
 #pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,fma,prefer-vector-width=512")
 #define SIGMA_VECTOR_BYTES 64
 namespace avx512 {
-#include "cpu/gemm/panels.inc"
 #include "cpu/runtime/vectors.inc"
+//
+#include "cpu/gemm/panels.inc"
 }  // namespace avx512
 #undef SIGMA_VECTOR_BYTES
 #pragma GCC pop_options
@@ -56,9 +59,11 @@ namespace avx512 {
 #pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,fma,prefer-vector-width=512")
 #define SIGMA_VECTOR_BYTES 64
 namespace avx512bf16 {
-#include "cpu/gemm/pairs.inc"
-#include "cpu/gemm/panels.inc"
 #include "cpu/runtime/vectors.inc"
+//
+#include "cpu/gemm/panels.inc"
+//
+#include "cpu/gemm/pairs.inc"
 }  // namespace avx512bf16
 #undef SIGMA_VECTOR_BYTES
 #pragma GCC pop_options

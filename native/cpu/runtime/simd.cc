@@ -23,22 +23,27 @@ inline __attribute__((always_inline)) double sigma_sqrt(double x) { return __bui
 namespace baseline32 {
 using T = float;
 using S = T;
-#include "cpu/runtime/kernels.inc"
-#include "cpu/runtime/rows.inc"
 #include "cpu/runtime/vectors.inc"
+//
+#include "cpu/runtime/rows.inc"
+//
+#include "cpu/runtime/kernels.inc"
 }  // namespace baseline32
 namespace baseline16 {
 using T = float;
 using S = bfloat16;
-#include "cpu/runtime/rows.inc"
 #include "cpu/runtime/vectors.inc"
+//
+#include "cpu/runtime/rows.inc"
 }  // namespace baseline16
 namespace baseline64 {
 using T = double;
 using S = T;
-#include "cpu/runtime/kernels.inc"
-#include "cpu/runtime/rows.inc"
 #include "cpu/runtime/vectors.inc"
+//
+#include "cpu/runtime/rows.inc"
+//
+#include "cpu/runtime/kernels.inc"
 }  // namespace baseline64
 #undef SIGMA_VECTOR_BYTES
 
@@ -63,22 +68,27 @@ SIGMA_TARGET("avx2,fma")
 namespace avx2_32 {
 using T = float;
 using S = T;
-#include "cpu/runtime/kernels.inc"
-#include "cpu/runtime/rows.inc"
 #include "cpu/runtime/vectors.inc"
+//
+#include "cpu/runtime/rows.inc"
+//
+#include "cpu/runtime/kernels.inc"
 }  // namespace avx2_32
 namespace avx2_16 {
 using T = float;
 using S = bfloat16;
-#include "cpu/runtime/rows.inc"
 #include "cpu/runtime/vectors.inc"
+//
+#include "cpu/runtime/rows.inc"
 }  // namespace avx2_16
 namespace avx2_64 {
 using T = double;
 using S = T;
-#include "cpu/runtime/kernels.inc"
-#include "cpu/runtime/rows.inc"
 #include "cpu/runtime/vectors.inc"
+//
+#include "cpu/runtime/rows.inc"
+//
+#include "cpu/runtime/kernels.inc"
 }  // namespace avx2_64
 #undef SIGMA_VECTOR_BYTES
 SIGMA_END_TARGET
@@ -88,22 +98,27 @@ SIGMA_TARGET(SIGMA_AVX512)
 namespace avx512_32 {
 using T = float;
 using S = T;
-#include "cpu/runtime/kernels.inc"
-#include "cpu/runtime/rows.inc"
 #include "cpu/runtime/vectors.inc"
+//
+#include "cpu/runtime/rows.inc"
+//
+#include "cpu/runtime/kernels.inc"
 }  // namespace avx512_32
 namespace avx512_16 {
 using T = float;
 using S = bfloat16;
-#include "cpu/runtime/rows.inc"
 #include "cpu/runtime/vectors.inc"
+//
+#include "cpu/runtime/rows.inc"
 }  // namespace avx512_16
 namespace avx512_64 {
 using T = double;
 using S = T;
-#include "cpu/runtime/kernels.inc"
-#include "cpu/runtime/rows.inc"
 #include "cpu/runtime/vectors.inc"
+//
+#include "cpu/runtime/rows.inc"
+//
+#include "cpu/runtime/kernels.inc"
 }  // namespace avx512_64
 #undef SIGMA_VECTOR_BYTES
 SIGMA_END_TARGET
