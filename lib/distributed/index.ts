@@ -1,0 +1,4 @@
+/** sigmatune/distributed: one job on many processes and machines, over MPI. */
+export type { Communicator } from './communicator.js';
+export { type InitOptions, init } from './init.js';
+export { type MpiStatus, mpiStatus } from './status.js';
