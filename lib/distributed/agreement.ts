@@ -17,7 +17,7 @@ const noteBytes = 480;
 export async function agree(op: string, transport: Transport, agenda: Agenda, seconds: number): Promise<void> {
   if (transport.size === 1) return;
   const text = Buffer.from(agenda.join('\n'));
-  const card = Buffer.concat([hash(op).subarray(0, 4), number(text.length), hash(text)]);
+  const card = cardOf(op, text);
   const cards = (await transport.gather(op, card, seconds)).map((bytes) => Buffer.from(bytes));
   const first = cards[0] as Buffer;
   if (cards.every((each) => each.equals(first))) return;
@@ -44,6 +44,11 @@ export async function agree(op: string, transport: Transport, agenda: Agenda, se
     op,
     `rank ${rank} differs from rank 0: ${notes[rank]?.slice((calls[0] as string).length + 1)}`,
   );
+}
+
+/** What all ranks have to have in common: the call, and a digest of its agenda. */
+export function cardOf(op: string, text: Buffer = Buffer.alloc(0)): Buffer {
+  return Buffer.concat([hash(op).subarray(0, 4), number(text.length), hash(text)]);
 }
 
 /** A text of each rank, cut to a few hundred bytes. */

@@ -1,9 +1,9 @@
+import { readParameters } from '../optim/groups.js';
 import { checkInteger, checkOptions } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
-import { readParameters } from '../optim/groups.js';
 import type { ParameterLike } from '../tensor/parameter.js';
-import { agree } from './agreement.js';
+import { agree, cardOf } from './agreement.js';
 import { averageGradients } from './gradients.js';
 import type { Transport } from './transport.js';
 import { broadcastValues, compareValues } from './values.js';
@@ -127,7 +127,7 @@ export class Communicator {
     await this.together(op, async (transport, seconds) => {
       if (this.#isFinalized) return;
       await agree(op, transport, [], seconds);
-      await transport.finish(op, seconds);
+      await transport.finish(op, cardOf(op), seconds);
       this.#isFinalized = true;
     });
   }

@@ -1,6 +1,7 @@
 // A process of a job ends: the other ranks must neither wait for it nor go on without it.
 import { hostname } from 'node:os';
 import { native } from '../runtime/native.js';
+import { cardOf } from './agreement.js';
 import type { Communicator } from './communicator.js';
 
 /** How long an exit may wait for the other ranks to exit too, and for MPI to end the job. */
@@ -28,7 +29,7 @@ export function watchExit(joined: () => Communicator | undefined): void {
     const comm = joined();
     if (comm?.isFinalized) return;
     const op = 'Communicator.finalize';
-    if (code === 0 && native.mpiLeave(op, leaveSeconds)) return;
+    if (code === 0 && hasLeft(op)) return;
     const name = comm === undefined ? 'a rank' : `rank ${comm.rank} of ${comm.size}`;
     const reason =
       failure !== undefined
@@ -42,4 +43,13 @@ export function watchExit(joined: () => Communicator | undefined): void {
     process.exitCode = code === 0 ? 1 : code;
     native.mpiAbandon(op, code === 0 ? 1 : code, abandonSeconds);
   });
+}
+
+/** Whether all ranks exit now. */
+function hasLeft(op: string): boolean {
+  try {
+    return native.mpiLeave(op, cardOf(op), leaveSeconds);
+  } catch {
+    return false;
+  }
 }

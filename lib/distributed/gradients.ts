@@ -7,8 +7,8 @@ import { memoryOf } from '../tensor/operand.js';
 import { isHost } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { agree } from './agreement.js';
-import { describeParameter } from './values.js';
 import type { Transport } from './transport.js';
+import { describeParameter } from './values.js';
 
 /** A gradient that takes part. */
 interface Named {

@@ -243,8 +243,9 @@ interface Addon {
   mpiReset(): Promise<void>;
   /** The counter before the addition. */
   mpiClaim(amount: number, seconds: number): Promise<number>;
-  mpiFinish(seconds: number): Promise<void>;
-  mpiLeave(seconds: number): boolean;
+  /** Rejects if the bytes are not the same on all ranks. */
+  mpiFinish(bytes: Uint8Array, seconds: number): Promise<void>;
+  mpiLeave(bytes: Uint8Array, seconds: number): boolean;
   mpiAbandon(code: number, seconds: number): void;
 }
 

@@ -225,15 +225,21 @@ Napi::Value mpi_claim(Args& args) {
   return MpiCall::start(args, "mpiClaim", std::move(call));
 }
 
-// mpiFinish(seconds): Promise<void>
+// mpiFinish(bytes, seconds): Promise<void>
 Napi::Value mpi_finish(Args& args) {
   auto call = std::make_unique<MpiCall>(SIGMA_MPI_FINISH);
-  call->call().seconds = seconds_of(args, 0);
+  call->carry(array_of(args, 0), 0);
+  call->call().seconds = seconds_of(args, 1);
   return MpiCall::start(args, "mpiFinish", std::move(call));
 }
 
-// mpiLeave(seconds): whether the world is finished; waits
-Napi::Value mpi_leave(Args& args) { return Napi::Boolean::New(args.env(), library().leave(seconds_of(args, 0)) != 0); }
+// mpiLeave(bytes, seconds): whether the world is finished; waits
+Napi::Value mpi_leave(Args& args) {
+  const Napi::TypedArray bytes = array_of(args, 0);
+  const auto* const first = static_cast<const uint8_t*>(bytes.ArrayBuffer().Data()) + bytes.ByteOffset();
+  const auto length = static_cast<int64_t>(bytes.ByteLength());
+  return Napi::Boolean::New(args.env(), library().leave(first, length, seconds_of(args, 1)) != 0);
+}
 
 // mpiAbandon(code, seconds): ends the job; waits
 Napi::Value mpi_abandon(Args& args) {

@@ -30,7 +30,7 @@ typedef enum sigma_mpi_kind {
   SIGMA_MPI_RESET,
   /* Adds `amount` to the counter; `value` is what it was before. */
   SIGMA_MPI_CLAIM,
-  /* A barrier, then MPI_Finalize. Comes last. */
+  /* Compares `length` bytes of `input` over all ranks, then MPI_Finalize. Fails if they differ. Comes last. */
   SIGMA_MPI_FINISH
 } sigma_mpi_kind;
 
@@ -70,9 +70,8 @@ typedef struct sigma_mpi {
   int32_t (*size)(void);
   /* Queues a call. The call and its memory belong to the library until `done`. */
   void (*submit)(sigma_mpi_call* call);
-  /* For the exit of a process. Finishes the world if nothing is queued and all ranks finish; 0 if not within `seconds`.
-   */
-  int32_t (*leave)(double seconds);
+  /* SIGMA_MPI_FINISH for the exit of a process: 0 if other calls are queued, or if it is not done within `seconds`. */
+  int32_t (*leave)(const void* input, int64_t length, double seconds);
   /* For the exit of a process. Ends all processes of the job with this code; returns after `seconds` if MPI cannot. */
   void (*abandon)(int32_t code, double seconds);
 } sigma_mpi;

@@ -51,13 +51,17 @@ class Library {
     changed_.notify_all();
   }
 
-  bool leave(double seconds) {
+  bool leave(const void* input, int64_t length, double seconds) {
     std::unique_lock lock(mutex_);
     if (!has_thread_ || is_finished_) return true;
     if (is_broken_ || is_busy_ || !queue_.empty()) return false;
-    // A copy that no one waits for must stay valid.
+    // The call stays valid if no one waits for its end.
+    const auto* const first = static_cast<const char*>(input);
+    static const std::string& bytes = *new std::string(first, first + length);
     static sigma_mpi_call& call = *new sigma_mpi_call{};
     call.kind = SIGMA_MPI_FINISH;
+    call.input = bytes.data();
+    call.length = length;
     call.seconds = seconds;
     call.done = [](sigma_mpi_call*) {};
     queue_.push_back(&call);
@@ -206,7 +210,8 @@ constexpr sigma_mpi kTable = {
     .rank = [] { return static_cast<int32_t>(Library::instance().world().rank()); },
     .size = [] { return static_cast<int32_t>(Library::instance().world().size()); },
     .submit = [](sigma_mpi_call* call) { Library::instance().submit(call); },
-    .leave = [](double seconds) { return Library::instance().leave(seconds) ? 1 : 0; },
+    .leave = [](const void* input, int64_t length,
+                double seconds) { return Library::instance().leave(input, length, seconds) ? 1 : 0; },
     .abandon = [](int32_t code, double seconds) { Library::instance().abandon(code, seconds); }};
 
 }  // namespace

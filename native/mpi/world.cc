@@ -57,12 +57,16 @@ void World::run(sigma_mpi_call& call) {
   if (call.kind == SIGMA_MPI_START) return start();
   if (!is_running()) throw MpiError("the world is not running");
   switch (call.kind) {
-    case SIGMA_MPI_GATHER: return gather(call);
+    case SIGMA_MPI_GATHER: {
+      const Bytes all = gathered(call);
+      std::memcpy(call.output, all.data(), all.size());
+      return;
+    }
     case SIGMA_MPI_MEAN: return call.real == SIGMA_REAL64 ? mean<double>(call) : mean<float>(call);
     case SIGMA_MPI_BROADCAST: return broadcast(call);
     case SIGMA_MPI_RESET: counter_ = 0; return;
     case SIGMA_MPI_CLAIM: call.value = claim(call.amount, call.seconds); return;
-    case SIGMA_MPI_FINISH: return finish(call.seconds);
+    case SIGMA_MPI_FINISH: return finish(call);
     default: throw MpiError("unknown call");
   }
 }
@@ -90,7 +94,7 @@ void World::start() {
   communicator_ = communicator;
 }
 
-void World::gather(sigma_mpi_call& call) {
+World::Bytes World::gathered(const sigma_mpi_call& call) {
   const auto length = static_cast<size_t>(call.length);
   const auto* const input = static_cast<const std::byte*>(call.input);
   Bytes mine(input, input + length);
@@ -100,7 +104,7 @@ void World::gather(sigma_mpi_call& call) {
   check(MPI_Iallgather(mine.data(), count, MPI_BYTE, all.data(), count, MPI_BYTE, communicator_, &request),
         "MPI_Iallgather");
   wait({request}, call.seconds, {&mine, &all});
-  std::memcpy(call.output, all.data(), all.size());
+  return all;
 }
 
 // Each rank receives its slice of all vectors, sums the slices in the order of the ranks, and sends the mean of its
@@ -185,10 +189,12 @@ void World::progress() {
   if (is_there != 0) answer_claims();
 }
 
-void World::finish(double seconds) {
-  MPI_Request request = MPI_REQUEST_NULL;
-  check(MPI_Ibarrier(communicator_, &request), "MPI_Ibarrier");
-  wait({request}, seconds, {});
+void World::finish(const sigma_mpi_call& call) {
+  const Bytes all = gathered(call);
+  const auto length = static_cast<size_t>(call.length);
+  for (size_t at = 0; at < all.size(); at += length) {
+    if (std::memcmp(all.data() + at, call.input, length) != 0) throw MpiError("the other ranks have not finished");
+  }
   check(MPI_Comm_free(&communicator_), "MPI_Comm_free");
   communicator_ = MPI_COMM_NULL;
   check(MPI_Finalize(), "MPI_Finalize");

@@ -34,12 +34,12 @@ class World {
   using Bytes = std::vector<std::byte>;
 
   void start();
-  void gather(sigma_mpi_call& call);
+  Bytes gathered(const sigma_mpi_call& call);
   template <class Real>
   void mean(sigma_mpi_call& call);
   void broadcast(sigma_mpi_call& call);
   int64_t claim(int64_t amount, double seconds);
-  void finish(double seconds);
+  void finish(const sigma_mpi_call& call);
 
   // Waits for requests that read and write `buffers`. After a time-out MPI may still use them, so they are never freed.
   void wait(std::vector<MPI_Request> requests, double seconds, std::vector<Bytes*> buffers);
