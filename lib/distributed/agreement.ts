@@ -87,3 +87,20 @@ function number(value: number): Buffer {
   bytes.writeUInt32LE(value);
   return bytes;
 }
+
+/** A list of each rank, of any length. */
+export async function gatherJson<T>(
+  op: string,
+  transport: Transport,
+  list: readonly T[],
+  seconds: number,
+): Promise<readonly (readonly T[])[]> {
+  const text = Buffer.from(JSON.stringify(list));
+  const lengths = (await transport.gather(op, number(text.length), seconds)).map((bytes) =>
+    Buffer.from(bytes).readUInt32LE(),
+  );
+  const padded = Buffer.alloc(Math.max(...lengths));
+  text.copy(padded);
+  const all = await transport.gather(op, padded, seconds);
+  return all.map((bytes, i) => JSON.parse(Buffer.from(bytes).subarray(0, lengths[i]).toString()));
+}
