@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { native } from '../runtime/native.js';
+import { settle } from './environment.js';
 
 /** Whether MPI can be used; if not, why, and which paths were tried. */
 export interface MpiStatus {
@@ -44,6 +45,7 @@ function openMpi(): MpiStatus {
   const path = named || fileURLToPath(new URL('../../build-mpi/libsigmatune_mpi.so', import.meta.url));
   const searched = Object.freeze([path]);
   if (!existsSync(path)) return unavailable('NOT_BUILT', `no library for MPI was found: ${advice()}`, searched);
+  const restore = settle();
   try {
     const { loadError, library } = native.mpiOpen('mpiStatus', path);
     if (loadError !== undefined) {
@@ -55,6 +57,8 @@ function openMpi(): MpiStatus {
     return { available: true, library, searched };
   } catch (error) {
     return unavailable('LOAD_FAILED', error instanceof Error ? error.message : String(error), searched);
+  } finally {
+    restore();
   }
 }
 

@@ -1,5 +1,6 @@
 // How bytes get from rank to rank: through MPI, or not at all in a world of one.
 import { native, type RealArray } from '../runtime/native.js';
+import { settle } from './environment.js';
 
 /** `seconds` is a time-out; every function rejects with TIMED_OUT after it. All ranks call the same functions in one order. */
 export interface Transport {
@@ -19,7 +20,8 @@ export interface Transport {
 
 /** The ranks of the job that this process belongs to. */
 export async function mpiTransport(op: string): Promise<Transport> {
-  await native.mpiStart(op);
+  const restore = settle();
+  await native.mpiStart(op).finally(restore);
   const size = native.mpiSize(op);
   return {
     rank: native.mpiRank(op),
