@@ -70,5 +70,5 @@ function unavailable(code: MpiStatus['code'], detail: string, searched: readonly
 function advice(): string {
   return existsSync(new URL('../../scripts/build-mpi.mjs', import.meta.url))
     ? 'build it with "npm run build:mpi", or set SIGMATUNE_MPI_LIBRARY to the absolute path of a library'
-    : 'docs/distributed.md says how to build it with CMake. Then set SIGMATUNE_MPI_LIBRARY to the absolute path of the library';
+    : 'docs/distributed.md says how to compile it. Then set SIGMATUNE_MPI_LIBRARY to the absolute path of the library';
 }

@@ -79,7 +79,7 @@ for (const mpi of mpis) {
     const outcome = await run(2, 'adapt', cacheOf('adapt'));
     t.equal(outcome.code, 0, outcome.err);
     const [alone] = told<Told & { digest: string; layers: string[] }>(
-      await runScript('shards.mjs', 'adapt', path('model.safetensors'), path('alone-adapt')),
+      await runScript('shards.mjs', 'adapt', path('model.safetensors'), path(`alone-${mpi.mpicc}`)),
     );
     const ranks = told<Told & { digest: string; layers: string[] }>(outcome);
     t.equal(ranks.length, 2);
