@@ -5,9 +5,11 @@ import { publish, uncloneable } from '../runtime/public-class.js';
 import type { ParameterLike } from '../tensor/parameter.js';
 import { agree, cardOf } from './agreement.js';
 import { averageGradients } from './gradients.js';
+import { inTime } from './in-time.js';
 import type { Transport } from './transport.js';
 import { broadcastValues, compareValues } from './values.js';
 
+const finalizeSeconds = 60;
 const described = { name: 'Communicator', instead: 'its rank and size' };
 const cloning = uncloneable(described);
 
@@ -127,7 +129,9 @@ export class Communicator {
     await this.together(op, async (transport, seconds) => {
       if (this.#isFinalized) return;
       await agree(op, transport, [], seconds);
-      await transport.finish(op, cardOf(op), seconds);
+      // All ranks are here: what is left is MPI's own.
+      const late = `MPI: expected the end of MPI_Finalize within ${finalizeSeconds} s, got none; end this process`;
+      await inTime(op, transport.finish(op, cardOf(op), seconds), finalizeSeconds, late);
       this.#isFinalized = true;
     });
   }
@@ -161,7 +165,7 @@ export class Communicator {
 
 /** Adds to a time-out how long it was, and what to do. */
 function explained(error: unknown, op: string, size: number, seconds: number): unknown {
-  if (!(error instanceof SigmaError) || error.code !== 'TIMED_OUT') return error;
+  if (!(error instanceof SigmaError) || error.code !== 'TIMED_OUT' || error.message.includes('MPI_Finalize')) return error;
   const message =
     `ranks: expected all ${size} to take part within ${seconds} s (init's timeoutSeconds), got fewer. A rank may be busy, ` +
     'stuck, or have skipped the call after an error; end this process to end the job';

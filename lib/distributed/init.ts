@@ -3,6 +3,7 @@ import { checkNumber, checkOptions } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import { Communicator } from './communicator.js';
 import { watchExit } from './exit.js';
+import { inTime } from './in-time.js';
 import { checkSize, launcherOf } from './launcher.js';
 import { mpiStatus } from './status.js';
 import { mpiTransport, soloTransport } from './transport.js';
@@ -53,22 +54,9 @@ async function joined(op: string, seconds: number): Promise<Communicator> {
   }
   let comm: Communicator | undefined;
   watchExit(() => comm);
-  const transport = await inTime(op, mpiTransport(op), seconds);
+  const late = `ranks: expected all to call init within ${seconds} s (timeoutSeconds), got fewer`;
+  const transport = await inTime(op, mpiTransport(op), seconds, late);
   comm = Communicator.over(transport, seconds);
   checkSize(op, launcher, comm.size, status.library ?? '');
   return comm;
-}
-
-/** MPI_Init itself waits without a limit for the other ranks. */
-async function inTime<T>(op: string, work: Promise<T>, seconds: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    const message = `ranks: expected all to call init within ${seconds} s (timeoutSeconds), got fewer`;
-    timer = setTimeout(() => reject(new SigmaError('TIMED_OUT', op, message)), Math.min(seconds * 1000, 2 ** 31 - 1));
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -25,6 +25,7 @@ constexpr int kAnswer = 2;
 // How long a wait spins before it sleeps, and the longest sleep between two looks. Ranks that arrive together lose no
 // time, and one that waits for a straggler leaves the processor to others.
 constexpr auto kSpin = std::chrono::microseconds(100);
+constexpr auto kLinger = std::chrono::milliseconds(200);
 constexpr auto kLongestSleep = std::chrono::microseconds(250);
 
 // Makes the symbols of MPI visible to the modules that it opens itself. Some builds of Open MPI do not link them to
@@ -189,12 +190,19 @@ void World::progress() {
   if (is_there != 0) answer_claims();
 }
 
+// Below MPICH, UCX connects two ranks lazily. MPI_Finalize waits for handshakes that are under way, while ranks without any
+// stand in the launcher's barrier and answer none: so all ranks answer for a while first.
+void World::linger() {
+  for (const auto end = Clock::now() + kLinger; Clock::now() < end; std::this_thread::sleep_for(kLongestSleep)) progress();
+}
+
 void World::finish(const sigma_mpi_call& call) {
   const Bytes all = gathered(call);
   const auto length = static_cast<size_t>(call.length);
   for (size_t at = 0; at < all.size(); at += length) {
     if (std::memcmp(all.data() + at, call.input, length) != 0) throw MpiError("the other ranks have not finished");
   }
+  linger();
   check(MPI_Comm_free(&communicator_), "MPI_Comm_free");
   communicator_ = MPI_COMM_NULL;
   check(MPI_Finalize(), "MPI_Finalize");
