@@ -165,7 +165,8 @@ export class Communicator {
 
 /** Adds to a time-out how long it was, and what to do. */
 function explained(error: unknown, op: string, size: number, seconds: number): unknown {
-  if (!(error instanceof SigmaError) || error.code !== 'TIMED_OUT' || error.message.includes('MPI_Finalize')) return error;
+  if (!(error instanceof SigmaError) || error.code !== 'TIMED_OUT' || error.message.includes('MPI_Finalize'))
+    return error;
   const message =
     `ranks: expected all ${size} to take part within ${seconds} s (init's timeoutSeconds), got fewer. A rank may be busy, ` +
     'stuck, or have skipped the call after an error; end this process to end the job';

@@ -190,10 +190,11 @@ void World::progress() {
   if (is_there != 0) answer_claims();
 }
 
-// Below MPICH, UCX connects two ranks lazily. MPI_Finalize waits for handshakes that are under way, while ranks without any
-// stand in the launcher's barrier and answer none: so all ranks answer for a while first.
+// Below MPICH, UCX connects two ranks lazily. MPI_Finalize waits for handshakes that are under way, while ranks without
+// any stand in the launcher's barrier and answer none: so all ranks answer for a while first.
 void World::linger() {
-  for (const auto end = Clock::now() + kLinger; Clock::now() < end; std::this_thread::sleep_for(kLongestSleep)) progress();
+  for (const auto end = Clock::now() + kLinger; Clock::now() < end; std::this_thread::sleep_for(kLongestSleep))
+    progress();
 }
 
 void World::finish(const sigma_mpi_call& call) {

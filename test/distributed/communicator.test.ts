@@ -112,7 +112,7 @@ for (const mpi of mpis) {
       const [first, second] = await Promise.all(
         [1, 2].map(() => mpirun(mpi, size, { script: ['ranks.mjs', 'training'] })),
       );
-      t.equal(first?.code, 0, first?.err);
+      t.equal(first?.code, 0, first?.err ?? '');
       const ranks = told<{ rank: number; values: number[][] }>(first ?? whole);
       t.equal(ranks.length, size);
       for (const { values } of ranks) t.same(values, ranks[0]?.values, 'the same bits on every rank');

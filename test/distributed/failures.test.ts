@@ -24,7 +24,10 @@ for (const mpi of mpis) {
     t.test(`${mpi.name}: a rank that ${name} ends the job, with its message`, async (t) => {
       const outcome = await run(name);
       endsSoon(t, outcome);
-      t.match(outcome.err, /sigmatune: rank 1 of 3 \(process \d+ on \S+\) failed: the data are gone\. The job is aborted/);
+      t.match(
+        outcome.err,
+        /sigmatune: rank 1 of 3 \(process \d+ on \S+\) failed: the data are gone\. The job is aborted/,
+      );
     });
   }
 

@@ -64,7 +64,10 @@ function onHosts(mpi: Mpi, script: readonly string[], perHost = 1) {
   const line = [...command, ...script.slice(1)].map((word) => `'${word}'`).join(' ');
   const [program, ...args] = enter(0) as [string, ...string[]];
   // UCX, below MPICH, would find that both hosts have one kernel, and use its shared memory.
-  const env = { ...plainEnvironment(), SIGMATUNE_MPI_LIBRARY: mpi.library, UCX_TLS: 'tcp,self' } as Record<string, string>;
+  const env = { ...plainEnvironment(), SIGMATUNE_MPI_LIBRARY: mpi.library, UCX_TLS: 'tcp,self' } as Record<
+    string,
+    string
+  >;
   return output(program, [...args, `hostname host0; exec ${line}`], { env });
 }
 

@@ -126,7 +126,10 @@ for (const mpi of mpis) {
     t.equal(ranks.length, 2);
     for (const { found } of ranks) {
       t.match(found['targets'], /^RANK_MISMATCH .*rank 1 differs from rank 0: /);
-      t.match(found['folder'], /^INVALID_ARGUMENT .*a folder that all ranks share, got .* rank 1 on \S+ does not see it/);
+      t.match(
+        found['folder'],
+        /^INVALID_ARGUMENT .*a folder that all ranks share, got .* rank 1 on \S+ does not see it/,
+      );
       t.match(found['callback'], /^\w+ .*rank 1: .*the terminal is gone/);
     }
   });
