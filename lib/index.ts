@@ -36,7 +36,7 @@ export { type NumericalRankOptions, numericalRank } from './linalg/numerical-ran
 export { type Svd, type SvdLike, type SvdOptions, svd } from './linalg/svd.js';
 export { adaptModel } from './model/adapt.js';
 export type { AdaptedModel } from './model/adapted.js';
-export { type DecomposedRow, type DecomposeModelOptions, decomposeModel } from './model/decompose-model.js';
+export { type DecomposeModelOptions, decomposeModel } from './model/decompose-model.js';
 export { type ExportGgufLoraOptions, exportGgufLora } from './model/export-gguf.js';
 export { exportLora } from './model/export-lora.js';
 export { type ExportMergedOptions, exportMerged } from './model/export-merged.js';
@@ -52,6 +52,7 @@ export {
   planModel,
 } from './model/plan.js';
 export { type ArchitectureName, type TargetSet, targetsOf } from './model/presets.js';
+export type { DecomposedRow } from './model/share.js';
 export type { Targets } from './model/targets.js';
 export type { BackwardOptions, Pass, PulledBack } from './operator/pass.js';
 export { AdamW, type AdamWOptions } from './optim/adamw.js';

@@ -10,6 +10,7 @@ import typescript from 'typescript';
 /** lib/, from the top down. A file imports its own module and the rows below it: nothing above, nothing in its own row. */
 const library = [
   ['cli', 'integrations'],
+  ['distributed'],
   ['index.ts'],
   ['model'],
   ['files'],
@@ -48,6 +49,7 @@ const bench = {
 /** native/: what a folder's files may include besides their own folder and the C++ library. The first match counts. */
 const native = [
   { folder: 'native/contract', sees: [] },
+  { folder: 'native/mpi', sees: ['native/contract', 'MPI'] },
   { folder: 'native/addon', sees: ['native/contract', 'native/recipes', 'Node'] },
   { folder: 'native/recipes', sees: ['native/contract'] },
   ...backend('cpu', 'BLAS'),
@@ -75,6 +77,7 @@ function backend(name, libraries) {
 const foreign = {
   Node: /^(napi|node_api|js_native_api|node|v8|uv)\b/,
   BLAS: /^(cblas|lapack|lapacke|openblas|f77blas)\b/,
+  MPI: /^mpi\b/,
   CUDA: /^(cuda|cublas|cusolver|cusparse|curand|nccl|cub\/|thrust\/|device_launch|math_constants)/,
 };
 

@@ -8,8 +8,8 @@ import { root } from './setup/run.mjs';
 import { main, setup } from './setup/steps.mjs';
 import { libraryPath } from './setup/system.mjs';
 
-/** These run no native code, or not this addon's, or only what others run too, or time it. */
-const elsewhere = ['test/package/**', 'test/bench/**', 'test/cli/**'];
+/** These run no native code, or not this addon's, or only what others run too, or time it. Ranks run under mpirun, outside of the sanitizer. */
+const elsewhere = ['test/package/**', 'test/bench/**', 'test/cli/**', 'test/distributed/**'];
 
 main(() => {
   setup();

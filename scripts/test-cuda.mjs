@@ -13,8 +13,8 @@ import { runSanitized } from './setup/sanitized.mjs';
 import { main, setup } from './setup/steps.mjs';
 import { ensureSystem, forSimulation } from './setup/system.mjs';
 
-/** These are about the package and its tools, not about a device. */
-const elsewhere = ['test/package/**', 'test/bench/**', 'test/cli/**'];
+/** These are about the package and its tools, not about a device; ranks compute on the host. */
+const elsewhere = ['test/package/**', 'test/bench/**', 'test/cli/**', 'test/distributed/**'];
 
 const parts = {
   kernels: checkKernels,

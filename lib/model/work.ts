@@ -82,16 +82,16 @@ export class Progression {
  * more. `hasFailed` tells the work of one item that another one has failed.
  */
 export async function inLanes<T>(
-  items: Iterable<T>,
+  items: Iterable<T> | AsyncIterable<T>,
   work: (item: T, hasFailed: () => boolean) => Promise<void>,
 ): Promise<void> {
-  const waiting = items[Symbol.iterator]();
+  const waiting = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
   let failed = false;
   const lane = async () => {
     while (!failed) {
-      const { value, done } = waiting.next();
-      if (done) return;
       try {
+        const { value, done } = await waiting.next();
+        if (done || failed) return;
         await work(value, () => failed);
       } catch (error) {
         failed = true;

@@ -6,7 +6,8 @@
  * DISPOSED: a tensor, pass or layer was used after `dispose`. CONSUMED: a second `backward` of one pass. ABORTED: the
  * signal fired. OUT_OF_MEMORY: an allocation failed. DEVICE_UNAVAILABLE: CUDA cannot be used, see `cudaStatus`.
  * UNSUPPORTED: no kernel or strategy for these arguments. CORRUPT_FILE: a damaged file. BASE_MISMATCH: factors of
- * another weight. NATIVE: any other failure of the native code.
+ * another weight. RANK_MISMATCH: the ranks of a job disagree about a call, its parameters or their numbers. TIMED_OUT: not
+ * all ranks took part in a call in time. NATIVE: any other failure of the native code.
  */
 export type ErrorCode =
   | 'INVALID_ARGUMENT'
@@ -23,6 +24,8 @@ export type ErrorCode =
   | 'UNSUPPORTED'
   | 'CORRUPT_FILE'
   | 'BASE_MISMATCH'
+  | 'RANK_MISMATCH'
+  | 'TIMED_OUT'
   | 'NATIVE';
 
 /**

@@ -220,6 +220,23 @@ interface Addon {
    * weightDecay, and 1 for the first step, else 0.
    */
   sgd(tensors: readonly (Operand | null)[], settings: Float64Array): void;
+
+  mpiOpen(path: string): { readonly loadError?: string; readonly library?: string };
+  /** The calls of native/contract/mpi.h. `seconds` is the time-out. Inputs are copied. */
+  mpiStart(): Promise<void>;
+  mpiRank(): number;
+  mpiSize(): number;
+  /** (size, length) bytes. */
+  mpiGather(bytes: Uint8Array, seconds: number): Promise<Uint8Array>;
+  mpiMean<T extends RealArray>(numbers: T, seconds: number): Promise<T>;
+  mpiBroadcast(bytes: Uint8Array, root: number, seconds: number): Promise<Uint8Array>;
+  mpiReset(): Promise<void>;
+  /** The counter before the addition. */
+  mpiClaim(amount: number, seconds: number): Promise<number>;
+  /** Rejects if the bytes are not the same on all ranks. */
+  mpiFinish(bytes: Uint8Array, seconds: number): Promise<void>;
+  mpiLeave(bytes: Uint8Array, seconds: number): boolean;
+  mpiAbandon(code: number, seconds: number): void;
 }
 
 /** Each function of the addon first takes the name of the public function that calls it, for errors. */

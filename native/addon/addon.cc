@@ -21,6 +21,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     sigma::bind_adapter(exports);
     sigma::bind_each(exports);
     sigma::bind_optim(exports);
+    sigma::bind_mpi(exports);
     return exports;
   } catch (const Napi::Error&) {
     throw;

@@ -13,5 +13,6 @@ void bind_sparse(Napi::Object exports);
 void bind_adapter(Napi::Object exports);
 void bind_each(Napi::Object exports);
 void bind_optim(Napi::Object exports);
+void bind_mpi(Napi::Object exports);
 
 }  // namespace sigma

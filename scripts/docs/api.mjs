@@ -6,11 +6,14 @@ import { root } from '../setup/run.mjs';
 import { escaped, paragraphs } from './docstring.mjs';
 
 const dist = join(root, 'dist');
+/** `sigmatune/tfjs` is left out: its declarations need the types of TensorFlow.js. */
+const entries = [join(dist, 'index.d.ts'), join(dist, 'distributed', 'index.d.ts')];
 
 /** The page's sections, by the folder of lib/ that declares a name. */
 const sections = {
   families: 'Families',
   model: 'Whole models',
+  distributed: 'Many machines: sigmatune/distributed',
   layers: 'Layers',
   operator: 'Passes',
   linalg: 'Linear algebra',
@@ -23,7 +26,7 @@ const sections = {
 
 /** The page as it should be now. */
 export function apiPage() {
-  const program = ts.createProgram([join(dist, 'index.d.ts')], {
+  const program = ts.createProgram(entries, {
     target: ts.ScriptTarget.ES2022,
     lib: ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts'],
     module: ts.ModuleKind.NodeNext,
@@ -43,8 +46,9 @@ class Page {
 
   constructor(program) {
     this.#checker = program.getTypeChecker();
-    const index = this.#checker.getSymbolAtLocation(program.getSourceFile(join(dist, 'index.d.ts')));
-    this.#exported = new Set(this.#checker.getExportsOfModule(index).map((symbol) => this.#original(symbol)));
+    const modules = entries.map((entry) => this.#checker.getSymbolAtLocation(program.getSourceFile(entry)));
+    const exported = modules.flatMap((module) => this.#checker.getExportsOfModule(module));
+    this.#exported = new Set(exported.map((symbol) => this.#original(symbol)));
   }
 
   text() {

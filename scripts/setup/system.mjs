@@ -21,6 +21,11 @@ const needs = {
   'liblapacke-dev': () => header('lapack.h'),
   cmake: () => program('cmake'),
   'clang-format': () => program('clang-format'),
+  'openmpi-bin': () => program('mpirun.openmpi'),
+  'libopenmpi-dev': () => program('mpicc.openmpi'),
+  mpich: () => program('mpirun.mpich'),
+  'libmpich-dev': () => program('mpicc.mpich'),
+  iproute2: () => program('ip'),
 };
 
 /** What else will do if a package cannot be installed: native/openblas.mjs links whichever OpenBLAS there is. */
@@ -37,6 +42,8 @@ export function libraryPath(name) {
 export const forNative = ['g++', 'make', 'libopenblas-serial-dev'];
 /** The simulation of CUDA's libraries includes their headers. */
 export const forSimulation = [...forNative, 'liblapacke-dev'];
+/** Two MPIs, and network namespaces that stand for hosts. No build needs them. */
+export const forMpiTests = ['cmake', 'openmpi-bin', 'libopenmpi-dev', 'mpich', 'libmpich-dev', 'iproute2'];
 export const forAddon = [...forNative, 'python3'];
 
 /** Returns when all `names` are there; installs what is missing, or stops with the command that does. */

@@ -41,7 +41,7 @@ export function compileTypeScript() {
 }
 
 /** The entries of package.json's exports, in dist/. */
-const entries = ['index.js', join('integrations', 'tfjs', 'index.js')];
+const entries = ['index.js', join('distributed', 'index.js'), join('integrations', 'tfjs', 'index.js')];
 
 /**
  * dist/require: what CommonJS gets. The code loads the ES modules, so there is one copy of the package in a process. The

@@ -1,3 +1,4 @@
+import { type Communicator, decomposeModelSharded, init } from '../../distributed/index.js';
 import {
   type DecomposedRow,
   type DecomposeModelOptions,
@@ -26,7 +27,8 @@ export default command({
   about:
     'Decomposes weights, W0 = U diag(σ) Vᵀ, and keeps the factors in a folder. adaptModel with the same cache and the other\n' +
     'commands read them. Weights are found by their bits, so one folder may serve any number of files. Two are in memory at a\n' +
-    'time. A run that was stopped or killed goes on where it was: give the same command again.\n' +
+    'time. A run that was stopped or killed goes on where it was: give the same command again. Under mpirun the processes\n' +
+    'share the work, on as many hosts as see the folder.\n' +
     'FILE is a safetensors file, its index, or a folder with one of them.',
   positionals: ['FILE'],
   options: {
@@ -47,26 +49,39 @@ export default command({
     const selection = await readSelection(targets, session.signal);
     if (selection.targets === undefined) required('targets', targetOptions.targets, undefined);
     useThreads(threads);
+    const comm = await init();
     const rows = await withCheckpoint(file, (checkpoint) => {
       const { targets: chosen, exclude, layout, split } = selection as Selection & Pick<ModelOptions, 'targets'>;
       const choice = { targets: chosen, exclude, layout, split };
       const defined = Object.entries({ ...choice, storage, device }).filter(([, value]) => value !== undefined);
       const options = { ...Object.fromEntries(defined), cache: place } as DecomposeModelOptions;
       const modules = planModel(checkpoint, { ...choice, family: 'svdiff' } as ModelOptions);
-      return decomposed(session, modules, (more) => decomposeModel(checkpoint, { ...options, ...more }));
+      return decomposed(session, modules, comm, (more) =>
+        comm.size === 1
+          ? decomposeModel(checkpoint, { ...options, ...more })
+          : decomposeModelSharded(comm, checkpoint, { ...options, ...more }),
+      );
+    }).catch(async (error) => {
+      // What all ranks have failed at is told by each, and need not end with an abort of the job.
+      await comm.finalize().catch(() => undefined);
+      throw error;
     });
-    session.answer({ cache: place, modules: rows }, () => linesOf(place, rows));
+    if (comm.rank === 0) session.answer({ cache: place, modules: rows }, () => linesOf(place, rows));
+    await comm.finalize();
   },
 });
 
-/** Runs the decompositions, with their progress and the time that is left. */
+/** Runs the decompositions. Rank 0 tells its progress and the time that is left. */
 async function decomposed(
   session: Session,
   modules: readonly { readonly name: string; readonly out: number; readonly in: number }[],
+  { rank, size }: Pick<Communicator, 'rank' | 'size'>,
   work: (more: Pick<DecomposeModelOptions, 'signal' | 'onProgress'>) => Promise<readonly DecomposedRow[]>,
 ): Promise<readonly DecomposedRow[]> {
+  if (rank > 0) return work({ signal: session.signal });
   const works = new Map(modules.map((module) => [module.name, workOf(module)]));
-  const total = [...works.values()].reduce((sum, each) => sum + each, 0);
+  // How much of it this process will get is not known before.
+  const total = [...works.values()].reduce((sum, each) => sum + each, 0) / size;
   let done = 0;
   try {
     return await session.working(total, (progress) =>
@@ -82,7 +97,7 @@ async function decomposed(
       }),
     );
   } finally {
-    if (done > 0 && done < works.size)
+    if (size === 1 && done > 0 && done < works.size)
       session.remark(`${several(done, 'module')} of ${works.size} done: the same command goes on there`);
   }
 }

@@ -1,0 +1,48 @@
+// build-mpi/libsigmatune_mpi.so: native/mpi, compiled with the wrapper compiler of the MPI that the jobs will run under.
+import { existsSync } from 'node:fs';
+import { isAbsolute, join, resolve } from 'node:path';
+import { alone } from './lock.mjs';
+import { MissingError, must, root, SetupError, step, which } from './run.mjs';
+import { ensureSystem } from './system.mjs';
+
+/**
+ * Brings the library up to date and returns its path. `mpicc` is the compiler of the MPI, by default the one on the path;
+ * `out` is the folder of the build.
+ */
+export function buildMpiLibrary({ mpicc = process.env.SIGMATUNE_MPICC || 'mpicc', out = 'build-mpi' } = {}) {
+  ensureSystem(['g++', 'make', 'cmake']);
+  const compiler = isAbsolute(mpicc) && existsSync(mpicc) ? mpicc : which(mpicc);
+  if (compiler === undefined) {
+    throw new MissingError(
+      `no '${mpicc}' was found. Install the MPI that your jobs run under, with its compiler: on Debian libopenmpi-dev and\n` +
+        'openmpi-bin, or libmpich-dev and mpich; on a cluster usually "module load openmpi". Then type the same command again.',
+    );
+  }
+  const folder = resolve(root, out);
+  const library = join(folder, 'libsigmatune_mpi.so');
+  alone(() => {
+    step(`building the MPI part with ${compiler}`, () => {
+      const settings = { SIGMATUNE_NATIVE_CHECK: 'OFF', SIGMATUNE_MPI: 'ON', MPI_C_COMPILER: compiler };
+      const definitions = Object.entries(settings).map(([name, value]) => `-D${name}=${value}`);
+      // CMake keeps what it found of an MPI, so another compiler needs a fresh start.
+      const known = existsSync(join(folder, 'CMakeCache.txt'))
+        ? /^MPI_C_COMPILER:\w+=(.*)$/m.exec(must('cmake', ['-L', '-N', '-B', folder]))?.[1]
+        : undefined;
+      const fresh = known !== undefined && known !== compiler ? ['--fresh'] : [];
+      must('cmake', ['-S', root, '-B', folder, ...fresh, ...definitions]);
+      must('cmake', ['--build', folder, '--parallel']);
+    });
+    checkLibrary(library);
+  }, 'mpi');
+  return library;
+}
+
+function checkLibrary(library) {
+  const shown = must('nm', ['--dynamic', '--defined-only', '--format=posix', library])
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => line.split(' ')[0]);
+  if (shown.join() !== 'sigma_open_mpi') {
+    throw new SetupError(`${library} must show sigma_open_mpi and nothing else, not: ${shown.join(', ')}`);
+  }
+}
