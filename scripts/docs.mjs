@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// Writes the generated parts of docs/: the API reference, parameter counts, figures, and the examples in the pages.
+// Writes the generated parts of docs/: the API reference, parameter counts, figures, the study, and the examples in the
+// pages. Names of files, such as study.md, restrict it to them.
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { apiPage } from './docs/api.mjs';
@@ -33,7 +34,9 @@ const parts = {
   'vectorfit-freezing.svg': vectorFitFreezing,
 };
 
+const only = process.argv.slice(2);
 for (const [name, make] of Object.entries(parts)) {
+  if (only.length > 0 && !only.includes(name)) continue;
   await writeFile(join(docs, name), await make());
   console.log(`docs/${name}`);
 }

@@ -177,7 +177,7 @@ const sideOf = (record, name) => record?.results.find((each) => each.name === na
 function costClaims({ times, memory }) {
   const step = ['VectorFit, Table 6', 'a step takes 9 % less time than LoRA’s', 'cost'];
   const [lora, vectorFit] = ['study, LoRA r=1', 'study, VectorFit without AVF'].map((name) => sideOf(times, name));
-  const peak = ['SVFT, Table 5', 'about 1.2 × the memory of LoRA', 'cost'];
+  const peak = ['SVFT, Table 5', 'at most 1.2 × the memory of LoRA', 'cost'];
   const [less, more] = ['study, LoRA r=8', 'study, SVFT banded'].map((name) => sideOf(memory, name));
   return [
     times === undefined ? [...step, '–', 'not run'] : [...step, ...stepClaim(vectorFit, lora)],
