@@ -8,7 +8,7 @@ import { withOutputs } from './docs/console.mjs';
 import { countsPage } from './docs/counts.mjs';
 import { withExamples } from './docs/examples.mjs';
 import { sivaSpectrum, svftPatterns, vectorFitFreezing } from './docs/figures.mjs';
-import { withStudy } from './docs/study.mjs';
+import { studyPage } from './docs/study.mjs';
 import { studyAccuracy, studyRank } from './docs/study-figures.mjs';
 import { root } from './setup/run.mjs';
 
@@ -28,7 +28,7 @@ const parts = {
   'parameter-counts.md': countsPage,
   'svft-patterns.svg': svftPatterns,
   'siva-spectrum.svg': sivaSpectrum,
-  'study.md': () => withStudy(Object.fromEntries(texts)['study.md']),
+  'study.md': studyPage,
   'study-accuracy.svg': studyAccuracy,
   'study-rank.svg': studyRank,
   'vectorfit-freezing.svg': vectorFitFreezing,

@@ -1,6 +1,9 @@
 // The generated parts of docs/study.md, between marks: tables of results and of the papers' claims.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { methods } from '../../examples/study/methods.js';
 import { settings } from '../../examples/study/settings.js';
+import { root } from '../setup/run.mjs';
 import { difference, estimate, mean, rankCorrelation, readCost, readRuns, reported } from './study-records.mjs';
 
 const row = (cells) => `| ${cells.join(' | ')} |`;
@@ -15,7 +18,8 @@ const points = ({ centre, half }) => signed(centre) + (Number.isNaN(half) ? '' :
 const titles = { reviews: 'Reviews', mail: 'Mail' };
 
 /** The page with its generated parts brought up to date. */
-export function withStudy(text) {
+export async function studyPage() {
+  const text = await readFile(join(root, 'docs/study.md'), 'utf8');
   const runs = readRuns();
   const cost = { times: readCost('times'), memory: readCost('memory') };
   const parts = {
