@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// Writes the generated parts of docs/: the API reference, parameter counts, figures, and the examples in the pages.
+// Writes the generated parts of docs/: the API reference, parameter counts, figures, the study, and the examples in the
+// pages. Names of files, such as study.md, restrict it to them.
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { apiPage } from './docs/api.mjs';
@@ -7,7 +8,7 @@ import { withOutputs } from './docs/console.mjs';
 import { countsPage } from './docs/counts.mjs';
 import { withExamples } from './docs/examples.mjs';
 import { sivaSpectrum, svftPatterns, vectorFitFreezing } from './docs/figures.mjs';
-import { withStudy } from './docs/study.mjs';
+import { studyPage } from './docs/study.mjs';
 import { studyAccuracy, studyRank } from './docs/study-figures.mjs';
 import { root } from './setup/run.mjs';
 
@@ -27,13 +28,15 @@ const parts = {
   'parameter-counts.md': countsPage,
   'svft-patterns.svg': svftPatterns,
   'siva-spectrum.svg': sivaSpectrum,
-  'study.md': () => withStudy(Object.fromEntries(texts)['study.md']),
+  'study.md': studyPage,
   'study-accuracy.svg': studyAccuracy,
   'study-rank.svg': studyRank,
   'vectorfit-freezing.svg': vectorFitFreezing,
 };
 
+const only = process.argv.slice(2);
 for (const [name, make] of Object.entries(parts)) {
+  if (only.length > 0 && !only.includes(name)) continue;
   await writeFile(join(docs, name), await make());
   console.log(`docs/${name}`);
 }

@@ -50,11 +50,12 @@ function side(name) {
 }
 
 async function times() {
+  /** @type {{ name: string, step: () => number, tokens: number, times: number[] }[]} */
   const started = [];
   for (const name of Object.keys(sides)) {
     const { step, tokens } = await side(name);
     step(); // compiles
-    started.push({ name, step, tokens, times: /** @type {number[]} */ ([]) });
+    started.push({ name, step, tokens, times: [] });
   }
   const end = performance.now() + 1000 * seconds;
   let rounds = 0;

@@ -67,10 +67,8 @@ function onePanel(runs, task, x, offset) {
     return [{ name, family, at: x.of(found), ...estimate(found.map((run) => 100 * run.balanced)) }];
   });
   const head = [...reported(runs, task, 'head only').values()].map((run) => 100 * run.balanced);
-  const heights = points
-    .flatMap(({ centre, half }) => [centre - (half || 0), centre + (half || 0)])
-    .concat(head.length > 0 ? [mean(head)] : []);
-  const yTicks = spaced(Math.min(...heights) - 0.3, Math.max(...heights) + 0.3, 6);
+  const heights = points.map(({ centre }) => centre).concat(head.length > 0 ? [mean(head)] : []);
+  const yTicks = spaced(Math.min(...heights) - 0.5, Math.max(...heights) + 0.5, 6);
   const xTicks = x.ticks(Math.min(...points.map(({ at }) => at)), Math.max(...points.map(({ at }) => at)));
   const [left, right, top, bottom] = [
     offset + panel.left,
@@ -80,6 +78,7 @@ function onePanel(runs, task, x, offset) {
   ];
   const toX = scale(xTicks, left + 8, right - 8);
   const toY = scale(yTicks, bottom, top + 8);
+  const within = (y) => Math.min(bottom, Math.max(top, y)); // an interval may be longer than the plot
   const grid = yTicks.flatMap((value) => [
     line(left, toY(value), right, toY(value), pale),
     text(left - 8, toY(value) + 4, String(value), { 'text-anchor': 'end', 'font-size': 12, fill: muted }),
@@ -103,7 +102,7 @@ function onePanel(runs, task, x, offset) {
   const marks = labels.flatMap(({ name, family, x: px, y: py, half, centre, label }) => [
     ...(half > 0
       ? [
-          line(px, toY(centre - half), px, toY(centre + half), families[family].colour, {
+          line(px, within(toY(centre - half)), px, within(toY(centre + half)), families[family].colour, {
             'stroke-opacity': 0.45,
             'stroke-width': 1.5,
           }),

@@ -75,6 +75,12 @@ t.test('docs/parameter-counts.md is current', async (t) => {
   t.equal(generated('counts.mjs', 'countsPage'), read('docs/parameter-counts.md'), 'docs/parameter-counts.md');
 });
 
+t.test("docs/study.md is current with the study's records (npm run docs brings it up to date)", async (t) => {
+  t.equal(generated('study.mjs', 'studyPage'), read('docs/study.md'), 'docs/study.md');
+  t.equal(generated('study-figures.mjs', 'studyAccuracy'), read('docs/study-accuracy.svg'), 'docs/study-accuracy.svg');
+  t.equal(generated('study-figures.mjs', 'studyRank'), read('docs/study-rank.svg'), 'docs/study-rank.svg');
+});
+
 t.test('the API reference is current (npm run docs brings it up to date)', async (t) => {
   const page = read('docs/api.md');
   t.equal(generated('api.mjs', 'apiPage'), page, 'docs/api.md');
