@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import { isAbsolute } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { isAbsolute, join } from 'node:path';
 import { native } from '../runtime/native.js';
+import { packageRoot } from '../runtime/package-root.js';
 import { settle } from './environment.js';
 
 /** Whether MPI can be used; if not, why, and which paths were tried. */
@@ -42,7 +42,8 @@ function openMpi(): MpiStatus {
   if (named && !isAbsolute(named)) {
     return unavailable('LOAD_FAILED', `SIGMATUNE_MPI_LIBRARY: expected an absolute path, got '${named}'`, []);
   }
-  const path = named || fileURLToPath(new URL('../../build-mpi/libsigmatune_mpi.so', import.meta.url));
+  const path = named || built();
+  if (path === undefined) return unavailable('NOT_BUILT', `no library for MPI was found: ${advice()}`, []);
   const searched = Object.freeze([path]);
   if (!existsSync(path)) return unavailable('NOT_BUILT', `no library for MPI was found: ${advice()}`, searched);
   const restore = settle();
@@ -66,9 +67,14 @@ function unavailable(code: MpiStatus['code'], detail: string, searched: readonly
   return { available: false, code, detail, searched } as MpiStatus;
 }
 
+/** The library of `npm run build:mpi`. A bundle has none. */
+function built(): string | undefined {
+  return packageRoot && join(packageRoot, 'build-mpi', 'libsigmatune_mpi.so');
+}
+
 /** How to get the library: only this machine's MPI can be compiled against. */
 function advice(): string {
-  return existsSync(new URL('../../scripts/build-mpi.mjs', import.meta.url))
+  return packageRoot && existsSync(join(packageRoot, 'scripts', 'build-mpi.mjs'))
     ? 'build it with "npm run build:mpi", or set SIGMATUNE_MPI_LIBRARY to the absolute path of a library'
     : 'docs/distributed.md says how to compile it. Then set SIGMATUNE_MPI_LIBRARY to the absolute path of the library';
 }
