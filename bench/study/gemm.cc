@@ -1,7 +1,7 @@
 // The matrix product by OpenBLAS, by the package's own panels, and by oneDNN, in float32 and in bfloat16, in GFLOP/s of
 // one thread's processor time. From the repository's root (Debian: libopenblas-serial-dev, libdnnl-dev):
 //   g++ -std=c++20 -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -Inative bench/study/gemm.cc
-//     native/cpu/*.cc native/cpu/*/*.cc -l:openblas-serial/libopenblas.a -ldnnl -lpthread
+//     -DSIGMA_WRAP_OPENBLAS=1 native/cpu/*.cc native/cpu/*/*.cc -l:openblas-serial/libopenblas.a -ldnnl -lpthread
 //     -Wl,--wrap=blas_memory_alloc,--wrap=blas_memory_free -o build/gemm && OMP_NUM_THREADS=1 build/gemm
 // SIGMATUNE_SIMD=avx512, avx2 or baseline selects the panels of a lower instruction set.
 #include <cblas.h>
