@@ -48,7 +48,6 @@ export class Binding {
       }
     }
     for (const { start, target } of this.#bound) {
-      target.writing(this.#op);
       copyInto(this.#op, memory(target), memory(start));
       target.written();
       start.dispose();
