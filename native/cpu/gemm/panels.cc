@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "cpu/runtime/simd.h"
+#include "cpu/runtime/target.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define SIGMA_X86 1
@@ -31,8 +32,7 @@ namespace baseline {
 #undef SIGMA_VECTOR_BYTES
 
 #ifdef SIGMA_X86
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
+SIGMA_TARGET("avx2,fma")
 #define SIGMA_VECTOR_BYTES 32
 namespace avx2 {
 #include "cpu/runtime/vectors.inc"
@@ -40,10 +40,9 @@ namespace avx2 {
 #include "cpu/gemm/panels.inc"
 }  // namespace avx2
 #undef SIGMA_VECTOR_BYTES
-#pragma GCC pop_options
+SIGMA_END_TARGET
 
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,fma,prefer-vector-width=512")
+SIGMA_TARGET(SIGMA_AVX512)
 #define SIGMA_VECTOR_BYTES 64
 namespace avx512 {
 #include "cpu/runtime/vectors.inc"
@@ -51,12 +50,11 @@ namespace avx512 {
 #include "cpu/gemm/panels.inc"
 }  // namespace avx512
 #undef SIGMA_VECTOR_BYTES
-#pragma GCC pop_options
+SIGMA_END_TARGET
 #endif
 
 #ifdef SIGMA_PAIRS
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,fma,prefer-vector-width=512")
+SIGMA_TARGET("avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,fma,prefer-vector-width=512")
 #define SIGMA_VECTOR_BYTES 64
 namespace avx512bf16 {
 #include "cpu/runtime/vectors.inc"
@@ -66,7 +64,7 @@ namespace avx512bf16 {
 #include "cpu/gemm/pairs.inc"
 }  // namespace avx512bf16
 #undef SIGMA_VECTOR_BYTES
-#pragma GCC pop_options
+SIGMA_END_TARGET
 #endif
 
 }  // namespace

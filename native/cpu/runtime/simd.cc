@@ -8,16 +8,13 @@
 #include <cpuid.h>
 #endif
 
+#include "cpu/runtime/target.h"
+
 namespace sigma::cpu {
 namespace {
 
 inline __attribute__((always_inline)) float sigma_sqrt(float x) { return __builtin_sqrtf(x); }
 inline __attribute__((always_inline)) double sigma_sqrt(double x) { return __builtin_sqrt(x); }
-
-#if defined(__clang__)
-// No function of kernels.inc is called from another file, so it does not matter in which registers vectors are passed.
-#pragma clang diagnostic ignored "-Wpsabi"
-#endif
 
 #define SIGMA_VECTOR_BYTES 16
 namespace baseline32 {
@@ -49,19 +46,6 @@ using S = T;
 
 #if defined(__x86_64__)
 #define SIGMA_X86 1
-
-// SIGMA_TARGET: the functions from here to SIGMA_END_TARGET are compiled for these instruction sets too.
-#define SIGMA_PRAGMA(...) _Pragma(#__VA_ARGS__)
-#if defined(__clang__)
-#define SIGMA_TARGET(features) \
-  SIGMA_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
-#define SIGMA_END_TARGET _Pragma("clang attribute pop")
-#define SIGMA_AVX512 "avx512f,avx512vl,avx512dq,avx512bw,fma"
-#else
-#define SIGMA_TARGET(features) _Pragma("GCC push_options") SIGMA_PRAGMA(GCC target(features))
-#define SIGMA_END_TARGET _Pragma("GCC pop_options")
-#define SIGMA_AVX512 "avx512f,avx512vl,avx512dq,avx512bw,fma,prefer-vector-width=512"
-#endif
 
 SIGMA_TARGET("avx2,fma")
 #define SIGMA_VECTOR_BYTES 32
