@@ -221,6 +221,7 @@ cusolverStatus_t cusolverDnDgeqrf(cusolverDnHandle_t, int m, int n, double* A, i
                 "geqrf");
   if (planted("geqrf") == Planted::status) return CUSOLVER_STATUS_INTERNAL_ERROR;
   int found = 0;
+  const sigma::simulation::HostBlas blas;
   LAPACK_dgeqrf(&m, &n, A, &lda, TAU, Workspace, &Lwork, &found);
   set_info(info, found, "geqrf");
   return CUSOLVER_STATUS_SUCCESS;
@@ -241,6 +242,7 @@ cusolverStatus_t cusolverDnDorgqr(cusolverDnHandle_t, int m, int n, int k, doubl
                 "orgqr");
   if (planted("orgqr") == Planted::status) return CUSOLVER_STATUS_INTERNAL_ERROR;
   int found = 0;
+  const sigma::simulation::HostBlas blas;
   LAPACK_dorgqr(&m, &n, &k, A, &lda, tau, work, &lwork, &found);
   if (planted("orgqr") == Planted::wrong) A[0] += 0.01;
   set_info(info, found, "orgqr");

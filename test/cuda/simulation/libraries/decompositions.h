@@ -9,6 +9,7 @@
 #include <limits>
 #include <vector>
 
+#include "host_blas.h"
 #include "operands.h"
 
 namespace sigma::simulation {
@@ -37,6 +38,7 @@ Decomposition decompose(int64_t m, int64_t n, const T* a, int64_t lda, bool full
   std::vector<int> integers(static_cast<size_t>(8 * r));
   double query = 0;
   int length = -1;
+  const HostBlas blas;
   const char* const job = full ? "A" : "S";
   LAPACK_dgesdd(job, &rows, &columns, copy.data(), /* lda = */ &rows, d.s.data(), d.u.data(), /* ldu = */ &rows,
                 d.vt.data(), &ldvt, &query, &length, integers.data(), &d.info);
@@ -197,6 +199,7 @@ inline int eigenvectors(int64_t n, double* a, int64_t lda, double* w) {
   const int order = static_cast<int>(n), stride = static_cast<int>(lda);
   double query = 0;
   int length = -1, integer_query = 0, integer_length = -1, info = 0;
+  const HostBlas blas;
   LAPACK_dsyevd(/* jobz = */ "V", /* uplo = */ "U", &order, a, /* lda = */ &stride, w, &query, &length, &integer_query,
                 &integer_length, &info);
   length = static_cast<int>(query) + 1;

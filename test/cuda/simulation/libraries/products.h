@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "host_blas.h"
 #include "operands.h"
 
 namespace sigma::simulation {
@@ -61,6 +62,7 @@ inline int blas_int(int64_t value) { return static_cast<int>(value); }
 
 inline void multiply_float(const Product& p, const float* a, int64_t lda, const float* b, int64_t ldb, float beta,
                            float* d, int64_t ldd) {
+  const HostBlas blas;
   cblas_sgemm(CblasColMajor, operation(p.a), operation(p.b), blas_int(p.rows), blas_int(p.columns), blas_int(p.inner),
               1.0f, a, blas_int(lda), b, blas_int(ldb), beta, d, blas_int(ldd));
 }
@@ -75,6 +77,7 @@ inline void multiply(const Product& p, const std::vector<double>& bias, const ch
   const auto addend = [&](int64_t i) { return bias.empty() ? 0.0 : bias[static_cast<size_t>(i)]; };
   if (p.type == CUDA_R_64F) {
     auto* const d = static_cast<double*>(p.d);
+    const HostBlas blas;
     cblas_dgemm(CblasColMajor, operation(p.a), operation(p.b), blas_int(p.rows), blas_int(p.columns), blas_int(p.inner),
                 1.0, static_cast<const double*>(p.a.data), blas_int(p.a.stride), static_cast<const double*>(p.b.data),
                 blas_int(p.b.stride), p.accumulate ? 1.0 : 0.0, d, blas_int(p.stride_d));
