@@ -51,7 +51,7 @@ for (const [family, shape, tokens] of cases) {
       0.5,
     ).toFixed(2),
   );
-  const errors = sides.map((side) => side.error?.().toExponential(1));
+  const errors = await Promise.all(sides.map(async (side) => (await side.error?.())?.toExponential(1)));
   console.log(
     `${family}, ${shape.join(' × ')}, ${tokens} tokens: ${single} and ${half} ms, ${middle} times as fast (${low} to ${high}); errors ${errors.join(' and ')}`,
   );
