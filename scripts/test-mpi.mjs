@@ -15,7 +15,9 @@ main(() => {
     process.stderr.write(`\n${error.message}\nThe tests of what is missing are skipped.\n`);
   }
   const tap = join(root, 'node_modules', '.bin', 'tap');
-  const { status } = spawnSync(process.execPath, [tap, '--timeout=600', ...process.argv.slice(2), 'test/distributed'], {
+  const given = process.argv.slice(2);
+  const files = given.some((word) => !word.startsWith('-')) ? [] : ['test/distributed'];
+  const { status } = spawnSync(process.execPath, [tap, '--timeout=600', ...given, ...files], {
     cwd: root,
     stdio: 'inherit',
   });
