@@ -1,7 +1,5 @@
 // Opens the library that is compiled against the machine's MPI, and runs its calls. The addon itself has no symbol of
 // MPI.
-#include <dlfcn.h>
-
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -15,6 +13,7 @@
 #include "args.h"
 #include "bind.h"
 #include "contract/mpi.h"
+#include "library.h"
 
 namespace sigma {
 namespace {
@@ -29,11 +28,10 @@ Napi::Value mpi_open(Args& args) {
   if (!args.value(0).IsString()) throw ArgumentError("path: expected a string");
   const std::string path = args.value(0).As<Napi::String>().Utf8Value();
   Napi::Object status = Napi::Object::New(args.env());
-  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  void* const symbol = library != nullptr ? dlsym(library, SIGMA_OPEN_MPI) : nullptr;
+  std::string error;
+  void* const symbol = library_symbol(path, SIGMA_OPEN_MPI, error);
   if (symbol == nullptr) {
-    const char* const message = dlerror();
-    status.Set("loadError", message != nullptr ? message : path + " has no symbol " SIGMA_OPEN_MPI);
+    status.Set("loadError", error);
     return status;
   }
   const sigma_mpi* const table = reinterpret_cast<sigma_open_mpi_function>(symbol)(SIGMA_MPI_VERSION);
