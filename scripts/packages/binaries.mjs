@@ -37,7 +37,7 @@ export function stagePlatform(npm, { name, os, cpu, libc }, repository) {
     },
     readme:
       `# @sigmatune/${name}\n\nThe native addon of [sigmatune](https://www.npmjs.com/package/sigmatune) for ${title}. ` +
-      'It is installed as an optional dependency of sigmatune; nobody needs to install or import it.\n' +
+      'It is installed as an optional dependency of sigmatune; no one needs to install or import it.\n' +
       `\nThe addon contains ${parts.map(({ names }) => names).join(', and ')}. The licences are in the folder \`licenses\`.\n`,
     files: parts.flatMap(({ files }) => files),
     index: [...others.map(mention), "module.exports = require('./sigmatune.node');\n"].join(''),

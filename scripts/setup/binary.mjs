@@ -5,13 +5,13 @@ import { must, SetupError } from './run.mjs';
 import { floors, hostTarget } from './targets.mjs';
 
 /** Libraries that every Linux system has, and has in a compatible version: the C library's own, and the loader. */
-export const systemLibraries = /^(libc|libm|libpthread|libdl|librt|ld-linux[-\w]*)\.so(\.\d+)?$/;
+const everywhere = /^(libc|libm|libpthread|libdl|librt|ld-linux[-\w]*)\.so(\.\d+)?$/;
 
 /** Reads an ELF file of any architecture; the messages are in English whatever the locale. */
 const readelf = (...args) => must('readelf', ['--wide', ...args], { env: { ...process.env, LC_ALL: 'C' } });
 
 /** The libraries that a file needs. */
-export function neededBy(file) {
+function neededBy(file) {
   return [...readelf('--dynamic', file).matchAll(/\(NEEDED\).*\[(.*)\]/g)].map(([, name]) => name);
 }
 
@@ -27,18 +27,28 @@ function symbolsOf(file) {
     });
 }
 
+/** Throws if a library needs other libraries than those of every Linux system. */
+export function checkNeeds(file) {
+  const foreign = neededBy(file).filter((name) => !everywhere.test(name));
+  if (foreign.length > 0) throw new SetupError(`${file} must not need ${foreign.join(', ')}`);
+}
+
+/** Throws if a library shows other symbols than those `allowed`. */
+export function checkShows(file, allowed, symbols = symbolsOf(file)) {
+  const shown = symbols.filter(({ defined }) => defined).map(({ name }) => name);
+  if (shown.sort().join() !== [...allowed].sort().join()) {
+    throw new SetupError(`${file} must show ${allowed.join(', ')} and nothing else, not: ${shown.join(', ')}`);
+  }
+}
+
 /**
  * Throws if a Linux library needs other libraries than the C library's or a newer glibc, or shows other symbols than those
  * `allowed`.
  */
 export function checkLinuxLibrary(file, allowed, { glibc = floors.glibc } = {}) {
-  const foreign = neededBy(file).filter((name) => !systemLibraries.test(name));
-  if (foreign.length > 0) throw new SetupError(`${file} must not need ${foreign.join(', ')}`);
+  checkNeeds(file);
   const symbols = symbolsOf(file);
-  const shown = symbols.filter(({ defined }) => defined).map(({ name }) => name);
-  if (shown.sort().join() !== [...allowed].sort().join()) {
-    throw new SetupError(`${file} must show ${allowed.join(', ')} and nothing else, not: ${shown.join(', ')}`);
-  }
+  checkShows(file, allowed, symbols);
   const newer = symbols.filter(({ defined, version }) => !defined && glibc && isNewer(version, glibc));
   if (newer.length > 0) {
     const list = newer.map(({ name, version }) => `${name} (${version})`).join(', ');

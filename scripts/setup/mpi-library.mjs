@@ -1,8 +1,9 @@
 // build-mpi/libsigmatune_mpi.so: native/mpi, compiled with the wrapper compiler of the MPI that the jobs will run under.
 import { existsSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
+import { checkShows } from './binary.mjs';
 import { alone } from './lock.mjs';
-import { MissingError, must, root, SetupError, step, which } from './run.mjs';
+import { MissingError, must, root, step, which } from './run.mjs';
 import { ensureSystem } from './system.mjs';
 
 /**
@@ -10,7 +11,7 @@ import { ensureSystem } from './system.mjs';
  * `out` is the folder of the build.
  */
 export function buildMpiLibrary({ mpicc = process.env.SIGMATUNE_MPICC || 'mpicc', out = 'build-mpi' } = {}) {
-  ensureSystem(['g++', 'make', 'cmake']);
+  ensureSystem(['g++', 'make', 'cmake', 'binutils']);
   const compiler = isAbsolute(mpicc) && existsSync(mpicc) ? mpicc : which(mpicc);
   if (compiler === undefined) {
     throw new MissingError(
@@ -32,17 +33,7 @@ export function buildMpiLibrary({ mpicc = process.env.SIGMATUNE_MPICC || 'mpicc'
       must('cmake', ['-S', root, '-B', folder, ...fresh, ...definitions]);
       must('cmake', ['--build', folder, '--parallel']);
     });
-    checkLibrary(library);
+    checkShows(library, ['sigma_open_mpi']);
   }, 'mpi');
   return library;
-}
-
-function checkLibrary(library) {
-  const shown = must('nm', ['--dynamic', '--defined-only', '--format=posix', library])
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => line.split(' ')[0]);
-  if (shown.join() !== 'sigma_open_mpi') {
-    throw new SetupError(`${library} must show sigma_open_mpi and nothing else, not: ${shown.join(', ')}`);
-  }
 }

@@ -3,9 +3,9 @@
 import { cpSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { gypDefines, variant } from './addon.mjs';
-import { neededBy, systemLibraries } from './binary.mjs';
+import { checkNeeds } from './binary.mjs';
 import { nodeDir } from './node.mjs';
-import { must, root, SetupError } from './run.mjs';
+import { must, root } from './run.mjs';
 
 /** Writes `file`. */
 export function compileWithOwnCompiler(file) {
@@ -20,9 +20,6 @@ export function compileWithOwnCompiler(file) {
   const [name] = readdirSync(built).filter((each) => each.endsWith('.node'));
   cpSync(join(built, name), file);
   rmSync(join(folder, 'prebuilds'), { recursive: true });
-  if (process.platform === 'linux') {
-    const foreign = neededBy(file).filter((each) => !systemLibraries.test(each));
-    if (foreign.length > 0) throw new SetupError(`${file} must not need ${foreign.join(', ')}`);
-  }
+  if (process.platform === 'linux') checkNeeds(file);
   must(process.execPath, ['-e', `require(${JSON.stringify(file)})`]);
 }

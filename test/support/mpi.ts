@@ -1,10 +1,8 @@
 /** The MPIs of this machine, and programs that run under them. */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Outcome, plainEnvironment, scriptPath } from './process.js';
+import { type Outcome, runProgram, scriptPath } from './process.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -84,27 +82,15 @@ export function mpirun(mpi: Mpi, ranks: number, { script, env = {}, options = []
   return output(mpi.mpirun, args, { env: { ...library, ...env }, ...(cwd && { cwd }), ...(timeout && { timeout }) });
 }
 
+/** Runs a program without colours, and takes its time. */
 export async function output(
   program: string,
   args: readonly string[],
-  { env = {}, cwd, timeout = 100_000 }: { env?: Readonly<Record<string, string>>; cwd?: string; timeout?: number } = {},
+  { env = {}, timeout = 100_000, ...rest }: NonNullable<Parameters<typeof runProgram>[2]> = {},
 ): Promise<Outcome & { readonly seconds: number }> {
   const started = performance.now();
-  const child = spawn(program, args, {
-    env: { ...plainEnvironment(), NO_COLOR: '1', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    timeout,
-    ...(cwd && { cwd }),
-  });
-  let [out, err] = ['', ''];
-  child.stdout.on('data', (chunk) => {
-    out += chunk;
-  });
-  child.stderr.on('data', (chunk) => {
-    err += chunk;
-  });
-  const [code, signal] = await once(child, 'close');
-  return { code, signal, out, err, seconds: (performance.now() - started) / 1000 };
+  const outcome = await runProgram(program, args, { ...rest, timeout, env: { NO_COLOR: '1', ...env } });
+  return { ...outcome, seconds: (performance.now() - started) / 1000 };
 }
 
 /** What the ranks have said, one JSON a line, in the order of the ranks. */

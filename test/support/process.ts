@@ -19,11 +19,17 @@ export function plainEnvironment(): NodeJS.ProcessEnv {
   return env;
 }
 
-export async function runScript(name: string, ...parameters: readonly string[]): Promise<Outcome> {
-  const child = spawn(process.execPath, [scriptPath(name), ...parameters], {
-    env: plainEnvironment(),
+/** What a program has written, and how it ended. */
+export async function runProgram(
+  program: string,
+  args: readonly string[],
+  { env = {}, cwd, timeout = 30_000 }: { env?: Readonly<Record<string, string>>; cwd?: string; timeout?: number } = {},
+): Promise<Outcome> {
+  const child = spawn(program, args, {
+    env: { ...plainEnvironment(), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: 30_000,
+    timeout,
+    ...(cwd && { cwd }),
   });
   let [out, err] = ['', ''];
   child.stdout.on('data', (chunk) => {
@@ -34,6 +40,10 @@ export async function runScript(name: string, ...parameters: readonly string[]):
   });
   const [code, signal] = await once(child, 'close');
   return { code, signal, out, err };
+}
+
+export function runScript(name: string, ...parameters: readonly string[]): Promise<Outcome> {
+  return runProgram(process.execPath, [scriptPath(name), ...parameters]);
 }
 
 /** Runs `body` with these environment variables, for the native code of this process and for its children. */

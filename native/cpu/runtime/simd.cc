@@ -151,7 +151,7 @@ Level level() {
   return chosen;
 }
 
-// The table of the level, for numbers of so many bits.
+// The table of the level, for numbers of `bits` bits.
 #ifdef SIGMA_X86
 #define SIGMA_BEST(bits, table)                   \
   level() >= Level::avx512 ? avx512_##bits::table \
