@@ -1,5 +1,5 @@
 // Prints the addon's source files, for binding.gyp, which runs this on every system.
-import { readdirSync } from 'node:fs';
+import { readdirSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -13,4 +13,6 @@ export const addonSources = ['addon', 'recipes', 'cpu'].flatMap((folder) =>
     .sort(),
 );
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) console.log(addonSources.join('\n'));
+// The folders of the addon's variants reach this file through a symbolic link.
+const program = process.argv[1];
+if (program && realpathSync(program) === fileURLToPath(import.meta.url)) console.log(addonSources.join('\n'));
