@@ -3,10 +3,13 @@
 import { siva, svft, vectorFit } from 'sigmatune';
 import { seeded, uniform } from '../quickstart/random.js';
 import { Dense, Lora } from './layers.js';
+import { Bfloat16, inBfloat16 } from './storage.js';
 
 /** @typedef {import('sigmatune').AdaptedLinear<'float32'>} Adapted */
 /** @typedef {import('sigmatune').Tensor<'float32'>} Matrix */
-/** @typedef {Adapted | Dense | Lora} Layer */
+/** @typedef {import('sigmatune').AdaptedLinear<'bfloat16'>} HalfLayer */
+/** @typedef {Pick<Base, 'name' | 'bias'> & import('./storage.js').Kept} Half */
+/** @typedef {Adapted | Dense | Lora | Bfloat16} Layer */
 /**
  * A pretrained linear layer, in TensorFlow's layout [in, out] and as the package decomposes it. All of it is borrowed.
  * @typedef {object} Base
@@ -21,6 +24,7 @@ import { Dense, Lora } from './layers.js';
  * @property {string} name
  * @property {'control' | 'lora' | 'svft' | 'siva' | 'vectorfit'} family
  * @property {readonly number[]} rates learning rates to choose from, as many for every method
+ * @property {string} [like] the method whose learning rate is taken instead
  * @property {boolean} [norms] whether layer normalisations train too
  * @property {boolean} [freezing] whether Adaptive Vector Freezing is on
  * @property {boolean} [frozen] whether only the head trains
@@ -31,7 +35,7 @@ const small = [3e-5, 1e-4, 3e-4];
 const middle = [1e-3, 3e-3, 1e-2];
 const large = [3e-2, 1e-1, 3e-1];
 
-/** @param {Base} base */
+/** @template {Base | Half} B @param {B} base @returns {Pick<B, 'name' | 'bias' | 'factors'>} */
 const options = ({ name, bias, factors }) => ({ name, bias, factors });
 
 /** @param {number} r @returns {Method} */
@@ -75,6 +79,22 @@ const dense = ({ name, linear }) => new Dense(name, linear);
 
 const offDiagonals = 2;
 
+/**
+ * A method with its frozen matrices in bfloat16. Its rate is that of the method, so nothing else differs.
+ * @param {string} like @param {Method['family']} family @param {(half: Half) => Promise<HalfLayer>} adapt
+ * @returns {Method}
+ */
+const halved = (like, family, adapt) => ({
+  name: `${like} in bfloat16`,
+  family,
+  like,
+  rates: [],
+  adapt: async (base) => {
+    const { name, bias } = base;
+    return new Bfloat16(await adapt({ name, bias, ...(await inBfloat16(base)) }));
+  },
+});
+
 /** @type {readonly Method[]} */
 export const methods = [
   { name: 'head only', family: 'control', rates: [1e-2, 3e-2, 1e-1], frozen: true, adapt: dense },
@@ -96,4 +116,9 @@ export const methods = [
   sivaWith('lowest, perc 0.99', { perc: 0.99 }),
   sivaWith('lowest, perc 0.90', { perc: 0.9 }),
   sivaWith('lowest, perc 0.80', { perc: 0.8 }),
+  halved('SVFT banded', 'svft', (half) => svft(half.weight, { ...options(half), pattern: 'banded', offDiagonals })),
+  halved('SiVA lowest', 'siva', (half) => siva(half.weight, { ...options(half), perc: 0.95 })),
+  halved('VectorFit without AVF', 'vectorfit', (half) =>
+    vectorFit(half.weight, { ...options(half), train: { sigma: true, bias: true } }),
+  ),
 ];

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
-import { Tensor } from 'sigmatune';
+import { setThreads, Tensor } from 'sigmatune';
 import { duration, percent } from '../quickstart/format.js';
 import { decomposeLinears } from './bases.js';
 import { batcher } from './batch.js';
@@ -26,6 +26,7 @@ const usage = `node examples/study/study.js [options]
   --minutes N      stop after N minutes; the next call goes on
   --methods A,B    only these methods, such as 'head only' or 'SVFT banded'
   --tasks A,B      only these texts: reviews, mail
+  --threads N      threads of sigmatune (default: all cores); the results are the same
   --records FILE   where the results are (default: examples/study/results/runs.jsonl; runs-short.jsonl with --short)`;
 
 const { values } = parseArgs({
@@ -34,6 +35,7 @@ const { values } = parseArgs({
     minutes: { type: 'string' },
     methods: { type: 'string' },
     tasks: { type: 'string' },
+    threads: { type: 'string' },
     records: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -47,9 +49,11 @@ const file = values.records ?? join(import.meta.dirname, 'results', values.short
 const limit = 60_000 * Number(values.minutes ?? Number.POSITIVE_INFINITY);
 if (!(limit > 0)) throw new Error(`--minutes: expected a number above 0, got ${values.minutes}`);
 
+if (values.threads !== undefined) setThreads(Number(values.threads));
+
 /** @template {string} T @param {string} option @param {readonly T[]} all @param {string | undefined} given @returns {readonly T[]} */
 function chosen(option, all, given) {
-  const names = given?.split(',') ?? all;
+  const names = given?.split(/,(?! )/) ?? all; // some names have a comma with a space
   const unknown = names.find((name) => !all.some((each) => each === name));
   if (unknown !== undefined) throw new Error(`--${option}: expected some of ${all.join(', ')}, got '${unknown}'`);
   return all.filter((name) => names.includes(name));
@@ -75,7 +79,13 @@ const before = await meanEffectiveRank(
 const world = { pretrained, makeBatch: batcher(pretrained), bases, settings };
 console.log(`Effective rank of the weights, on average: ${before.toFixed(1)}`);
 
-const expected = tasks.length * compared.reduce((sum, { rates }) => sum + rates.length + settings.seeds.length, 0);
+/** The rates to try, of the method itself or of the one that it is like. A short study shows that all parts run, and tries one. @param {Method} method */
+function ratesOf(method) {
+  const { rates } = methods.find(({ name }) => name === method.like) ?? method;
+  return values.short ? rates.slice(1, 2) : rates;
+}
+
+const expected = tasks.length * compared.reduce((sum, each) => sum + ratesOf(each).length + settings.seeds.length, 0);
 const started = performance.now();
 let done = 0;
 let fresh = 0;
@@ -102,12 +112,15 @@ async function result(task, method, lr, seed, judge) {
   return record;
 }
 
+/** The method whose rates are tried for it. @param {Method} method */
+const tuned = (method) => methods.find(({ name }) => name === method.like) ?? method;
+
 /** The rate with the best AUROC, which is less noisy than a share of 300 texts. Every method gets as many trials; if the best rate is at the end of its grid, the grid is widened. @param {import('./data.js').Task} task @param {Method} method */
 async function chooseRate(task, method) {
   /** @type {import('./records.js').Record[]} */
   const tried = [];
   const attempt = (/** @type {number} */ lr) => result(task, method, lr, settings.tuningSeed, 'heldOut');
-  for (const lr of method.rates) tried.push(await attempt(lr));
+  for (const lr of ratesOf(method)) tried.push(await attempt(lr));
   const best = () => tried.reduce((top, next) => (next.auroc > top.auroc ? next : top));
   for (let i = 0; i < settings.widenings; i++) {
     const place = tried.indexOf(best());
@@ -125,7 +138,7 @@ async function chooseRate(task, method) {
 for (const name of tasks) {
   const task = loadTask(name, tokenize, settings.sizes);
   for (const method of compared) {
-    const lr = await chooseRate(task, method);
+    const lr = await chooseRate(task, tuned(method));
     for (const seed of settings.seeds) await result(task, method, lr, seed, 'test');
   }
 }
