@@ -26,6 +26,7 @@ export async function studyPage() {
     state: () => state(runs),
     results: () => results(runs),
     claims: () => claims(runs, cost),
+    storage: () => storage(runs),
     cost: () => costs(cost),
   };
   return text.replaceAll(
@@ -90,6 +91,20 @@ function results(runs) {
     .join('\n\n');
 }
 
+/** Each method in another storage beside itself in float32. */
+function storage(runs) {
+  const rows = settings.tasks.flatMap((task) =>
+    methods.flatMap(({ name, like }) => {
+      const found = like && difference(runs, task, name, like);
+      if (!found) return [];
+      const without = 0 < found.centre - found.half || found.centre + found.half < 0 ? 'yes' : 'no';
+      return [[titles[task], name, points(found), Number.isNaN(found.half) ? '–' : without]];
+    }),
+  );
+  if (rows.length === 0) return 'Not run yet.';
+  return table(['texts', 'method', 'points of balanced accuracy against float32', 'the interval is without 0'], rows);
+}
+
 /** What an interval says of the claim that a difference is above 0. */
 function verdict(found) {
   if (found === undefined) return 'not run';
@@ -144,7 +159,7 @@ function rankClaims(runs, task) {
   const name = titles[task];
   const start = baseRank(runs);
   const adapted = methods
-    .filter(({ frozen }) => !frozen)
+    .filter(({ frozen, like }) => !frozen && like === undefined)
     .map((method) => [...reported(runs, task, method.name).values()])
     .filter((found) => found.length > 0)
     .map((found) => ({
