@@ -1,9 +1,11 @@
 #!/usr/bin/env node
 // The CUDA backend without a GPU: every kernel run by the host under sanitizers, and the test suite on a device that
 // the host plays. All of it, or one part: npm run test:cuda [-- kernels | backend | simulation | suite [tap's arguments]]
+// `mutants` removes each wait of the backend in turn, which takes minutes and is not part of all.
 import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { checkMutants } from './cuda-mutants.mjs';
 import { ensureToolkit } from './setup/cuda.mjs';
 import { alone } from './setup/lock.mjs';
 import { must, root, SetupError, step } from './setup/run.mjs';
@@ -14,7 +16,16 @@ import { ensureSystem, forSimulation } from './setup/system.mjs';
 /** These are about the package and its tools, not about a device; ranks compute on the host. */
 const elsewhere = ['test/package/**', 'test/bench/**', 'test/cli/**', 'test/distributed/**'];
 
-const parts = { kernels: checkKernels, backend: checkBackend, simulation: () => buildSimulation(), suite: runSuite };
+const parts = {
+  kernels: checkKernels,
+  backend: checkBackend,
+  simulation: () => buildSimulation(),
+  suite: runSuite,
+  mutants: ([file]) => {
+    const missed = checkMutants(file);
+    if (missed.length > 0) throw new SetupError(`No check fails for\n  ${missed.join('\n  ')}`);
+  },
+};
 
 main(() => {
   const [part, ...tapArguments] = process.argv.slice(2);
@@ -37,14 +48,17 @@ function checkKernels() {
 
 /** The backend without Node, on the simulation: all of it, and its threads, each under the sanitizers for them. */
 function checkBackend() {
-  const turns = { 'address,undefined': [], thread: ['memory', 'threads'] };
+  // Each in the latest order, and in one that is chosen at random.
+  const turns = { 'address,undefined': [], thread: ['memory', 'waits', 'threads'] };
   for (const [sanitizer, checks] of Object.entries(turns)) {
     const { folder, library, libraries } = buildSimulation(sanitizer);
-    const environment = { ...process.env, SIGMATUNE_CUDA_PATH: libraries };
-    const text = step(`checking the backend with ${sanitizer}`, () =>
-      runSanitized(join(folder, 'simulation_check'), [library, ...checks], { env: environment }),
-    );
-    console.log(text);
+    for (const order of ['0', '1']) {
+      const env = { ...process.env, SIGMATUNE_CUDA_PATH: libraries, SIGMA_SIMULATED_ORDER: order };
+      const text = step(`checking the backend with ${sanitizer}, order ${order}`, () =>
+        runSanitized(join(folder, 'simulation_check'), [library, ...checks], { env }),
+      );
+      console.log(text);
+    }
   }
 }
 

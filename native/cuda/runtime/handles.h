@@ -41,9 +41,10 @@ inline Stream make_stream() {
   return Stream(stream);
 }
 
+// A thread that waits for it sleeps instead of spinning.
 inline Event make_event() {
   cudaEvent_t event = nullptr;
-  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "an event");
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync), "an event");
   return Event(event);
 }
 
