@@ -11,7 +11,8 @@ const source = join(folder, 'source');
 const built = join(folder, 'build');
 
 /** A call of the CUDA runtime whose result counts, and a statement that only waits. */
-const calls = /\bcuda(?:StreamSynchronize|EventSynchronize|DeviceSynchronize|StreamWaitEvent|EventRecord)\(/g;
+const calls =
+  /\b(?<!cudaError_t )(?:wait_for|cuda(?:StreamSynchronize|EventSynchronize|DeviceSynchronize|StreamWaitEvent|EventRecord))\(/g;
 const statements = /^\s*(?:context(?:\.|->)synchronize\(\)|(?:lane\.)?wait\(\)|trim_memory\([\w.()]+\));/gm;
 
 /** Orders of the simulated queues in which the checks run. */

@@ -39,8 +39,7 @@ main(() => {
 
 /** Every kernel's source, compiled by g++ and run thread by thread, against float64. */
 function checkKernels() {
-  const folder = join(root, 'build-kernels');
-  build('kernel_check', folder, { SIGMATUNE_KERNEL_CHECK: 'ON', SANITIZE: 'address,undefined' });
+  const folder = buildIn(folderOf('address,undefined'), 'kernel_check', 'address,undefined');
   console.log(step('running kernel_check', () => must(join(folder, 'kernel_check'), [])));
   // What passes without a single __syncthreads() has not checked any of them.
   step('seeing it fail without barriers', () => must(join(folder, 'kernel_check'), ['--without-barriers']));
@@ -51,7 +50,7 @@ function checkBackend() {
   // Each in the latest order, and in one that is chosen at random.
   const turns = { 'address,undefined': [], thread: ['memory', 'waits', 'threads'] };
   for (const [sanitizer, checks] of Object.entries(turns)) {
-    const { folder, library, libraries } = buildSimulation(sanitizer);
+    const { folder, library, libraries } = buildSimulation(sanitizer, 'simulation_check');
     for (const order of ['0', '1']) {
       const env = { ...process.env, SIGMATUNE_CUDA_PATH: libraries, SIGMA_SIMULATED_ORDER: order };
       const text = step(`checking the backend with ${sanitizer}, order ${order}`, () =>
@@ -63,10 +62,13 @@ function checkBackend() {
 }
 
 /** The whole backend, with a stand-in for the CUDA runtime in it and for NVIDIA's math libraries next to it. */
-function buildSimulation(sanitizer = '') {
-  const folder = join(root, 'build-simulation', ...(sanitizer ? [sanitizer.replace(',', '-')] : []));
-  build('the simulation', folder, { SIGMATUNE_SIMULATION: 'ON', SANITIZE: sanitizer });
+function buildSimulation(sanitizer = '', target = 'simulation') {
+  const folder = buildIn(folderOf(sanitizer), target, sanitizer);
   return { folder, library: join(folder, 'libsigmatune_cuda_simulated.so'), libraries: join(folder, 'libraries') };
+}
+
+function folderOf(sanitizer) {
+  return join(root, 'build-simulation', ...(sanitizer ? [sanitizer.replace(',', '-')] : []));
 }
 
 /** The test suite on the simulation: what a test makes without naming a device is made there (test/on-device). */
@@ -94,15 +96,28 @@ function runSuite(tapArguments) {
   if (status !== 0) process.exitCode = status ?? 1;
 }
 
-/** All of it is compiled by the host's compiler, and typed by NVIDIA's headers. */
-function build(title, folder, definitions) {
+/**
+ * Builds a target of the checks and returns the folder. All of it is compiled by the host's compiler, and typed by NVIDIA's
+ * headers. The parts with one sanitizer share a folder, and so the kernels' objects.
+ */
+function buildIn(folder, target, sanitizer) {
   alone(() => {
     const { include } = ensureToolkit();
-    const options = { SIGMATUNE_NATIVE_CHECK: 'OFF', SIGMATUNE_CUDA_INCLUDE: include, ...definitions };
+    const options = {
+      SIGMATUNE_NATIVE_CHECK: 'OFF',
+      SIGMATUNE_KERNEL_CHECK: 'ON',
+      SIGMATUNE_SIMULATION: 'ON',
+      SIGMATUNE_CUDA_INCLUDE: include,
+      SANITIZE: sanitizer,
+      // To compile optimised code for a sanitizer takes longer than the checks do.
+      CMAKE_BUILD_TYPE: 'None',
+      CMAKE_CXX_FLAGS: sanitizer ? '-O1 -g1' : '-O2',
+    };
     const settings = Object.entries(options).map(([name, value]) => `-D${name}=${value}`);
-    step(`building ${title}`, () => {
+    step(`building ${target}${sanitizer && ` with ${sanitizer}`}`, () => {
       must('cmake', ['-S', root, '-B', folder, ...settings]);
-      must('cmake', ['--build', folder, '--parallel', `${availableParallelism()}`]);
+      must('cmake', ['--build', folder, '--target', target, '--parallel', `${availableParallelism()}`]);
     });
   }, 'cuda');
+  return folder;
 }

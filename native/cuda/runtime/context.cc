@@ -99,7 +99,7 @@ void sigma_context::download(void* to, const void* from, size_t bytes) {
 
 void sigma_context::synchronize() {
   const uint64_t mark = state_->names.mark();
-  settle(*state_, cudaStreamSynchronize(stream()), mark);
+  settle(*state_, wait_for(stream()), mark);
 }
 
 void sigma_context::explain(const CudaFailure& failure) {

@@ -48,6 +48,15 @@ inline Event make_event() {
   return Event(event);
 }
 
+// Waits for the work queued on a stream so far, in the same way. May be called from any thread.
+inline cudaError_t wait_for(cudaStream_t stream) {
+  cudaEvent_t made = nullptr;
+  cudaError_t error = cudaEventCreateWithFlags(&made, cudaEventDisableTiming | cudaEventBlockingSync);
+  const Event reached(made);
+  if (error == cudaSuccess) error = cudaEventRecord(made, stream);
+  return error == cudaSuccess ? cudaEventSynchronize(made) : error;
+}
+
 inline PinnedMemory make_pinned(size_t bytes) {
   void* memory = nullptr;
   check(cudaHostAlloc(&memory, bytes, cudaHostAllocDefault), "pinned memory");

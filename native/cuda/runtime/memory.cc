@@ -110,21 +110,20 @@ void* BlockCache::allocate(size_t bytes) {
   const size_t rounded = (std::max<size_t>(bytes, 1) + kGranule - 1) / kGranule * kGranule;
   {
     const std::lock_guard lock(mutex_);
-    sizes_.reserve(sizes_.size() + 1);  // so that the insertion below cannot fail
     const auto found = unused_.find(rounded);
     if (found != unused_.end() && !found->second.empty()) {
       void* const memory = found->second.back();
+      sizes_.emplace(memory, rounded);  // may throw, and then the block stays unused
       found->second.pop_back();
       --unused_count_;
-      sizes_.emplace(memory, rounded);
       mark_reused(memory, rounded, stream_);
       return memory;
     }
   }
-  void* const memory = sigma::cuda::allocate(device_, stream_, rounded);
+  Memory block(device_, stream_, rounded);
   const std::lock_guard lock(mutex_);
-  sizes_.emplace(memory, rounded);
-  return memory;
+  sizes_.emplace(block.data(), rounded);
+  return block.take();
 }
 
 void BlockCache::release(void* memory) noexcept {

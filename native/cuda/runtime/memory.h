@@ -63,6 +63,8 @@ class Memory {
     if (data_ != nullptr) release(*device_, stream_, data_);
     data_ = nullptr;
   }
+  // Gives the ownership to the caller.
+  void* take() noexcept { return std::exchange(data_, nullptr); }
 
  private:
   void swap(Memory& other) noexcept {

@@ -28,7 +28,7 @@ std::unique_ptr<SvdLane> take_idle(int device) {
 
 }  // namespace
 
-SvdLane::SvdLane(const Device& device) : device_(device), stream_(make_stream()), reached_(make_event()) {
+SvdLane::SvdLane(const Device& device) : device_(device), stream_(make_stream()) {
   const Libraries& l = libraries();
   solver_ = create_handle_on<SolverHandle>(device, "svd", l.cusolverDnCreate);
   params_ = create_handle<SolverParams>("svd", l.cusolverDnCreateParams);
@@ -54,10 +54,7 @@ void SvdLane::download(void* to, const void* from, size_t bytes) const {
   wait();
 }
 
-void SvdLane::wait() const {
-  check(cudaEventRecord(reached_.get(), stream()), "svd");
-  check(cudaEventSynchronize(reached_.get()), "svd");
-}
+void SvdLane::wait() const { check(wait_for(stream()), "svd"); }
 
 void SvdLanes::grow(size_t wanted) {
   while (lanes_.size() < wanted) {

@@ -32,7 +32,6 @@ class SvdLane {
  private:
   Device device_;
   Stream stream_;
-  Event reached_;  // the last wait
   SolverHandle solver_;
   SolverParams params_;
   JacobiParams jacobi_;
