@@ -31,7 +31,9 @@ t.test('launches, allocations and calls of a warm step of one diagonal layer', a
   t.same([code, err], [0, '']);
   const steps: Record<string, Step> = JSON.parse(out);
   t.equal(Object.keys(steps).length, 8);
-  for (const [what, { calls, kernels, products, copies, fills, allocations, growths, waits }] of Object.entries(steps)) {
+  for (const [what, { calls, kernels, products, copies, fills, allocations, growths, waits }] of Object.entries(
+    steps,
+  )) {
     const launches = kernels + products + copies + fills;
     const [layer, dtype] = what.split(', ') as [string, string];
     const limit = (most[layer] as number) + (layer === 'vectorFit' && dtype === 'bfloat16' ? 1 : 0);
