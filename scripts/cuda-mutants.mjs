@@ -62,7 +62,7 @@ function prepare() {
 }
 
 function build() {
-  must('cmake', ['--build', built, '--parallel', `${availableParallelism()}`]);
+  must('cmake', ['--build', built, '--target', 'simulation_check', '--parallel', `${availableParallelism()}`]);
 }
 
 function sources() {
