@@ -58,19 +58,20 @@ Napi::Value adamw(Args& args) {
   calls.reserve(steps.count());
   for (uint32_t i = 0; i < steps.count(); ++i) {
     const View parameter = steps.parameter(i);
+    const double step = steps.setting(i, 5);
+    if (!(step >= 1 && step <= 0x1p53)) throw ArgumentError("step: expected at least 1 and at most 2^53");
     calls.push_back({.real = args.real(),
                      .lr = steps.setting(i, 0),
                      .beta1 = steps.setting(i, 1),
                      .beta2 = steps.setting(i, 2),
                      .eps = steps.setting(i, 3),
                      .weight_decay = steps.setting(i, 4),
-                     .step = static_cast<int64_t>(steps.setting(i, 5)),
+                     .step = static_cast<int64_t>(step),
                      .count = parameter.length,
                      .parameter = parameter.data,
                      .gradient = steps.operand(i, 1, "gradient", parameter.length),
                      .m = steps.operand(i, 2, "m", parameter.length),
                      .v = steps.operand(i, 3, "v", parameter.length)});
-    if (calls.back().step < 1) throw ArgumentError("step: expected at least 1");
   }
   run(args, SIGMA_OPERATION_adamw, &sigma_backend::adamw, calls);
   return args.env().Undefined();
