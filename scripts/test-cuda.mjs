@@ -19,10 +19,11 @@ const elsewhere = {
   'ranks compute on the host': ['test/distributed/**'],
   'a plan is a function of shapes': ['test/operator/planner.test.ts', 'test/model/plan.test.ts'],
   'a device computes all triples': ['test/linalg/svd-rank.test.ts'],
-  'processes of their own, on the CPU; test/cuda has those of a device': [
+  'processes and workers of their own, on the CPU; test/cuda has those of a device': [
     'test/robustness/exit.test.ts',
     'test/robustness/limits.test.ts',
     'test/robustness/release.test.ts',
+    'test/robustness/workers.test.ts',
   ],
 };
 
