@@ -1,9 +1,11 @@
 #!/usr/bin/env node
 // The CUDA backend without a GPU: every kernel run by the host under sanitizers, and the test suite on a device that
 // the host plays. All of it, or one part: npm run test:cuda [-- kernels | backend | simulation | suite [tap's arguments]]
+// `mutants` removes each wait of the backend in turn, which takes minutes and is not part of all.
 import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { checkMutants } from './cuda-mutants.mjs';
 import { ensureToolkit } from './setup/cuda.mjs';
 import { alone } from './setup/lock.mjs';
 import { must, root, SetupError, step } from './setup/run.mjs';
@@ -11,10 +13,30 @@ import { runSanitized } from './setup/sanitized.mjs';
 import { main, setup } from './setup/steps.mjs';
 import { ensureSystem, forSimulation } from './setup/system.mjs';
 
-/** These are about the package and its tools, not about a device; ranks compute on the host. */
-const elsewhere = ['test/package/**', 'test/bench/**', 'test/cli/**', 'test/distributed/**'];
+/** Tests that the run on the CPU has made already, and why a device adds nothing. */
+const elsewhere = {
+  'the package and its tools': ['test/package/**', 'test/bench/**', 'test/cli/**', 'test/study/**'],
+  'ranks compute on the host': ['test/distributed/**'],
+  'a plan is a function of shapes': ['test/operator/planner.test.ts', 'test/model/plan.test.ts'],
+  'a device computes all triples': ['test/linalg/svd-rank.test.ts'],
+  'processes and workers of their own, on the CPU; test/cuda has those of a device': [
+    'test/robustness/exit.test.ts',
+    'test/robustness/limits.test.ts',
+    'test/robustness/release.test.ts',
+    'test/robustness/workers.test.ts',
+  ],
+};
 
-const parts = { kernels: checkKernels, backend: checkBackend, simulation: () => buildSimulation(), suite: runSuite };
+const parts = {
+  kernels: checkKernels,
+  backend: checkBackend,
+  simulation: () => buildSimulation(),
+  suite: runSuite,
+  mutants: ([file]) => {
+    const missed = checkMutants(file);
+    if (missed.length > 0) throw new SetupError(`No check fails for\n  ${missed.join('\n  ')}`);
+  },
+};
 
 main(() => {
   const [part, ...tapArguments] = process.argv.slice(2);
@@ -28,8 +50,7 @@ main(() => {
 
 /** Every kernel's source, compiled by g++ and run thread by thread, against float64. */
 function checkKernels() {
-  const folder = join(root, 'build-kernels');
-  build('kernel_check', folder, { SIGMATUNE_KERNEL_CHECK: 'ON', SANITIZE: 'address,undefined' });
+  const folder = buildIn(folderOf('address,undefined'), 'kernel_check', 'address,undefined');
   console.log(step('running kernel_check', () => must(join(folder, 'kernel_check'), [])));
   // What passes without a single __syncthreads() has not checked any of them.
   step('seeing it fail without barriers', () => must(join(folder, 'kernel_check'), ['--without-barriers']));
@@ -37,22 +58,28 @@ function checkKernels() {
 
 /** The backend without Node, on the simulation: all of it, and its threads, each under the sanitizers for them. */
 function checkBackend() {
-  const turns = { 'address,undefined': [], thread: ['memory', 'threads'] };
+  // Each in the latest order, and in one that is chosen at random.
+  const turns = { 'address,undefined': [], thread: ['memory', 'waits', 'threads'] };
   for (const [sanitizer, checks] of Object.entries(turns)) {
-    const { folder, library, libraries } = buildSimulation(sanitizer);
-    const environment = { ...process.env, SIGMATUNE_CUDA_PATH: libraries };
-    const text = step(`checking the backend with ${sanitizer}`, () =>
-      runSanitized(join(folder, 'simulation_check'), [library, ...checks], { env: environment }),
-    );
-    console.log(text);
+    const { folder, library, libraries } = buildSimulation(sanitizer, 'simulation_check');
+    for (const order of ['0', '1']) {
+      const env = { ...process.env, SIGMATUNE_CUDA_PATH: libraries, SIGMA_SIMULATED_ORDER: order };
+      const text = step(`checking the backend with ${sanitizer}, order ${order}`, () =>
+        runSanitized(join(folder, 'simulation_check'), [library, ...checks], { env }),
+      );
+      console.log(text);
+    }
   }
 }
 
 /** The whole backend, with a stand-in for the CUDA runtime in it and for NVIDIA's math libraries next to it. */
-function buildSimulation(sanitizer = '') {
-  const folder = join(root, 'build-simulation', ...(sanitizer ? [sanitizer.replace(',', '-')] : []));
-  build('the simulation', folder, { SIGMATUNE_SIMULATION: 'ON', SANITIZE: sanitizer });
+function buildSimulation(sanitizer = '', target = 'simulation') {
+  const folder = buildIn(folderOf(sanitizer), target, sanitizer);
   return { folder, library: join(folder, 'libsigmatune_cuda_simulated.so'), libraries: join(folder, 'libraries') };
+}
+
+function folderOf(sanitizer) {
+  return join(root, 'build-simulation', ...(sanitizer ? [sanitizer.replace(',', '-')] : []));
 }
 
 /** The test suite on the simulation: what a test makes without naming a device is made there (test/on-device). */
@@ -70,7 +97,9 @@ function runSuite(tapArguments) {
     [
       join(root, 'node_modules', '.bin', 'tap'),
       '--node-arg=--import=./test/on-device/register.mjs',
-      ...elsewhere.map((files) => `--exclude=${files}`),
+      ...Object.values(elsewhere)
+        .flat()
+        .map((files) => `--exclude=${files}`),
       '--timeout=600',
       ...Object.entries(environment).map(([name, value]) => `--test-env=${name}=${value}`),
       ...tapArguments,
@@ -80,15 +109,28 @@ function runSuite(tapArguments) {
   if (status !== 0) process.exitCode = status ?? 1;
 }
 
-/** All of it is compiled by the host's compiler, and typed by NVIDIA's headers. */
-function build(title, folder, definitions) {
+/**
+ * Builds a target of the checks and returns the folder. All of it is compiled by the host's compiler, and typed by NVIDIA's
+ * headers. The parts with one sanitizer share a folder, and so the kernels' objects.
+ */
+function buildIn(folder, target, sanitizer) {
   alone(() => {
     const { include } = ensureToolkit();
-    const options = { SIGMATUNE_NATIVE_CHECK: 'OFF', SIGMATUNE_CUDA_INCLUDE: include, ...definitions };
+    const options = {
+      SIGMATUNE_NATIVE_CHECK: 'OFF',
+      SIGMATUNE_KERNEL_CHECK: 'ON',
+      SIGMATUNE_SIMULATION: 'ON',
+      SIGMATUNE_CUDA_INCLUDE: include,
+      SANITIZE: sanitizer,
+      // To compile optimised code for a sanitizer takes longer than the checks do.
+      CMAKE_BUILD_TYPE: 'None',
+      CMAKE_CXX_FLAGS: sanitizer ? '-O1 -g1' : '-O2',
+    };
     const settings = Object.entries(options).map(([name, value]) => `-D${name}=${value}`);
-    step(`building ${title}`, () => {
+    step(`building ${target}${sanitizer && ` with ${sanitizer}`}`, () => {
       must('cmake', ['-S', root, '-B', folder, ...settings]);
-      must('cmake', ['--build', folder, '--parallel', `${availableParallelism()}`]);
+      must('cmake', ['--build', folder, '--target', target, '--parallel', `${availableParallelism()}`]);
     });
   }, 'cuda');
+  return folder;
 }

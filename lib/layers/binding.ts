@@ -48,6 +48,7 @@ export class Binding {
       }
     }
     for (const { start, target } of this.#bound) {
+      target.writing(this.#op);
       copyInto(this.#op, memory(target), memory(start));
       target.written();
       start.dispose();

@@ -1,5 +1,4 @@
 import {
-  type DeviceMemory,
   type GradientArguments,
   type LayerHandle,
   native,
@@ -12,7 +11,7 @@ import type { Real } from '../tensor/dtype.js';
 import { copyInto, lastingMemoryOf, memoryOf, numbersOf, output, zeroOutput } from '../tensor/operand.js';
 import { type Accumulator, LayerParameter } from '../tensor/parameter.js';
 import type { Scoped } from '../tensor/scope.js';
-import { isHost } from '../tensor/storage.js';
+import { isHost, type Reader } from '../tensor/storage.js';
 import type { Matrix, Tensor } from '../tensor/tensor.js';
 
 /** A term is a tensor (fixed) or a parameter (trained). */
@@ -132,31 +131,57 @@ export class Operator {
     return this.#handle;
   }
 
-  /** Copies the trainable terms, so that a later write does not reach a pull-back. */
+  /** Keeps the numbers of the trainable terms, so that a later write does not reach a pull-back. */
   snapshot(op: string): TermSnapshot {
     const { diagonal, core } = this.terms;
-    const ofDevice: DeviceMemory[] = [];
-    const copied = (argument: string, term: Term | undefined): Operand | null => {
-      if (!(term instanceof LayerParameter)) return null;
-      const memory = memoryOf(op, argument, term.value);
-      if (isHost(memory)) return memory.slice();
-      const copy = output(op, term.value, [term.value.size]).memory;
-      copyInto(op, copy, memory);
-      ofDevice.push(copy as DeviceMemory);
-      return copy;
-    };
-    return {
-      arguments: [copied('sigma', diagonal), copied('m', core?.values), copied('gate', core?.gate)],
-      dispose: () => {
-        for (const memory of ofDevice.splice(0)) native.deviceRelease(op, memory);
-      },
-    };
+    return new TermSnapshot(op, [diagonal, core?.values, core?.gate]);
   }
 }
 
-/** The copies of `Operator.snapshot`. */
-export interface TermSnapshot extends Scoped {
-  readonly arguments: SnapshotArguments;
+/** The numbers of the diagonal, the values and the gate, as they were. */
+export class TermSnapshot implements Scoped {
+  /** null: the layer's own. */
+  readonly #terms: readonly (TermCopy | null)[];
+
+  constructor(op: string, terms: readonly (Term | undefined)[]) {
+    this.#terms = terms.map((term) => (term instanceof LayerParameter ? new TermCopy(op, term) : null));
+  }
+
+  get arguments(): SnapshotArguments {
+    const [diagonal, values, gate] = this.#terms;
+    return [diagonal?.memory ?? null, values?.memory ?? null, gate?.memory ?? null];
+  }
+
+  dispose(): void {
+    for (const term of this.#terms) term?.dispose();
+  }
+}
+
+/** A parameter's numbers. On the CPU anyone may write them, so this is a copy. On a device, the next write makes it. */
+class TermCopy implements Reader {
+  /** null: the parameter is unchanged. */
+  memory: Operand | null = null;
+  readonly #value: Tensor<Real>;
+  readonly #self = new WeakRef<Reader>(this);
+
+  constructor(op: string, { name, value }: LayerParameter) {
+    this.#value = value;
+    const memory = memoryOf(op, name, value);
+    if (isHost(memory)) this.memory = memory.slice();
+    else value.addReader(this.#self);
+  }
+
+  beforeWrite(op: string): void {
+    const copy = output(op, this.#value, [this.#value.size]).memory;
+    copyInto(op, copy, memoryOf(op, 'parameter', this.#value));
+    this.memory = copy;
+  }
+
+  dispose(): void {
+    this.#value.removeReader(this.#self);
+    if (this.memory !== null && !isHost(this.memory)) native.deviceRelease('dispose', this.memory);
+    this.memory = null;
+  }
 }
 
 /** The parameters among the core's terms. */

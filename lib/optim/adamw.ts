@@ -2,8 +2,8 @@ import { checkNumber, checkOptions, readList, reject } from '../runtime/check.js
 import { native, type Operand } from '../runtime/native.js';
 import { copyOfNumbers, dtypeOf } from '../tensor/dtype.js';
 import type { ParameterLike } from '../tensor/parameter.js';
-import { checkFactor, type ParameterGroup, type Ready } from './groups.js';
-import { BaseOptimizer, type Memory, type Rule } from './optimizer.js';
+import { checkFactor, type ParameterGroup } from './groups.js';
+import { BaseOptimizer, type Rule, type Step } from './optimizer.js';
 
 export interface AdamWOptions {
   /** Learning rate of every group without its own. Default 1e-3. */
@@ -49,10 +49,16 @@ class AdamWRule implements Rule {
     this.#eps = checkFactor(op, `${path}.eps`, eps, single);
   }
 
-  update({ value, grad }: Ready, lr: number, weightDecay: number, { step, arrays }: Memory): void {
-    const { m, rms } = arrays as { m: Operand; rms: Operand };
+  update(steps: readonly Step[]): void {
     const [beta1, beta2] = this.#betas;
-    native.adamw('AdamW.step', value, grad, m, rms, lr, beta1, beta2, this.#eps, weightDecay, step + 1);
+    const tensors: Operand[] = [];
+    const settings: number[] = [];
+    for (const { ready, memory, lr, weightDecay } of steps) {
+      const { m, rms } = memory.arrays as { m: Operand; rms: Operand };
+      tensors.push(ready.value, ready.grad, m, rms);
+      settings.push(lr, beta1, beta2, this.#eps, weightDecay, memory.step + 1);
+    }
+    native.adamw('AdamW.step', tensors, Float64Array.from(settings));
   }
 
   largestFactor(lr: number, weightDecay: number, step: number): number {

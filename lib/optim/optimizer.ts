@@ -58,12 +58,20 @@ export interface Memory {
   readonly arrays: Readonly<Record<string, Operand>>;
 }
 
+/** The update of one parameter; `memory.step` is the number of steps before this one. */
+export interface Step {
+  readonly ready: Ready;
+  readonly memory: Memory;
+  readonly lr: number;
+  readonly weightDecay: number;
+}
+
 /** The update rule of an optimiser, with its hyperparameters. */
 export interface Rule {
   /** Names of the state arrays of a parameter. */
   readonly arrayNames: readonly string[];
-  /** Updates one parameter in place; `memory.step` is the number of steps before this one. */
-  update(ready: Ready, lr: number, weightDecay: number, memory: Memory): void;
+  /** Updates parameters of one type and device in place. */
+  update(steps: readonly Step[]): void;
   /** The largest factor with which step number `step` multiplies, besides the hyperparameters themselves. */
   largestFactor(lr: number, weightDecay: number, step: number): number;
   /** The hyperparameters, for a snapshot. */
@@ -143,8 +151,9 @@ export abstract class BaseOptimizer implements Optimizer {
       }
       return { ready, memory, lr, weightDecay };
     });
-    for (const { ready, memory, lr, weightDecay } of work) {
-      this.#rule.update(ready, lr, weightDecay, memory);
+    for (const { ready } of work) ready.tensor.writing(op);
+    for (const steps of alike(work)) this.#rule.update(steps);
+    for (const { ready, memory } of work) {
       ready.tensor.written();
       memory.step += 1;
       this.#memories[ready.index] = memory;
@@ -260,4 +269,16 @@ export abstract class BaseOptimizer implements Optimizer {
     if (memory.dtype !== dtype) fail('DTYPE_MISMATCH', op, argument, `${memory.dtype}, ${before}`, dtype);
     fail('DEVICE_MISMATCH', op, argument, `a tensor on ${memory.device}, ${before}`, device);
   }
+}
+
+/** In groups of one type and device, which one native call updates together. */
+function alike(work: readonly Step[]): readonly (readonly Step[])[] {
+  const groups = new Map<string, Step[]>();
+  for (const step of work) {
+    const { dtype, device } = step.ready.tensor;
+    const group = groups.get(`${dtype} ${device}`);
+    if (group === undefined) groups.set(`${dtype} ${device}`, [step]);
+    else group.push(step);
+  }
+  return [...groups.values()];
 }

@@ -1,8 +1,8 @@
 import { checkOptions, reject } from '../runtime/check.js';
 import { native, type Operand } from '../runtime/native.js';
 import type { ParameterLike } from '../tensor/parameter.js';
-import { checkFactor, type ParameterGroup, type Ready } from './groups.js';
-import { BaseOptimizer, type Memory, type Rule } from './optimizer.js';
+import { checkFactor, type ParameterGroup } from './groups.js';
+import { BaseOptimizer, type Rule, type Step } from './optimizer.js';
 
 export interface SgdOptions {
   /** Learning rate of every group without its own. Default 1e-3. */
@@ -41,9 +41,15 @@ class SgdRule implements Rule {
     this.arrayNames = momentum > 0 ? ['momentum'] : [];
   }
 
-  update({ value, grad }: Ready, lr: number, weightDecay: number, { step, arrays }: Memory): void {
-    const buffer = this.#momentum > 0 ? (arrays['momentum'] as Operand) : null;
-    native.sgd('Sgd.step', value, grad, buffer, lr, this.#momentum, weightDecay, step === 0);
+  update(steps: readonly Step[]): void {
+    const tensors: (Operand | null)[] = [];
+    const settings: number[] = [];
+    for (const { ready, memory, lr, weightDecay } of steps) {
+      const buffer = this.#momentum > 0 ? (memory.arrays['momentum'] as Operand) : null;
+      tensors.push(ready.value, ready.grad, buffer);
+      settings.push(lr, this.#momentum, weightDecay, memory.step === 0 ? 1 : 0);
+    }
+    native.sgd('Sgd.step', tensors, Float64Array.from(settings));
   }
 
   largestFactor(lr: number): number {

@@ -210,27 +210,16 @@ interface Addon {
     transposed: boolean,
   ): void;
 
-  adamw(
-    parameter: Operand,
-    gradient: Operand,
-    m: Operand,
-    v: Operand,
-    lr: number,
-    beta1: number,
-    beta2: number,
-    eps: number,
-    weightDecay: number,
-    step: number,
-  ): void;
-  sgd(
-    parameter: Operand,
-    gradient: Operand,
-    momentumBuffer: Operand | null,
-    lr: number,
-    momentum: number,
-    weightDecay: number,
-    first: boolean,
-  ): void;
+  /**
+   * One step of many parameters of one type and device. `tensors` has a parameter, its gradient, m and v for each;
+   * `settings` has lr, beta1, beta2, eps, weightDecay and the step, from 1 on.
+   */
+  adamw(tensors: readonly Operand[], settings: Float64Array): void;
+  /**
+   * The same. `tensors` has a parameter, its gradient and its momentum buffer or null; `settings` has lr, momentum,
+   * weightDecay, and 1 for the first step, else 0.
+   */
+  sgd(tensors: readonly (Operand | null)[], settings: Float64Array): void;
 
   mpiOpen(path: string): { readonly loadError?: string; readonly library?: string };
   /** The calls of native/contract/mpi.h. `seconds` is the time-out. Inputs are copied. */

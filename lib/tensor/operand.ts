@@ -239,6 +239,7 @@ export function outputInto<D extends MatrixDType, const S extends Shape>(
       reject(op, 'options.out', 'memory that does not overlap the operands', out);
     }
   }
+  target.writing(op);
   const tensor = () => {
     target.written();
     return target as Tensor as Tensor<D, S>;

@@ -3,6 +3,11 @@ import { type DeviceMemory, type NumericArray, native } from '../runtime/native.
 import { allocate, bytesPerElement, type DType, dtypes, recycle, type TypedArrayOf } from './dtype.js';
 import { countBytes } from './memory.js';
 
+/** A holder of numbers that copies them before they are overwritten. */
+export interface Reader {
+  beforeWrite(op: string): void;
+}
+
 /** The memory that one or more tensors share. */
 export class Storage {
   readonly device: Device;
@@ -13,6 +18,8 @@ export class Storage {
   owners = 0;
   /** Number of writes by operations. On a device there are no other writes. */
   writes = 0;
+  /** Who needs the present numbers after the next write. Only on a device: on the CPU anyone may write. */
+  readonly readers = new Set<WeakRef<Reader>>();
   /** Whether only the owning tensors have seen it, so that a later result may reuse it. */
   reusable: boolean;
   /** Whether `memory()` counts it, and the tensors on it. Not the memory of an object that is no tensor of ours. */

@@ -25,6 +25,7 @@ import {
   downloaded,
   downloadedLater,
   isHost,
+  type Reader,
   release,
   Storage,
   uploaded,
@@ -187,9 +188,10 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     const array = convert(op, 'data', numbers, givenType(data, this.dtype), this.dtype);
     // Only now: a getter in the caller's data may have disposed this tensor.
     const memory = this.read(op, 'this');
+    this.writing(op);
     if (isHost(memory)) memory.set(array);
     else native.deviceUpload(op, memory, array);
-    this.#storage.writes += 1;
+    this.written();
   }
 
   /**
@@ -219,6 +221,28 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   numbers(op: string, argument: string): TypedArrayOf<D> {
     const memory = this.handOut(op, argument);
     return isHost(memory) ? (memory as TypedArrayOf<D>) : downloaded(op, this.dtype, this.size, memory);
+  }
+
+  /** @internal Call it before an operation writes into memory that others may hold. It may fail for lack of memory. */
+  writing(op: string): void {
+    const { readers } = this.#storage;
+    for (const reader of readers) {
+      reader.deref()?.beforeWrite(op);
+      readers.delete(reader);
+    }
+  }
+
+  /** @internal Has `reader` called before the next write of an operation. Only for a tensor on a device. */
+  addReader(reader: WeakRef<Reader>): void {
+    const { readers } = this.#storage;
+    // Without writes, those that nobody disposed would add up.
+    if (readers.size >= 64) for (const each of readers) if (each.deref() === undefined) readers.delete(each);
+    readers.add(reader);
+  }
+
+  /** @internal */
+  removeReader(reader: WeakRef<Reader>): void {
+    this.#storage.readers.delete(reader);
   }
 
   /** @internal Call it after an operation has written into the memory. */

@@ -173,7 +173,8 @@ Napi::Value device_download(Args& args) {
 }
 
 // A download off the event loop. It owns a snapshot of the memory, because the caller may overwrite or release the
-// original before the download runs. No one else has the target array yet.
+// original before the download runs. Without a snapshot there is nothing left to do. No one else has the target array
+// yet.
 class DownloadTask : public Task {
  public:
   DownloadTask(std::shared_ptr<DeviceBlock> block, void* to, size_t bytes)
@@ -181,8 +182,9 @@ class DownloadTask : public Task {
 
  protected:
   Outcome run() override {
-    const Place& place = *block_->place();
     Outcome outcome;
+    if (block_ == nullptr) return outcome;
+    const Place& place = *block_->place();
     outcome.status = place.backend->download(place.context, to_, block_->data(), bytes_);
     if (outcome.status != SIGMA_OK) outcome.message = place.backend->last_error();
     return outcome;
@@ -198,9 +200,17 @@ class DownloadTask : public Task {
 Napi::Value device_download_later(Args& args) {
   const DeviceMemory& memory = memory_of(args.value(0), "memory");
   void* const to = host_side(args.value(1), memory);
-  auto copy = std::make_shared<DeviceBlock>(memory.block->place(), memory.bytes());
   const Engine e = engine_of(memory);
-  e.check(e.backend->copy(e.context, copy->data(), memory.block->data(), memory.bytes()));
+  std::shared_ptr<DeviceBlock> copy;
+  try {
+    copy = std::make_shared<DeviceBlock>(memory.block->place(), memory.bytes());
+    e.check(e.backend->copy(e.context, copy->data(), memory.block->data(), memory.bytes()));
+  } catch (const BackendError& error) {
+    // A full device has no room for a snapshot: download now, through chunks of pinned memory.
+    if (error.status() != SIGMA_OUT_OF_MEMORY) throw;
+    copy = nullptr;
+    e.check(e.backend->download(e.context, to, memory.block->data(), memory.bytes()));
+  }
   auto task = std::make_unique<DownloadTask>(std::move(copy), to, memory.bytes());
   return Task::start(args.env(), args.caller("data"), std::move(task), args.value(1));
 }

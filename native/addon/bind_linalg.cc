@@ -104,6 +104,40 @@ Napi::Value gemm_later(Args& args) {
   return Task::start(args.env(), args.caller("gemm"), std::move(task), args.value(2));
 }
 
+// The matrices of a device that an svd call reads. A stack's matrices follow each other in memory, so one copy takes
+// them all: an allocation and a copy for each would cost more than the queueing of the SVDs.
+class StackCopies {
+ public:
+  // The copy of `view` becomes the matrix of `problem`.
+  void add(size_t problem, const View& view) { parts_.push_back({problem, view}); }
+
+  void copy(const Operands& operands, InputCopies& copies, std::vector<sigma_svd_problem>& problems) {
+    for (auto begin = parts_.begin(); begin != parts_.end();) {
+      View run = begin->view;
+      auto end = begin + 1;
+      for (; end != parts_.end() && follows(run, end->view); ++end) run.length += end->view.length;
+      const auto* item = static_cast<const std::byte*>(copies.add(operands, run));
+      for (; begin != end; ++begin) {
+        problems[begin->problem].a = item;
+        item += bytes_of(begin->view);
+      }
+    }
+    parts_.clear();
+  }
+
+ private:
+  struct Part {
+    size_t problem;
+    View view;
+  };
+  static size_t bytes_of(const View& view) { return static_cast<size_t>(view.length) * element_size(view.dtype); }
+  static bool follows(const View& run, const View& next) {
+    return next.block == run.block && next.data == static_cast<const std::byte*>(run.data) + bytes_of(run);
+  }
+
+  std::vector<Part> parts_;
+};
+
 // One svd call. No one else has the outputs, or the inputs that are `owned`.
 class SvdTask : public Task {
  public:
@@ -126,9 +160,14 @@ class SvdTask : public Task {
     };
     const View a = real_part(problem.Get("a"), "a", first, product(m, n));
     const bool owned = problem.Get("owned").ToBoolean();
-    const void* const copy = owned ? a.data : copies_.add(operands_, a);
+    const bool on_device = operands_.place()->has_memory();
+    if (!owned && on_device) stacks_.add(problems_.size(), a);
+    const void* const copy = owned || on_device ? a.data : copies_.add(operands_, a);
     problems_.push_back({copy, result("u", product(m, k)), result("s", k), result("vt", product(k, n)), m, n, k});
   }
+
+  // Copies the inputs, before anyone can write them. Call it after the last `add`.
+  void seal() { stacks_.copy(operands_, copies_, problems_); }
 
  protected:
   Outcome run() override {
@@ -154,6 +193,7 @@ class SvdTask : public Task {
   Operands operands_;
   sigma_svd_driver driver_;
   InputCopies copies_;
+  StackCopies stacks_;
   std::vector<std::shared_ptr<DeviceBlock>> results_;
   std::vector<sigma_svd_problem> problems_;
 };
@@ -170,6 +210,7 @@ std::unique_ptr<SvdTask> svd_of(Args& args) {
     if (!problem.IsObject()) throw ArgumentError("problems: expected objects");
     task->add(problem.As<Napi::Object>());
   }
+  task->seal();
   return task;
 }
 

@@ -11,15 +11,16 @@ constexpr int64_t kLeastBytes = int64_t{16} << 20;
 
 }  // namespace
 
-void Owned::account(napi_env env, int64_t bytes) noexcept {
+void Owned::account(napi_env env, int64_t bytes, int64_t on_host) noexcept {
   int64_t total = 0;
-  napi_adjust_external_memory(env, bytes - bytes_, &total);
+  napi_adjust_external_memory(env, on_host - on_host_, &total);
   if (handles_) handles_->bytes_ += bytes - bytes_;
   bytes_ = bytes;
+  on_host_ = on_host;
 }
 
 Napi::Object Handles::make(Napi::Env env, const std::shared_ptr<Handles>& handles, const napi_type_tag& tag,
-                           std::unique_ptr<Owned> owned, int64_t bytes) {
+                           std::unique_ptr<Owned> owned, int64_t bytes, int64_t on_host) {
   Handles& self = *handles;
   if (self.all_.size() >= self.sweep_at_count_ || self.bytes_ >= self.sweep_at_bytes_) self.sweep(env);
   Napi::Object object = Napi::Object::New(env);
@@ -31,7 +32,7 @@ Napi::Object Handles::make(Napi::Env env, const std::shared_ptr<Handles>& handle
     throw Napi::Error::New(env);
   }
   owned->handles_ = handles;
-  owned.release()->account(env, bytes);
+  owned.release()->account(env, bytes, on_host);
   return object;
 }
 
@@ -52,12 +53,21 @@ void Handles::finalize(napi_env env, void* data, void*) {
 }
 
 void Handles::remove(napi_env env, Owned* owned) noexcept {
-  owned->account(env, 0);
+  owned->account(env, 0, 0);
   all_.back()->index_ = owned->index_;
   std::swap(all_[owned->index_], all_.back());
   all_.pop_back();
   napi_delete_reference(env, owned->object_);  // cancels a finalizer that is still pending
   delete owned;
+}
+
+void Handles::collect(Napi::Env env) {
+  // Node-API has no other way. Above V8's hard limit of external memory, half of its heap, V8 collects at once.
+  constexpr int64_t kPressure = int64_t{1} << 40;
+  int64_t total = 0;
+  napi_adjust_external_memory(env, kPressure, &total);
+  napi_adjust_external_memory(env, -kPressure, &total);
+  sweep(env);
 }
 
 void Handles::sweep(napi_env env) {

@@ -22,8 +22,9 @@ class Owned {
   Owned(const Owned&) = delete;
   Owned& operator=(const Owned&) = delete;
   virtual ~Owned() = default;
-  // Reports its external memory to V8, so that V8 collects unreachable objects in time.
-  void account(napi_env env, int64_t bytes) noexcept;
+  // Reports its memory on the host to V8, so that V8 collects unreachable objects in time. `bytes` is all of its
+  // memory.
+  void account(napi_env env, int64_t bytes, int64_t on_host) noexcept;
 
  private:
   friend class Handles;
@@ -31,6 +32,7 @@ class Owned {
   size_t index_ = 0;
   napi_ref object_ = nullptr;  // weak
   int64_t bytes_ = 0;
+  int64_t on_host_ = 0;
 };
 
 // All native resources of one environment.
@@ -40,11 +42,13 @@ class Handles {
   Handles(const Handles&) = delete;
   Handles& operator=(const Handles&) = delete;
 
-  // A new object with type tag `tag` that owns `owned`, which takes `bytes` bytes.
+  // A new object with type tag `tag` that owns `owned`, which takes `bytes` bytes, `on_host` of them on the host.
   static Napi::Object make(Napi::Env env, const std::shared_ptr<Handles>& handles, const napi_type_tag& tag,
-                           std::unique_ptr<Owned> owned, int64_t bytes);
+                           std::unique_ptr<Owned> owned, int64_t bytes, int64_t on_host);
   // The resource of an object with that type tag; null for any other value.
   static Owned* behind(napi_env env, napi_value value, const napi_type_tag& tag) noexcept;
+  // Has V8 collect unreachable objects now, and frees their resources.
+  void collect(Napi::Env env);
 
  private:
   friend class Owned;

@@ -78,7 +78,7 @@ Napi::Object make_layer(Napi::Env env, const Environment& environment, Napi::Obj
       throw ArgumentError(std::string(kNames[i]) + ": expected an operand");
     }
   }
-  return Handles::make(env, environment.handles, kLayerTag, std::move(layer), sizeof(LayerTerms));
+  return Handles::make(env, environment.handles, kLayerTag, std::move(layer), sizeof(LayerTerms), sizeof(LayerTerms));
 }
 
 AdapterLayer layer_of(Napi::Value handle, Operands& operands) {

@@ -46,8 +46,8 @@ struct DeviceMemory : Owned {
 };
 
 // A handle on `length` uninitialised elements.
-Napi::Object make_memory(Napi::Env env, const Environment& environment, std::shared_ptr<Place> place, Element element,
-                         int64_t length);
+Napi::Object make_memory(Napi::Env env, const Environment& environment, const std::shared_ptr<Place>& place,
+                         Element element, int64_t length);
 
 // The memory behind a handle; null for any other value.
 DeviceMemory* memory_behind(napi_env env, napi_value value);

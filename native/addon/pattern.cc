@@ -154,7 +154,7 @@ Napi::Object make_pattern(Napi::Env env, const Environment& environment, const i
   if (storage->view.banded != 0) measure_band(storage->view);
 
   const int64_t bytes = storage->bytes();
-  return Handles::make(env, environment.handles, kPatternTag, std::move(storage), bytes);
+  return Handles::make(env, environment.handles, kPatternTag, std::move(storage), bytes, bytes);
 }
 
 const sigma_pattern& pattern_of(Napi::Value handle, const char* name) { return storage_of(handle, name).view; }
@@ -165,7 +165,7 @@ const sigma_pattern& pattern_at(Napi::Value handle, const char* name, const std:
   const auto known = storage.copies.find(place.get());
   if (known != storage.copies.end()) return known->second.view;
   const sigma_pattern& view = storage.copies.emplace(place.get(), copy_to(place, storage)).first->second.view;
-  storage.account(handle.Env(), storage.bytes());
+  storage.account(handle.Env(), storage.bytes(), storage.bytes());
   return view;
 }
 

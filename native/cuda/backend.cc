@@ -2,6 +2,7 @@
 #include "contract/backend.h"
 
 #include <cstdio>
+#include <type_traits>
 
 #include "contract/failure.h"
 #include "cuda/ops.h"
@@ -27,6 +28,12 @@ sigma_status on(sigma_context* context, Body&& body) {
     } catch (const CudaFailure& failure) {
       if (!is_sticky(failure.error())) throw;
       context->explain(failure);
+    } catch (const LibraryFailure&) {
+      // A library takes the blame for an earlier fault.
+      const cudaError_t error = cudaStreamQuery(context->stream());
+      static_cast<void>(cudaGetLastError());
+      if (!is_sticky(error)) throw;
+      context->explain(CudaFailure(error, described(error)));
     }
   });
 }
@@ -59,11 +66,11 @@ sigma_status reserve(sigma_context* context, size_t bytes, void** memory) {
 }
 
 sigma_status table_allocate(sigma_context* context, size_t bytes, void** memory) {
-  return on(context, [&] { *memory = allocate(context->device(), context->stream(), bytes); });
+  return on(context, [&] { *memory = context->state().blocks.allocate(bytes); });
 }
 
 void table_release(sigma_context* context, void* memory) {
-  on(context, [&] { release(context->device(), context->stream(), memory); });
+  on(context, [&] { context->state().blocks.release(memory); });
 }
 
 sigma_status upload(sigma_context* context, void* to, const void* from, size_t bytes) {
@@ -118,10 +125,17 @@ sigma_status entry(sigma_context* context, const Call* call) {
   return on(context, [&] { operation(*context, *call); });
 }
 
-// The stream runs the calls one after another.
+// The stream runs the calls one after another. Those that are one launch together are.
 template <class Call, void (*operation)(sigma_context&, const Call&)>
 void run_calls(sigma_context& context, const void* calls, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) operation(context, static_cast<const Call*>(calls)[i]);
+  const auto* const all = static_cast<const Call*>(calls);
+  if constexpr (std::is_same_v<Call, sigma_adamw>) {
+    adamw_each(context, all, count);
+  } else if constexpr (std::is_same_v<Call, sigma_sgd>) {
+    sgd_each(context, all, count);
+  } else {
+    for (int64_t i = 0; i < count; ++i) operation(context, all[i]);
+  }
 }
 
 // By sigma_operation.

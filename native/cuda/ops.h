@@ -11,4 +11,8 @@ namespace sigma::cuda {
 SIGMA_OPERATIONS(SIGMA_DECLARE)
 #undef SIGMA_DECLARE
 
+// Many steps at once, with few launches: one for all tensors with the same hyperparameters.
+void adamw_each(sigma_context& context, const sigma_adamw* calls, int64_t count);
+void sgd_each(sigma_context& context, const sigma_sgd* calls, int64_t count);
+
 }  // namespace sigma::cuda

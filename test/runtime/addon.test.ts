@@ -70,10 +70,21 @@ t.test('products and optimisers', async (t) => {
   }
   throwsSigma(t, gemm(single(0), single(0), single(0), 2 ** 40, 2, 2 ** 40), 'INVALID_ARGUMENT', 'sizes', '2^53');
   const adamw = (gradient: unknown, m: unknown, v: unknown) => () =>
-    call('adamw', single(4), gradient, m, v, 0.1, 0.9, 0.99, 1e-8, 0, 1);
+    call('adamw', [single(4), gradient, m, v], Float64Array.of(0.1, 0.9, 0.99, 1e-8, 0, 1));
   throwsSigma(t, adamw(single(3), single(4), single(4)), 'INVALID_ARGUMENT', 'gradient', 'gradient', '4', '3');
   throwsSigma(t, adamw(single(4), single(3), single(4)), 'INVALID_ARGUMENT', 'm', 'm', '4', '3');
   throwsSigma(t, adamw(single(4), single(4), double(4)), 'INVALID_ARGUMENT', 'v', 'v', 'float64');
+  const four = [single(4), single(4), single(4), single(4)];
+  for (const [what, tensors, settings] of [
+    ['tensors: expected an array', single(4), new Float64Array(6)],
+    ['settings: expected 6 numbers', four.slice(1), new Float64Array(6)],
+    ['settings: expected 6 numbers', four, new Float64Array(5)],
+    ['settings: expected 6 numbers', four, new Float32Array(6)],
+    ['step: expected at least 1', four, new Float64Array(6)],
+    ['step: expected at least 1', four, new Float64Array(6).fill(Number.NaN)],
+  ] as const) {
+    throwsSigma(t, () => call('adamw', tensors, settings), 'INVALID_ARGUMENT', what, what);
+  }
 });
 
 t.test('supports', async (t) => {

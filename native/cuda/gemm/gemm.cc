@@ -89,6 +89,8 @@ bool ask_lt(const GemmPlans& plans, const GemmShape& shape, GemmPlan& plan) {
 
   const auto preference = create_handle<LtPreference>("gemm", l.cublasLtMatmulPreferenceCreate);
   set(preference.get(), CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(plans.workspace_bytes));
+  // Split-K must not round its partial sums to the type of the result, which the default allows.
+  set(preference.get(), CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
   set(preference.get(), CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, shape.alignment_a);
   set(preference.get(), CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, shape.alignment_b);
   set(preference.get(), CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, shape.alignment_d);
@@ -112,7 +114,7 @@ GemmPlans& plans_of(sigma_context& context) {
 
 // Creates the handle and the workspace on first use.
 void prepare(sigma_context& context, GemmPlans& plans) {
-  if (!plans.lt) plans.lt = create_handle<LtHandle>("gemm", libraries().cublasLtCreate);
+  if (!plans.lt) plans.lt = create_handle_on<LtHandle>(context.device(), "gemm", libraries().cublasLtCreate);
   if (plans.workspace.data() != nullptr) return;
   // NVIDIA's recommendation for each generation.
   const size_t bytes = size_t{context.device().major >= 9 ? 32u : 4u} << 20;
@@ -126,7 +128,7 @@ GemmPlan make_plan(const GemmPlans& plans, const GemmShape& shape) {
   return plan;
 }
 
-const GemmPlan& plan_for(GemmPlans& plans, const GemmShape& shape) {
+GemmPlan& plan_for(GemmPlans& plans, const GemmShape& shape) {
   const auto known = plans.plans.find(shape);
   if (known != plans.plans.end()) return known->second;
   GemmPlan plan = make_plan(plans, shape);
@@ -141,32 +143,31 @@ struct Operands {
   const void* bias;
 };
 
-void by_lt(sigma_context& context, const GemmPlans& plans, const GemmShape& shape, const GemmPlan& plan,
+// Returns false if cuBLASLt does not support the product after all, as happens at odd leading dimensions.
+bool by_lt(sigma_context& context, const GemmPlans& plans, const GemmShape& shape, const GemmPlan& plan,
            const Operands& operands) {
-  if (shape.bias) {
-    const void* bias = operands.bias;
-    if (shape.type == CUDA_R_16BF) {  // cuBLASLt documents only a bias of the matrices' type
-      void* const narrow = context.scratch(static_cast<size_t>(shape.rows) * sizeof(uint16_t));
-      cast(context,
-           {dense_matrix(SIGMA_FLOAT32, bias, 1, shape.rows), dense_matrix(SIGMA_BFLOAT16, narrow, 1, shape.rows)});
-      bias = narrow;
-    }
-    set(plan.description.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
-  }
+  if (shape.bias) set(plan.description.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias);
   const Factors factor(shape.type);
-  check(libraries().cublasLtMatmul(plans.lt.get(), plan.description.get(), factor(true), operands.a, plan.a.get(),
-                                   operands.b, plan.b.get(), factor(shape.accumulate), operands.d, plan.d.get(),
-                                   operands.d, plan.d.get(), &plan.algorithm, plans.workspace.data(),
-                                   plans.workspace_bytes, context.stream()),
-        "gemm");
+  const cublasStatus_t status = libraries().cublasLtMatmul(
+      plans.lt.get(), plan.description.get(), factor(true), operands.a, plan.a.get(), operands.b, plan.b.get(),
+      factor(shape.accumulate), operands.d, plan.d.get(), operands.d, plan.d.get(), &plan.algorithm,
+      plans.workspace.data(), plans.workspace_bytes, context.stream());
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED) return false;
+  check(status, "gemm");
+  return true;
 }
 
 void by_blas(sigma_context& context, GemmPlans& plans, const GemmShape& shape, const Operands& operands) {
   const Libraries& l = libraries();
   if (!plans.blas) {
-    plans.blas = create_handle<BlasHandle>("gemm", l.cublasCreate_v2);
-    check(l.cublasSetStream_v2(plans.blas.get(), context.stream()), "gemm");
-    check(l.cublasSetWorkspace_v2(plans.blas.get(), plans.workspace.data(), plans.workspace_bytes), "gemm");
+    BlasHandle blas = create_handle_on<BlasHandle>(context.device(), "gemm", l.cublasCreate_v2);
+    check(l.cublasSetStream_v2(blas.get(), context.stream()), "gemm");
+    check(l.cublasSetWorkspace_v2(blas.get(), plans.workspace.data(), plans.workspace_bytes), "gemm");
+    // As for cuBLASLt: partial sums keep the precision of the computation.
+    check(l.cublasSetMathMode(blas.get(), static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH |
+                                                                    CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
+          "gemm");
+    plans.blas = std::move(blas);
   }
   const Factors factor(shape.type);
   check(l.cublasGemmEx_64(plans.blas.get(), shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N,
@@ -186,6 +187,8 @@ void gemm(sigma_context& context, const sigma_gemm& call) {
   context.queued("gemm");
   GemmPlans& plans = plans_of(context);
   prepare(context, plans);
+  // cuBLASLt adds a bias only in the matrices' type. Of a trained bias, bfloat16 would lose the small updates.
+  const bool bias_inside = bias != nullptr && c.dtype == dtype_of(real);
   const GemmShape shape = {
       .type = data_type(c.dtype),
       .transpose_a = transpose_b != 0,
@@ -197,19 +200,16 @@ void gemm(sigma_context& context, const sigma_gemm& call) {
       .stride_b = a.stride,
       .stride_d = c.stride,
       .accumulate = accumulate != 0,
-      .bias = bias != nullptr,
+      .bias = bias_inside,
       .alignment_a = alignment_of(b.data),
       .alignment_b = alignment_of(a.data),
       .alignment_d = alignment_of(c.data),
   };
   const Operands operands = {b.data, a.data, c.data, bias};
-  const GemmPlan& plan = plan_for(plans, shape);
-  if (plan.by_lt) {
-    by_lt(context, plans, shape, plan, operands);
-  } else {
-    by_blas(context, plans, shape, operands);
-    if (bias != nullptr) add_bias(context, c, bias);
-  }
+  GemmPlan& plan = plan_for(plans, shape);
+  if (plan.by_lt) plan.by_lt = by_lt(context, plans, shape, plan, operands);
+  if (!plan.by_lt) by_blas(context, plans, shape, operands);
+  if (bias != nullptr && !(plan.by_lt && bias_inside)) add_bias(context, c, bias);
 }
 
 }  // namespace sigma::cuda

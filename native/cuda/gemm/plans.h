@@ -28,7 +28,7 @@ struct GemmShape {
 };
 
 struct GemmPlan {
-  bool by_lt = false;  // else cublasGemmEx and a separate pass for the bias
+  bool by_lt = false;  // else cublasGemmEx and a separate pass for the bias; also if cublasLtMatmul refused it once
   LtDescription description;
   LtLayout a, b, d;
   cublasLtMatmulAlgo_t algorithm = {};

@@ -3,8 +3,7 @@
 #include <limits>
 
 #include "cuda/ops.h"
-#include "cuda/optim/kernels/optim.cuh"
-#include "cuda/runtime/dispatch.h"
+#include "cuda/optim/steps.h"
 
 namespace sigma::cuda {
 namespace {
@@ -24,17 +23,35 @@ AdamW<T> constants(const sigma_adamw& o) {
   return c;
 }
 
+template <class T>
+StepTensor<T> tensor_of(const sigma_adamw& call) {
+  return {static_cast<T*>(call.parameter),
+          static_cast<const T*>(call.gradient),
+          static_cast<T*>(call.m),
+          static_cast<T*>(call.v),
+          call.count,
+          0,
+          false};
+}
+
 }  // namespace
 
-void adamw(sigma_context& context, const sigma_adamw& call) {
-  if (call.count == 0) return;
-  for_real(call.real, [&]<class T>(std::type_identity<T>) {
-    const bool aligned = starts_aligned(call.parameter) && starts_aligned(call.gradient) && starts_aligned(call.m) &&
-                         starts_aligned(call.v);
-    launch(context, "adamw", adamw_kernel<T>, flat_grid(divided_up(call.count, kPerVector<T>)), dim3(256), 0,
-           constants<T>(call), call.count, static_cast<T*>(call.parameter), static_cast<const T*>(call.gradient),
-           static_cast<T*>(call.m), static_cast<T*>(call.v), aligned);
-  });
+void adamw_each(sigma_context& context, const sigma_adamw* calls, int64_t count) {
+  while (count > 0) {
+    const int64_t alike = steps_alike(calls, count, constants<double>);
+    for_real(calls->real, [&]<class T>(std::type_identity<T>) {
+      const AdamW<T> shared = constants<T>(*calls);
+      if (alike <= kFewTensors) {
+        launch_steps(context, "adamw", adamw_kernel<T, kFewTensors>, shared, calls, alike, tensor_of<T>);
+      } else {
+        launch_steps(context, "adamw", adamw_kernel<T, kManyTensors>, shared, calls, alike, tensor_of<T>);
+      }
+    });
+    calls += alike;
+    count -= alike;
+  }
 }
+
+void adamw(sigma_context& context, const sigma_adamw& call) { adamw_each(context, &call, 1); }
 
 }  // namespace sigma::cuda

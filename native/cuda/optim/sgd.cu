@@ -1,26 +1,44 @@
 #include "cuda/ops.h"
-#include "cuda/optim/kernels/optim.cuh"
-#include "cuda/runtime/dispatch.h"
+#include "cuda/optim/steps.h"
 
 namespace sigma::cuda {
 namespace {
 
 template <class T>
 Sgd<T> constants(const sigma_sgd& o) {
-  return {static_cast<T>(o.lr), static_cast<T>(o.weight_decay), static_cast<T>(o.momentum), o.first != 0};
+  return {static_cast<T>(o.lr), static_cast<T>(o.weight_decay), static_cast<T>(o.momentum),
+          static_cast<T>(o.first != 0 ? 1 : 0)};
+}
+
+template <class T>
+StepTensor<T> tensor_of(const sigma_sgd& call) {
+  return {static_cast<T*>(call.parameter),
+          static_cast<const T*>(call.gradient),
+          static_cast<T*>(call.momentum_buffer),
+          nullptr,
+          call.count,
+          0,
+          false};
 }
 
 }  // namespace
 
-void sgd(sigma_context& context, const sigma_sgd& call) {
-  if (call.count == 0) return;
-  for_real(call.real, [&]<class T>(std::type_identity<T>) {
-    const bool aligned = starts_aligned(call.parameter) && starts_aligned(call.gradient) &&
-                         starts_aligned(call.momentum_buffer);  // null counts as aligned
-    launch(context, "sgd", sgd_kernel<T>, flat_grid(divided_up(call.count, kPerVector<T>)), dim3(256), 0,
-           constants<T>(call), call.count, static_cast<T*>(call.parameter), static_cast<const T*>(call.gradient),
-           static_cast<T*>(call.momentum_buffer), aligned);
-  });
+void sgd_each(sigma_context& context, const sigma_sgd* calls, int64_t count) {
+  while (count > 0) {
+    const int64_t alike = steps_alike(calls, count, constants<double>);
+    for_real(calls->real, [&]<class T>(std::type_identity<T>) {
+      const Sgd<T> shared = constants<T>(*calls);
+      if (alike <= kFewTensors) {
+        launch_steps(context, "sgd", sgd_kernel<T, kFewTensors>, shared, calls, alike, tensor_of<T>);
+      } else {
+        launch_steps(context, "sgd", sgd_kernel<T, kManyTensors>, shared, calls, alike, tensor_of<T>);
+      }
+    });
+    calls += alike;
+    count -= alike;
+  }
 }
+
+void sgd(sigma_context& context, const sigma_sgd& call) { sgd_each(context, &call, 1); }
 
 }  // namespace sigma::cuda

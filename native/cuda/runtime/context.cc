@@ -41,6 +41,11 @@ using namespace sigma::cuda;
 
 namespace {
 
+Stream make_stream_on(int device) {
+  check(cudaSetDevice(device), "the device");
+  return make_stream();
+}
+
 // Throws a plain Failure, not a CudaFailure, so that `explain` does not add names twice.
 [[noreturn]] void tell(cudaError_t error, const std::string& names) {
   const std::string where = names.empty() ? "" : ", in work queued since the last wait: " + names;
@@ -57,10 +62,8 @@ void settle(sigma_context::State& state, cudaError_t error, uint64_t mark) {
 
 }  // namespace
 
-sigma_context::State::State(int device_index) : device(describe_device(device_index)) {
-  check(cudaSetDevice(device.index), "the device");
-  stream = make_stream();
-}
+sigma_context::State::State(int device_index)
+    : device(describe_device(device_index)), stream(make_stream_on(device.index)), blocks(device, stream.get()) {}
 
 sigma_context::State::~State() {
   // Work must finish before memory and handles are freed. No one is left to receive errors.
@@ -96,7 +99,7 @@ void sigma_context::download(void* to, const void* from, size_t bytes) {
 
 void sigma_context::synchronize() {
   const uint64_t mark = state_->names.mark();
-  settle(*state_, cudaStreamSynchronize(stream()), mark);
+  settle(*state_, wait_for(stream()), mark);
 }
 
 void sigma_context::explain(const CudaFailure& failure) {

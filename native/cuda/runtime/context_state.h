@@ -41,6 +41,7 @@ struct sigma_context::State {
 
   sigma::cuda::Device device;
   sigma::cuda::Stream stream;
+  sigma::cuda::BlockCache blocks;
   sigma::cuda::GrowingMemory reserved, scratch;
   sigma::cuda::Uploader uploader;
   sigma::cuda::Downloader downloader;

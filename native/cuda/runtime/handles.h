@@ -41,10 +41,20 @@ inline Stream make_stream() {
   return Stream(stream);
 }
 
+// A thread that waits for it sleeps instead of spinning.
 inline Event make_event() {
   cudaEvent_t event = nullptr;
-  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "an event");
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync), "an event");
   return Event(event);
+}
+
+// Waits for the work queued on a stream so far, in the same way. May be called from any thread.
+inline cudaError_t wait_for(cudaStream_t stream) {
+  cudaEvent_t made = nullptr;
+  cudaError_t error = cudaEventCreateWithFlags(&made, cudaEventDisableTiming | cudaEventBlockingSync);
+  const Event reached(made);
+  if (error == cudaSuccess) error = cudaEventRecord(made, stream);
+  return error == cudaSuccess ? cudaEventSynchronize(made) : error;
 }
 
 inline PinnedMemory make_pinned(size_t bytes) {

@@ -58,6 +58,7 @@ void add_wheels(std::vector<Installation>& installations, const std::string& pac
 void add_python(std::vector<Installation>& installations, const std::string& prefix) {
   if (prefix.empty()) return;
   add_wheels(installations, prefix + "/lib/python3*/site-packages");
+  add_wheels(installations, prefix + "/lib64/python3*/site-packages");  // RHEL, Fedora and SUSE
   add_wheels(installations, prefix + "/lib/python3*/dist-packages");
 }
 

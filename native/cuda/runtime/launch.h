@@ -14,10 +14,11 @@ namespace sigma::cuda {
 
 // Launches `kernel` on a stream as part of `operation`. At most 48 KiB of shared memory.
 template <class... Parameters, class... Arguments>
-void launch_on([[maybe_unused]] cudaStream_t stream, [[maybe_unused]] const char* operation,
-               void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, Arguments... arguments) {
+void launch_on(cudaStream_t stream, [[maybe_unused]] const char* operation, void (*kernel)(Parameters...), dim3 grid,
+               dim3 block, size_t shared, Arguments... arguments) {
 #ifdef SIGMA_SIMULATED
-  simulate(grid, block, shared, [=] { kernel(static_cast<Parameters>(arguments)...); });
+  enqueue_kernel(stream, reinterpret_cast<const void*>(kernel), shared,
+                 [=] { simulate(grid, block, shared, [=] { kernel(static_cast<Parameters>(arguments)...); }); });
 #else
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
@@ -33,7 +34,6 @@ template <class... Parameters, class... Arguments>
 void launch(sigma_context& context, const char* operation, void (*kernel)(Parameters...), dim3 grid, dim3 block,
             size_t shared, Arguments... arguments) {
   context.queued(operation);
-#ifndef SIGMA_SIMULATED
   constexpr size_t kWithoutOptIn = 48 << 10;
   if (shared > kWithoutOptIn) {
     // All threads share this attribute of the kernel, so it is always set to the same value.
@@ -41,7 +41,6 @@ void launch(sigma_context& context, const char* operation, void (*kernel)(Parame
                                static_cast<int>(context.device().shared_bytes)),
           operation);
   }
-#endif
   launch_on(context.stream(), operation, kernel, grid, block, shared, arguments...);
 }
 

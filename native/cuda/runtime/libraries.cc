@@ -82,6 +82,7 @@ void resolve_blas(Symbols s, Libraries& l) {
   s.require("cublasDestroy_v2", l.cublasDestroy_v2);
   s.require("cublasSetStream_v2", l.cublasSetStream_v2);
   s.require("cublasSetWorkspace_v2", l.cublasSetWorkspace_v2);
+  s.require("cublasSetMathMode", l.cublasSetMathMode);
   s.require("cublasGemmEx_64", l.cublasGemmEx_64);
   s.require("cublasGemmStridedBatchedEx_64", l.cublasGemmStridedBatchedEx_64);
 }
@@ -131,6 +132,12 @@ std::string version_text(const Libraries& l, const std::string& location) {
          number(solver[0]) + "." + number(solver[1]) + "." + number(solver[2]) + " from " + location;
 }
 
+// Only some versions of cuSOLVER need these and cannot find them.
+void open_optional(const Installation& installation, const Generation& generation) {
+  open(locate(installation, generation.jit_link));
+  open(locate(installation, generation.sparse));
+}
+
 bool open_generation(const Installation& installation, const Generation& generation, Searched& searched) {
   const std::array<std::string, 3> paths = {locate(installation, generation.lt), locate(installation, generation.blas),
                                             locate(installation, generation.solver)};
@@ -140,11 +147,10 @@ bool open_generation(const Installation& installation, const Generation& generat
     searched.line(installation.name + ": no " + names[i]);
     return false;
   }
-  // Optional: only some versions of cuSOLVER need these and cannot find them.
-  open(locate(installation, generation.jit_link));
-  open(locate(installation, generation.sparse));
   std::array<void*, 3> handles = {};
   for (size_t i = 0; i < paths.size(); ++i) {
+    // After cublasLt, whose name belongs to one generation only: libcusparse.so.12 is the name in two.
+    if (i == 1) open_optional(installation, generation);
     handles[i] = open(paths[i]);
     if (handles[i] != nullptr) continue;
     searched.line(installation.name + ": " + loader_error());
@@ -167,12 +173,20 @@ bool open_generation(const Installation& installation, const Generation& generat
 
 template <class Status>
 [[noreturn]] void throw_status(const char* library, const char* what, Status status, bool memory) {
-  throw Failure(memory ? SIGMA_OUT_OF_MEMORY : SIGMA_NATIVE,
-                std::string(what) + ": " + library +
-                    (memory ? " ran out of memory" : " failed with status " + std::to_string(status)));
+  throw LibraryFailure(memory ? SIGMA_OUT_OF_MEMORY : SIGMA_NATIVE,
+                       std::string(what) + ": " + library +
+                           (memory ? " ran out of memory" : " failed with status " + std::to_string(status)));
 }
 
 }  // namespace
+
+void explain_scarcity(const LibraryFailure& failure) {
+  constexpr size_t kHandle = size_t{64} << 20;
+  size_t available = 0, total = 0;
+  if (cudaMemGetInfo(&available, &total) != cudaSuccess || available >= kHandle) throw failure;
+  throw LibraryFailure(SIGMA_OUT_OF_MEMORY, std::string(failure.what()) + "; the device has only " +
+                                                std::to_string(available >> 20) + " MiB of memory left");
+}
 
 bool open_libraries(Searched& searched) {
   for (const Installation& installation : library_installations()) {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "cuda/runtime/handles.h"
+#include "cuda/runtime/memory.h"
 #include "cuda/runtime/searched.h"
 
 namespace sigma::cuda {
@@ -32,6 +33,7 @@ struct Libraries {
   decltype(&::cublasDestroy_v2) cublasDestroy_v2;
   decltype(&::cublasSetStream_v2) cublasSetStream_v2;
   decltype(&::cublasSetWorkspace_v2) cublasSetWorkspace_v2;
+  decltype(&::cublasSetMathMode) cublasSetMathMode;
   decltype(&::cublasGemmEx_64) cublasGemmEx_64;
   decltype(&::cublasGemmStridedBatchedEx_64) cublasGemmStridedBatchedEx_64;
 
@@ -72,9 +74,18 @@ const Libraries& libraries();
 // Versions and location of the libraries; static text.
 const char* libraries_text();
 
-// Throw if a library call failed; `what` is the operation.
+// A failed call of a library. It may be the consequence of an earlier fault of the device.
+class LibraryFailure : public Failure {
+ public:
+  using Failure::Failure;
+};
+
+// Throw a LibraryFailure if a library call failed; `what` is the operation.
 void check(cublasStatus_t status, const char* what);
 void check(cusolverStatus_t status, const char* what);
+
+// Rethrows a failure, as OUT_OF_MEMORY if less of the device's memory is free than a handle may need.
+[[noreturn]] void explain_scarcity(const LibraryFailure& failure);
 
 // RAII owners of library handles.
 template <class Handle, auto destroy>
@@ -99,6 +110,23 @@ Owner create_handle(const char* what, Create create, Arguments... arguments) {
   decltype(std::declval<Owner>().get()) handle = nullptr;
   check(create(&handle, arguments...), what);
   return Owner(handle);
+}
+
+// The same for a handle that takes memory of the device. cuBLAS and cuSOLVER allocate it outside of the pool, so the
+// pool returns its unused memory before a second attempt. Says OUT_OF_MEMORY if that fails too and little memory is
+// free.
+template <class Owner, class Create>
+Owner create_handle_on(const Device& device, const char* what, Create create) {
+  try {
+    return create_handle<Owner>(what, create);
+  } catch (const LibraryFailure&) {
+    trim_memory(device);
+  }
+  try {
+    return create_handle<Owner>(what, create);
+  } catch (const LibraryFailure& failure) {
+    explain_scarcity(failure);
+  }
 }
 
 }  // namespace sigma::cuda

@@ -5,13 +5,33 @@
 #include <vector>
 
 #include "cuda/runtime/handles.h"
+#ifdef SIGMA_SIMULATED
+#include "simulate.h"
+#endif
 
 namespace sigma::cuda {
 namespace {
 
-// The pool keeps free memory up to 1 / kKeptPart of the device's, so that a training step never allocates from the
-// driver. A synchronisation returns the rest to the system.
-constexpr size_t kKeptPart = 4;
+// Sizes of cached blocks are multiples of this, and a context caches no more blocks than that.
+constexpr size_t kGranule = 512;
+constexpr size_t kMostUnused = 1024;
+
+struct Caches {
+  std::mutex mutex;
+  std::vector<BlockCache*> all;
+};
+
+Caches& caches() {
+  static Caches& all = *new Caches;  // never destroyed: contexts may outlive static destructors
+  return all;
+}
+
+// The simulation overwrites a block that is allocated again, as it does with new memory.
+#ifdef SIGMA_SIMULATED
+void mark_reused(void* memory, size_t bytes, cudaStream_t stream) { mark_uninitialised(memory, bytes, stream); }
+#else
+void mark_reused(void*, size_t, cudaStream_t) {}
+#endif
 
 cudaMemPool_t make_pool(int device) {
   int supported = 0;
@@ -23,9 +43,9 @@ cudaMemPool_t make_pool(int device) {
   properties.location.id = device;
   cudaMemPool_t pool = nullptr;
   check(cudaMemPoolCreate(&pool, &properties), "a memory pool");
-  size_t available = 0, total = 0;
-  check(cudaMemGetInfo(&available, &total), "the device's memory");
-  uint64_t kept = total / kKeptPart;
+  // The pool keeps all free memory, so that a training step never allocates from the driver. The threshold counts used
+  // memory too: any lower one would unmap memory at each wait while a model is resident. `trim_memory` returns it.
+  uint64_t kept = UINT64_MAX;
   check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept), "a memory pool");
   return pool;
 }
@@ -67,10 +87,84 @@ std::string megabytes(size_t bytes) { return std::to_string(bytes >> 20) + " MiB
   if (cudaMemGetInfo(&available, &total) == cudaSuccess) {
     text += ": " + megabytes(available) + " of " + megabytes(total) + " are free";
   }
+  text += ". Dispose tensors, or await something: memory of forgotten tensors is freed when the event loop turns";
   throw Failure(SIGMA_OUT_OF_MEMORY, text);
 }
 
 }  // namespace
+
+BlockCache::BlockCache(const Device& device, cudaStream_t stream) : device_(device), stream_(stream) {
+  const std::lock_guard lock(caches().mutex);
+  caches().all.push_back(this);
+}
+
+BlockCache::~BlockCache() {
+  {
+    const std::lock_guard lock(caches().mutex);
+    std::erase(caches().all, this);
+  }
+  flush();
+}
+
+void* BlockCache::allocate(size_t bytes) {
+  const size_t rounded = (std::max<size_t>(bytes, 1) + kGranule - 1) / kGranule * kGranule;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = unused_.find(rounded);
+    if (found != unused_.end() && !found->second.empty()) {
+      void* const memory = found->second.back();
+      sizes_.emplace(memory, rounded);  // may throw, and then the block stays unused
+      found->second.pop_back();
+      --unused_count_;
+      mark_reused(memory, rounded, stream_);
+      return memory;
+    }
+  }
+  Memory block(device_, stream_, rounded);
+  const std::lock_guard lock(mutex_);
+  sizes_.emplace(block.data(), rounded);
+  return block.take();
+}
+
+void BlockCache::release(void* memory) noexcept {
+  if (memory == nullptr) return;
+  try {
+    const std::lock_guard lock(mutex_);
+    const auto found = sizes_.find(memory);
+    const size_t bytes = found->second;
+    sizes_.erase(found);
+    if (unused_count_ < kMostUnused) {
+      unused_[bytes].push_back(memory);
+      ++unused_count_;
+      return;
+    }
+  } catch (const std::bad_alloc&) {
+    // No memory on the host to remember the block.
+  }
+  sigma::cuda::release(device_, stream_, memory);
+}
+
+void BlockCache::flush() noexcept {
+  const std::lock_guard lock(mutex_);
+  for (auto& [bytes, blocks] : unused_) {
+    for (void* const memory : blocks) sigma::cuda::release(device_, stream_, memory);
+    blocks.clear();
+  }
+  unused_.clear();
+  unused_count_ = 0;
+}
+
+void trim_memory(const Device& device) {
+  {
+    const std::lock_guard lock(caches().mutex);
+    for (BlockCache* const cache : caches().all) {
+      if (cache->device().index == device.index) cache->flush();
+    }
+  }
+  check(cudaDeviceSynchronize(), "waiting for memory");
+  const cudaMemPool_t pool = pool_of(device.index);
+  if (pool != nullptr) check(cudaMemPoolTrimTo(pool, 0), "a memory pool");
+}
 
 void* allocate(const Device& device, cudaStream_t stream, size_t bytes) {
   bytes = std::max<size_t>(bytes, 1);
@@ -79,8 +173,7 @@ void* allocate(const Device& device, cudaStream_t stream, size_t bytes) {
   cudaError_t error = try_allocate(pool, stream, bytes, &memory);
   if (error == cudaErrorMemoryAllocation) {
     // Memory released on other streams becomes free when they finish. Trimming removes fragmentation of the pool.
-    check(cudaDeviceSynchronize(), "waiting for memory");
-    if (pool != nullptr) check(cudaMemPoolTrimTo(pool, 0), "a memory pool");
+    trim_memory(device);
     error = try_allocate(pool, stream, bytes, &memory);
   }
   if (error == cudaErrorMemoryAllocation) throw_out_of_memory(bytes);

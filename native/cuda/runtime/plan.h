@@ -14,16 +14,16 @@ constexpr int64_t divided_up(int64_t count, int64_t by) { return (count + by - 1
 // The width of a slab: how many vectors of 16 bytes of each row a block holds in shared memory, so that the `entries`
 // of a pattern gather there and not through the L2 cache. 0 if gathering through the L2 cache is faster.
 //
-// Wide slabs read the entries less often. But a slab must fit, there must be at least `least_blocks` slabs to keep the
-// device busy, and rows with few entries do not repay the copy.
+// Wide slabs read the entries less often. But a slab must fit, there must be at least 0.9 `busy_blocks` slabs to keep
+// the device busy, and rows with few entries do not repay the copy.
 inline int slab_vectors(int64_t rows, int64_t entries, int64_t tokens, int64_t element_bytes, size_t shared_bytes,
-                        int64_t least_blocks) {
+                        int64_t busy_blocks) {
   constexpr int64_t kLeastEntries = 4;
   if (entries < kLeastEntries * rows) return 0;
   for (const int vectors : {4, 2, 1}) {
     const bool fits = rows * vectors * kVectorBytes <= static_cast<int64_t>(shared_bytes);
     const int64_t slab_tokens = vectors * kVectorBytes / element_bytes;
-    if (fits && divided_up(tokens, slab_tokens) >= least_blocks) return vectors;
+    if (fits && 10 * divided_up(tokens, slab_tokens) >= 9 * busy_blocks) return vectors;
   }
   return 0;
 }

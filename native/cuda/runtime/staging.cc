@@ -50,7 +50,7 @@ cudaError_t Downloader::copy(cudaStream_t source, void* to, const void* from, si
   if (!ready_) ready_ = make_event();
   cudaError_t error = cudaEventRecord(ready_.get(), source);
   if (error == cudaSuccess) error = cudaStreamWaitEvent(stream_.get(), ready_.get(), 0);
-  if (error == cudaSuccess && bytes == 0) return cudaStreamSynchronize(stream_.get());
+  if (error == cudaSuccess && bytes == 0) return wait_for(stream_.get());
 
   // Everything that may throw is done before the first copy begins.
   const auto prepare = [](Chunk& chunk) {

@@ -32,10 +32,11 @@ Product<T> product_of(const sigma_core& core, const sigma_matrix& dense, const s
   return p;
 }
 
-// Sets the rows of M or Mᵀ. First permutes the values for Mᵀ.
+// Sets the rows of M or Mᵀ. First permutes the values for Mᵀ, unless M is diagonal.
 template <class T>
 void take_pattern(sigma_context& context, Product<T>& p, const sigma_core& core, bool transpose) {
   const sigma_pattern& pattern = *core.pattern;
+  if (pattern.banded != 0 && pattern.lower == 0 && pattern.upper == 0) transpose = false;
   const auto* const values = static_cast<const Number<T>*>(core.values);
   p.pointers = transpose ? pattern.transposed_row_pointers : pattern.row_pointers;
   p.indices = transpose ? pattern.transposed_indices : pattern.column_indices;

@@ -67,11 +67,12 @@ void eigenvectors_batched(const SvdBatch& batch, double* g, double* values, int*
           "gram64");
     const Memory work = lane.workspace(device_bytes);
     std::vector<std::byte> host_work(host_bytes);
-    check(l.cusolverDnXsyevBatched(lane.solver(), lane.params(), CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER, n,
-                                   CUDA_R_64F, own, /* lda = */ n, CUDA_R_64F, values + begin * n, CUDA_R_64F,
-                                   work.data(), device_bytes, host_work.data(), host_bytes, info + begin, count),
-          "gram64");
-    lane.wait();
+    const cusolverStatus_t status = l.cusolverDnXsyevBatched(
+        lane.solver(), lane.params(), CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER, n, CUDA_R_64F, own,
+        /* lda = */ n, CUDA_R_64F, values + begin * n, CUDA_R_64F, work.data(), device_bytes, host_work.data(),
+        host_bytes, info + begin, count);
+    lane.wait();  // before host_work is freed, even on failure
+    check(status, "gram64");
   }
 }
 

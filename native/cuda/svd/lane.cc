@@ -30,10 +30,10 @@ std::unique_ptr<SvdLane> take_idle(int device) {
 
 SvdLane::SvdLane(const Device& device) : device_(device), stream_(make_stream()) {
   const Libraries& l = libraries();
-  solver_ = create_handle<SolverHandle>("svd", l.cusolverDnCreate);
+  solver_ = create_handle_on<SolverHandle>(device, "svd", l.cusolverDnCreate);
   params_ = create_handle<SolverParams>("svd", l.cusolverDnCreateParams);
   jacobi_ = create_handle<JacobiParams>("svd", l.cusolverDnCreateGesvdjInfo);
-  blas_ = create_handle<BlasHandle>("svd", l.cublasCreate_v2);
+  blas_ = create_handle_on<BlasHandle>(device, "svd", l.cublasCreate_v2);
   check(l.cusolverDnSetStream(solver(), stream()), "svd");
   check(l.cublasSetStream_v2(blas(), stream()), "svd");
 }
@@ -54,7 +54,7 @@ void SvdLane::download(void* to, const void* from, size_t bytes) const {
   wait();
 }
 
-void SvdLane::wait() const { check(cudaStreamSynchronize(stream()), "svd"); }
+void SvdLane::wait() const { check(wait_for(stream()), "svd"); }
 
 void SvdLanes::grow(size_t wanted) {
   while (lanes_.size() < wanted) {
@@ -71,7 +71,7 @@ void SvdLanes::grow(size_t wanted) {
 
 SvdLanes::~SvdLanes() {
   for (auto& lane : lanes_) {
-    // After a failure, queued work may still use memory.
+    // The answers to zero matrices may still be queued; after a failure, so may anything.
     static_cast<void>(cudaStreamSynchronize(lane->stream()));
     const int device = lane->device().index;
     const std::lock_guard lock(idle().mutex);

@@ -63,7 +63,7 @@ class SvdNumbers {
   Memory memory_;
 };
 
-// The lanes of one svd call. The destructor returns them to the idle lanes.
+// The lanes of one svd call. The destructor waits for their work and returns them to the idle lanes.
 class SvdLanes {
  public:
   explicit SvdLanes(const Device& device) : device_(device) {}

@@ -59,9 +59,7 @@ std::vector<std::exception_ptr> svd_solve(const SvdLane& lane, const SvdChain<T>
     }
     return answers;
   };
-  auto errors = svd_search<T>(shape.m, shape.n, items.size(), chain, attempt);
-  lane.wait();
-  return errors;
+  return svd_search<T>(shape.m, shape.n, items.size(), chain, attempt);
 }
 
 template std::vector<SvdRoutine<SvdRoute<float>>> svd_routines<float>(const Device&, const SvdShape&);

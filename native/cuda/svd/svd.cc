@@ -123,7 +123,6 @@ std::vector<size_t> Call<T>::inspect(const SvdLane& lane, int64_t* failed) {
   for (const Group& group : grouped(shapes_, zeros, [](const SvdShape&, size_t) { return kMost; })) {
     svd_zero<T>(SvdBatch(lane, group.shape, items_of(group)));
   }
-  lane.wait();
   return rest;
 }
 
@@ -194,6 +193,7 @@ void Call<T>::run(int64_t* failed) {
     std::sort(again.begin(), again.end());
     for (const size_t i : again) {
       errors_[i] = nullptr;
+      trim_memory(device_);  // cuSOLVER also allocates memory outside of the pool
       solve_together(lanes, {{shapes_[i], {i}}});
     }
   }

@@ -3,10 +3,12 @@
 #include "cuda/runtime/context.h"
 
 #include <cstring>
+#include <functional>
 #include <memory>
 
 #include "cuda/svd/lane.h"
 #include "harness.h"
+#include "simulate.h"
 
 struct sigma_context::State {
   sigma::cuda::Device device;
@@ -40,6 +42,7 @@ void* allocate(const Device&, cudaStream_t, size_t bytes) {
 void release(const Device&, cudaStream_t, void* memory) noexcept { ::operator delete(memory); }
 void SvdLane::upload(void* to, const void* from, size_t bytes) const { std::memcpy(to, from, bytes); }
 void SvdLane::download(void* to, const void* from, size_t bytes) const { std::memcpy(to, from, bytes); }
+void enqueue_kernel(cudaStream_t, const void*, size_t, std::function<void()> work) { work(); }
 
 }  // namespace sigma::cuda
 
@@ -47,6 +50,8 @@ extern "C" cudaError_t cudaMemsetAsync(void* memory, int value, size_t count, cu
   std::memset(memory, value, count);
   return cudaSuccess;
 }
+
+extern "C" cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
 
 namespace check {
 

@@ -16,7 +16,8 @@ void plans() {
   expect(slab_vectors(16384, 33 * 16384, 4096, 2, kHopper, 132) == 0, "r = 16384 does not fit");
   expect(slab_vectors(4096, 16 * 4096, 4096, 2, kTuring, 40) == 1, "64 KB hold one vector of 4096 rows");
   expect(slab_vectors(768, 33 * 768, 8192, 2, kHopper, 132) == 4, "r = 768: 32 tokens");
-  expect(slab_vectors(768, 33 * 768, 2048, 2, kHopper, 132) == 1,
+  expect(slab_vectors(768, 33 * 768, 2048, 2, kHopper, 132) == 2, "2,048 tokens: 128 slabs keep 132 of them busy");
+  expect(slab_vectors(768, 33 * 768, 1024, 2, kHopper, 132) == 1,
          "few tokens: narrower slabs, one block per multiprocessor");
   expect(slab_vectors(4096, 16 * 4096, 128, 2, kHopper, 132) == 0, "too few tokens for a busy device");
   expect(slab_vectors(4096, 2 * 4096, 4096, 2, kHopper, 132) == 0, "two entries per row: gather");

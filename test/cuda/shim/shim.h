@@ -13,6 +13,7 @@
 
 #define SIGMA_UNROLL
 #define SIGMA_UNROLL_BY(count)
+#define SIGMA_IN_PLACE
 
 #ifndef __launch_bounds__
 #define __launch_bounds__(...)

@@ -16,6 +16,9 @@
 #define SIGMA_UNROLL SIGMA_PRAGMA(unroll)
 #define SIGMA_UNROLL_BY(count) SIGMA_PRAGMA(unroll count)
 
+// A parameter of a kernel that is read in place, not copied to each thread.
+#define SIGMA_IN_PLACE __grid_constant__
+
 namespace sigma::cuda {
 
 // The block's dynamic shared memory, aligned to 16 bytes.

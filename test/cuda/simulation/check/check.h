@@ -9,11 +9,14 @@
 #include <string>
 #include <vector>
 
+#include "../counts.h"
 #include "contract/engine.h"
 
 namespace sigma::check {
 
 inline const sigma_backend* backend = nullptr;
+// What the backend asked of the device so far.
+inline const simulation::Counts* (*counts)() = nullptr;
 inline int failures = 0;
 
 inline void expect(bool kept, const std::string& what) {
@@ -106,5 +109,7 @@ void check_memory();
 void check_failures();
 void check_svd();
 void check_threads();
+void check_waits();
+void check_libraries();
 
 }  // namespace sigma::check

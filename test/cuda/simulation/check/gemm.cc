@@ -151,6 +151,14 @@ void check_gemm() {
     const Context without_lt;
     check_all(without_lt);
   }
+  {
+    const Context refused;
+    {
+      const Setting fail("SIGMA_SIMULATED_FAIL", "lt:status");
+      check_all(refused);
+    }
+    check_all(refused);  // the plans remember it
+  }
   const Setting fail("SIGMA_SIMULATED_FAIL", "gemm:status");
   const DeviceBuffer buffer(context, 1024);
   const sigma_matrix square = dense_matrix(SIGMA_FLOAT32, buffer.data(), 4, 4);

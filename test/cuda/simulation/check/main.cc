@@ -16,6 +16,7 @@ int main(int count, char** arguments) {
     return 1;
   }
   const auto open = reinterpret_cast<sigma_open_backend_function>(dlsym(library, SIGMA_OPEN_BACKEND));
+  counts = reinterpret_cast<decltype(counts)>(dlsym(library, "sigma_simulated_counts"));
   sigma_probe probe = {};
   open(SIGMA_ABI_VERSION, &probe);
   if (probe.reason != SIGMA_AVAILABLE) {
@@ -29,7 +30,8 @@ int main(int count, char** arguments) {
     void (*run)();
   };
   for (const Part& part : {Part{"gemm", check_gemm}, Part{"memory", check_memory}, Part{"failures", check_failures},
-                           Part{"svd", check_svd}, Part{"threads", check_threads}}) {
+                           Part{"libraries", check_libraries}, Part{"waits", check_waits}, Part{"svd", check_svd},
+                           Part{"threads", check_threads}}) {
     const auto named = [&](const char* argument) { return std::strcmp(argument, part.name) == 0; };
     if (count > 2 && std::none_of(arguments + 2, arguments + count, named)) continue;
     const int before = failures;

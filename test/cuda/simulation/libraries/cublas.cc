@@ -6,6 +6,8 @@
 using namespace sigma::simulation;
 
 struct cublasContext {
+  cudaStream_t stream = nullptr;
+  cublasMath_t math = CUBLAS_DEFAULT_MATH;
   void* workspace = nullptr;
   size_t bytes = 0;
 };
@@ -33,6 +35,7 @@ void require_compute_type(cudaDataType type, cublasComputeType_t compute, const 
 extern "C" {
 
 cublasStatus_t cublasCreate_v2(cublasHandle_t* handle) {
+  if (device_failed() || !has_handle_memory()) return CUBLAS_STATUS_NOT_INITIALIZED;
   openblas_set_num_threads(1);
   *handle = new cublasContext;
   return CUBLAS_STATUS_SUCCESS;
@@ -43,7 +46,16 @@ cublasStatus_t cublasDestroy_v2(cublasHandle_t handle) {
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasSetStream_v2(cublasHandle_t, cudaStream_t) { return CUBLAS_STATUS_SUCCESS; }
+// As the real one, also forgets the workspace.
+cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, cudaStream_t stream) {
+  *handle = {stream, handle->math};
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode) {
+  handle->math = mode;
+  return CUBLAS_STATUS_SUCCESS;
+}
 
 cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void* workspace, size_t bytes) {
   require_operand(workspace, bytes, "cublasSetWorkspace");
@@ -68,12 +80,16 @@ cublasStatus_t cublasGemmStridedBatchedEx_64(cublasHandle_t handle, cublasOperat
                                              void* C, cudaDataType Ctype, int64_t ldc, long long int strideC,
                                              int64_t batchCount, cublasComputeType_t computeType, cublasGemmAlgo_t) {
   const char* const call = "cublasGemm";
-  if (planted("gemm") == Planted::status) return CUBLAS_STATUS_EXECUTION_FAILED;
+  if (planted("gemm") == Planted::status || device_failed()) return CUBLAS_STATUS_EXECUTION_FAILED;
   require(Atype == Btype && Atype == Ctype, call, "expected operands of one type");
+  require(Atype != CUDA_R_16BF || (handle->math & CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION) != 0, call,
+          "expected a math mode that keeps partial sums in float32");
   require_compute_type(Atype, computeType, call);
   require(is_one(alpha, computeType, call), call, "expected alpha = 1");
   require(m > 0 && n > 0 && k > 0 && batchCount > 0, call, "expected a product that is not empty");
-  if (handle->workspace != nullptr) fill_rubbish(handle->workspace, handle->bytes);
+  if (handle->workspace != nullptr) {
+    enqueue(handle->stream, [memory = handle->workspace, bytes = handle->bytes] { fill_rubbish(memory, bytes); });
+  }
   const bool ta = transposed(transa), tb = transposed(transb);
   const auto size = static_cast<long long int>(type_size(Atype));
   for (int64_t i = 0; i < batchCount; ++i) {
@@ -91,7 +107,8 @@ cublasStatus_t cublasGemmStridedBatchedEx_64(cublasHandle_t handle, cublasOperat
         ldc,
         is_one(beta, computeType, call),
     };
-    multiply(product, {}, call);
+    check(product, call);
+    enqueue(handle->stream, [product] { multiply(product, {}); });
   }
   return CUBLAS_STATUS_SUCCESS;
 }

@@ -1,7 +1,8 @@
 // A fake cuBLASLt on OpenBLAS, with the functions that the backend calls. An algorithm rejects any other shape, less
 // alignment, and less workspace than it was chosen for.
 //
-// SIGMA_SIMULATED_FAIL=lt: the heuristic finds no algorithm.
+// SIGMA_SIMULATED_FAIL=lt: the heuristic finds no algorithm. SIGMA_SIMULATED_FAIL=lt:status: the heuristic succeeds,
+// but cublasLtMatmul does not support the product.
 #include <cublasLt.h>
 
 #include <vector>
@@ -29,6 +30,7 @@ struct Layout {
 struct Preference {
   uint64_t workspace;
   uint32_t alignment[4];  // of A, B, C, D
+  uint32_t reductions;
 };
 struct Algorithm {
   uint64_t shape;  // hash of all inputs of the choice
@@ -61,11 +63,15 @@ cudaDataType bias_type(const Description& d, const Layout& result) {
   return d.bias_type < 0 ? result.type : static_cast<cudaDataType>(d.bias_type);
 }
 
+void check_bias(const Description& d, const Layout& result) {
+  if (d.epilogue != CUBLASLT_EPILOGUE_BIAS) return;
+  require_operand(d.bias, static_cast<size_t>(result.rows) * type_size(bias_type(d, result)), "cublasLtMatmul");
+}
+
 std::vector<double> read_bias(const Description& d, const Layout& result) {
   std::vector<double> bias;
   if (d.epilogue != CUBLASLT_EPILOGUE_BIAS) return bias;
   const cudaDataType type = bias_type(d, result);
-  require_operand(d.bias, static_cast<size_t>(result.rows) * type_size(type), "cublasLtMatmul");
   for (int64_t i = 0; i < result.rows; ++i) {
     bias.push_back(type == CUDA_R_64F   ? static_cast<const double*>(d.bias)[i]
                    : type == CUDA_R_32F ? static_cast<double>(static_cast<const float*>(d.bias)[i])
@@ -87,6 +93,7 @@ bool scale_is_one(const void* scale, cudaDataType type) {
 extern "C" {
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
+  if (device_failed() || !has_handle_memory()) return CUBLAS_STATUS_NOT_INITIALIZED;
   openblas_set_num_threads(1);
   *handle = new cublasLtContext;
   return CUBLAS_STATUS_SUCCESS;
@@ -144,7 +151,7 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference) {
   *preference = new cublasLtMatmulPreferenceOpaque_t{};
-  part<Preference>(*preference) = {0, {256, 256, 256, 256}};
+  part<Preference>(*preference) = {0, {256, 256, 256, 256}, CUBLASLT_REDUCTION_SCHEME_MASK};
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -162,6 +169,11 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
     std::memcpy(&p.workspace, buffer, bytes);
     return CUBLAS_STATUS_SUCCESS;
   }
+  if (attribute == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK) {
+    if (bytes != sizeof(p.reductions)) return CUBLAS_STATUS_INVALID_VALUE;
+    std::memcpy(&p.reductions, buffer, bytes);
+    return CUBLAS_STATUS_SUCCESS;
+  }
   const int which = attribute - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES;
   if (which < 0 || which > 3 || bytes != sizeof(uint32_t)) return CUBLAS_STATUS_INVALID_VALUE;
   std::memcpy(&p.alignment[which], buffer, bytes);
@@ -177,7 +189,10 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   const auto& desc = part<Description>(description);
   const auto& result = part<Layout>(d);
   *found = 0;
-  if (planted("lt") != Planted::none) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (planted("lt") == Planted::unconverged) return CUBLAS_STATUS_NOT_SUPPORTED;
+  // Partial sums of a bfloat16 product must not be rounded to bfloat16.
+  require((p.reductions & ~uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE}) == 0 || result.type != CUDA_R_16BF,
+          "cublasLtMatmulAlgoGetHeuristic", "expected reduction schemes that keep partial sums in float32");
   // The documentation lists no float32 bias for bfloat16 results.
   if (desc.epilogue == CUBLASLT_EPILOGUE_BIAS && bias_type(desc, result) != result.type) {
     return CUBLAS_STATUS_NOT_SUPPORTED;
@@ -197,19 +212,20 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description, const void* alpha, const void* A,
                               cublasLtMatrixLayout_t a, const void* B, cublasLtMatrixLayout_t b, const void* beta,
                               const void* C, cublasLtMatrixLayout_t, void* D, cublasLtMatrixLayout_t d,
-                              const cublasLtMatmulAlgo_t* algo, void* workspace, size_t workspace_bytes, cudaStream_t) {
+                              const cublasLtMatmulAlgo_t* algo, void* workspace, size_t workspace_bytes,
+                              cudaStream_t stream) {
   const char* const call = "cublasLtMatmul";
-  const auto& desc = part<Description>(description);
-  const auto &la = part<Layout>(a), &lb = part<Layout>(b), &ld = part<Layout>(d);
+  const auto desc = part<Description>(description);  // copies: the call reads them, not the queued work
+  const auto la = part<Layout>(a), lb = part<Layout>(b), ld = part<Layout>(d);
   const auto& algorithm = part<const Algorithm>(algo);
-  if (planted("gemm") == Planted::status) return CUBLAS_STATUS_EXECUTION_FAILED;
+  if (planted("gemm") == Planted::status || device_failed()) return CUBLAS_STATUS_EXECUTION_FAILED;
+  if (planted("lt") == Planted::status) return CUBLAS_STATUS_NOT_SUPPORTED;
   require(algorithm.shape == digest(desc, la, lb, ld), call, "expected the product that the algorithm was chosen for");
   require(aligned(A, algorithm.alignment[0]) && aligned(B, algorithm.alignment[1]) &&
               aligned(C, algorithm.alignment[2]) && aligned(D, algorithm.alignment[3]),
           call, "expected the alignment that the algorithm was chosen for");
   require(workspace_bytes >= algorithm.workspace, call, "expected the workspace that the algorithm needs");
   require_operand(workspace, workspace_bytes, call);
-  if (algorithm.workspace > 0) fill_rubbish(workspace, algorithm.workspace);
   require(la.type == lb.type && la.type == ld.type && C == D, call, "expected operands of one type");
   require(desc.compute == (la.type == CUDA_R_64F ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F), call,
           "expected the precision of the matrices");
@@ -230,7 +246,12 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
                            D,
                            ld.stride,
                            scale_is_one(beta, desc.scale)};
-  multiply(product, read_bias(desc, ld), call);
+  check(product, call);
+  check_bias(desc, ld);
+  enqueue(stream, [=, used = algorithm.workspace] {
+    if (used > 0) fill_rubbish(workspace, used);
+    multiply(product, read_bias(desc, ld));
+  });
   return CUBLAS_STATUS_SUCCESS;
 }
 

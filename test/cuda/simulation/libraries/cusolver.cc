@@ -12,9 +12,6 @@
 
 using namespace sigma::simulation;
 
-struct cusolverDnContext {
-  bool ready = true;
-};
 struct cusolverDnParams {};
 struct gesvdjInfo {};
 
@@ -27,6 +24,7 @@ cusolverStatus_t cusolverGetProperty(libraryPropertyType type, int* value) {
 }
 
 cusolverStatus_t cusolverDnCreate(cusolverDnHandle_t* handle) {
+  if (device_failed() || !has_handle_memory()) return CUSOLVER_STATUS_NOT_INITIALIZED;
   openblas_set_num_threads(1);
   *handle = new cusolverDnContext;
   return CUSOLVER_STATUS_SUCCESS;
@@ -37,7 +35,10 @@ cusolverStatus_t cusolverDnDestroy(cusolverDnHandle_t handle) {
   return CUSOLVER_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnSetStream(cusolverDnHandle_t, cudaStream_t) { return CUSOLVER_STATUS_SUCCESS; }
+cusolverStatus_t cusolverDnSetStream(cusolverDnHandle_t handle, cudaStream_t stream) {
+  handle->stream = stream;
+  return CUSOLVER_STATUS_SUCCESS;
+}
 
 cusolverStatus_t cusolverDnCreateParams(cusolverDnParams_t* params) {
   *params = new cusolverDnParams;
@@ -73,18 +74,18 @@ cusolverStatus_t cusolverDnDgesvdj_bufferSize(cusolverDnHandle_t, cusolverEigMod
   return CUSOLVER_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnSgesvdj(cusolverDnHandle_t, cusolverEigMode_t jobz, int econ, int m, int n, float* A,
+cusolverStatus_t cusolverDnSgesvdj(cusolverDnHandle_t handle, cusolverEigMode_t jobz, int econ, int m, int n, float* A,
                                    int lda, float* S, float* U, int ldu, float* V, int ldv, float* work, int lwork,
                                    int* info, gesvdjInfo_t) {
   if (jobz != CUSOLVER_EIG_MODE_VECTOR) return CUSOLVER_STATUS_INVALID_VALUE;
-  return gesvdj(econ, m, n, A, lda, S, U, ldu, V, ldv, work, lwork, info);
+  return gesvdj(handle, econ, m, n, A, lda, S, U, ldu, V, ldv, work, lwork, info);
 }
 
-cusolverStatus_t cusolverDnDgesvdj(cusolverDnHandle_t, cusolverEigMode_t jobz, int econ, int m, int n, double* A,
+cusolverStatus_t cusolverDnDgesvdj(cusolverDnHandle_t handle, cusolverEigMode_t jobz, int econ, int m, int n, double* A,
                                    int lda, double* S, double* U, int ldu, double* V, int ldv, double* work, int lwork,
                                    int* info, gesvdjInfo_t) {
   if (jobz != CUSOLVER_EIG_MODE_VECTOR) return CUSOLVER_STATUS_INVALID_VALUE;
-  return gesvdj(econ, m, n, A, lda, S, U, ldu, V, ldv, work, lwork, info);
+  return gesvdj(handle, econ, m, n, A, lda, S, U, ldu, V, ldv, work, lwork, info);
 }
 
 cusolverStatus_t cusolverDnSgesvdjBatched_bufferSize(cusolverDnHandle_t, cusolverEigMode_t, int m, int n, const float*,
@@ -101,16 +102,16 @@ cusolverStatus_t cusolverDnDgesvdjBatched_bufferSize(cusolverDnHandle_t, cusolve
   return m > 32 || n > 32 ? CUSOLVER_STATUS_INVALID_VALUE : CUSOLVER_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnSgesvdjBatched(cusolverDnHandle_t, cusolverEigMode_t, int m, int n, float* A, int lda,
+cusolverStatus_t cusolverDnSgesvdjBatched(cusolverDnHandle_t handle, cusolverEigMode_t, int m, int n, float* A, int lda,
                                           float* S, float* U, int ldu, float* V, int ldv, float* work, int lwork,
                                           int* info, gesvdjInfo_t, int batch) {
-  return gesvdj_batched(m, n, A, lda, S, U, ldu, V, ldv, work, lwork, info, batch);
+  return gesvdj_batched(handle, m, n, A, lda, S, U, ldu, V, ldv, work, lwork, info, batch);
 }
 
-cusolverStatus_t cusolverDnDgesvdjBatched(cusolverDnHandle_t, cusolverEigMode_t, int m, int n, double* A, int lda,
-                                          double* S, double* U, int ldu, double* V, int ldv, double* work, int lwork,
-                                          int* info, gesvdjInfo_t, int batch) {
-  return gesvdj_batched(m, n, A, lda, S, U, ldu, V, ldv, work, lwork, info, batch);
+cusolverStatus_t cusolverDnDgesvdjBatched(cusolverDnHandle_t handle, cusolverEigMode_t, int m, int n, double* A,
+                                          int lda, double* S, double* U, int ldu, double* V, int ldv, double* work,
+                                          int lwork, int* info, gesvdjInfo_t, int batch) {
+  return gesvdj_batched(handle, m, n, A, lda, S, U, ldu, V, ldv, work, lwork, info, batch);
 }
 
 cusolverStatus_t cusolverDnXgesvdp_bufferSize(cusolverDnHandle_t, cusolverDnParams_t, cusolverEigMode_t, int, int64_t m,
@@ -122,19 +123,22 @@ cusolverStatus_t cusolverDnXgesvdp_bufferSize(cusolverDnHandle_t, cusolverDnPara
   return CUSOLVER_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnXgesvdp(cusolverDnHandle_t, cusolverDnParams_t, cusolverEigMode_t jobz, int econ, int64_t m,
-                                   int64_t n, cudaDataType typeA, void* A, int64_t lda, cudaDataType typeS, void* S,
-                                   cudaDataType typeU, void* U, int64_t ldu, cudaDataType typeV, void* V, int64_t ldv,
-                                   cudaDataType computeType, void* device, size_t device_bytes, void* host,
+cusolverStatus_t cusolverDnXgesvdp(cusolverDnHandle_t handle, cusolverDnParams_t, cusolverEigMode_t jobz, int econ,
+                                   int64_t m, int64_t n, cudaDataType typeA, void* A, int64_t lda, cudaDataType typeS,
+                                   void* S, cudaDataType typeU, void* U, int64_t ldu, cudaDataType typeV, void* V,
+                                   int64_t ldv, cudaDataType computeType, void* device, size_t device_bytes, void* host,
                                    size_t host_bytes, int* info, double* h_err_sigma) {
   if (jobz != CUSOLVER_EIG_MODE_VECTOR || typeA != typeS || typeA != typeU || typeA != typeV || typeA != computeType) {
     return CUSOLVER_STATUS_INVALID_VALUE;
   }
   require(host_bytes >= 64 && host != nullptr && h_err_sigma != nullptr, "gesvdp", "expected a larger host workspace");
-  use_workspace(device, device_bytes, svd_workspace(m, n) * sizeof(double), "gesvdp");
-  *h_err_sigma = 0;
-  return typeA == CUDA_R_64F ? gesvdp<double>(econ, m, n, A, lda, S, U, ldu, V, ldv, info)
-                             : gesvdp<float>(econ, m, n, A, lda, S, U, ldu, V, ldv, info);
+  const HostWork host_work = {host, host_bytes};
+  const cusolverStatus_t status =
+      typeA == CUDA_R_64F
+          ? gesvdp<double>(handle, econ, m, n, A, lda, S, U, ldu, V, ldv, device, device_bytes, host_work, info)
+          : gesvdp<float>(handle, econ, m, n, A, lda, S, U, ldu, V, ldv, device, device_bytes, host_work, info);
+  if (status == CUSOLVER_STATUS_SUCCESS) enqueue(stream_of(handle), [=] { *h_err_sigma = 0; });
+  return status;
 }
 
 cusolverStatus_t cusolverDnXgesvd_bufferSize(cusolverDnHandle_t, cusolverDnParams_t, signed char, signed char,
@@ -146,7 +150,7 @@ cusolverStatus_t cusolverDnXgesvd_bufferSize(cusolverDnHandle_t, cusolverDnParam
   return m < n ? CUSOLVER_STATUS_INVALID_VALUE : CUSOLVER_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnXgesvd(cusolverDnHandle_t, cusolverDnParams_t, signed char jobu, signed char jobvt,
+cusolverStatus_t cusolverDnXgesvd(cusolverDnHandle_t handle, cusolverDnParams_t, signed char jobu, signed char jobvt,
                                   int64_t m, int64_t n, cudaDataType typeA, void* A, int64_t lda, cudaDataType typeS,
                                   void* S, cudaDataType typeU, void* U, int64_t ldu, cudaDataType typeVT, void* VT,
                                   int64_t ldvt, cudaDataType computeType, void* device, size_t device_bytes, void*,
@@ -155,9 +159,8 @@ cusolverStatus_t cusolverDnXgesvd(cusolverDnHandle_t, cusolverDnParams_t, signed
       typeA != computeType) {
     return CUSOLVER_STATUS_INVALID_VALUE;
   }
-  use_workspace(device, device_bytes, svd_workspace(m, n) * sizeof(double), "gesvd");
-  return typeA == CUDA_R_64F ? gesvd<double>(m, n, A, lda, S, U, ldu, VT, ldvt, info)
-                             : gesvd<float>(m, n, A, lda, S, U, ldu, VT, ldvt, info);
+  return typeA == CUDA_R_64F ? gesvd<double>(handle, m, n, A, lda, S, U, ldu, VT, ldvt, device, device_bytes, info)
+                             : gesvd<float>(handle, m, n, A, lda, S, U, ldu, VT, ldvt, device, device_bytes, info);
 }
 
 cusolverStatus_t cusolverDnXsyevd_bufferSize(cusolverDnHandle_t, cusolverDnParams_t, cusolverEigMode_t,
@@ -168,17 +171,14 @@ cusolverStatus_t cusolverDnXsyevd_bufferSize(cusolverDnHandle_t, cusolverDnParam
   return CUSOLVER_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnXsyevd(cusolverDnHandle_t, cusolverDnParams_t, cusolverEigMode_t jobz, cublasFillMode_t uplo,
-                                  int64_t n, cudaDataType typeA, void* A, int64_t lda, cudaDataType typeW, void* W,
-                                  cudaDataType computeType, void* device, size_t device_bytes, void* host,
-                                  size_t host_bytes, int* info) {
+cusolverStatus_t cusolverDnXsyevd(cusolverDnHandle_t handle, cusolverDnParams_t, cusolverEigMode_t jobz,
+                                  cublasFillMode_t uplo, int64_t n, cudaDataType typeA, void* A, int64_t lda,
+                                  cudaDataType typeW, void* W, cudaDataType computeType, void* device,
+                                  size_t device_bytes, void* host, size_t host_bytes, int* info) {
   require(jobz == CUSOLVER_EIG_MODE_VECTOR && uplo == CUBLAS_FILL_MODE_UPPER, "syevd", "expected the upper triangle");
   require(typeA == CUDA_R_64F && typeW == typeA && computeType == typeA, "syevd", "expected float64");
-  require(host_bytes >= 128 && host != nullptr, "syevd", "expected a larger host workspace");
-  use_workspace(device, device_bytes, eigen_workspace(n), "syevd");
-  if (planted("syevd") == Planted::status) return CUSOLVER_STATUS_INTERNAL_ERROR;
-  set_info(info, eigenvectors(n, static_cast<double*>(A), lda, static_cast<double*>(W)), "syevd");
-  return CUSOLVER_STATUS_SUCCESS;
+  return queue_eigenvectors(handle, n, static_cast<double*>(A), lda, static_cast<double*>(W), device, device_bytes,
+                            {host, host_bytes}, info, 1);
 }
 
 cusolverStatus_t cusolverDnXsyevBatched_bufferSize(cusolverDnHandle_t, cusolverDnParams_t, cusolverEigMode_t,
@@ -190,21 +190,16 @@ cusolverStatus_t cusolverDnXsyevBatched_bufferSize(cusolverDnHandle_t, cusolverD
   return batch > 16384 ? CUSOLVER_STATUS_INVALID_VALUE : CUSOLVER_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnXsyevBatched(cusolverDnHandle_t, cusolverDnParams_t, cusolverEigMode_t jobz,
+cusolverStatus_t cusolverDnXsyevBatched(cusolverDnHandle_t handle, cusolverDnParams_t, cusolverEigMode_t jobz,
                                         cublasFillMode_t uplo, int64_t n, cudaDataType typeA, void* A, int64_t lda,
                                         cudaDataType typeW, void* W, cudaDataType computeType, void* device,
-                                        size_t device_bytes, void*, size_t host_bytes, int* info, int64_t batch) {
+                                        size_t device_bytes, void* host, size_t host_bytes, int* info, int64_t batch) {
   require(jobz == CUSOLVER_EIG_MODE_VECTOR && uplo == CUBLAS_FILL_MODE_UPPER, "syevBatched",
           "expected the upper triangle");
   require(typeA == CUDA_R_64F && typeW == typeA && computeType == typeA, "syevBatched", "expected float64");
   if (batch > 16384 || host_bytes < 128) return CUSOLVER_STATUS_INVALID_VALUE;
-  use_workspace(device, device_bytes, eigen_workspace(n) * static_cast<size_t>(batch), "syevBatched");
-  if (planted("syevd") == Planted::status) return CUSOLVER_STATUS_INTERNAL_ERROR;
-  for (int64_t i = 0; i < batch; ++i) {
-    set_info(info + i, eigenvectors(n, static_cast<double*>(A) + i * lda * n, lda, static_cast<double*>(W) + i * n),
-             "syevBatched");
-  }
-  return CUSOLVER_STATUS_SUCCESS;
+  return queue_eigenvectors(handle, n, static_cast<double*>(A), lda, static_cast<double*>(W), device, device_bytes,
+                            {host, host_bytes}, info, batch);
 }
 
 cusolverStatus_t cusolverDnDgeqrf_bufferSize(cusolverDnHandle_t, int m, int n, double* A, int lda, int* lwork) {
@@ -213,17 +208,20 @@ cusolverStatus_t cusolverDnDgeqrf_bufferSize(cusolverDnHandle_t, int m, int n, d
   return CUSOLVER_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnDgeqrf(cusolverDnHandle_t, int m, int n, double* A, int lda, double* TAU, double* Workspace,
-                                  int Lwork, int* info) {
+cusolverStatus_t cusolverDnDgeqrf(cusolverDnHandle_t handle, int m, int n, double* A, int lda, double* TAU,
+                                  double* Workspace, int Lwork, int* info) {
   require_matrix(A, m, n, lda, sizeof(double), "geqrf");
   require_operand(TAU, static_cast<size_t>(std::min(m, n)) * sizeof(double), "geqrf");
-  use_workspace(Workspace, static_cast<size_t>(Lwork) * sizeof(double), 32 * static_cast<size_t>(n) * sizeof(double),
-                "geqrf");
-  if (planted("geqrf") == Planted::status) return CUSOLVER_STATUS_INTERNAL_ERROR;
-  int found = 0;
-  const sigma::simulation::HostBlas blas;
-  LAPACK_dgeqrf(&m, &n, A, &lda, TAU, Workspace, &Lwork, &found);
-  set_info(info, found, "geqrf");
+  const size_t bytes = static_cast<size_t>(Lwork) * sizeof(double);
+  check_workspace(Workspace, bytes, 32 * static_cast<size_t>(n) * sizeof(double), "geqrf");
+  require_operand(info, sizeof(int), "geqrf");
+  const cusolverStatus_t status = status_of(planted("geqrf"));
+  if (status != CUSOLVER_STATUS_SUCCESS) return status;
+  enqueue(stream_of(handle), [=] {
+    use_workspace(Workspace, bytes, "geqrf");
+    const sigma::simulation::HostBlas blas;
+    LAPACK_dgeqrf(&m, &n, A, &lda, TAU, Workspace, &Lwork, info);
+  });
   return CUSOLVER_STATUS_SUCCESS;
 }
 
@@ -234,18 +232,22 @@ cusolverStatus_t cusolverDnDorgqr_bufferSize(cusolverDnHandle_t, int m, int n, i
   return CUSOLVER_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnDorgqr(cusolverDnHandle_t, int m, int n, int k, double* A, int lda, const double* tau,
+cusolverStatus_t cusolverDnDorgqr(cusolverDnHandle_t handle, int m, int n, int k, double* A, int lda, const double* tau,
                                   double* work, int lwork, int* info) {
   require_matrix(A, m, n, lda, sizeof(double), "orgqr");
   require_operand(tau, static_cast<size_t>(k) * sizeof(double), "orgqr");
-  use_workspace(work, static_cast<size_t>(lwork) * sizeof(double), 32 * static_cast<size_t>(n) * sizeof(double),
-                "orgqr");
-  if (planted("orgqr") == Planted::status) return CUSOLVER_STATUS_INTERNAL_ERROR;
-  int found = 0;
-  const sigma::simulation::HostBlas blas;
-  LAPACK_dorgqr(&m, &n, &k, A, &lda, tau, work, &lwork, &found);
-  if (planted("orgqr") == Planted::wrong) A[0] += 0.01;
-  set_info(info, found, "orgqr");
+  const size_t bytes = static_cast<size_t>(lwork) * sizeof(double);
+  check_workspace(work, bytes, 32 * static_cast<size_t>(n) * sizeof(double), "orgqr");
+  require_operand(info, sizeof(int), "orgqr");
+  const Planted failure = planted("orgqr");
+  const cusolverStatus_t status = status_of(failure);
+  if (status != CUSOLVER_STATUS_SUCCESS) return status;
+  enqueue(stream_of(handle), [=] {
+    use_workspace(work, bytes, "orgqr");
+    const sigma::simulation::HostBlas blas;
+    LAPACK_dorgqr(&m, &n, &k, A, &lda, tau, work, &lwork, info);
+    if (failure == Planted::wrong) A[0] += 0.01;
+  });
   return CUSOLVER_STATUS_SUCCESS;
 }
 

@@ -12,7 +12,19 @@
 #include "host_blas.h"
 #include "operands.h"
 
+struct cusolverDnContext {
+  cudaStream_t stream = nullptr;
+};
+
 namespace sigma::simulation {
+
+inline cudaStream_t stream_of(cusolverDnHandle_t handle) { return handle->stream; }
+
+// What a call returns at once.
+inline cusolverStatus_t status_of(Planted failure) {
+  if (failure == Planted::status || device_failed()) return CUSOLVER_STATUS_INTERNAL_ERROR;
+  return failure == Planted::memory ? CUSOLVER_STATUS_ALLOC_FAILED : CUSOLVER_STATUS_SUCCESS;
+}
 
 inline size_t index_of(int64_t i, int64_t j, int64_t stride) { return static_cast<size_t>(j * stride + i); }
 
@@ -86,19 +98,17 @@ inline void store(const std::vector<double>& from, int64_t rows, int64_t columns
   }
 }
 
-// Checks a workspace and overwrites it, as a routine would.
-inline void use_workspace(void* work, size_t bytes, size_t needed, const char* call) {
+inline void check_workspace(const void* work, size_t bytes, size_t needed, const char* call) {
   require(bytes >= needed, call, "expected a workspace of the requested size");
   require_operand(work, bytes, call);
+}
+
+// Overwrites a workspace, as a routine would.
+inline void use_workspace(void* work, size_t bytes, const char* call) {
   const auto* const begin = static_cast<const unsigned char*>(work);
   require(std::all_of(begin, begin + bytes, [](unsigned char byte) { return byte == 0; }), call,
           "expected a zeroed workspace");
   fill_rubbish(work, bytes);
-}
-
-inline void set_info(int* info, int value, const char* call) {
-  require_operand(info, sizeof(int), call);
-  *info = value;
 }
 
 template <class T>
@@ -115,10 +125,12 @@ struct Svd {
   bool full;          // U and V square
   bool v_transposed;  // whether v receives Vᵀ
   int unconverged;    // info if not converged
+  int* info;
 };
 
+// What a call does before it queues the work of p.
 template <class T>
-cusolverStatus_t solve(const Svd<T>& p, int* info) {
+cusolverStatus_t check(const Svd<T>& p) {
   const char* const call = p.routine;
   const int64_t r = std::min(p.m, p.n);
   const int64_t u_columns = p.full ? p.m : r, v_columns = p.full ? p.n : r;
@@ -130,9 +142,12 @@ cusolverStatus_t solve(const Svd<T>& p, int* info) {
     require_matrix(p.v, p.n, v_columns, p.ldv, sizeof(T), call);
   }
   require_operand(p.s, static_cast<size_t>(r) * sizeof(T), call);
-  const Planted failure = planted(p.routine);
-  if (failure == Planted::status) return CUSOLVER_STATUS_INTERNAL_ERROR;
-  if (failure == Planted::memory) return CUSOLVER_STATUS_ALLOC_FAILED;
+  require_operand(p.info, sizeof(int), call);
+  return status_of(planted(call));
+}
+
+template <class T>
+void solve(const Svd<T>& p, Planted failure) {
   Decomposition d = decompose(p.m, p.n, p.a, p.lda, p.full);
   plant(failure, d);
   if (failure == Planted::unconverged || !squares_fit(p.a, p.m, p.n, p.lda)) d.info = p.unconverged;
@@ -144,55 +159,77 @@ cusolverStatus_t solve(const Svd<T>& p, int* info) {
   } else {
     store(d.vt, p.n, d.vt_rows, true, p.v, p.ldv);
   }
-  set_info(info, d.info, call);
-  return CUSOLVER_STATUS_SUCCESS;
+  *p.info = d.info;
 }
 
 inline size_t svd_workspace(int64_t m, int64_t n) { return static_cast<size_t>(3 * std::min(m, n) + m + n + 64); }
 
+// Queues `problems`, which share a workspace. `host` is a workspace of the host, used while the work runs.
 template <class T>
-cusolverStatus_t gesvdj(int econ, int m, int n, T* a, int lda, T* s, T* u, int ldu, T* v, int ldv, T* work, int lwork,
-                        int* info) {
-  use_workspace(work, static_cast<size_t>(lwork) * sizeof(T), svd_workspace(m, n) * sizeof(T), "gesvdj");
-  return solve<T>({"gesvdj", m, n, a, lda, s, u, ldu, v, ldv, econ == 0, false, std::min(m, n) + 1}, info);
-}
-
-template <class T>
-cusolverStatus_t gesvdj_batched(int m, int n, T* a, int lda, T* s, T* u, int ldu, T* v, int ldv, T* work, int lwork,
-                                int* info, int batch) {
-  if (m > 32 || n > 32) return CUSOLVER_STATUS_INVALID_VALUE;
-  use_workspace(work, static_cast<size_t>(lwork) * sizeof(T), svd_workspace(m, n) * sizeof(T), "gesvdjBatched");
-  const auto at = [](T* base, int64_t stride, int item) { return base + stride * item; };
-  for (int i = 0; i < batch; ++i) {
-    const cusolverStatus_t status =
-        solve<T>({"gesvdj", m, n, at(a, int64_t{lda} * n, i), lda, at(s, std::min(m, n), i), at(u, int64_t{ldu} * m, i),
-                  ldu, at(v, int64_t{ldv} * n, i), ldv, true, false, std::min(m, n) + 1},
-                 info + i);
+cusolverStatus_t queue_svd(cusolverDnHandle_t handle, std::vector<Svd<T>> problems, void* work, size_t bytes,
+                           size_t needed, void* host = nullptr, size_t host_bytes = 0) {
+  const char* const call = problems[0].routine;
+  check_workspace(work, bytes, needed, call);
+  for (const Svd<T>& p : problems) {
+    const cusolverStatus_t status = check(p);
     if (status != CUSOLVER_STATUS_SUCCESS) return status;
   }
+  enqueue(stream_of(handle), [=, problems = std::move(problems), failure = planted(call)] {
+    use_workspace(work, bytes, call);
+    if (host != nullptr) fill_rubbish(host, host_bytes);
+    for (const Svd<T>& p : problems) solve(p, failure);
+  });
   return CUSOLVER_STATUS_SUCCESS;
 }
 
 template <class T>
-cusolverStatus_t gesvdp(int econ, int64_t m, int64_t n, void* a, int64_t lda, void* s, void* u, int64_t ldu, void* v,
-                        int64_t ldv, int* info) {
-  return solve<T>({"gesvdp", m, n, static_cast<T*>(a), lda, static_cast<T*>(s), static_cast<T*>(u), ldu,
-                   static_cast<T*>(v), ldv, econ == 0, false, 1},
-                  info);
+cusolverStatus_t gesvdj(cusolverDnHandle_t handle, int econ, int m, int n, T* a, int lda, T* s, T* u, int ldu, T* v,
+                        int ldv, T* work, int lwork, int* info) {
+  return queue_svd<T>(handle, {{"gesvdj", m, n, a, lda, s, u, ldu, v, ldv, econ == 0, false, std::min(m, n) + 1, info}},
+                      work, static_cast<size_t>(lwork) * sizeof(T), svd_workspace(m, n) * sizeof(T));
 }
 
 template <class T>
-cusolverStatus_t gesvd(int64_t m, int64_t n, void* a, int64_t lda, void* s, void* u, int64_t ldu, void* vt,
-                       int64_t ldvt, int* info) {
-  return solve<T>({"gesvd", m, n, static_cast<T*>(a), lda, static_cast<T*>(s), static_cast<T*>(u), ldu,
-                   static_cast<T*>(vt), ldvt, false, true, 1},
-                  info);
+cusolverStatus_t gesvdj_batched(cusolverDnHandle_t handle, int m, int n, T* a, int lda, T* s, T* u, int ldu, T* v,
+                                int ldv, T* work, int lwork, int* info, int batch) {
+  if (m > 32 || n > 32) return CUSOLVER_STATUS_INVALID_VALUE;
+  const auto at = [](T* base, int64_t stride, int item) { return base + stride * item; };
+  std::vector<Svd<T>> problems;
+  for (int i = 0; i < batch; ++i) {
+    problems.push_back({"gesvdj", m, n, at(a, int64_t{lda} * n, i), lda, at(s, std::min(m, n), i),
+                        at(u, int64_t{ldu} * m, i), ldu, at(v, int64_t{ldv} * n, i), ldv, true, false,
+                        std::min(m, n) + 1, info + i});
+  }
+  return queue_svd<T>(handle, std::move(problems), work, static_cast<size_t>(lwork) * sizeof(T),
+                      svd_workspace(m, n) * sizeof(T));
+}
+
+struct HostWork {
+  void* data;
+  size_t bytes;
+};
+
+template <class T>
+cusolverStatus_t gesvdp(cusolverDnHandle_t handle, int econ, int64_t m, int64_t n, void* a, int64_t lda, void* s,
+                        void* u, int64_t ldu, void* v, int64_t ldv, void* work, size_t bytes, HostWork host,
+                        int* info) {
+  return queue_svd<T>(handle,
+                      {{"gesvdp", m, n, static_cast<T*>(a), lda, static_cast<T*>(s), static_cast<T*>(u), ldu,
+                        static_cast<T*>(v), ldv, econ == 0, false, 1, info}},
+                      work, bytes, svd_workspace(m, n) * sizeof(double), host.data, host.bytes);
+}
+
+template <class T>
+cusolverStatus_t gesvd(cusolverDnHandle_t handle, int64_t m, int64_t n, void* a, int64_t lda, void* s, void* u,
+                       int64_t ldu, void* vt, int64_t ldvt, void* work, size_t bytes, int* info) {
+  return queue_svd<T>(handle,
+                      {{"gesvd", m, n, static_cast<T*>(a), lda, static_cast<T*>(s), static_cast<T*>(u), ldu,
+                        static_cast<T*>(vt), ldvt, false, true, 1, info}},
+                      work, bytes, svd_workspace(m, n) * sizeof(double));
 }
 
 // Overwrites A with eigenvectors in ascending order. Reads the upper triangle only.
-inline int eigenvectors(int64_t n, double* a, int64_t lda, double* w) {
-  require_matrix(a, n, n, lda, sizeof(double), "syevd");
-  require_operand(w, static_cast<size_t>(n) * sizeof(double), "syevd");
+inline int eigenvectors(int64_t n, double* a, int64_t lda, double* w, Planted failure) {
   for (int64_t j = 0; j < n; ++j) {
     for (int64_t i = j + 1; i < n; ++i) a[index_of(i, j, lda)] = std::numeric_limits<double>::quiet_NaN();
   }
@@ -208,11 +245,31 @@ inline int eigenvectors(int64_t n, double* a, int64_t lda, double* w) {
   std::vector<int> integers(static_cast<size_t>(integer_length));
   LAPACK_dsyevd(/* jobz = */ "V", /* uplo = */ "U", &order, a, /* lda = */ &stride, w, work.data(), &length,
                 integers.data(), &integer_length, &info);
-  const Planted failure = planted("syevd");
   if (failure == Planted::wrong) a[0] += 0.01;
   return failure == Planted::unconverged ? 1 : info;
 }
 
 inline size_t eigen_workspace(int64_t n) { return static_cast<size_t>(4 * n + 64) * sizeof(double); }
+
+// Queues the eigenproblems of `batch` matrices. The workspace of the host is used while the work runs.
+inline cusolverStatus_t queue_eigenvectors(cusolverDnHandle_t handle, int64_t n, double* a, int64_t lda, double* w,
+                                           void* work, size_t bytes, HostWork host, int* info, int64_t batch) {
+  check_workspace(work, bytes, eigen_workspace(n) * static_cast<size_t>(batch), "syevd");
+  require(host.bytes >= 128 && host.data != nullptr, "syevd", "expected a larger host workspace");
+  for (int64_t i = 0; i < batch; ++i) {
+    require_matrix(a + i * lda * n, n, n, lda, sizeof(double), "syevd");
+    require_operand(w + i * n, static_cast<size_t>(n) * sizeof(double), "syevd");
+    require_operand(info + i, sizeof(int), "syevd");
+  }
+  const Planted failure = planted("syevd");
+  const cusolverStatus_t status = status_of(failure);
+  if (status != CUSOLVER_STATUS_SUCCESS) return status;
+  enqueue(stream_of(handle), [=] {
+    use_workspace(work, bytes, "syevd");
+    fill_rubbish(host.data, host.bytes);
+    for (int64_t i = 0; i < batch; ++i) info[i] = eigenvectors(n, a + i * lda * n, lda, w + i * n, failure);
+  });
+  return CUSOLVER_STATUS_SUCCESS;
+}
 
 }  // namespace sigma::simulation

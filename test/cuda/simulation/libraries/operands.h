@@ -6,20 +6,46 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <memory>
 #include <string>
 
 #include "../misuse.h"
 
 namespace sigma::simulation {
 
+// A function of the simulated backend; null if the backend is not loaded.
+template <class Function>
+Function of_backend(const char* name) {
+  static void* const library = dlopen("libsigmatune_cuda_simulated.so", RTLD_NOW | RTLD_NOLOAD);
+  return library == nullptr ? nullptr : reinterpret_cast<Function>(dlsym(library, name));
+}
+
 // Aborts unless the whole range is device memory. Checks nothing if the simulated backend is not loaded.
 inline void require_operand(const void* memory, size_t bytes, const char* call) {
-  using Check = int (*)(const void*, size_t);
-  static const Check check = [] {
-    void* const library = dlopen("libsigmatune_cuda_simulated.so", RTLD_NOW | RTLD_NOLOAD);
-    return library == nullptr ? nullptr : reinterpret_cast<Check>(dlsym(library, "sigma_simulated_device_memory"));
-  }();
+  static const auto check = of_backend<int (*)(const void*, size_t)>("sigma_simulated_device_memory");
   if (check != nullptr) require(check(memory, bytes) != 0, call, "expected an operand in device memory");
+}
+
+// Runs `work` in the order of the stream.
+inline void enqueue(void* stream, std::function<void()> work) {
+  static const auto post = of_backend<void (*)(void*, void (*)(void*), void*)>("sigma_simulated_enqueue");
+  if (post == nullptr) return work();
+  const auto run = [](void* argument) {
+    const std::unique_ptr<std::function<void()>> owned(static_cast<std::function<void()>*>(argument));
+    (*owned)();
+  };
+  post(stream, run, new std::function<void()>(std::move(work)));
+}
+
+// Whether the device has failed: then every routine fails too.
+inline bool device_failed() { return setting("SIGMA_SIMULATED_ERROR", 0) != 0; }
+
+// A handle needs memory of the device outside of the pool.
+inline bool has_handle_memory() {
+  constexpr size_t kHandle = size_t{1} << 20;
+  static const auto available = of_backend<size_t (*)()>("sigma_simulated_free_memory");
+  return available == nullptr || available() >= kHandle;
 }
 
 // A column-major matrix. The last column may end before the leading dimension.

@@ -67,13 +67,18 @@ inline void multiply_float(const Product& p, const float* a, int64_t lda, const 
               1.0f, a, blas_int(lda), b, blas_int(ldb), beta, d, blas_int(ldd));
 }
 
-// Adds `bias` (rows) before rounding the result.
-inline void multiply(const Product& p, const std::vector<double>& bias, const char* call) {
+inline void check(const Product& p, const char* call) {
   const size_t size = type_size(p.type);
   require(size != 0, call, "expected float64, float32 or bfloat16");
   require_matrix(p.a.data, p.a.rows, p.a.columns, p.a.stride, size, call);
   require_matrix(p.b.data, p.b.rows, p.b.columns, p.b.stride, size, call);
   require_matrix(p.d, p.rows, p.columns, p.stride_d, size, call);
+  static const auto count = of_backend<void (*)()>("sigma_simulated_count_product");
+  if (count != nullptr) count();
+}
+
+// Adds `bias` (rows) before rounding the result.
+inline void multiply(const Product& p, const std::vector<double>& bias) {
   const auto addend = [&](int64_t i) { return bias.empty() ? 0.0 : bias[static_cast<size_t>(i)]; };
   if (p.type == CUDA_R_64F) {
     auto* const d = static_cast<double*>(p.d);

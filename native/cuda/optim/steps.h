@@ -1,0 +1,48 @@
+// Launches the step of an optimiser for many tensors at once.
+#pragma once
+
+#include <cstring>
+#include <type_traits>
+
+#include "cuda/optim/kernels/optim.cuh"
+#include "cuda/runtime/dispatch.h"
+
+namespace sigma::cuda {
+
+// Small launches take the small one, because the parameters of a kernel are copied for each launch.
+constexpr int kFewTensors = 16, kManyTensors = 512;
+
+// `kernel` is called with the constants and the tensors of `calls` (count), from `tensor_of`.
+template <class T, int most, class Constants, class Call, class TensorOf>
+void launch_steps(sigma_context& context, const char* operation, void (*kernel)(Constants, const StepTensors<T, most>),
+                  const Constants& constants, const Call* calls, int64_t count, const TensorOf& tensor_of) {
+  StepTensors<T, most> tensors = {};
+  int64_t blocks = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    StepTensor<T> tensor = tensor_of(calls[i]);
+    if (tensor.count == 0) continue;
+    tensor.first_block = static_cast<unsigned>(blocks);
+    // Null counts as aligned.
+    tensor.aligned = starts_aligned(tensor.parameter) && starts_aligned(tensor.gradient) && starts_aligned(tensor.m) &&
+                     starts_aligned(tensor.v);
+    blocks += divided_up(tensor.count, int64_t{kStepThreads} * kPerVector<T>);
+    tensors.all[tensors.count++] = tensor;
+  }
+  if (blocks == 0) return;
+  launch(context, operation, kernel, dim3(grid_side(blocks)), dim3(kStepThreads), 0, constants, tensors);
+}
+
+// How many of the first calls can share a launch: they have the same type and the same constants.
+template <class Call, class Constants>
+int64_t steps_alike(const Call* calls, int64_t count, const Constants& constants_of) {
+  const auto first = constants_of(calls[0]);
+  int64_t alike = 1;
+  while (alike < std::min<int64_t>(count, kManyTensors) && calls[alike].real == calls[0].real) {
+    const auto constants = constants_of(calls[alike]);
+    if (std::memcmp(&constants, &first, sizeof(first)) != 0) break;
+    ++alike;
+  }
+  return alike;
+}
+
+}  // namespace sigma::cuda
