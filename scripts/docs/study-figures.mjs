@@ -13,7 +13,7 @@ const families = {
   siva: { colour: '#dd6b20', mark: 'M0 6L5.5 -5H-5.5Z' },
   vectorfit: { colour: '#2f855a', mark: 'M0 -6.5L6 0L0 6.5L-6 0Z' },
 };
-const panel = { width: 500, height: 420, left: 56, right: 40, top: 44, bottom: 58 };
+const panel = { width: 760, height: 460, left: 56, right: 40, top: 44, bottom: 58 };
 const titles = { reviews: 'Reviews', mail: 'Mail' };
 
 /** Balanced accuracy against the trained numbers. */
@@ -43,7 +43,7 @@ function plot(x, described) {
   const shown = settings.tasks.filter((task) =>
     methods.some(({ name, frozen }) => !frozen && reported(runs, task, name).size > 0),
   );
-  const body = shown.flatMap((task, i) => onePanel(runs, task, x, i * panel.width));
+  const body = shown.flatMap((task, i) => onePanel(runs, task, x, i * panel.height));
   const keys = [
     ['control', 'full fine-tuning', 115],
     ['lora', 'LoRA', 60],
@@ -57,24 +57,26 @@ function plot(x, described) {
     next += width + 18;
     return [shape(family, at, 16), text(at + 11, 20, name, { 'font-size': 12 })];
   });
-  return figure(Math.max(1, shown.length) * panel.width, panel.height, described, [...legend, ...body]);
+  return figure(panel.width, Math.max(1, shown.length) * panel.height, described, [...legend, ...body]);
 }
 
 function onePanel(runs, task, x, offset) {
-  const points = methods.flatMap(({ name, family, frozen }) => {
+  const all = methods.flatMap(({ name, family, frozen, like }) => {
     const found = [...reported(runs, task, name).values()];
-    if (frozen || found.length === 0) return [];
+    if (frozen || like !== undefined || found.length === 0) return [];
     return [{ name, family, at: x.of(found), ...estimate(found.map((run) => 100 * run.balanced)) }];
   });
+  // One failed method would press all others into a corner: it is told in words.
+  const [points, far] = apart(all);
   const head = [...reported(runs, task, 'head only').values()].map((run) => 100 * run.balanced);
   const heights = points.map(({ centre }) => centre).concat(head.length > 0 ? [mean(head)] : []);
   const yTicks = spaced(Math.min(...heights) - 0.5, Math.max(...heights) + 0.5, 6);
   const xTicks = x.ticks(Math.min(...points.map(({ at }) => at)), Math.max(...points.map(({ at }) => at)));
   const [left, right, top, bottom] = [
-    offset + panel.left,
-    offset + panel.width - panel.right,
-    panel.top,
-    panel.height - panel.bottom,
+    panel.left,
+    panel.width - panel.right,
+    offset + panel.top,
+    offset + panel.height - panel.bottom,
   ];
   const toX = scale(xTicks, left + 8, right - 8);
   const toY = scale(yTicks, bottom, top + 8);
@@ -116,15 +118,32 @@ function onePanel(runs, task, x, offset) {
     }),
   ]);
   return [
-    text(left, panel.top - 6, `${titles[task]}: balanced accuracy, %`, { 'font-weight': 600 }),
+    text(left, top - 6, `${titles[task]}: balanced accuracy, %`, { 'font-weight': 600 }),
     ...grid,
     ...axis,
     line(left, bottom, right, bottom, ink),
     text((left + right) / 2, bottom + 42, x.label, { 'text-anchor': 'middle', 'font-size': 12 }),
     ...baseline,
     ...marks,
+    ...far.map(({ name, family, centre, at }, i) =>
+      text(left + 8, bottom - 10 - 16 * i, `outside: ${short(name)}, ${centre.toFixed(1)} % at ${x.name(round(at))}`, {
+        'font-size': 11,
+        fill: families[family].colour,
+      }),
+    ),
   ];
 }
+
+/** The points near the others, and those that lie far below them. */
+function apart(points) {
+  const sorted = points.map(({ centre }) => centre).sort((a, b) => a - b);
+  const quantile = (share) => sorted[Math.round(share * (sorted.length - 1))];
+  const floor = quantile(0.5) - 4 * (quantile(0.75) - quantile(0.25));
+  const isNear = ({ centre }) => points.length < 5 || centre >= floor;
+  return [points.filter(isNear), points.filter((point) => !isNear(point))];
+}
+
+const round = (value) => Number(value.toFixed(1));
 
 const short = (name) => name.replace(/^(SVFT|SiVA|VectorFit) /, '').replace('lowest, ', '');
 

@@ -97,12 +97,12 @@ function storage(runs) {
     methods.flatMap(({ name, like }) => {
       const found = like && difference(runs, task, name, like);
       if (!found) return [];
-      const without = 0 < found.centre - found.half || found.centre + found.half < 0 ? 'yes' : 'no';
-      return [[titles[task], name, points(found), Number.isNaN(found.half) ? '–' : without]];
+      const differs = 0 < found.centre - found.half || found.centre + found.half < 0 ? 'yes' : 'no';
+      return [[titles[task], name, points(found), Number.isNaN(found.half) ? '–' : differs]];
     }),
   );
   if (rows.length === 0) return 'Not run yet.';
-  return table(['texts', 'method', 'points of balanced accuracy against float32', 'the interval is without 0'], rows);
+  return table(['texts', 'method', 'points of balanced accuracy against float32', 'differs'], rows);
 }
 
 /** What an interval says of the claim that a difference is above 0. */
