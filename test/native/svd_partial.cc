@@ -4,8 +4,8 @@
 
 #include "cpu/runtime/pool.h"
 #include "cpu/svd/bidiagonal.h"
+#include "cpu/svd/gram.h"
 #include "cpu/svd/long_qr.h"
-#include "cpu/svd/norm_bound.h"
 #include "cpu/svd/partial.h"
 #include "cpu/svd/probe.h"
 #include "harness.h"
