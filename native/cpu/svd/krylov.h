@@ -7,8 +7,9 @@
 namespace sigma::cpu {
 
 // v (r, k) ← eigenvectors of the k largest eigenvalues of g (r, r), both triangles of which are given. Returns false if
-// they have not converged to |G v - λ v| ≤ tolerance √(λ λ₁), for λ ≥ λ₁ / 4096, within the dimensions that are cheaper
-// than a decomposition. May miss copies of a multiple eigenvalue. The same bits for any number of threads.
+// they have not converged within the dimensions that are cheaper than a decomposition, to Σ |G v - λ v|² / λ ≤
+// tolerance² Σ λ, in which λ counts as at least λ₁ / 4096. May miss copies of a multiple eigenvalue. The same bits for
+// any number of threads.
 template <class T>
 bool largest_eigenvectors(const Columns<T>& g, double tolerance, const Columns<T>& v);
 
