@@ -4,8 +4,8 @@
 
 #include "cpu/runtime/pool.h"
 #include "cpu/svd/bidiagonal.h"
+#include "cpu/svd/gram.h"
 #include "cpu/svd/long_qr.h"
-#include "cpu/svd/norm_bound.h"
 #include "cpu/svd/partial.h"
 #include "cpu/svd/probe.h"
 #include "harness.h"
@@ -154,6 +154,34 @@ void norm_bound() {
   }
 }
 
+// The largest value beyond given triples decides, also if one of them is a copy of what is left.
+template <class T>
+void gram_without_triples() {
+  constexpr int kRows = 700, kColumns = 300;
+  std::vector<T> a(kRows * kColumns), g(kColumns * kColumns), v(2 * kColumns);
+  const Columns<T> e{a.data(), kRows, kColumns, kRows}, square{g.data(), kColumns, kColumns, kColumns};
+  for (int j = 0; j < kColumns; ++j) *e.at(j + 5, j) = j < 3 ? T{2} : T{1};
+  v[0] = v[kColumns + 2] = 1;
+  const T s[] = {2, 2};
+  const auto below = [&](int triples, double bound) {
+    std::fill(g.begin(), g.end(), std::numeric_limits<T>::quiet_NaN());
+    sigma::cpu::gram(e, square);
+    sigma::cpu::subtract_squares({v.data(), kColumns, triples, kColumns}, s, square);
+    return sigma::cpu::is_below(square, static_cast<T>(bound));
+  };
+  expect(!below(2, 1.9) && below(2, 2.01), "the third copy is not missed");
+  *e.at(6, 1) = 1;
+  expect(!below(2, 0.99) && below(2, 1.01), "both triples are taken away");
+  expect(!below(1, 1.9), "a triple that is not given stays");
+  sigma::cpu::gram(e, square);
+  sigma::cpu::mirror(square);
+  bool symmetric = true;
+  for (int i = 0; i < kColumns; ++i) {
+    for (int j = 0; j < i; ++j) symmetric = symmetric && *square.at(i, j) == *square.at(j, i);
+  }
+  expect(symmetric, "the Gram matrix is mirrored");
+}
+
 }  // namespace
 
 void svd_partial() {
@@ -161,6 +189,8 @@ void svd_partial() {
   long_qr<double>();
   norm_bound<float>();
   norm_bound<double>();
+  gram_without_triples<float>();
+  gram_without_triples<double>();
   leading<float>();
   leading<double>();
 }
