@@ -43,8 +43,8 @@ constexpr double kSteepest = 64 * 64;
 }  // namespace
 
 template <class T>
-bool largest_eigenvectors(const Columns<T>& g, double tolerance, const Columns<T>& v) {
-  const int r = g.rows, k = v.columns;
+bool largest_eigenvectors(const Columns<T>& g, int k, double tolerance, const Columns<T>& v) {
+  const int r = g.rows;
   // More starting vectors make faster products, fewer make better use of each dimension.
   constexpr int width = 16;
   // Beyond three quarters of r a decomposition is cheaper.
@@ -85,8 +85,8 @@ bool largest_eigenvectors(const Columns<T>& g, double tolerance, const Columns<T
     const double error = std::sqrt(errors / squares);
     if (!std::isfinite(error)) return false;
     if (error <= tolerance) {
-      multiply(T{1}, Columns<T>{basis.all().data, r, size, basis.all().stride}, Columns<T>{x.data, size, k, size}, T{0},
-               v);
+      const Columns<T> span{basis.all().data, r, size, basis.all().stride};
+      multiply(T{1}, span, Columns<T>{x.data, size, v.columns, size}, T{0}, v);
       return true;
     }
     // A step of `width` dimensions multiplies the error by exp(-2 √gap), with the gap to the eigenvalue that a block
@@ -96,14 +96,14 @@ bool largest_eigenvectors(const Columns<T>& g, double tolerance, const Columns<T
     if (error > 0.05) gap /= 3;
     const double steps = std::log(error / tolerance) / (2 * std::sqrt(std::fmax(gap, 1e-9)));
     // Errors fall faster from step to step.
-    const double need = width * std::ceil(0.9 * steps);
+    const double need = width * std::ceil(0.8 * steps);
     if (size + need > most + width) return false;
     next_check = size + static_cast<int>(std::clamp<double>(need, width, most));
   }
   return false;
 }
 
-template bool largest_eigenvectors<float>(const Columns<float>&, double, const Columns<float>&);
-template bool largest_eigenvectors<double>(const Columns<double>&, double, const Columns<double>&);
+template bool largest_eigenvectors<float>(const Columns<float>&, int, double, const Columns<float>&);
+template bool largest_eigenvectors<double>(const Columns<double>&, int, double, const Columns<double>&);
 
 }  // namespace sigma::cpu

@@ -11,6 +11,6 @@ namespace sigma::cpu {
 // tolerance² Σ λ, in which λ counts as at least λ₁ / 4096. May miss copies of a multiple eigenvalue. The same bits for
 // any number of threads.
 template <class T>
-bool largest_eigenvectors(const Columns<T>& g, double tolerance, const Columns<T>& v);
+bool largest_eigenvectors(const Columns<T>& g, int k, double tolerance, const Columns<T>& v);
 
 }  // namespace sigma::cpu

@@ -27,26 +27,27 @@ class Triples {
   // `a` (n, m) holds scale · A by columns.
   Triples(const SvdProblem<T>& p, const Columns<T>& a)
       : p_(p), a_(a), is_tall_(p.m >= p.n), length_(std::max(p.m, p.n)), x_(p.r, p.k), y_(length_, p.k),
-        s_(numbers<T>(static_cast<size_t>(p.k))) {}
+        s_(numbers<T>(2 * static_cast<size_t>(p.k))) {}
 
   Columns<T> x() const { return x_.view(); }
   const T* s() const { return s_.get(); }
 
-  // Rayleigh and Ritz: the triples of A restricted to the span of `basis` (r, k), which is orthonormal.
+  // Rayleigh and Ritz: the k largest triples of A restricted to the span of `basis` (r, w), which is orthonormal, w ≤ 2
+  // k.
   bool restrict(const Columns<T>& basis) {
-    const int k = p_.k;
-    const auto square = static_cast<size_t>(k) * static_cast<size_t>(k);
+    const int w = basis.columns;
+    const auto square = static_cast<size_t>(w) * static_cast<size_t>(w);
     const auto memory = numbers<T>(3 * square);
-    const PaddedColumns<T> image(length_, k);
+    const PaddedColumns<T> image(length_, w);
     if (is_tall_) {
       multiply_transposed(a_, basis, image.view());
     } else {
       multiply(T{1}, a_, basis, T{0}, image.view());
     }
     T *const triangle = memory.get(), *const left = triangle + square, *const right = left + square;
-    orthonormalise(image.view(), Columns<T>{triangle, k, k, k});
+    orthonormalise(image.view(), Columns<T>{triangle, w, w, w});
     // By rows, the triangle is Rᵀ, so its left vectors are those of the basis.
-    if (!svd_divide_and_conquer(SvdProblem<T>(k, k, triangle, left, s_.get(), right))) return false;
+    if (!svd_divide_and_conquer(SvdProblem<T>(w, w, triangle, left, s_.get(), right))) return false;
     combine(basis, CblasTrans, left, x_.view());
     combine(image.view(), CblasNoTrans, right, y_.view());
     return true;
@@ -82,7 +83,7 @@ class Triples {
   }
 
  private:
-  // to (rows, k) = c Q, where q (k, k) has the columns of Q, or of Qᵀ.
+  // to (rows, k) = c Q, where q (w, w) has the columns of Q, or of Qᵀ.
   static void combine(const Columns<T>& c, CBLAS_TRANSPOSE transposed, const T* q, const Columns<T>& to) {
     constexpr int kTile = 256;
     parallel_for(blocks(c.rows, kTile), [&](int64_t task) {
@@ -98,7 +99,7 @@ class Triples {
   bool is_tall_;
   int length_;
   PaddedColumns<T> x_, y_;
-  Numbers<T> s_;  // (k)
+  Numbers<T> s_;  // (2 k)
 };
 
 // a (n, m) -= V diag(s) Uᵀ, by columns.
@@ -166,19 +167,25 @@ bool svd_partial(const SvdProblem<T>& p) {
   gram(a, g);
   mirror(g);
   Triples<T> triples(p, a);
-  const PaddedColumns<T> start(p.r, p.k);
-  if (!largest_eigenvectors(g, 0.5 * SvdLimits<T>::residual, start.view())) return false;
-  if (!triples.restrict(start.view())) return false;
-  triples.write(scale);
-  SvdMeasures found = svd_partial_measures(p);
-  const double rounding = rounding_of(p, found, triples.s());
-  // Rounding of G is relative to its largest eigenvalue, so triples of small singular values may miss the limits.
-  for (int round = 0; svd_excess<T>(p.m, p.n, p.k, found) > 1; ++round) {
-    if (round == kImprovements || !triples.improve()) return false;
+  // Twice as many as wanted, for the case below.
+  const PaddedColumns<T> vectors(p.r, 2 * p.k);
+  const Columns<T> all = vectors.view(), wanted{all.data, all.rows, p.k, all.stride};
+  if (!largest_eigenvectors(g, p.k, 0.5 * SvdLimits<T>::residual, all)) return false;
+  SvdMeasures found{};
+  bool solved = true;
+  const auto misses = [&](bool restricted) {
+    solved = solved && restricted;
+    if (!solved) return false;
     triples.write(scale);
     found = svd_partial_measures(p);
-  }
-  return is_complete(p, triples, g, rounding);
+    return svd_excess<T>(p.m, p.n, p.k, found) > 1;
+  };
+  // Rounding of G and of its projection is relative to the largest eigenvalue, so that triples of small singular values
+  // may miss the limits: they are mixed with their neighbours, and with all others.
+  bool missed = misses(triples.restrict(wanted)) && misses(triples.restrict(all));
+  const double rounding = rounding_of(p, found, triples.s());
+  for (int round = 0; missed && round < kImprovements; ++round) missed = misses(triples.improve());
+  return solved && !missed && is_complete(p, triples, g, rounding);
 }
 
 template bool svd_partial<float>(const SvdProblem<float>&);
