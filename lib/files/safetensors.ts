@@ -5,13 +5,14 @@ import type { NumericArray } from '../runtime/native.js';
 import { nearest } from '../runtime/nearest.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import { allocateAny, type DType } from '../tensor/dtype.js';
+import { brokenScale, codesIn, newBlock, scaleShape, scalesIn } from '../tensor/int8.js';
 import { allocationFailed } from '../tensor/memory.js';
 import { keep } from '../tensor/scope.js';
-import { mostDimensions, sizeOf } from '../tensor/shape.js';
+import { type MatrixShape, mostDimensions, sizeOf } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { quoted } from './complaints.js';
+import { corrupt, quoted } from './complaints.js';
 import { widenHalves } from './half.js';
-import { type StoredDType, storedTypes } from './header.js';
+import { type StoredDType, scalesName, storedTypes } from './header.js';
 import { chunkBytes } from './readable.js';
 import { type Located, type Opened, openCheckpoint } from './shards.js';
 
@@ -112,6 +113,7 @@ export class SafetensorsFile implements AsyncDisposable {
     const found = this.#find(op, name);
     const { shape } = found.entry;
     const dtype = this.typeOf(op, name);
+    if (dtype === 'int8') return this.#readCodes(op, name, found, signal);
     const array = allocateAny(op, dtype, sizeOf(shape));
     if (found.entry.dtype === 'F16') await this.#readHalves(op, name, array, signal);
     else await this.#fill(op, found, array, signal);
@@ -121,6 +123,7 @@ export class SafetensorsFile implements AsyncDisposable {
   /** @internal The type of the tensor that `read` would make; undefined if there is none. */
   readableType(op: string, name: string): DType | undefined {
     const { dtype, shape } = this.#find(op, name).entry;
+    if (dtype === 'I8' && !this.#hasScales(name, shape)) return undefined;
     return shape.includes(0) || shape.length > mostDimensions ? undefined : tensorTypes[dtype];
   }
 
@@ -133,6 +136,9 @@ export class SafetensorsFile implements AsyncDisposable {
         'SafetensorsFile.readBytes gives its bytes; readSafetensors reads only what its option names lists';
       fail('UNSUPPORTED', op, `tensor ${quoted(name)}`, expected, `${got} (${wayOut})`);
     };
+    if (dtype === 'I8' && !this.#hasScales(name, shape)) {
+      return refuse(`a tensor ${quoted(scalesName(name))} of the scales of I8`, 'a file without it');
+    }
     if (found === undefined) return refuse(Object.keys(tensorTypes).join(', '), dtype);
     if (shape.includes(0)) return refuse('a shape without a dimension of 0', `[${shape.join(', ')}]`);
     if (shape.length > mostDimensions) return refuse(`at most ${mostDimensions} dimensions`, `${shape.length}`);
@@ -192,6 +198,33 @@ export class SafetensorsFile implements AsyncDisposable {
       const part = new Uint8Array(array.buffer, array.byteOffset + done, Math.min(chunkBytes, bytes - done));
       await file.read(op, part, position + done, signal);
     }
+  }
+
+  /** Whether the file has the scales of a matrix of codes. */
+  #hasScales(name: string, shape: readonly number[]): boolean {
+    const scales = this.#opened.find(scalesName(name))?.entry;
+    return (
+      scales?.dtype === 'F32' && shape.length === 2 && String(scales.shape) === String(scaleShape(shape as MatrixShape))
+    );
+  }
+
+  async #readCodes(op: string, name: string, found: Located, signal?: AbortSignal): Promise<Tensor> {
+    const { shape } = found.entry;
+    const block = newBlock(op, shape);
+    const scales = scalesIn(block, shape);
+    await this.#fill(op, found, codesIn(block, shape), signal);
+    await this.#fill(op, this.#find(op, scalesName(name)), scales, signal);
+    const at = brokenScale(scales);
+    if (at >= 0) {
+      corrupt(
+        op,
+        this.#path,
+        scalesName(name),
+        'finite scales that are 0, or at least 2^-126',
+        `${scales[at]} at ${at}`,
+      );
+    }
+    return keep(Tensor.make<DType, readonly number[]>(op, 'int8', block, shape, true));
   }
 
   async #readHalves(op: string, name: string, { buffer, byteOffset }: NumericArray, signal?: AbortSignal) {

@@ -94,13 +94,13 @@ export async function exportMerged(
 function sourcesOf(op: string, layers: unknown): readonly MergedSource[] {
   return readLayers(op, 'source', layers).map(([name, layer]) => {
     const argument = `source[${quoted(name)}]`;
-    const { transposed, u } = layer.anatomy(op, argument).terms;
+    const { transposed, dtype } = layer.anatomy(op, argument).terms;
     const { outFeatures, inFeatures } = layer;
     return {
       name,
       argument,
       shape: transposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures],
-      dtype: u.dtype,
+      dtype,
       merged: (caller: string) => layer.mergedAsStored(caller),
       features: outFeatures,
       biases: [{ layer, first: 0 }],

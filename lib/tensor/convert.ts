@@ -2,17 +2,17 @@ import { types } from 'node:util';
 import { reject } from '../runtime/check.js';
 import { type DeviceMemory, native, type Operand } from '../runtime/native.js';
 import { fromBfloat16, toBfloat16 } from './bfloat16.js';
-import { allocate, type DType, type TypedArrayOf } from './dtype.js';
+import { allocate, type NumberDType, type TypedArrayOf } from './dtype.js';
 
 /**
  * Copies numbers into another type. int32 truncates fractions. Throws INVALID_ARGUMENT for a number outside the range
  * of int32, which would wrap.
  */
-export function convert<E extends DType>(
+export function convert<E extends NumberDType>(
   op: string,
   argument: string,
   data: ArrayLike<number>,
-  from: DType,
+  from: NumberDType,
   to: E,
 ): TypedArrayOf<E> {
   const out = allocate(op, to, data.length);
@@ -32,12 +32,12 @@ export function convert<E extends DType>(
 }
 
 /** Whether native code reads an array, which is faster from some numbers on. */
-function isFloating(data: ArrayLike<number>, dtype: DType): data is Exclude<Operand, DeviceMemory> {
+function isFloating(data: ArrayLike<number>, dtype: NumberDType): data is Exclude<Operand, DeviceMemory> {
   if (data.length < 64) return false;
   return dtype === 'bfloat16' ? types.isUint16Array(data) : types.isFloat32Array(data) || types.isFloat64Array(data);
 }
 
-function checkFits(op: string, argument: string, data: ArrayLike<number>, from: DType): void {
+function checkFits(op: string, argument: string, data: ArrayLike<number>, from: NumberDType): void {
   for (let i = 0; i < data.length; i++) {
     const value = from === 'bfloat16' ? fromBfloat16(data[i] as number) : (data[i] as number);
     const fits = value > -(2 ** 31) - 1 && value < 2 ** 31;

@@ -2,20 +2,20 @@ import { checkChoice, checkOptions, describe, fail, isArray, readLength, reject 
 import { type Device, resolveDevice } from '../runtime/device.js';
 import { native } from '../runtime/native.js';
 import { convert } from './convert.js';
-import { allocate, type DType, dtypeOf, dtypes, givenType, type TypedArrayOf } from './dtype.js';
+import { allocate, dtypeOf, dtypes, givenType, type NumberDType, type TypedArrayOf } from './dtype.js';
 import { mostDimensions, readShape, type Shape, sizeOf } from './shape.js';
 import { allocateOn, uploaded } from './storage.js';
 import { Tensor } from './tensor.js';
 import { isNumberArray, plainView } from './typed-array.js';
 
-export interface TensorOptions<D extends DType = DType> {
+export interface TensorOptions<D extends NumberDType = NumberDType> {
   /** Default: the type of a Float32Array, Float64Array or Int32Array, else 'float32'. */
   dtype?: D;
   /** Default 'cpu'. */
   device?: Device;
 }
 
-function readOptions<D extends DType>(
+function readOptions<D extends NumberDType>(
   op: string,
   options: { dtype?: D | undefined; device?: Device } | undefined,
 ): { dtype: D | undefined; device: Device } {
@@ -28,7 +28,7 @@ function readOptions<D extends DType>(
 }
 
 /** A tensor with the numbers of an array. On the CPU the array becomes its memory. */
-function fromArray<D extends DType>(
+function fromArray<D extends NumberDType>(
   op: string,
   device: Device,
   dtype: D,
@@ -103,7 +103,7 @@ export function tensor<const S extends Shape = Shape>(
   shape?: S,
   options?: { dtype?: undefined; device?: Device },
 ): Tensor<'int32', S>;
-export function tensor<D extends DType = 'float32', const S extends Shape = Shape>(
+export function tensor<D extends NumberDType = 'float32', const S extends Shape = Shape>(
   data: ArrayLike<number> | readonly unknown[],
   shape?: S,
   options?: TensorOptions<D>,
@@ -111,7 +111,7 @@ export function tensor<D extends DType = 'float32', const S extends Shape = Shap
 export function tensor(
   data: ArrayLike<number> | readonly unknown[],
   shape?: Shape,
-  options?: { dtype?: DType | undefined; device?: Device },
+  options?: { dtype?: NumberDType | undefined; device?: Device },
 ): Tensor {
   const { dtype, device } = readOptions('tensor', options);
   const type = dtype ?? dtypeOf(data) ?? 'float32';
@@ -136,7 +136,7 @@ export function tensor(
  * @example
  * zeros([2, 3], { dtype: 'float64' });
  */
-export function zeros<D extends DType = 'float32', const S extends Shape = Shape>(
+export function zeros<D extends NumberDType = 'float32', const S extends Shape = Shape>(
   shape: S,
   options?: TensorOptions<D>,
 ): Tensor<D, S> {

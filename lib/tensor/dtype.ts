@@ -6,29 +6,39 @@ import { allocationFailed } from './memory.js';
 import { anyBuffer, park, zeroBuffer } from './reuse.js';
 import { isNumberArray, lengthOf, plainView } from './typed-array.js';
 
-/** Type of a tensor's elements. bfloat16 is stored as its 16 bits. */
-export type DType = 'float32' | 'float64' | 'bfloat16' | 'int32';
+/** Type of a tensor's elements. bfloat16 is stored as its 16 bits, int8 with a scale for each group of 64 numbers of a row. */
+export type DType = NumberDType | 'int8';
+/** Type of elements that have no scales. */
+export type NumberDType = 'float32' | 'float64' | 'bfloat16' | 'int32';
 /** Type of vectors (σ, biases, parameters) and of accumulators. */
 export type Real = 'float32' | 'float64';
 /**
  * Type of matrices. bfloat16 matrices go with float32 vectors; which operations support bfloat16 depends on the device.
  */
 export type MatrixDType = Real | 'bfloat16';
+/** Type of the frozen matrices U and Vᵀ. int8 ones go with float32 or bfloat16 activations. */
+export type FactorDType = MatrixDType | 'int8';
 
-/** The typed array of a dtype. A Uint16Array holds the bits of bfloat16, because Node has no typed array for it. */
+/**
+ * The typed array of a dtype. A Uint16Array holds the bits of bfloat16, because Node has no typed array for it. An Int8Array
+ * holds the codes of int8: the numbers are codes times `Tensor.scales`.
+ */
 export type TypedArrayOf<D extends DType> = D extends 'float32'
   ? Float32Array
   : D extends 'float64'
     ? Float64Array
     : D extends 'bfloat16'
       ? Uint16Array
-      : Int32Array;
+      : D extends 'int8'
+        ? Int8Array
+        : Int32Array;
 
 /** Type of the vectors (parameters, biases, sums) that go with matrices of a type. */
 export function vectorType(matrices: DType): Real {
   return matrices === 'float64' ? 'float64' : 'float32';
 }
 
+/** In the order of `Element` in native/addon/memory.h. */
 export const dtypes = ['float32', 'float64', 'bfloat16', 'int32'] as const;
 
 const constructors = {
@@ -36,8 +46,10 @@ const constructors = {
   float64: Float64Array,
   bfloat16: Uint16Array,
   int32: Int32Array,
+  int8: Int8Array,
 } as const;
 
+/** Of int8 those of its codes alone. */
 export function bytesPerElement(dtype: DType): number {
   return constructors[dtype].BYTES_PER_ELEMENT;
 }
@@ -76,7 +88,7 @@ function arrayFrom<D extends DType>(op: string, dtype: D, size: number, bufferOf
 }
 
 /** The dtype of a typed array of any realm; undefined for an array without a corresponding dtype. */
-export function dtypeOf(array: unknown): DType | undefined {
+export function dtypeOf(array: unknown): Exclude<NumberDType, 'bfloat16'> | undefined {
   if (types.isFloat32Array(array)) return 'float32';
   if (types.isFloat64Array(array)) return 'float64';
   if (types.isInt32Array(array)) return 'int32';
@@ -84,7 +96,7 @@ export function dtypeOf(array: unknown): DType | undefined {
 }
 
 /** The type in which `data` for a tensor of `dtype` is given: a Uint16Array for bfloat16 holds bits. */
-export function givenType(data: unknown, dtype: DType): DType {
+export function givenType(data: unknown, dtype: NumberDType): NumberDType {
   return dtype === 'bfloat16' && types.isUint16Array(data) ? 'bfloat16' : 'float64';
 }
 

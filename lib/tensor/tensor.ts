@@ -8,27 +8,20 @@ import {
   type DType,
   dtypeOf,
   dtypes,
+  type FactorDType,
   givenType,
   type MatrixDType,
+  type NumberDType,
   type Real,
   readNumbers,
   type TypedArrayOf,
 } from './dtype.js';
+import { castCodes, codesIn, lengthFor, scalesIn } from './int8.js';
 import { countTensors } from './memory.js';
 import { firstNumbers } from './print.js';
 import { track } from './scope.js';
 import { readShape, type Shape, sizeOf } from './shape.js';
-import {
-  acquire,
-  allocateOn,
-  bytesOf,
-  downloaded,
-  downloadedLater,
-  isHost,
-  release,
-  Storage,
-  uploaded,
-} from './storage.js';
+import { acquire, allocateOn, downloaded, downloadedLater, isHost, release, Storage, uploaded } from './storage.js';
 import { lengthOf } from './typed-array.js';
 
 export type { MatrixShape, Shape, StackShape, VectorShape } from './shape.js';
@@ -37,6 +30,8 @@ export type { MatrixShape, Shape, StackShape, VectorShape } from './shape.js';
 export type Vector<S extends Shape = Shape> = Tensor<Real, S>;
 /** A tensor of a type that matrices have. */
 export type Matrix<S extends Shape = Shape> = Tensor<MatrixDType, S>;
+/** U or Vᵀ of a decomposition, a tensor of a type in which they can be kept. */
+export type FactorMatrix<S extends Shape = Shape> = Tensor<FactorDType, S>;
 
 /** Detects later writes: a copy of the numbers on the CPU, where JavaScript may write; the write count on a device. */
 export type Snapshot = NumericArray | number;
@@ -81,7 +76,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     this.size = size;
     this.device = storage.device;
     this.#storage = storage;
-    acquire(storage, bytesOf(dtype, size));
+    acquire(storage);
     if (!storage.counted) return;
     countTensors(1);
     track(this);
@@ -120,10 +115,10 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     const read = readShape(op, shape, true);
     const size = sizeOf(read);
     const { length } = array;
-    if (length !== size) {
+    if (length !== lengthFor(dtype, read)) {
       fail('SHAPE_MISMATCH', op, 'shape', `${length} elements, as the data has`, `${size} in ${describe(read)}`);
     }
-    return new Tensor(dtype, read, size, new Storage('cpu', array, size, reusable));
+    return new Tensor(dtype, read, size, new Storage('cpu', array, dtype, length, reusable));
   }
 
   /**
@@ -131,14 +126,14 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
    * no one disposes it; nor those that share its memory.
    */
   static onForeign(dtype: DType, array: TypedArrayOf<DType>, shape: Shape, size: number): Tensor {
-    return new Tensor(dtype, shape, size, new Storage('cpu', array, size, false, false));
+    return new Tensor(dtype, shape, size, new Storage('cpu', array, dtype, array.length, false, false));
   }
 
   /** @internal A tensor on device memory, which it owns. */
   static on<D extends DType, S extends Shape>(device: Device, dtype: D, memory: DeviceMemory, shape: S): Tensor<D, S> {
     const read = readShape('Tensor', shape, true);
     const size = sizeOf(read);
-    return new Tensor(dtype, read, size, new Storage(device, memory, size, false));
+    return new Tensor(dtype, read, size, new Storage(device, memory, dtype, size, false));
   }
 
   get disposed(): boolean {
@@ -155,7 +150,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
    */
   async data(): Promise<TypedArrayOf<D>> {
     const memory = this.handOut('Tensor.data', 'this');
-    return isHost(memory) ? (memory as TypedArrayOf<D>) : downloadedLater('Tensor.data', this.dtype, this.size, memory);
+    return isHost(memory) ? this.#numbersIn(memory) : downloadedLater('Tensor.data', this.dtype, this.size, memory);
   }
 
   /**
@@ -180,11 +175,13 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   assign(data: ArrayLike<number>): void {
     const op = 'Tensor.assign';
     this.read(op, 'this');
+    if (this.dtype === 'int8') fail('UNSUPPORTED', op, 'this', 'a type without scales', this.dtype);
     const numbers = readNumbers(op, 'data', data);
     if (numbers.length !== this.size) {
       fail('SHAPE_MISMATCH', op, 'data', `${this.size} numbers`, describe(numbers.length));
     }
-    const array = convert(op, 'data', numbers, givenType(data, this.dtype), this.dtype);
+    const dtype = this.dtype as NumberDType;
+    const array = convert(op, 'data', numbers, givenType(data, dtype), dtype);
     // Only now: a getter in the caller's data may have disposed this tensor.
     const memory = this.read(op, 'this');
     if (isHost(memory)) memory.set(array);
@@ -218,7 +215,28 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   /** @internal The numbers on the host, which the caller may keep: the live memory on the CPU, else a copy. */
   numbers(op: string, argument: string): TypedArrayOf<D> {
     const memory = this.handOut(op, argument);
-    return isHost(memory) ? (memory as TypedArrayOf<D>) : downloaded(op, this.dtype, this.size, memory);
+    return isHost(memory) ? this.#numbersIn(memory) : downloaded(op, this.dtype, this.size, memory);
+  }
+
+  #numbersIn(memory: NumericArray): TypedArrayOf<D> {
+    const codes = this.dtype === 'int8' ? codesIn(memory as Int8Array, this.shape) : memory;
+    return codes as TypedArrayOf<D>;
+  }
+
+  /**
+   * The scales [rows, ⌈columns / 64⌉] of an int8 matrix, its own live memory: entry (i, j) is code (i, j) · scale
+   * (i, ⌊j / 64⌋). undefined for another type.
+   *
+   * @throws SigmaError DISPOSED, INVALID_ARGUMENT if the buffer was detached or resized
+   */
+  get scales(): Float32Array | undefined {
+    if (this.dtype !== 'int8') return undefined;
+    return scalesIn(this.handOut('Tensor.scales', 'this') as Int8Array, this.shape);
+  }
+
+  /** @internal Bytes of the memory, with the scales of int8. */
+  get bytes(): number {
+    return this.#storage.bytes;
   }
 
   /** @internal Call it after an operation has written into the memory. */
@@ -276,26 +294,36 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     if (device === this.device) return this.share();
     const numbers = this.numbers(op, 'this');
     if (device === 'cpu') return Tensor.make(op, this.dtype, numbers, this.shape);
-    return Tensor.on(device, this.dtype, uploaded(op, device, this.dtype, numbers), this.shape);
+    const dtype = this.dtype as NumberDType;
+    return Tensor.on(device, this.dtype, uploaded(op, device, dtype, numbers), this.shape);
   }
 
   /**
-   * A copy in another type, on the same device. bfloat16 rounds to nearest even, int32 truncates.
+   * A copy in another type, on the same device. bfloat16 rounds to nearest even, int32 truncates. For int8 the largest
+   * magnitude of each 64 numbers of a row becomes 127, and a group below 2^-119 becomes 0.
    *
-   * @throws SigmaError INVALID_ARGUMENT for a number outside the range of int32, DISPOSED, OUT_OF_MEMORY
+   * @throws SigmaError INVALID_ARGUMENT for a number outside the range of int32, NON_FINITE for a NaN or Infinity in int8,
+   * SHAPE_MISMATCH for int8 of what is no matrix, UNSUPPORTED for int8 on another device than the CPU, DISPOSED, OUT_OF_MEMORY
    * @example
    * const half = w.cast('bfloat16');
    */
   cast<E extends DType>(dtype: E): Tensor<E, S> {
     const op = 'Tensor.cast';
     const from = this.read(op, 'this');
-    checkChoice(op, 'dtype', dtype, dtypes);
-    if (isHost(from)) return Tensor.make(op, dtype, convert(op, 'this', from, this.dtype, dtype), this.shape);
-    if ((dtype as DType) === 'int32' || this.dtype === 'int32') {
-      const converted = convert(op, 'this', this.numbers(op, 'this'), this.dtype, dtype);
-      return Tensor.on(this.device, dtype, uploaded(op, this.device, dtype, converted), this.shape);
+    checkChoice(op, 'dtype', dtype, [...dtypes, 'int8']);
+    if ((dtype as DType) === 'int8' || this.dtype === 'int8') {
+      if (!isHost(from)) return refuseCodes(op, 'this', this.device);
+      return Tensor.make(op, dtype, castCodes(op, from, this.dtype, dtype, this.shape), this.shape, true);
     }
-    const memory = allocateOn(op, this.device, dtype, this.size);
+    const [own, wanted] = [this.dtype as NumberDType, dtype as NumberDType];
+    if (isHost(from)) {
+      return Tensor.make(op, dtype, convert(op, 'this', from, own, wanted) as TypedArrayOf<E>, this.shape);
+    }
+    if (wanted === 'int32' || own === 'int32') {
+      const converted = convert(op, 'this', this.numbers(op, 'this'), own, wanted);
+      return Tensor.on(this.device, dtype, uploaded(op, this.device, wanted, converted), this.shape);
+    }
+    const memory = allocateOn(op, this.device, wanted, this.size);
     if ((dtype as DType) === this.dtype) native.deviceCopy(op, memory, from);
     else native.cast(op, memory, from as DeviceMemory);
     return Tensor.on(this.device, dtype, memory, this.shape);
@@ -312,6 +340,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     const op = 'Tensor.reshape';
     const read = readShape(op, shape, true);
     const size = sizeOf(read);
+    if (this.dtype === 'int8') fail('UNSUPPORTED', op, 'this', 'a type without scales (cast it first)', this.dtype);
     // Only now: a getter in the caller's shape may have disposed this tensor.
     this.read(op, 'this');
     if (size !== this.size) {
@@ -328,7 +357,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     if (this.#disposed) return;
     this.#disposed = true;
     if (this.#storage.counted) countTensors(-1);
-    release('Tensor.dispose', this.#storage, bytesOf(this.dtype, this.size));
+    release('Tensor.dispose', this.#storage);
   }
 
   [Symbol.dispose](): void {
@@ -341,8 +370,15 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     const { memory, size } = this.#storage;
     if (!isHost(memory)) return `${what} on ${this.device} (await its data() to see the numbers)`;
     if (memory.length !== size) return `${what}, whose memory was detached or resized`;
-    return `${what} on cpu: ${firstNumbers(this.dtype, memory)}`;
+    const first = this.dtype === 'int8' ? scalesIn(memory as Int8Array, this.shape)[0] : undefined;
+    return `${what} on cpu: ${firstNumbers(this.dtype, this.#numbersIn(memory), first)}`;
   }
+}
+
+/** int8 is a storage of the CPU. */
+export function refuseCodes(op: string, argument: string, device: Device): never {
+  const expected = `a tensor on the CPU for int8, or another type on ${device} (cast('bfloat16') takes half of float32)`;
+  fail('UNSUPPORTED', op, argument, expected, `int8 on ${device}`);
 }
 
 function sameBits(a: NumericArray, b: NumericArray): boolean {

@@ -1,6 +1,7 @@
 import { types } from 'node:util';
 import { describe, fail, isArray, isRecord, reject } from '../runtime/check.js';
 import { type DType, dtypeOf, dtypes, type TypedArrayOf } from './dtype.js';
+import { packCodes } from './int8.js';
 import { readShape, type Shape, sizeOf } from './shape.js';
 import { Tensor } from './tensor.js';
 import { lengthOf } from './typed-array.js';
@@ -14,6 +15,11 @@ export interface ShapedData {
   readonly shape: readonly number[];
   /** If it is given, the type of `data`. */
   readonly dtype?: string;
+  /**
+   * A Float32Array [rows, ⌈columns / 64⌉], if `data` is an Int8Array: its codes times these are U or Vᵀ of a decomposition.
+   * Only such an object is copied.
+   */
+  readonly scales?: ArrayLike<number> | undefined;
 }
 
 /** The same as onnxruntime and transformers.js have it. */
@@ -46,7 +52,10 @@ export function viewOf(op: string, argument: string, value: unknown): Tensor | u
   if (!types.isTypedArray(array)) return undefined;
   const shape = value['shape'] ?? value['dims'];
   if (!isArray(shape)) return undefined;
-  const dtype = declaredType(op, argument, array, value['dtype'] ?? value['type']);
+  const name = value['dtype'] ?? value['type'];
+  const dtype = types.isInt8Array(array)
+    ? codesType(op, argument, array, name)
+    : declaredType(op, argument, array, name);
   const [strides, offset] = [value['strides'] ?? value['stride'], value['offset']];
   const read = readShape(op, shape as readonly number[], true, `${argument}.shape`);
   const size = sizeOf(read);
@@ -57,7 +66,13 @@ export function viewOf(op: string, argument: string, value: unknown): Tensor | u
     const elements = `${size} elements for shape ${describe([...read])}`;
     fail('SHAPE_MISMATCH', op, `${argument}.data`, elements, `${lengthOf(array)}`);
   }
-  return Tensor.onForeign(dtype, array as TypedArrayOf<DType>, read, size);
+  if (dtype !== 'int8') return Tensor.onForeign(dtype, array as TypedArrayOf<DType>, read, size);
+  return Tensor.onForeign(dtype, packCodes(op, argument, array as Int8Array, value['scales'], read), read, size);
+}
+
+function codesType(op: string, argument: string, array: NodeJS.TypedArray, name: unknown): DType {
+  if (name === undefined || name === 'int8') return 'int8';
+  fail('DTYPE_MISMATCH', op, `${argument}.data`, `the type 'int8' for codes`, `${describe(array)} of type '${name}'`);
 }
 
 /** The type of the array, which the type that the object names must be. */
@@ -99,6 +114,7 @@ export function toLike<D extends DType, T>(
 ): T {
   const op = 'toLike';
   if (!Tensor.is(tensor)) reject(op, 'tensor', 'a Tensor', tensor);
+  if (tensor.dtype === 'int8') fail('UNSUPPORTED', op, 'tensor', 'a type without scales (cast it first)', 'int8');
   if (typeof Class !== 'function') reject(op, 'Class', 'a class whose constructor takes (type, data, dims)', Class);
   return new Class(tensor.dtype, tensor.numbers(op, 'tensor') as TypedArrayOf<D>, [...tensor.shape]);
 }

@@ -66,6 +66,8 @@ struct RowKernels {
   // to[t] = from[t]; narrow rounds to nearest, ties to even.
   void (*widen)(int64_t count, const S* from, T* to);
   void (*narrow)(int64_t count, const T* from, S* to);
+  // to[t] = column `first` + t of a row with these codes and a scale for each SIGMA_SCALE_GROUP of them.
+  void (*scaled)(int64_t count, int64_t first, const int8_t* codes, const float* scales, S* to);
 };
 
 // All pointers are to T. Strides are in elements. Every row has `count` numbers.
