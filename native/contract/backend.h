@@ -68,7 +68,7 @@ typedef struct sigma_context sigma_context;
 /*
  * A matrix in memory of the backend; row i starts at data + i * stride elements. Row i of the scales of an int8 matrix
  * starts at scales + i * ceil(stride / SIGMA_SCALE_GROUP), and its first column begins a group. Only `cast` and a factor
- * of `gemm` may be int8.
+ * of `gemm` may be int8; without scales it is SIGMA_UNSUPPORTED.
  */
 typedef struct sigma_matrix {
   void* data;

@@ -96,7 +96,7 @@ sigma_status stop_timer(sigma_context* context, double* milliseconds) {
 
 int32_t supports(sigma_operation operation, sigma_real real, const sigma_dtype* dtypes, int32_t count) {
   if (operation == SIGMA_OPERATION_cast) return count == 2 ? 1 : 0;
-  if (operation == SIGMA_OPERATION_copy_matrix) return is_copied(dtypes[0], dtypes[count - 1]) ? 1 : 0;
+  if (operation == SIGMA_OPERATION_copy_matrix) return count == 2 && is_copied(dtypes[0], dtypes[1]) ? 1 : 0;
   if (operation == SIGMA_OPERATION_gemm) return multiplies(real, dtypes, static_cast<size_t>(count)) ? 1 : 0;
   return computes(real, dtypes, static_cast<size_t>(count)) ? 1 : 0;
 }

@@ -39,9 +39,13 @@ export class Findings implements Check {
 
 export type Values = ArrayLike<number> | Tensor;
 
-/** The numbers, also of a bfloat16 tensor, whose data are bits. */
+/** The numbers, also of a bfloat16 tensor, whose data are bits, and of an int8 tensor, whose data are codes. */
 export function values(source: Values): ArrayLike<number> {
   if (!('dataSync' in source)) return source;
+  if (source.dtype === 'int8') {
+    using wide = source.cast('float32');
+    return wide.dataSync();
+  }
   if (source.dtype !== 'bfloat16') return source.dataSync();
   const words = Uint32Array.from(source.dataSync(), (bits) => bits << 16);
   return new Float32Array(words.buffer);

@@ -20,7 +20,7 @@ inline bool computes(sigma_real real, const sigma_dtype* dtypes, size_t count) {
 // Whether there is a product of these matrices, a, b and c: a and b have the type of c, or are int8.
 inline bool multiplies(sigma_real real, const sigma_dtype* dtypes, size_t count) {
   const auto fits = [&](sigma_dtype dtype) { return dtype == dtypes[count - 1] || dtype == SIGMA_INT8; };
-  return computes(real, dtypes + count - 1, 1) && std::all_of(dtypes, dtypes + count, fits) &&
+  return count > 0 && computes(real, dtypes + count - 1, 1) && std::all_of(dtypes, dtypes + count, fits) &&
          (real == SIGMA_REAL32 || computes(real, dtypes, count));
 }
 
