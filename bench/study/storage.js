@@ -41,7 +41,7 @@ for (const [family, shape, tokens] of cases) {
     family,
     shape,
     tokens,
-    strategy: /** @type {const} */ (strategy),
+    strategy,
     what: /** @type {const} */ ('step'),
   };
   const made = await Promise.all(sides.map((side) => adapterCase({ ...given, ...side }).prepare(library)));
