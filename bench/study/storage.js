@@ -37,7 +37,7 @@ const names = sides.map((side) => ('storage' in side ? `int8 next to ${side.dtyp
 console.log(`${library.systemInfo().simd}, ${library.threads()} threads`);
 for (const [family, shape, tokens] of cases) {
   /** @type {import('../cases/families.js').Strategy} */
-  const strategy = onBase ? 'lowrank' : 'factored';
+  const strategy = family === 'siva' || family.startsWith('loraxs') ? 'lowrank' : 'factored';
   const given = {
     family,
     shape,
