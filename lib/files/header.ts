@@ -47,6 +47,7 @@ export const storedTypes = {
   float32: 'F32',
   int32: 'I32',
   bfloat16: 'BF16',
+  float16: 'F16',
   int8: 'I8',
 } as const satisfies Record<DType, StoredDType>;
 /** The scales of an int8 tensor are a tensor of their own. */

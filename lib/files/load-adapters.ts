@@ -289,7 +289,7 @@ class Loading {
   /** The coarser of the types that the weight had and has. */
   get #type(): MatrixDType {
     const types = [this.module.dtype, this.#weight.dtype];
-    return (['bfloat16', 'float32', 'float64'] as const).find((type) => types.includes(type)) as MatrixDType;
+    return (['bfloat16', 'float16', 'float32', 'float64'] as const).find((type) => types.includes(type)) as MatrixDType;
   }
 
   async #checkSigma({ spectrum }: Anatomy): Promise<void> {

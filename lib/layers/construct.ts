@@ -4,7 +4,7 @@ import type { Terms } from '../operator/terms.js';
 import { checkBoolean, checkInteger, checkOptions, checkSignal, reject } from '../runtime/check.js';
 import { renamed, SigmaError } from '../runtime/errors.js';
 import { atOnce, inSlices, type Work } from '../runtime/slices.js';
-import type { DType, FactorDType, MatrixDType } from '../tensor/dtype.js';
+import { type DType, type FactorDType, isHalf, type MatrixDType } from '../tensor/dtype.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { Matrix, MatrixShape, Vector } from '../tensor/tensor.js';
 import type { TensorLike } from '../tensor/view.js';
@@ -189,14 +189,14 @@ export function onWholeBase(
 /** The strategies for the planner: all that the layer has, or the one requested; UNSUPPORTED if the layer lacks it. */
 export function chooseFrom(site: Site, available: readonly Strategy[], refusal: string): readonly Strategy[] {
   const { op, strategy } = site;
-  // In bfloat16 the gradient of W', accumulated over a step, would lose too much precision.
-  const half = site.dtype === 'bfloat16';
+  // In 16 bits the gradient of W', accumulated over a step, would lose too much precision.
+  const half = isHalf(site.dtype);
   const offered = half ? available.filter((each) => each !== 'merged') : available;
   if (strategy === 'auto') return offered;
   if (!offered.includes(strategy)) {
     const names = offered.map((each) => `'${each}'`).join(', ');
     const why =
-      half && strategy === 'merged' ? 'the gradient of a bfloat16 weight would lose too much precision' : refusal;
+      half && strategy === 'merged' ? `the gradient of a ${site.dtype} weight would lose too much precision` : refusal;
     throw new SigmaError('UNSUPPORTED', op, `options.strategy: expected one of ${names}, got '${strategy}' (${why})`);
   }
   return [strategy];

@@ -10,7 +10,7 @@ import { type FactorError, factorErrorOf } from './factor-error.js';
 import { readSvdOptions, type Svd, type SvdOptions, thinSvd } from './svd.js';
 
 /** How the frozen matrices U and Vᵀ are kept. */
-export type Storage = 'float32' | 'float64' | 'bfloat16' | 'int8';
+export type Storage = 'float32' | 'float64' | 'bfloat16' | 'float16' | 'int8';
 
 export interface DecomposeOptions extends SvdOptions {
   /**
@@ -92,7 +92,7 @@ export class Factors<D extends FactorDType = FactorDType> implements Svd<D>, Dis
 }
 
 const optionNames = ['driver', 'rank', 'signal', 'onProgress', 'storage'] as const;
-const storages = ['float32', 'float64', 'bfloat16', 'int8'] as const;
+const storages = ['float32', 'float64', 'bfloat16', 'float16', 'int8'] as const;
 
 /**
  * Decomposes a weight [out, in] once, for all layers that share it: an `svd` with its errors measured. Runs off the event

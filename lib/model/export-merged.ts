@@ -1,7 +1,6 @@
 import { readLayers } from '../files/adapters.js';
 import { writeAtomically } from '../files/atomic.js';
 import { quoted } from '../files/complaints.js';
-import { narrowSingles } from '../files/half.js';
 import { inFileOrder, type Part, type StoredDType, storedTypes } from '../files/header.js';
 import { biasMoved } from '../files/lora.js';
 import { moduleName } from '../files/module-name.js';
@@ -12,6 +11,7 @@ import type { AdaptedLinear } from '../layers/types.js';
 import { type ByName, checkOptions, checkSignal, describe, fail } from '../runtime/check.js';
 import { renamed, SigmaError } from '../runtime/errors.js';
 import { allocate, bytesPerElement, type DType } from '../tensor/dtype.js';
+import { narrowSingles } from '../tensor/float16.js';
 import { fromNumbers, numbersOf } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
 import { sizeOf } from '../tensor/shape.js';

@@ -42,6 +42,7 @@ export const typesBeside = {
   float64: ['float64'],
   float32: ['float32', 'int8'],
   bfloat16: ['float32', 'bfloat16', 'int8'],
+  float16: ['float32', 'float16', 'int8'],
   int8: ['float32', 'int8'],
 } as const satisfies Record<FactorDType, readonly FactorDType[]>;
 
@@ -74,13 +75,14 @@ export function checkFactors(
 }
 
 /** Relative tolerance for factors that the caller supplies. */
-const belonging = ({ dtype }: FactorMatrix) => ({ float64: 1e-3, float32: 1e-3, bfloat16: 3e-2, int8: 1e-1 })[dtype];
+const belonging = ({ dtype }: FactorMatrix) =>
+  ({ float64: 1e-3, float32: 1e-3, bfloat16: 3e-2, float16: 4e-3, int8: 1e-1 })[dtype];
 
 const singleRounding = 1e-4;
 
 /** Largest rounding error of a product that is zero in exact arithmetic, relative to its operands. */
 function roundingOf({ dtype }: FactorMatrix): number {
-  return { float64: 1e-11, float32: singleRounding, bfloat16: 3e-2, int8: 1e-1 }[dtype];
+  return { float64: 1e-11, float32: singleRounding, bfloat16: 3e-2, float16: 4e-3, int8: 1e-1 }[dtype];
 }
 
 /** Random vectors of a probe, for each group of triples: σ > 0 and σ = 0. */

@@ -58,7 +58,7 @@ export function castCodes<D extends DType>(
 ): TypedArrayOf<D> {
   const other = from === 'int8' ? to : from;
   if (other === 'int8') return array.slice() as TypedArrayOf<D>;
-  if (other === 'int32') fail('DTYPE_MISMATCH', op, 'dtype', 'float32, float64 or bfloat16 for int8', other);
+  if (other === 'int32') fail('DTYPE_MISMATCH', op, 'dtype', 'a floating-point type for int8', other);
   if (shape.length !== 2) fail('SHAPE_MISMATCH', op, 'this', 'a matrix for int8', describe([...shape]));
   const [rows, columns] = shape as readonly [number, number];
   const out = (to === 'int8' ? newBlock(op, shape) : allocateAny(op, to, sizeOf(shape))) as TypedArrayOf<D>;

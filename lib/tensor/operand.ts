@@ -7,6 +7,7 @@ import {
   allocateAny,
   type DType,
   type FactorDType,
+  isHalf,
   type MatrixDType,
   type Real,
   type TypedArrayOf,
@@ -80,7 +81,7 @@ function checkTyped(
 }
 
 const reals = ['float32', 'float64'] as const;
-export const matrixTypes = ['float32', 'float64', 'bfloat16'] as const;
+export const matrixTypes = ['float32', 'float64', 'bfloat16', 'float16'] as const;
 export const factorTypes = [...matrixTypes, 'int8'] as const;
 
 /** A live float32 or float64 tensor that meets the expectations. */
@@ -108,7 +109,7 @@ export function checkBatch(op: string, argument: string, value: unknown, expecte
 
 /** `checkMatrix` for a matrix that goes with vectors of type `vectors`. */
 export function checkBeside(op: string, argument: string, value: unknown, vectors: Real, expected: Expected): Matrix {
-  const types: readonly MatrixDType[] = vectors === 'float32' ? ['float32', 'bfloat16'] : [vectors];
+  const types: readonly MatrixDType[] = vectors === 'float32' ? ['float32', 'bfloat16', 'float16'] : [vectors];
   return checkTyped(op, argument, value, types, expected) as Matrix;
 }
 
@@ -149,13 +150,14 @@ export function lastingMemoryOf(op: string, argument: string, tensor: Tensor): O
   return tensor.handOut(op, argument) as Operand;
 }
 
-/** The numbers of a checked tensor on the host, read-only; bfloat16 and int8 are widened to float32. */
+/** The numbers of a checked tensor on the host, read-only; narrow types are widened to float32. */
 export function numbersOf(op: string, argument: string, tensor: Tensor): RealArray {
   if (tensor.dtype === 'int8') {
     return castCodes(op, tensor.read(op, argument) as Int8Array, 'int8', 'float32', tensor.shape);
   }
   const numbers = tensor.numbers(op, argument);
-  return tensor.dtype === 'bfloat16' ? convert(op, argument, numbers, 'bfloat16', 'float32') : (numbers as RealArray);
+  const { dtype } = tensor;
+  return isHalf(dtype) ? convert(op, argument, numbers, dtype, 'float32') : (numbers as RealArray);
 }
 
 /** A tensor with these numbers. On the CPU an array of the type becomes its memory. */
@@ -166,12 +168,11 @@ export function fromNumbers<D extends FactorDType, const S extends Shape>(
   shape: S,
   numbers: RealArray,
 ): Tensor<D, S> {
-  const array =
-    dtype === 'bfloat16'
-      ? convert(op, 'result', numbers, 'float32', 'bfloat16')
-      : dtype === 'int8'
-        ? castCodes(op, numbers, 'float32', 'int8', shape)
-        : numbers;
+  const array = isHalf(dtype)
+    ? convert(op, 'result', numbers, 'float32', dtype)
+    : dtype === 'int8'
+      ? castCodes(op, numbers, 'float32', 'int8', shape)
+      : numbers;
   if (device === 'cpu') return Tensor.make(op, dtype, array as TypedArrayOf<D>, shape);
   return Tensor.on(device, dtype, uploaded(op, device, numberType(op, dtype, device), array), shape);
 }
@@ -201,7 +202,7 @@ export function placed<D extends FactorDType>(
   }
 }
 
-/** A tensor's numbers in the type of its vectors: bfloat16 and int8 are widened to float32. Shares the memory otherwise. */
+/** A tensor's numbers in the type of its vectors: narrow types are widened to float32. Shares the memory otherwise. */
 export function widened(op: string, tensor: FactorMatrix): Vector {
   return placed(op, tensor, { device: tensor.device, dtype: vectorType(tensor.dtype) });
 }

@@ -1,3 +1,4 @@
+import { fail } from '../runtime/check.js';
 import { type Device, deviceIndex } from '../runtime/device.js';
 import { type DeviceMemory, type NumericArray, native } from '../runtime/native.js';
 import {
@@ -46,6 +47,7 @@ export class Storage {
 
 /** Allocates `size` uninitialised elements on `device`. */
 export function allocateOn(op: string, device: Device, dtype: NumberDType, size: number): DeviceMemory {
+  if (dtype === 'float16') fail('UNSUPPORTED', op, 'dtype', `a type that ${device} has (such as bfloat16)`, dtype);
   return native.deviceAllocate(op, deviceIndex(device), dtypes.indexOf(dtype), size);
 }
 

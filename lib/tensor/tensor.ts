@@ -5,6 +5,7 @@ import { type DeviceMemory, type NumericArray, native } from '../runtime/native.
 import { publish, uncloneable } from '../runtime/public-class.js';
 import { convert } from './convert.js';
 import {
+  bitsFor,
   type DType,
   dtypeOf,
   dtypes,
@@ -96,7 +97,8 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   ): Tensor<A extends Float32Array ? 'float32' : A extends Float64Array ? 'float64' : 'int32', S> {
     const dtype = dtypeOf(memory);
     if (dtype === undefined) reject('Tensor.wrap', 'memory', 'a Float32Array, Float64Array or Int32Array', memory);
-    return Tensor.make('Tensor.wrap', dtype, memory, shape) as never;
+    const own = dtype === 'float16' ? bitsFor(dtype, memory) : memory;
+    return Tensor.make<DType, S>('Tensor.wrap', dtype, own as TypedArrayOf<DType>, shape) as never;
   }
 
   /** @internal Whether this copy of the package made a tensor. false for an object that only inherits from one. */
@@ -165,7 +167,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   }
 
   /**
-   * Overwrites all numbers, on any device. For a bfloat16 tensor a Uint16Array holds bits; other data is rounded.
+   * Overwrites all numbers, on any device. For a bfloat16 or float16 tensor a Uint16Array holds bits; other data is rounded.
    *
    * @param data `size` numbers in row-major order
    * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH for more or fewer numbers, DISPOSED
@@ -219,8 +221,9 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   }
 
   #numbersIn(memory: NumericArray): TypedArrayOf<D> {
-    const codes = this.dtype === 'int8' ? codesIn(memory as Int8Array, this.shape) : memory;
-    return codes as TypedArrayOf<D>;
+    if (this.dtype === 'int8') return codesIn(memory as Int8Array, this.shape) as TypedArrayOf<D>;
+    if (this.dtype !== 'float16') return memory as TypedArrayOf<D>;
+    return new Uint16Array(memory.buffer, memory.byteOffset, memory.length) as TypedArrayOf<D>;
   }
 
   /**
@@ -299,7 +302,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   }
 
   /**
-   * A copy in another type, on the same device. bfloat16 rounds to nearest even, int32 truncates. For int8 the largest
+   * A copy in another type, on the same device. bfloat16 and float16 round to nearest even, int32 truncates. For int8 the largest
    * magnitude of each 64 numbers of a row becomes 127, and a group below 2^-119 becomes 0.
    *
    * @throws SigmaError INVALID_ARGUMENT for a number outside the range of int32, NON_FINITE for a NaN or Infinity in int8,

@@ -1,13 +1,14 @@
 import { types } from 'node:util';
 import { describe, fail, isArray, isRecord, reject } from '../runtime/check.js';
-import { type DType, dtypeOf, dtypes, type TypedArrayOf } from './dtype.js';
+import { bitsFor, type DType, dtypeOf, dtypes, type TypedArrayOf } from './dtype.js';
 import { packCodes } from './int8.js';
 import { readShape, type Shape, sizeOf } from './shape.js';
 import { Tensor } from './tensor.js';
 import { lengthOf } from './typed-array.js';
 
 /**
- * Numbers with a shape: a typed array (Float32Array, Float64Array, Int32Array; a Uint16Array with the `dtype` 'bfloat16')
+ * Numbers with a shape: a typed array (Float32Array, Float64Array, Int32Array; a Uint16Array with the `dtype` 'bfloat16' or 'float16', a
+ * Float16Array)
  * in row-major order. Its memory is used as it is, without a copy.
  */
 export interface ShapedData {
@@ -66,6 +67,7 @@ export function viewOf(op: string, argument: string, value: unknown): Tensor | u
     const elements = `${size} elements for shape ${describe([...read])}`;
     fail('SHAPE_MISMATCH', op, `${argument}.data`, elements, `${lengthOf(array)}`);
   }
+  if (dtype === 'float16') return Tensor.onForeign(dtype, bitsFor(dtype, array) as TypedArrayOf<DType>, read, size);
   if (dtype !== 'int8') return Tensor.onForeign(dtype, array as TypedArrayOf<DType>, read, size);
   return Tensor.onForeign(dtype, packCodes(op, argument, array as Int8Array, value['scales'], read), read, size);
 }
@@ -77,9 +79,12 @@ function codesType(op: string, argument: string, array: NodeJS.TypedArray, name:
 
 /** The type of the array, which the type that the object names must be. */
 function declaredType(op: string, argument: string, array: NodeJS.TypedArray, name: unknown): DType {
-  const found = dtypeOf(array) ?? (name === 'bfloat16' && types.isUint16Array(array) ? 'bfloat16' : undefined);
+  const asBits = types.isUint16Array(array) && (name === 'bfloat16' || name === 'float16') ? name : undefined;
+  const found = dtypeOf(array) ?? asBits;
   if (found === undefined || (typeof name === 'string' && name !== found)) {
-    const got = `${describe(array)}${typeof name === 'string' ? ` of type '${name}'` : ''}`;
+    const bare = types.isUint16Array(array) && name === undefined;
+    const hint = bare ? ', whose bits may be bfloat16 or float16: name the `dtype`, or `type`, of the object' : '';
+    const got = `${describe(array)}${typeof name === 'string' ? ` of type '${name}'` : ''}${hint}`;
     fail('DTYPE_MISMATCH', op, `${argument}.data`, `the typed array of ${dtypes.join(', ')}`, got);
   }
   return found;

@@ -30,13 +30,14 @@ double number_of(Napi::Value value, const char* name) {
   return value.As<Napi::Number>().DoubleValue();
 }
 
-// A Float32Array, a Float64Array, a Uint16Array with bfloat16 numbers, an Int8Array with the codes and the scales of a
+// A Float32Array, a Float64Array, a Uint16Array with bfloat16 numbers, an Int16Array with float16 numbers, an Int8Array with the codes and the scales of a
 // matrix, or device memory with a floating-point type.
 View real_view(Napi::Value value, const char* name) {
   const TypedArray array = typed_array(value);
   if (array.type == napi_float32_array) return {array.data, array.length, SIGMA_FLOAT32};
   if (array.type == napi_float64_array) return {array.data, array.length, SIGMA_FLOAT64};
   if (array.type == napi_uint16_array) return {array.data, array.length, SIGMA_BFLOAT16};
+  if (array.type == napi_int16_array) return {array.data, array.length, SIGMA_FLOAT16};
   if (array.type == napi_int8_array && array.length > 0) return {array.data, array.length, SIGMA_INT8};
   const DeviceMemory* const memory = memory_behind(value.Env(), value);
   if (memory == nullptr || !memory->block || memory->element == Element::kInt32) {
@@ -47,7 +48,7 @@ View real_view(Napi::Value value, const char* name) {
 }
 
 const char* dtype_name(sigma_dtype dtype) {
-  constexpr const char* kNames[] = {"float32", "float64", "bfloat16", "int8"};
+  constexpr const char* kNames[] = {"float32", "float64", "bfloat16", "int8", "float16"};
   return kNames[dtype];
 }
 

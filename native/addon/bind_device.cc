@@ -85,7 +85,7 @@ Napi::Value supports(Args& args) {
       SIGMA_OPERATIONS(SIGMA_NAME)
 #undef SIGMA_NAME
   };
-  constexpr std::array<std::string_view, 4> kTypes = {"float32", "float64", "bfloat16", "int8"};
+  constexpr std::array<std::string_view, 5> kTypes = {"float32", "float64", "bfloat16", "int8", "float16"};
   const auto index_in = [](const auto& names, Napi::Value value, const char* argument) {
     const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
     const auto found = std::find(names.begin(), names.end(), name);

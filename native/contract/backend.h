@@ -23,7 +23,7 @@
 extern "C" {
 #endif
 
-#define SIGMA_ABI_VERSION 7
+#define SIGMA_ABI_VERSION 8
 
 typedef enum sigma_status {
   SIGMA_OK = 0,
@@ -36,7 +36,13 @@ typedef enum sigma_status {
 } sigma_status;
 
 /* Element type of a matrix. The matrices of one call may have different types. */
-typedef enum sigma_dtype { SIGMA_FLOAT32 = 0, SIGMA_FLOAT64 = 1, SIGMA_BFLOAT16 = 2, SIGMA_INT8 = 3 } sigma_dtype;
+typedef enum sigma_dtype {
+  SIGMA_FLOAT32 = 0,
+  SIGMA_FLOAT64 = 1,
+  SIGMA_BFLOAT16 = 2,
+  SIGMA_INT8 = 3,
+  SIGMA_FLOAT16 = 4
+} sigma_dtype;
 
 /*
  * Element type of the vectors of a call (a core's diagonal, values and gate, biases, samples, sums, parameters), and
@@ -119,7 +125,7 @@ typedef struct sigma_copy_matrix {
 } sigma_copy_matrix;
 
 /*
- * to = from: (m, n) of two types. Neither has padding, unless one is int8. Rounds to bfloat16 to nearest, ties to even. To
+ * to = from: (m, n) of two types. Neither has padding, unless one is int8. Rounds to 16 bits to nearest, ties to even. To
  * int8, the largest magnitude of a group becomes 127; a group that would need a subnormal scale becomes 0, and one with NaN
  * or Infinity is SIGMA_NON_FINITE.
  */

@@ -240,8 +240,9 @@ void types(sigma_context* context) {
     return made;
   };
   const auto goes = [](sigma_dtype dtype) { return dtype == SIGMA_FLOAT32 || dtype == SIGMA_INT8; };
-  for (const sigma_dtype a : {SIGMA_FLOAT32, SIGMA_FLOAT64, SIGMA_BFLOAT16, SIGMA_INT8}) {
-    for (const sigma_dtype b : {SIGMA_FLOAT32, SIGMA_FLOAT64, SIGMA_BFLOAT16, SIGMA_INT8}) {
+  constexpr std::array kAll = {SIGMA_FLOAT32, SIGMA_FLOAT64, SIGMA_BFLOAT16, SIGMA_INT8, SIGMA_FLOAT16};
+  for (const sigma_dtype a : kAll) {
+    for (const sigma_dtype b : kAll) {
       const std::array dtypes = {a, b, SIGMA_FLOAT32};
       const bool supported = backend().supports(SIGMA_OPERATION_gemm, SIGMA_REAL32, dtypes.data(), 3) != 0;
       const sigma_gemm call{SIGMA_REAL32, 0, 0, 0, matrix(a), matrix(b), matrix(SIGMA_FLOAT32), nullptr};

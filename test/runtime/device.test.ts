@@ -128,8 +128,9 @@ t.test('every SIMD level of this machine gives the same answers', { timeout: 110
   type Answers = {
     simd: string;
     numbers: number[];
-    narrow: { sums: number[]; rounded: number[] };
+    narrow: { sums: number[]; rounded: number[]; halves: number[] };
     scaled: { float32: number[]; bfloat16: number[] };
+    halves: string;
   };
   const run = async (level: string): Promise<Answers> => {
     process.env['SIGMATUNE_SIMD'] = level;
@@ -142,7 +143,7 @@ t.test('every SIMD level of this machine gives the same answers', { timeout: 110
   const best = levels.indexOf(String(systemInfo()['simd']));
   const baseline = await run('baseline');
   for (const [i, level] of levels.entries()) {
-    const { simd, numbers, narrow, scaled } = await run(level);
+    const { simd, numbers, narrow, scaled, halves } = await run(level);
     t.equal(simd, levels[Math.min(i, best)], `${level} is what it says, or all that there is`);
     assertClose(t, numbers, baseline.numbers, tolerances.float32, `${level}: as the baseline, to rounding`);
     const { sums, rounded } = baseline.narrow;
@@ -150,6 +151,14 @@ t.test('every SIMD level of this machine gives the same answers', { timeout: 110
     // Rounding may fall to either side.
     const either = { ...tolerances.float32, rtol: 2 ** -7 };
     assertClose(t, narrow.rounded, rounded, either, `${level}: products in bfloat16`);
+    t.equal(halves, baseline.halves, `${level}: casts of float16, to the bit`);
+    assertClose(
+      t,
+      narrow.halves,
+      baseline.narrow.halves,
+      { ...tolerances.float32, rtol: 2 ** -10 },
+      `${level}: float16`,
+    );
     assertClose(t, scaled.float32, baseline.scaled.float32, tolerances.float32, `${level}: int8 factors`);
     assertClose(t, scaled.bfloat16, baseline.scaled.bfloat16, tolerances.bfloat16, `${level}: int8 factors, bfloat16`);
   }

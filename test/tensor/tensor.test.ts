@@ -96,6 +96,7 @@ t.test('zeros', async (t) => {
     ['float64', Float64Array],
     ['int32', Int32Array],
     ['bfloat16', Uint16Array],
+    ['float16', Uint16Array],
   ];
   for (const [dtype, kind] of kinds) {
     const made = zeros([2, 1, 3], { dtype });

@@ -32,6 +32,7 @@ void for_numbers(const sigma_matrix& matrix, const sigma_cast& call, const Body&
     case SIGMA_FLOAT32: return body(static_cast<float*>(matrix.data));
     case SIGMA_FLOAT64: return body(static_cast<double*>(matrix.data));
     case SIGMA_BFLOAT16: return body(static_cast<bfloat16*>(matrix.data));
+    case SIGMA_FLOAT16: return body(static_cast<float16*>(matrix.data));
     case SIGMA_INT8: break;
   }
   refuse_types(real_of(call.to.dtype), {call.from.dtype, call.to.dtype});

@@ -8,8 +8,11 @@
 
 namespace sigma::cpu {
 
-// A stored number of 16 bits. Kernels compute with float32.
+// Stored numbers of 16 bits. Kernels compute with float32.
 struct bfloat16 {
+  uint16_t bits;
+};
+struct float16 {
   uint16_t bits;
 };
 
@@ -20,6 +23,10 @@ struct RealOf {
 };
 template <>
 struct RealOf<bfloat16> {
+  using Of = float;
+};
+template <>
+struct RealOf<float16> {
   using Of = float;
 };
 template <class S>
