@@ -30,8 +30,8 @@ double number_of(Napi::Value value, const char* name) {
   return value.As<Napi::Number>().DoubleValue();
 }
 
-// A Float32Array, a Float64Array, a Uint16Array with bfloat16 numbers, an Int16Array with float16 numbers, an Int8Array with the codes and the scales of a
-// matrix, or device memory with a floating-point type.
+// A Float32Array, a Float64Array, a Uint16Array with bfloat16 numbers, an Int16Array with float16 numbers, an Int8Array
+// with the codes and the scales of a matrix, or device memory with a floating-point type.
 View real_view(Napi::Value value, const char* name) {
   const TypedArray array = typed_array(value);
   if (array.type == napi_float32_array) return {array.data, array.length, SIGMA_FLOAT32};

@@ -229,7 +229,8 @@ Napi::Value cast(Args& args) {
   const View to = args.view(0, "to");
   const View from = args.view(1, "from");
   const std::shared_ptr<Place>& place = to.block ? to.block->place() : args.environment().cpu;
-  const bool castable = to.length == from.length && to.dtype != SIGMA_INT8 && from.dtype != SIGMA_INT8 && (from.block ? from.block->place() == place : !place->has_memory());
+  const bool castable = to.length == from.length && to.dtype != SIGMA_INT8 && from.dtype != SIGMA_INT8 &&
+                        (from.block ? from.block->place() == place : !place->has_memory());
   if (!castable) throw ArgumentError("from: expected numbers of the same length and device");
   const auto row = [](const View& view) { return dense_matrix(view.dtype, view.data, 1, view.length); };
   place->engine().run(&sigma_backend::cast, sigma_cast{row(from), row(to)});

@@ -51,8 +51,8 @@ Napi::Value copy_matrix(Args& args) {
   return args.env().Undefined();
 }
 
-// castMatrix(to, from, rows, columns, first, width): to (rows, columns) = the columns from `first` on of from (rows, width),
-// of two types
+// castMatrix(to, from, rows, columns, first, width): to (rows, columns) = the columns from `first` on of from (rows,
+// width), of two types
 Napi::Value cast_matrix(Args& args) {
   const int64_t rows = args.integer(2, "rows", 1);
   const int64_t columns = args.integer(3, "columns", 1);

@@ -73,8 +73,8 @@ typedef struct sigma_context sigma_context;
 
 /*
  * A matrix in memory of the backend; row i starts at data + i * stride elements. Row i of the scales of an int8 matrix
- * starts at scales + i * ceil(stride / SIGMA_SCALE_GROUP), and its first column begins a group. Only `cast` and a factor
- * of `gemm` may be int8; without scales it is SIGMA_UNSUPPORTED.
+ * starts at scales + i * ceil(stride / SIGMA_SCALE_GROUP), and its first column begins a group. Only `cast` and a
+ * factor of `gemm` may be int8; without scales it is SIGMA_UNSUPPORTED.
  */
 typedef struct sigma_matrix {
   void* data;
@@ -125,9 +125,9 @@ typedef struct sigma_copy_matrix {
 } sigma_copy_matrix;
 
 /*
- * to = from: (m, n) of two types. Neither has padding, unless one is int8. Rounds to 16 bits to nearest, ties to even. To
- * int8, the largest magnitude of a group becomes 127; a group that would need a subnormal scale becomes 0, and one with NaN
- * or Infinity is SIGMA_NON_FINITE.
+ * to = from: (m, n) of two types. Neither has padding, unless one is int8. Rounds to 16 bits to nearest, ties to even.
+ * To int8, the largest magnitude of a group becomes 127; a group that would need a subnormal scale becomes 0, and one
+ * with NaN or Infinity is SIGMA_NON_FINITE.
  */
 typedef struct sigma_cast {
   sigma_matrix from, to;

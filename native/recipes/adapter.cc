@@ -52,8 +52,8 @@ void bias_pull_back(const Engine& e, sigma_real real, const sigma_matrix& dy, vo
   if (dbias != nullptr) e.run(&sigma_backend::column_sums, sigma_column_sums{real, dy, dbias});
 }
 
-// The columns of vt as operations on rows read them. Those of an int8 vt are widened tile by tile, so that no whole matrix
-// of wide numbers exists; another vt is one tile.
+// The columns of vt as operations on rows read them. Those of an int8 vt are widened tile by tile, so that no whole
+// matrix of wide numbers exists; another vt is one tile.
 class ColumnTiles {
  public:
   ColumnTiles(const AdapterLayer& layer, sigma_dtype dtype)
@@ -86,13 +86,13 @@ class ColumnTiles {
   int64_t step_;
 };
 
-// The gradients of several tiles. They are summed apart and added to the gradients at the end, so that nothing is added if
-// a tile runs out of memory. One tile adds to the gradients at once.
+// The gradients of several tiles. They are summed apart and added to the gradients at the end, so that nothing is added
+// if a tile runs out of memory. One tile adds to the gradients at once.
 class TileSums {
  public:
   TileSums(const AdapterLayer& layer, const AdapterGradients& gradients, bool one)
-      : real_(layer.real), gradients_(gradients), targets_(gradients),
-        sizes_{layer.rank(), layer.core_values(), 1}, one_(one) {}
+      : real_(layer.real), gradients_(gradients), targets_(gradients), sizes_{layer.rank(), layer.core_values(), 1},
+        one_(one) {}
 
   int64_t length() const {
     if (one_) return 0;

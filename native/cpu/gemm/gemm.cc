@@ -75,7 +75,8 @@ void gemm(const sigma_gemm& call) {
   const std::array dtypes = {call.a.dtype, call.b.dtype, call.c.dtype};
   const auto lacks_scales = [](const sigma_matrix& m) { return m.dtype == SIGMA_INT8 && m.scales == nullptr; };
   const bool known = multiplies(call.real, dtypes.data(), dtypes.size());
-  if (!known || lacks_scales(call.a) || lacks_scales(call.b)) refuse_types(call.real, {dtypes[0], dtypes[1], dtypes[2]});
+  if (!known || lacks_scales(call.a) || lacks_scales(call.b))
+    refuse_types(call.real, {dtypes[0], dtypes[1], dtypes[2]});
   if (!computes(call.real, dtypes.data(), dtypes.size())) return multiply_packed(call);
   for_types(call.real, {call.c.dtype}, [&]<class S>() {
     if constexpr (std::is_same_v<S, Real<S>>) {

@@ -21,7 +21,8 @@
 #pragma clang diagnostic ignored "-Wpsabi"
 #endif
 
-// Intrinsics, for what the compiler's vector types do not have. clang compiles them only for the file's instruction sets.
+// Intrinsics, for what the compiler's vector types do not have. clang compiles them only for the file's instruction
+// sets.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 // GCC 12 warns of the undefined operands that its own intrinsics use on purpose.
 #pragma GCC diagnostic push
