@@ -19,6 +19,7 @@ import { disposeAll, numbersOf, Operands, Shared, width } from './operands.js';
  * @property {number} tokens
  * @property {Strategy} [strategy] the planner's choice if there is none
  * @property {What} what
+ * @property {'int8'} [storage] of U and Vᵀ, if not that of the weight
  */
 
 const titles = { forward: 'Forward', backward: 'Backward', step: 'Step', pass: 'Forward and backward' };
@@ -82,7 +83,13 @@ async function prepare(library, adapter, group) {
   const { weight, factors, bias, x, dy, random } = shared.get('adapters', () => scene(library, adapter));
   const { pattern: name, onBase = false, make } = families[family];
   const pattern = name === undefined ? undefined : patterns[name].make(library, Math.min(...shape));
-  const given = { factors, ...(strategy && { strategy }) };
+  const { storage } = adapter;
+  const coded = storage && [factors.u.cast(storage), factors.vt.cast(storage)];
+  const kept = coded ? { u: coded[0], s: factors.s, vt: coded[1] } : factors;
+  const given = {
+    factors: /** @type {typeof factors} */ (/** @type {unknown} */ (kept)),
+    ...(strategy && { strategy }),
+  };
   const layer = await make(library, weight, given, { ...(pattern && { pattern }), bias });
   for (const { name, value } of layer.parameters) {
     if (/(^|\.)([msr]|delta)$/.test(name)) value.assign(random.gaussian(value.size, 0.01));
@@ -156,7 +163,7 @@ async function prepare(library, adapter, group) {
       });
     },
     dispose: () => {
-      disposeAll(layer);
+      disposeAll(layer, coded ?? []);
       if (!group) shared.dispose();
     },
   };
@@ -182,7 +189,7 @@ export function adapterCase(adapter) {
   const label = adapter.strategy ?? 'auto';
   const planned = { ...adapter, strategy };
   return {
-    name: `adapters ${family}, ${shape.join(' × ')}, ${tokens} tokens, ${label}, ${what}${whereWords(adapter)}`,
+    name: `adapters ${family}, ${shape.join(' × ')}, ${tokens} tokens, ${label}, ${what}${adapter.storage ? `, ${adapter.storage} factors` : ''}${whereWords(adapter)}`,
     suite: 'adapters',
     panel: `${titles[what]} of ${tokens} tokens, by numbers in a square weight`,
     series: shape[0] === shape[1] ? `${family}, ${label}` : `${family}, ${label}, ${shape.join(' × ')}`,

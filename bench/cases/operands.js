@@ -77,7 +77,8 @@ const sizeOf = (shape) => shape.reduce((product, length) => product * length, 1)
 
 /** What a tensor holds, on the host. @param {Tensor} tensor @returns {Float32Array | Float64Array} */
 export function numbersOf(tensor) {
-  if (tensor.dtype !== 'bfloat16') return /** @type {Float32Array} */ (tensor.dataSync());
+  if (tensor.dtype !== 'bfloat16' && /** @type {string} */ (tensor.dtype) !== 'int8')
+    return /** @type {Float32Array} */ (tensor.dataSync());
   const wide = tensor.cast('float32');
   const made = /** @type {Float32Array} */ (wide.dataSync());
   wide.dispose();

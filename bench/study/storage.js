@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // @ts-check
-// A training step with bfloat16 matrices against the same step in float32, and the errors of both, by family and shape:
+// A training step with bfloat16 matrices, and with int8 factors next to float32 and bfloat16 activations, against the same step in
+// float32, with the errors of each and the bytes of U and Vᵀ, by family and shape:
 //   node bench/study/storage.js [threads]
 // The sides take turns. A ratio is of processor time, which other programs disturb less than the clock.
 import * as library from 'sigmatune';
@@ -24,14 +25,27 @@ const cases = [
   ['vectorfit', [4096, 4096], 512],
 ];
 
+/** The matrices of each side, and the type of its factors. */
+const sides = /** @type {const} */ ([
+  { dtype: 'float32' },
+  { dtype: 'bfloat16' },
+  { dtype: 'float32', storage: 'int8' },
+  { dtype: 'bfloat16', storage: 'int8' },
+]);
+const names = sides.map((side) => ('storage' in side ? `int8 next to ${side.dtype}` : side.dtype));
+
 console.log(`${library.systemInfo().simd}, ${library.threads()} threads`);
 for (const [family, shape, tokens] of cases) {
+  /** @type {import('../cases/families.js').Strategy} */
   const strategy = family === 'siva' || family.startsWith('loraxs') ? 'lowrank' : 'factored';
-  const sides = await Promise.all(
-    /** @type {const} */ (['float32', 'bfloat16']).map((dtype) =>
-      adapterCase({ family, shape, tokens, strategy, what: 'step', dtype }).prepare(library),
-    ),
-  );
+  const given = {
+    family,
+    shape,
+    tokens,
+    strategy,
+    what: /** @type {const} */ ('step'),
+  };
+  const made = await Promise.all(sides.map((side) => adapterCase({ ...given, ...side }).prepare(library)));
   const work = 2 * 2 * tokens * shape[0] * shape[1] * 2;
   const repeats = Math.max(1, Math.round(4e9 / work));
   /** @param {() => void} call */
@@ -41,19 +55,18 @@ for (const [family, shape, tokens] of cases) {
     const { user, system } = process.cpuUsage(start);
     return (user + system) / 1e3 / repeats;
   };
-  for (const { call } of sides) time(call);
-  const times = Array.from({ length: rounds }, () => sides.map(({ call }) => time(call)));
-  const ratios = times.map(([single, half]) => single / half);
-  const [low, middle, high] = [0, 0.5, 1].map((part) => quantile(ratios, part).toFixed(2));
-  const [single, half] = [0, 1].map((side) =>
-    quantile(
-      times.map((each) => each[side]),
+  for (const { call } of made) time(call);
+  const times = Array.from({ length: rounds }, () => made.map(({ call }) => time(call)));
+  console.log(`${family}, ${shape.join(' × ')}, ${tokens} tokens`);
+  for (const [i, side] of made.entries()) {
+    const middle = quantile(
+      times.map((each) => each[i]),
       0.5,
-    ).toFixed(2),
-  );
-  const errors = await Promise.all(sides.map(async (side) => (await side.error?.())?.toExponential(1)));
-  console.log(
-    `${family}, ${shape.join(' × ')}, ${tokens} tokens: ${single} and ${half} ms, ${middle} times as fast (${low} to ${high}); errors ${errors.join(' and ')}`,
-  );
-  for (const side of sides) side.dispose?.();
+    );
+    const ratios = times.map((each) => each[0] / each[i]);
+    const [low, high] = [0, 1].map((part) => quantile(ratios, part).toFixed(2));
+    const error = (await side.error?.())?.toExponential(1);
+    console.log(`  ${names[i]}: ${middle.toFixed(2)} ms, ${low} to ${high} times as fast as float32, error ${error}`);
+    side.dispose?.();
+  }
 }

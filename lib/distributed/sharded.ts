@@ -92,9 +92,9 @@ function together(op: string, comm: Communicator, plan: Decompositions): Promise
   });
 }
 
-function describeJob({ chosen, dtype, weight }: Decompositions['jobs'][number]): string {
+function describeJob({ chosen, storage, weight }: Decompositions['jobs'][number]): string {
   const { name, out, in: inFeatures } = chosen.module;
-  return `'${name}' [${out}, ${inFeatures}] ${weight.dtype} to ${dtype}`;
+  return `'${name}' [${out}, ${inFeatures}] ${weight.dtype} to ${storage}`;
 }
 
 /** Takes matrices, longest first, until none is left. `failure` is the code and reason of an error, or empty. */

@@ -1,6 +1,6 @@
 import type { Blueprint } from '../layers/adapter.js';
 import { chooseFrom, family } from '../layers/construct.js';
-import { heldValues, type Site } from '../layers/site.js';
+import { factorShapes, heldValues, type Site } from '../layers/site.js';
 import type { AdapterOptions } from '../layers/types.js';
 import { scaleColumns, scaleRows } from '../linalg/scale.js';
 import type { Svd } from '../linalg/svd.js';
@@ -9,9 +9,9 @@ import { checkInteger, checkNumber, checkOptions, isRecord, reject } from '../ru
 import { random } from '../runtime/random.js';
 import type { Work } from '../runtime/slices.js';
 import { derivedBefore, originOf, remember } from '../tensor/derived.js';
-import { allocate, type MatrixDType } from '../tensor/dtype.js';
+import { allocate, type FactorDType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf } from '../tensor/operand.js';
-import type { MatrixShape, Shape, Tensor } from '../tensor/tensor.js';
+import type { FactorMatrix, MatrixShape, Shape } from '../tensor/tensor.js';
 import { fillNormal } from './orthonormal.js';
 
 export interface LoraXsOptions extends AdapterOptions {
@@ -44,7 +44,7 @@ export interface LoraXsOptions extends AdapterOptions {
 export const loraXs = family<LoraXsOptions>('loraXs', ['rank', 'init', 'seed'], design, (site, options) => {
   const rank = readRank(site, options);
   // Vᵀ twice: with and without diag(σ).
-  const matrices = rank * (site.outFeatures + 2 * site.inFeatures);
+  const matrices = [...factorShapes(site, rank), [rank, site.inFeatures] as const];
   return { parameters: rank ** 2, matrices, vectors: heldValues(site, rank) };
 });
 
@@ -89,15 +89,16 @@ function readRank({ op, thin }: Pick<Site, 'op' | 'thin'>, { rank }: LoraXsOptio
 /** The vectors of the inputs' side, each times its σ, as the factors have them: diag(σ) Vᵀ, or U diag(σ) of W0ᵀ. */
 function* scaledInputs(
   { op, device, dtype, vectors, noTerms }: Site,
-  { u, s, vt }: Svd<MatrixDType>,
-): Work<Tensor<MatrixDType>> {
+  { u, s, vt }: Svd<FactorDType>,
+): Work<FactorMatrix> {
   const [inputs, scale] = noTerms.transposed ? [u, scaleColumns] : [vt, scaleRows];
   const what = `times σ ${originOf(op, 'factors.s', s).id}`;
-  const before = derivedBefore<MatrixDType, Shape>(op, inputs, what);
+  const before = derivedBefore<FactorDType, Shape>(op, inputs, what);
   if (before !== undefined) return before;
+  const kept = inputs.dtype === 'int8' ? 'int8' : dtype;
   const scaled = allocate(op, vectors.dtype, inputs.size);
   yield* scale(scaled, numbersOf(op, 'factors', inputs), numbersOf(op, 'factors.s', s));
-  return remember(op, inputs, what, fromNumbers(op, device, dtype, inputs.shape as MatrixShape, scaled));
+  return remember<FactorMatrix>(op, inputs, what, fromNumbers(op, device, kept, inputs.shape as MatrixShape, scaled));
 }
 
 /** The standard deviation of R's initial numbers; 0 for zeros. */

@@ -10,7 +10,7 @@ import { renamed } from '../runtime/errors.js';
 import { inSlices, type Work } from '../runtime/slices.js';
 import { SparsityPattern } from '../sparse/pattern.js';
 import { originOf } from '../tensor/derived.js';
-import type { MatrixDType } from '../tensor/dtype.js';
+import type { FactorDType, MatrixDType } from '../tensor/dtype.js';
 import { checkTensor, numbersOf } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
@@ -21,7 +21,7 @@ export interface MixOptions {
   /** Prefix of the new layer's parameter names, as in `AdapterOptions`. */
   name?: string;
   /** The layers' factors. Only needed if no layer has all the directions that the layers train. */
-  factors?: Svd<MatrixDType>;
+  factors?: Svd<FactorDType>;
 }
 
 const op = 'mixAdapters';
@@ -39,7 +39,7 @@ interface Part {
 
 /** Singular triples of the weight, from direction `first` on. */
 interface Directions {
-  readonly factors: Svd<MatrixDType>;
+  readonly factors: Svd<FactorDType>;
   readonly first: number;
   readonly rank: number;
 }
@@ -148,7 +148,7 @@ function partOf(layer: Adapter, i: number, weight: number, beside: Adapter): Par
 }
 
 /** Directions that cover those of all parts: the caller's factors, or those of one layer. */
-function directionsOf(parts: readonly Part[], given: Svd<MatrixDType> | undefined): Directions {
+function directionsOf(parts: readonly Part[], given: Svd<FactorDType> | undefined): Directions {
   const first = Math.min(...parts.map((part) => part.first));
   const end = Math.max(...parts.map((part) => part.first + part.rank));
   if (given !== undefined) {

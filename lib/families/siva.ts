@@ -1,6 +1,6 @@
 import type { Blueprint } from '../layers/adapter.js';
 import { chooseFrom, family, mergeOnBase } from '../layers/construct.js';
-import type { PlannedSite, Site } from '../layers/site.js';
+import { factorShapes, type PlannedSite, type Site } from '../layers/site.js';
 import { wholeSpectrum } from '../layers/telemetry.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
@@ -21,7 +21,7 @@ import {
 import { type Random, random } from '../runtime/random.js';
 import type { Work } from '../runtime/slices.js';
 import { SparsityPattern } from '../sparse/pattern.js';
-import { allocate, type MatrixDType } from '../tensor/dtype.js';
+import { allocate, type FactorDType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf, zeroOutput } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
 import type { Vector } from '../tensor/tensor.js';
@@ -119,7 +119,7 @@ export const siva = family<SivaOptions>(
     const columns = whole ? site.thin : count;
     return {
       parameters: count,
-      matrices: columns * (site.outFeatures + site.inFeatures),
+      matrices: factorShapes(site, columns),
       vectors: site.thin + (whole ? 0 : count),
     };
   },
@@ -172,7 +172,7 @@ interface Trained {
 }
 
 /** 'factored': all of U and V, with σ + s in the core. */
-function factoredBlueprint(site: Site, full: Svd<MatrixDType>, { first = 0, s, choices }: Trained): Blueprint {
+function factoredBlueprint(site: Site, full: Svd<FactorDType>, { first = 0, s, choices }: Trained): Blueprint {
   const { op, thin, bias } = site;
   const { u, vt } = full;
   const rank = s.value.size;
@@ -199,7 +199,7 @@ function factoredBlueprint(site: Site, full: Svd<MatrixDType>, { first = 0, s, c
 function lowrankBlueprint(
   site: Site,
   sigma: Vector,
-  factors: Svd<MatrixDType>,
+  factors: Svd<FactorDType>,
   { first, s, choices }: Trained,
 ): Blueprint {
   const { bias } = site;
@@ -228,7 +228,7 @@ function wantsFactored({ strategy, inFeatures, outFeatures, thin }: Omit<Planned
 }
 
 /** k random orthonormal directions. They have no singular values, so s is zero. */
-function* randomBasis(site: Site, k: number, generator: Random): Work<Svd<MatrixDType>> {
+function* randomBasis(site: Site, k: number, generator: Random): Work<Svd<FactorDType>> {
   const { op, own, outFeatures, inFeatures } = site;
   const outputs = own(yield* orthonormalRows(site, k, outFeatures, generator));
   const inputs = own(yield* orthonormalRows(site, k, inFeatures, generator));

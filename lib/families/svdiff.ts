@@ -1,6 +1,6 @@
 import type { Blueprint } from '../layers/adapter.js';
-import { chooseFrom, family, mergeOnBase } from '../layers/construct.js';
-import { decomposeWhole, type Site } from '../layers/site.js';
+import { chooseFrom, family, mergeOnBase, onWholeBase, wholeStrategies } from '../layers/construct.js';
+import { decomposeWhole, factorShapes, type Site } from '../layers/site.js';
 import { wholeSpectrum } from '../layers/telemetry.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Terms } from '../operator/terms.js';
@@ -23,22 +23,27 @@ export interface SvdiffOptions extends AdapterOptions {}
  * const layer = await svdiff(weight, { bias, name: 'blocks.0.q' });
  * layer.parameters.map(({ name }) => name); // ['blocks.0.q.delta']
  */
-export const svdiff = family<SvdiffOptions>('svdiff', [], design, ({ outFeatures, inFeatures, thin }) => ({
-  parameters: thin,
-  matrices: thin * (outFeatures + inFeatures),
-  vectors: thin,
+export const svdiff = family<SvdiffOptions>('svdiff', [], design, (site) => ({
+  parameters: site.thin,
+  matrices: factorShapes(site, site.thin),
+  vectors: site.thin,
 }));
 
 function* design(site: Site): Work<Blueprint> {
   const choices = chooseFrom(
     site,
-    ['factored', 'merged'],
+    wholeStrategies(site),
     'σ + δ covers all singular triples, so there is no base to add to',
   );
   const factors = yield* decomposeWhole(site);
   const { u, s, vt } = factors;
   const delta = site.parameter('delta', zeroOutput(site.op, site.vectors, [s.size]).tensor());
   const terms: Terms = { ...site.noTerms, u, vt, diagonal: delta, offset: s, rectified: true };
+  if (choices.includes('lowrank')) {
+    const { weight, ...parts } = onWholeBase(site, terms, s);
+    const common = { factors: () => factors, rank: s.size, bias: site.bias, spectrum: wholeSpectrum(s), choices };
+    return { ...common, ...parts, owned: [u, s, vt, weight] };
+  }
   return {
     factors: () => factors,
     rank: s.size,

@@ -6,9 +6,9 @@ import type { RealArray } from '../runtime/native.js';
 import type { Work } from '../runtime/slices.js';
 import { type Band, bandedEntries } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
-import type { MatrixDType } from '../tensor/dtype.js';
+import type { FactorDType } from '../tensor/dtype.js';
 import { numbersOf, widened } from '../tensor/operand.js';
-import type { Matrix, MatrixShape } from '../tensor/tensor.js';
+import type { FactorMatrix, MatrixShape } from '../tensor/tensor.js';
 
 export const patternNames = ['plain', 'banded', 'random', 'topk'] as const;
 export type PatternName = (typeof patternNames)[number];
@@ -24,7 +24,7 @@ export interface PatternChoice {
 }
 
 /** The pattern that SVFT's options select, on the r x r core of these factors. */
-export function* patternOf(site: Site, choice: PatternChoice, factors: Svd<MatrixDType>): Work<SparsityPattern> {
+export function* patternOf(site: Site, choice: PatternChoice, factors: Svd<FactorDType>): Work<SparsityPattern> {
   const { op } = site;
   const { pattern, offDiagonals, seed, replacement, includeDiagonal } = choice;
   const r = factors.s.size;
@@ -73,7 +73,7 @@ function checkSquare(op: string, out: number, inFeatures: number): void {
 function* scoresOf(
   { op, signal, outFeatures, inFeatures, noTerms }: Site,
   { parity }: PatternChoice,
-  factors: Svd<MatrixDType>,
+  factors: Svd<FactorDType>,
 ): Work<RealArray> {
   const square = outFeatures === inFeatures;
   if (parity && !square && noTerms.transposed) {
@@ -100,7 +100,7 @@ function* scoresOf(
  * weight they are the product U · V by rows (undefined here); the paper has Uᵀ V. With a truncated rank that code
  * fails.
  */
-function referenceScores(op: string, { u, vt }: Svd<MatrixDType>): Matrix | undefined {
+function referenceScores(op: string, { u, vt }: Svd<FactorDType>): FactorMatrix | undefined {
   const [out, r] = u.shape as MatrixShape;
   const columns = vt.shape[1] as number;
   if (r < Math.min(out, columns)) {

@@ -3,16 +3,19 @@ import type { Svd } from '../linalg/svd.js';
 import { transposing } from '../linalg/transpose.js';
 import type { Random } from '../runtime/random.js';
 import type { Work } from '../runtime/slices.js';
-import { allocate, type MatrixDType } from '../tensor/dtype.js';
-import { fromNumbers, numbersOf } from '../tensor/operand.js';
+import { allocate, type FactorDType } from '../tensor/dtype.js';
+import { fromNumbers, numbersOf, placed } from '../tensor/operand.js';
+import type { FactorMatrix } from '../tensor/tensor.js';
 import { orthonormalRows, stackRows } from './orthonormal.js';
 
 /**
  * Completes truncated factors to full rank with random orthonormal directions of σ = 0. The directions are orthogonal
  * to U and V, unless `raw`: the reference code does not orthogonalise them.
  */
-export function* completed(site: Site, found: Svd<MatrixDType>, random: Random, raw: boolean): Work<Svd<MatrixDType>> {
-  const { op, own, outFeatures, inFeatures, thin } = site;
+export function* completed(site: Site, kept: Svd<FactorDType>, random: Random, raw: boolean): Work<Svd<FactorDType>> {
+  const { op, own, device, dtype, outFeatures, inFeatures, thin } = site;
+  const wide = (tensor: FactorMatrix) => own(placed(op, tensor, { device, dtype }));
+  const found = { u: wide(kept.u), s: own(kept.s.share()), vt: wide(kept.vt) };
   const missing = thin - found.s.size;
   const ut = own(yield* transposing(op, found.u));
   // Those of the outputs are drawn first, whatever the layout.
@@ -23,11 +26,15 @@ export function* completed(site: Site, found: Svd<MatrixDType>, random: Random, 
   const allUt = own(stackRows(op, ut, moreUt));
   const s = allocate(op, found.s.dtype, thin);
   s.set(numbersOf(op, 'factors.s', found.s));
+  const u = own(yield* transposing(op, allUt));
+  const vt = own(stackRows(op, found.vt, moreVt));
   const result = {
-    u: own(yield* transposing(op, allUt)),
-    s: own(fromNumbers(op, site.device, found.s.dtype, [thin], s)),
-    vt: own(stackRows(op, found.vt, moreVt)),
+    u: own(placed<FactorDType>(op, u, { device, dtype: kept.u.dtype })),
+    s: own(fromNumbers(op, device, found.s.dtype, [thin], s)),
+    vt: own(placed<FactorDType>(op, vt, { device, dtype: kept.vt.dtype })),
   };
-  for (const tensor of [found.u, found.s, found.vt, ut, moreUt, moreVt, allUt]) tensor.dispose();
+  for (const tensor of [...Object.values(kept), ...Object.values(found), ut, moreUt, moreVt, allUt, u, vt]) {
+    tensor.dispose();
+  }
   return result;
 }

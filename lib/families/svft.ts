@@ -1,7 +1,7 @@
 import type { Blueprint } from '../layers/adapter.js';
 import { biasOfLayer, trainsBias } from '../layers/bias.js';
 import { chooseFrom, family, mergeOnBase } from '../layers/construct.js';
-import { heldValues, type PlannedSite, type Site } from '../layers/site.js';
+import { factorShapes, heldValues, type PlannedSite, type Site } from '../layers/site.js';
 import type { Spectrum } from '../layers/telemetry.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Svd } from '../linalg/svd.js';
@@ -23,7 +23,7 @@ import { random } from '../runtime/random.js';
 import type { Work } from '../runtime/slices.js';
 import { type Band, readBand } from '../sparse/banded.js';
 import { SparsityPattern } from '../sparse/pattern.js';
-import { allocate, type MatrixDType, readNumbers } from '../tensor/dtype.js';
+import { allocate, type FactorDType, readNumbers } from '../tensor/dtype.js';
 import { fromNumbers } from '../tensor/operand.js';
 import type { Vector } from '../tensor/tensor.js';
 import { fillNormal } from './orthonormal.js';
@@ -170,7 +170,7 @@ export const svft = family<SvftOptions>(
     const columns = chosen.residual === 'orthonormal' ? thin : rank;
     return {
       parameters: entriesOf(site, chosen, columns) + (chosen.gate ? 1 : 0) + (chosen.bias ? site.outFeatures : 0),
-      matrices: columns * (site.outFeatures + site.inFeatures),
+      matrices: factorShapes(site, columns),
       vectors:
         (chosen.residual === 'keep' ? heldValues(site, columns) : columns) +
         (chosen.bias && site.hasBias ? site.outFeatures : 0),
@@ -202,7 +202,7 @@ function* design(site: Site, options: SvftOptions): Work<Blueprint> {
 }
 
 /** The trainable M and γ, with their initial values. */
-function* coreOf(site: Site, chosen: Settings, factors: Svd<MatrixDType>): Work<Core> {
+function* coreOf(site: Site, chosen: Settings, factors: Svd<FactorDType>): Work<Core> {
   const { op } = site;
   const { device, dtype } = site.vectors;
   const pattern = yield* patternOf(site, chosen, factors);
@@ -244,7 +244,7 @@ function* initialise(op: string, { init, gate, seed }: Settings, m: RealArray, g
 /** `before`: the pretrained bias. `tail`: the part of W0 beyond the factors is empty, is added to U C Vᵀ, or is left out of W'. */
 function blueprint(
   site: Site,
-  factors: Svd<MatrixDType>,
+  factors: Svd<FactorDType>,
   core: Core,
   before: Vector | undefined,
   tail: 'none' | 'kept' | 'gone',

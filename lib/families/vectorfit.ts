@@ -1,7 +1,7 @@
 import type { Blueprint } from '../layers/adapter.js';
 import { biasOfLayer, trainsBias } from '../layers/bias.js';
-import { chooseFrom, family, mergeOnBase } from '../layers/construct.js';
-import { decomposeWhole, type PlannedSite, type Site } from '../layers/site.js';
+import { chooseFrom, family, mergeOnBase, onWholeBase, wholeStrategies } from '../layers/construct.js';
+import { decomposeWhole, factorShapes, type PlannedSite, type Site } from '../layers/site.js';
 import { wholeSpectrum } from '../layers/telemetry.js';
 import type { AdapterOptions } from '../layers/types.js';
 import type { Terms } from '../operator/terms.js';
@@ -39,10 +39,10 @@ export const vectorFit = family<VectorFitOptions>(
   (site, options) => {
     const { sigma, bias } = readTrain(site, options);
     readRectified(site, options);
-    const { thin, outFeatures, inFeatures, hasBias } = site;
+    const { thin, outFeatures, hasBias } = site;
     return {
       parameters: (sigma ? thin : 0) + (bias ? outFeatures : 0),
-      matrices: thin * (outFeatures + inFeatures),
+      matrices: factorShapes(site, thin),
       vectors: thin + (bias && hasBias ? outFeatures : 0),
     };
   },
@@ -54,7 +54,7 @@ function* design(site: Site, options: VectorFitOptions): Work<Blueprint> {
   const trains = readTrain({ op, hasBias: site.bias !== undefined }, options);
   const choices = chooseFrom(
     site,
-    ['factored', 'merged'],
+    wholeStrategies(site),
     'σ covers all singular triples, so there is no base to add to',
   );
   const factors = yield* decomposeWhole(site);
@@ -63,6 +63,11 @@ function* design(site: Site, options: VectorFitOptions): Work<Blueprint> {
   const sigma = trains.sigma ? site.parameter('sigma', copyOf(op, 'factors.s', s)) : s;
   const { bias, before, owned } = biasOfLayer(site, trains.bias);
   const terms: Terms = { ...site.noTerms, u, vt, diagonal: sigma, rectified };
+  if (choices.includes('lowrank')) {
+    const { weight, ...parts } = onWholeBase(site, terms, s);
+    const common = { factors: () => factors, rank: s.size, bias, spectrum: wholeSpectrum(s), choices };
+    return { ...common, ...parts, base: { ...parts.base, bias: before }, owned: [u, s, vt, weight, ...owned] };
+  }
   return {
     factors: () => factors,
     rank: s.size,

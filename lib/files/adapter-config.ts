@@ -186,7 +186,7 @@ function readModule(fields: Fields): SavedModule {
     inFeatures,
     // Patterns take memory by it.
     rank: fields.natural('rank', Math.min(outFeatures, inFeatures)),
-    dtype: fields.choice('dtype', ['float32', 'float64', 'bfloat16']),
+    dtype: fields.choice('dtype', ['float32', 'float64', 'bfloat16', 'float16']),
     parameters: fields.list('parameters').map((each) => String(each)),
     weight: fields.optionalText('weight'),
     bias: fields.optionalText('bias'),

@@ -115,7 +115,7 @@ class Saving {
     }
     const vectors = this.#withVectors ? vectorsOf(op, layer) : undefined;
     for (const [key, tensor] of Object.entries(vectors ?? {})) this.#share(extra(key), tensor);
-    const [outFeatures, inFeatures, { dtype }] = [layer.outFeatures, layer.inFeatures, terms.u];
+    const [outFeatures, inFeatures, { dtype }] = [layer.outFeatures, layer.inFeatures, terms];
     const { sketch } = await directionsOf(op, layer, this.#signal);
     for (const [side, tensor] of sketchTensors(op, sketch, dtype)) this.#own(extra(side), tensor);
     this.#modules.push({

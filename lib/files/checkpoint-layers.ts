@@ -115,7 +115,7 @@ async function compareVectors(
     ...frame.left.map((i) => alignment.leftOff[i] as number),
     ...frame.right.map((j) => alignment.rightOff[j] as number),
   );
-  if (turned === 0 && off <= tolerances[anatomy.terms.u.dtype]) return;
+  if (turned === 0 && off <= tolerances[anatomy.terms.dtype]) return;
   const got = turned > 0 ? `others: ${turned} of them with another sign` : `others: off by ${off.toPrecision(2)}`;
   const wayOut = 'give the layer the decomposition of the first run as its option factors';
   fail(

@@ -96,7 +96,7 @@ export async function saveCheckpoint(
     for (const [i, [name, layer]] of layers.entries()) {
       descriptions.push(await describeLayer(op, name, layer, parameters[i] as readonly DescribedParameter[]));
       const { sketch } = await directionsOf(op, layer, undefined);
-      for (const [side, tensor] of sketchTensors(op, sketch, layer.anatomy(op).terms.u.dtype)) {
+      for (const [side, tensor] of sketchTensors(op, sketch, layer.anatomy(op).terms.dtype)) {
         own(sketchKey(name, side), tensor);
       }
     }

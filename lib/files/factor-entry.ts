@@ -3,7 +3,7 @@ import { type Decomposition, Factors } from '../linalg/decompose.js';
 import type { FactorError } from '../linalg/factor-error.js';
 import { describe, isRecord } from '../runtime/check.js';
 import { version } from '../runtime/version.js';
-import { type MatrixDType, vectorType } from '../tensor/dtype.js';
+import { type FactorDType, vectorType } from '../tensor/dtype.js';
 import type { Scoped } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { writeAtomically } from './atomic.js';
@@ -92,7 +92,7 @@ export async function readEntry(op: string, path: string, key: string, given: De
   try {
     const { sha256, ...note } = readNote(op, path, file);
     if (note.key !== key) corrupt(op, path, undefined, `the factors of ${key}`, `those of ${note.key}`);
-    const read = async <D extends MatrixDType>(name: string, dtype: D, shape: readonly number[]) => {
+    const read = async <D extends FactorDType>(name: string, dtype: D, shape: readonly number[]) => {
       checkStored(op, path, file, name, shape);
       const stored = file.info(name).dtype;
       if (stored !== storedTypes[dtype]) corrupt(op, path, name, storedTypes[dtype], stored);
@@ -105,8 +105,8 @@ export async function readEntry(op: string, path: string, key: string, given: De
       corrupt(op, path, undefined, `contents with the SHA-256 ${sha256}`, 'others');
     }
     const { residual, orthogonality } = note;
-    const here = <D extends MatrixDType>(tensor: Tensor<D>) => own(tensor.on(op, weight.device));
-    return Factors.of<MatrixDType>({ u: here(u), s: here(s), vt: here(vt) }, { residual, orthogonality });
+    const here = <D extends FactorDType>(tensor: Tensor<D>) => own(tensor.on(op, weight.device));
+    return Factors.of<FactorDType>({ u: here(u), s: here(s), vt: here(vt) }, { residual, orthogonality });
   } finally {
     for (const tensor of made) tensor.dispose();
     await file.close();

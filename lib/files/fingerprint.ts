@@ -1,7 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
 import type { NumericArray } from '../runtime/native.js';
 import { inSlices, type Work } from '../runtime/slices.js';
-import { fromBfloat16 } from '../tensor/bfloat16.js';
+import { fromHalf } from '../tensor/convert.js';
+import { isHalf } from '../tensor/dtype.js';
 import { keep } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -10,7 +11,7 @@ import type { Tensor } from '../tensor/tensor.js';
 const part = 2 ** 16;
 
 /**
- * SHA-256 of a tensor's shape and numbers, as float64: a weight has the same one in float32, float64 and bfloat16 as long
+ * SHA-256 of a tensor's shape and numbers, as float64: a weight has the same one in each type as long
  * as no number was rounded. Off the event loop's time, in slices.
  */
 export async function fingerprintOf(op: string, tensor: Tensor, signal: AbortSignal | undefined): Promise<string> {
@@ -31,7 +32,7 @@ function* hashed(numbers: ArrayLike<number>, { shape, dtype }: Tensor): Work<str
     const count = Math.min(part, numbers.length - begin);
     for (let i = 0; i < count; i++) {
       const number = numbers[begin + i] as number;
-      wide[i] = dtype === 'bfloat16' ? fromBfloat16(number) : number;
+      wide[i] = isHalf(dtype) ? fromHalf(dtype, number) : number;
     }
     hash.update(new Uint8Array(wide.buffer, 0, 8 * count));
     yield;

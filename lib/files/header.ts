@@ -42,10 +42,16 @@ const bits = {
 export type StoredDType = keyof typeof bits;
 
 /** The types that tensors have, in the reference implementation's order within a file: the widest first. */
-export const storedTypes = { float64: 'F64', float32: 'F32', int32: 'I32', bfloat16: 'BF16' } as const satisfies Record<
-  DType,
-  StoredDType
->;
+export const storedTypes = {
+  float64: 'F64',
+  float32: 'F32',
+  int32: 'I32',
+  bfloat16: 'BF16',
+  float16: 'F16',
+  int8: 'I8',
+} as const satisfies Record<DType, StoredDType>;
+/** The scales of an int8 tensor are a tensor of their own. */
+export const scalesName = (name: string) => `${name}.scales`;
 
 /** One tensor of a file. */
 export interface Entry {

@@ -6,10 +6,10 @@ import { type ByName, checkOptions, checkSignal, describe, fail, readNamed, reje
 import { type Device, resolveDevice } from '../runtime/device.js';
 import { reasonOf, SigmaError } from '../runtime/errors.js';
 import { SparsityPattern } from '../sparse/pattern.js';
-import { type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
+import { type FactorDType, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
 import { anything, checkMatrix, checkReal, numbersOf, placed } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
-import type { Matrix, Tensor } from '../tensor/tensor.js';
+import type { FactorMatrix, Matrix, Tensor } from '../tensor/tensor.js';
 import type { TensorLike } from '../tensor/view.js';
 import { familyNamed, keyOf, modelName, readSaved, type SavedModule } from './adapter-config.js';
 import { roleOf } from './adapters.js';
@@ -22,7 +22,7 @@ import { gaps, tolerances } from './tolerances.js';
 
 export interface LoadAdaptersOptions {
   /** Decompositions of the weights by their names: then no SVD is taken. */
-  factors?: ByName<SvdLike<MatrixDType>>;
+  factors?: ByName<SvdLike<FactorDType>>;
   /** The biases that the layers were made with. Those that are not given are taken from the file. */
   biases?: ByName<TensorLike>;
   /** Where the layers are to be. Default: where the weights are. */
@@ -191,6 +191,14 @@ class Loading {
     const { dtype } = this.#weight;
     const here = async <D extends MatrixDType>(key: string, type: D) =>
       own(placed(this.#op, own(await this.#read(key)) as Matrix, { device: where, dtype: type }));
+    const vectorsAs = async (key: string): Promise<FactorMatrix> => {
+      const saved = own(await this.#read(key));
+      return own(
+        saved.dtype === 'int8'
+          ? saved.on(this.#op, where)
+          : placed(this.#op, saved as Matrix, { device: where, dtype }),
+      ) as FactorMatrix;
+    };
     try {
       const pattern = coordinates ? await this.#pattern(rank) : undefined;
       const remade = Object.fromEntries(
@@ -201,9 +209,9 @@ class Loading {
       if (bias !== null) given['bias'] ??= await here('bias', vectorType(dtype));
       if (vectors) {
         given['factors'] ??= {
-          u: await here('u', dtype),
+          u: await vectorsAs('u'),
           s: await here('s', vectorType(dtype)),
-          vt: await here('vt', dtype),
+          vt: await vectorsAs('vt'),
         };
       }
       const make = familyNamed(family) as NonNullable<ReturnType<typeof familyNamed>>;
@@ -281,7 +289,7 @@ class Loading {
   /** The coarser of the types that the weight had and has. */
   get #type(): MatrixDType {
     const types = [this.module.dtype, this.#weight.dtype];
-    return (['bfloat16', 'float32', 'float64'] as const).find((type) => types.includes(type)) as MatrixDType;
+    return (['bfloat16', 'float16', 'float32', 'float64'] as const).find((type) => types.includes(type)) as MatrixDType;
   }
 
   async #checkSigma({ spectrum }: Anatomy): Promise<void> {

@@ -1,17 +1,18 @@
 import { endianness } from 'node:os';
-import { checkOptions, checkSignal, fail, readList, reject } from '../runtime/check.js';
+import { checkChoice, checkOptions, checkSignal, fail, readList, reject } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import type { NumericArray } from '../runtime/native.js';
 import { nearest } from '../runtime/nearest.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
-import { allocateAny, type DType } from '../tensor/dtype.js';
+import { allocateAny, type DType, dtypes } from '../tensor/dtype.js';
+import { widenHalves } from '../tensor/float16.js';
+import { brokenScale, codesIn, newBlock, scaleShape, scalesIn } from '../tensor/int8.js';
 import { allocationFailed } from '../tensor/memory.js';
 import { keep } from '../tensor/scope.js';
-import { mostDimensions, sizeOf } from '../tensor/shape.js';
+import { type MatrixShape, mostDimensions, sizeOf } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { quoted } from './complaints.js';
-import { widenHalves } from './half.js';
-import { type StoredDType, storedTypes } from './header.js';
+import { corrupt, quoted } from './complaints.js';
+import { type StoredDType, scalesName, storedTypes } from './header.js';
 import { chunkBytes } from './readable.js';
 import { type Located, type Opened, openCheckpoint } from './shards.js';
 
@@ -21,6 +22,7 @@ const tensorTypes: Partial<Record<StoredDType, DType>> = {
     string,
     DType
   >),
+  // Widened, unless float16 is asked for.
   F16: 'float32',
 };
 
@@ -82,7 +84,8 @@ export class SafetensorsFile implements AsyncDisposable {
   }
 
   /**
-   * Reads one tensor, onto the CPU. F64, F32, BF16 and I32 keep their type, F16 is widened to float32.
+   * Reads one tensor, onto the CPU. F64, F32, BF16 and I32 keep their type, F16 is widened to float32; the option
+   * `dtype` gives another one, and 'float16' the bits of F16.
    *
    * @throws SigmaError (as a rejection) UNSUPPORTED for another type or a dimension of 0 (`readBytes` reads those),
    * INVALID_ARGUMENT for a name that the file does not have, DISPOSED after `close`, CORRUPT_FILE if the file has become
@@ -90,11 +93,12 @@ export class SafetensorsFile implements AsyncDisposable {
    * @example
    * const weight = await file.read('model.layers.0.self_attn.q_proj.weight'); // [out, in]
    */
-  async read(name: string, options?: ReadOptions): Promise<Tensor> {
+  async read(name: string, options?: ReadOptions & { dtype?: DType }): Promise<Tensor> {
     const op = 'SafetensorsFile.read';
-    const { signal } = checkOptions(op, 'options', options, ['signal']);
+    const { signal, dtype } = checkOptions(op, 'options', options, ['signal', 'dtype']);
+    if (dtype !== undefined) checkChoice(op, 'options.dtype', dtype, dtypes);
     checkSignal(op, signal);
-    return this.readAs(op, name, signal);
+    return this.readAs(op, name, signal, dtype);
   }
 
   /** @internal A file opened here, and not an object that merely inherits from one. */
@@ -108,12 +112,22 @@ export class SafetensorsFile implements AsyncDisposable {
   }
 
   /** @internal The same for another function, whose name its errors then carry. */
-  async readAs(op: string, name: string, signal: AbortSignal | undefined): Promise<Tensor> {
+  async readAs(op: string, name: string, signal: AbortSignal | undefined, wanted?: DType): Promise<Tensor> {
     const found = this.#find(op, name);
     const { shape } = found.entry;
-    const dtype = this.typeOf(op, name);
+    const keepsHalves = wanted === 'float16' && found.entry.dtype === 'F16';
+    const dtype = keepsHalves ? wanted : this.typeOf(op, name);
+    if (wanted !== undefined && wanted !== dtype) {
+      const read = await this.readAs(op, name, signal);
+      try {
+        return keep(read.cast(wanted));
+      } finally {
+        read.dispose();
+      }
+    }
+    if (dtype === 'int8') return this.#readCodes(op, name, found, signal);
     const array = allocateAny(op, dtype, sizeOf(shape));
-    if (found.entry.dtype === 'F16') await this.#readHalves(op, name, array, signal);
+    if (found.entry.dtype === 'F16' && !keepsHalves) await this.#readHalves(op, name, array, signal);
     else await this.#fill(op, found, array, signal);
     return keep(Tensor.make<DType, readonly number[]>(op, dtype, array, shape, true));
   }
@@ -121,6 +135,7 @@ export class SafetensorsFile implements AsyncDisposable {
   /** @internal The type of the tensor that `read` would make; undefined if there is none. */
   readableType(op: string, name: string): DType | undefined {
     const { dtype, shape } = this.#find(op, name).entry;
+    if (dtype === 'I8' && !this.#hasScales(name, shape)) return undefined;
     return shape.includes(0) || shape.length > mostDimensions ? undefined : tensorTypes[dtype];
   }
 
@@ -133,6 +148,9 @@ export class SafetensorsFile implements AsyncDisposable {
         'SafetensorsFile.readBytes gives its bytes; readSafetensors reads only what its option names lists';
       fail('UNSUPPORTED', op, `tensor ${quoted(name)}`, expected, `${got} (${wayOut})`);
     };
+    if (dtype === 'I8' && !this.#hasScales(name, shape)) {
+      return refuse(`a tensor ${quoted(scalesName(name))} of the scales of I8`, 'a file without it');
+    }
     if (found === undefined) return refuse(Object.keys(tensorTypes).join(', '), dtype);
     if (shape.includes(0)) return refuse('a shape without a dimension of 0', `[${shape.join(', ')}]`);
     if (shape.length > mostDimensions) return refuse(`at most ${mostDimensions} dimensions`, `${shape.length}`);
@@ -192,6 +210,33 @@ export class SafetensorsFile implements AsyncDisposable {
       const part = new Uint8Array(array.buffer, array.byteOffset + done, Math.min(chunkBytes, bytes - done));
       await file.read(op, part, position + done, signal);
     }
+  }
+
+  /** Whether the file has the scales of a matrix of codes. */
+  #hasScales(name: string, shape: readonly number[]): boolean {
+    const scales = this.#opened.find(scalesName(name))?.entry;
+    return (
+      scales?.dtype === 'F32' && shape.length === 2 && String(scales.shape) === String(scaleShape(shape as MatrixShape))
+    );
+  }
+
+  async #readCodes(op: string, name: string, found: Located, signal?: AbortSignal): Promise<Tensor> {
+    const { shape } = found.entry;
+    const block = newBlock(op, shape);
+    const scales = scalesIn(block, shape);
+    await this.#fill(op, found, codesIn(block, shape), signal);
+    await this.#fill(op, this.#find(op, scalesName(name)), scales, signal);
+    const at = brokenScale(scales);
+    if (at >= 0) {
+      corrupt(
+        op,
+        this.#path,
+        scalesName(name),
+        'finite scales that are 0, or at least 2^-126',
+        `${scales[at]} at ${at}`,
+      );
+    }
+    return keep(Tensor.make<DType, readonly number[]>(op, 'int8', block, shape, true));
   }
 
   async #readHalves(op: string, name: string, { buffer, byteOffset }: NumericArray, signal?: AbortSignal) {

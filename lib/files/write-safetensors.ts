@@ -2,15 +2,17 @@ import { types } from 'node:util';
 import { checkOptions, checkSignal, describe, fail, isArray, readList, readRecord, reject } from '../runtime/check.js';
 import { renamed } from '../runtime/errors.js';
 import type { NumericArray } from '../runtime/native.js';
-import { bytesPerElement, type DType } from '../tensor/dtype.js';
+import { bytesPerElement } from '../tensor/dtype.js';
+import { scaleShape } from '../tensor/int8.js';
 import { checkTensor } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
+import { type MatrixShape, sizeOf } from '../tensor/shape.js';
 import { isHost } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { TensorLike } from '../tensor/view.js';
 import { type Sink, withScratch, writeAtomically } from './atomic.js';
 import { quoted } from './complaints.js';
-import { headerOf, inFileOrder, mostHeaderBytes, type Part, prefixBytes } from './header.js';
+import { headerOf, inFileOrder, mostHeaderBytes, type Part, prefixBytes, scalesName } from './header.js';
 import { isWellFormed } from './json.js';
 import { chunkBytes } from './readable.js';
 import { checkHost, checkPath } from './safetensors.js';
@@ -86,20 +88,33 @@ function checkIterable(op: string, tensors: unknown): Iterable<unknown> | AsyncI
 
 /** The pair's own handle on the tensor keeps its memory, even if the caller disposes the tensor. */
 interface Pair extends Part {
-  readonly dtype: DType;
   readonly tensor: Tensor;
+  /** The first byte in the tensor's memory. */
+  readonly from: number;
 }
 
-function readPair(op: string, argument: string, value: unknown, seen: Set<string>): Pair {
+/** The parts of a file that a pair of a name and a tensor makes: an int8 tensor has its scales apart. */
+function readPair(op: string, argument: string, value: unknown, seen: Set<string>): readonly Pair[] {
   const pair = readList(op, argument, value, 'a pair of a name and a tensor');
   if (pair.length !== 2) reject(op, argument, 'a pair of a name and a tensor', value);
   const name = checkText(op, `${argument}[0]`, pair[0]);
   if (name === '__metadata__') reject(op, `${argument}[0]`, 'another name: options.metadata is for metadata', name);
-  if (seen.has(name)) fail('INVALID_ARGUMENT', op, `${argument}[0]`, 'each name once', `${quoted(name)} a second time`);
-  seen.add(name);
-  const tensor = keep(checkTensor(op, `${argument}[1], ${quoted(name)}`, pair[1]).share());
-  const { dtype, shape, size } = tensor;
-  return { name, dtype, shape, bytes: size * bytesPerElement(dtype), tensor };
+  const given = checkTensor(op, `${argument}[1], ${quoted(name)}`, pair[1]);
+  const { dtype, shape, size } = given;
+  const names = dtype === 'int8' ? [name, scalesName(name)] : [name];
+  for (const each of names) {
+    if (seen.has(each)) {
+      fail('INVALID_ARGUMENT', op, `${argument}[0]`, 'each name once', `${quoted(each)} a second time`);
+    }
+    seen.add(each);
+  }
+  const numbers = { name, dtype, shape, bytes: size * bytesPerElement(dtype), tensor: keep(given.share()), from: 0 };
+  if (dtype !== 'int8') return [numbers];
+  const ofScales = scaleShape(shape as MatrixShape);
+  const bytes = sizeOf(ofScales) * bytesPerElement('float32');
+  const tensor = keep(given.share());
+  const scales = { name: scalesName(name), dtype: 'float32' as const, shape: ofScales, bytes, tensor };
+  return [numbers, { ...scales, from: given.bytes - bytes }];
 }
 
 /** All tensors are there: the header is known before the first is written. */
@@ -124,7 +139,7 @@ async function withPairs(op: string, list: readonly unknown[], body: (pairs: rea
   const pairs: Pair[] = [];
   const seen = new Set<string>();
   try {
-    for (const [i, each] of list.entries()) pairs.push(readPair(op, `tensors[${i}]`, each, seen));
+    for (const [i, each] of list.entries()) pairs.push(...readPair(op, `tensors[${i}]`, each, seen));
     await body(pairs);
   } finally {
     for (const { tensor } of pairs) tensor.dispose();
@@ -148,16 +163,19 @@ async function writeEach(
   await withScratch(op, path, signal, async (scratch) => {
     const parts: (Part & { readonly begin: number })[] = [];
     const seen = new Set<string>();
-    let begin = 0;
+    let [begin, count] = [0, 0];
     for await (const each of tensors) {
-      const { tensor, ...part } = readPair(op, `tensors[${parts.length}]`, each, seen);
+      const pairs = readPair(op, `tensors[${count++}]`, each, seen);
       try {
-        await writeNumbers(op, scratch, { ...part, tensor });
+        for (const pair of pairs) {
+          const { tensor, from, ...part } = pair;
+          await writeNumbers(op, scratch, pair);
+          parts.push({ ...part, begin });
+          begin += part.bytes;
+        }
       } finally {
-        tensor.dispose();
+        for (const { tensor } of pairs) tensor.dispose();
       }
-      parts.push({ ...part, begin });
-      begin += part.bytes;
     }
     const ordered = inFileOrder(parts);
     const header = makeHeader(op, ordered, notes);
@@ -185,13 +203,13 @@ export function makeHeader(op: string, parts: readonly Part[], notes: Metadata):
   return header;
 }
 
-async function writeNumbers(op: string, file: Sink, { name, tensor, bytes }: Pair): Promise<void> {
+async function writeNumbers(op: string, file: Sink, { name, tensor, from, bytes }: Pair): Promise<void> {
   const argument = `tensor ${quoted(name)}`;
   const onDevice = isHost(tensor.read(op, argument)) ? undefined : await fetched(op, tensor);
   for (let done = 0; done < bytes; done += chunkBytes) {
     // Read again for each part: the buffer may be detached in between.
     const { buffer, byteOffset } = onDevice ?? (tensor.read(op, argument) as NumericArray);
-    await file.write(new Uint8Array(buffer, byteOffset + done, Math.min(chunkBytes, bytes - done)));
+    await file.write(new Uint8Array(buffer, byteOffset + from + done, Math.min(chunkBytes, bytes - done)));
   }
 }
 

@@ -7,7 +7,7 @@ import { AdapterPass, type Pass, type PassLayer } from '../operator/pass.js';
 import { type Plan, type PlanInput, plan, reason, type Strategy } from '../operator/planner.js';
 import { type Batch, FactoredRoute, type Recorded, type Route, recordNothing } from '../operator/route.js';
 import { savedLength } from '../operator/saved.js';
-import { coreParameters, type Operator, sizesOf, type Term, type Terms, tensorOf } from '../operator/terms.js';
+import { coreParameters, type Operator, placeOf, sizesOf, type Term, type Terms, tensorOf } from '../operator/terms.js';
 import {
   checkBoolean,
   checkChoice,
@@ -22,11 +22,10 @@ import { publish, uncloneable } from '../runtime/public-class.js';
 import { atOnce } from '../runtime/slices.js';
 import type { SparsityPattern } from '../sparse/pattern.js';
 import type { Origin } from '../tensor/derived.js';
-import { bytesPerElement, type MatrixDType } from '../tensor/dtype.js';
+import { bytesPerElement, type FactorDType, type MatrixDType } from '../tensor/dtype.js';
 import { checkBatch, copyOf, output, outputInto, type Place } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
-import { bytesOf } from '../tensor/storage.js';
 import { type Matrix, Tensor, type Vector } from '../tensor/tensor.js';
 import type { TensorLike } from '../tensor/view.js';
 import { type Base, BaseLayer } from './base.js';
@@ -46,7 +45,7 @@ import type { AdaptedLinear, OutOption, SavingOptions, SpectrumOptions, TrainedN
 /** A family's design of a layer: everything that the layer computes with. */
 export interface Blueprint {
   /** Makes the `rank` singular triples in use; called at most once. The layer owns them. */
-  readonly factors: () => Svd<MatrixDType>;
+  readonly factors: () => Svd<FactorDType>;
   readonly rank: number;
   readonly bias: Term | undefined;
   /** The terms of the strategies that use the factors. At least one of the two is given. */
@@ -99,7 +98,7 @@ export class Adapter implements AdaptedLinear {
   /** Those terms, with the bias. */
   readonly #operator: Operator;
   readonly #core: readonly LayerParameter[];
-  #factors: Svd<MatrixDType> | undefined;
+  #factors: Svd<FactorDType> | undefined;
   readonly #routes: Readonly<Record<Strategy, Route | undefined>>;
   readonly #merged: MergedRoute;
   readonly #base: BaseLayer;
@@ -154,7 +153,7 @@ export class Adapter implements AdaptedLinear {
 
   /** @internal Type and device of the layer's matrices. */
   get place(): Place<MatrixDType> {
-    return this.#terms.u;
+    return placeOf(this.#terms);
   }
 
   /** @internal The factors that the layer was made of. */
@@ -182,7 +181,8 @@ export class Adapter implements AdaptedLinear {
       this.#factors = Object.freeze(this.#blueprint.factors());
       for (const tensor of Object.values(this.#factors)) keep(tensor);
     }
-    return this.#factors;
+    // Those of a few layers are int8: their type says so when it is asked.
+    return this.#factors as Svd<MatrixDType>;
   }
 
   /** @internal Of the layer's own memory: factors, parameters, and copies of them. The weight and the bias are the caller's. */
@@ -191,7 +191,7 @@ export class Adapter implements AdaptedLinear {
     const { owned, base } = this.#blueprint;
     const caller = [base.weight(), this.#terms.base];
     const held = [...owned, ...this.parameters.map(({ value }) => value)].filter((each) => each instanceof Tensor);
-    const memories = new Map(held.map((tensor) => [tensor.read(op, 'this'), bytesOf(tensor.dtype, tensor.size)]));
+    const memories = new Map(held.map((tensor) => [tensor.read(op, 'this'), tensor.bytes]));
     for (const tensor of caller) if (tensor?.disposed === false) memories.delete(tensor.read(op, 'this'));
     return [...memories.values()].reduce((sum, bytes) => sum + bytes, 0);
   }
@@ -314,7 +314,7 @@ export class Adapter implements AdaptedLinear {
       ({ name, value, trainable }) => `${name} [${value.size}]${trainable ? '' : ' (frozen)'}`,
     );
     return (
-      `AdaptedLinear ${this.family} [${this.outFeatures}, ${this.inFeatures}] ${u.dtype} on ${u.device}${state}, ` +
+      `AdaptedLinear ${this.family} [${this.outFeatures}, ${this.inFeatures}] ${this.#terms.dtype} on ${u.device}${state}, ` +
       `rank ${this.rank}, parameters: ${parameters.join(', ') || 'none'}`
     );
   }
@@ -330,8 +330,8 @@ export class Adapter implements AdaptedLinear {
   #batch(op: string, x: TensorLike, options: OutOption | undefined): { batch: Batch; y: { tensor(): Matrix } } {
     const out = options === undefined ? undefined : checkOptions(op, 'options', options, ['out']).out;
     this.checkAlive(op);
-    const { u } = this.#terms;
-    const { dtype, device } = u;
+    const { place } = this;
+    const { dtype, device } = place;
     const { inFeatures, outFeatures } = this;
     const input = checkBatch(op, 'x', x, { shape: undefined, dtype, device });
     const { shape, size } = input;
@@ -341,7 +341,9 @@ export class Adapter implements AdaptedLinear {
     }
     const yShape = length === 2 ? [shape[0] as number, outFeatures] : [...shape.slice(0, -1), outFeatures];
     const y =
-      out === undefined ? output(op, u, yShape) : outputInto(op, out, u, yShape, [input, ...this.readTensors()]);
+      out === undefined
+        ? output(op, place, yShape)
+        : outputInto(op, out, place, yShape, [input, ...this.readTensors()]);
     return { batch: { op, tokens: size / inFeatures, input, y: y.memory }, y };
   }
 
@@ -390,7 +392,7 @@ export class Adapter implements AdaptedLinear {
     const rank = this.#terms.vt.shape[0] as number;
     const { choices } = this.#blueprint;
     const { core } = this.#terms;
-    const bytes = bytesPerElement(this.#terms.u.dtype);
+    const bytes = bytesPerElement(this.#terms.dtype);
     return {
       inFeatures,
       outFeatures,

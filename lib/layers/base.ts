@@ -43,7 +43,7 @@ export class BaseLayer {
   operator(op: string, { u, vt }: Pick<Terms, 'u' | 'vt'>): Operator {
     const { bias, original } = this.#base;
     const weight = this.#reach(op);
-    const alone = weight && { ...absent, transposed: this.#transposed, base: weight, u, vt };
+    const alone = weight && { ...absent, transposed: this.#transposed, dtype: weight.dtype, base: weight, u, vt };
     return new Operator(alone ?? (original as Terms), bias);
   }
 

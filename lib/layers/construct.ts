@@ -4,7 +4,7 @@ import type { Terms } from '../operator/terms.js';
 import { checkBoolean, checkInteger, checkOptions, checkSignal, reject } from '../runtime/check.js';
 import { renamed, SigmaError } from '../runtime/errors.js';
 import { atOnce, inSlices, type Work } from '../runtime/slices.js';
-import type { DType, MatrixDType } from '../tensor/dtype.js';
+import { type DType, type FactorDType, isHalf, type MatrixDType } from '../tensor/dtype.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import type { Matrix, MatrixShape, Vector } from '../tensor/tensor.js';
 import type { TensorLike } from '../tensor/view.js';
@@ -40,8 +40,8 @@ function readSaving(op: string, { microBatches, borrowInputs, passBytes }: Adapt
 export interface LayerSize {
   /** Numbers that train. */
   readonly parameters: number;
-  /** Frozen numbers of the layer's own, in matrices and in vectors: the weight and the bias are the caller's. */
-  readonly matrices: number;
+  /** Frozen numbers of the layer's own, in matrices of these shapes and in vectors: the weight and the bias are the caller's. */
+  readonly matrices: readonly MatrixShape[];
   readonly vectors: number;
 }
 
@@ -73,7 +73,7 @@ export interface Family<O extends AdapterOptions> {
    * const factors = await decompose(weight);
    * const layer = svft.from(factors, { weight, pattern: 'banded' });
    */
-  from<F extends MatrixDType, D extends DType = F>(
+  from<F extends FactorDType, D extends DType = F extends 'int8' ? 'float32' : F>(
     factors: SvdLike<F>,
     options?: FromOptions<O, D>,
   ): AdaptedLinear<Extract<D, MatrixDType>>;
@@ -153,6 +153,8 @@ export function family<O extends AdapterOptions>(
  * the bits of W0 if nothing was trained. Afterwards they are U C Vᵀ, equal to rounding.
  */
 export function mergeOnBase(site: Site, factored: Terms, sigma: Vector): () => Terms {
+  // Int8 factors reproduce W0 to their rounding only, so W0 would change the result of the other strategies.
+  if (site.isRounded) return () => factored;
   let onBase: Terms | undefined;
   return (): Terms => {
     const base = site.borrowedWeight();
@@ -164,17 +166,37 @@ export function mergeOnBase(site: Site, factored: Terms, sigma: Vector): () => T
   };
 }
 
+/** The strategies of a layer that covers all singular triples. Only int8 factors leave a rest of W0 for a base. */
+export function wholeStrategies({ isRounded, strategy }: Site): readonly Strategy[] {
+  return isRounded && strategy === 'lowrank' ? ['factored', 'merged', 'lowrank'] : ['factored', 'merged'];
+}
+
+/**
+ * The parts of a blueprint with the base W0 and the core's change of σ: x W0ᵀ + (x V)(C − diag σ)ᵀ Uᵀ. So the rest that int8
+ * factors leave of W0 is in the layer, which starts as the pretrained one, to the bit.
+ */
+export function onWholeBase(
+  site: Site,
+  factored: Terms,
+  sigma: Vector,
+): Pick<Blueprint, 'base' | 'factored' | 'lowrank' | 'merge'> & { readonly weight: Matrix } {
+  const { weight, derived } = site.base();
+  const lowrank: Terms = { ...factored, base: weight, origin: sigma };
+  const base = { weight: () => weight, derived, original: undefined, bias: site.bias };
+  return { weight, base, factored: undefined, lowrank, merge: () => lowrank };
+}
+
 /** The strategies for the planner: all that the layer has, or the one requested; UNSUPPORTED if the layer lacks it. */
 export function chooseFrom(site: Site, available: readonly Strategy[], refusal: string): readonly Strategy[] {
   const { op, strategy } = site;
-  // In bfloat16 the gradient of W', accumulated over a step, would lose too much precision.
-  const half = site.dtype === 'bfloat16';
+  // In 16 bits the gradient of W', accumulated over a step, would lose too much precision.
+  const half = isHalf(site.dtype);
   const offered = half ? available.filter((each) => each !== 'merged') : available;
   if (strategy === 'auto') return offered;
   if (!offered.includes(strategy)) {
     const names = offered.map((each) => `'${each}'`).join(', ');
     const why =
-      half && strategy === 'merged' ? 'the gradient of a bfloat16 weight would lose too much precision' : refusal;
+      half && strategy === 'merged' ? `the gradient of a ${site.dtype} weight would lose too much precision` : refusal;
     throw new SigmaError('UNSUPPORTED', op, `options.strategy: expected one of ${names}, got '${strategy}' (${why})`);
   }
   return [strategy];

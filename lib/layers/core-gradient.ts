@@ -35,7 +35,7 @@ export function coreGradient(
   const { into } = checkOptions(op, 'options', options, ['into']);
   const { terms } = layer.anatomy(op, 'layer');
   const { u, vt } = layer.factors;
-  const { dtype, device } = u;
+  const { dtype, device } = layer.place;
   const { inFeatures, outFeatures } = layer;
   const input = checkBatch(op, 'x', x, { shape: undefined, dtype, device });
   if (input.shape.at(-1) !== inFeatures) {
@@ -57,7 +57,7 @@ export function coreGradient(
   const values = (target ?? sum?.tensor()) as Tensor<'float32' | 'float64'>;
   if (input.size === 0) return values;
   const core = { pattern: undefined, values, gate: undefined };
-  const operator = new Operator({ ...absent, transposed: terms.transposed, u, vt, core }, undefined);
+  const operator = new Operator({ ...absent, transposed: terms.transposed, dtype, u, vt, core }, undefined);
   const read = [null, memoryOf(op, 'x', input), memoryOf(op, 'dy', given), null] as const;
   native.adapterBackward(
     op,

@@ -9,7 +9,7 @@ import { type Coordinates, slotCoordinates } from '../sparse/coordinates.js';
 import { allocate, type Real, vectorType } from '../tensor/dtype.js';
 import { fromNumbers, numbersOf, widened } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
-import type { Matrix, MatrixShape, Tensor } from '../tensor/tensor.js';
+import type { FactorMatrix, MatrixShape, Tensor } from '../tensor/tensor.js';
 import type { Anatomy } from './adapter.js';
 import { cellsByRow, gateOf } from './telemetry.js';
 
@@ -131,7 +131,7 @@ const streams = { left: 3, right: 4 };
 /** Random vectors times the columns of a matrix, or its rows (probes, r). */
 async function productsOf(
   op: string,
-  matrix: Matrix,
+  matrix: FactorMatrix,
   byRows: boolean,
   generator: Random,
   signal: AbortSignal | undefined,

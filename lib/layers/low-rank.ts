@@ -10,7 +10,7 @@ import { allocate, type Real, vectorType } from '../tensor/dtype.js';
 import { normOf } from '../tensor/norm.js';
 import { fromNumbers, numbersOf, placed } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
-import type { Matrix, MatrixShape, Tensor } from '../tensor/tensor.js';
+import type { FactorMatrix, MatrixShape, Tensor } from '../tensor/tensor.js';
 import type { Adapter, Anatomy } from './adapter.js';
 import { type CoreChange, compactOf, firstBroken, isDiagonal } from './change.js';
 import { changeOf } from './telemetry.js';
@@ -36,8 +36,8 @@ export interface Task {
 
 /** ΔW ≈ u · left · right · vt, in the layout of the weight if that is [out, in], else vtᵀ · left · right · uᵀ. */
 interface Reduced {
-  readonly u: Matrix;
-  readonly vt: Matrix;
+  readonly u: FactorMatrix;
+  readonly vt: FactorMatrix;
   /** (r, rank) */
   readonly left: RealArray;
   /** (rank, r) */
@@ -86,7 +86,7 @@ function isCoreOnly({ terms, base, spectrum }: Anatomy): boolean {
   return !spectrum.skew && (terms.base !== undefined || base.original !== undefined);
 }
 
-function onHost(op: string, matrix: Matrix): Tensor<Real> {
+function onHost(op: string, matrix: FactorMatrix): Tensor<Real> {
   return placed(op, matrix, { device: 'cpu', dtype: vectorType(matrix.dtype) });
 }
 
@@ -159,7 +159,7 @@ async function ofWeight({ base, merge, terms }: Anatomy, task: Task, own: Own): 
     const why = "the layer's factors do not contain all of W0, so that its update cannot be told without W0";
     fail('DISPOSED', op, `${argument}, weight`, "a live tensor on the layer's device", `none (${why})`);
   }
-  const dtype = vectorType(terms.u.dtype);
+  const dtype = vectorType(terms.dtype);
   const before = own(onHost(op, weight));
   const after = own(onHost(op, own(mergeTerms(op, merge()))));
   const numbers = allocate(op, dtype, before.size);

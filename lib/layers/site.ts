@@ -2,17 +2,27 @@ import { knownValues, type Svd, thinSvdWork } from '../linalg/svd.js';
 import { checkBelongs, checkFactors, readTriples, sliceFactors, type Triples } from '../operator/factors.js';
 import { mergeTerms } from '../operator/merged.js';
 import { type StrategyOption, strategies } from '../operator/planner.js';
-import { absent } from '../operator/terms.js';
+import { absent, type Terms } from '../operator/terms.js';
 import { checkChoice, checkSeed, checkSignal, describe, fail, reject } from '../runtime/check.js';
 import { type Device, resolveDevice } from '../runtime/device.js';
 import { namedSeed } from '../runtime/random.js';
 import type { Work } from '../runtime/slices.js';
 import { derived, originOf } from '../tensor/derived.js';
-import { type MatrixDType, vectorType } from '../tensor/dtype.js';
-import { anything, checkMatrix, checkReal, checkSupported, numbersOf, type Place, placed } from '../tensor/operand.js';
+import { type FactorDType, type MatrixDType, vectorType } from '../tensor/dtype.js';
+import {
+  anything,
+  checkFactor,
+  checkReal,
+  checkSupported,
+  factorTypes,
+  matrixTypes,
+  numbersOf,
+  type Place,
+  placed,
+} from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import type { Scoped } from '../tensor/scope.js';
-import { type Matrix, type MatrixShape, Tensor, type Vector } from '../tensor/tensor.js';
+import { type FactorMatrix, type Matrix, type MatrixShape, Tensor, type Vector } from '../tensor/tensor.js';
 import { Binding } from './binding.js';
 import type { Recipe } from './recipe.js';
 import type { AdapterOptions } from './types.js';
@@ -21,7 +31,7 @@ import type { AdapterOptions } from './types.js';
 export const layouts = ['out-in', 'in-out'] as const;
 
 export interface Decomposed {
-  readonly factors: Svd<MatrixDType>;
+  readonly factors: Svd<FactorDType>;
   /** Whether some triples of σ = 0 are not the weight's own. */
   readonly filled: boolean;
   /** All known σ: those of the factors, those that truncation removed, and those of a saved layer. See `knownValues`. */
@@ -42,8 +52,13 @@ export interface Site {
   readonly inFeatures: number;
   /** min(out, in) */
   readonly thin: number;
-  /** No term yet, but whether the weight is stored as [in, out]: then the factors are those of the weight as stored. */
-  readonly noTerms: typeof absent;
+  /**
+   * No term yet, but the type of the matrices, and whether the weight is stored as [in, out]: then the factors are those of
+   * the weight as stored.
+   */
+  readonly noTerms: typeof absent & Pick<Terms, 'dtype'>;
+  /** Whether the given factors are int8: U diag(σ) Vᵀ is then W0 only to their rounding. */
+  readonly isRounded: boolean;
   /** The layer's own handle on the bias. */
   readonly bias: Vector | undefined;
   readonly strategy: StrategyOption;
@@ -85,6 +100,17 @@ export function readStrategy(op: string, { strategy }: AdapterOptions): Strategy
   return checkChoice(op, 'options.strategy', strategy ?? 'auto', strategies);
 }
 
+/** The shapes of U and Vᵀ with this many columns. */
+export function factorShapes(
+  { outFeatures, inFeatures }: Pick<Site, 'outFeatures' | 'inFeatures'>,
+  columns: number,
+): readonly MatrixShape[] {
+  return [
+    [outFeatures, columns],
+    [columns, inFeatures],
+  ];
+}
+
 /** How many σ a layer holds that has `rank` triples next to its base: those of the triples, and all that are known. */
 export function heldValues({ thin }: Pick<Site, 'thin'>, rank: number): number {
   const known = knownValues(thin, rank);
@@ -112,7 +138,7 @@ export interface Source {
 /** The checked source. Its numbers are the caller's. */
 interface Numbers {
   readonly weight: Matrix | undefined;
-  readonly factors: Svd<MatrixDType> | undefined;
+  readonly factors: Svd<FactorDType> | undefined;
   /** Of the weight, as it is stored. */
   readonly shape: MatrixShape;
   readonly dtype: MatrixDType;
@@ -128,14 +154,16 @@ function checkSource(
 ): Numbers {
   const alone = weight === undefined ? triples : undefined;
   const argument = alone ? `${names.factors}.u` : names.weight;
-  const first = checkMatrix(op, argument, alone ? alone.u : weight, { ...anything, shape: [null, null] });
-  checkSupported(op, argument, first, 'gemm', device);
-  const base = alone ? undefined : first;
+  const types = alone ? factorTypes : matrixTypes;
+  const first = checkFactor(op, argument, alone ? alone.u : weight, types, { ...anything, shape: [null, null] });
+  const dtype = first.dtype === 'int8' ? 'float32' : first.dtype;
+  checkSupported(op, argument, { dtype }, 'gemm', device);
+  const base = alone ? undefined : (first as Matrix);
   // In the place of u its tensor: a view is read once.
   const factors = triples && checkFactors(op, alone ? { ...alone, u: first } : triples, base, where);
   const [rows, columns] = first.shape as MatrixShape;
   const shape = [rows, alone && factors ? (factors.vt.shape[1] as number) : columns] as const;
-  return { weight: base, factors, shape, dtype: first.dtype };
+  return { weight: base, factors, shape, dtype };
 }
 
 /** Checks the source and the options. `own` registers every tensor that is made, also later by the site. */
@@ -155,9 +183,9 @@ export function prepare(op: string, source: Source, options: AdapterOptions, own
   // With the option `device` bias and factors are copied there; without it they must be on the weight's device.
   const where = options.device === undefined ? device : undefined;
   const { weight: base, factors: given, shape, dtype } = checkSource(op, source, triples, device, where);
-  const here = <D extends MatrixDType>(tensor: Tensor<D>) => own(tensor.on(op, device));
+  const here = <D extends FactorDType>(tensor: Tensor<D>) => own(tensor.on(op, device));
   // Layers of the same factors share their copies on another device too.
-  const share = <D extends MatrixDType>(tensor: Tensor<D>) =>
+  const share = <D extends FactorDType>(tensor: Tensor<D>) =>
     tensor.device === device ? here(tensor) : own(derived(op, tensor, device, () => tensor.on(op, device)));
   const transposed = layout === 'in-out';
   const [rows, columns] = shape;
@@ -170,13 +198,18 @@ export function prepare(op: string, source: Source, options: AdapterOptions, own
       : checkReal(op, 'options.bias', options.bias, { shape: [outFeatures], dtype: vectors, device: where });
   // The caller may dispose the weight while the decomposition runs; this handle keeps its memory until then.
   const kept = base && here(base);
-  const noTerms = { ...absent, transposed };
-  const inPlace = (tensor: Matrix) => own(derived(op, tensor, dtype, () => placed(op, tensor, { device, dtype })));
+  const noTerms = { ...absent, transposed, dtype };
+  const inPlace = (tensor: FactorMatrix): FactorMatrix =>
+    own(
+      tensor.dtype === 'int8'
+        ? tensor.share()
+        : derived(op, tensor, dtype, () => placed(op, tensor, { device, dtype })),
+    );
   const site: Site = {
     op,
     base: () =>
       kept === undefined
-        ? { weight: own(weightOf(site, names, given as Svd<MatrixDType>)), derived: true }
+        ? { weight: own(weightOf(site, names, given as Svd<FactorDType>)), derived: true }
         : { weight: kept, derived: false },
     borrowedWeight: () => (base?.disposed === false && base.device === device ? base : undefined),
     own,
@@ -184,6 +217,7 @@ export function prepare(op: string, source: Source, options: AdapterOptions, own
     inFeatures,
     thin,
     noTerms,
+    isRounded: given !== undefined && (given.u.dtype === 'int8' || given.vt.dtype === 'int8'),
     device,
     dtype,
     vectors: { device, dtype: vectors },
@@ -228,17 +262,15 @@ export function prepare(op: string, source: Source, options: AdapterOptions, own
 function weightOf(
   { op, thin, dtype, device, vectors, noTerms }: Site,
   names: Source['names'],
-  { u, s, vt }: Svd<MatrixDType>,
+  { u, s, vt }: Svd<FactorDType>,
 ): Matrix {
   if (s.size < thin) {
     const why = `the weight, of which this layer needs the part that ${s.size} of ${thin} singular triples leave out`;
     reject(op, names.weight, why, undefined);
   }
-  const handles = {
-    u: placed(op, u, { device, dtype }),
-    diagonal: placed(op, s, vectors),
-    vt: placed(op, vt, { device, dtype }),
-  };
+  const here = (tensor: FactorMatrix) =>
+    tensor.dtype === 'int8' ? tensor.on(op, device) : placed(op, tensor, { device, dtype });
+  const handles = { u: here(u), diagonal: placed(op, s, vectors), vt: here(vt) };
   try {
     return mergeTerms(op, { ...noTerms, ...handles });
   } finally {
@@ -247,7 +279,7 @@ function weightOf(
 }
 
 /** All thin triples. Throws SHAPE_MISMATCH if the caller's factors are truncated. */
-export function* decomposeWhole(site: Site): Work<Svd<MatrixDType>> {
+export function* decomposeWhole(site: Site): Work<Svd<FactorDType>> {
   const { factors, sigma } = yield* site.decompose();
   sigma.dispose();
   const { size } = factors.s;

@@ -1,10 +1,10 @@
 // The singular values of a layer's weight W' and of its change ΔW. Cores that are diagonal need no SVD.
 import { thinSvd } from '../linalg/svd.js';
 import { mergeTerms } from '../operator/merged.js';
-import type { Terms } from '../operator/terms.js';
+import { placeOf, type Terms } from '../operator/terms.js';
 import { describe, fail } from '../runtime/check.js';
-import { allocate, vectorType } from '../tensor/dtype.js';
-import { fromNumbers, numbersOf } from '../tensor/operand.js';
+import { allocate, type MatrixDType, vectorType } from '../tensor/dtype.js';
+import { fromNumbers, numbersOf, type Place } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
 import type { Matrix, Vector } from '../tensor/tensor.js';
 import type { Anatomy } from './adapter.js';
@@ -22,7 +22,7 @@ interface Task {
 export async function weightSpectrum({ terms, spectrum, merge }: Anatomy, task: Task): Promise<Vector> {
   const { op, thin } = task;
   const known = knownSpectrum(op, terms, spectrum, thin);
-  return known ? vectorOf(known, terms.u, task) : valuesOf(mergeTerms(op, merge()), 'weight', task);
+  return known ? vectorOf(known, placeOf(terms), task) : valuesOf(mergeTerms(op, merge()), 'weight', task);
 }
 
 /**
@@ -35,13 +35,13 @@ export async function changeSpectrum({ terms, spectrum }: Anatomy, task: Task): 
   const change = changeOf(op, terms, spectrum);
   const broken = firstBroken(change);
   if (broken !== undefined) fail('NON_FINITE', op, 'parameters', 'finite numbers', describe(broken));
-  if (isDiagonal(change)) return vectorOf(change.diagonal.map(Math.abs).sort().reverse(), terms.u, task);
-  const dtype = vectorType(terms.u.dtype);
+  if (isDiagonal(change)) return vectorOf(change.diagonal.map(Math.abs).sort().reverse(), placeOf(terms), task);
+  const dtype = vectorType(terms.dtype);
   const { rows, columns, numbers } = compactOf(op, dtype, change);
   const dense = fromNumbers(op, terms.u.device, dtype, [rows.length, columns.length], numbers);
   const found = await valuesOf(dense, 'parameters', task);
   try {
-    return vectorOf(numbersOf(op, 'svd', found), terms.u, task);
+    return vectorOf(numbersOf(op, 'svd', found), placeOf(terms), task);
   } finally {
     found.dispose();
   }
@@ -65,7 +65,11 @@ async function valuesOf(matrix: Matrix, argument: string, { op, signal }: Task):
 }
 
 /** A new tensor (thin) of the layer's type and on its device, with these numbers and then zeros. */
-function vectorOf(numbers: ArrayLike<number>, { device, dtype: matrices }: Matrix, { op, thin }: Task): Vector {
+function vectorOf(
+  numbers: ArrayLike<number>,
+  { device, dtype: matrices }: Place<MatrixDType>,
+  { op, thin }: Task,
+): Vector {
   const dtype = vectorType(matrices);
   const values = allocate(op, dtype, thin);
   values.set(numbers);

@@ -5,7 +5,7 @@ import type { RealArray } from '../runtime/native.js';
 import { allocate, readNumbers } from '../tensor/dtype.js';
 import { checkReal, numbersOf } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
-import { type Matrix, Tensor } from '../tensor/tensor.js';
+import { type FactorMatrix, Tensor } from '../tensor/tensor.js';
 import { viewOf } from '../tensor/view.js';
 import type { Adapter } from './adapter.js';
 import { coordinatesOf } from './frame.js';
@@ -68,7 +68,7 @@ function sameCells(a: Terms, b: Terms): boolean {
   return same(cells.rows, wanted.rows) && same(cells.columns, wanted.columns);
 }
 
-function sameNumbers(op: string, a: Matrix, b: Matrix): boolean {
+function sameNumbers(op: string, a: FactorMatrix, b: FactorMatrix): boolean {
   if (a.dtype !== b.dtype || a.size !== b.size) return false;
   if (a.device === b.device && a.read(op, 'factors') === b.read(op, 'factors')) return true;
   const [one, other] = [numbersOf(op, 'factors', a), numbersOf(op, 'factors', b)];

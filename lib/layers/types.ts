@@ -3,7 +3,7 @@ import type { Pass } from '../operator/pass.js';
 import type { StrategyOption } from '../operator/planner.js';
 import type { Device } from '../runtime/device.js';
 import type { SparsityPattern } from '../sparse/pattern.js';
-import type { MatrixDType, Real } from '../tensor/dtype.js';
+import type { FactorDType, MatrixDType, Real } from '../tensor/dtype.js';
 import type { Parameter } from '../tensor/parameter.js';
 import type { Tensor, Vector } from '../tensor/tensor.js';
 import type { TensorLike } from '../tensor/view.js';
@@ -167,7 +167,7 @@ export interface AdapterOptions {
    * of factors that have its type and device, so do not write them. A smaller `rank` slices them. Factors of another
    * weight are BASE_MISMATCH.
    */
-  factors?: SvdLike<MatrixDType>;
+  factors?: SvdLike<FactorDType>;
   /**
    * The layer's device. Weight, bias and factors are copied there. Default: the weight's device; bias and factors must
    * then be on it too (DEVICE_MISMATCH).

@@ -1,10 +1,10 @@
 import { native, type RealArray } from '../runtime/native.js';
 import { inSlices, type Work } from '../runtime/slices.js';
-import { allocate, type MatrixDType } from '../tensor/dtype.js';
+import { allocate, type FactorDType } from '../tensor/dtype.js';
 import { normOf, powerTo } from '../tensor/norm.js';
 import { fromNumbers, memoryOf, numbersOf, output, widened } from '../tensor/operand.js';
 import type { Scoped } from '../tensor/scope.js';
-import type { Matrix, MatrixShape, Vector } from '../tensor/tensor.js';
+import type { FactorMatrix, Matrix, MatrixShape, Vector } from '../tensor/tensor.js';
 import { matmulLater } from './matmul.js';
 import { scaleColumns } from './scale.js';
 import type { Svd } from './svd.js';
@@ -29,9 +29,9 @@ interface Task {
  * Both errors, measured with all entries, block by block: 2mnr + (m + n)r² flops in the type that the factors are widened
  * to. Products run off the event loop, sums in slices on it.
  */
-export async function factorErrorOf(task: Task, weight: Matrix, { u, s, vt }: Svd<MatrixDType>): Promise<FactorError> {
+export async function factorErrorOf(task: Task, weight: Matrix, { u, s, vt }: Svd<FactorDType>): Promise<FactorError> {
   const made: Scoped[] = [];
-  const wide = (matrix: Matrix): Vector<MatrixShape> => {
+  const wide = (matrix: FactorMatrix): Vector<MatrixShape> => {
     const tensor = widened(task.op, matrix) as Vector<MatrixShape>;
     made.push(tensor);
     return tensor;

@@ -14,7 +14,7 @@ import { threads } from '../runtime/device.js';
 import { reasonOf, SigmaError } from '../runtime/errors.js';
 import { native, type Operand, type RealArray, type SvdProblem } from '../runtime/native.js';
 import { step, type Work } from '../runtime/slices.js';
-import { allocateAny, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
+import { allocateAny, type FactorDType, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
 import { anything, checkMatrix, memoryOf, type Output, output, type Place, widened } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
@@ -29,14 +29,14 @@ const optionNames = ['driver', 'rank', 'signal', 'onProgress'] as const;
 const drivers = ['auto', 'gesdd', 'gesvd', 'gesvdj', 'gesvdp', 'gram64'] as const;
 
 /** A thin SVD A = u · diag(s) · vt; shapes as `svd` says. */
-export interface Svd<D extends MatrixDType = Real> {
+export interface Svd<D extends FactorDType = Real> {
   readonly u: Tensor<D>;
   readonly s: Tensor<VectorDType<D>>;
   readonly vt: Tensor<D>;
 }
 
 /** An `Svd` whose factors may be views. */
-export interface SvdLike<D extends MatrixDType = Real> {
+export interface SvdLike<D extends FactorDType = Real> {
   readonly u: TensorLike<D>;
   readonly s: TensorLike<VectorDType<D>>;
   readonly vt: TensorLike<D>;

@@ -134,7 +134,7 @@ function neededOf({ op, casts }: Pick<Setup, 'op' | 'casts'>, jobs: readonly Job
 
 async function built(setup: Setup, job: Job): Promise<{ readonly layer: Adapter; readonly cached: boolean }> {
   const { op, cache, signal, casts, made, loans, needed } = setup;
-  const { chosen, weight, bias, dtype } = job;
+  const { chosen, weight, bias, dtype, storage } = job;
   const { module, family, options } = chosen;
   const own: AdapterOptions = { ...options, name: module.layerName, layout: module.layout };
   if (signal !== undefined) own.signal = signal;
@@ -157,7 +157,7 @@ async function built(setup: Setup, job: Job): Promise<{ readonly layer: Adapter;
     const isBorrowed = weight.tensor !== undefined && !casts;
     // W0 merges to the bit while its tensor lives.
     if (matrix !== whole) (isBorrowed ? made : passing).push(keep(matrix));
-    const isNarrower = bytesPerElement(dtype) < bytesPerElement(matrix.dtype);
+    const isNarrower = bytesPerElement(storage) < bytesPerElement(matrix.dtype);
     // The factors of narrower matrices are still those of all bits of W0.
     const found = cache || isNarrower ? await factorsFor(op, matrix, job, cache, signal) : undefined;
     if (found !== undefined) own.factors = passed(found.factors);

@@ -1,7 +1,6 @@
 import { readLayers } from '../files/adapters.js';
 import { writeAtomically } from '../files/atomic.js';
 import { quoted } from '../files/complaints.js';
-import { narrowSingles } from '../files/half.js';
 import { inFileOrder, type Part, type StoredDType, storedTypes } from '../files/header.js';
 import { biasMoved } from '../files/lora.js';
 import { moduleName } from '../files/module-name.js';
@@ -12,6 +11,7 @@ import type { AdaptedLinear } from '../layers/types.js';
 import { type ByName, checkOptions, checkSignal, describe, fail } from '../runtime/check.js';
 import { renamed, SigmaError } from '../runtime/errors.js';
 import { allocate, bytesPerElement, type DType } from '../tensor/dtype.js';
+import { narrowSingles } from '../tensor/float16.js';
 import { fromNumbers, numbersOf } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
 import { sizeOf } from '../tensor/shape.js';
@@ -94,13 +94,13 @@ export async function exportMerged(
 function sourcesOf(op: string, layers: unknown): readonly MergedSource[] {
   return readLayers(op, 'source', layers).map(([name, layer]) => {
     const argument = `source[${quoted(name)}]`;
-    const { transposed, u } = layer.anatomy(op, argument).terms;
+    const { transposed, dtype } = layer.anatomy(op, argument).terms;
     const { outFeatures, inFeatures } = layer;
     return {
       name,
       argument,
       shape: transposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures],
-      dtype: u.dtype,
+      dtype,
       merged: (caller: string) => layer.mergedAsStored(caller),
       features: outFeatures,
       biases: [{ layer, first: 0 }],

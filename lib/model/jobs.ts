@@ -1,8 +1,9 @@
 import { moduleName } from '../files/module-name.js';
 import { describe, fail } from '../runtime/check.js';
 import { type Device, resolveDevice } from '../runtime/device.js';
-import { type MatrixDType, vectorType } from '../tensor/dtype.js';
+import { type FactorDType, type MatrixDType, vectorType } from '../tensor/dtype.js';
 import { anything, checkMatrix, checkReal, checkSupported, matrixTypes } from '../tensor/operand.js';
+import { refuseCodes } from '../tensor/tensor.js';
 import { about, type Chosen } from './plan.js';
 import type { Stored } from './source.js';
 import { isOfMatrixType } from './targets.js';
@@ -14,8 +15,10 @@ export interface Job {
   readonly bias: Stored | undefined;
   /** Of the layer. */
   readonly device: Device;
-  /** Of the layer's matrices. */
+  /** Of the layer's activations and its base. */
   readonly dtype: MatrixDType;
+  /** Of its factors. */
+  readonly storage: FactorDType;
   /** Where the module's numbers are. Tied modules have the same place, family, bias and options. */
   readonly place: string;
 }
@@ -25,7 +28,7 @@ export function prepared(
   chosen: Chosen,
   weights: ReadonlyMap<string, Stored>,
   biases: ReadonlyMap<string, Stored>,
-  storage: MatrixDType | undefined,
+  wanted: FactorDType | undefined,
 ): Job {
   const { module, options } = chosen;
   const { name } = module;
@@ -37,10 +40,11 @@ export function prepared(
   if (bias !== undefined) checkBias(op, name, bias, own === undefined ? weight.size / module.in : module.out);
   const { layout, block } = module;
   // An absent property would be looked up on Object.prototype.
-  const wanted = Object.hasOwn(options, 'device') ? options.device : undefined;
+  const asked = Object.hasOwn(options, 'device') ? options.device : undefined;
   const place = [weight.identity(op), layout, block.first, block.rows, block.columns].join();
-  const device = about(op, name, () => resolveDevice(op, wanted, tensor?.device ?? 'cpu'));
-  return { chosen, weight, bias, device, dtype: typeOfLayer(op, weight, storage, device), place };
+  const device = about(op, name, () => resolveDevice(op, asked, tensor?.device ?? 'cpu'));
+  const dtype = typeOfLayer(op, weight, wanted, device);
+  return { chosen, weight, bias, device, dtype, storage: wanted === 'int8' ? wanted : dtype, place };
 }
 
 function checkBias(op: string, name: string, bias: Stored, features: number): void {
@@ -52,20 +56,22 @@ function checkBias(op: string, name: string, bias: Stored, features: number): vo
 
 /**
  * The type in which a layer keeps its matrices. A file's bfloat16 is widened for the CPU, where activations are mostly float32,
- * unless `storage` asks for it.
+ * unless `storage` asks for it. Next to int8 factors it is that of a layer without the option, or float32 for float64.
  */
 function typeOfLayer(
   op: string,
   { dtype, tensor }: Stored,
-  storage: MatrixDType | undefined,
+  storage: FactorDType | undefined,
   device: Device,
 ): MatrixDType {
-  if (storage !== undefined) {
+  if (storage === 'int8' && device !== 'cpu') return refuseCodes(op, 'options.storage', device);
+  if (storage !== undefined && storage !== 'int8') {
     checkSupported(op, 'options.storage', { dtype: storage }, 'gemm', device);
     return storage;
   }
   const own = dtype as MatrixDType;
-  return tensor === undefined && device === 'cpu' ? vectorType(own) : own;
+  const kept = tensor === undefined && device === 'cpu' ? vectorType(own) : own;
+  return storage === 'int8' && kept === 'float64' ? 'float32' : kept;
 }
 
 /** For each job the first of those that are tied to it: the job itself if there is none. */

@@ -163,7 +163,7 @@ class Reading {
       // As adaptModel keeps them: the factors of the weight as it is stored.
       const own = matrixOf(op, stored, module);
       if (own !== stored) kept(this.passing, own);
-      const { factors } = await factorsFor(op, own, { device: own.device, dtype }, this.#cache, signal);
+      const { factors } = await factorsFor(op, own, { device: own.device, storage: dtype }, this.#cache, signal);
       this.passing.push(factors);
       this.factors.set(name, factors);
     }

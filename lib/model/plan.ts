@@ -16,7 +16,8 @@ import {
   reject,
 } from '../runtime/check.js';
 import { reasonOf, SigmaError } from '../runtime/errors.js';
-import { bytesPerElement, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
+import { bytesPerElement, type FactorDType, type Real, vectorType } from '../tensor/dtype.js';
+import { lengthFor } from '../tensor/int8.js';
 import { readShape } from '../tensor/shape.js';
 import type { TensorLike } from '../tensor/view.js';
 import { biasesAmong, givenBiases } from './biases.js';
@@ -72,7 +73,8 @@ export interface ModelOptions {
   /**
    * The type in which the layers keep all matrices: U, Vᵀ, and W0 if they compute with it. Inputs and outputs have it too, as if
    * the weights had been cast, but the factors are those of the weights before that. Default: the weights' type. On the CPU
-   * a file's BF16 becomes float32 unless 'bfloat16' is given. UNSUPPORTED if the layers' device has no kernel for it: 'int8', so far.
+   * a file's BF16 becomes float32 unless 'bfloat16' is given. 'int8' is for U and Vᵀ alone. UNSUPPORTED if the layers' device has
+   * no kernel for it: 'int8' on a CUDA device.
    */
   storage?: Storage;
   /** A folder, or a cache from `openFactorCache`, that keeps all decompositions: a second run reads them. */
@@ -244,13 +246,16 @@ function readChoices(op: string, given: unknown, modules: readonly Module[]): Re
 export function rowOf(
   op: string,
   { module, family, options }: Chosen,
-  dtype: MatrixDType,
+  dtype: FactorDType,
   hasBias: boolean,
 ): ModuleRow {
-  const { name, out, in: inFeatures } = module;
+  const { name, out, in: inFeatures, layout } = module;
   const size = about(op, name, () => familyOf(family).size(op, [out, inFeatures], hasBias, options));
   const [ofMatrix, ofVector] = [bytesPerElement(dtype), bytesPerElement(vectorType(dtype))];
-  const bytes = ofMatrix * size.matrices + ofVector * (size.vectors + size.parameters);
+  // The factors of a weight [in, out] are those of the transpose, and int8 has scales along rows.
+  const shapes = size.matrices.map((shape) => (layout === 'in-out' ? shape.toReversed() : shape));
+  const matrices = shapes.reduce((sum, shape) => sum + lengthFor(dtype, shape), 0);
+  const bytes = ofMatrix * matrices + ofVector * (size.vectors + size.parameters);
   return { name, out, in: inFeatures, family, parameters: size.parameters, bytes };
 }
 
@@ -274,7 +279,7 @@ export function naming(op: string, name: string, error: unknown): unknown {
  * float64 for the F64 weights of a file.
  *
  * @param shapes shapes by the weights' names, [out, in] or as `adaptModel` takes them, or an open file
- * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, UNSUPPORTED for storage 'int8', DISPOSED for a file that
+ * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH, DTYPE_MISMATCH, DISPOSED for a file that
  * was closed
  * @example
  * const rows = planModel({ 'h.0.q': [768, 768], 'h.0.v': [768, 768] }, { targets: ['q', 'v'], family: 'vectorfit' });

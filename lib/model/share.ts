@@ -44,7 +44,7 @@ export async function decompositionsOf(
   const { chosen } = chosenModules(op, [...source.values()], given);
   const jobs = chosen.map((each) => prepared(op, each, source, new Map(), storage));
   // Tied weights have one place, whatever becomes of them.
-  const byPlace = new Map(jobs.toReversed().map((job) => [[job.place, job.device, job.dtype].join(), job]));
+  const byPlace = new Map(jobs.toReversed().map((job) => [[job.place, job.device, job.storage].join(), job]));
   const once = new Set(byPlace.values());
   const cache = (await cacheOf(op, given.cache)) as FactorCache;
   return { jobs: jobs.filter((job) => once.has(job)), cache, signal, onProgress };

@@ -5,7 +5,6 @@ import { renamed } from '../runtime/errors.js';
 import { checkTensor } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
 import { sizeOf } from '../tensor/shape.js';
-import { bytesOf } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { identityOf } from './parts.js';
 import type { StoredWeight } from './targets.js';
@@ -51,7 +50,7 @@ export function ofTensor(name: string, tensor: Tensor): Stored {
     dtype,
     shape,
     size,
-    bytes: bytesOf(dtype, size),
+    bytes: tensor.bytes,
     tensor,
     identity: (op) => identityOf(op, tensor),
     load: async () => tensor,

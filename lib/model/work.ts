@@ -29,13 +29,13 @@ export async function cacheOf(op: string, cache: unknown): Promise<FactorCache |
 export async function factorsFor(
   op: string,
   matrix: Matrix,
-  { device, dtype }: Pick<Job, 'device' | 'dtype'>,
+  { device, storage }: Pick<Job, 'device' | 'storage'>,
   cache: FactorCache | undefined,
   signal: AbortSignal | undefined,
 ): Promise<{ readonly factors: Factors; readonly cached: boolean }> {
   const weight = keep(matrix.on(op, device));
   const none = { driver: undefined, rank: undefined, onProgress: undefined };
-  const given = { weight, storage: dtype, signal, ...none };
+  const given = { weight, storage, signal, ...none };
   try {
     return (await cache?.find(op, given)) ?? { factors: await decomposed(op, given), cached: false };
   } finally {

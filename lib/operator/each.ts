@@ -5,7 +5,7 @@ import { allocate, vectorType } from '../tensor/dtype.js';
 import { fromNumbers, memoryOf, output } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
 import type { Scoped } from '../tensor/scope.js';
-import type { Matrix, Vector } from '../tensor/tensor.js';
+import type { FactorMatrix, Matrix, Vector } from '../tensor/tensor.js';
 import { type Batch, type Recorded, stillTrainable } from './route.js';
 import { savedLength } from './saved.js';
 import { coreParameters, gradientTargets, type Operator } from './terms.js';
@@ -144,7 +144,7 @@ function sharedTerms(op: string, members: readonly Member[]): Key[] {
     ranks.set(term, rank);
     return rank;
   };
-  const memory = (tensor: Matrix | undefined) => tensor && memoryOf(op, 'factors', tensor);
+  const memory = (tensor: FactorMatrix | undefined) => tensor && memoryOf(op, 'factors', tensor);
   return members.map(({ operator }) => {
     const { transposed, base, u, vt } = operator.terms;
     return [transposed, memory(base), hasCore(operator), memory(u), memory(vt)].map(rankOf);

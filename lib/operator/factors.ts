@@ -5,13 +5,14 @@ import type { Device } from '../runtime/device.js';
 import { native, type RealArray } from '../runtime/native.js';
 import { random } from '../runtime/random.js';
 import { derived } from '../tensor/derived.js';
-import { allocate, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
+import { allocate, type FactorDType, type Real, vectorType } from '../tensor/dtype.js';
+import { codesIn, groupSize, scaleShape, scalesIn } from '../tensor/int8.js';
 import { powerTo } from '../tensor/norm.js';
 import {
   anything,
-  checkBeside,
-  checkMatrix,
+  checkFactor,
   checkReal,
+  factorTypes,
   fromNumbers,
   memoryOf,
   numbersOf,
@@ -20,7 +21,7 @@ import {
 } from '../tensor/operand.js';
 import { tidy } from '../tensor/scope.js';
 import type { Shape } from '../tensor/shape.js';
-import type { Matrix, MatrixShape, Tensor } from '../tensor/tensor.js';
+import type { FactorMatrix, Matrix, MatrixShape, Tensor } from '../tensor/tensor.js';
 
 /** Factors as the caller gave them, each read once, and the argument that they came in. */
 export interface Triples {
@@ -36,26 +37,32 @@ export function readTriples(op: string, argument: string, factors: unknown): Tri
   return { argument, u, s, vt };
 }
 
+/** The types of U and Vᵀ next to a weight of each type, or next to each other without a weight. */
+export const typesBeside = {
+  float64: ['float64'],
+  float32: ['float32', 'int8'],
+  bfloat16: ['float32', 'bfloat16', 'int8'],
+  float16: ['float32', 'float16', 'int8'],
+  int8: ['float32', 'int8'],
+} as const satisfies Record<FactorDType, readonly FactorDType[]>;
+
 /**
- * Checks given factors: u [out, q], s [q], vt [q, in], q ≤ min(out, in), of the weight's type, or float32 for bfloat16.
- * Without a weight the type and the sizes are those of u and vt.
+ * Checks given factors: u [out, q], s [q], vt [q, in], q ≤ min(out, in), of the weight's type, of int8 next to float32 and
+ * bfloat16, or of float32 next to bfloat16. Without a weight the type and the sizes are those of u and vt.
  */
 export function checkFactors(
   op: string,
   { argument, ...given }: Triples,
   weight: Matrix | undefined,
   device: Device | undefined,
-): Svd<MatrixDType> {
-  const first = weight ?? checkMatrix(op, `${argument}.u`, given.u, { ...anything, shape: [null, null] });
+): Svd<FactorDType> {
+  const first = weight ?? checkFactor(op, `${argument}.u`, given.u, factorTypes, { ...anything, shape: [null, null] });
   const [rows, columns] = weight === undefined ? [null, null] : (weight.shape as MatrixShape);
   const vectors = vectorType(first.dtype);
   const s = checkReal(op, `${argument}.s`, given.s, { shape: [null], dtype: vectors, device });
   const q = s.shape[0] as number;
-  // Factors of a bfloat16 weight may be float32; those of another weight have its type.
   const matrix = (name: 'u' | 'vt', shape: readonly (number | null)[]) =>
-    first.dtype === 'bfloat16'
-      ? checkBeside(op, `${argument}.${name}`, given[name], vectors, { shape, dtype: undefined, device })
-      : checkMatrix(op, `${argument}.${name}`, given[name], { shape, dtype: vectors, device });
+    checkFactor(op, `${argument}.${name}`, given[name], typesBeside[first.dtype], { shape, dtype: undefined, device });
   const most = ([m, n]: readonly number[]) => {
     const thin = Math.min(m as number, n as number);
     if (q > thin) fail('SHAPE_MISMATCH', op, `${argument}.s`, `at most ${thin} values`, describe(q));
@@ -68,13 +75,14 @@ export function checkFactors(
 }
 
 /** Relative tolerance for factors that the caller supplies. */
-const belonging = ({ dtype }: Matrix) => (dtype === 'bfloat16' ? 3e-2 : 1e-3);
+const belonging = ({ dtype }: FactorMatrix) =>
+  ({ float64: 1e-3, float32: 1e-3, bfloat16: 3e-2, float16: 4e-3, int8: 1e-1 })[dtype];
 
 const singleRounding = 1e-4;
 
 /** Largest rounding error of a product that is zero in exact arithmetic, relative to its operands. */
-function roundingOf({ dtype }: Tensor): number {
-  return { float64: 1e-11, float32: singleRounding, bfloat16: 3e-2, int32: 0 }[dtype];
+function roundingOf({ dtype }: FactorMatrix): number {
+  return { float64: 1e-11, float32: singleRounding, bfloat16: 3e-2, float16: 4e-3, int8: 1e-1 }[dtype];
 }
 
 /** Random vectors of a probe, for each group of triples: σ > 0 and σ = 0. */
@@ -111,12 +119,12 @@ function compared(at: number, x: Rows, y: Rows, unit = 1, use: (i: number) => bo
   return { difference: Math.sqrt(difference), size: Math.sqrt(size) };
 }
 
-function probe(op: string, { u, vt }: Svd<MatrixDType>, sigma: RealArray, weight: Matrix | undefined): Probe {
+function probe(op: string, { u, vt }: Svd<FactorDType>, sigma: RealArray, weight: Matrix | undefined): Probe {
   type Matrix = Tensor<Real, MatrixShape>;
   const generator = random(0);
   const q = sigma.length;
   const rows = sigma.some((value) => value === 0) ? 2 * probes : probes;
-  const wide = (tensor: Tensor<MatrixDType>) => widened(op, tensor) as Matrix;
+  const wide = (tensor: FactorMatrix) => widened(op, tensor) as Matrix;
   const [left, right] = [wide(u), wide(vt)];
   // Scaling by a power of two brings W's products near 1, so that their squares neither overflow nor underflow.
   const { dtype, device } = left;
@@ -161,7 +169,7 @@ function probe(op: string, { u, vt }: Svd<MatrixDType>, sigma: RealArray, weight
 export function checkBelongs(
   op: string,
   argument: string,
-  factors: Svd<MatrixDType>,
+  factors: Svd<FactorDType>,
   weight: Matrix | undefined,
   allowFill: boolean,
   largest = 0,
@@ -180,7 +188,7 @@ export function checkBelongs(
 function judged(
   op: string,
   argument: string,
-  factors: Svd<MatrixDType>,
+  factors: Svd<FactorDType>,
   sigma: RealArray,
   weight: Matrix | undefined,
   allowFill: boolean,
@@ -234,7 +242,7 @@ function judged(
   );
 }
 
-function requireFinite(op: string, argument: string, tensor: Matrix): void {
+function requireFinite(op: string, argument: string, tensor: FactorMatrix): void {
   const at = numbersOf(op, argument, tensor).findIndex((value) => !Number.isFinite(value));
   if (at < 0) return;
   const value = numbersOf(op, argument, tensor)[at];
@@ -245,9 +253,9 @@ function requireFinite(op: string, argument: string, tensor: Matrix): void {
 export function sliceFactors(
   op: string,
   argument: string,
-  factors: Svd<MatrixDType>,
+  factors: Svd<FactorDType>,
   rank: number | undefined,
-): Svd<MatrixDType> {
+): Svd<FactorDType> {
   const q = factors.s.size;
   const wanted = rank ?? q;
   if (wanted > q) {
@@ -257,17 +265,18 @@ export function sliceFactors(
   return selectTriples(op, factors, 0, wanted);
 }
 
-/** The triples first … first + count − 1. Layers that select the same ones share the copies. */
+/** The triples first … first + count − 1. Layers that select the same ones share the copies; int8 columns are rounded again. */
 export function selectTriples(
   op: string,
-  { u, s, vt }: Svd<MatrixDType>,
+  { u, s, vt }: Svd<FactorDType>,
   first: number,
   count: number,
-): Svd<MatrixDType> {
+): Svd<FactorDType> {
   const what = `triples ${first} + ${count}`;
   const [rows, columns, q] = [u.shape[0] as number, vt.shape[1] as number, s.size];
-  const copied = <D extends MatrixDType>(name: string, from: Tensor<D>, shape: Shape, copy: CopyArguments) =>
+  const copied = <D extends FactorDType>(name: string, from: Tensor<D>, shape: Shape, copy: CopyArguments) =>
     derived(op, from, what, () => {
+      if (from.dtype === 'int8') return selectCodes(op, from as Tensor<'int8'>, first, shape) as Tensor as Tensor<D>;
       const selected = output(op, from, shape);
       const [at, stride, toStride, copiedRows, copiedColumns] = copy;
       const memory = memoryOf(op, `factors.${name}`, from);
@@ -279,6 +288,28 @@ export function selectTriples(
     s: copied('s', s, [count], [first, q, count, 1, count]),
     vt: copied('vt', vt, [count, columns], [first * columns, columns, columns, count, columns]),
   };
+}
+
+/** Rows of an int8 matrix as they are, or columns of it, whose groups may begin elsewhere and are rounded anew. */
+function selectCodes(op: string, from: Tensor<'int8'>, first: number, shape: Shape): Tensor<'int8'> {
+  const [rows, columns] = shape as MatrixShape;
+  const [all, width] = from.shape as MatrixShape;
+  const selected = output(op, from, shape);
+  if (rows < all || columns === width) {
+    const whole = from.read(op, 'factors') as Int8Array;
+    const block = selected.memory as Int8Array;
+    codesIn(block, shape).set(codesIn(whole, from.shape).subarray(first * width, (first + rows) * width));
+    const groups = scaleShape([rows, width])[1];
+    scalesIn(block, shape).set(scalesIn(whole, from.shape).subarray(first * groups, (first + rows) * groups));
+    return selected.tensor();
+  }
+  const begin = first - (first % groupSize);
+  const [skipped, taken] = [first - begin, first - begin + columns];
+  const wide = output(op, { device: from.device, dtype: 'float32' }, [rows, taken]);
+  native.castMatrix(op, wide.memory, memoryOf(op, 'factors', from), rows, taken, begin, width);
+  native.castMatrix(op, selected.memory, wide.memory, rows, columns, skipped, taken);
+  wide.tensor().dispose();
+  return selected.tensor();
 }
 
 /** The first element and the stride in the matrix, the stride of the copy, and how many rows and columns are copied. */

@@ -2,7 +2,7 @@ import { native } from '../runtime/native.js';
 import { output } from '../tensor/operand.js';
 import { keep } from '../tensor/scope.js';
 import type { Matrix, Snapshot } from '../tensor/tensor.js';
-import { coreParameters, Operator, type TermSnapshot, type Terms } from './terms.js';
+import { coreParameters, Operator, placeOf, type TermSnapshot, type Terms } from './terms.js';
 
 /** A new W' (out, in) from these terms. */
 export function mergeTerms(op: string, terms: Terms): Matrix {
@@ -11,7 +11,7 @@ export function mergeTerms(op: string, terms: Terms): Matrix {
 
 function mergedBy(op: string, operator: Operator): Matrix {
   const { u, vt } = operator.terms;
-  const merged = output(op, u, [u.shape[0] as number, vt.shape[1] as number]);
+  const merged = output(op, placeOf(operator.terms), [u.shape[0] as number, vt.shape[1] as number]);
   native.adapterMerge(op, operator.handle(op), merged.memory);
   return merged.tensor();
 }

@@ -73,8 +73,8 @@ export class FactoredRoute implements Route {
   record(batch: Batch, wanted: readonly LayerParameter[], { keeps, borrowed }: Saving): Recorded {
     const { op, tokens, y } = batch;
     const { operator } = this;
-    const { u, vt } = operator.terms;
-    const p = keeps === 'p' ? output(op, u, [savedLength(op, vt.shape[0] as number, tokens)]) : null;
+    const { vt } = operator.terms;
+    const p = keeps === 'p' ? output(op, batch.input, [savedLength(op, vt.shape[0] as number, tokens)]) : null;
     const input = keeps === 'x' ? keptInput(batch, borrowed) : null;
     native.adapterForward(op, operator.handle(op), memoryOf(op, 'x', batch.input), y, p?.memory ?? null, tokens);
     const snapshot = operator.snapshot(op);

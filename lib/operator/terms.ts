@@ -7,12 +7,12 @@ import {
   type SnapshotArguments,
 } from '../runtime/native.js';
 import type { SparsityPattern } from '../sparse/pattern.js';
-import type { Real } from '../tensor/dtype.js';
-import { copyInto, lastingMemoryOf, memoryOf, numbersOf, output, zeroOutput } from '../tensor/operand.js';
+import type { MatrixDType, Real } from '../tensor/dtype.js';
+import { copyInto, lastingMemoryOf, memoryOf, numbersOf, output, type Place, zeroOutput } from '../tensor/operand.js';
 import { type Accumulator, LayerParameter } from '../tensor/parameter.js';
 import type { Scoped } from '../tensor/scope.js';
 import { isHost, type Reader } from '../tensor/storage.js';
-import type { Matrix, Tensor } from '../tensor/tensor.js';
+import type { FactorMatrix, Matrix, Tensor } from '../tensor/tensor.js';
 
 /** A term is a tensor (fixed) or a parameter (trained). */
 export type Term = Tensor<Real> | LayerParameter;
@@ -33,12 +33,14 @@ export interface CoreTerms {
 export interface Terms {
   /** Whether the weight is stored as (in, out). Then base, u and vt belong to W0ᵀ = u diag(σ) vt. */
   readonly transposed: boolean;
+  /** Of the base, of activations and of W'. U and V have it too, or int8. */
+  readonly dtype: MatrixDType;
   /** (out, in) */
   readonly base: Matrix | undefined;
   /** (out, r) */
-  readonly u: Matrix;
+  readonly u: FactorMatrix;
   /** (r, in) */
-  readonly vt: Matrix;
+  readonly vt: FactorMatrix;
   /** (r) */
   readonly diagonal: Term | undefined;
   /** (r) Fixed numbers to add to the diagonal. */
@@ -60,6 +62,11 @@ export const absent = {
   origin: undefined,
   core: undefined,
 };
+
+/** Device and type of activations and of W'. */
+export function placeOf({ u, dtype }: Terms): Place<MatrixDType> {
+  return { device: u.device, dtype };
+}
 
 /** The features of the layer, and the size of its core. */
 export function sizesOf({ u, vt, transposed }: Terms): {

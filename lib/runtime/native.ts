@@ -2,7 +2,7 @@ import { loadAddon } from './addon.js';
 import { SigmaError } from './errors.js';
 
 export type RealArray = Float32Array | Float64Array;
-export type NumericArray = RealArray | Uint16Array | Int32Array;
+export type NumericArray = RealArray | Uint16Array | Int32Array | Int8Array | Int16Array;
 
 /** A sparsity pattern on the native side. */
 export type PatternHandle = { readonly __pattern: unique symbol };
@@ -11,9 +11,10 @@ export type PatternHandle = { readonly __pattern: unique symbol };
 export type DeviceMemory = { readonly __memory: unique symbol };
 
 /**
- * Memory that an operation reads or writes: a typed array or device memory. All operands of a call are on one device.
+ * Memory that an operation reads or writes: a typed array or device memory. An Int16Array has float16
+ * numbers, a Uint16Array bfloat16 ones, an Int8Array a matrix as tensor/int8.ts packs it. All operands of a call are on one device.
  */
-export type Operand = RealArray | Uint16Array | DeviceMemory;
+export type Operand = RealArray | Uint16Array | Int16Array | Int8Array | DeviceMemory;
 
 /**
  * One matrix to decompose. It begins at element `first` of `a`; its results are number `at` of the stacks u, s and vt.
@@ -149,6 +150,8 @@ interface Addon {
     rows: number,
     columns: number,
   ): void;
+  /** to (rows, columns) = the columns from `first` on of from (rows, width), of two types. */
+  castMatrix(to: Operand, from: Operand, rows: number, columns: number, first: number, width: number): void;
   svd(driver: number, problems: readonly SvdProblem[]): Promise<void>;
   /** `svd` on this thread. */
   svdNow(driver: number, problems: readonly SvdProblem[]): void;

@@ -2,14 +2,14 @@ import { checkChoice, checkOptions, describe, fail, isArray, readLength, reject 
 import { type Device, resolveDevice } from '../runtime/device.js';
 import { native } from '../runtime/native.js';
 import { convert } from './convert.js';
-import { allocate, type DType, dtypeOf, dtypes, givenType, type TypedArrayOf } from './dtype.js';
+import { allocate, type DType, dtypeOf, dtypes, givenType, type NumberDType, type TypedArrayOf } from './dtype.js';
 import { mostDimensions, readShape, type Shape, sizeOf } from './shape.js';
 import { allocateOn, uploaded } from './storage.js';
 import { Tensor } from './tensor.js';
 import { isNumberArray, plainView } from './typed-array.js';
 
 export interface TensorOptions<D extends DType = DType> {
-  /** Default: the type of a Float32Array, Float64Array or Int32Array, else 'float32'. */
+  /** Default: the type of a Float32Array, Float64Array or Int32Array, else 'float32'. Not 'int8', which `cast` makes. */
   dtype?: D;
   /** Default 'cpu'. */
   device?: Device;
@@ -18,17 +18,17 @@ export interface TensorOptions<D extends DType = DType> {
 function readOptions<D extends DType>(
   op: string,
   options: { dtype?: D | undefined; device?: Device } | undefined,
-): { dtype: D | undefined; device: Device } {
+): { dtype: Extract<D, NumberDType> | undefined; device: Device } {
   const { dtype, device } = checkOptions<{ dtype?: D | undefined; device?: Device }>(op, 'options', options, [
     'dtype',
     'device',
   ]);
   if (dtype !== undefined) checkChoice(op, 'options.dtype', dtype, dtypes);
-  return { dtype, device: resolveDevice(op, device) };
+  return { dtype: dtype as Extract<D, NumberDType> | undefined, device: resolveDevice(op, device) };
 }
 
 /** A tensor with the numbers of an array. On the CPU the array becomes its memory. */
-function fromArray<D extends DType>(
+function fromArray<D extends NumberDType>(
   op: string,
   device: Device,
   dtype: D,
@@ -142,11 +142,11 @@ export function zeros<D extends DType = 'float32', const S extends Shape = Shape
 ): Tensor<D, S> {
   const op = 'zeros';
   const { dtype, device } = readOptions(op, options);
-  const type = (dtype ?? 'float32') as D;
+  const type = (dtype ?? 'float32') as Extract<D, NumberDType>;
   const read = readShape(op, shape);
   const size = sizeOf(read);
-  if (device === 'cpu') return Tensor.make(op, type, allocate(op, type, size), read);
+  if (device === 'cpu') return Tensor.make<D, S>(op, type, allocate(op, type, size) as TypedArrayOf<D>, read as S);
   const memory = allocateOn(op, device, type, size);
   native.deviceZero(op, memory);
-  return Tensor.on(device, type, memory, read);
+  return Tensor.on(device, type, memory, read) as Tensor as Tensor<D, S>;
 }

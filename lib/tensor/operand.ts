@@ -6,14 +6,17 @@ import {
   allocate,
   allocateAny,
   type DType,
+  type FactorDType,
+  isHalf,
   type MatrixDType,
   type Real,
   type TypedArrayOf,
   vectorType,
 } from './dtype.js';
+import { castCodes, lengthFor, withoutGap } from './int8.js';
 import { type Shape, sizeOf } from './shape.js';
 import { allocateOn, isHost, uploaded } from './storage.js';
-import { type Matrix, Tensor, type Vector } from './tensor.js';
+import { type FactorMatrix, type Matrix, refuseCodes, Tensor, type Vector } from './tensor.js';
 import { shareBytes } from './typed-array.js';
 import { type TensorLike, viewOf } from './view.js';
 
@@ -23,7 +26,7 @@ import { type TensorLike, viewOf } from './view.js';
  */
 export interface Expected {
   readonly shape: readonly (number | null)[] | undefined;
-  readonly dtype: MatrixDType | undefined;
+  readonly dtype: FactorDType | undefined;
   readonly device: Device | undefined;
 }
 
@@ -78,7 +81,8 @@ function checkTyped(
 }
 
 const reals = ['float32', 'float64'] as const;
-export const matrixTypes = ['float32', 'float64', 'bfloat16'] as const;
+export const matrixTypes = ['float32', 'float64', 'bfloat16', 'float16'] as const;
+export const factorTypes = [...matrixTypes, 'int8'] as const;
 
 /** A live float32 or float64 tensor that meets the expectations. */
 export function checkReal<D extends Real = Real>(
@@ -105,8 +109,19 @@ export function checkBatch(op: string, argument: string, value: unknown, expecte
 
 /** `checkMatrix` for a matrix that goes with vectors of type `vectors`. */
 export function checkBeside(op: string, argument: string, value: unknown, vectors: Real, expected: Expected): Matrix {
-  const types: readonly MatrixDType[] = vectors === 'float32' ? ['float32', 'bfloat16'] : [vectors];
+  const types: readonly MatrixDType[] = vectors === 'float32' ? ['float32', 'bfloat16', 'float16'] : [vectors];
   return checkTyped(op, argument, value, types, expected) as Matrix;
+}
+
+/** A live tensor of one of these types that meets the expectations: U or Vᵀ, or a weight. */
+export function checkFactor(
+  op: string,
+  argument: string,
+  value: unknown,
+  types: readonly FactorDType[],
+  expected: Expected,
+): FactorMatrix {
+  return checkTyped(op, argument, value, types, expected) as FactorMatrix;
 }
 
 /** Throws UNSUPPORTED if a device has no kernel of an operation for matrices of this type. */
@@ -135,33 +150,50 @@ export function lastingMemoryOf(op: string, argument: string, tensor: Tensor): O
   return tensor.handOut(op, argument) as Operand;
 }
 
-/** The numbers of a checked tensor on the host, read-only; bfloat16 is widened to float32. */
+/** The numbers of a checked tensor on the host, read-only; narrow types are widened to float32. */
 export function numbersOf(op: string, argument: string, tensor: Tensor): RealArray {
+  if (tensor.dtype === 'int8') {
+    return castCodes(op, tensor.read(op, argument) as Int8Array, 'int8', 'float32', tensor.shape);
+  }
   const numbers = tensor.numbers(op, argument);
-  return tensor.dtype === 'bfloat16' ? convert(op, argument, numbers, 'bfloat16', 'float32') : (numbers as RealArray);
+  const { dtype } = tensor;
+  return isHalf(dtype) ? convert(op, argument, numbers, dtype, 'float32') : (numbers as RealArray);
 }
 
 /** A tensor with these numbers. On the CPU an array of the type becomes its memory. */
-export function fromNumbers<D extends MatrixDType, const S extends Shape>(
+export function fromNumbers<D extends FactorDType, const S extends Shape>(
   op: string,
   device: Device,
   dtype: D,
   shape: S,
   numbers: RealArray,
 ): Tensor<D, S> {
-  const array = dtype === 'bfloat16' ? convert(op, 'result', numbers, 'float32', 'bfloat16') : numbers;
+  const array = isHalf(dtype)
+    ? convert(op, 'result', numbers, 'float32', dtype)
+    : dtype === 'int8'
+      ? castCodes(op, numbers, 'float32', 'int8', shape)
+      : numbers;
   if (device === 'cpu') return Tensor.make(op, dtype, array as TypedArrayOf<D>, shape);
-  return Tensor.on(device, dtype, uploaded(op, device, dtype, array), shape);
+  return Tensor.on(device, dtype, uploaded(op, device, numberType(op, dtype, device), array), shape);
+}
+
+/** The type of a result on a device, where there is no int8. */
+function numberType(op: string, dtype: FactorDType, device: Device): MatrixDType {
+  return dtype === 'int8' ? refuseCodes(op, 'result', device) : dtype;
 }
 
 /** Device and type of an operation's result. */
-export interface Place<D extends MatrixDType = Real> {
+export interface Place<D extends FactorDType = Real> {
   readonly device: Device;
   readonly dtype: D;
 }
 
 /** A tensor's numbers on a device and in a type, as a new tensor. Shares the memory if both are the tensor's own. */
-export function placed<D extends MatrixDType>(op: string, tensor: Matrix, { device, dtype }: Place<D>): Tensor<D> {
+export function placed<D extends FactorDType>(
+  op: string,
+  tensor: FactorMatrix,
+  { device, dtype }: Place<D>,
+): Tensor<D> {
   const cast = tensor.dtype === dtype ? tensor.share() : tensor.cast(dtype);
   try {
     return cast.on(op, device) as Tensor<D>;
@@ -170,19 +202,19 @@ export function placed<D extends MatrixDType>(op: string, tensor: Matrix, { devi
   }
 }
 
-/** A tensor's numbers in the type of its vectors: bfloat16 is widened to float32. Shares the memory otherwise. */
-export function widened(op: string, tensor: Matrix): Vector {
+/** A tensor's numbers in the type of its vectors: narrow types are widened to float32. Shares the memory otherwise. */
+export function widened(op: string, tensor: FactorMatrix): Vector {
   return placed(op, tensor, { device: tensor.device, dtype: vectorType(tensor.dtype) });
 }
 
 /** Memory for an operation's result. Call `tensor` once, after the operation has succeeded. */
-export interface Output<D extends MatrixDType, S extends Shape> {
+export interface Output<D extends FactorDType, S extends Shape> {
   readonly memory: Operand;
   tensor(): Tensor<D, S>;
 }
 
 /** Uninitialised memory for a result. */
-export function output<D extends MatrixDType, const S extends Shape>(
+export function output<D extends FactorDType, const S extends Shape>(
   op: string,
   { device, dtype }: Place<D>,
   shape: S,
@@ -202,18 +234,19 @@ export function zeroOutput<D extends MatrixDType, const S extends Shape>(
   return result;
 }
 
-function hostOutput<D extends MatrixDType, S extends Shape>(
+function hostOutput<D extends FactorDType, S extends Shape>(
   op: string,
   dtype: D,
   shape: S,
   make: typeof allocate,
 ): Output<D, S> {
-  const array = make(op, dtype, sizeOf(shape));
+  const array = make(op, dtype, lengthFor(dtype, shape));
+  if (dtype === 'int8') withoutGap(array as Int8Array, shape);
   return { memory: array as Operand, tensor: () => Tensor.make(op, dtype, array, shape, true) };
 }
 
-function deviceOutput<D extends MatrixDType, S extends Shape>(op: string, { device, dtype }: Place<D>, shape: S) {
-  const memory = allocateOn(op, device, dtype, sizeOf(shape));
+function deviceOutput<D extends FactorDType, S extends Shape>(op: string, { device, dtype }: Place<D>, shape: S) {
+  const memory = allocateOn(op, device, numberType(op, dtype, device), sizeOf(shape));
   return { memory, tensor: () => Tensor.on(device, dtype, memory, shape) };
 }
 
@@ -254,7 +287,7 @@ export function copyInto(op: string, to: Operand, from: Operand): void {
 }
 
 /** A new tensor with a copy of the numbers. */
-export function copyOf<D extends MatrixDType, S extends Shape>(
+export function copyOf<D extends FactorDType, S extends Shape>(
   op: string,
   argument: string,
   tensor: Tensor<D, S>,

@@ -1,17 +1,17 @@
 import type { NumericArray } from '../runtime/native.js';
-import { fromBfloat16 } from './bfloat16.js';
-import type { DType } from './dtype.js';
+import { fromHalf } from './convert.js';
+import { type DType, isHalf } from './dtype.js';
 
 /** How many numbers are shown. */
 const most = 8;
 
 /** Significant digits to print. float64 prints as JavaScript prints it. */
-const digits: Partial<Record<DType, number>> = { float32: 7, bfloat16: 3 };
+const digits: Partial<Record<DType, number>> = { float32: 7, bfloat16: 3, float16: 4, int8: 3 };
 
 /** The first numbers of an array, and how many follow. */
-export function firstNumbers(dtype: DType, array: NumericArray): string {
+export function firstNumbers(dtype: DType, array: NumericArray, scale = 1): string {
   const shown = Array.from(array.subarray(0, most), (element) => {
-    const value = dtype === 'bfloat16' ? fromBfloat16(element) : element;
+    const value = isHalf(dtype) ? fromHalf(dtype, element) : element * scale;
     if (Object.is(value, -0)) return '-0';
     const precision = digits[dtype];
     return String(precision === undefined ? value : Number(value.toPrecision(precision)));

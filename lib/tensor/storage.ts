@@ -1,6 +1,15 @@
+import { fail } from '../runtime/check.js';
 import { type Device, deviceIndex } from '../runtime/device.js';
 import { type DeviceMemory, type NumericArray, native } from '../runtime/native.js';
-import { allocate, bytesPerElement, type DType, dtypes, recycle, type TypedArrayOf } from './dtype.js';
+import {
+  allocate,
+  bytesPerElement,
+  type DType,
+  dtypes,
+  type NumberDType,
+  recycle,
+  type TypedArrayOf,
+} from './dtype.js';
 import { countBytes } from './memory.js';
 
 /** A holder of numbers that copies them before they are overwritten. */
@@ -13,7 +22,7 @@ export class Storage {
   readonly device: Device;
   /** A typed array on the CPU. */
   memory: NumericArray | DeviceMemory;
-  /** Number of elements when it was made. JavaScript may detach or resize the buffer later. */
+  /** Number of elements of the memory when it was made. JavaScript may detach or resize the buffer later. */
   readonly size: number;
   owners = 0;
   /** Number of writes by operations. On a device there are no other writes. */
@@ -24,18 +33,28 @@ export class Storage {
   reusable: boolean;
   /** Whether `memory()` counts it, and the tensors on it. Not the memory of an object that is no tensor of ours. */
   readonly counted: boolean;
+  readonly bytes: number;
 
-  constructor(device: Device, memory: NumericArray | DeviceMemory, size: number, reusable: boolean, counted = true) {
+  constructor(
+    device: Device,
+    memory: NumericArray | DeviceMemory,
+    dtype: DType,
+    size: number,
+    reusable: boolean,
+    counted = true,
+  ) {
     this.device = device;
     this.memory = memory;
     this.size = size;
+    this.bytes = bytesOf(dtype, size);
     this.reusable = reusable;
     this.counted = counted;
   }
 }
 
 /** Allocates `size` uninitialised elements on `device`. */
-export function allocateOn(op: string, device: Device, dtype: DType, size: number): DeviceMemory {
+export function allocateOn(op: string, device: Device, dtype: NumberDType, size: number): DeviceMemory {
+  if (dtype === 'float16') fail('UNSUPPORTED', op, 'dtype', `a type that ${device} has (such as bfloat16)`, dtype);
   return native.deviceAllocate(op, deviceIndex(device), dtypes.indexOf(dtype), size);
 }
 
@@ -43,16 +62,16 @@ export function allocateOn(op: string, device: Device, dtype: DType, size: numbe
 const released = new Float32Array(0);
 
 /** Adds an owner. */
-export function acquire(storage: Storage, bytes: number): void {
-  if (storage.owners === 0 && storage.counted) countBytes(storage.device, bytes);
+export function acquire(storage: Storage): void {
+  if (storage.owners === 0 && storage.counted) countBytes(storage.device, storage.bytes);
   storage.owners += 1;
 }
 
 /** Removes an owner; the last one frees the memory. */
-export function release(op: string, storage: Storage, bytes: number): void {
+export function release(op: string, storage: Storage): void {
   storage.owners -= 1;
   if (storage.owners > 0) return;
-  if (storage.counted) countBytes(storage.device, -bytes);
+  if (storage.counted) countBytes(storage.device, -storage.bytes);
   if (isHost(storage.memory)) {
     if (storage.reusable) recycle(op, storage.memory);
     // A reference to a disposed tensor must not keep the memory alive.
@@ -67,7 +86,7 @@ export function isHost(memory: NumericArray | DeviceMemory): memory is NumericAr
 }
 
 /** Copies an array to new memory on a device. */
-export function uploaded(op: string, device: Device, dtype: DType, array: NumericArray): DeviceMemory {
+export function uploaded(op: string, device: Device, dtype: NumberDType, array: NumericArray): DeviceMemory {
   const memory = allocateOn(op, device, dtype, array.length);
   native.deviceUpload(op, memory, array);
   return memory;

@@ -5,15 +5,19 @@ import { type DeviceMemory, type NumericArray, native } from '../runtime/native.
 import { publish, uncloneable } from '../runtime/public-class.js';
 import { convert } from './convert.js';
 import {
+  bitsFor,
   type DType,
   dtypeOf,
   dtypes,
+  type FactorDType,
   givenType,
   type MatrixDType,
+  type NumberDType,
   type Real,
   readNumbers,
   type TypedArrayOf,
 } from './dtype.js';
+import { castCodes, codesIn, lengthFor, scalesIn } from './int8.js';
 import { countTensors } from './memory.js';
 import { firstNumbers } from './print.js';
 import { track } from './scope.js';
@@ -21,7 +25,6 @@ import { readShape, type Shape, sizeOf } from './shape.js';
 import {
   acquire,
   allocateOn,
-  bytesOf,
   downloaded,
   downloadedLater,
   isHost,
@@ -38,6 +41,8 @@ export type { MatrixShape, Shape, StackShape, VectorShape } from './shape.js';
 export type Vector<S extends Shape = Shape> = Tensor<Real, S>;
 /** A tensor of a type that matrices have. */
 export type Matrix<S extends Shape = Shape> = Tensor<MatrixDType, S>;
+/** U or Vᵀ of a decomposition, a tensor of a type in which they can be kept. */
+export type FactorMatrix<S extends Shape = Shape> = Tensor<FactorDType, S>;
 
 /** Detects later writes: a copy of the numbers on the CPU, where JavaScript may write; the write count on a device. */
 export type Snapshot = NumericArray | number;
@@ -82,7 +87,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     this.size = size;
     this.device = storage.device;
     this.#storage = storage;
-    acquire(storage, bytesOf(dtype, size));
+    acquire(storage);
     if (!storage.counted) return;
     countTensors(1);
     track(this);
@@ -102,7 +107,8 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   ): Tensor<A extends Float32Array ? 'float32' : A extends Float64Array ? 'float64' : 'int32', S> {
     const dtype = dtypeOf(memory);
     if (dtype === undefined) reject('Tensor.wrap', 'memory', 'a Float32Array, Float64Array or Int32Array', memory);
-    return Tensor.make('Tensor.wrap', dtype, memory, shape) as never;
+    const own = dtype === 'float16' ? bitsFor(dtype, memory) : memory;
+    return Tensor.make<DType, S>('Tensor.wrap', dtype, own as TypedArrayOf<DType>, shape) as never;
   }
 
   /** @internal Whether this copy of the package made a tensor. false for an object that only inherits from one. */
@@ -121,10 +127,10 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     const read = readShape(op, shape, true);
     const size = sizeOf(read);
     const { length } = array;
-    if (length !== size) {
+    if (length !== lengthFor(dtype, read)) {
       fail('SHAPE_MISMATCH', op, 'shape', `${length} elements, as the data has`, `${size} in ${describe(read)}`);
     }
-    return new Tensor(dtype, read, size, new Storage('cpu', array, size, reusable));
+    return new Tensor(dtype, read, size, new Storage('cpu', array, dtype, length, reusable));
   }
 
   /**
@@ -132,14 +138,14 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
    * no one disposes it; nor those that share its memory.
    */
   static onForeign(dtype: DType, array: TypedArrayOf<DType>, shape: Shape, size: number): Tensor {
-    return new Tensor(dtype, shape, size, new Storage('cpu', array, size, false, false));
+    return new Tensor(dtype, shape, size, new Storage('cpu', array, dtype, array.length, false, false));
   }
 
   /** @internal A tensor on device memory, which it owns. */
   static on<D extends DType, S extends Shape>(device: Device, dtype: D, memory: DeviceMemory, shape: S): Tensor<D, S> {
     const read = readShape('Tensor', shape, true);
     const size = sizeOf(read);
-    return new Tensor(dtype, read, size, new Storage(device, memory, size, false));
+    return new Tensor(dtype, read, size, new Storage(device, memory, dtype, size, false));
   }
 
   get disposed(): boolean {
@@ -156,7 +162,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
    */
   async data(): Promise<TypedArrayOf<D>> {
     const memory = this.handOut('Tensor.data', 'this');
-    return isHost(memory) ? (memory as TypedArrayOf<D>) : downloadedLater('Tensor.data', this.dtype, this.size, memory);
+    return isHost(memory) ? this.#numbersIn(memory) : downloadedLater('Tensor.data', this.dtype, this.size, memory);
   }
 
   /**
@@ -171,7 +177,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   }
 
   /**
-   * Overwrites all numbers, on any device. For a bfloat16 tensor a Uint16Array holds bits; other data is rounded.
+   * Overwrites all numbers, on any device. For a bfloat16 or float16 tensor a Uint16Array holds bits; other data is rounded.
    *
    * @param data `size` numbers in row-major order
    * @throws SigmaError INVALID_ARGUMENT, SHAPE_MISMATCH for more or fewer numbers, DISPOSED
@@ -181,11 +187,13 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   assign(data: ArrayLike<number>): void {
     const op = 'Tensor.assign';
     this.read(op, 'this');
+    if (this.dtype === 'int8') fail('UNSUPPORTED', op, 'this', 'a type without scales', this.dtype);
     const numbers = readNumbers(op, 'data', data);
     if (numbers.length !== this.size) {
       fail('SHAPE_MISMATCH', op, 'data', `${this.size} numbers`, describe(numbers.length));
     }
-    const array = convert(op, 'data', numbers, givenType(data, this.dtype), this.dtype);
+    const dtype = this.dtype as NumberDType;
+    const array = convert(op, 'data', numbers, givenType(data, dtype), dtype);
     // Only now: a getter in the caller's data may have disposed this tensor.
     const memory = this.read(op, 'this');
     this.writing(op);
@@ -220,7 +228,29 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   /** @internal The numbers on the host, which the caller may keep: the live memory on the CPU, else a copy. */
   numbers(op: string, argument: string): TypedArrayOf<D> {
     const memory = this.handOut(op, argument);
-    return isHost(memory) ? (memory as TypedArrayOf<D>) : downloaded(op, this.dtype, this.size, memory);
+    return isHost(memory) ? this.#numbersIn(memory) : downloaded(op, this.dtype, this.size, memory);
+  }
+
+  #numbersIn(memory: NumericArray): TypedArrayOf<D> {
+    if (this.dtype === 'int8') return codesIn(memory as Int8Array, this.shape) as TypedArrayOf<D>;
+    if (this.dtype !== 'float16') return memory as TypedArrayOf<D>;
+    return new Uint16Array(memory.buffer, memory.byteOffset, memory.length) as TypedArrayOf<D>;
+  }
+
+  /**
+   * The scales [rows, ⌈columns / 64⌉] of an int8 matrix, its own live memory: entry (i, j) is code (i, j) · scale
+   * (i, ⌊j / 64⌋). undefined for another type.
+   *
+   * @throws SigmaError DISPOSED, INVALID_ARGUMENT if the buffer was detached or resized
+   */
+  get scales(): Float32Array | undefined {
+    if (this.dtype !== 'int8') return undefined;
+    return scalesIn(this.handOut('Tensor.scales', 'this') as Int8Array, this.shape);
+  }
+
+  /** @internal Bytes of the memory, with the scales of int8. */
+  get bytes(): number {
+    return this.#storage.bytes;
   }
 
   /** @internal Call it before an operation writes into memory that others may hold. It may fail for lack of memory. */
@@ -302,26 +332,36 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     if (device === this.device) return this.share();
     const numbers = this.numbers(op, 'this');
     if (device === 'cpu') return Tensor.make(op, this.dtype, numbers, this.shape);
-    return Tensor.on(device, this.dtype, uploaded(op, device, this.dtype, numbers), this.shape);
+    const dtype = this.dtype as NumberDType;
+    return Tensor.on(device, this.dtype, uploaded(op, device, dtype, numbers), this.shape);
   }
 
   /**
-   * A copy in another type, on the same device. bfloat16 rounds to nearest even, int32 truncates.
+   * A copy in another type, on the same device. bfloat16 and float16 round to nearest even, int32 truncates. For int8 the largest
+   * magnitude of each 64 numbers of a row becomes 127, and a group below 2^-119 becomes 0.
    *
-   * @throws SigmaError INVALID_ARGUMENT for a number outside the range of int32, DISPOSED, OUT_OF_MEMORY
+   * @throws SigmaError INVALID_ARGUMENT for a number outside the range of int32, NON_FINITE for a NaN or Infinity in int8,
+   * SHAPE_MISMATCH for int8 of what is no matrix, UNSUPPORTED for int8 on another device than the CPU, DISPOSED, OUT_OF_MEMORY
    * @example
    * const half = w.cast('bfloat16');
    */
   cast<E extends DType>(dtype: E): Tensor<E, S> {
     const op = 'Tensor.cast';
     const from = this.read(op, 'this');
-    checkChoice(op, 'dtype', dtype, dtypes);
-    if (isHost(from)) return Tensor.make(op, dtype, convert(op, 'this', from, this.dtype, dtype), this.shape);
-    if ((dtype as DType) === 'int32' || this.dtype === 'int32') {
-      const converted = convert(op, 'this', this.numbers(op, 'this'), this.dtype, dtype);
-      return Tensor.on(this.device, dtype, uploaded(op, this.device, dtype, converted), this.shape);
+    checkChoice(op, 'dtype', dtype, [...dtypes, 'int8']);
+    if ((dtype as DType) === 'int8' || this.dtype === 'int8') {
+      if (!isHost(from)) return refuseCodes(op, 'this', this.device);
+      return Tensor.make(op, dtype, castCodes(op, from, this.dtype, dtype, this.shape), this.shape, true);
     }
-    const memory = allocateOn(op, this.device, dtype, this.size);
+    const [own, wanted] = [this.dtype as NumberDType, dtype as NumberDType];
+    if (isHost(from)) {
+      return Tensor.make(op, dtype, convert(op, 'this', from, own, wanted) as TypedArrayOf<E>, this.shape);
+    }
+    if (wanted === 'int32' || own === 'int32') {
+      const converted = convert(op, 'this', this.numbers(op, 'this'), own, wanted);
+      return Tensor.on(this.device, dtype, uploaded(op, this.device, wanted, converted), this.shape);
+    }
+    const memory = allocateOn(op, this.device, wanted, this.size);
     if ((dtype as DType) === this.dtype) native.deviceCopy(op, memory, from);
     else native.cast(op, memory, from as DeviceMemory);
     return Tensor.on(this.device, dtype, memory, this.shape);
@@ -338,6 +378,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     const op = 'Tensor.reshape';
     const read = readShape(op, shape, true);
     const size = sizeOf(read);
+    if (this.dtype === 'int8') fail('UNSUPPORTED', op, 'this', 'a type without scales (cast it first)', this.dtype);
     // Only now: a getter in the caller's shape may have disposed this tensor.
     this.read(op, 'this');
     if (size !== this.size) {
@@ -354,7 +395,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     if (this.#disposed) return;
     this.#disposed = true;
     if (this.#storage.counted) countTensors(-1);
-    release('Tensor.dispose', this.#storage, bytesOf(this.dtype, this.size));
+    release('Tensor.dispose', this.#storage);
   }
 
   [Symbol.dispose](): void {
@@ -367,8 +408,15 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
     const { memory, size } = this.#storage;
     if (!isHost(memory)) return `${what} on ${this.device} (await its data() to see the numbers)`;
     if (memory.length !== size) return `${what}, whose memory was detached or resized`;
-    return `${what} on cpu: ${firstNumbers(this.dtype, memory)}`;
+    const first = this.dtype === 'int8' ? scalesIn(memory as Int8Array, this.shape)[0] : undefined;
+    return `${what} on cpu: ${firstNumbers(this.dtype, this.#numbersIn(memory), first)}`;
   }
+}
+
+/** int8 is a storage of the CPU. */
+export function refuseCodes(op: string, argument: string, device: Device): never {
+  const expected = `a tensor on the CPU for int8, or another type on ${device} (cast('bfloat16') takes half of float32)`;
+  fail('UNSUPPORTED', op, argument, expected, `int8 on ${device}`);
 }
 
 function sameBits(a: NumericArray, b: NumericArray): boolean {

@@ -6,7 +6,7 @@ function getter<T>(name: string | symbol): (array: NodeJS.TypedArray) => T {
   return (array) => Reflect.apply(get as () => T, array, []);
 }
 
-const kindOf = getter<string>(Symbol.toStringTag);
+export const kindOf = getter<string>(Symbol.toStringTag);
 const bufferOf = getter<ArrayBufferLike>('buffer');
 const offsetOf = getter<number>('byteOffset');
 const bytesOf = getter<number>('byteLength');

@@ -1,4 +1,4 @@
-import type { DType } from './dtype.js';
+import type { DType, HalfDType } from './dtype.js';
 import type { Shape } from './tensor.js';
 
 /** What the compiler shows for a tensor of the wrong rank. */
@@ -19,10 +19,10 @@ export type VectorDType<D extends DType> = D extends 'float64' ? 'float64' : 'fl
 
 /**
  * Intersect it with a parameter's type to refuse a matrix dtype E that is known not to go with vectors of dtype D.
- * bfloat16 goes with float32, every other dtype with itself. A union passes; the run-time check decides.
+ * bfloat16 and float16 go with float32, every other dtype with itself. A union passes; the run-time check decides.
  */
 export type BesideDType<D extends DType, E extends DType> = 'float32' extends D
-  ? SameDType<D | 'bfloat16', E>
+  ? SameDType<D | HalfDType, E>
   : SameDType<D, E>;
 
 /** Intersect it with a parameter's type to refuse a dtype E that is known not to be D. A union passes. */

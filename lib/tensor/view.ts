@@ -1,12 +1,14 @@
 import { types } from 'node:util';
 import { describe, fail, isArray, isRecord, reject } from '../runtime/check.js';
-import { type DType, dtypeOf, dtypes, type TypedArrayOf } from './dtype.js';
+import { bitsFor, type DType, dtypeOf, dtypes, type TypedArrayOf } from './dtype.js';
+import { packCodes } from './int8.js';
 import { readShape, type Shape, sizeOf } from './shape.js';
 import { Tensor } from './tensor.js';
 import { lengthOf } from './typed-array.js';
 
 /**
- * Numbers with a shape: a typed array (Float32Array, Float64Array, Int32Array; a Uint16Array with the `dtype` 'bfloat16')
+ * Numbers with a shape: a typed array (Float32Array, Float64Array, Int32Array; a Uint16Array with the `dtype` 'bfloat16' or 'float16', a
+ * Float16Array)
  * in row-major order. Its memory is used as it is, without a copy.
  */
 export interface ShapedData {
@@ -14,6 +16,11 @@ export interface ShapedData {
   readonly shape: readonly number[];
   /** If it is given, the type of `data`. */
   readonly dtype?: string;
+  /**
+   * A Float32Array [rows, ⌈columns / 64⌉], if `data` is an Int8Array: its codes times these are U or Vᵀ of a decomposition.
+   * Only such an object is copied.
+   */
+  readonly scales?: ArrayLike<number> | undefined;
 }
 
 /** The same as onnxruntime and transformers.js have it. */
@@ -46,7 +53,10 @@ export function viewOf(op: string, argument: string, value: unknown): Tensor | u
   if (!types.isTypedArray(array)) return undefined;
   const shape = value['shape'] ?? value['dims'];
   if (!isArray(shape)) return undefined;
-  const dtype = declaredType(op, argument, array, value['dtype'] ?? value['type']);
+  const name = value['dtype'] ?? value['type'];
+  const dtype = types.isInt8Array(array)
+    ? codesType(op, argument, array, name)
+    : declaredType(op, argument, array, name);
   const [strides, offset] = [value['strides'] ?? value['stride'], value['offset']];
   const read = readShape(op, shape as readonly number[], true, `${argument}.shape`);
   const size = sizeOf(read);
@@ -57,14 +67,24 @@ export function viewOf(op: string, argument: string, value: unknown): Tensor | u
     const elements = `${size} elements for shape ${describe([...read])}`;
     fail('SHAPE_MISMATCH', op, `${argument}.data`, elements, `${lengthOf(array)}`);
   }
-  return Tensor.onForeign(dtype, array as TypedArrayOf<DType>, read, size);
+  if (dtype === 'float16') return Tensor.onForeign(dtype, bitsFor(dtype, array) as TypedArrayOf<DType>, read, size);
+  if (dtype !== 'int8') return Tensor.onForeign(dtype, array as TypedArrayOf<DType>, read, size);
+  return Tensor.onForeign(dtype, packCodes(op, argument, array as Int8Array, value['scales'], read), read, size);
+}
+
+function codesType(op: string, argument: string, array: NodeJS.TypedArray, name: unknown): DType {
+  if (name === undefined || name === 'int8') return 'int8';
+  fail('DTYPE_MISMATCH', op, `${argument}.data`, `the type 'int8' for codes`, `${describe(array)} of type '${name}'`);
 }
 
 /** The type of the array, which the type that the object names must be. */
 function declaredType(op: string, argument: string, array: NodeJS.TypedArray, name: unknown): DType {
-  const found = dtypeOf(array) ?? (name === 'bfloat16' && types.isUint16Array(array) ? 'bfloat16' : undefined);
+  const asBits = types.isUint16Array(array) && (name === 'bfloat16' || name === 'float16') ? name : undefined;
+  const found = dtypeOf(array) ?? asBits;
   if (found === undefined || (typeof name === 'string' && name !== found)) {
-    const got = `${describe(array)}${typeof name === 'string' ? ` of type '${name}'` : ''}`;
+    const bare = types.isUint16Array(array) && name === undefined;
+    const hint = bare ? ', whose bits may be bfloat16 or float16: name the `dtype`, or `type`, of the object' : '';
+    const got = `${describe(array)}${typeof name === 'string' ? ` of type '${name}'` : ''}${hint}`;
     fail('DTYPE_MISMATCH', op, `${argument}.data`, `the typed array of ${dtypes.join(', ')}`, got);
   }
   return found;
@@ -99,6 +119,7 @@ export function toLike<D extends DType, T>(
 ): T {
   const op = 'toLike';
   if (!Tensor.is(tensor)) reject(op, 'tensor', 'a Tensor', tensor);
+  if (tensor.dtype === 'int8') fail('UNSUPPORTED', op, 'tensor', 'a type without scales (cast it first)', 'int8');
   if (typeof Class !== 'function') reject(op, 'Class', 'a class whose constructor takes (type, data, dims)', Class);
   return new Class(tensor.dtype, tensor.numbers(op, 'tensor') as TypedArrayOf<D>, [...tensor.shape]);
 }

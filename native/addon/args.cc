@@ -30,12 +30,15 @@ double number_of(Napi::Value value, const char* name) {
   return value.As<Napi::Number>().DoubleValue();
 }
 
-// A Float32Array, a Float64Array, a Uint16Array with bfloat16 numbers, or device memory with a floating-point type.
+// A Float32Array, a Float64Array, a Uint16Array with bfloat16 numbers, an Int16Array with float16 numbers, an Int8Array
+// with the codes and the scales of a matrix, or device memory with a floating-point type.
 View real_view(Napi::Value value, const char* name) {
   const TypedArray array = typed_array(value);
   if (array.type == napi_float32_array) return {array.data, array.length, SIGMA_FLOAT32};
   if (array.type == napi_float64_array) return {array.data, array.length, SIGMA_FLOAT64};
   if (array.type == napi_uint16_array) return {array.data, array.length, SIGMA_BFLOAT16};
+  if (array.type == napi_int16_array) return {array.data, array.length, SIGMA_FLOAT16};
+  if (array.type == napi_int8_array && array.length > 0) return {array.data, array.length, SIGMA_INT8};
   const DeviceMemory* const memory = memory_behind(value.Env(), value);
   if (memory == nullptr || !memory->block || memory->element == Element::kInt32) {
     throw ArgumentError(std::string(name) +
@@ -45,7 +48,7 @@ View real_view(Napi::Value value, const char* name) {
 }
 
 const char* dtype_name(sigma_dtype dtype) {
-  constexpr const char* kNames[] = {"float32", "float64", "bfloat16", "int8"};
+  constexpr const char* kNames[] = {"float32", "float64", "bfloat16", "int8", "float16"};
   return kNames[dtype];
 }
 
@@ -58,6 +61,19 @@ void require_length(const char* name, int64_t wanted, int64_t found) {
   if (found == wanted) return;
   throw ArgumentError(std::string(name) + ": expected " + std::to_string(wanted) + " numbers, got " +
                       std::to_string(found));
+}
+
+// An int8 matrix in one array: the codes, padded to whole floats, and then the scales.
+sigma_matrix scaled_matrix(const View& view, const char* name, int64_t count, int64_t rows, int64_t columns) {
+  constexpr int64_t kScale = sizeof(float);
+  const int64_t codes = (count + kScale - 1) / kScale * kScale;
+  const int64_t groups = (columns + SIGMA_SCALE_GROUP - 1) / SIGMA_SCALE_GROUP;
+  require_length(name, codes + product(rows, groups) * kScale, view.length);
+  if (reinterpret_cast<uintptr_t>(view.data) % alignof(float) != 0)
+    throw ArgumentError(std::string(name) + ": expected an Int8Array that begins at a multiple of 4 bytes");
+  sigma_matrix matrix = dense_matrix(SIGMA_INT8, view.data, rows, columns);
+  matrix.scales = reinterpret_cast<float*>(static_cast<std::byte*>(view.data) + codes);
+  return matrix;
 }
 
 }  // namespace
@@ -103,7 +119,9 @@ View Operands::any(Napi::Value value, const char* name) {
 
 sigma_matrix Operands::matrix(Napi::Value value, const char* name, int64_t rows, int64_t columns) {
   const View view = any(value, name);
-  require_length(name, product(rows, columns), view.length);
+  const int64_t count = product(rows, columns);
+  if (view.dtype == SIGMA_INT8) return scaled_matrix(view, name, count, rows, columns);
+  require_length(name, count, view.length);
   return dense_matrix(view.dtype, view.data, rows, columns);
 }
 

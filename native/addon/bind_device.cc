@@ -85,7 +85,7 @@ Napi::Value supports(Args& args) {
       SIGMA_OPERATIONS(SIGMA_NAME)
 #undef SIGMA_NAME
   };
-  constexpr std::array<std::string_view, 4> kTypes = {"float32", "float64", "bfloat16", "int8"};
+  constexpr std::array<std::string_view, 5> kTypes = {"float32", "float64", "bfloat16", "int8", "float16"};
   const auto index_in = [](const auto& names, Napi::Value value, const char* argument) {
     const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
     const auto found = std::find(names.begin(), names.end(), name);
@@ -239,7 +239,8 @@ Napi::Value cast(Args& args) {
   const View to = args.view(0, "to");
   const View from = args.view(1, "from");
   const std::shared_ptr<Place>& place = to.block ? to.block->place() : args.environment().cpu;
-  const bool castable = to.length == from.length && (from.block ? from.block->place() == place : !place->has_memory());
+  const bool castable = to.length == from.length && to.dtype != SIGMA_INT8 && from.dtype != SIGMA_INT8 &&
+                        (from.block ? from.block->place() == place : !place->has_memory());
   if (!castable) throw ArgumentError("from: expected numbers of the same length and device");
   const auto row = [](const View& view) { return dense_matrix(view.dtype, view.data, 1, view.length); };
   place->engine().run(&sigma_backend::cast, sigma_cast{row(from), row(to)});

@@ -39,9 +39,7 @@ bool is_permutation(Args& args, size_t index) {
 }
 
 void check_alike(const AdapterLayer& layer, const AdapterLayer& first, size_t index) {
-  const bool alike = layer.in() == first.in() && layer.out() == first.out() && layer.real == first.real &&
-                     layer.u.dtype == first.u.dtype && layer.vt.dtype == first.u.dtype &&
-                     (!layer.has_base() || layer.base.dtype == first.u.dtype);
+  const bool alike = layer.in() == first.in() && layer.out() == first.out() && layer.real == first.real;
   if (!alike) throw ArgumentError("layers[" + std::to_string(index) + "]: expected the features and type of the first");
 }
 
@@ -72,26 +70,24 @@ EachBatch batch_of(Args& args) {
   return batch;
 }
 
-const sigma_dtype& type_of(const EachBatch& batch) { return batch.slices.front().layer.u.dtype; }
 int64_t in_of(const EachBatch& batch) { return batch.slices.front().layer.in(); }
 int64_t out_of(const EachBatch& batch) { return batch.slices.front().layer.out(); }
 
+// The products refuse rows of a type that does not go with the layers' matrices.
 sigma_matrix rows_at(Args& args, size_t index, const char* name, const EachBatch& batch, int64_t columns) {
-  return args.operands().matrix(args.value(index), name, batch.tokens, columns, type_of(batch));
+  return args.matrix(index, name, batch.tokens, columns);
 }
 
-void* saved_at(Args& args, size_t index, const EachBatch& batch) {
-  if (args.is_absent(index)) return nullptr;
-  const int64_t length = sigma::each_saved_length(batch);
-  return args.matrix_of(type_of(batch), index, "saved", 1, length);
+void* saved_at(Args& args, sigma_dtype dtype, size_t index, const EachBatch& batch) {
+  return args.optional_matrix_of(dtype, index, "saved", 1, sigma::each_saved_length(batch));
 }
 
 // eachForward(…batch, x, y, saved | null)
 Napi::Value each_forward(Args& args) {
   const EachBatch batch = batch_of(args);
   const sigma_matrix x = rows_at(args, kBatch, "x", batch, in_of(batch));
-  const sigma_matrix y = rows_at(args, kBatch + 1, "y", batch, out_of(batch));
-  sigma::each_forward(args.engine(), batch, x, y, saved_at(args, kBatch + 2, batch));
+  const sigma_matrix y = args.operands().matrix(args.value(kBatch + 1), "y", batch.tokens, out_of(batch), x.dtype);
+  sigma::each_forward(args.engine(), batch, x, y, saved_at(args, x.dtype, kBatch + 2, batch));
   return args.env().Undefined();
 }
 
@@ -111,12 +107,12 @@ Napi::Value each_backward(Args& args) {
                      {gradients.Get(g), gradients.Get(g + 1), gradients.Get(g + 2), gradients.Get(g + 3)});
     trains = trains || slice.gradients.wants_core();
   }
-  const void* const saved = saved_at(args, kBatch + 1, batch);
-  if (saved == nullptr && trains) throw ArgumentError("saved: expected the activations that forward saved, got null");
   const sigma_matrix dy = rows_at(args, kBatch + 2, "dy", batch, out_of(batch));
+  const void* const saved = saved_at(args, dy.dtype, kBatch + 1, batch);
+  if (saved == nullptr && trains) throw ArgumentError("saved: expected the activations that forward saved, got null");
   sigma_matrix dx = {};
   const bool wanted = !args.is_absent(kBatch + 3);
-  if (wanted) dx = rows_at(args, kBatch + 3, "dx", batch, in_of(batch));
+  if (wanted) dx = args.operands().matrix(args.value(kBatch + 3), "dx", batch.tokens, in_of(batch), dy.dtype);
   sigma::each_backward(args.engine(), batch, saved, dy, wanted ? &dx : nullptr);
   return args.env().Undefined();
 }

@@ -51,6 +51,26 @@ Napi::Value copy_matrix(Args& args) {
   return args.env().Undefined();
 }
 
+// castMatrix(to, from, rows, columns, first, width): to (rows, columns) = the columns from `first` on of from (rows,
+// width), of two types
+Napi::Value cast_matrix(Args& args) {
+  const int64_t rows = args.integer(2, "rows", 1);
+  const int64_t columns = args.integer(3, "columns", 1);
+  const int64_t first = args.integer(4, "first");
+  const int64_t width = args.integer(5, "width", 1);
+  if (first > width || columns > width - first) throw ArgumentError("columns: expected columns of `from`");
+  const sigma_matrix to = args.matrix(0, "to", rows, columns);
+  sigma_matrix from = args.matrix(1, "from", rows, width);
+  if (from.scales != nullptr) {
+    if (first % SIGMA_SCALE_GROUP != 0) throw ArgumentError("first: expected the first column of a group");
+    from.scales += first / SIGMA_SCALE_GROUP;
+  }
+  from.data = static_cast<std::byte*>(from.data) + static_cast<size_t>(first) * element_size(from.dtype);
+  from.columns = columns;
+  args.engine().run(&sigma_backend::cast, sigma_cast{from, to});
+  return args.env().Undefined();
+}
+
 // Snapshots of the inputs of an asynchronous call: the caller may overwrite, transfer or drop the originals meanwhile.
 class InputCopies {
  public:
@@ -73,13 +93,21 @@ class InputCopies {
   std::vector<std::unique_ptr<DeviceBlock>> blocks_;
 };
 
+// Points a matrix at a copy of its memory, in which scales follow their codes as before.
+void move(sigma_matrix& matrix, void* to) {
+  const auto* const scales = reinterpret_cast<const std::byte*>(matrix.scales);
+  const auto* const codes = static_cast<const std::byte*>(matrix.data);
+  if (scales != nullptr) matrix.scales = reinterpret_cast<float*>(static_cast<std::byte*>(to) + (scales - codes));
+  matrix.data = to;
+}
+
 // One asynchronous gemm call. No one else has the output yet.
 class GemmTask : public Task {
  public:
   explicit GemmTask(Args& args) : operands_(args.environment()), call_(product_of(args, operands_)) {
     result_ = operands_.any(args.value(2), "c").block;
-    call_.a.data = copies_.add(operands_, operands_.any(args.value(0), "a"));
-    call_.b.data = copies_.add(operands_, operands_.any(args.value(1), "b"));
+    move(call_.a, copies_.add(operands_, operands_.any(args.value(0), "a")));
+    move(call_.b, copies_.add(operands_, operands_.any(args.value(1), "b")));
   }
 
  protected:
@@ -229,6 +257,7 @@ void bind_linalg(Napi::Object exports) {
   export_function<gemm>(exports, "gemm");
   export_function<gemm_later>(exports, "gemmLater");
   export_function<copy_matrix>(exports, "copyMatrix");
+  export_function<cast_matrix>(exports, "castMatrix");
   export_function<svd>(exports, "svd");
   export_function<svd_now>(exports, "svdNow");
 }

@@ -23,7 +23,7 @@
 extern "C" {
 #endif
 
-#define SIGMA_ABI_VERSION 7
+#define SIGMA_ABI_VERSION 8
 
 typedef enum sigma_status {
   SIGMA_OK = 0,
@@ -36,7 +36,13 @@ typedef enum sigma_status {
 } sigma_status;
 
 /* Element type of a matrix. The matrices of one call may have different types. */
-typedef enum sigma_dtype { SIGMA_FLOAT32 = 0, SIGMA_FLOAT64 = 1, SIGMA_BFLOAT16 = 2, SIGMA_INT8 = 3 } sigma_dtype;
+typedef enum sigma_dtype {
+  SIGMA_FLOAT32 = 0,
+  SIGMA_FLOAT64 = 1,
+  SIGMA_BFLOAT16 = 2,
+  SIGMA_INT8 = 3,
+  SIGMA_FLOAT16 = 4
+} sigma_dtype;
 
 /*
  * Element type of the vectors of a call (a core's diagonal, values and gate, biases, samples, sums, parameters), and
@@ -44,7 +50,10 @@ typedef enum sigma_dtype { SIGMA_FLOAT32 = 0, SIGMA_FLOAT64 = 1, SIGMA_BFLOAT16 
  */
 typedef enum sigma_real { SIGMA_REAL32 = 0, SIGMA_REAL64 = 1 } sigma_real;
 
-/* Length of a run of consecutive numbers in a row of an int8 matrix that share one scale. */
+/*
+ * Length of a run of consecutive numbers in a row of an int8 matrix that share one scale: entry (i, j) is code (i, j)
+ * times scale (i, j / SIGMA_SCALE_GROUP).
+ */
 #define SIGMA_SCALE_GROUP 64
 
 typedef enum sigma_svd_driver {
@@ -62,14 +71,18 @@ typedef enum sigma_svd_driver {
  */
 typedef struct sigma_context sigma_context;
 
-/* A matrix in memory of the backend; row i starts at data + i * stride elements. */
+/*
+ * A matrix in memory of the backend; row i starts at data + i * stride elements. Row i of the scales of an int8 matrix
+ * starts at scales + i * ceil(stride / SIGMA_SCALE_GROUP), and its first column begins a group. Only `cast` and a
+ * factor of `gemm` may be int8; without scales it is SIGMA_UNSUPPORTED.
+ */
 typedef struct sigma_matrix {
   void* data;
   int64_t rows;
   int64_t columns;
   int64_t stride;
   sigma_dtype dtype;
-  const float* scales; /* (rows, ceil(columns / SIGMA_SCALE_GROUP)) of an int8 matrix; null otherwise */
+  float* scales; /* of an int8 matrix; null otherwise */
 } sigma_matrix;
 
 /*
@@ -111,12 +124,16 @@ typedef struct sigma_copy_matrix {
   sigma_matrix from, to;
 } sigma_copy_matrix;
 
-/* to = from: (m, n) of two types, without padding. Rounds to bfloat16 to nearest, ties to even. */
+/*
+ * to = from: (m, n) of two types. Neither has padding, unless one is int8. Rounds to 16 bits to nearest, ties to even.
+ * To int8, the largest magnitude of a group becomes 127; a group that would need a subnormal scale becomes 0, and one
+ * with NaN or Infinity is SIGMA_NON_FINITE.
+ */
 typedef struct sigma_cast {
   sigma_matrix from, to;
 } sigma_cast;
 
-/* c (m, n) = op(a) op(b) [+ c if accumulate] [+ bias (n) on every row]. */
+/* c (m, n) = op(a) op(b) [+ c if accumulate] [+ bias (n) on every row]. a and b have c's type, or are int8. */
 typedef struct sigma_gemm {
   sigma_real real;
   int32_t transpose_a, transpose_b, accumulate;

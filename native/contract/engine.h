@@ -47,7 +47,8 @@ constexpr size_t element_size(sigma_dtype dtype) {
   switch (dtype) {
     case SIGMA_FLOAT64: return 8;
     case SIGMA_FLOAT32: return 4;
-    case SIGMA_BFLOAT16: return 2;
+    case SIGMA_BFLOAT16:
+    case SIGMA_FLOAT16: return 2;
     case SIGMA_INT8: return 1;
   }
   return 0;

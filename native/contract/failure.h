@@ -50,7 +50,7 @@ sigma_status guarded(Body&& body) noexcept {
 }
 
 inline const char* name_of(sigma_dtype dtype) {
-  constexpr const char* kNames[] = {"float32", "float64", "bfloat16", "int8"};
+  constexpr const char* kNames[] = {"float32", "float64", "bfloat16", "int8", "float16"};
   return kNames[dtype];
 }
 

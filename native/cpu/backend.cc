@@ -78,6 +78,9 @@ sigma_status zero(sigma_context*, void* memory, size_t bytes) {
   return SIGMA_OK;
 }
 
+// Scales are not copied.
+bool is_copied(sigma_dtype from, sigma_dtype to) { return from == to && from != SIGMA_INT8; }
+
 sigma_status synchronize(sigma_context*) { return SIGMA_OK; }
 
 sigma_status start_timer(sigma_context* context) {
@@ -91,11 +94,10 @@ sigma_status stop_timer(sigma_context* context, double* milliseconds) {
   return SIGMA_OK;
 }
 
-bool casts(sigma_dtype dtype) { return dtype != SIGMA_INT8; }
-
 int32_t supports(sigma_operation operation, sigma_real real, const sigma_dtype* dtypes, int32_t count) {
-  if (operation == SIGMA_OPERATION_cast) return std::all_of(dtypes, dtypes + count, casts) ? 1 : 0;
-  if (operation == SIGMA_OPERATION_copy_matrix) return count == 2 && dtypes[0] == dtypes[1] ? 1 : 0;
+  if (operation == SIGMA_OPERATION_cast) return count == 2 ? 1 : 0;
+  if (operation == SIGMA_OPERATION_copy_matrix) return count == 2 && is_copied(dtypes[0], dtypes[1]) ? 1 : 0;
+  if (operation == SIGMA_OPERATION_gemm) return multiplies(real, dtypes, static_cast<size_t>(count)) ? 1 : 0;
   return computes(real, dtypes, static_cast<size_t>(count)) ? 1 : 0;
 }
 
@@ -161,7 +163,7 @@ constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
 void copy_matrix(const sigma_copy_matrix& call) {
   const auto& [from, to] = call;
   const size_t size = element_size(from.dtype);
-  if (to.dtype != from.dtype) refuse_types(real_of(from.dtype), {from.dtype, to.dtype});
+  if (!is_copied(from.dtype, to.dtype)) refuse_types(real_of(from.dtype), {from.dtype, to.dtype});
   for (int64_t i = 0; i < from.rows; ++i) {
     std::memcpy(static_cast<std::byte*>(to.data) + static_cast<size_t>(i * to.stride) * size,
                 static_cast<const std::byte*>(from.data) + static_cast<size_t>(i * from.stride) * size,

@@ -114,7 +114,8 @@ sigma_status zero(sigma_context* context, void* memory, size_t bytes) {
 int32_t supports(sigma_operation operation, sigma_real real, const sigma_dtype* dtypes, int32_t count) {
   if (operation == SIGMA_OPERATION_copy_matrix) return count == 2 && dtypes[0] == dtypes[1] ? 1 : 0;
   if (operation == SIGMA_OPERATION_cast) {
-    return count == 2 && dtypes[0] != SIGMA_INT8 && dtypes[1] != SIGMA_INT8 ? 1 : 0;
+    const auto casts = [](sigma_dtype dtype) { return dtype != SIGMA_INT8 && dtype != SIGMA_FLOAT16; };
+    return count == 2 && casts(dtypes[0]) && casts(dtypes[1]) ? 1 : 0;
   }
   return computes(real, dtypes, static_cast<size_t>(count)) ? 1 : 0;
 }

@@ -1,5 +1,7 @@
 #include "recipes/adapter.h"
 
+#include <algorithm>
+#include <array>
 #include <tuple>
 
 #include "recipes/parts.h"
@@ -49,6 +51,89 @@ void core_pull_back(const Engine& e, const AdapterLayer& layer, sigma_matrix a, 
 void bias_pull_back(const Engine& e, sigma_real real, const sigma_matrix& dy, void* dbias) {
   if (dbias != nullptr) e.run(&sigma_backend::column_sums, sigma_column_sums{real, dy, dbias});
 }
+
+// The columns of vt as operations on rows read them. Those of an int8 vt are widened tile by tile, so that no whole
+// matrix of wide numbers exists; another vt is one tile.
+class ColumnTiles {
+ public:
+  ColumnTiles(const AdapterLayer& layer, sigma_dtype dtype)
+      : vt_(layer.vt), dtype_(dtype),
+        step_(layer.vt.dtype == SIGMA_INT8 ? std::min(kWidth, layer.vt.columns) : layer.vt.columns) {}
+
+  int64_t columns() const { return vt_.columns; }
+  int64_t step() const { return step_; }
+  bool is_one() const { return step_ == vt_.columns; }
+  // Elements of an intermediate for one tile, and of a widened tile.
+  int64_t length() const { return adapter_saved_length(vt_.rows, step_); }
+  int64_t wide_length() const { return vt_.dtype == SIGMA_INT8 ? length() : 0; }
+
+  // The tile that begins at column `first`. `wide` has wide_length elements.
+  sigma_matrix at(const Engine& e, int64_t first, void* wide) const {
+    if (vt_.dtype != SIGMA_INT8) return vt_;
+    const int64_t count = std::min(step_, vt_.columns - first);
+    sigma_matrix codes = columns_of(vt_, first, count);
+    codes.scales = vt_.scales + first / SIGMA_SCALE_GROUP;
+    const sigma_matrix tile = intermediate(dtype_, wide, vt_.rows, count);
+    e.run(&sigma_backend::cast, sigma_cast{codes, tile});
+    return tile;
+  }
+
+ private:
+  static constexpr int64_t kWidth = 8 * SIGMA_SCALE_GROUP;
+
+  sigma_matrix vt_;
+  sigma_dtype dtype_;
+  int64_t step_;
+};
+
+// The gradients of several tiles. They are summed apart and added to the gradients at the end, so that nothing is added
+// if a tile runs out of memory. One tile adds to the gradients at once.
+class TileSums {
+ public:
+  TileSums(const AdapterLayer& layer, const AdapterGradients& gradients, bool one)
+      : real_(layer.real), gradients_(gradients), targets_(gradients), sizes_{layer.rank(), layer.core_values(), 1},
+        one_(one) {}
+
+  int64_t length() const {
+    if (one_) return 0;
+    return (gradients_.diagonal != nullptr ? sizes_[0] : 0) + (gradients_.values != nullptr ? sizes_[1] : 0) +
+           (gradients_.gate != nullptr ? sizes_[2] : 0);
+  }
+
+  void take(const Engine& e, Workspace& workspace) {
+    if (one_) return;
+    each([&](void* gradient, void*& target, int64_t size) {
+      if (gradient == nullptr) return;
+      target = workspace.take_numbers(size);
+      e.check(e.backend->zero(e.context, target, static_cast<size_t>(size) * element_size(real_)));
+    });
+  }
+
+  const AdapterGradients& targets() const { return targets_; }
+
+  // Cannot run out of memory.
+  void add(const Engine& e) {
+    if (one_) return;
+    each([&](void* gradient, void* target, int64_t size) {
+      if (gradient == nullptr) return;
+      e.run(&sigma_backend::column_sums,
+            sigma_column_sums{real_, dense_matrix(dtype_of(real_), target, 1, size), gradient});
+    });
+  }
+
+ private:
+  template <class Body>
+  void each(const Body& body) {
+    body(gradients_.diagonal, targets_.diagonal, sizes_[0]);
+    body(gradients_.values, targets_.values, sizes_[1]);
+    body(gradients_.gate, targets_.gate, sizes_[2]);
+  }
+
+  sigma_real real_;
+  AdapterGradients gradients_, targets_;
+  std::array<int64_t, 3> sizes_;
+  bool one_;
+};
 
 // P = Vᵀ Xᵀ
 void project_input(const Engine& e, const AdapterLayer& layer, const sigma_matrix& x, const sigma_matrix& p) {
@@ -105,17 +190,24 @@ void adapter_backward(const Engine& e, const AdapterLayer& layer, const AdapterS
 
 // W' as it is stored: [base] + u C vt, or [base] + u Cᵀ vt.
 void adapter_merge(const Engine& e, const AdapterLayer& layer, const sigma_matrix& merged) {
-  const int64_t columns = layer.vt.columns;
-  const int64_t length = adapter_saved_length(layer.rank(), columns);
-  const int64_t narrow = narrow_core_length(layer, merged.dtype);
-  Workspace workspace(e, merged.dtype, length + narrow);
-  const sigma_matrix scaled = intermediate(merged.dtype, workspace.take(length), layer.rank(), columns);
-  core_product(e, layer, layer.transposed, layer.vt, scaled, workspace.take(narrow));
+  const sigma_dtype dtype = merged.dtype;
+  const ColumnTiles tiles(layer, dtype);
+  const int64_t narrow = narrow_core_length(layer, dtype);
+  Workspace workspace(e, dtype, tiles.length() + tiles.wide_length() + narrow);
+  void* const scaled_data = workspace.take(tiles.length());
+  void* const wide = workspace.take(tiles.wide_length());
+  void* const scratch = workspace.take(narrow);
   if (layer.has_base()) {
-    const size_t bytes = static_cast<size_t>(layer.out() * layer.in()) * element_size(merged.dtype);
+    const size_t bytes = static_cast<size_t>(layer.out() * layer.in()) * element_size(dtype);
     e.check(e.backend->copy(e.context, merged.data, layer.base.data, bytes));
   }
-  gemm(e, layer.real, kPlain, layer.u, kPlain, scaled, layer.has_base(), nullptr, merged);
+  for (int64_t first = 0; first < tiles.columns(); first += tiles.step()) {
+    const sigma_matrix vt = tiles.at(e, first, wide);
+    const sigma_matrix scaled = intermediate(dtype, scaled_data, layer.rank(), vt.columns);
+    core_product(e, layer, layer.transposed, vt, scaled, scratch);
+    gemm(e, layer.real, kPlain, layer.u, kPlain, scaled, layer.has_base(), nullptr,
+         columns_of(merged, first, vt.columns));
+  }
 }
 
 void weight_backward(const Engine& e, const WeightPullBack& call) {
@@ -137,16 +229,24 @@ void weight_backward(const Engine& e, const WeightPullBack& call) {
 
 void adapter_project(const Engine& e, const AdapterLayer& layer, const sigma_matrix& g,
                      const AdapterGradients& gradients) {
-  const int64_t columns = layer.vt.columns;
-  const int64_t length = adapter_saved_length(layer.rank(), columns);
-  const int64_t stride = intermediate(g.dtype, nullptr, layer.rank(), columns).stride;
+  const ColumnTiles tiles(layer, g.dtype);
+  const int64_t stride = intermediate(g.dtype, nullptr, layer.rank(), tiles.step()).stride;
   const int64_t numbers = pull_back_length(layer, g.dtype, stride, gradients);
-  Workspace workspace(e, g.dtype, length, numbers);
-  const sigma_matrix h = intermediate(g.dtype, workspace.take(length), layer.rank(), columns);
-  gemm(e, layer.real, kTransposed, layer.u, kPlain, g, kOverwrite, nullptr, h);
-  // K = (uᵀ G) vtᵀ, or its transpose.
-  const auto& [a, b] = layer.transposed ? std::tie(layer.vt, h) : std::tie(h, layer.vt);
-  core_pull_back(e, layer, a, b, workspace, gradients);
+  TileSums sums(layer, gradients, tiles.is_one());
+  Workspace workspace(e, g.dtype, tiles.length() + tiles.wide_length(), numbers + sums.length());
+  void* const h_data = workspace.take(tiles.length());
+  void* const wide = workspace.take(tiles.wide_length());
+  sums.take(e, workspace);
+  for (int64_t first = 0; first < tiles.columns(); first += tiles.step()) {
+    const sigma_matrix vt = tiles.at(e, first, wide);
+    const sigma_matrix h = intermediate(g.dtype, h_data, layer.rank(), vt.columns);
+    gemm(e, layer.real, kTransposed, layer.u, kPlain, columns_of(g, first, vt.columns), kOverwrite, nullptr, h);
+    // K = (uᵀ G) vtᵀ, or its transpose.
+    const auto& [a, b] = layer.transposed ? std::tie(vt, h) : std::tie(h, vt);
+    Workspace samples = workspace;  // each tile takes the same memory
+    core_pull_back(e, layer, a, b, samples, sums.targets());
+  }
+  sums.add(e);
 }
 
 }  // namespace sigma

@@ -16,7 +16,7 @@ constexpr bool kAccumulate = true;
 // (r, N), tokens contiguous, with padded rows
 sigma_matrix intermediate(sigma_dtype dtype, const void* data, int64_t rank, int64_t tokens);
 
-// A view of `count` columns of an intermediate.
+// A view of `count` columns of a matrix that has no scales.
 sigma_matrix columns_of(const sigma_matrix& matrix, int64_t first, int64_t count);
 
 // A view of `count` rows of a dense matrix.

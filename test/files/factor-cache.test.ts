@@ -316,7 +316,7 @@ t.test('what cannot be', async (t) => {
   await refuses(t, call, [
     ['no tensor', [[[1]]], 'INVALID_ARGUMENT', 'weight'],
     ['a vector', [tensor([1, 2])], 'SHAPE_MISMATCH', 'weight'],
-    ['int8', [weight, { storage: 'int8' }], 'UNSUPPORTED', 'options.storage'],
+    ['int4', [weight, { storage: 'int4' }], 'INVALID_ARGUMENT', 'options.storage'],
     ['a driver', [weight, { driver: 'fast' }], 'INVALID_ARGUMENT', 'options.driver'],
     ['a rank', [weight, { rank: 4 }], 'INVALID_ARGUMENT', 'options.rank'],
     ['progress', [weight, { onProgress: 5 }], 'INVALID_ARGUMENT', 'options.onProgress'],

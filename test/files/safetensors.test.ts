@@ -67,7 +67,7 @@ t.test('round trips of all types and shapes', async (t) => {
     t.equal(file.names.length, tensors.size);
     for (const [name, { dtype, shape }] of tensors) {
       const bytes = shape.reduce((product, n) => product * n, dtype === 'float64' ? 8 : dtype === 'bfloat16' ? 2 : 4);
-      t.same(file.info(name), { dtype: stored[dtype], shape, bytes }, `${name}: info`);
+      t.same(file.info(name), { dtype: stored[dtype as keyof typeof stored], shape, bytes }, `${name}: info`);
     }
     disposeAll(...tensors.values(), ...read.values());
   });

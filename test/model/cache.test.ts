@@ -238,7 +238,6 @@ t.test('what cannot be', { skip: cpuOnly }, async (t) => {
     const options = { targets: 'all', family: 'svft', cache };
     const given = (more: object) => [weights, { ...options, ...more }];
     await refuses(t, adaptModel, [
-      ['int8', given({ storage: 'int8' }), 'UNSUPPORTED', 'options.storage', 'int8'],
       ['no type', given({ storage: 'F32' }), 'INVALID_ARGUMENT', 'options.storage', 'F32'],
       ['no folder', given({ cache: 5 }), 'INVALID_ARGUMENT', 'options.cache', '5'],
       ['a file', given({ cache: file }), 'INVALID_ARGUMENT', 'options.cache', 'EEXIST'],
@@ -252,7 +251,7 @@ t.test('what cannot be', { skip: cpuOnly }, async (t) => {
       ['a family', call({ family: 'svft' }), 'INVALID_ARGUMENT', 'family'],
       ['progress', call({ onProgress: 5 }), 'INVALID_ARGUMENT', 'options.onProgress'],
       ['aborted', call({ signal: AbortSignal.abort() }), 'ABORTED', 'decomposeModel'],
-      ['int8', call({ storage: 'int8' }), 'UNSUPPORTED', 'options.storage'],
+      ['int4', call({ storage: 'int4' }), 'INVALID_ARGUMENT', 'options.storage'],
       ['no weights', [5, { targets: 'all', cache }], 'INVALID_ARGUMENT', 'weights'],
     ]);
     const nothing = zeros([4, 4]);

@@ -375,7 +375,6 @@ t.test('bad input names the argument and what is near', async (t) => {
   const split = { q_proj: ['a', 'b'] };
   bad({ split, biases: { 'h.0.attn.q_proj.c': 0 } }, 'INVALID_ARGUMENT', ["options.biases['h.0.attn.q_proj.c']"]);
   bad({}, 'INVALID_ARGUMENT', ['q_proj'], { q_proj: [0, 4] });
-  bad({ storage: 'int8' }, 'UNSUPPORTED', ['options.storage', 'int8']);
   bad({ storage: 'F32' }, 'INVALID_ARGUMENT', ['options.storage']);
   bad({ caches: '/tmp' }, 'INVALID_ARGUMENT', ['options', "did you mean 'cache'?"]);
 });

@@ -233,19 +233,33 @@ void svd() {
 // Unsupported types are rejected, and `supports` agrees.
 void types(sigma_context* context) {
   const std::vector<float> numbers(4);
-  const auto matrix = [&](sigma_dtype dtype) { return sigma::dense_matrix(dtype, numbers.data(), 1, 1); };
-  for (const sigma_dtype a : {SIGMA_FLOAT32, SIGMA_FLOAT64, SIGMA_BFLOAT16, SIGMA_INT8}) {
-    for (const sigma_dtype b : {SIGMA_FLOAT32, SIGMA_FLOAT64, SIGMA_BFLOAT16, SIGMA_INT8}) {
+  std::vector<float> scales(1);
+  const auto matrix = [&](sigma_dtype dtype) {
+    sigma_matrix made = sigma::dense_matrix(dtype, numbers.data(), 1, 1);
+    if (dtype == SIGMA_INT8) made.scales = scales.data();
+    return made;
+  };
+  const auto goes = [](sigma_dtype dtype) { return dtype == SIGMA_FLOAT32 || dtype == SIGMA_INT8; };
+  constexpr std::array kAll = {SIGMA_FLOAT32, SIGMA_FLOAT64, SIGMA_BFLOAT16, SIGMA_INT8, SIGMA_FLOAT16};
+  for (const sigma_dtype a : kAll) {
+    for (const sigma_dtype b : kAll) {
       const std::array dtypes = {a, b, SIGMA_FLOAT32};
       const bool supported = backend().supports(SIGMA_OPERATION_gemm, SIGMA_REAL32, dtypes.data(), 3) != 0;
       const sigma_gemm call{SIGMA_REAL32, 0, 0, 0, matrix(a), matrix(b), matrix(SIGMA_FLOAT32), nullptr};
       const sigma_status status = run(context, backend().gemm, call);
-      expect(supported == (a == SIGMA_FLOAT32 && b == SIGMA_FLOAT32), "gemm's types");
+      expect(supported == (goes(a) && goes(b)), "gemm's types");
       expect(status == (supported ? SIGMA_OK : SIGMA_UNSUPPORTED), "gemm rejects unsupported types");
     }
   }
   const std::array both = {SIGMA_INT8, SIGMA_FLOAT32};
-  expect(backend().supports(SIGMA_OPERATION_cast, SIGMA_REAL32, both.data(), 2) == 0, "cast's types");
+  expect(backend().supports(SIGMA_OPERATION_cast, SIGMA_REAL32, both.data(), 2) == 1, "cast's types");
+  sigma_matrix bare = matrix(SIGMA_INT8);
+  bare.scales = nullptr;
+  const sigma_matrix wide = matrix(SIGMA_FLOAT32);
+  const sigma_cast widen{bare, wide};
+  expect(run(context, backend().cast, widen) == SIGMA_UNSUPPORTED, "cast needs scales");
+  const sigma_gemm product{SIGMA_REAL32, 0, 0, 0, bare, wide, wide, nullptr};
+  expect(run(context, backend().gemm, product) == SIGMA_UNSUPPORTED, "gemm needs scales");
   expect(backend().supports(SIGMA_OPERATION_adamw, SIGMA_REAL64, nullptr, 0) == 1,
          "supports: an operation on vectors only");
 }

@@ -99,7 +99,9 @@ t.test('supports', async (t) => {
   t.equal(supports('gemm', 'float32', 'int8'), false);
   t.equal(supports('adamw', 'float32'), true, 'an operation on vectors alone');
   throwsSigma(t, () => supports('gemv', 'float32'), 'INVALID_ARGUMENT', 'no such operation', 'operation', 'gemv');
-  throwsSigma(t, () => supports('gemm', 'float16'), 'INVALID_ARGUMENT', 'no such type', 'real', 'float16');
+  t.equal(supports('gemm', 'float32', 'float16', 'float16', 'float16'), true);
+  t.equal(supports('gemm', 'float32', 'float16', 'bfloat16', 'float16'), false, 'two types of 16 bits');
+  throwsSigma(t, () => supports('gemm', 'float8'), 'INVALID_ARGUMENT', 'no such type', 'real', 'float8');
   throwsSigma(t, () => call('supports', -1, 'gemm', 'float32', 'float32'), 'INVALID_ARGUMENT', 'no list', 'dtypes');
 });
 

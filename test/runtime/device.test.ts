@@ -125,7 +125,13 @@ t.test('systemInfo', async (t) => {
 
 t.test('every SIMD level of this machine gives the same answers', { timeout: 110_000 }, async (t) => {
   // SIGMATUNE_SIMD selects a lower level than the machine has.
-  type Answers = { simd: string; numbers: number[]; narrow: { sums: number[]; rounded: number[] } };
+  type Answers = {
+    simd: string;
+    numbers: number[];
+    narrow: { sums: number[]; rounded: number[]; halves: number[] };
+    scaled: { float32: number[]; bfloat16: number[] };
+    halves: string;
+  };
   const run = async (level: string): Promise<Answers> => {
     process.env['SIGMATUNE_SIMD'] = level;
     const { code, out, err } = await runScript('simd.mjs');
@@ -137,7 +143,7 @@ t.test('every SIMD level of this machine gives the same answers', { timeout: 110
   const best = levels.indexOf(String(systemInfo()['simd']));
   const baseline = await run('baseline');
   for (const [i, level] of levels.entries()) {
-    const { simd, numbers, narrow } = await run(level);
+    const { simd, numbers, narrow, scaled, halves } = await run(level);
     t.equal(simd, levels[Math.min(i, best)], `${level} is what it says, or all that there is`);
     assertClose(t, numbers, baseline.numbers, tolerances.float32, `${level}: as the baseline, to rounding`);
     const { sums, rounded } = baseline.narrow;
@@ -145,6 +151,16 @@ t.test('every SIMD level of this machine gives the same answers', { timeout: 110
     // Rounding may fall to either side.
     const either = { ...tolerances.float32, rtol: 2 ** -7 };
     assertClose(t, narrow.rounded, rounded, either, `${level}: products in bfloat16`);
+    t.equal(halves, baseline.halves, `${level}: casts of float16, to the bit`);
+    assertClose(
+      t,
+      narrow.halves,
+      baseline.narrow.halves,
+      { ...tolerances.float32, rtol: 2 ** -10 },
+      `${level}: float16`,
+    );
+    assertClose(t, scaled.float32, baseline.scaled.float32, tolerances.float32, `${level}: int8 factors`);
+    assertClose(t, scaled.bfloat16, baseline.scaled.bfloat16, tolerances.bfloat16, `${level}: int8 factors, bfloat16`);
   }
 });
 

@@ -29,8 +29,13 @@ import { at, type Tolerance, testDevice, values } from './helpers.js';
 import { diagonal, type Matrix, matmul, matrix, type Operator, subtract } from './reference.js';
 
 export const dtypes = ['float32', 'float64'] as const;
-/** Of matrices. The vectors that go with bfloat16 are float32. */
-export const matrixDTypes = [...dtypes, 'bfloat16'] as const;
+/** Of matrices. The vectors that go with 16 bits are float32. Devices have no float16. */
+export const matrixDTypes: readonly MatrixDType[] = [
+  ...dtypes,
+  'bfloat16',
+  ...(testDevice === 'cpu' ? (['float16'] as const) : []),
+];
+const isHalf = (dtype: MatrixDType) => dtype === 'bfloat16' || dtype === 'float16';
 export const vectorsOf = (dtype: MatrixDType): Real => (dtype === 'float64' ? 'float64' : 'float32');
 export const strategies = ['auto', 'factored', 'merged', 'lowrank'] as const;
 export type Strategy = (typeof strategies)[number];
@@ -44,10 +49,14 @@ export const tolerances: Readonly<Record<MatrixDType, Tolerance>> = {
   float64: { atol: order * 1e-12, rtol: order * 1e-11 },
   // Layers round after each product: the entries of P and Q, and the base's part of y.
   bfloat16: { atol: 2e-2, rtol: 2 ** -8 },
+  float16: { atol: 3e-3, rtol: 2 ** -11 },
 };
 
-/** For products of bfloat16 numbers, whose sums are float32, and whose result is rounded to nearest. */
-const rounded: Tolerance = { atol: order * 3e-5, rtol: 2 ** -8 };
+/** For products of numbers of 16 bits, whose sums are float32, and whose result is rounded to nearest. */
+const roundedTo = (dtype: MatrixDType): Tolerance => ({
+  atol: order * 3e-5,
+  rtol: dtype === 'float16' ? 2 ** -11 : 2 ** -8,
+});
 
 /** The accuracy limits of svd in float32, and the same limits scaled to the rounding of float64. */
 export const svdAccuracy: Readonly<Record<Real, { residual: number; orthogonality: number; sigma: number }>> = {
@@ -147,7 +156,7 @@ export const matmulCases: readonly MatmulCase[] = matmulShapes.flatMap(([m, k, n
           transposeA,
           transposeB,
           dtype,
-          tolerance: dtype === 'bfloat16' ? rounded : tolerances[dtype],
+          tolerance: isHalf(dtype) ? roundedTo(dtype) : tolerances[dtype],
           flops: 2 * m * k * n,
         }),
       ),
@@ -189,7 +198,7 @@ export const sparseCases: readonly SparseCase[] = (['spmm', 'spmmᵀ', 'sddmm'] 
           columns,
           pattern,
           dtype,
-          tolerance: dtype !== 'bfloat16' ? tolerances[dtype] : op === 'sddmm' ? tolerances.float32 : rounded,
+          tolerance: !isHalf(dtype) ? tolerances[dtype] : op === 'sddmm' ? tolerances.float32 : roundedTo(dtype),
           flops: 2 * columns,
         }),
       ),
@@ -499,16 +508,16 @@ export interface AdapterCase {
   readonly flops: number;
 }
 
-/** For bfloat16, whose layers differ from others only in their products, of which matmul's cases have every size. */
+/** For 16 bits, whose layers differ from others only in their products, of which matmul's cases have every size. */
 const narrowShapes = ['tall', 'wide', 'one token', 'one by one', 'many tokens'];
 const typesAt = ({ name }: LayerShape) => (narrowShapes.includes(name) ? matrixDTypes : dtypes);
 
-/** Every family with every strategy that it supports. bfloat16 has no strategy 'merged'. */
+/** Every family with every strategy that it supports. 16 bits have no strategy 'merged'. */
 export const adapterCases: readonly AdapterCase[] = families.flatMap((family) =>
   layerShapes.flatMap((shape) =>
     typesAt(shape).flatMap((dtype) =>
       family.strategies
-        .filter((strategy) => dtype !== 'bfloat16' || strategy !== 'merged')
+        .filter((strategy) => !isHalf(dtype) || strategy !== 'merged')
         .map(
           (strategy): AdapterCase => ({
             op: 'adapter',

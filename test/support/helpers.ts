@@ -39,9 +39,28 @@ export class Findings implements Check {
 
 export type Values = ArrayLike<number> | Tensor;
 
-/** The numbers, also of a bfloat16 tensor, whose data are bits. */
+/** The number of float16 bits, by its definition. */
+export function numberOfHalf(bits: number): number {
+  const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
+  const size =
+    exponent === 31
+      ? fraction === 0
+        ? Infinity
+        : Number.NaN
+      : exponent === 0
+        ? fraction * 2 ** -24
+        : (1 + fraction / 1024) * 2 ** (exponent - 15);
+  return bits & 0x8000 ? -size : size;
+}
+
+/** The numbers, also of a bfloat16 tensor, whose data are bits, and of an int8 tensor, whose data are codes. */
 export function values(source: Values): ArrayLike<number> {
   if (!('dataSync' in source)) return source;
+  if (source.dtype === 'int8') {
+    using wide = source.cast('float32');
+    return wide.dataSync();
+  }
+  if (source.dtype === 'float16') return Float32Array.from(source.dataSync(), numberOfHalf);
   if (source.dtype !== 'bfloat16') return source.dataSync();
   const words = Uint32Array.from(source.dataSync(), (bits) => bits << 16);
   return new Float32Array(words.buffer);

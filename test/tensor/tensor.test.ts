@@ -96,6 +96,7 @@ t.test('zeros', async (t) => {
     ['float64', Float64Array],
     ['int32', Int32Array],
     ['bfloat16', Uint16Array],
+    ['float16', Uint16Array],
   ];
   for (const [dtype, kind] of kinds) {
     const made = zeros([2, 1, 3], { dtype });
@@ -291,11 +292,11 @@ t.test('tensors refuse invalid data', { skip: cpuOnly }, async (t) => {
     const one = zeros([1]);
     throwsSigma(
       t,
-      () => one.cast('int8' as unknown as 'int32'),
+      () => one.cast('int4' as unknown as 'int32'),
       'INVALID_ARGUMENT',
       'a cast to an unknown type',
       'dtype',
-      'int8',
+      'int4',
     );
     throwsSigma(
       t,

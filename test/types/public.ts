@@ -95,8 +95,12 @@ is<Equal<typeof cast.dtype, 'bfloat16'>>();
 is<Equal<typeof cast.shape, readonly [2, 3]>>();
 const reshaped = single.reshape([6]);
 is<Equal<typeof reshaped.shape, readonly [6]>>();
-// @ts-expect-error float16 is not a dtype
-zeros([2], { dtype: 'float16' });
+const thin = zeros([2], { dtype: 'float16' });
+is<Equal<typeof thin.dtype, 'float16'>>();
+is<Equal<TypedArrayOf<'float16'>, Uint16Array>>();
+is<Equal<TypedArrayOf<'int8'>, Int8Array>>();
+// @ts-expect-error float8 is not a dtype
+zeros([2], { dtype: 'float8' });
 // @ts-expect-error tpu is not a device
 zeros([2], { device: 'tpu' });
 const device: Device = 'cuda:1';

@@ -37,7 +37,7 @@ export default command({
     storage: {
       type: 'string',
       value: 'TYPE',
-      about: 'float32, float64 or bfloat16, as in adaptModel; default: as the weights',
+      about: 'float32, float64, bfloat16, float16 or int8, as in adaptModel; default: as the weights',
     },
     device: { type: 'string', value: 'DEVICE', about: 'cpu (default), or the CUDA device of the later layers' },
     ...threadsOption,

@@ -3,6 +3,7 @@
 // BLAS is single-threaded; the pool distributes tiles of C. Tiles depend on the shape only, not on the number of
 // threads, so that results are bitwise reproducible.
 #include <algorithm>
+#include <array>
 #include <type_traits>
 
 #include "cpu/gemm/blas.h"
@@ -71,7 +72,13 @@ void multiply(const sigma_gemm& call) {
 }  // namespace
 
 void gemm(const sigma_gemm& call) {
-  for_types(call.real, {call.a.dtype, call.b.dtype, call.c.dtype}, [&]<class S>() {
+  const std::array dtypes = {call.a.dtype, call.b.dtype, call.c.dtype};
+  const auto lacks_scales = [](const sigma_matrix& m) { return m.dtype == SIGMA_INT8 && m.scales == nullptr; };
+  const bool known = multiplies(call.real, dtypes.data(), dtypes.size());
+  if (!known || lacks_scales(call.a) || lacks_scales(call.b))
+    refuse_types(call.real, {dtypes[0], dtypes[1], dtypes[2]});
+  if (!computes(call.real, dtypes.data(), dtypes.size())) return multiply_packed(call);
+  for_types(call.real, {call.c.dtype}, [&]<class S>() {
     if constexpr (std::is_same_v<S, Real<S>>) {
       multiply<S>(call);
     } else {

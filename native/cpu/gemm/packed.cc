@@ -142,7 +142,8 @@ class Product {
 }  // namespace
 
 void multiply_packed(const sigma_gemm& call) {
-  Product(call, panels(call.a.dtype == SIGMA_BFLOAT16 && call.b.dtype == SIGMA_BFLOAT16)).run();
+  // Codes of an int8 operand are widened to the type of the others.
+  Product(call, panels(call.c.dtype == SIGMA_BFLOAT16)).run();
 }
 
 }  // namespace sigma::cpu

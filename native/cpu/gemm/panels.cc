@@ -11,11 +11,6 @@
 // clang has no push_options, so it cannot compile AVX512-BF16's intrinsics for one namespace.
 #if defined(SIGMA_X86) && !defined(__clang__)
 #define SIGMA_PAIRS 1
-// GCC 12 warns of the undefined operands that its own intrinsics use on purpose.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
 #endif
 
 namespace sigma::cpu {
@@ -32,7 +27,7 @@ namespace baseline {
 #undef SIGMA_VECTOR_BYTES
 
 #ifdef SIGMA_X86
-SIGMA_TARGET("avx2,fma")
+SIGMA_TARGET(SIGMA_AVX2)
 #define SIGMA_VECTOR_BYTES 32
 namespace avx2 {
 #include "cpu/runtime/vectors.inc"
@@ -54,7 +49,7 @@ SIGMA_END_TARGET
 #endif
 
 #ifdef SIGMA_PAIRS
-SIGMA_TARGET("avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,fma,prefer-vector-width=512")
+SIGMA_TARGET("avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,fma,f16c,prefer-vector-width=512")
 #define SIGMA_VECTOR_BYTES 64
 namespace avx512bf16 {
 #include "cpu/runtime/vectors.inc"

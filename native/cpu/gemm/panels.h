@@ -19,6 +19,7 @@ struct Panels {
   int depth;    // k per step
   int rows;     // of a left panel, at most
   int columns;  // of a right panel
+  // Numbers of an int8 operand are their codes times their scales.
   // to (steps, padded) = `width` lines of `from` (line i begins at i · stride), k from `first` on, `count` of them.
   // Pads lanes, and an odd k, with zeros.
   void (*pack_lines)(const sigma_matrix& from, int64_t line, int width, int padded, int64_t first, int64_t count,
@@ -33,7 +34,7 @@ struct Panels {
                  const sigma_matrix& to, int64_t row, int64_t column);
 };
 
-// For products of bfloat16 matrices, or of any.
+// For products into bfloat16, of bfloat16 and int8 matrices, or into any type.
 const Panels& panels(bool pairs);
 
 }  // namespace sigma::cpu

@@ -13,8 +13,16 @@ namespace sigma::cpu {
 // Whether there are kernels for these matrices: all have one type, which goes with the vectors'.
 inline bool computes(sigma_real real, const sigma_dtype* dtypes, size_t count) {
   return std::all_of(dtypes, dtypes + count, [&](sigma_dtype dtype) {
-    return dtype == dtypes[0] && (dtype == dtype_of(real) || (dtype == SIGMA_BFLOAT16 && real == SIGMA_REAL32));
+    const bool narrow = dtype == SIGMA_BFLOAT16 || dtype == SIGMA_FLOAT16;
+    return dtype == dtypes[0] && (dtype == dtype_of(real) || (narrow && real == SIGMA_REAL32));
   });
+}
+
+// Whether there is a product of these matrices, a, b and c: a and b have the type of c, or are int8.
+inline bool multiplies(sigma_real real, const sigma_dtype* dtypes, size_t count) {
+  const auto fits = [&](sigma_dtype dtype) { return dtype == dtypes[count - 1] || dtype == SIGMA_INT8; };
+  return count > 0 && computes(real, dtypes + count - 1, 1) && std::all_of(dtypes, dtypes + count, fits) &&
+         (real == SIGMA_REAL32 || computes(real, dtypes, count));
 }
 
 // Calls body.template operator()<T>(), where T is the type of the vectors.
@@ -34,6 +42,8 @@ void for_types(sigma_real real, std::initializer_list<sigma_dtype> dtypes, Body&
   if (!computes(real, dtypes.begin(), dtypes.size())) refuse_types(real, dtypes);
   if (*dtypes.begin() == SIGMA_BFLOAT16) {
     body.template operator()<bfloat16>();
+  } else if (*dtypes.begin() == SIGMA_FLOAT16) {
+    body.template operator()<float16>();
   } else {
     for_real(real, body);
   }

@@ -33,6 +33,13 @@ using S = bfloat16;
 //
 #include "cpu/runtime/rows.inc"
 }  // namespace baseline16
+namespace baselinehalf {
+using T = float;
+using S = float16;
+#include "cpu/runtime/vectors.inc"
+//
+#include "cpu/runtime/rows.inc"
+}  // namespace baselinehalf
 namespace baseline64 {
 using T = double;
 using S = T;
@@ -47,7 +54,7 @@ using S = T;
 #if defined(__x86_64__)
 #define SIGMA_X86 1
 
-SIGMA_TARGET("avx2,fma")
+SIGMA_TARGET(SIGMA_AVX2)
 #define SIGMA_VECTOR_BYTES 32
 namespace avx2_32 {
 using T = float;
@@ -65,6 +72,13 @@ using S = bfloat16;
 //
 #include "cpu/runtime/rows.inc"
 }  // namespace avx2_16
+namespace avx2_half {
+using T = float;
+using S = float16;
+#include "cpu/runtime/vectors.inc"
+//
+#include "cpu/runtime/rows.inc"
+}  // namespace avx2_half
 namespace avx2_64 {
 using T = double;
 using S = T;
@@ -95,6 +109,13 @@ using S = bfloat16;
 //
 #include "cpu/runtime/rows.inc"
 }  // namespace avx512_16
+namespace avx512_half {
+using T = float;
+using S = float16;
+#include "cpu/runtime/vectors.inc"
+//
+#include "cpu/runtime/rows.inc"
+}  // namespace avx512_half
 namespace avx512_64 {
 using T = double;
 using S = T;
@@ -112,8 +133,8 @@ SIGMA_END_TARGET
 // __builtin_cpu_supports would need a run-time library of the compiler that zig does not have.
 Level machine_level() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  constexpr unsigned kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28;
-  constexpr unsigned kFirst = kFma | kOsxsave | kAvx;
+  constexpr unsigned kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28, kF16c = 1u << 29;
+  constexpr unsigned kFirst = kFma | kOsxsave | kAvx | kF16c;
   if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0 || (ecx & kFirst) != kFirst) return Level::baseline;
   // Which registers the system saves when it switches threads.
   unsigned saved = 0, high = 0;
@@ -151,7 +172,7 @@ Level level() {
   return chosen;
 }
 
-// The table of the level, for numbers of `bits` bits.
+// The table of the level, for numbers of `bits` bits; `half` is float16.
 #ifdef SIGMA_X86
 #define SIGMA_BEST(bits, table)                   \
   level() >= Level::avx512 ? avx512_##bits::table \
@@ -178,6 +199,10 @@ const RowKernels<double>& row_kernels<double>() {
 template <>
 const RowKernels<bfloat16>& row_kernels<bfloat16>() {
   return SIGMA_BEST(16, row_table);
+}
+template <>
+const RowKernels<float16>& row_kernels<float16>() {
+  return SIGMA_BEST(half, row_table);
 }
 
 const char* simd_level() { return kNames[static_cast<int>(level())]; }

@@ -8,8 +8,11 @@
 
 namespace sigma::cpu {
 
-// A stored number of 16 bits. Kernels compute with float32.
+// Stored numbers of 16 bits. Kernels compute with float32.
 struct bfloat16 {
+  uint16_t bits;
+};
+struct float16 {
   uint16_t bits;
 };
 
@@ -20,6 +23,10 @@ struct RealOf {
 };
 template <>
 struct RealOf<bfloat16> {
+  using Of = float;
+};
+template <>
+struct RealOf<float16> {
   using Of = float;
 };
 template <class S>
@@ -66,6 +73,8 @@ struct RowKernels {
   // to[t] = from[t]; narrow rounds to nearest, ties to even.
   void (*widen)(int64_t count, const S* from, T* to);
   void (*narrow)(int64_t count, const T* from, S* to);
+  // to[t] = column `first` + t of a row with these codes and a scale for each SIGMA_SCALE_GROUP of them.
+  void (*scaled)(int64_t count, int64_t first, const int8_t* codes, const float* scales, S* to);
 };
 
 // All pointers are to T. Strides are in elements. Every row has `count` numbers.

@@ -7,14 +7,28 @@
 #define SIGMA_TARGET(features) \
   SIGMA_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
 #define SIGMA_END_TARGET _Pragma("clang attribute pop")
-#define SIGMA_AVX512 "avx512f,avx512vl,avx512dq,avx512bw,fma"
+#define SIGMA_AVX2 "avx2,fma,f16c"
+#define SIGMA_AVX512 "avx512f,avx512vl,avx512dq,avx512bw,fma,f16c"
 #else
 #define SIGMA_TARGET(features) _Pragma("GCC push_options") SIGMA_PRAGMA(GCC target(features))
 #define SIGMA_END_TARGET _Pragma("GCC pop_options")
-#define SIGMA_AVX512 "avx512f,avx512vl,avx512dq,avx512bw,fma,prefer-vector-width=512"
+#define SIGMA_AVX2 "avx2,fma,f16c"
+#define SIGMA_AVX512 "avx512f,avx512vl,avx512dq,avx512bw,fma,f16c,prefer-vector-width=512"
 #endif
 
 #if defined(__clang__)
 // These functions are called only within their file, so it does not matter in which registers vectors are passed.
 #pragma clang diagnostic ignored "-Wpsabi"
+#endif
+
+// Intrinsics, for what the compiler's vector types do not have. clang compiles them only for the file's instruction
+// sets.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+// GCC 12 warns of the undefined operands that its own intrinsics use on purpose.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif

@@ -21,7 +21,8 @@ void for_type(sigma_dtype dtype, const Body& body) {
     case SIGMA_FLOAT32: return body(std::type_identity<float>());
     case SIGMA_FLOAT64: return body(std::type_identity<double>());
     case SIGMA_BFLOAT16: return body(std::type_identity<bfloat16>());
-    case SIGMA_INT8: break;
+    case SIGMA_INT8:
+    case SIGMA_FLOAT16: break;
   }
   refuse_types(real_of(dtype), {dtype});
 }

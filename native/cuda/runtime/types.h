@@ -13,7 +13,7 @@ namespace sigma::cuda {
 // Whether there are kernels for these matrices: all must have one type, which goes with the vectors' type.
 inline bool computes(sigma_real real, const sigma_dtype* dtypes, size_t count) {
   return std::all_of(dtypes, dtypes + count, [&](sigma_dtype dtype) {
-    return dtype == dtypes[0] && dtype != SIGMA_INT8 && real_of(dtype) == real;
+    return dtype == dtypes[0] && dtype != SIGMA_INT8 && dtype != SIGMA_FLOAT16 && real_of(dtype) == real;
   });
 }
 

@@ -35,3 +35,21 @@ function narrowed(single: number): number {
   const [cut, middle] = [digits & ((1 << shift) - 1), 1 << (shift - 1)];
   return sign | (units + Number(cut > middle || (cut === middle && (units & 1) === 1)));
 }
+
+const single = new Float32Array(1);
+const singleBits = new Uint32Array(single.buffer);
+
+/** The nearest float16, ties to even, as 16 bits. A NaN stays a NaN. */
+export function toFloat16(value: number): number {
+  single[0] = value;
+  let bits = singleBits[0] as number;
+  const near = single[0] as number;
+  // Rounding to odd: the last bit tells whether float32 has rounded, so that a tie is none.
+  if (near !== value && Number.isFinite(near)) bits = (Math.abs(near) > Math.abs(value) ? bits - 1 : bits) | 1;
+  return narrowed(bits >>> 0);
+}
+
+export function fromFloat16(half: number): number {
+  singleBits[0] = widened(half);
+  return single[0] as number;
+}
