@@ -62,7 +62,13 @@ function operatorOf(
   const weight = dense(on.weight);
   const found = family.operator(layer, weight, snapshot(on.bias));
   // Without a base, σ on all directions is that of the int8 factors.
-  if (family.family === 'siva' && strategy === 'factored') return { ...found, base: productOf(factors) };
+  if (family.family === 'siva' && strategy === 'factored') {
+    // It multiplies with all of U and V, of which `layer.factors` has some columns, rounded a second time.
+    const first = family.name.includes('top') ? 0 : factors.s.size - layer.rank;
+    const u = dense(factors.u);
+    const columns = reference.build(u.rows, layer.rank, (i, j) => reference.entry(u, i, first + j));
+    return { ...found, base: productOf(factors), u: columns };
+  }
   if (strategy !== 'lowrank' || found.base !== undefined) return found;
   return { ...found, base: reference.subtract(weight, productOf(layer.factors as Svd)) };
 }
