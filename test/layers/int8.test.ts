@@ -18,7 +18,6 @@ import { type FamilyCase, families, type LayerShape, type Strategy, tolerances }
 import {
   assertClose,
   assertSameBits,
-  bytes,
   cpuOnly,
   disposeAll,
   expectNoLeak,
@@ -175,7 +174,7 @@ t.test('int8 factors', { skip: cpuOnly, timeout: 110_000 }, async (t) => {
         perturb(layer);
         const pass = layer.forward(on.x);
         const dx = pass.backward(on.dy);
-        const found = [pass.y, dx, layer.parameters[0]?.grad as Tensor, layer.mergedWeight()].map(bytes);
+        const found = [pass.y, dx, layer.parameters[0]?.grad as Tensor, layer.mergedWeight()].map(snapshot);
         disposeAll(pass, pass.y, dx);
         disposeLayer(layer);
         return found;
