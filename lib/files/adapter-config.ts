@@ -8,7 +8,7 @@ import { version } from '../runtime/version.js';
 import { type MatrixDType, vectorType } from '../tensor/dtype.js';
 import { corrupt, newerFormat, quoted } from './complaints.js';
 import { pathIn } from './folder.js';
-import { storedTypes } from './header.js';
+import { scalesName, storedTypes } from './header.js';
 import { readJson } from './json-file.js';
 import type { Place } from './places.js';
 import { openNamed, type SafetensorsFile } from './safetensors.js';
@@ -125,8 +125,12 @@ function checkTensors(op: string, path: string, { modules }: AdapterConfig, file
     if (bias !== null) extra(numbers, 'bias');
     if (coordinates) extra('I32', 'rows', 'columns');
     if (vectors) {
-      extra(storedTypes[dtype], 'u', 'vt');
       extra(numbers, 's');
+      for (const key of ['u', 'vt'].map((side) => keyOf(name, 'sigmatune', side))) {
+        const isCoded = file.has(scalesName(key));
+        expected.set(key, storedTypes[isCoded ? 'int8' : dtype]);
+        if (isCoded) expected.set(scalesName(key), storedTypes.float32);
+      }
     }
   }
   for (const [key, type] of expected) {

@@ -60,6 +60,9 @@ export function castCodes<D extends DType>(
   if (other === 'int8') return array.slice() as TypedArrayOf<D>;
   if (other === 'int32') fail('DTYPE_MISMATCH', op, 'dtype', 'a floating-point type for int8', other);
   if (shape.length !== 2) fail('SHAPE_MISMATCH', op, 'this', 'a matrix for int8', describe([...shape]));
+  // Codes go with float32 sums, so float64 is read and written through float32.
+  if (from === 'float64') return castCodes(op, Float32Array.from(array), 'float32', to, shape);
+  if (to === 'float64') return Float64Array.from(castCodes(op, array, from, 'float32', shape)) as TypedArrayOf<D>;
   const [rows, columns] = shape as readonly [number, number];
   const out = (to === 'int8' ? newBlock(op, shape) : allocateAny(op, to, sizeOf(shape))) as TypedArrayOf<D>;
   if (rows * columns > 0) native.castMatrix(op, out as Operand, array as Operand, rows, columns, 0, columns);
