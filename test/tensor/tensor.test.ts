@@ -267,11 +267,11 @@ t.test('tensors refuse invalid data', { skip: cpuOnly }, async (t) => {
     }
     throwsSigma(
       t,
-      () => zeros([1], { dtype: 'float16' } as unknown as TensorOptions),
+      () => zeros([1], { dtype: 'float8' } as unknown as TensorOptions),
       'INVALID_ARGUMENT',
       'an unknown type',
       'dtype',
-      'float16',
+      'float8',
       'float32',
     );
     throwsSigma(
