@@ -125,12 +125,12 @@ function checkTensors(op: string, path: string, { modules }: AdapterConfig, file
     if (bias !== null) extra(numbers, 'bias');
     if (coordinates) extra('I32', 'rows', 'columns');
     if (vectors) {
-      extra(numbers, 's');
       for (const key of ['u', 'vt'].map((side) => keyOf(name, 'sigmatune', side))) {
         const isCoded = file.has(scalesName(key));
         expected.set(key, storedTypes[isCoded ? 'int8' : dtype]);
         if (isCoded) expected.set(scalesName(key), storedTypes.float32);
       }
+      extra(numbers, 's');
     }
   }
   for (const [key, type] of expected) {
