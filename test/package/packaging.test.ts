@@ -76,7 +76,7 @@ t.test('the packed package needs only Node', { timeout: ten }, async (t) => {
   await t.test('the tarballs contain the intended files only', async (t) => {
     const files = filesOf(join(npm, 'sigmatune'));
     const meant =
-      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|CONTRIBUTING\.md|examples\/[\w-]+\.js|examples\/quickstart\/train\.js|bench\/results\/gpu\/README\.md|docs\/[\w-]+\.(md|svg)|licenses\/\w+\.txt|dist\/.*\.(js|js\.map|d\.ts)|dist\/runtime\/(platforms|generators)\.cjs|dist\/require\/package\.json|bench\/(cli|usage|(cases|commands|gate|measure|record|reference|report|stats)\/[\w-]+)\.(js|css)|source\/(package\.json|binding\.gyp|native\/.*\.(h|cc|inc|cu|cuh)|native\/\w+\.mjs))$/;
+      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|CONTRIBUTING\.md|examples\/[\w-]+\.js|examples\/quickstart\/train\.js|bench\/results\/gpu\/README\.md|docs\/[\w-]+\.(md|svg)|licenses\/\w+\.txt|dist\/.*\.(js|js\.map|d\.ts)|dist\/runtime\/(platforms|generators)\.cjs|dist\/require\/package\.json|bench\/(cli|usage|(cases|commands|gate|measure|record|reference|report|stats)\/[\w-]+)\.(js|css)|source\/(package\.json|binding\.gyp|native\/.*\.(h|cc|inc|cu|cuh)|native\/[\w-]+\.mjs))$/;
     t.same(
       files.filter((path) => !meant.test(path)),
       [],
