@@ -13,8 +13,19 @@ import { runSanitized } from './setup/sanitized.mjs';
 import { main, setup } from './setup/steps.mjs';
 import { ensureSystem, forSimulation } from './setup/system.mjs';
 
-/** These are about the package and its tools, not about a device; ranks compute on the host. */
-const elsewhere = ['test/package/**', 'test/bench/**', 'test/cli/**', 'test/distributed/**'];
+/** Tests that the run on the CPU has made already, and why a device adds nothing. */
+const elsewhere = {
+  'the package and its tools': ['test/package/**', 'test/bench/**', 'test/cli/**', 'test/study/**'],
+  'ranks compute on the host': ['test/distributed/**'],
+  'a plan is a function of shapes': ['test/operator/planner.test.ts', 'test/model/plan.test.ts'],
+  'a device computes all triples': ['test/linalg/svd-rank.test.ts'],
+  'processes and workers of their own, on the CPU; test/cuda has those of a device': [
+    'test/robustness/exit.test.ts',
+    'test/robustness/limits.test.ts',
+    'test/robustness/release.test.ts',
+    'test/robustness/workers.test.ts',
+  ],
+};
 
 const parts = {
   kernels: checkKernels,
@@ -86,7 +97,9 @@ function runSuite(tapArguments) {
     [
       join(root, 'node_modules', '.bin', 'tap'),
       '--node-arg=--import=./test/on-device/register.mjs',
-      ...elsewhere.map((files) => `--exclude=${files}`),
+      ...Object.values(elsewhere)
+        .flat()
+        .map((files) => `--exclude=${files}`),
       '--timeout=600',
       ...Object.entries(environment).map(([name, value]) => `--test-env=${name}=${value}`),
       ...tapArguments,

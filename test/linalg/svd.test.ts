@@ -17,6 +17,7 @@ import {
   real,
   rejectsSigma,
   seeded,
+  sized,
   snapshot,
   withSpectrum,
 } from '../support/helpers.js';
@@ -458,9 +459,10 @@ t.test('onProgress is not called after a failure', async (t) => {
 });
 
 t.test('matrices for which the accuracy probe is hard', async (t) => {
+  const long = sized(1e5, 1e4);
   const cases: [string, Tensor<Real>, number][] = [
-    ['long ones', real(new Float32Array(2e5).fill(1), [1e5, 2], 'float32'), Math.sqrt(2e5)],
-    ['long ones, float64', real(new Float64Array(2e5).fill(1), [1e5, 2], 'float64'), Math.sqrt(2e5)],
+    ['long ones', real(new Float32Array(2 * long).fill(1), [long, 2], 'float32'), Math.sqrt(2 * long)],
+    ['long ones, float64', real(new Float64Array(2 * long).fill(1), [long, 2], 'float64'), Math.sqrt(2 * long)],
     ['square ones', real(new Float64Array(9e4).fill(1), [300, 300], 'float64'), 300],
     ['denormal', real([1e-42, 1e-42], [2, 1], 'float32'), Math.SQRT2 * 1e-42],
     ['denormal, float64', real([3e-311, 4e-311], [1, 2], 'float64'), 5e-311],
@@ -483,13 +485,14 @@ t.test('matrices for which the accuracy probe is hard', async (t) => {
 const namedDrivers = cpuOnly ? (['auto'] as const) : (['auto', 'gesdd', 'gesvd'] as const);
 
 t.test('a long matrix of similar numbers is as accurate as a short matrix', async (t) => {
+  const long = sized(1000, 50);
   for (const [m, n] of [
-    [40000, 5],
-    [5, 40000],
-    [30000, 2],
-    [20000, 1],
-    [9000, 40],
-    [70, 20000],
+    [40 * long, 5],
+    [5, 40 * long],
+    [30 * long, 2],
+    [20 * long, 1],
+    [9 * long, 40],
+    [70, 20 * long],
   ] as const) {
     for (const dtype of dtypes) {
       const numbers = seeded(m + n).normals(m * n, 1e-3);
@@ -629,10 +632,11 @@ t.test('rounding does not decide the sign if the largest entries are equal', asy
 });
 
 t.test('a stack of many small matrices leaves the event loop free between slices', async (t) => {
-  const stack = real(new Float64Array(20000).fill(2), [20000, 1, 1], 'float32');
+  const count = sized(20000, 2000);
+  const stack = real(new Float64Array(count).fill(2), [count, 1, 1], 'float32');
   let reports = 0;
   const result = await svd(stack, { onProgress: () => reports++ });
-  t.ok(cpuOnly || reports >= 20000 / 256, `${reports} native calls, each prepared in a turn of its own`);
+  t.ok(cpuOnly || reports >= count / 256, `${reports} native calls, each prepared in a turn of its own`);
   t.ok(
     snapshot(result.s).every((value) => value === 2),
     'all of them are right',

@@ -323,6 +323,10 @@ export const testDevice = (process.env['SIGMATUNE_TEST_DEVICE'] || 'cpu') as Dev
 /** Skips, with the reason, a test of CPU tensors, whose memory belongs to JavaScript. */
 export const cpuOnly = testDevice !== 'cpu' && `about the CPU's own memory, not on ${testDevice}`;
 
+/** A size for a real device or the CPU, and for the simulated device, which runs one CUDA thread at a time. */
+export const sized = <T>(size: T, simulated: T): T =>
+  process.env['SIGMATUNE_CUDA_SIMULATION'] === '1' ? simulated : size;
+
 /** The bytes that tensors of that device hold. */
 export function bytes(): number {
   return memory().bytes[testDevice] ?? 0;
