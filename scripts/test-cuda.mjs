@@ -19,6 +19,14 @@ const elsewhere = {
   'ranks compute on the host': ['test/distributed/**'],
   'a plan is a function of shapes': ['test/operator/planner.test.ts', 'test/model/plan.test.ts'],
   'a device computes all triples': ['test/linalg/svd-rank.test.ts'],
+  'tensors of other frameworks are on the host': ['test/integrations/**'],
+  'the bytes of files, and writers that are killed': [
+    'test/files/*atomic.test.ts',
+    'test/files/header-properties.test.ts',
+    'test/files/malformed.test.ts',
+    'test/files/mutations.test.ts',
+    'test/files/python.test.ts',
+  ],
   'processes and workers of their own, on the CPU; test/cuda has those of a device': [
     'test/robustness/exit.test.ts',
     'test/robustness/limits.test.ts',
