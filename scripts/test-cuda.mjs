@@ -22,6 +22,7 @@ const elsewhere = {
   'tensors of other frameworks are on the host': ['test/integrations/**'],
   'the bytes of files, and writers that are killed': [
     'test/files/*atomic.test.ts',
+    'test/files/checkpoint-numbered.test.ts',
     'test/files/header-properties.test.ts',
     'test/files/malformed.test.ts',
     'test/files/mutations.test.ts',
