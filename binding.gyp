@@ -21,7 +21,7 @@
       'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS',
     ],
     'variables': {
-      'node_addon_api': '<!(node -p "require(\'node-addon-api\').include_dir")',
+      'node_addon_api': '<!(node native/node-addon-api.mjs)',
       'flags': ['-O3', '-ffp-contract=fast', '-fno-math-errno', '-fno-trapping-math'],
       'warnings': ['-Wall', '-Wextra', '-Wpedantic', '-Wshadow', '-Wconversion', '-Wno-sign-conversion'],
     },

@@ -8,13 +8,14 @@ import { join } from 'node:path';
 import { checks as bundlers } from './packages/checks/bundlers.mjs';
 import { checks as managers } from './packages/checks/managers.mjs';
 import { checks as runtimes } from './packages/checks/runtimes.mjs';
+import { checks as source } from './packages/checks/source.mjs';
 import { checks as types } from './packages/checks/types.mjs';
 import { checks as workflows } from './packages/checks/workflows.mjs';
 import { npm } from './packages/checks/workspace.mjs';
 import { must, root, run, SetupError, step } from './setup/run.mjs';
 import { hostTarget } from './setup/targets.mjs';
 
-const groups = { runtimes, bundlers, types, managers, workflows };
+const groups = { runtimes, bundlers, types, managers, workflows, source };
 
 const chosen = process.argv.slice(2);
 const unknown = chosen.filter((name) => !(name in groups));

@@ -6,6 +6,7 @@ import { allocate, readNumbers } from '../tensor/dtype.js';
 import { checkReal, numbersOf } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
 import { type Matrix, Tensor } from '../tensor/tensor.js';
+import { viewOf } from '../tensor/view.js';
 import type { Adapter } from './adapter.js';
 import { coordinatesOf } from './frame.js';
 
@@ -24,7 +25,8 @@ export function numbersGiven(op: string, parameters: readonly LayerParameter[], 
     const value = given[role];
     const { dtype, size } = parameter.value;
     if (value === undefined) reject(op, argument, `${size} numbers, because every parameter is replaced`, value);
-    const from = Tensor.is(value) ? numbersOf(op, argument, checkReal(op, argument, value)) : value;
+    const tensor = Tensor.is(value) ? value : viewOf(op, argument, value);
+    const from = tensor === undefined ? value : numbersOf(op, argument, checkReal(op, argument, tensor));
     const read = readNumbers(op, argument, from);
     if (read.length !== size) fail('SHAPE_MISMATCH', op, argument, `${size} numbers`, describe(read.length));
     const numbers = allocate(op, dtype, size);

@@ -128,7 +128,7 @@ export interface AdaptedLinear<D extends MatrixDType = MatrixDType> extends Disp
 }
 
 /** Numbers for each parameter of a layer, by the last part of its name: 'm', 'gate', 'sigma', 'delta', 's', 'r', 'bias'. */
-export type TrainedNumbers = Readonly<Record<string, ArrayLike<number> | Tensor>>;
+export type TrainedNumbers = Readonly<Record<string, ArrayLike<number> | TensorLike>>;
 
 export interface OutOption {
   /** A tensor [..., out] that receives y and is returned. It must not overlap x or the tensors that the layer reads. */

@@ -19,7 +19,7 @@ export class Storage {
   /** Number of writes by operations. On a device there are no other writes. */
   writes = 0;
   /** Who needs the present numbers after the next write. Only on a device: on the CPU anyone may write. */
-  readonly readers = new Set<WeakRef<Reader>>();
+  readers: Set<WeakRef<Reader>> | undefined;
   /** Whether only the owning tensors have seen it, so that a later result may reuse it. */
   reusable: boolean;
   /** Whether `memory()` counts it, and the tensors on it. Not the memory of an object that is no tensor of ours. */

@@ -226,6 +226,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   /** @internal Call it before an operation writes into memory that others may hold. It may fail for lack of memory. */
   writing(op: string): void {
     const { readers } = this.#storage;
+    if (readers === undefined) return;
     for (const reader of readers) {
       reader.deref()?.beforeWrite(op);
       readers.delete(reader);
@@ -234,6 +235,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
 
   /** @internal Has `reader` called before the next write of an operation. Only for a tensor on a device. */
   addReader(reader: WeakRef<Reader>): void {
+    this.#storage.readers ??= new Set();
     const { readers } = this.#storage;
     // Without writes, those that nobody disposed would add up.
     if (readers.size >= 64) for (const each of readers) if (each.deref() === undefined) readers.delete(each);
@@ -242,7 +244,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
 
   /** @internal */
   removeReader(reader: WeakRef<Reader>): void {
-    this.#storage.readers.delete(reader);
+    this.#storage.readers?.delete(reader);
   }
 
   /** @internal Call it after an operation has written into the memory. */

@@ -65,6 +65,29 @@ export function isNewer(version, floor) {
   return Number(found[1]) > major || (Number(found[1]) === major && Number(found[2]) > minor);
 }
 
+/** What glibc leaves of a thread's static data for all libraries that are loaded after the program's start is 1.6 KB. */
+const staticDataLimit = 512;
+
+/**
+ * Throws unless glibc can allocate the library's thread-local data: `fromStart`, when a thread starts, within the little that
+ * is kept for it; else when a thread first uses the data, which may be of any size.
+ */
+export function checkThreadData(file, { fromStart }) {
+  const isStatic = readelf('--dynamic', file).includes('STATIC_TLS');
+  if (isStatic !== fromStart) {
+    const when = fromStart ? "from a thread's start" : 'at its first use';
+    throw new SetupError(
+      `${file} must have its thread-local data ${when} (STATIC_TLS is ${isStatic ? '' : 'not '}set)`,
+    );
+  }
+  const [, size = '0'] = /^ +TLS(?: +0x\w+){4} +(0x\w+)/m.exec(readelf('--segments', file)) ?? [];
+  if (isStatic && Number(size) > staticDataLimit) {
+    throw new SetupError(
+      `${file} must have ${staticDataLimit} bytes of thread-local data at most, not ${Number(size)}`,
+    );
+  }
+}
+
 export function checkPrebuild(file, target) {
   if (target.os === 'linux') checkLinuxAddon(file, target);
   else checkFormat(file, target);
@@ -76,9 +99,7 @@ function checkLinuxAddon(file, target) {
   const symbols = checkLinuxLibrary(file, entries);
   if (target.libc === 'glibc') {
     // Else glibc allocates a thread's data when it first uses the addon, and aborts the process if there is no memory.
-    if (!readelf('--dynamic', file).includes('STATIC_TLS')) {
-      throw new SetupError(`${file} must have its thread-local data from a thread's start (STATIC_TLS)`);
-    }
+    checkThreadData(file, { fromStart: true });
     return;
   }
   // musl has no versions; what only glibc has would be an error when the addon is loaded.

@@ -2,7 +2,8 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { checkLinuxLibrary } from './binary.mjs';
+import { pathToFileURL } from 'node:url';
+import { checkLinuxLibrary, checkThreadData } from './binary.mjs';
 import { ensureToolkit } from './cuda.mjs';
 import { alone } from './lock.mjs';
 import { installModules, locked } from './modules.mjs';
@@ -25,7 +26,8 @@ const kernelTable = join(folder, 'kernels.txt');
 
 /**
  * Brings the library up to date. `architectures` is a list as CMake takes it, such as '90-real;120-virtual', for a
- * build that is for one's own card only; without it the library is for all of them.
+ * build that is for one's own card only; without it the library is for all of them. The package must be built: it loads the
+ * library once.
  */
 export function buildCudaLibrary(architectures = '') {
   checkNode();
@@ -49,9 +51,12 @@ export function buildCudaLibrary(architectures = '') {
       rmSync(unfinished);
     }
     step('looking for kernels that spill registers', checkKernels);
-    step('looking at what the library needs and shows', () =>
-      checkLinuxLibrary(cudaLibrary, ['sigma_open_backend'], { glibc: zig ? floors.glibc : null }),
-    );
+    step('looking at what the library needs and shows', () => {
+      checkLinuxLibrary(cudaLibrary, ['sigma_open_backend'], { glibc: zig ? floors.glibc : null });
+      // The CUDA runtime's alone is larger than what is kept for all libraries.
+      checkThreadData(cudaLibrary, { fromStart: false });
+    });
+    step('loading the library', checkLoads);
     writeStamp(stamp, { tools, sources });
   }, 'cuda');
 }
@@ -103,6 +108,15 @@ function build({ nvcc }, architectures, zig) {
     ),
   );
   step('building the CUDA backend', () => cmakeJs('build', `--parallel=${availableParallelism()}`));
+}
+
+/** Node loads the library as users do; that there is no driver or no card is no fault of the library. */
+function checkLoads() {
+  const program = `import { cudaStatus } from ${JSON.stringify(pathToFileURL(join(root, 'dist', 'index.js')))};
+    const { available, code, detail } = cudaStatus();
+    if (!available && !/^(NO_DRIVER|DRIVER_TOO_OLD|NO_DEVICE|NO_LIBRARY)$/.test(code)) throw new Error(code + ': ' + detail);`;
+  const env = { ...process.env, SIGMATUNE_CUDA: '', SIGMATUNE_CUDA_LIBRARY: cudaLibrary };
+  must(process.execPath, ['--input-type=module', '--eval', program], { env });
 }
 
 function checkKernels() {

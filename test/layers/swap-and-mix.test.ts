@@ -284,6 +284,11 @@ t.test('assign takes the numbers of another layer, for every family', async (t) 
     one.assign(Object.fromEntries(other.parameters.map(({ name, value }) => [name, value])));
     const [now, then] = [one.apply(on.x), other.apply(on.x)];
     assertSameBits(t, now, then, `${family.name}: by role`);
+    perturb(other, 2);
+    const views = other.parameters.map(({ name, value }) => [name, { data: value.dataSync(), shape: value.shape }]);
+    one.assign(Object.fromEntries(views));
+    const [seen, wanted] = [one.apply(on.x), other.apply(on.x)];
+    assertSameBits(t, seen, wanted, `${family.name}: as views`);
     disposeLayer(one);
     disposeLayer(other);
   }
@@ -308,6 +313,7 @@ t.test('assign writes all parameters or none', async (t) => {
   refuse({ sigma }, 'INVALID_ARGUMENT', 'source.bias', '14 numbers');
   refuse({ sigma, bias: bias.subarray(1) }, 'SHAPE_MISMATCH', 'source.bias', '14', '13');
   refuse({ sigma, bias: [...bias.subarray(1), 'x'] }, 'INVALID_ARGUMENT', 'source.bias[13]');
+  refuse({ sigma, bias: { data: bias, shape: [13] } }, 'SHAPE_MISMATCH', 'source.bias.data', '13', '14');
   refuse({ sigma, bias, gate: [0] }, 'INVALID_ARGUMENT', 'gate');
   refuse(
     await svft(weight, given),
