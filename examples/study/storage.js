@@ -43,7 +43,10 @@ export class Bfloat16 {
   }
 
   mergedWeight() {
-    return this.layer.mergedWeight().cast('float32');
+    const merged = this.layer.mergedWeight();
+    const wide = merged.cast('float32');
+    merged.dispose();
+    return wide;
   }
 
   dispose() {

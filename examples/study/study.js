@@ -79,11 +79,11 @@ const before = await meanEffectiveRank(
 const world = { pretrained, makeBatch: batcher(pretrained), bases, settings };
 console.log(`Effective rank of the weights, on average: ${before.toFixed(1)}`);
 
-/** The rates to try, of the method itself or of the one that it is like. A short study shows that all parts run, and tries one. @param {Method} method */
-function ratesOf(method) {
-  const { rates } = methods.find(({ name }) => name === method.like) ?? method;
-  return values.short ? rates.slice(1, 2) : rates;
-}
+/** The method whose rates are tried for it. @param {Method} method */
+const tuned = (method) => methods.find(({ name }) => name === method.like) ?? method;
+
+/** A short study shows that all parts run, and tries one rate. @param {Method} method */
+const ratesOf = (method) => (values.short ? tuned(method).rates.slice(1, 2) : tuned(method).rates);
 
 const expected = tasks.length * compared.reduce((sum, each) => sum + ratesOf(each).length + settings.seeds.length, 0);
 const started = performance.now();
@@ -111,9 +111,6 @@ async function result(task, method, lr, seed, judge) {
   );
   return record;
 }
-
-/** The method whose rates are tried for it. @param {Method} method */
-const tuned = (method) => methods.find(({ name }) => name === method.like) ?? method;
 
 /** The rate with the best AUROC, which is less noisy than a share of 300 texts. Every method gets as many trials; if the best rate is at the end of its grid, the grid is widened. @param {import('./data.js').Task} task @param {Method} method */
 async function chooseRate(task, method) {

@@ -276,8 +276,9 @@ function alike(work: readonly Step[]): readonly (readonly Step[])[] {
   const groups = new Map<string, Step[]>();
   for (const step of work) {
     const { dtype, device } = step.ready.tensor;
-    const group = groups.get(`${dtype} ${device}`);
-    if (group === undefined) groups.set(`${dtype} ${device}`, [step]);
+    const key = `${dtype} ${device}`;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [step]);
     else group.push(step);
   }
   return [...groups.values()];

@@ -267,7 +267,7 @@ export class Tensor<D extends DType = DType, S extends Shape = Shape> implements
   addReader(reader: WeakRef<Reader>): void {
     this.#storage.readers ??= new Set();
     const { readers } = this.#storage;
-    // Without writes, those that nobody disposed would add up.
+    // Without writes, those that were never disposed would add up.
     if (readers.size >= 64) for (const each of readers) if (each.deref() === undefined) readers.delete(each);
     readers.add(reader);
   }

@@ -22,7 +22,7 @@ export function studyAccuracy() {
     of: (found) => Math.log10(found[0].parameters),
     label: 'trained numbers (logarithmic scale)',
     ticks: (low, high) => range(Math.floor(low), Math.ceil(high), 1),
-    name: (value) => (10 ** value).toLocaleString('en-US'),
+    name: (value) => Math.round(10 ** value).toLocaleString('en-US'),
   };
   return plot(x, 'Balanced accuracy of each method against the numbers that it trains');
 }
@@ -33,7 +33,7 @@ export function studyRank() {
     of: (found) => mean(found.map((run) => run.effectiveRank)),
     label: 'effective rank of the weights after training, mean over the layers',
     ticks: (low, high) => spaced(low, high, 5),
-    name: (value) => String(value),
+    name: (value) => String(Number(value.toFixed(1))),
   };
   return plot(x, 'Balanced accuracy of each method against the effective rank of its weights');
 }
@@ -126,7 +126,7 @@ function onePanel(runs, task, x, offset) {
     ...baseline,
     ...marks,
     ...far.map(({ name, family, centre, at }, i) =>
-      text(left + 8, bottom - 10 - 16 * i, `outside: ${short(name)}, ${centre.toFixed(1)} % at ${x.name(round(at))}`, {
+      text(left + 8, bottom - 10 - 16 * i, `outside: ${short(name)}, ${centre.toFixed(1)} % at ${x.name(at)}`, {
         'font-size': 11,
         fill: families[family].colour,
       }),
@@ -142,8 +142,6 @@ function apart(points) {
   const isNear = ({ centre }) => points.length < 5 || centre >= floor;
   return [points.filter(isNear), points.filter((point) => !isNear(point))];
 }
-
-const round = (value) => Number(value.toFixed(1));
 
 const short = (name) => name.replace(/^(SVFT|SiVA|VectorFit) /, '').replace('lowest, ', '');
 

@@ -91,7 +91,7 @@ function results(runs) {
     .join('\n\n');
 }
 
-/** Each method in another storage beside itself in float32. */
+/** Each method in another storage next to itself in float32. */
 function storage(runs) {
   const rows = settings.tasks.flatMap((task) =>
     methods.flatMap(({ name, like }) => {
