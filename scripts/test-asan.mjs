@@ -6,21 +6,11 @@ import { join } from 'node:path';
 import { addonFile, buildAddon, variant } from './setup/addon.mjs';
 import { root } from './setup/run.mjs';
 import { main, setup } from './setup/steps.mjs';
+import { bytesOfFiles, tools } from './setup/suite.mjs';
 import { libraryPath } from './setup/system.mjs';
 
-/** These run no native code, or not this addon's, or only what others run too, or time it. Ranks run under mpirun, outside of the sanitizer. */
-const elsewhere = [
-  'test/package/**',
-  'test/bench/**',
-  'test/cli/**',
-  'test/distributed/**',
-  'test/study/**',
-  // The bytes of files, and writers that are killed.
-  'test/files/*atomic.test.ts',
-  'test/files/checkpoint-numbered.test.ts',
-  'test/files/header-properties.test.ts',
-  'test/files/mutations.test.ts',
-];
+/** These run no native code, or not this addon's, or only what others run too, or time it. */
+const elsewhere = [...tools, ...bytesOfFiles];
 
 main(() => {
   setup();

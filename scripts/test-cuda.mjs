@@ -11,21 +11,18 @@ import { alone } from './setup/lock.mjs';
 import { must, root, SetupError, step } from './setup/run.mjs';
 import { runSanitized } from './setup/sanitized.mjs';
 import { main, setup } from './setup/steps.mjs';
+import { bytesOfFiles, tools } from './setup/suite.mjs';
 import { ensureSystem, forSimulation } from './setup/system.mjs';
 
 /** Tests that the run on the CPU has made already, and why a device adds nothing. */
 const elsewhere = {
-  'the package and its tools': ['test/package/**', 'test/bench/**', 'test/cli/**', 'test/study/**'],
-  'ranks compute on the host': ['test/distributed/**'],
+  'about something else, or on the host': tools,
   'a plan is a function of shapes': ['test/operator/planner.test.ts', 'test/model/plan.test.ts'],
   'a device computes all triples': ['test/linalg/svd-rank.test.ts'],
   'tensors of other frameworks are on the host': ['test/integrations/**'],
   'the bytes of files, and writers that are killed': [
-    'test/files/*atomic.test.ts',
-    'test/files/checkpoint-numbered.test.ts',
-    'test/files/header-properties.test.ts',
+    ...bytesOfFiles,
     'test/files/malformed.test.ts',
-    'test/files/mutations.test.ts',
     'test/files/python.test.ts',
   ],
   'processes and workers of their own, on the CPU; test/cuda has those of a device': [
