@@ -6,7 +6,7 @@ import { nearest } from '../runtime/nearest.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import { allocateAny, type DType, dtypes } from '../tensor/dtype.js';
 import { widenHalves } from '../tensor/float16.js';
-import { brokenScale, codesIn, newBlock, scaleShape, scalesIn } from '../tensor/int8.js';
+import { brokenScale, codesIn, expectedScales, newBlock, scaleShape, scalesIn } from '../tensor/int8.js';
 import { allocationFailed } from '../tensor/memory.js';
 import { keep } from '../tensor/scope.js';
 import { type MatrixShape, mostDimensions, sizeOf } from '../tensor/shape.js';
@@ -228,13 +228,7 @@ export class SafetensorsFile implements AsyncDisposable {
     await this.#fill(op, this.#find(op, scalesName(name)), scales, signal);
     const at = brokenScale(scales);
     if (at >= 0) {
-      corrupt(
-        op,
-        this.#path,
-        scalesName(name),
-        'finite scales that are 0, or at least 2^-126',
-        `${scales[at]} at ${at}`,
-      );
+      corrupt(op, this.#path, scalesName(name), expectedScales, `${scales[at]} at ${at}`);
     }
     return keep(Tensor.make<DType, readonly number[]>(op, 'int8', block, shape, true));
   }

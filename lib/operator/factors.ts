@@ -47,8 +47,8 @@ export const typesBeside = {
 } as const satisfies Record<FactorDType, readonly FactorDType[]>;
 
 /**
- * Checks given factors: u [out, q], s [q], vt [q, in], q ≤ min(out, in), of the weight's type, of int8 next to float32 and
- * bfloat16, or of float32 next to bfloat16. Without a weight the type and the sizes are those of u and vt.
+ * Checks given factors: u [out, q], s [q], vt [q, in], q ≤ min(out, in), u and vt of a type that `typesBeside` has for the
+ * weight's. Without a weight the type and the sizes are those of u and vt.
  */
 export function checkFactors(
   op: string,
@@ -75,8 +75,7 @@ export function checkFactors(
 }
 
 /** Relative tolerance for factors that the caller supplies. */
-const belonging = ({ dtype }: FactorMatrix) =>
-  ({ float64: 1e-3, float32: 1e-3, bfloat16: 3e-2, float16: 4e-3, int8: 1e-1 })[dtype];
+const belonging = (factor: FactorMatrix) => Math.max(1e-3, roundingOf(factor));
 
 const singleRounding = 1e-4;
 

@@ -89,13 +89,16 @@ export function packCodes(op: string, argument: string, codes: Int8Array, scales
   return block;
 }
 
+/** What the scales of a matrix are, as errors say it. */
+export const expectedScales = 'finite scales that are 0, or at least 2^-126';
+
 /** NON_FINITE for a NaN or Infinity, INVALID_ARGUMENT for a scale that is negative or subnormal. */
 export function checkScales(op: string, argument: string, scales: Float32Array): void {
   const at = brokenScale(scales);
   if (at < 0) return;
   const scale = scales[at] as number;
   const code = Number.isFinite(scale) ? 'INVALID_ARGUMENT' : 'NON_FINITE';
-  fail(code, op, argument, 'finite scales that are 0, or at least 2^-126', `${scale} for group ${at}`);
+  fail(code, op, argument, expectedScales, `${scale} for group ${at}`);
 }
 
 /** The index of the first scale that no matrix has; −1 if there is none. */
