@@ -1,6 +1,7 @@
 // Launches the step of an optimiser for many tensors at once.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <type_traits>
 
@@ -43,6 +44,26 @@ int64_t steps_alike(const Call* calls, int64_t count, const Constants& constants
     ++alike;
   }
   return alike;
+}
+
+// The steps of `calls` (count), those that are alike in one launch. `Rule` has the constants of a call, its tensor, and
+// the kernel for at most that many tensors.
+template <class Rule, class Call>
+void step_each(sigma_context& context, const char* operation, const Call* calls, int64_t count) {
+  while (count > 0) {
+    const int64_t alike = steps_alike(calls, count, Rule::template constants<double>);
+    for_real(calls->real, [&]<class T>(std::type_identity<T>) {
+      const auto shared = Rule::template constants<T>(*calls);
+      const auto& tensor_of = Rule::template tensor_of<T>;
+      if (alike <= kFewTensors) {
+        launch_steps(context, operation, Rule::template kernel<T, kFewTensors>(), shared, calls, alike, tensor_of);
+      } else {
+        launch_steps(context, operation, Rule::template kernel<T, kManyTensors>(), shared, calls, alike, tensor_of);
+      }
+    });
+    calls += alike;
+    count -= alike;
+  }
 }
 
 }  // namespace sigma::cuda
