@@ -48,7 +48,7 @@ function prepare() {
   }
   const rules = readFileSync(join(root, 'CMakeLists.txt'), 'utf8').replace(' -Werror)', ')');
   writeFileSync(join(source, 'CMakeLists.txt'), rules);
-  const { include } = ensureToolkit();
+  const { include } = ensureToolkit([13]);
   const options = {
     SIGMATUNE_NATIVE_CHECK: 'OFF',
     SIGMATUNE_SIMULATION: 'ON',

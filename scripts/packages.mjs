@@ -4,14 +4,15 @@
 // because `npm ci` would ask the registry for a version that is not published yet.
 //
 //   node scripts/packages.mjs [--complete] [--repository https://github.com/owner/name]
-//                             [--cuda-library FILE] [--out FOLDER] [--no-tarballs]
+//                             [--cuda-library FILE] [--cuda12-library FILE] [--out FOLDER] [--no-tarballs]
 //
-// Packs what prebuilds/ and build-cuda/ have. --complete: fails if a platform or the CUDA library is missing.
+// Packs what prebuilds/, build-cuda/ and build-cuda12/ have. --complete: fails if a platform or a CUDA library is missing.
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { stageCuda, stagePlatform } from './packages/binaries.mjs';
+import { cudaPackages, stageCuda, stagePlatform } from './packages/binaries.mjs';
 import { stageMain } from './packages/main.mjs';
+import { cudaLibrary } from './setup/cuda-library.mjs';
 import { must, root, SetupError, step } from './setup/run.mjs';
 import { main, setup } from './setup/steps.mjs';
 import { targets } from './setup/targets.mjs';
@@ -21,7 +22,8 @@ main(() => {
     options: {
       complete: { type: 'boolean', default: false },
       repository: { type: 'string' },
-      'cuda-library': { type: 'string', default: join(root, 'build-cuda', 'libsigmatune_cuda.so') },
+      'cuda-library': { type: 'string', default: cudaLibrary(13) },
+      'cuda12-library': { type: 'string', default: cudaLibrary(12) },
       out: { type: 'string', default: join(root, 'npm') },
       'no-tarballs': { type: 'boolean', default: false },
     },
@@ -29,18 +31,19 @@ main(() => {
   const folder = resolve(values.out);
   setup();
   const built = targets.filter(({ name }) => existsSync(join(root, 'prebuilds', name, 'sigmatune.node')));
-  const hasCuda = existsSync(values['cuda-library']);
+  const libraries = { 13: values['cuda-library'], 12: values['cuda12-library'] };
+  const builtCuda = cudaPackages.filter(({ generation }) => existsSync(libraries[generation]));
   if (built.length === 0) throw new SetupError('prebuilds/ has no addon: run "npm run prebuilds" first.');
-  if (values.complete && (built.length < targets.length || !hasCuda)) {
-    const missing = targets.filter((target) => !built.includes(target)).map(({ name }) => name);
-    throw new SetupError(`missing: ${[...missing, ...(hasCuda ? [] : ['the CUDA library'])].join(', ')}`);
+  const missing = [...targets, ...cudaPackages].filter((each) => !built.includes(each) && !builtCuda.includes(each));
+  if (values.complete && missing.length > 0) {
+    throw new SetupError(`missing: ${missing.map(({ name }) => name).join(', ')}`);
   }
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   // The platforms first: sigmatune is published when everything that it depends on is there.
   const staged = [
     ...built.map((target) => stagePlatform(folder, target, values.repository)),
-    ...(hasCuda ? [stageCuda(folder, values['cuda-library'], values.repository)] : []),
+    ...builtCuda.map((each) => stageCuda(folder, each, libraries[each.generation], values.repository)),
     stageMain(folder, built, values.repository),
   ];
   writeFileSync(join(folder, 'order.txt'), staged.map((name) => `${name}\n`).join(''));

@@ -121,7 +121,7 @@ function runSuite(tapArguments) {
  */
 function buildIn(folder, target, sanitizer) {
   alone(() => {
-    const { include } = ensureToolkit();
+    const { include } = ensureToolkit([13]);
     const options = {
       SIGMATUNE_NATIVE_CHECK: 'OFF',
       SIGMATUNE_KERNEL_CHECK: 'ON',

@@ -12,6 +12,7 @@ import { checks as source } from './packages/checks/source.mjs';
 import { checks as types } from './packages/checks/types.mjs';
 import { checks as workflows } from './packages/checks/workflows.mjs';
 import { npm } from './packages/checks/workspace.mjs';
+import { cudaLibrary } from './setup/cuda-library.mjs';
 import { must, root, run, SetupError, step } from './setup/run.mjs';
 import { hostTarget } from './setup/targets.mjs';
 
@@ -37,7 +38,8 @@ const failures = [];
 let passed = 0;
 try {
   must(process.execPath, [join(root, 'scripts', 'prebuilds.mjs')]);
-  must(process.execPath, [join(root, 'scripts', 'packages.mjs'), '--out', npm, '--cuda-library', cudaLibrary()]);
+  const libraries = ['--cuda-library', libraryOf(13), '--cuda12-library', libraryOf(12)];
+  must(process.execPath, [join(root, 'scripts', 'packages.mjs'), '--out', npm, ...libraries]);
   must('npm', ['pack', '--pack-destination', npm, join(root, 'node_modules', 'pure-rand')]);
   registry = await startRegistry();
   for (const [name, checks] of Object.entries(groups)) {
@@ -75,8 +77,8 @@ function installTools() {
 }
 
 /** Without a CUDA build any library will do: what is tested is that it is found. */
-function cudaLibrary() {
-  const built = join(root, 'build-cuda', 'libsigmatune_cuda.so');
+function libraryOf(generation) {
+  const built = cudaLibrary(generation);
   if (existsSync(built)) return built;
   return process.report.getReport().sharedObjects.find((path) => /\/libm[.-]/.test(path));
 }

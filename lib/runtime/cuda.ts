@@ -34,13 +34,15 @@ const reasons = [undefined, 'ABI_MISMATCH', 'NO_DRIVER', 'DRIVER_TOO_OLD', 'NO_D
 const file = 'libsigmatune_cuda.so';
 
 /**
- * Paths to try for the backend's library: the one the user names, else the backend's npm package, then a local build.
+ * Paths to try for the backend's library: the one the user names, else the backend's npm packages, then local builds. Of
+ * either kind, the one for CUDA 12 is the last.
  */
 function candidates(): string[] {
   const named = process.env['SIGMATUNE_CUDA_LIBRARY'];
   if (named) return [named];
-  const local = packageRoot && join(packageRoot, 'build-cuda', file);
-  return [platforms.cudaLibrary(), local].filter((path) => path !== undefined);
+  const root = packageRoot;
+  const local = root === undefined ? [] : ['build-cuda', 'build-cuda12'].map((folder) => join(root, folder, file));
+  return [...platforms.cudaLibraries(), ...local];
 }
 
 function unavailable(code: DeviceStatus['code'], detail: string, searched: readonly string[]): DeviceStatus {
@@ -91,16 +93,23 @@ function open(tried: string[]): DeviceStatus {
     return unavailable('LOAD_FAILED', `${relative}: expected an absolute path, got '${process.env[relative]}'`, []);
   }
   tried.push(...candidates());
-  const path = tried.find((candidate) => existsSync(candidate));
-  if (path === undefined) return unavailable('NOT_BUILT', `no CUDA backend was found: ${advice()}`, tried);
-  return read(path, native.deviceOpen('cudaStatus', path));
+  const present = tried.filter((candidate) => existsSync(candidate));
+  // A driver that is too old for one library may serve the next.
+  let status: DeviceStatus | undefined;
+  for (const path of present) {
+    const before = status?.searched ?? [];
+    status = read(path, native.deviceOpen('cudaStatus', path), before);
+    if (status.code !== 'DRIVER_TOO_OLD') break;
+  }
+  return status ?? unavailable('NOT_BUILT', `no CUDA backend was found: ${advice()}`, tried);
 }
 
-function read(path: string, opened: OpenedBackend): DeviceStatus {
+/** `before` was searched for another library. */
+function read(path: string, opened: OpenedBackend, before: readonly string[]): DeviceStatus {
   if (opened.loadError !== undefined) {
-    return unavailable('LOAD_FAILED', `the CUDA backend cannot be loaded: ${opened.loadError}`, [path]);
+    return unavailable('LOAD_FAILED', `the CUDA backend cannot be loaded: ${opened.loadError}`, [...before, path]);
   }
-  const searched = [path, ...opened.searched.split('\n').filter((line) => line !== '')];
+  const searched = [...before, path, ...opened.searched.split('\n').filter((line) => line !== '')];
   if (opened.reason !== 0) return unavailable(reasons[opened.reason] ?? 'LOAD_FAILED', opened.detail, searched);
   if (opened.simulated && process.env['SIGMATUNE_CUDA_SIMULATION'] !== '1') {
     return unavailable('LOAD_FAILED', `${path} only simulates a device, for this package's own tests`, searched);

@@ -39,14 +39,21 @@ exports.targets = [
   'win32-x64',
 ];
 
-/** The path of the CUDA backend's library, if its package is installed. */
-exports.cudaLibrary = () => {
+/** The paths of the CUDA backend's libraries whose packages are installed: of CUDA 13, then of CUDA 12. */
+exports.cudaLibraries = () => {
+  const libraries = [];
+  if (process.platform !== 'linux' || process.arch !== 'x64') return libraries;
   try {
-    if (process.platform === 'linux' && process.arch === 'x64') return require('@sigmatune/cuda-linux-x64');
+    libraries.push(require('@sigmatune/cuda-linux-x64'));
   } catch {
     // It is not installed.
   }
-  return undefined;
+  try {
+    libraries.push(require('@sigmatune/cuda12-linux-x64'));
+  } catch {
+    // It is not installed.
+  }
+  return libraries;
 };
 
 /** Where this file lies. A bundle has its own path here, an invented one, or none. */

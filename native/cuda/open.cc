@@ -34,10 +34,13 @@ Finding find(Searched& searched) {
   if (driver.reason != SIGMA_AVAILABLE) return {driver.reason, driver.detail};
   const Finding runtime = find_runtime(searched);
   if (runtime.reason != SIGMA_AVAILABLE) return runtime;
-  if (!open_libraries(searched)) {
+  if (!open_libraries(driver.cuda_major, searched)) {
+    const std::string libraries = driver.cuda_major >= 13 ? "13 or 12" : "12";
+    const std::string packages =
+        driver.cuda_major >= 13 ? "nvidia-cublas nvidia-cusolver" : "nvidia-cublas-cu12 nvidia-cusolver-cu12";
     return {SIGMA_NO_LIBRARY,
-            "cuBLAS and cuSOLVER of CUDA 13 or 12 were not found; run `pip install nvidia-cublas nvidia-cusolver` (or "
-            "install the CUDA toolkit) and, if they lie elsewhere, set SIGMATUNE_CUDA_PATH to their folder"};
+            "cuBLAS and cuSOLVER of CUDA " + libraries + " were not found; run `pip install " + packages +
+                "` (or install the CUDA toolkit) and, if they lie elsewhere, set SIGMATUNE_CUDA_PATH to their folder"};
   }
   return {SIGMA_AVAILABLE, libraries_text()};
 }

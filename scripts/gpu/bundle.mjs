@@ -41,14 +41,14 @@ main(() => {
   });
   setup();
   must(process.execPath, [join(root, 'scripts', 'prebuilds.mjs')]);
-  if (!values.library && !values['no-library']) buildCudaLibrary();
+  const library = values['no-library'] ? undefined : (values.library ?? buildCudaLibrary());
   rmSync(work, { recursive: true, force: true });
   mkdirSync(bundle, { recursive: true });
   const imports = step('transpiling the tests', () => transpileTests(join(bundle, 'test')));
   step('copying what they need', () => {
     copyPackage();
     copyPackages(imports);
-    copyLibrary(values);
+    if (library !== undefined) copyLibrary(library);
     copyNode();
   });
   if (values['no-archive']) return;
@@ -101,13 +101,11 @@ function copyPackages(names) {
   rmSync(join(work, 'trace'), { recursive: true });
 }
 
-function copyLibrary({ library, 'no-library': none }) {
-  if (none) return;
-  const from = library ?? cudaLibrary;
+function copyLibrary(from) {
   if (/cuda \(simulated\)/.test(readFileSync(from, 'latin1'))) {
     throw new SetupError(`${from} simulates a device: that has no place in a bundle for real ones.`);
   }
-  const to = join(bundle, 'build-cuda', basename(cudaLibrary));
+  const to = join(bundle, 'build-cuda', basename(cudaLibrary()));
   cpSync(from, to);
   must('strip', ['--strip-unneeded', to]);
 }

@@ -49,9 +49,14 @@ export function stagePlatform(npm, { name, os, cpu, libc }, repository) {
 /** An expression by which file tracing finds a file that no code requires. */
 const mention = (file) => `require('node:path').join(__dirname, '${file}');\n`;
 
-/** @sigmatune/cuda-linux-x64: the library, and its path as a module. */
-export function stageCuda(npm, file, repository) {
-  const name = 'cuda-linux-x64';
+/** The packages of the CUDA backend, by the version of CUDA that built it. */
+export const cudaPackages = [
+  { generation: 13, name: 'cuda-linux-x64', driver: 'r580' },
+  { generation: 12, name: 'cuda12-linux-x64', driver: 'r525' },
+];
+
+/** @sigmatune/<name>: the library, and its path as a module. */
+export function stageCuda(npm, { generation, name, driver }, file, repository) {
   const folder = join(npm, name);
   const library = join(folder, 'libsigmatune_cuda.so');
   mkdirSync(folder, { recursive: true });
@@ -62,7 +67,7 @@ export function stageCuda(npm, file, repository) {
     manifest: {
       name: `@sigmatune/${name}`,
       version: own.version,
-      description: 'The CUDA backend of sigmatune for Linux x64.',
+      description: `The backend of sigmatune for CUDA ${generation} on Linux x64.`,
       license: 'SEE LICENSE IN README.md',
       ...addresses(repository),
       engines: own.engines,
@@ -75,7 +80,7 @@ export function stageCuda(npm, file, repository) {
     readme:
       `# @sigmatune/${name}\n\nThe CUDA backend of [sigmatune](https://www.npmjs.com/package/sigmatune). Install it next to ` +
       `sigmatune, in the same version:\n\n    npm install sigmatune @sigmatune/${name}\n\n` +
-      `The library is ${size}. It needs an NVIDIA card of compute capability 7.5 or newer, a driver for CUDA 13 (r580 or newer), and cuBLAS and ` +
+      `The library is ${size}. It needs an NVIDIA card of compute capability 7.5 or newer, a driver for CUDA ${generation} (${driver} or newer), and cuBLAS and ` +
       'cuSOLVER. `cudaStatus()` of sigmatune says what is missing.\n\n## Licence\n\nsigmatune is under the MIT licence (the ' +
       'file `LICENSE`). The library contains the static CUDA runtime, © NVIDIA Corporation, redistributed under the ' +
       '[CUDA Toolkit EULA](https://docs.nvidia.com/cuda/eula/), attachment A.\n',

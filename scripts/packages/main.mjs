@@ -2,6 +2,7 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
 import { must, root } from '../setup/run.mjs';
+import { cudaPackages } from './binaries.mjs';
 import { addresses, own, writeManifest } from './manifest.mjs';
 
 /** binding.gyp at the root of a package makes npm, pnpm and Bun compile it, or warn that they do not. */
@@ -31,10 +32,13 @@ function manifest(built, repository) {
     ...addresses(repository),
     optionalDependencies: Object.fromEntries(built.map(({ name }) => [`@sigmatune/${name}`, own.version])),
     // An optional peer is never installed unasked, and strict package managers let sigmatune load it.
-    peerDependencies: { '@sigmatune/cuda-linux-x64': own.version, ...own.peerDependencies },
-    peerDependenciesMeta: { '@sigmatune/cuda-linux-x64': { optional: true }, ...own.peerDependenciesMeta },
+    peerDependencies: { ...cuda(() => own.version), ...own.peerDependencies },
+    peerDependenciesMeta: { ...cuda(() => ({ optional: true })), ...own.peerDependenciesMeta },
   };
 }
+
+/** One entry of a manifest for each of the CUDA backend's packages. */
+const cuda = (value) => Object.fromEntries(cudaPackages.map(({ name }) => [`@sigmatune/${name}`, value()]));
 
 /** npmjs.com shows the README without the other files: links lead to the repository, else to the published files. */
 export function withAbsoluteLinks(text, repository) {

@@ -13,7 +13,7 @@ const packages = readFileSync(join(root, 'npm', 'order.txt'), 'utf8')
   .split('\n');
 const files = {};
 const overrides = {};
-for (const part of packages.filter((part) => !part.startsWith('cuda-'))) {
+for (const part of packages.filter((part) => !part.startsWith('cuda'))) {
   const { name, version } = JSON.parse(readFileSync(join(root, 'npm', part, 'package.json'), 'utf8'));
   const file = `${name.replace('@', '').replace('/', '-')}-${version}.tgz`;
   if (!readdirSync(join(root, 'npm')).includes(file)) throw new Error(`npm/${file} is missing`);

@@ -1,4 +1,5 @@
-// build-cuda/libsigmatune_cuda.so: the CUDA backend, built as CMakeLists.txt says and looked at before it is used.
+// libsigmatune_cuda.so, the CUDA backend, built as CMakeLists.txt says and looked at before it is used: in build-cuda/ by
+// CUDA 13, in build-cuda12/ by CUDA 12, for older drivers.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -15,17 +16,16 @@ import { ensureSystem } from './system.mjs';
 import { floors, hostTarget } from './targets.mjs';
 import { ensureZig, zigEnvironment, zigVersion } from './zig.mjs';
 
-const folder = join(root, 'build-cuda');
-const stamp = join(folder, 'sigmatune.stamp');
-const unfinished = join(folder, 'sigmatune.unfinished');
+/** The library that CUDA of this major version builds. */
+export const cudaLibrary = (generation = 13) => join(folderOf(generation), 'libsigmatune_cuda.so');
 
-export const cudaLibrary = join(folder, 'libsigmatune_cuda.so');
+const folderOf = (generation) => join(root, generation === 13 ? 'build-cuda' : `build-cuda${generation}`);
 
 /** What each kernel takes of each chip, for who tunes them. */
-const kernelTable = join(folder, 'kernels.txt');
+const kernelTable = (folder) => join(folder, 'kernels.txt');
 
 /**
- * Brings the library up to date. `architectures` is a list as CMake takes it, such as '90-real;120-virtual', for a
+ * Brings the library up to date, and returns its path. `architectures` is a list as CMake takes it, such as '90-real;120-virtual', for a
  * build that is for one's own card only; without it the library is for all of them. The package must be built: it loads the
  * library once.
  */
@@ -33,31 +33,36 @@ export function buildCudaLibrary(architectures = '') {
   checkNode();
   ensureSystem(['g++', 'make', 'cmake', 'binutils']);
   alone(installModules);
-  alone(() => {
+  return alone(() => {
     const toolkit = ensureToolkit();
+    const folder = folderOf(toolkit.generation);
+    const library = cudaLibrary(toolkit.generation);
+    const stamp = join(folder, 'sigmatune.stamp');
+    const unfinished = join(folder, 'sigmatune.unfinished');
     const zig = linker(architectures);
     const tools = toolsOf(toolkit, architectures, zig);
     const sources = fingerprint({ paths: ['native', 'CMakeLists.txt', join('scripts', 'setup')] });
     const made = readStamp(stamp);
-    if (made.tools === tools && made.sources === sources && existsSync(cudaLibrary)) return;
+    if (made.tools === tools && made.sources === sources && existsSync(library)) return library;
     // Other tools, or a build killed half-way through an object file: nothing of it is kept.
     if (made.tools !== tools || existsSync(unfinished)) rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true });
     writeStamp(stamp, { tools });
     writeFileSync(unfinished, '');
     try {
-      build(toolkit, architectures, zig);
+      build(folder, toolkit, architectures, zig);
     } finally {
       rmSync(unfinished);
     }
-    step('looking for kernels that spill registers', checkKernels);
+    step('looking for kernels that spill registers', () => checkKernels(folder));
     step('looking at what the library needs and shows', () => {
-      checkLinuxLibrary(cudaLibrary, ['sigma_open_backend'], { glibc: zig ? floors.glibc : null });
+      checkLinuxLibrary(library, ['sigma_open_backend'], { glibc: zig ? floors.glibc : null });
       // The CUDA runtime's alone is larger than what is kept for all libraries.
-      checkThreadData(cudaLibrary, { fromStart: false });
+      checkThreadData(library, { fromStart: false });
     });
-    step('loading the library', checkLoads);
+    step('loading the library', () => checkLoads(library));
     writeStamp(stamp, { tools, sources });
+    return library;
   }, 'cuda');
 }
 
@@ -83,7 +88,7 @@ function linker(architectures) {
   return process.env.SIGMATUNE_ZIG || (architectures === '' && process.arch === 'x64') ? ensureZig() : undefined;
 }
 
-function build({ nvcc }, architectures, zig) {
+function build(folder, { nvcc }, architectures, zig) {
   const definitions = {
     SIGMATUNE_NATIVE_CHECK: 'OFF',
     SIGMATUNE_CUDA: 'ON',
@@ -111,25 +116,26 @@ function build({ nvcc }, architectures, zig) {
 }
 
 /** Node loads the library as users do; that there is no driver or no card is no fault of the library. */
-function checkLoads() {
+function checkLoads(library) {
   const program = `import { cudaStatus } from ${JSON.stringify(pathToFileURL(join(root, 'dist', 'index.js')))};
     const { available, code, detail } = cudaStatus();
     if (!available && !/^(NO_DRIVER|DRIVER_TOO_OLD|NO_DEVICE|NO_LIBRARY)$/.test(code)) throw new Error(code + ': ' + detail);`;
-  const env = { ...process.env, SIGMATUNE_CUDA: '', SIGMATUNE_CUDA_LIBRARY: cudaLibrary };
+  const env = { ...process.env, SIGMATUNE_CUDA: '', SIGMATUNE_CUDA_LIBRARY: library };
   must(process.execPath, ['--input-type=module', '--eval', program], { env });
 }
 
-function checkKernels() {
+function checkKernels(folder) {
   const functions = demangle(
     readdirSync(join(root, 'native', 'cuda'), { recursive: true })
       .filter((name) => name.endsWith('.cu'))
-      .flatMap((name) => parseResources(readFileSync(resourceFile(name), 'utf8'))),
+      .flatMap((name) => parseResources(readFileSync(resourceFile(folder, name), 'utf8'))),
   );
   const table = resourceTable(functions);
-  writeFileSync(kernelTable, table);
+  writeFileSync(kernelTable(folder), table);
   const seen = new Set(functions.map(({ arch }) => arch));
-  const unseen = askedFor().filter((arch) => !seen.has(arch));
-  if (unseen.length > 0) throw new SetupError(`ptxas told of no kernel for ${unseen.join(', ')}; see ${kernelTable}.`);
+  const unseen = askedFor(folder).filter((arch) => !seen.has(arch));
+  if (unseen.length > 0)
+    throw new SetupError(`ptxas told of no kernel for ${unseen.join(', ')}; see ${kernelTable(folder)}.`);
   const spills = spilling(functions);
   if (spills.length > 0) {
     throw new SetupError(
@@ -140,12 +146,12 @@ function checkKernels() {
 }
 
 /** Where scripts/setup/nvcc.mjs puts what ptxas says of one source file, named from native/cuda. */
-function resourceFile(name) {
+function resourceFile(folder, name) {
   return join(folder, 'CMakeFiles', 'sigmatune_cuda.dir', 'native', 'cuda', `${name}.o.ptxas`);
 }
 
 /** The architectures with machine code of their own, by ptxas's names: what CMake was told, or chose. */
-function askedFor() {
+function askedFor(folder) {
   const cache = readFileSync(join(folder, 'CMakeCache.txt'), 'utf8');
   const [, list] = /^CMAKE_CUDA_ARCHITECTURES:[A-Z]+=(.*)$/m.exec(cache);
   return list

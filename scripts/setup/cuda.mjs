@@ -6,8 +6,8 @@ import { root, run, SetupError, step, which } from './run.mjs';
 import { readStamp, writeStamp } from './stamp.mjs';
 import { ensureSystem } from './system.mjs';
 
-/** The backend is written against this generation's headers, and against the numbers in its libraries' names. */
-const generation = 13;
+/** The backend compiles with these. CUDA 12 is for drivers that do not serve CUDA 13. */
+const generations = [13, 12];
 
 /** cuBLAS and cuSOLVER are opened at run time, so that of them only the headers are needed. */
 const neededHeaders = ['cuda_runtime.h', 'cublas_v2.h', 'cublasLt.h', 'cusolverDn.h'];
@@ -25,19 +25,22 @@ const pinned = {
   libraries: ['nvidia-cublas==13.1.1.3', 'nvidia-cusolver==12.0.4.66'],
 };
 
-/** A toolkit's folder, nvcc, headers and version. To be called by one process at a time: it may have to be fetched. */
-export function ensureToolkit() {
+/**
+ * A toolkit's folder, nvcc, headers, version and its major number, which is one of `accepted`. To be called by one process
+ * at a time: it may have to be fetched.
+ */
+export function ensureToolkit(accepted = generations) {
   if (process.platform !== 'linux' || !['x64', 'arm64'].includes(process.arch)) {
     throw new SetupError(
       `The CUDA backend is built on Linux, x64 or arm64; this is ${process.platform}-${process.arch}.`,
     );
   }
   const named = process.env.SIGMATUNE_CUDA_TOOLKIT;
-  if (named) return whole(resolve(named), 'SIGMATUNE_CUDA_TOOLKIT names no toolkit that will do');
-  return systemToolkit() ?? pinnedToolkit();
+  if (named) return whole(resolve(named), accepted, 'SIGMATUNE_CUDA_TOOLKIT names no toolkit that will do');
+  return systemToolkit(accepted) ?? pinnedToolkit();
 }
 
-function systemToolkit() {
+function systemToolkit(accepted) {
   const nvcc = which('nvcc');
   const folders = [
     process.env.CUDA_HOME,
@@ -47,10 +50,11 @@ function systemToolkit() {
       .filter((name) => /^cuda(-|$)/.test(name))
       .map((name) => join('/usr/local', name)),
   ];
-  return folders
+  const found = folders
     .filter(Boolean)
-    .map(inspect)
-    .find(({ lacks }) => lacks === undefined);
+    .map((folder) => inspect(folder, accepted))
+    .filter(({ lacks }) => lacks === undefined);
+  return found.find(({ generation }) => generation === accepted[0]) ?? found[0];
 }
 
 function pinnedToolkit() {
@@ -67,7 +71,7 @@ function pinnedToolkit() {
     step('fetching the CUDA 13.0 compiler with pip', () => fetch(pinned.compiler, 'nvidia/cu13/', unfinished));
     step('fetching the headers of cuBLAS and cuSOLVER', () => {
       fetch(pinned.libraries, 'nvidia/cu13/include/', unfinished);
-      whole(unpacked, 'what pip brought is no toolkit');
+      whole(unpacked, generations, 'what pip brought is no toolkit');
       // Where nvcc looks for what it links.
       symlinkSync('lib', join(unpacked, 'lib64'));
       writeStamp(join(unpacked, 'sigmatune.stamp'), { packages });
@@ -76,7 +80,7 @@ function pinnedToolkit() {
       rmSync(unfinished, { recursive: true });
     });
   }
-  return whole(folder, 'remove this folder and type the same command again');
+  return whole(folder, generations, 'remove this folder and type the same command again');
 }
 
 /** Of each package's wheel, unpacks what lies below `prefix`. */
@@ -89,7 +93,7 @@ function fetch(packages, prefix, folder) {
     if (!download.ok) {
       throw new SetupError(
         `${download.log}\npip could not bring ${name}; its output stands above.\n` +
-          'Compiling the CUDA backend takes the network once, for 700 MB. Without it, install a CUDA 13 toolkit with\n' +
+          'Compiling the CUDA backend takes the network once, for 700 MB. Without it, install a toolkit of CUDA 13 or 12 with\n' +
           'the headers of cuBLAS and cuSOLVER, and name its folder in SIGMATUNE_CUDA_TOOLKIT.',
       );
     }
@@ -112,14 +116,14 @@ with zipfile.ZipFile(wheel) as archive:
             os.chmod(path, 0o755 if member.external_attr >> 16 & 0o100 else 0o644)
 `;
 
-function whole(folder, complaint) {
-  const { lacks, ...toolkit } = inspect(folder);
+function whole(folder, accepted, complaint) {
+  const { lacks, ...toolkit } = inspect(folder, accepted);
   if (lacks === undefined) return toolkit;
   throw new SetupError(`${complaint}: ${folder} ${lacks}.`);
 }
 
 /** `lacks` says why a folder is no toolkit for us, and is undefined for one that is. */
-function inspect(folder) {
+function inspect(folder, accepted) {
   const nvcc = join(folder, 'bin', 'nvcc');
   const include = join(folder, 'include');
   const missing = [nvcc, ...neededHeaders.map((name) => join(include, name))].find((path) => !existsSync(path));
@@ -127,6 +131,9 @@ function inspect(folder) {
   const { ok, log } = run(nvcc, ['--version']);
   const version = /release (\d+)\.\d+, V([\d.]+)/.exec(log);
   if (!ok || version === null) return { lacks: `has an nvcc that does not run:\n${log}` };
-  if (Number(version[1]) !== generation) return { lacks: `is CUDA ${version[2]}; CUDA ${generation} is needed` };
-  return { folder, nvcc, include, version: version[2] };
+  const generation = Number(version[1]);
+  if (!accepted.includes(generation)) {
+    return { lacks: `is CUDA ${version[2]}; CUDA ${accepted.join(' or ')} is needed` };
+  }
+  return { folder, nvcc, include, version: version[2], generation };
 }

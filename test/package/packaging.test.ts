@@ -108,8 +108,10 @@ t.test('the packed package needs only Node', { timeout: ten }, async (t) => {
     t.notOk(main.scripts, 'no scripts, so none that a package manager blocks');
     t.notOk(main.private, 'it can be published');
     t.same(Object.keys(main.dependencies), ['pure-rand']);
-    t.equal(main.peerDependencies['@sigmatune/cuda-linux-x64'], version);
-    t.match(main.peerDependenciesMeta, { '@sigmatune/cuda-linux-x64': { optional: true } });
+    for (const name of ['@sigmatune/cuda-linux-x64', '@sigmatune/cuda12-linux-x64']) {
+      t.equal(main.peerDependencies[name], version);
+      t.match(main.peerDependenciesMeta, { [name]: { optional: true } });
+    }
     const platforms = order.filter((name) => name !== 'sigmatune' && !name.startsWith('cuda'));
     t.same(main.optionalDependencies, Object.fromEntries(platforms.map((name) => [`@sigmatune/${name}`, version])));
     for (const name of platforms) {

@@ -181,6 +181,38 @@ t.test("never throws, even if Node's permission model forbids reading", async (t
   t.same(outcome, { status: 0, stderr: '', said: 'false' });
 });
 
+t.test('the library for CUDA 12 is opened where the driver is too old for the one for CUDA 13', async (t) => {
+  const installed = join(folder, 'both');
+  for (const name of ['dist', 'package.json']) cpSync(join(root, name), join(installed, name), { recursive: true });
+  const packages = join(installed, 'node_modules');
+  mkdirSync(join(packages, '@sigmatune'), { recursive: true });
+  symlinkSync(join(root, 'node_modules', 'pure-rand'), join(packages, 'pure-rand'));
+  for (const name of ['cuda-linux-x64', 'cuda12-linux-x64']) {
+    mkdirSync(join(packages, '@sigmatune', name));
+    writeFileSync(join(packages, '@sigmatune', name, 'index.js'), 'module.exports = __filename;');
+  }
+  const addon = process.env['SIGMATUNE_ADDON'] ?? join(root, 'build', 'Release', 'sigmatune.node');
+  const tooOld = 3;
+  const noDevice = 4;
+  for (const [found, code, says] of [
+    [[noDevice, noDevice], 'NO_DEVICE', '13'],
+    [[tooOld, noDevice], 'NO_DEVICE', '12'],
+    [[tooOld, tooOld], 'DRIVER_TOO_OLD', '12'],
+  ] as const) {
+    const script = `const addon = (await import('node:module')).createRequire(${JSON.stringify(addon)})(${JSON.stringify(addon)});
+      addon.deviceOpen = (_, path) => /cuda12/.test(path)
+        ? { reason: ${found[1]}, detail: '12', searched: 'seen by 12' } : { reason: ${found[0]}, detail: '13', searched: 'seen by 13' };
+      console.log(JSON.stringify(sigma.cudaStatus()));`;
+    const outcome = runModule(script, installed, { SIGMATUNE_ADDON: addon, SIGMATUNE_CUDA_LIBRARY: '' });
+    const status = JSON.parse(outcome.said) as DeviceStatus;
+    t.match(status, { available: false, code, detail: says });
+    t.same(
+      status.searched?.filter((line) => line.startsWith('seen')),
+      says === '12' ? ['seen by 13', 'seen by 12'] : ['seen by 13'],
+    );
+  }
+});
+
 t.test('the advice fits an installed package, which has no scripts', async (t) => {
   const installed = join(folder, 'installed');
   mkdirSync(installed);

@@ -17,6 +17,8 @@ constexpr int kLeastMajor = 7, kLeastMinor = 5;
 // The linked CUDA runtime needs a driver of at least its own major version.
 constexpr int kNeededMajor = CUDART_VERSION / 1000;
 constexpr const char* kNeededDriver = kNeededMajor >= 13 ? "580" : "525";
+constexpr const char* kOlderBackend =
+    kNeededMajor >= 13 ? ", or install @sigmatune/cuda12-linux-x64, which r525 and newer serve" : "";
 
 struct Driver {
   decltype(&::cuInit) init = nullptr;
@@ -138,7 +140,7 @@ DriverFinding find_devices(Searched& searched) {
   if (version != 0 && version / 1000 < kNeededMajor) {
     return {SIGMA_DRIVER_TOO_OLD, "the NVIDIA driver serves CUDA " + version_text(version) + ", expected CUDA " +
                                       std::to_string(kNeededMajor) + ": update the driver to r" + kNeededDriver +
-                                      " or newer"};
+                                      " or newer" + kOlderBackend};
   }
   const CUresult started = driver.init(0);
   if (started == CUDA_ERROR_NO_DEVICE) return no_device("the driver sees no GPU");
@@ -146,7 +148,9 @@ DriverFinding find_devices(Searched& searched) {
     return {SIGMA_NO_DRIVER, "the NVIDIA driver does not start: " + error_text(driver, started) +
                                  "; check whether nvidia-smi works, and restart the machine after a driver update"};
   }
-  return list_devices(driver, searched);
+  DriverFinding finding = list_devices(driver, searched);
+  finding.cuda_major = version / 1000;
+  return finding;
 }
 
 int supported_devices() { return static_cast<int>(supported().size()); }

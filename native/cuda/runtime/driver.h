@@ -12,6 +12,7 @@ namespace sigma::cuda {
 struct DriverFinding {
   sigma_reason reason;
   std::string detail;  // if no device is usable: one sentence with the reason and what to do
+  int cuda_major = 0;  // the newest major version of CUDA that the driver serves
 };
 
 // Starts the driver and lists the supported devices.

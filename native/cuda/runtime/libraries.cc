@@ -14,6 +14,7 @@ namespace {
 // Library names of one CUDA major version. cuSOLVER depends on the first two. They are opened explicitly, because the
 // loader does not search the folder of cuSOLVER.
 struct Generation {
+  int major;
   const char* jit_link;
   const char* sparse;
   const char* lt;
@@ -21,9 +22,15 @@ struct Generation {
   const char* solver;
 };
 constexpr std::array<Generation, 2> kGenerations = {{
-    {"libnvJitLink.so.13", "libcusparse.so.12", "libcublasLt.so.13", "libcublas.so.13", "libcusolver.so.12"},
-    {"libnvJitLink.so.12", "libcusparse.so.12", "libcublasLt.so.12", "libcublas.so.12", "libcusolver.so.11"},
+    {13, "libnvJitLink.so.13", "libcusparse.so.12", "libcublasLt.so.13", "libcublas.so.13", "libcusolver.so.12"},
+    {12, "libnvJitLink.so.12", "libcusparse.so.12", "libcublasLt.so.12", "libcublas.so.12", "libcusolver.so.11"},
 }};
+
+#if CUDART_VERSION >= 13000
+static_assert(std::is_same_v<decltype(&::cusolverDnXsyevBatched_bufferSize),
+                             decltype(Libraries::cusolverDnXsyevBatched_bufferSize)>);
+static_assert(std::is_same_v<decltype(&::cusolverDnXsyevBatched), decltype(Libraries::cusolverDnXsyevBatched)>);
+#endif
 
 // The path of a library in an installation, its bare name for the loader to search, or "" if it is missing.
 std::string locate(const Installation& installation, const char* name) {
@@ -188,10 +195,10 @@ void explain_scarcity(const LibraryFailure& failure) {
                                                 std::to_string(available >> 20) + " MiB of memory left");
 }
 
-bool open_libraries(Searched& searched) {
+bool open_libraries(int driver_major, Searched& searched) {
   for (const Installation& installation : library_installations()) {
     for (const Generation& generation : kGenerations) {
-      if (open_generation(installation, generation, searched)) return true;
+      if (generation.major <= driver_major && open_generation(installation, generation, searched)) return true;
     }
   }
   return false;

@@ -63,13 +63,21 @@ struct Libraries {
   decltype(&::cusolverDnDgeqrf) cusolverDnDgeqrf;
   decltype(&::cusolverDnDorgqr_bufferSize) cusolverDnDorgqr_bufferSize;
   decltype(&::cusolverDnDorgqr) cusolverDnDorgqr;
-  // Null before CUDA 12.6.2.
-  decltype(&::cusolverDnXsyevBatched_bufferSize) cusolverDnXsyevBatched_bufferSize;
-  decltype(&::cusolverDnXsyevBatched) cusolverDnXsyevBatched;
+  // Null before CUDA 12.6.2, whose headers do not declare them.
+  cusolverStatus_t (*cusolverDnXsyevBatched_bufferSize)(cusolverDnHandle_t, cusolverDnParams_t, cusolverEigMode_t,
+                                                        cublasFillMode_t, int64_t n, cudaDataType, const void* a,
+                                                        int64_t lda, cudaDataType, const void* w, cudaDataType compute,
+                                                        size_t* device_bytes, size_t* host_bytes, int64_t batch);
+  cusolverStatus_t (*cusolverDnXsyevBatched)(cusolverDnHandle_t, cusolverDnParams_t, cusolverEigMode_t,
+                                             cublasFillMode_t, int64_t n, cudaDataType, void* a, int64_t lda,
+                                             cudaDataType, void* w, cudaDataType compute, void* device_work,
+                                             size_t device_bytes, void* host_work, size_t host_bytes, int* info,
+                                             int64_t batch);
 };
 
-// Opens all libraries, once per process, from one installation; never closes them. False if no installation has all.
-bool open_libraries(Searched& searched);
+// Opens all libraries, once per process, from one installation, of a CUDA version that the driver serves; never closes
+// them. False if no installation has all.
+bool open_libraries(int driver_major, Searched& searched);
 const Libraries& libraries();
 // Versions and location of the libraries; static text.
 const char* libraries_text();

@@ -1,6 +1,7 @@
 // Package managers install from a registry, and no package has a script. Wrong installations say what to do.
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { cudaPackages } from '../binaries.mjs';
 import { own } from '../manifest.mjs';
 import { application, expect, node, tool, works, worksCommon } from './workspace.mjs';
 
@@ -81,14 +82,17 @@ export function checks({ work, registry, target }) {
       },
     ],
     [
-      'npm: the CUDA package is found, and its absence is told',
+      'npm: either CUDA package is found, and their absence is told',
       () => {
-        const cwd = app();
-        npm(cwd, 'install');
-        node(['status.mjs'], { cwd, says: /^NOT_BUILT .*npm install @sigmatune\/cuda-linux-x64@/ });
-        npm(cwd, 'install', `@sigmatune/cuda-linux-x64@${own.version}`);
-        node(['status.mjs'], { cwd, says: /node_modules\/@sigmatune\/cuda-linux-x64\/libsigmatune_cuda\.so/ });
-        runs(cwd);
+        for (const { name } of cudaPackages) {
+          const cwd = app();
+          npm(cwd, 'install');
+          node(['status.mjs'], { cwd, says: /^NOT_BUILT .*npm install @sigmatune\/cuda-linux-x64@/ });
+          npm(cwd, 'install', `@sigmatune/${name}@${own.version}`);
+          const file = new RegExp(`node_modules/@sigmatune/${name}/libsigmatune_cuda\\.so`);
+          node(['status.mjs'], { cwd, says: file });
+          runs(cwd);
+        }
       },
     ],
     [
