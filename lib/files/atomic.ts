@@ -5,6 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { checkSignal, fail } from '../runtime/check.js';
 import { quoted, system, systemCode } from './complaints.js';
+import { patiently } from './patience.js';
 import { checkRegular, chunkBytes, exists } from './readable.js';
 
 /** Not FileHandle.sync, which does not exist under Yarn's Plug'n'Play. */
@@ -63,7 +64,12 @@ export async function writeAtomically(
   const where = `path ${quoted(path)}`;
   const { target, mode } = await targetOf(op, where, path);
   await writeThenPlace({ op, where, folder: dirname(target), mode, signal }, fill, (temporary) =>
-    system(op, where, 'a file that can be replaced', rename(temporary, target)),
+    system(
+      op,
+      where,
+      'a file that can be replaced',
+      patiently(() => rename(temporary, target)),
+    ),
   );
 }
 
@@ -94,7 +100,7 @@ async function placeNew(op: string, where: string, temporary: string, path: stri
   } catch (error) {
     const code = systemCode(error) ?? '';
     if (code === 'EEXIST' || (cannotLink.includes(code) && (await exists(path)))) return false;
-    const call = cannotLink.includes(code) ? rename(temporary, path) : Promise.reject(error);
+    const call = cannotLink.includes(code) ? patiently(() => rename(temporary, path)) : Promise.reject(error);
     await system(op, where, 'a folder that can be written', call);
     return true;
   }

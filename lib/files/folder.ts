@@ -4,8 +4,10 @@
 import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkSignal } from '../runtime/check.js';
+import { SigmaError } from '../runtime/errors.js';
 import { type Sink, syncFolder, temporaryIn, writeAtomically } from './atomic.js';
 import { quoted, system, systemCode } from './complaints.js';
+import { patiently } from './patience.js';
 import { exists } from './readable.js';
 
 const committed = '.sigmatune-commit';
@@ -38,11 +40,15 @@ export async function writeFolderAtomically(
 /** Renames the stage. If another writer's commit is there, its files are moved first: they are older. */
 async function commit(op: string, where: string, folder: string, stage: string): Promise<void> {
   for (;;) {
-    await settle(op, where, folder);
     try {
-      await rename(stage, join(folder, committed));
+      // Windows says EPERM if another writer's commit is there.
+      await patiently(async () => {
+        await settle(op, where, folder);
+        await rename(stage, join(folder, committed));
+      });
       break;
     } catch (error) {
+      if (error instanceof SigmaError) throw error;
       if (!['ENOTEMPTY', 'EEXIST'].includes(systemCode(error) ?? '')) {
         await system(op, where, 'a folder that can be written', Promise.reject(error));
       }
@@ -58,7 +64,7 @@ async function settle(op: string, where: string, folder: string): Promise<void> 
   if (names === undefined) return;
   for (const name of names) {
     try {
-      await rename(join(from, name), join(folder, name));
+      await patiently(() => rename(join(from, name), join(folder, name)));
     } catch (error) {
       if (systemCode(error) !== 'ENOENT')
         await system(op, where, 'a folder that can be written', Promise.reject(error));
