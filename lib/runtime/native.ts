@@ -49,7 +49,12 @@ export interface OpenedBackend {
   readonly backend?: string;
   readonly libraries?: string;
   readonly simulated?: boolean;
-  readonly devices?: readonly { readonly name: string; readonly memoryBytes: number; readonly capability: string }[];
+  readonly devices?: readonly {
+    readonly name: string;
+    readonly memoryBytes: number;
+    readonly capability: string;
+    readonly uuid: string;
+  }[];
 }
 
 /** The terms of an adapter's operator on the native side. The handle does not keep their memory alive. */

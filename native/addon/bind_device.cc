@@ -29,6 +29,7 @@ Napi::Array devices_of(Napi::Env env, const sigma_backend& backend) {
     each.Set("name", device.name);
     each.Set("memoryBytes", static_cast<double>(device.memory_bytes));
     each.Set("capability", std::to_string(device.capability_major) + "." + std::to_string(device.capability_minor));
+    each.Set("uuid", device.uuid);
     list[static_cast<uint32_t>(i)] = each;
   }
   return list;
@@ -160,7 +161,9 @@ Engine engine_of(const DeviceMemory& memory) { return memory.block->place()->eng
 Napi::Value device_upload(Args& args) {
   const DeviceMemory& memory = memory_of(args.value(0), "memory");
   const Engine e = engine_of(memory);
-  e.check(e.backend->upload(e.context, memory.block->data(), host_side(args.value(1), memory), memory.bytes()));
+  const void* const from = host_side(args.value(1), memory);
+  memory.block->take_zero();  // all of it is overwritten
+  e.check(e.backend->upload(e.context, memory.block->data(), from, memory.bytes()));
   return args.env().Undefined();
 }
 
@@ -219,7 +222,7 @@ Napi::Value device_download_later(Args& args) {
 Napi::Value device_zero(Args& args) {
   const DeviceMemory& memory = memory_of(args.value(0), "memory");
   const Engine e = engine_of(memory);
-  e.check(e.backend->zero(e.context, memory.block->data(), memory.bytes()));
+  memory.block->zero_later();
   return args.env().Undefined();
 }
 

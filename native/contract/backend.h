@@ -158,18 +158,19 @@ typedef struct sigma_sddmm {
 } sigma_sddmm;
 
 /* Gradients of M's values and of the gate. Adds: dvalues[p] += g samples[p] and
- * dgate += g (1 - g) Σ_p values[p] samples[p], g = sigmoid(gate). Either may be null. */
+ * dgate += g (1 - g) Σ_p values[p] samples[p], g = sigmoid(gate). Either may be null. Overwrites what is `fresh`. */
 typedef struct sigma_core_gradient {
   sigma_real real;
   const sigma_core* core;
-  const void* samples; /* (z) */
-  void* dvalues;       /* (z) */
-  void* dgate;         /* (1) */
+  const void* samples;              /* (z) */
+  void* dvalues;                    /* (z) */
+  void* dgate;                      /* (1) */
+  int32_t fresh_values, fresh_gate; /* flags: the memory is uninitialised, and counts as zeros */
 } sigma_core_gradient;
 
 /*
  * Adds: sums[i] += Σ_t a[i, t] b[i, t]; a and b (r, N). If `mask` is given, adds only in rows with
- * mask[i] [+ offset[i]] > 0.
+ * mask[i] [+ offset[i]] > 0. Overwrites all sums if they are `fresh`.
  */
 typedef struct sigma_row_dots {
   sigma_real real;
@@ -177,13 +178,15 @@ typedef struct sigma_row_dots {
   const void* mask;   /* (r), or null */
   const void* offset; /* (r), or null; only with a mask */
   void* sums;         /* (r) */
+  int32_t fresh;      /* a flag: the sums are uninitialised, and count as zeros */
 } sigma_row_dots;
 
-/* Adds: sums[j] += Σ_t a[t, j]; a (N, n). */
+/* Adds: sums[j] += Σ_t a[t, j]; a (N, n). Overwrites the sums if they are `fresh`. */
 typedef struct sigma_column_sums {
   sigma_real real;
   sigma_matrix a;
-  void* sums; /* (n) */
+  void* sums;    /* (n) */
+  int32_t fresh; /* a flag, as in sigma_row_dots */
 } sigma_column_sums;
 
 /* One AdamW step on `count` numbers, in place. m is the first moment, v the square root of the second moment. */
@@ -247,6 +250,7 @@ typedef struct sigma_device {
   char name[256];
   uint64_t memory_bytes;
   int32_t capability_major, capability_minor;
+  char uuid[48]; /* "GPU-" and hexadecimal digits in groups, as nvidia-smi names it; empty for the CPU */
 } sigma_device;
 
 typedef struct sigma_backend {

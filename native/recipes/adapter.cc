@@ -48,8 +48,8 @@ void core_pull_back(const Engine& e, const AdapterLayer& layer, sigma_matrix a, 
   if (gradients.diagonal != nullptr) e.run(&sigma_backend::row_dots, diagonal_addition(layer, a, b, gradients));
 }
 
-void bias_pull_back(const Engine& e, sigma_real real, const sigma_matrix& dy, void* dbias) {
-  if (dbias != nullptr) e.run(&sigma_backend::column_sums, sigma_column_sums{real, dy, dbias});
+void bias_pull_back(const Engine& e, sigma_real real, const sigma_matrix& dy, void* dbias, int32_t fresh) {
+  if (dbias != nullptr) e.run(&sigma_backend::column_sums, sigma_column_sums{real, dy, dbias, fresh});
 }
 
 // The columns of vt as operations on rows read them. Those of an int8 vt are widened tile by tile, so that no whole
@@ -185,7 +185,7 @@ void adapter_backward(const Engine& e, const AdapterLayer& layer, const AdapterS
       core_pull_back(e, layer, dq, p, workspace, gradients);
     }
   }
-  bias_pull_back(e, layer.real, dy, gradients.bias);
+  bias_pull_back(e, layer.real, dy, gradients.bias, gradients.fresh.bias);
 }
 
 // W' as it is stored: [base] + u C vt, or [base] + u Cᵀ vt.
@@ -224,7 +224,7 @@ void weight_backward(const Engine& e, const WeightPullBack& call) {
     gemm(e, real, kTransposed, left, kPlain, right, call.accumulate, nullptr,
          dense_matrix(call.weight.dtype, call.g, call.weight.rows, call.weight.columns));
   }
-  bias_pull_back(e, real, dy, call.dbias);
+  bias_pull_back(e, real, dy, call.dbias, /* fresh = */ 0);
 }
 
 void adapter_project(const Engine& e, const AdapterLayer& layer, const sigma_matrix& g,

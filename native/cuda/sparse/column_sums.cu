@@ -10,7 +10,7 @@ constexpr int64_t kBusyBlocks = 512;
 constexpr int64_t kLeastColumnTokens = 64;
 
 template <class T>
-void sum_columns(sigma_context& context, const sigma_matrix& a, Number<T>* sums) {
+void sum_columns(sigma_context& context, const sigma_matrix& a, bool adds, Number<T>* sums) {
   constexpr int64_t kWidth = kWarpSize * kPerVector<T>;
   const int64_t blocks = divided_up(a.columns, kWidth);
   Split split = split_of(a.rows, blocks, kBusyBlocks, kWarps, kLeastColumnTokens, a.columns);
@@ -22,20 +22,22 @@ void sum_columns(sigma_context& context, const sigma_matrix& a, Number<T>* sums)
   p.a = static_cast<const T*>(a.data);
   p.stride = a.stride;
   p.aligned = rows_aligned<T>({a});
-  p.adds = split.count == 1;
+  p.adds = adds && split.count == 1;
   launch(context, "column_sums", column_sums_kernel<T>, dim3(grid_side(blocks), short_side(split.count)),
          dim3(kWarpSize, kWarps), static_cast<size_t>(kWarps * kWidth) * sizeof(Number<T>), p);
   if (split.count > 1) {
-    sum_partials<Number<T>>(context, "column_sums", a.columns, split, p.partials, {}, sums);
+    sum_partials<Number<T>>(context, "column_sums", a.columns, split, p.partials, {}, adds, sums);
   }
 }
 
 }  // namespace
 
 void column_sums(sigma_context& context, const sigma_column_sums& call) {
-  if (call.a.rows == 0 || call.a.columns == 0) return;
+  if (call.a.columns == 0) return;
   for_types(call.real, {call.a.dtype}, [&]<class T>(std::type_identity<T>) {
-    sum_columns<T>(context, call.a, static_cast<Number<T>*>(call.sums));
+    auto* const sums = static_cast<Number<T>*>(call.sums);
+    if (call.a.rows > 0) return sum_columns<T>(context, call.a, call.fresh == 0, sums);
+    if (call.fresh != 0) clear(context, "column_sums", sums, call.a.columns);
   });
 }
 

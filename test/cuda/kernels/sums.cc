@@ -27,12 +27,19 @@ std::vector<Sum> started(const std::vector<V>& start) {
   return sums;
 }
 
+// What the sums contain before: NaN if they are fresh, because nothing may read them.
+template <class V>
+std::vector<V> started_from(int64_t count, bool fresh, unsigned seed) {
+  return fresh ? std::vector<V>(static_cast<size_t>(count), static_cast<V>(kNaN)) : random_vector<V>(count, seed);
+}
+
 // Which rows are summed: all, those with mask > 0, or those with mask + offset > 0.
 enum Masking { kAll, kMasked, kShifted };
 constexpr const char* kNames[] = {"", ", masked", ", masked with an offset"};
 
 template <class T>
-void check_row_dots(int64_t rows, int64_t tokens, Layout layout, Masking masking, bool with_nan = false) {
+void check_row_dots(int64_t rows, int64_t tokens, Layout layout, Masking masking, bool with_nan = false,
+                    bool fresh = false) {
   using V = Number<T>;
   Matrix<T> a = Matrix<T>::random(rows, tokens, layout, 41);
   Matrix<T> b = Matrix<T>::random(rows, tokens, layout, 42);
@@ -43,15 +50,15 @@ void check_row_dots(int64_t rows, int64_t tokens, Layout layout, Masking masking
   const auto offset = random_vector<V>(rows, 49);
   const V* const masked = masking == kAll ? nullptr : mask.data();
   const V* const shifted = masking == kShifted ? offset.data() : nullptr;
-  const auto start = random_vector<V>(rows, 44);
-  const std::string what = describe(kName<T>, rows, tokens, layout) + kNames[masking];
+  const auto start = started_from<V>(rows, fresh, 44);
+  const std::string what = describe(kName<T>, rows, tokens, layout) + kNames[masking] + (fresh ? ", fresh" : "");
   const auto got = repeatable(what, [&] {
     sigma_context context(0);
     std::vector<V> sums = start;
-    sigma::cuda::row_dots(context, {kReal<T>, a.view(), b.view(), masked, shifted, sums.data()});
+    sigma::cuda::row_dots(context, {kReal<T>, a.view(), b.view(), masked, shifted, sums.data(), fresh});
     return sums;
   });
-  std::vector<Sum> want = started(start);
+  std::vector<Sum> want = fresh ? std::vector<Sum>(start.size()) : started(start);
   for (int64_t i = 0; i < rows; ++i) {
     const auto at = static_cast<size_t>(i);
     if (masked != nullptr && !((shifted != nullptr ? mask[at] + offset[at] : mask[at]) > 0)) continue;
@@ -61,19 +68,19 @@ void check_row_dots(int64_t rows, int64_t tokens, Layout layout, Masking masking
 }
 
 template <class T>
-void check_column_sums(int64_t tokens, int64_t columns, Layout layout, bool with_nan = false) {
+void check_column_sums(int64_t tokens, int64_t columns, Layout layout, bool with_nan = false, bool fresh = false) {
   using V = Number<T>;
   Matrix<T> a = Matrix<T>::random(tokens, columns, layout, 45);
   if (with_nan) a.at(tokens / 2, columns / 2) = rounded<T>(kNaN);
-  const auto start = random_vector<V>(columns, 46);
-  const std::string what = describe(kName<T>, tokens, columns, layout);
+  const auto start = started_from<V>(columns, fresh, 46);
+  const std::string what = describe(kName<T>, tokens, columns, layout) + (fresh ? ", fresh" : "");
   const auto got = repeatable(what, [&] {
     sigma_context context(0);
     std::vector<V> sums = start;
-    sigma::cuda::column_sums(context, {kReal<T>, a.view(), sums.data()});
+    sigma::cuda::column_sums(context, {kReal<T>, a.view(), sums.data(), fresh});
     return sums;
   });
-  std::vector<Sum> want = started(start);
+  std::vector<Sum> want = fresh ? std::vector<Sum>(start.size()) : started(start);
   for (int64_t t = 0; t < tokens; ++t) {
     for (int64_t j = 0; j < columns; ++j) want[static_cast<size_t>(j)].add(a(t, j));
   }
@@ -110,8 +117,10 @@ void row_dots_of() {
     for (const Masking masking : {kAll, kMasked, kShifted}) {
       for (const int64_t tokens : {1, 4, 7, 64, 127, 128, 129, 256, 257, 2048, 2049, 5000}) {
         check_row_dots<T>(11, tokens, layout, masking);
+        check_row_dots<T>(11, tokens, layout, masking, false, true);
       }
       check_row_dots<T>(1, 4200, layout, masking);
+      check_row_dots<T>(1, 4200, layout, masking, false, true);
       check_row_dots<T>(70, 300, layout, masking, true);
     }
   }
@@ -131,6 +140,7 @@ void column_sums_of() {
   for (const Layout layout : kLayouts) {
     for (const int64_t tokens : {1, 2, 8, 9, 63, 64, 65, 200, 1000}) {
       for (const int64_t columns : {1, 3, 8, 64, 257}) check_column_sums<T>(tokens, columns, layout);
+      check_column_sums<T>(tokens, 64, layout, false, true);
     }
     check_column_sums<T>(70, 600, layout, true);
   }
@@ -148,7 +158,7 @@ void row_dots() {
   for (const auto& [real, a, b] : {std::tuple(SIGMA_REAL32, wide, half), std::tuple(SIGMA_REAL64, half, half)}) {
     bool refused = false;
     try {
-      sigma::cuda::row_dots(context, {real, a, b, nullptr, nullptr, nullptr});
+      sigma::cuda::row_dots(context, {real, a, b, nullptr, nullptr, nullptr, 0});
     } catch (const sigma::Failure& failure) {
       refused = failure.status() == SIGMA_UNSUPPORTED;
     }

@@ -162,6 +162,7 @@ void check_failures() {
                  "a device that does not exist");
   sigma_device info = {};
   expect_ok(backend->device_info(0, &info), "device_info");
+  expect(std::string(info.uuid) == "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f", "the device's UUID");
   expect(std::string(info.name) == "simulated device" && info.memory_bytes > 0, "device_info");
 }
 
