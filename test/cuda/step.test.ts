@@ -21,8 +21,8 @@ interface Step {
   readonly waits: number;
 }
 
-/** Launches at most, of a layer of one split of the tokens; bfloat16 has a launch more for a bias. */
-const most: Readonly<Record<string, number>> = { svft: 12, vectorFit: 11 };
+/** Launches at most, if the tokens are not split; bfloat16 has a launch more for a bias. 8 is the goal. */
+const most: Readonly<Record<string, number>> = { sigma: 8, svft: 10, vectorFit: 9 };
 
 t.test('launches, allocations and calls of a warm step of one diagonal layer', async (t) => {
   const file = join(tmpdir(), `sigmatune-counts-${process.pid}`);
@@ -30,7 +30,7 @@ t.test('launches, allocations and calls of a warm step of one diagonal layer', a
   await rm(file, { force: true });
   t.same([code, err], [0, '']);
   const steps: Record<string, Step> = JSON.parse(out);
-  t.equal(Object.keys(steps).length, 8);
+  t.equal(Object.keys(steps).length, 12);
   for (const [what, { calls, kernels, products, copies, fills, allocations, growths, waits }] of Object.entries(
     steps,
   )) {
