@@ -221,7 +221,6 @@ Napi::Value device_download_later(Args& args) {
 // deviceZero(memory)
 Napi::Value device_zero(Args& args) {
   const DeviceMemory& memory = memory_of(args.value(0), "memory");
-  const Engine e = engine_of(memory);
   memory.block->zero_later();
   return args.env().Undefined();
 }
