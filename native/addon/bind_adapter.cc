@@ -84,13 +84,15 @@ Napi::Value adapter_merge(Args& args) {
   return args.env().Undefined();
 }
 
-// adapterProject(layer, …snapshot, g, …gradients)
+// adapterProject(layer, …snapshot, g, …gradients), without a gradient of the bias
 Napi::Value adapter_project(Args& args) {
   AdapterLayer layer = layer_at(args, 0);
   use_snapshot_at(args, layer, 1);
   const sigma_matrix g = args.matrix(1 + kSnapshot, "g", layer.u.rows, layer.vt.columns);
+  constexpr size_t kFirst = 2 + kSnapshot;
   FreshGradients fresh;
-  sigma::adapter_project(args.engine(), layer, g, gradients_at(args, layer, 2 + kSnapshot, fresh));
+  const GradientTargets targets{args.value(kFirst), args.value(kFirst + 1), args.value(kFirst + 2), args.env().Null()};
+  sigma::adapter_project(args.engine(), layer, g, gradients_of(args.operands(), layer, targets, &fresh));
   fresh.written();
   return args.env().Undefined();
 }

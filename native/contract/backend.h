@@ -23,7 +23,7 @@
 extern "C" {
 #endif
 
-#define SIGMA_ABI_VERSION 8
+#define SIGMA_ABI_VERSION 9
 
 typedef enum sigma_status {
   SIGMA_OK = 0,

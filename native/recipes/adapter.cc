@@ -92,7 +92,9 @@ class TileSums {
  public:
   TileSums(const AdapterLayer& layer, const AdapterGradients& gradients, bool one)
       : real_(layer.real), gradients_(gradients), targets_(gradients), sizes_{layer.rank(), layer.core_values(), 1},
-        one_(one) {}
+        one_(one) {
+    if (!one_) targets_.fresh = {1, 1, 1, 1};
+  }
 
   int64_t length() const {
     if (one_) return 0;
@@ -100,33 +102,35 @@ class TileSums {
            (gradients_.gate != nullptr ? sizes_[2] : 0);
   }
 
-  void take(const Engine& e, Workspace& workspace) {
+  void take(Workspace& workspace) {
     if (one_) return;
-    each([&](void* gradient, void*& target, int64_t size) {
-      if (gradient == nullptr) return;
-      target = workspace.take_numbers(size);
-      e.check(e.backend->zero(e.context, target, static_cast<size_t>(size) * element_size(real_)));
+    each([&](void* gradient, void*& target, int64_t size, int32_t) {
+      if (gradient != nullptr) target = workspace.take_numbers(size);
     });
   }
 
   const AdapterGradients& targets() const { return targets_; }
 
+  // From now on the targets have the sums of a tile.
+  void begun() { targets_.fresh = {}; }
+
   // Cannot run out of memory.
   void add(const Engine& e) {
     if (one_) return;
-    each([&](void* gradient, void* target, int64_t size) {
+    each([&](void* gradient, void* target, int64_t size, int32_t fresh) {
       if (gradient == nullptr) return;
       e.run(&sigma_backend::column_sums,
-            sigma_column_sums{real_, dense_matrix(dtype_of(real_), target, 1, size), gradient});
+            sigma_column_sums{real_, dense_matrix(dtype_of(real_), target, 1, size), gradient, fresh});
     });
   }
 
  private:
   template <class Body>
   void each(const Body& body) {
-    body(gradients_.diagonal, targets_.diagonal, sizes_[0]);
-    body(gradients_.values, targets_.values, sizes_[1]);
-    body(gradients_.gate, targets_.gate, sizes_[2]);
+    const auto& fresh = gradients_.fresh;
+    body(gradients_.diagonal, targets_.diagonal, sizes_[0], fresh.diagonal);
+    body(gradients_.values, targets_.values, sizes_[1], fresh.values);
+    body(gradients_.gate, targets_.gate, sizes_[2], fresh.gate);
   }
 
   sigma_real real_;
@@ -236,7 +240,7 @@ void adapter_project(const Engine& e, const AdapterLayer& layer, const sigma_mat
   Workspace workspace(e, g.dtype, tiles.length() + tiles.wide_length(), numbers + sums.length());
   void* const h_data = workspace.take(tiles.length());
   void* const wide = workspace.take(tiles.wide_length());
-  sums.take(e, workspace);
+  sums.take(workspace);
   for (int64_t first = 0; first < tiles.columns(); first += tiles.step()) {
     const sigma_matrix vt = tiles.at(e, first, wide);
     const sigma_matrix h = intermediate(g.dtype, h_data, layer.rank(), vt.columns);
@@ -245,6 +249,7 @@ void adapter_project(const Engine& e, const AdapterLayer& layer, const sigma_mat
     const auto& [a, b] = layer.transposed ? std::tie(vt, h) : std::tie(h, vt);
     Workspace samples = workspace;  // each tile takes the same memory
     core_pull_back(e, layer, a, b, samples, sums.targets());
+    sums.begun();
   }
   sums.add(e);
 }
