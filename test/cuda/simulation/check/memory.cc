@@ -92,8 +92,8 @@ void check_sums_without_scratch() {
   const sigma_matrix wide = dense_matrix(SIGMA_FLOAT32, numbers.data(), kShort, kLong);
   {
     const Setting limit("SIGMA_SIMULATED_MEMORY", "1");
-    expect_ok(run(context, backend->column_sums, {SIGMA_REAL32, tall, sums.data()}), "column_sums without scratch");
-    expect_ok(run(context, backend->row_dots, {SIGMA_REAL32, wide, wide, nullptr, nullptr, sums.data()}),
+    expect_ok(run(context, backend->column_sums, {SIGMA_REAL32, tall, sums.data(), 0}), "column_sums without scratch");
+    expect_ok(run(context, backend->row_dots, {SIGMA_REAL32, wide, wide, nullptr, nullptr, sums.data(), 0}),
               "row_dots without scratch");
   }
   expect(sums.values<float>(kShort) == std::vector<float>(kShort, 2 * kLong + 1), "sums without scratch");
