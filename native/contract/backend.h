@@ -189,6 +189,18 @@ typedef struct sigma_column_sums {
   int32_t fresh; /* a flag, as in sigma_row_dots */
 } sigma_column_sums;
 
+/*
+ * All gradients of one layer's vectors: these four calls, in this order. Skips `samples` and `core` if samples.samples is
+ * null, and a sum whose `sums` are null. The samples are scratch memory: a device may leave them unwritten. Runs out of
+ * memory only before it adds anything.
+ */
+typedef struct sigma_layer_gradients {
+  sigma_sddmm samples;
+  sigma_core_gradient core; /* from samples.samples */
+  sigma_row_dots diagonal;
+  sigma_column_sums bias;
+} sigma_layer_gradients;
+
 /* One AdamW step on `count` numbers, in place. m is the first moment, v the square root of the second moment. */
 typedef struct sigma_adamw {
   sigma_real real;
@@ -238,7 +250,13 @@ typedef struct sigma_svd {
 /* All operations. An operation has the same name in every layer. */
 #define SIGMA_OPERATIONS(each)                                                                                        \
   each(copy_matrix) each(cast) each(gemm) each(spmm) each(sddmm) each(core_gradient) each(row_dots) each(column_sums) \
-      each(adamw) each(sgd) each(svd)
+      each(layer_gradients) each(adamw) each(sgd) each(svd)
+
+/* A vector without gaps. */
+typedef struct sigma_vector {
+  void* data;
+  int64_t length;
+} sigma_vector;
 
 typedef enum sigma_operation {
 #define SIGMA_NUMBER(operation) SIGMA_OPERATION_##operation,
@@ -296,6 +314,15 @@ typedef struct sigma_backend {
 
   sigma_status (*copy)(sigma_context* context, void* to, const void* from, size_t bytes);
   sigma_status (*zero)(sigma_context* context, void* memory, size_t bytes);
+
+  /*
+   * The Euclidean norm of all numbers of `count` vectors, whose squares neither overflow nor underflow. NaN or Infinity if
+   * a number is. Waits for the work queued so far. `vectors` and `norm` are on the host. The CPU has no such entry (null).
+   */
+  sigma_status (*norm)(sigma_context* context, sigma_real real, const sigma_vector* vectors, int64_t count, double* norm);
+  /* Multiplies all numbers of the vectors by `factor`, rounding each product once. The CPU has no such entry (null). */
+  sigma_status (*scale)(sigma_context* context, sigma_real real, const sigma_vector* vectors, int64_t count,
+                        double factor);
 
   /*
    * Whether an operation is implemented for vectors of type `real` and for matrices of these types, in the order in

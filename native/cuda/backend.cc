@@ -126,6 +126,16 @@ sigma_status zero(sigma_context* context, void* memory, size_t bytes) {
   });
 }
 
+sigma_status table_norm(sigma_context* context, sigma_real real, const sigma_vector* vectors, int64_t count,
+                        double* result) {
+  return on(context, [&] { *result = norm(*context, real, vectors, count); });
+}
+
+sigma_status table_scale(sigma_context* context, sigma_real real, const sigma_vector* vectors, int64_t count,
+                         double factor) {
+  return on(context, [&] { scale(*context, real, vectors, count, factor); });
+}
+
 int32_t supports(sigma_operation operation, sigma_real real, const sigma_dtype* dtypes, int32_t count) {
   if (operation == SIGMA_OPERATION_copy_matrix) return count == 2 && dtypes[0] == dtypes[1] ? 1 : 0;
   if (operation == SIGMA_OPERATION_cast) {
@@ -196,6 +206,8 @@ constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
                                   .stop_timer = stop_timer,
                                   .copy = copy,
                                   .zero = zero,
+                                  .norm = table_norm,
+                                  .scale = table_scale,
                                   .supports = supports,
 #define SIGMA_FILL(operation) .operation = entry<sigma_##operation, operation>,
                                   SIGMA_OPERATIONS(SIGMA_FILL)

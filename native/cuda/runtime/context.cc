@@ -85,6 +85,18 @@ void* sigma_context::reserve(size_t bytes) { return state_->reserved.at_least(de
 
 void* sigma_context::scratch(size_t bytes) { return state_->scratch.at_least(device(), stream(), bytes); }
 
+unsigned* sigma_context::tickets(int64_t count) {
+  constexpr size_t kStep = 4096;
+  const size_t bytes = (static_cast<size_t>(count) * sizeof(unsigned) + kStep - 1) / kStep * kStep;
+  if (bytes > state_->ticket_bytes) {
+    state_->ticket_bytes = 0;
+    void* const memory = state_->tickets.at_least(device(), stream(), bytes);
+    check(cudaMemsetAsync(memory, 0, bytes, stream()), "counters");
+    state_->ticket_bytes = bytes;
+  }
+  return static_cast<unsigned*>(state_->tickets.at_least(device(), stream(), bytes));
+}
+
 void sigma_context::queued(const char* operation) { state_->names.add(operation); }
 
 void sigma_context::upload(void* to, const void* from, size_t bytes) {

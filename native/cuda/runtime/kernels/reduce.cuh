@@ -44,29 +44,15 @@ __device__ __forceinline__ V reduce_block(V value, V* memory) {
   return total;
 }
 
-// Selects the outputs with numbers[i] [+ offset[i]] > 0, or all if `numbers` is null.
+// to[i] = Σ_s partials[s, i]; partials (splits, count).
 template <class V>
-struct Mask {
-  const V* numbers;  // (count), or null
-  const V* offset;   // (count), or null
-};
-
-template <class V>
-__device__ __forceinline__ bool is_wanted(const Mask<V>& mask, int64_t i) {
-  if (mask.numbers == nullptr) return true;
-  return (mask.offset == nullptr ? mask.numbers[i] : mask.numbers[i] + mask.offset[i]) > 0;
-}
-
-// to[i] = Σ_s partials[s, i], or += if `adds`; partials (splits, count). Masked outputs keep their value.
-template <class V>
-__global__ void __launch_bounds__(256)
-    sum_partials_kernel(int64_t count, int splits, const V* partials, Mask<V> mask, bool adds, V* to) {
+__global__ void __launch_bounds__(256) sum_partials_kernel(int64_t count, int splits, const V* partials, V* to) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= count || !is_wanted(mask, i)) return;
+  if (i >= count) return;
   V sum = 0;
   SIGMA_UNROLL_BY(8)
   for (int s = 0; s < splits; ++s) sum += partials[s * count + i];
-  to[i] = adds ? to[i] + sum : sum;
+  to[i] = sum;
 }
 
 }  // namespace sigma::cuda
