@@ -6,11 +6,12 @@
 
 namespace sigma::cuda {
 
-// Reduces kSums sums (a power of 2, at most 32) over all lanes together; each step halves the sums per lane. Lane l
-// gets sum l / (32 / kSums).
-template <int kSums, class V>
+// Reduces kSums sums (a power of 2, at most kLanes) over groups of kLanes lanes that are kStride apart; each step halves
+// the sums per lane. Lane l of a group gets sum l / (kLanes / kSums).
+template <int kLanes = kWarpSize, int kStride = 1, int kSums, class V>
 __device__ __forceinline__ V reduce_lanes(V (&sums)[kSums]) {
-  int distance = kWarpSize / 2;
+  static_assert(kSums <= kLanes && kLanes * kStride <= kWarpSize);
+  int distance = kStride * kLanes / 2;
   SIGMA_UNROLL
   for (int half = kSums / 2; half > 0; half /= 2) {
     const bool upper = (static_cast<int>(threadIdx.x) & distance) != 0;
@@ -25,7 +26,9 @@ __device__ __forceinline__ V reduce_lanes(V (&sums)[kSums]) {
     distance /= 2;
   }
   SIGMA_UNROLL
-  for (int rest = kWarpSize / kSums / 2; rest > 0; rest /= 2) sums[0] += __shfl_xor_sync(kAllLanes, sums[0], rest);
+  for (int rest = kStride * kLanes / kSums / 2; rest >= kStride; rest /= 2) {
+    sums[0] += __shfl_xor_sync(kAllLanes, sums[0], rest);
+  }
   return sums[0];
 }
 
