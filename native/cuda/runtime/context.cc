@@ -68,7 +68,7 @@ sigma_context::State::State(int device_index)
 sigma_context::State::~State() {
   // Work must finish before memory and handles are freed. No one is left to receive errors.
   static_cast<void>(cudaSetDevice(device.index));
-  static_cast<void>(cudaStreamSynchronize(stream.get()));
+  static_cast<void>(wait_for(stream.get()));
 }
 
 sigma_context::sigma_context(int device) : state_(std::make_unique<State>(device)) {}

@@ -258,7 +258,9 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   return cudaSuccess;
 }
 
+// SIGMA_SIMULATED_EVENTS=0: there is no memory for an event.
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned int) {
+  if (setting("SIGMA_SIMULATED_EVENTS", 1) == 0) return cudaErrorMemoryAllocation;
   *event = alive<cudaEvent_t>().make(current_device);
   return cudaSuccess;
 }
