@@ -1,7 +1,6 @@
 // Sums over tokens, for the gradients of vectors, in one launch.
 #pragma once
 
-#include <tuple>
 #include <utility>
 
 #include "cuda/runtime/dispatch.h"
@@ -105,14 +104,15 @@ void launch_sums(sigma_context& context, const char* operation, Sums<T> p) {
   ColumnSums<T>& columns = p.columns;
   const bool with_gate = rows.gate_sum.gradient != nullptr;
   Parts<V> parts;
+  const auto add = [&](int64_t splits, int64_t groups, int64_t outputs) {
+    if (splits < 2) return;
+    parts.numbers += splits * outputs;
+    parts.tickets += groups;
+  };
   const auto count = [&] {
     parts = {};
-    for (const auto& [splits, groups, outputs] :
-         {std::tuple(rows.splits, rows.groups, rows.rows), std::tuple(columns.splits, columns.groups, columns.columns)}) {
-      if (splits < 2) continue;
-      parts.numbers += splits * outputs;
-      parts.tickets += groups;
-    }
+    add(rows.splits, rows.groups, rows.rows);
+    add(columns.splits, columns.groups, columns.columns);
     if (with_gate) {
       parts.numbers += rows.groups;
       ++parts.tickets;

@@ -14,7 +14,7 @@ struct Sums {
 
 // Shared memory: kTicketBytes, and the numbers of sum_rows or of sum_columns.
 template <class T>
-__global__ void __launch_bounds__(kWarpSize* kWarps) sums_kernel(const SIGMA_IN_PLACE Sums<T> p) {
+__global__ void __launch_bounds__(kWarpSize* kWarps, 4) sums_kernel(const SIGMA_IN_PLACE Sums<T> p) {
   auto* const memory = shared_memory<unsigned char>();
   auto* const ticket = reinterpret_cast<unsigned*>(memory);
   auto* const numbers = reinterpret_cast<Number<T>*>(memory + kTicketBytes);
