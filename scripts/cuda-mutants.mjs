@@ -1,5 +1,7 @@
 // Removes each wait of the CUDA backend in turn, and sees whether a check of the backend fails: npm run test:cuda --
 // mutants [part of a file's name]. The simulated device runs everything as late as the waits allow, so each should.
+//
+// All mutants are in one build: the environment variable SIGMA_MUTANT is the number of the wait that is left out.
 import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -21,33 +23,43 @@ const parts = ['waits', 'memory', 'libraries'];
 
 /** Returns the mutants that no check has caught. */
 export function checkMutants(filter = '') {
-  step('building the backend without mutants', prepare);
-  const failure = firstFailure();
+  const all = step('building the backend with all mutants', prepare);
+  const failure = firstFailure('0');
   if (failure !== undefined) throw new SetupError(`The backend fails without any mutant:\n${failure}`);
-  const missed = [];
-  let count = 0;
-  for (const file of sources().filter((name) => name.includes(filter))) {
-    for (const { line, text, mutated } of mutants(file)) {
-      count += 1;
-      const title = `${file}:${line} without ${text}`;
-      const caught = step(title, () => isCaught(file, mutated));
-      if (caught) continue;
-      missed.push(title);
-      process.stderr.write('  not caught\n');
-    }
-  }
-  console.log(`${count} mutants, ${count - missed.length} caught`);
-  return missed;
+  const chosen = all.filter(({ title }) => title.includes(filter));
+  const missed = chosen.filter(({ number, title }) => {
+    const caught = step(title, () => firstFailure(String(number)) !== undefined);
+    if (!caught) process.stderr.write('  not caught\n');
+    return !caught;
+  });
+  console.log(`${chosen.length} mutants, ${chosen.length - missed.length} caught`);
+  return missed.map(({ title }) => title);
 }
 
-/** A copy of the sources, in which a warning (of a variable that is no longer used) is no error. */
+/** A copy of the sources with a switch at each wait. Returns the mutants. */
 function prepare() {
   mkdirSync(source, { recursive: true });
   for (const name of ['native', join('test', 'cuda')]) {
     cpSync(join(root, name), join(source, name), { recursive: true, preserveTimestamps: true });
   }
-  const rules = readFileSync(join(root, 'CMakeLists.txt'), 'utf8').replace(' -Werror)', ')');
-  writeFileSync(join(source, 'CMakeLists.txt'), rules);
+  cpSync(join(root, 'CMakeLists.txt'), join(source, 'CMakeLists.txt'));
+  const all = [];
+  for (const file of sources()) {
+    const path = join(source, 'native', 'cuda', file);
+    const text = readFileSync(path, 'utf8');
+    const found = mutants(text);
+    if (found.length === 0) continue;
+    let mutated = text;
+    // From the last on, so that the earlier positions stay.
+    for (const [i, { start, end, without }] of [...found.entries()].reverse()) {
+      mutated = mutated.slice(0, start) + without(all.length + i + 1, text.slice(start, end)) + mutated.slice(end);
+    }
+    writeFileSync(path, prologue + mutated);
+    for (const { start, end } of found) {
+      const line = text.slice(0, start).split('\n').length;
+      all.push({ number: all.length + 1, title: `${file}:${line} without ${text.slice(start, end)}` });
+    }
+  }
   const { include } = ensureToolkit([13]);
   const options = {
     SIGMATUNE_NATIVE_CHECK: 'OFF',
@@ -58,12 +70,19 @@ function prepare() {
     CMAKE_CXX_FLAGS: '-O1',
   };
   must('cmake', ['-S', source, '-B', built, ...Object.entries(options).map(([name, value]) => `-D${name}=${value}`)]);
-  build();
+  must('cmake', ['--build', built, '--target', 'simulation_check', '--parallel', `${availableParallelism()}`]);
+  return all;
 }
 
-function build() {
-  must('cmake', ['--build', built, '--target', 'simulation_check', '--parallel', `${availableParallelism()}`]);
+const prologue = `#ifndef SIGMA_MUTANT
+#define SIGMA_MUTANT
+#include <cstdlib>
+inline bool sigma_mutant(int number) {
+  const char* const chosen = std::getenv("SIGMA_MUTANT");
+  return chosen != nullptr && std::atoi(chosen) == number;
 }
+#endif
+`;
 
 function sources() {
   return readdirSync(join(source, 'native', 'cuda'), { recursive: true })
@@ -71,19 +90,19 @@ function sources() {
     .sort();
 }
 
-function* mutants(file) {
-  const text = readFileSync(join(source, 'native', 'cuda', file), 'utf8');
-  const at = (start, end, replacement) => ({
-    line: text.slice(0, start).split('\n').length,
-    text: text.slice(start, end).trim(),
-    mutated: text.slice(0, start) + replacement + text.slice(end),
-  });
-  for (const { index, 0: name } of text.matchAll(calls)) {
-    yield at(index, closing(text, index + name.length), 'cudaSuccess');
-  }
-  for (const { index, 0: found } of text.matchAll(statements)) {
-    yield at(index + found.search(/\S/), index + found.length, ';');
-  }
+/** In the order of the text. */
+function mutants(text) {
+  const ofCalls = [...text.matchAll(calls)].map(({ index, 0: name }) => ({
+    start: index,
+    end: closing(text, index + name.length),
+    without: (number, call) => `(sigma_mutant(${number}) ? cudaSuccess : ${call})`,
+  }));
+  const ofStatements = [...text.matchAll(statements)].map(({ index, 0: found }) => ({
+    start: index + found.search(/\S/),
+    end: index + found.length,
+    without: (number, statement) => `if (!sigma_mutant(${number})) ${statement}`,
+  }));
+  return [...ofCalls, ...ofStatements].sort((a, b) => a.start - b.start);
 }
 
 /** The position after the bracket that closes the one before `start`. */
@@ -94,23 +113,12 @@ function closing(text, start) {
   return end;
 }
 
-function isCaught(file, mutated) {
-  const path = join(source, 'native', 'cuda', file);
-  const original = readFileSync(path, 'utf8');
-  writeFileSync(path, mutated);
-  try {
-    build();
-    return firstFailure() !== undefined;
-  } finally {
-    writeFileSync(path, original);
-  }
-}
-
-/** What the first check that fails says. */
-function firstFailure() {
+/** What the first check that fails says, with one mutant; with '0' none. */
+function firstFailure(mutant) {
   for (const order of orders) {
     const env = {
       ...process.env,
+      SIGMA_MUTANT: mutant,
       SIGMA_SIMULATED_ORDER: order,
       SIGMATUNE_CUDA_PATH: join(built, 'libraries'),
       ASAN_OPTIONS: 'detect_leaks=0',

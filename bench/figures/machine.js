@@ -45,9 +45,18 @@ const queried = /** @type {const} */ ([
   'mig.mode.current',
 ]);
 
-/** What nvidia-smi says of the first card, in its words; null if it is not there. @returns {Record<string, string> | null} */
+/**
+ * What nvidia-smi answers about the card that 'cuda' is; undefined if it does not know this card. Its own numbers ignore
+ * CUDA_VISIBLE_DEVICES. @param {string} query @param {string} format
+ */
+export function nvidiaSmiOfCard(query, format = 'csv,noheader') {
+  const uuid = cudaStatus().devices?.[0]?.uuid;
+  return uuid ? nvidiaSmi(`--query-gpu=${query}`, `--format=${format}`, `--id=${uuid}`) : undefined;
+}
+
+/** What nvidia-smi says of the card, in its words; null if it is not there. @returns {Record<string, string> | null} */
 function smi() {
-  const text = nvidiaSmi(`--query-gpu=${queried.join()}`, '--format=csv,noheader', '--id=0');
+  const text = nvidiaSmiOfCard(queried.join());
   if (text === undefined) return null;
   const values = text.split('\n')[0].split(', ');
   return Object.fromEntries(queried.map((name, i) => [name, values[i] ?? '']));

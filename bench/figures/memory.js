@@ -11,7 +11,7 @@ import { families, patterns } from '../cases/families.js';
 import { knownWeight } from '../cases/known.js';
 import { disposeAll, Operands } from '../cases/operands.js';
 import { torchPeak } from '../rivals/torch.js';
-import { nvidiaSmi } from './machine.js';
+import { nvidiaSmiOfCard } from './machine.js';
 import { settings } from './settings.js';
 
 /** @typedef {import('./figure.js').Context} Context */
@@ -81,7 +81,7 @@ function forgetPeak() {
 /** MiB: on the CPU the peak of this process, on a card what its memory holds; null if nvidia-smi is missing. @param {'cpu' | 'cuda'} device */
 export function usedMegabytes(device) {
   if (device === 'cpu') return Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) / 1024;
-  const told = nvidiaSmi('--query-gpu=memory.used', '--format=csv,noheader,nounits', '--id=0');
+  const told = nvidiaSmiOfCard('memory.used', 'csv,noheader,nounits');
   return told === undefined ? null : Number(told);
 }
 

@@ -1,8 +1,8 @@
 import { reject } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
-import { native } from '../runtime/native.js';
+import { type DeviceMemory, native } from '../runtime/native.js';
 import { normOf } from '../tensor/norm.js';
-import { memoryOf, numbersOf } from '../tensor/operand.js';
+import { memoryOf } from '../tensor/operand.js';
 import type { ParameterLike } from '../tensor/parameter.js';
 import { isHost } from '../tensor/storage.js';
 import { checkGrad, readParameters, sharedMemory } from './groups.js';
@@ -30,11 +30,7 @@ export function clipGradNorm(parameters: readonly ParameterLike[], maximum: numb
     return grad === null || grad === undefined ? [] : [{ name, grad: checkGrad(op, name, grad, value) }];
   });
   // Parameters may have getters, so read all gradients before the first memory.
-  const gradients = found.map(({ name, grad }) => ({
-    grad,
-    memory: memoryOf(op, `${name}.grad`, grad),
-    numbers: numbersOf(op, `${name}.grad`, grad),
-  }));
+  const gradients = found.map(({ name, grad }) => ({ grad, memory: memoryOf(op, `${name}.grad`, grad) }));
   const shared = sharedMemory(gradients.map(({ memory }) => memory));
   if (shared !== undefined) {
     const names = shared.map((i) => `'${found[i]?.name}'`).join(' and ');
@@ -44,15 +40,19 @@ export function clipGradNorm(parameters: readonly ParameterLike[], maximum: numb
       `parameters: expected gradients that share no memory, got ${names} on the same memory`,
     );
   }
-  const norm = normOf(gradients.map(({ numbers }) => numbers));
+  const memories = gradients.map(({ memory }) => memory);
+  const host = memories.filter((memory) => isHost(memory));
+  const device = memories.filter((memory): memory is DeviceMemory => !isHost(memory));
+  const parts = [normOf(host)];
+  if (device.length > 0) parts.push(native.deviceNorm(op, device));
+  const norm = normOf([parts]);
   const scale = maximum / (norm + 1e-6);
   // NaN compares as false.
   if (!(scale < 1 && norm < Infinity)) return norm;
-  for (const { grad, memory, numbers } of gradients) {
-    // On the CPU `numbers` is the gradient's memory; from a device it is a copy.
+  for (const numbers of host) {
     for (let i = 0; i < numbers.length; i++) numbers[i] = (numbers[i] as number) * scale;
-    if (!isHost(memory)) native.deviceUpload(op, memory, numbers);
-    grad.written();
   }
+  if (device.length > 0) native.deviceScale(op, device, scale);
+  for (const { grad } of gradients) grad.written();
   return norm;
 }

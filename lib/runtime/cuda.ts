@@ -22,8 +22,13 @@ export interface DeviceStatus {
   readonly detail?: string;
   /** The paths and libraries that were tried, in order. */
   readonly searched?: readonly string[];
-  /** Device N is `devices[N]`. */
-  readonly devices?: readonly { readonly name: string; readonly memoryBytes: number; readonly capability: string }[];
+  /** Device N is `devices[N]`. `nvidia-smi --id=<uuid>` tells more about it. */
+  readonly devices?: readonly {
+    readonly name: string;
+    readonly memoryBytes: number;
+    readonly capability: string;
+    readonly uuid: string;
+  }[];
   /** The backend, its CUDA libraries and their versions. */
   readonly backend?: string;
 }

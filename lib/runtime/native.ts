@@ -49,7 +49,12 @@ export interface OpenedBackend {
   readonly backend?: string;
   readonly libraries?: string;
   readonly simulated?: boolean;
-  readonly devices?: readonly { readonly name: string; readonly memoryBytes: number; readonly capability: string }[];
+  readonly devices?: readonly {
+    readonly name: string;
+    readonly memoryBytes: number;
+    readonly capability: string;
+    readonly uuid: string;
+  }[];
 }
 
 /** The terms of an adapter's operator on the native side. The handle does not keep their memory alive. */
@@ -124,6 +129,9 @@ interface Addon {
   deviceDownload(memory: DeviceMemory, array: NumericArray): void;
   deviceDownloadLater(memory: DeviceMemory, array: NumericArray): Promise<void>;
   deviceZero(memory: DeviceMemory): void;
+  /** The L2 norm of all numbers, float32 or float64. Waits. */
+  deviceNorm(memory: readonly DeviceMemory[]): number;
+  deviceScale(memory: readonly DeviceMemory[], factor: number): void;
   deviceCopy(to: DeviceMemory, from: DeviceMemory): void;
   /** Of floating-point numbers of one length and device. */
   cast(to: Operand, from: Operand): void;

@@ -25,9 +25,9 @@ void use_snapshot_at(Args& args, AdapterLayer& layer, size_t first) {
 }
 
 // Reads four arguments: ddiagonal | null, dvalues | null, dgate | null, dbias | null
-AdapterGradients gradients_at(Args& args, const AdapterLayer& layer, size_t first) {
+AdapterGradients gradients_at(Args& args, const AdapterLayer& layer, size_t first, FreshGradients& fresh) {
   return gradients_of(args.operands(), layer,
-                      {args.value(first), args.value(first + 1), args.value(first + 2), args.value(first + 3)});
+                      {args.value(first), args.value(first + 1), args.value(first + 2), args.value(first + 3)}, &fresh);
 }
 
 // P (r, N) as forward saves it, in the type of the activations; null if absent.
@@ -64,11 +64,13 @@ Napi::Value adapter_backward(Args& args) {
   const AdapterSaved saved{saved_of(args, dy.dtype, kFirst, layer.rank(), tokens),
                            args.optional_matrix_of(dy.dtype, kFirst + 1, "x", tokens, layer.in())};
   void* const dx = args.optional_matrix_of(dy.dtype, kFirst + 3, "dx", tokens, layer.in());
-  const AdapterGradients gradients = gradients_at(args, layer, kFirst + 4);
+  FreshGradients fresh;
+  const AdapterGradients gradients = gradients_at(args, layer, kFirst + 4, fresh);
   if (saved.p == nullptr && saved.x == nullptr && gradients.wants_core()) {
     throw ArgumentError("saved: expected the activation that forward saved, or x, got neither");
   }
   sigma::adapter_backward(args.engine(), layer, saved, dy, dx, gradients);
+  fresh.written();
   return args.env().Undefined();
 }
 
@@ -82,12 +84,16 @@ Napi::Value adapter_merge(Args& args) {
   return args.env().Undefined();
 }
 
-// adapterProject(layer, …snapshot, g, …gradients)
+// adapterProject(layer, …snapshot, g, …gradients), without a gradient of the bias
 Napi::Value adapter_project(Args& args) {
   AdapterLayer layer = layer_at(args, 0);
   use_snapshot_at(args, layer, 1);
   const sigma_matrix g = args.matrix(1 + kSnapshot, "g", layer.u.rows, layer.vt.columns);
-  sigma::adapter_project(args.engine(), layer, g, gradients_at(args, layer, 2 + kSnapshot));
+  constexpr size_t kFirst = 2 + kSnapshot;
+  FreshGradients fresh;
+  const GradientTargets targets{args.value(kFirst), args.value(kFirst + 1), args.value(kFirst + 2), args.env().Null()};
+  sigma::adapter_project(args.engine(), layer, g, gradients_of(args.operands(), layer, targets, &fresh));
+  fresh.written();
   return args.env().Undefined();
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cmath>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,6 +30,7 @@ Napi::Array devices_of(Napi::Env env, const sigma_backend& backend) {
     each.Set("name", device.name);
     each.Set("memoryBytes", static_cast<double>(device.memory_bytes));
     each.Set("capability", std::to_string(device.capability_major) + "." + std::to_string(device.capability_minor));
+    each.Set("uuid", device.uuid);
     list[static_cast<uint32_t>(i)] = each;
   }
   return list;
@@ -160,7 +162,9 @@ Engine engine_of(const DeviceMemory& memory) { return memory.block->place()->eng
 Napi::Value device_upload(Args& args) {
   const DeviceMemory& memory = memory_of(args.value(0), "memory");
   const Engine e = engine_of(memory);
-  e.check(e.backend->upload(e.context, memory.block->data(), host_side(args.value(1), memory), memory.bytes()));
+  const void* const from = host_side(args.value(1), memory);
+  memory.block->take_zero();  // all of it is overwritten
+  e.check(e.backend->upload(e.context, memory.block->data(), from, memory.bytes()));
   return args.env().Undefined();
 }
 
@@ -218,8 +222,54 @@ Napi::Value device_download_later(Args& args) {
 // deviceZero(memory)
 Napi::Value device_zero(Args& args) {
   const DeviceMemory& memory = memory_of(args.value(0), "memory");
-  const Engine e = engine_of(memory);
-  e.check(e.backend->zero(e.context, memory.block->data(), memory.bytes()));
+  memory.block->zero_later();
+  return args.env().Undefined();
+}
+
+// The vectors of one type on one device.
+struct Vectors {
+  Engine engine;
+  sigma_real real;
+  std::shared_ptr<Place> place;
+  std::vector<sigma_vector> all;
+};
+
+// The floating-point memory of an array, in groups that a device computes in one call.
+std::vector<Vectors> vectors_of(Args& args) {
+  if (!args.value(0).IsArray()) throw ArgumentError("memory: expected an array");
+  const auto given = args.value(0).As<Napi::Array>();
+  std::vector<Vectors> groups;
+  for (uint32_t i = 0; i < given.Length(); ++i) {
+    const DeviceMemory& memory = memory_of(given[i], "memory");
+    if (memory.element != Element::kFloat32 && memory.element != Element::kFloat64)
+      throw ArgumentError("memory: expected float32 or float64");
+    const sigma_real real = memory.element == Element::kFloat64 ? SIGMA_REAL64 : SIGMA_REAL32;
+    const std::shared_ptr<Place>& place = memory.block->place();
+    const auto same = [&](const Vectors& group) { return group.real == real && group.place == place; };
+    auto group = std::find_if(groups.begin(), groups.end(), same);
+    if (group == groups.end()) group = groups.insert(group, {engine_of(memory), real, place, {}});
+    group->all.push_back({memory.block->data(), memory.length});
+  }
+  return groups;
+}
+
+// deviceNorm(memory[]): the Euclidean norm of all numbers
+Napi::Value device_norm(Args& args) {
+  double norm = 0;
+  for (const auto& [e, real, place, all] : vectors_of(args)) {
+    double of_group = 0;
+    e.check(e.backend->norm(e.context, real, all.data(), static_cast<int64_t>(all.size()), &of_group));
+    norm = std::isnan(norm + of_group) ? norm + of_group : std::hypot(norm, of_group);
+  }
+  return Napi::Number::New(args.env(), norm);
+}
+
+// deviceScale(memory[], factor): multiplies all numbers
+Napi::Value device_scale(Args& args) {
+  const double factor = args.number(1, "factor");
+  for (const auto& [e, real, place, all] : vectors_of(args)) {
+    e.check(e.backend->scale(e.context, real, all.data(), static_cast<int64_t>(all.size()), factor));
+  }
   return args.env().Undefined();
 }
 
@@ -260,6 +310,8 @@ void bind_device(Napi::Object exports) {
   export_function<device_download>(exports, "deviceDownload");
   export_function<device_download_later>(exports, "deviceDownloadLater");
   export_function<device_zero>(exports, "deviceZero");
+  export_function<device_norm>(exports, "deviceNorm");
+  export_function<device_scale>(exports, "deviceScale");
   export_function<device_copy>(exports, "deviceCopy");
   export_function<cast>(exports, "cast");
 }

@@ -127,15 +127,28 @@ void use_snapshot(Operands& operands, AdapterLayer& layer, const Snapshot& snaps
   if (core.pattern != nullptr && given(gate)) core.gate = operands.vector(gate, "gate", 1);
 }
 
-AdapterGradients gradients_of(Operands& operands, const AdapterLayer& layer, const GradientTargets& targets) {
-  const auto optional = [&](Napi::Value value, const char* name, int64_t length) {
-    return is_absent(value.Env(), value) ? nullptr : operands.vector(value, name, length);
-  };
+int32_t FreshGradients::take(Napi::Value value) {
+  DeviceMemory* const memory = memory_behind(value.Env(), value);
+  if (memory == nullptr || !memory->block) return 0;
+  blocks_.reserve(blocks_.size() + 1);
+  if (!memory->block->take_zero()) return 0;
+  blocks_.push_back(memory->block.get());
+  return 1;
+}
+
+AdapterGradients gradients_of(Operands& operands, const AdapterLayer& layer, const GradientTargets& targets,
+                              FreshGradients* fresh) {
   AdapterGradients gradients;
-  gradients.diagonal = optional(targets.diagonal, "ddiagonal", layer.rank());
-  if (layer.core_values() > 0) gradients.values = optional(targets.values, "dvalues", layer.core_values());
-  if (layer.core.pattern != nullptr) gradients.gate = optional(targets.gate, "dgate", 1);
-  gradients.bias = optional(targets.bias, "dbias", layer.out());
+  const auto read = [&](Napi::Value value, const char* name, int64_t length, void*& to, int32_t& is_fresh) {
+    if (is_absent(value.Env(), value)) return;
+    if (fresh != nullptr) is_fresh = fresh->take(value);
+    to = operands.vector(value, name, length);
+  };
+  auto& [diagonal, values, gate, bias] = gradients.fresh;
+  read(targets.diagonal, "ddiagonal", layer.rank(), gradients.diagonal, diagonal);
+  if (layer.core_values() > 0) read(targets.values, "dvalues", layer.core_values(), gradients.values, values);
+  if (layer.core.pattern != nullptr) read(targets.gate, "dgate", 1, gradients.gate, gate);
+  read(targets.bias, "dbias", layer.out(), gradients.bias, bias);
   return gradients;
 }
 

@@ -4,7 +4,10 @@
 
 #include <napi.h>
 
+#include <vector>
+
 #include "args.h"
+#include "memory.h"
 #include "recipes/adapter.h"
 
 namespace sigma {
@@ -27,6 +30,25 @@ void use_snapshot(Operands& operands, AdapterLayer& layer, const Snapshot& snaps
 struct GradientTargets {
   Napi::Value diagonal, values, gate, bias;
 };
-AdapterGradients gradients_of(Operands& operands, const AdapterLayer& layer, const GradientTargets& targets);
+// Gradients that count as zeros, and that one call overwrites instead of adding to them.
+class FreshGradients {
+ public:
+  FreshGradients() = default;
+  // After a failure they are zeros again.
+  ~FreshGradients() {
+    for (DeviceBlock* const block : blocks_) block->zero_later();
+  }
+  FreshGradients(const FreshGradients&) = delete;
+  FreshGradients& operator=(const FreshGradients&) = delete;
+  int32_t take(Napi::Value value);
+  void written() { blocks_.clear(); }
+
+ private:
+  std::vector<DeviceBlock*> blocks_;
+};
+
+// `fresh` is for a call that overwrites fresh gradients; without it they are zeroed.
+AdapterGradients gradients_of(Operands& operands, const AdapterLayer& layer, const GradientTargets& targets,
+                              FreshGradients* fresh = nullptr);
 
 }  // namespace sigma

@@ -33,8 +33,16 @@ size_t bytes_of(Element element) {
   }
 }
 
-DeviceBlock::DeviceBlock(std::shared_ptr<Place> place, size_t bytes) : place_(std::move(place)) {
+DeviceBlock::DeviceBlock(std::shared_ptr<Place> place, size_t bytes) : place_(std::move(place)), bytes_(bytes) {
   place_->engine().check(place_->backend->allocate(place_->context, bytes, &data_));
+}
+
+void* DeviceBlock::data() {
+  if (zero_pending_) {
+    place_->engine().check(place_->backend->zero(place_->context, data_, bytes_));
+    zero_pending_ = false;
+  }
+  return data_;
 }
 
 Napi::Object make_memory(Napi::Env env, const Environment& environment, const std::shared_ptr<Place>& place,

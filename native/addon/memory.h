@@ -26,12 +26,20 @@ class DeviceBlock {
   DeviceBlock(const DeviceBlock&) = delete;
   DeviceBlock& operator=(const DeviceBlock&) = delete;
 
-  void* data() const { return data_; }
+  // Whoever asks for the data may read it, so zeroes that were postponed are written first.
+  void* data();
   const std::shared_ptr<Place>& place() const { return place_; }
+
+  // Zeroes the memory at its next use: an operation that overwrites it saves the device a pass.
+  void zero_later() { zero_pending_ = true; }
+  // For an operation that overwrites all of it: whether the memory counts as zeros until then.
+  bool take_zero() { return std::exchange(zero_pending_, false); }
 
  private:
   std::shared_ptr<Place> place_;
+  size_t bytes_;
   void* data_ = nullptr;
+  bool zero_pending_ = false;  // used on the thread of JavaScript only
 };
 
 struct DeviceMemory : Owned {

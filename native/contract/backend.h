@@ -23,7 +23,7 @@
 extern "C" {
 #endif
 
-#define SIGMA_ABI_VERSION 8
+#define SIGMA_ABI_VERSION 9
 
 typedef enum sigma_status {
   SIGMA_OK = 0,
@@ -158,18 +158,19 @@ typedef struct sigma_sddmm {
 } sigma_sddmm;
 
 /* Gradients of M's values and of the gate. Adds: dvalues[p] += g samples[p] and
- * dgate += g (1 - g) Σ_p values[p] samples[p], g = sigmoid(gate). Either may be null. */
+ * dgate += g (1 - g) Σ_p values[p] samples[p], g = sigmoid(gate). Either may be null. Overwrites what is `fresh`. */
 typedef struct sigma_core_gradient {
   sigma_real real;
   const sigma_core* core;
-  const void* samples; /* (z) */
-  void* dvalues;       /* (z) */
-  void* dgate;         /* (1) */
+  const void* samples;              /* (z) */
+  void* dvalues;                    /* (z) */
+  void* dgate;                      /* (1) */
+  int32_t fresh_values, fresh_gate; /* flags: the memory is uninitialised, and counts as zeros */
 } sigma_core_gradient;
 
 /*
  * Adds: sums[i] += Σ_t a[i, t] b[i, t]; a and b (r, N). If `mask` is given, adds only in rows with
- * mask[i] [+ offset[i]] > 0.
+ * mask[i] [+ offset[i]] > 0. Overwrites all sums if they are `fresh`.
  */
 typedef struct sigma_row_dots {
   sigma_real real;
@@ -177,14 +178,28 @@ typedef struct sigma_row_dots {
   const void* mask;   /* (r), or null */
   const void* offset; /* (r), or null; only with a mask */
   void* sums;         /* (r) */
+  int32_t fresh;      /* a flag: the sums are uninitialised, and count as zeros */
 } sigma_row_dots;
 
-/* Adds: sums[j] += Σ_t a[t, j]; a (N, n). */
+/* Adds: sums[j] += Σ_t a[t, j]; a (N, n). Overwrites the sums if they are `fresh`. */
 typedef struct sigma_column_sums {
   sigma_real real;
   sigma_matrix a;
-  void* sums; /* (n) */
+  void* sums;    /* (n) */
+  int32_t fresh; /* a flag, as in sigma_row_dots */
 } sigma_column_sums;
+
+/*
+ * All gradients of one layer's vectors: these four calls, in this order. Skips `samples` and `core` if samples.samples is
+ * null, and a sum whose `sums` are null. The samples are scratch memory: a device may leave them unwritten. Runs out of
+ * memory only before it adds anything.
+ */
+typedef struct sigma_layer_gradients {
+  sigma_sddmm samples;
+  sigma_core_gradient core; /* from samples.samples */
+  sigma_row_dots diagonal;
+  sigma_column_sums bias;
+} sigma_layer_gradients;
 
 /* One AdamW step on `count` numbers, in place. m is the first moment, v the square root of the second moment. */
 typedef struct sigma_adamw {
@@ -235,7 +250,13 @@ typedef struct sigma_svd {
 /* All operations. An operation has the same name in every layer. */
 #define SIGMA_OPERATIONS(each)                                                                                        \
   each(copy_matrix) each(cast) each(gemm) each(spmm) each(sddmm) each(core_gradient) each(row_dots) each(column_sums) \
-      each(adamw) each(sgd) each(svd)
+      each(layer_gradients) each(adamw) each(sgd) each(svd)
+
+/* A vector without gaps. */
+typedef struct sigma_vector {
+  void* data;
+  int64_t length;
+} sigma_vector;
 
 typedef enum sigma_operation {
 #define SIGMA_NUMBER(operation) SIGMA_OPERATION_##operation,
@@ -247,6 +268,7 @@ typedef struct sigma_device {
   char name[256];
   uint64_t memory_bytes;
   int32_t capability_major, capability_minor;
+  char uuid[48]; /* "GPU-" and hexadecimal digits in groups, as nvidia-smi names it; empty for the CPU */
 } sigma_device;
 
 typedef struct sigma_backend {
@@ -292,6 +314,15 @@ typedef struct sigma_backend {
 
   sigma_status (*copy)(sigma_context* context, void* to, const void* from, size_t bytes);
   sigma_status (*zero)(sigma_context* context, void* memory, size_t bytes);
+
+  /*
+   * The Euclidean norm of all numbers of `count` vectors, whose squares neither overflow nor underflow. NaN or Infinity if
+   * a number is. Waits for the work queued so far. `vectors` and `norm` are on the host. The CPU has no such entry (null).
+   */
+  sigma_status (*norm)(sigma_context* context, sigma_real real, const sigma_vector* vectors, int64_t count, double* norm);
+  /* Multiplies all numbers of the vectors by `factor`, rounding each product once. The CPU has no such entry (null). */
+  sigma_status (*scale)(sigma_context* context, sigma_real real, const sigma_vector* vectors, int64_t count,
+                        double factor);
 
   /*
    * Whether an operation is implemented for vectors of type `real` and for matrices of these types, in the order in

@@ -152,6 +152,8 @@ constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
                                   .stop_timer = stop_timer,
                                   .copy = copy,
                                   .zero = zero,
+                                  .norm = nullptr,
+                                  .scale = nullptr,
                                   .supports = supports,
 #define SIGMA_FILL(operation) .operation = entry<sigma_##operation, operation>,
                                   SIGMA_OPERATIONS(SIGMA_FILL)

@@ -2,6 +2,7 @@
 #include "contract/backend.h"
 
 #include <cstdio>
+#include <string>
 #include <type_traits>
 
 #include "contract/failure.h"
@@ -42,6 +43,19 @@ const char* simd_text() { return "CUDA"; }
 
 int32_t device_count() { return supported_devices(); }
 
+// As nvidia-smi names a card: GPU-8-4-4-4-12 hexadecimal digits.
+template <size_t size>
+void write_uuid(const cudaUUID_t& uuid, char (&to)[size]) {
+  std::string text = "GPU-";
+  for (size_t i = 0; i < sizeof(uuid.bytes); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    constexpr const char* kDigits = "0123456789abcdef";
+    const auto byte = static_cast<unsigned char>(uuid.bytes[i]);
+    text += {kDigits[byte / 16], kDigits[byte % 16]};
+  }
+  std::snprintf(to, size, "%s", text.c_str());
+}
+
 sigma_status device_info(int32_t device, sigma_device* info) {
   return guarded([&] {
     const int index = supported_device(device);
@@ -52,6 +66,7 @@ sigma_status device_info(int32_t device, sigma_device* info) {
     info->memory_bytes = properties.totalGlobalMem;
     info->capability_major = properties.major;
     info->capability_minor = properties.minor;
+    write_uuid(properties.uuid, info->uuid);
   });
 }
 
@@ -109,6 +124,16 @@ sigma_status zero(sigma_context* context, void* memory, size_t bytes) {
     context->queued("zero");
     check(cudaMemsetAsync(memory, 0, bytes, context->stream()), "zero");
   });
+}
+
+sigma_status table_norm(sigma_context* context, sigma_real real, const sigma_vector* vectors, int64_t count,
+                        double* result) {
+  return on(context, [&] { *result = norm(*context, real, vectors, count); });
+}
+
+sigma_status table_scale(sigma_context* context, sigma_real real, const sigma_vector* vectors, int64_t count,
+                         double factor) {
+  return on(context, [&] { scale(*context, real, vectors, count, factor); });
 }
 
 int32_t supports(sigma_operation operation, sigma_real real, const sigma_dtype* dtypes, int32_t count) {
@@ -181,6 +206,8 @@ constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
                                   .stop_timer = stop_timer,
                                   .copy = copy,
                                   .zero = zero,
+                                  .norm = table_norm,
+                                  .scale = table_scale,
                                   .supports = supports,
 #define SIGMA_FILL(operation) .operation = entry<sigma_##operation, operation>,
                                   SIGMA_OPERATIONS(SIGMA_FILL)

@@ -15,4 +15,8 @@ SIGMA_OPERATIONS(SIGMA_DECLARE)
 void adamw_each(sigma_context& context, const sigma_adamw* calls, int64_t count);
 void sgd_each(sigma_context& context, const sigma_sgd* calls, int64_t count);
 
+// The table's entries of these names.
+double norm(sigma_context& context, sigma_real real, const sigma_vector* vectors, int64_t count);
+void scale(sigma_context& context, sigma_real real, const sigma_vector* vectors, int64_t count, double factor);
+
 }  // namespace sigma::cuda

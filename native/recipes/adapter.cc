@@ -19,7 +19,7 @@ void core_product(const Engine& e, const AdapterLayer& layer, bool transpose, co
   }
 }
 
-// Scratch numbers that core_pull_back needs for operands with leading dimension `stride`.
+// Scratch numbers that pull_back needs for operands with leading dimension `stride`.
 int64_t pull_back_length(const AdapterLayer& layer, sigma_dtype dtype, int64_t stride,
                          const AdapterGradients& gradients) {
   const int64_t samples = samples_length(layer, gradients);
@@ -27,10 +27,18 @@ int64_t pull_back_length(const AdapterLayer& layer, sigma_dtype dtype, int64_t s
                                                                           : samples;
 }
 
+// The gradient of the bias; its sums are null if it is not wanted.
+sigma_column_sums bias_addition(const AdapterLayer& layer, const sigma_matrix& dy, const AdapterGradients& gradients) {
+  return {layer.real, dy, gradients.bias, gradients.fresh.bias};
+}
+
 // Gradients from K = A Bᵀ: a dense core takes all of K; else K's diagonal gives dd, and its entries on the pattern give
-// dM and dγ. Operations that may run out of memory go first.
-void core_pull_back(const Engine& e, const AdapterLayer& layer, sigma_matrix a, sigma_matrix b, Workspace& workspace,
-                    const AdapterGradients& gradients) {
+// dM and dγ. Then the sums of the bias, if any. Operations that may run out of memory go first.
+void pull_back(const Engine& e, const AdapterLayer& layer, sigma_matrix a, sigma_matrix b, Workspace& workspace,
+               const AdapterGradients& gradients, const sigma_column_sums& bias) {
+  sigma_layer_gradients call = {};
+  call.bias = bias;
+  if (gradients.diagonal != nullptr) call.diagonal = diagonal_addition(layer, a, b, gradients);
   if (gradients.wants_samples()) {
     void* const samples = workspace.take_numbers(layer.core_values());
     if (layer.dense != nullptr) {
@@ -41,15 +49,11 @@ void core_pull_back(const Engine& e, const AdapterLayer& layer, sigma_matrix a, 
       e.run(&sigma_backend::gemm, dense_samples(layer, a, b, samples));
       e.run(&sigma_backend::column_sums, dense_addition(layer, samples, gradients));
     } else {
-      e.run(&sigma_backend::sddmm, sparse_samples(layer, a, b, samples));
-      e.run(&sigma_backend::core_gradient, sparse_addition(layer, samples, gradients));
+      call.samples = sparse_samples(layer, a, b, samples);
+      call.core = sparse_addition(layer, samples, gradients);
     }
   }
-  if (gradients.diagonal != nullptr) e.run(&sigma_backend::row_dots, diagonal_addition(layer, a, b, gradients));
-}
-
-void bias_pull_back(const Engine& e, sigma_real real, const sigma_matrix& dy, void* dbias) {
-  if (dbias != nullptr) e.run(&sigma_backend::column_sums, sigma_column_sums{real, dy, dbias});
+  e.run(&sigma_backend::layer_gradients, call);
 }
 
 // The columns of vt as operations on rows read them. Those of an int8 vt are widened tile by tile, so that no whole
@@ -92,7 +96,9 @@ class TileSums {
  public:
   TileSums(const AdapterLayer& layer, const AdapterGradients& gradients, bool one)
       : real_(layer.real), gradients_(gradients), targets_(gradients), sizes_{layer.rank(), layer.core_values(), 1},
-        one_(one) {}
+        one_(one) {
+    if (!one_) targets_.fresh = {1, 1, 1, 1};
+  }
 
   int64_t length() const {
     if (one_) return 0;
@@ -100,33 +106,35 @@ class TileSums {
            (gradients_.gate != nullptr ? sizes_[2] : 0);
   }
 
-  void take(const Engine& e, Workspace& workspace) {
+  void take(Workspace& workspace) {
     if (one_) return;
-    each([&](void* gradient, void*& target, int64_t size) {
-      if (gradient == nullptr) return;
-      target = workspace.take_numbers(size);
-      e.check(e.backend->zero(e.context, target, static_cast<size_t>(size) * element_size(real_)));
+    each([&](void* gradient, void*& target, int64_t size, int32_t) {
+      if (gradient != nullptr) target = workspace.take_numbers(size);
     });
   }
 
   const AdapterGradients& targets() const { return targets_; }
 
+  // From now on the targets have the sums of a tile.
+  void begun() { targets_.fresh = {}; }
+
   // Cannot run out of memory.
   void add(const Engine& e) {
     if (one_) return;
-    each([&](void* gradient, void* target, int64_t size) {
+    each([&](void* gradient, void* target, int64_t size, int32_t fresh) {
       if (gradient == nullptr) return;
       e.run(&sigma_backend::column_sums,
-            sigma_column_sums{real_, dense_matrix(dtype_of(real_), target, 1, size), gradient});
+            sigma_column_sums{real_, dense_matrix(dtype_of(real_), target, 1, size), gradient, fresh});
     });
   }
 
  private:
   template <class Body>
   void each(const Body& body) {
-    body(gradients_.diagonal, targets_.diagonal, sizes_[0]);
-    body(gradients_.values, targets_.values, sizes_[1]);
-    body(gradients_.gate, targets_.gate, sizes_[2]);
+    const auto& fresh = gradients_.fresh;
+    body(gradients_.diagonal, targets_.diagonal, sizes_[0], fresh.diagonal);
+    body(gradients_.values, targets_.values, sizes_[1], fresh.values);
+    body(gradients_.gate, targets_.gate, sizes_[2], fresh.gate);
   }
 
   sigma_real real_;
@@ -161,6 +169,7 @@ void adapter_forward(const Engine& e, const AdapterLayer& layer, const sigma_mat
 void adapter_backward(const Engine& e, const AdapterLayer& layer, const AdapterSaved& saved, const sigma_matrix& dy,
                       void* dx_data, const AdapterGradients& gradients) {
   const int64_t tokens = dy.rows;
+  const sigma_column_sums bias = bias_addition(layer, dy, gradients);
   if (dx_data != nullptr || gradients.wants_core()) {
     const int64_t length = adapter_saved_length(layer.rank(), tokens);
     const int64_t narrow = narrow_core_length(layer, dy.dtype);
@@ -182,10 +191,10 @@ void adapter_backward(const Engine& e, const AdapterLayer& layer, const AdapterS
         project_input(e, layer, dense_matrix(dy.dtype, saved.x, tokens, layer.in()), other);
       }
       const sigma_matrix p = saved.p != nullptr ? intermediate(dy.dtype, saved.p, layer.rank(), tokens) : other;
-      core_pull_back(e, layer, dq, p, workspace, gradients);
+      return pull_back(e, layer, dq, p, workspace, gradients, bias);
     }
   }
-  bias_pull_back(e, layer.real, dy, gradients.bias);
+  if (bias.sums != nullptr) e.run(&sigma_backend::column_sums, bias);
 }
 
 // W' as it is stored: [base] + u C vt, or [base] + u Cᵀ vt.
@@ -224,7 +233,7 @@ void weight_backward(const Engine& e, const WeightPullBack& call) {
     gemm(e, real, kTransposed, left, kPlain, right, call.accumulate, nullptr,
          dense_matrix(call.weight.dtype, call.g, call.weight.rows, call.weight.columns));
   }
-  bias_pull_back(e, real, dy, call.dbias);
+  if (call.dbias != nullptr) e.run(&sigma_backend::column_sums, sigma_column_sums{real, dy, call.dbias, /* fresh = */ 0});
 }
 
 void adapter_project(const Engine& e, const AdapterLayer& layer, const sigma_matrix& g,
@@ -236,7 +245,7 @@ void adapter_project(const Engine& e, const AdapterLayer& layer, const sigma_mat
   Workspace workspace(e, g.dtype, tiles.length() + tiles.wide_length(), numbers + sums.length());
   void* const h_data = workspace.take(tiles.length());
   void* const wide = workspace.take(tiles.wide_length());
-  sums.take(e, workspace);
+  sums.take(workspace);
   for (int64_t first = 0; first < tiles.columns(); first += tiles.step()) {
     const sigma_matrix vt = tiles.at(e, first, wide);
     const sigma_matrix h = intermediate(g.dtype, h_data, layer.rank(), vt.columns);
@@ -244,7 +253,8 @@ void adapter_project(const Engine& e, const AdapterLayer& layer, const sigma_mat
     // K = (uᵀ G) vtᵀ, or its transpose.
     const auto& [a, b] = layer.transposed ? std::tie(vt, h) : std::tie(h, vt);
     Workspace samples = workspace;  // each tile takes the same memory
-    core_pull_back(e, layer, a, b, samples, sums.targets());
+    pull_back(e, layer, a, b, samples, sums.targets(), /* bias = */ {});
+    sums.begun();
   }
   sums.add(e);
 }

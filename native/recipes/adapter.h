@@ -33,12 +33,15 @@ struct AdapterLayer {
   }
 };
 
-// The gradients that the pull-back adds to. A gradient that is null is not computed.
+// The gradients that the pull-back adds to, or overwrites if they are `fresh`. A gradient that is null is not computed.
 struct AdapterGradients {
   void* diagonal = nullptr;  // (r)
   void* values = nullptr;    // (z), or (r, r) of a dense core
   void* gate = nullptr;      // (1)
   void* bias = nullptr;      // (out)
+  struct {
+    int32_t diagonal = 0, values = 0, gate = 0, bias = 0;
+  } fresh;
 
   bool wants_samples() const { return values != nullptr || gate != nullptr; }
   bool wants_core() const { return diagonal != nullptr || wants_samples(); }

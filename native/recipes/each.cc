@@ -218,7 +218,7 @@ void add_bias_gradients(const Engine& e, const EachBatch& batch, const Rows& dy)
   std::vector<sigma_column_sums> calls;
   for (const EachSlice& slice : batch.slices) {
     if (slice.gradients.bias == nullptr) continue;
-    calls.push_back({slice.layer.real, dy.of(slice), slice.gradients.bias});
+    calls.push_back({slice.layer.real, dy.of(slice), slice.gradients.bias, slice.gradients.fresh.bias});
   }
   e.run_each(SIGMA_OPERATION_column_sums, calls);
 }

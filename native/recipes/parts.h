@@ -88,17 +88,19 @@ inline sigma_gemm dense_samples(const AdapterLayer& layer, const sigma_matrix& a
 // What adds to the gradients of a core. These operations never run out of memory, so they go last.
 inline sigma_core_gradient sparse_addition(const AdapterLayer& layer, const void* samples,
                                            const AdapterGradients& gradients) {
-  return {layer.real, &layer.core, samples, gradients.values, gradients.gate};
+  return {layer.real,          &layer.core, samples, gradients.values, gradients.gate, gradients.fresh.values,
+          gradients.fresh.gate};
 }
 inline sigma_column_sums dense_addition(const AdapterLayer& layer, const void* samples,
                                         const AdapterGradients& gradients) {
-  return {layer.real, dense_matrix(dtype_of(layer.real), samples, 1, layer.core_values()), gradients.values};
+  return {layer.real, dense_matrix(dtype_of(layer.real), samples, 1, layer.core_values()), gradients.values,
+          gradients.fresh.values};
 }
 // K's diagonal gives dd.
 inline sigma_row_dots diagonal_addition(const AdapterLayer& layer, const sigma_matrix& a, const sigma_matrix& b,
                                         const AdapterGradients& gradients) {
   const void* const mask = layer.core.rectified != 0 ? layer.core.diagonal : nullptr;
-  return {layer.real, a, b, mask, layer.core.offset, gradients.diagonal};
+  return {layer.real, a, b, mask, layer.core.offset, gradients.diagonal, gradients.fresh.diagonal};
 }
 
 }  // namespace sigma

@@ -300,6 +300,7 @@ t.test('timed', async (t) => {
 
 t.test('the memory of an unreachable tensor is freed', async (t) => {
   t.same(await runScript('cuda-forgotten.mjs'), quiet('given back'));
+  t.same(await runScript('cuda-forgotten.mjs', 'at once'), quiet('given back'), 'in a synchronous loop');
 });
 
 t.test('worker threads', { timeout: 60_000 }, async (t) => {
@@ -340,6 +341,22 @@ t.test('failures of the simulated device', { skip: !simulated && 'needs the simu
         const small = tensor([1, 2], [2], { device });
         t.same([...small.dataSync()], [1, 2], 'later allocations succeed');
         small.dispose();
+      }),
+    );
+  });
+
+  await t.test('a download from a full device', async (t) => {
+    await expectNoLeak(t, 'full', () =>
+      withEnvironment({ SIGMA_SIMULATED_MEMORY: String(160 << 20) }, async () => {
+        const large = tensor(new Float32Array(24 << 20).fill(3), [24 << 20], { device });
+        const asked = large.data();
+        large.assign(new Float32Array(24 << 20));
+        const numbers = await asked;
+        t.ok(
+          numbers.every((number) => number === 3),
+          'no room for a snapshot, and still the numbers of the time of the call',
+        );
+        large.dispose();
       }),
     );
   });

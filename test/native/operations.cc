@@ -1,4 +1,5 @@
 // Every operation of the backend's table, at odd sizes and at size 1.
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -144,20 +145,36 @@ void sparse(sigma_context* context) {
     const sigma_sddmm sampling{real_of<T>, &pattern.view, other, in, samples.data()};
     expect(run(context, backend().sddmm, sampling) == SIGMA_OK, "sddmm's status");
     expect_close(samples, want, "sddmm");
-    run(context, backend().core_gradient, {real_of<T>, &core, samples.data(), dvalues.data(), gate_sum.data()});
+    run(context, backend().core_gradient, {real_of<T>, &core, samples.data(), dvalues.data(), gate_sum.data(), 0, 0});
     for (double& number : want) number *= g;
     expect_close(dvalues, want, "core_gradient: values");
     expect_close(gate_sum, {dgate}, "core_gradient: gate");
-    run(context, backend().row_dots, {real_of<T>, other, in, nullptr, nullptr, rows.data()});
+    run(context, backend().row_dots, {real_of<T>, other, in, nullptr, nullptr, rows.data(), 0});
     expect_close(rows, want_rows, "row_dots adds");
     const auto mask = random_numbers<T>(r, 10), offset = random_numbers<T>(r, 11);
     for (size_t i = 0; i < rows.size(); ++i) {
       if (mask[i] + offset[i] > 0) want_rows[i] += want_rows[i] - 2;
     }
-    run(context, backend().row_dots, {real_of<T>, other, in, mask.data(), offset.data(), rows.data()});
+    run(context, backend().row_dots, {real_of<T>, other, in, mask.data(), offset.data(), rows.data(), 0});
     expect_close(rows, want_rows, "row_dots adds to rows of mask + offset > 0 only");
-    run(context, backend().column_sums, {real_of<T>, in, columns.data()});
+    run(context, backend().column_sums, {real_of<T>, in, columns.data(), 0});
     expect_close(columns, sums, "column_sums");
+    // What is fresh counts as zeros, whatever it contains.
+    const T nan = std::numeric_limits<T>::quiet_NaN();
+    std::fill(columns.begin(), columns.end(), nan);
+    std::fill(dvalues.begin(), dvalues.end(), nan);
+    gate_sum[0] = nan;
+    run(context, backend().column_sums, {real_of<T>, in, columns.data(), 1});
+    expect_close(columns, sums, "column_sums, fresh");
+    run(context, backend().core_gradient, {real_of<T>, &core, samples.data(), dvalues.data(), gate_sum.data(), 1, 1});
+    expect_close(dvalues, want, "core_gradient: fresh values");
+    expect_close(gate_sum, {dgate - 1}, "core_gradient: a fresh gate");
+    std::fill(rows.begin(), rows.end(), nan);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      want_rows[i] = mask[i] + offset[i] > 0 ? k[i * static_cast<size_t>(r) + i] : 0;
+    }
+    run(context, backend().row_dots, {real_of<T>, other, in, mask.data(), offset.data(), rows.data(), 1});
+    expect_close(rows, want_rows, "row_dots, fresh, with a mask");
   }
 }
 

@@ -129,7 +129,7 @@ t.test('parsing the output of a sanitizer', async (t) => {
 });
 
 t.test('machines that are refused', async (t) => {
-  const device = { name: 'NVIDIA L4', memoryBytes: 1, capability: '8.9' };
+  const device = { name: 'NVIDIA L4', memoryBytes: 1, capability: '8.9', uuid: 'GPU-0' };
   t.equal(refusal({ available: true, backend: 'cuda, cuBLASLt 13.1.1', devices: [device] }), undefined);
   t.match(refusal({ available: false, code: 'NO_DRIVER', detail: 'none' }), /NO_DRIVER: none/);
   t.ok(isSimulated({ available: true, backend: 'cuda (simulated)', devices: [device] }));

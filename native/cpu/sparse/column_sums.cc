@@ -31,7 +31,11 @@ void add_columns(const sigma_matrix& a, T* sums) {
 }  // namespace
 
 void column_sums(const sigma_column_sums& call) {
-  for_types(call.real, {call.a.dtype}, [&]<class S>() { add_columns<S>(call.a, static_cast<Real<S>*>(call.sums)); });
+  for_types(call.real, {call.a.dtype}, [&]<class S>() {
+    auto* const sums = static_cast<Real<S>*>(call.sums);
+    if (call.fresh != 0) std::fill_n(sums, call.a.columns, Real<S>{0});
+    add_columns<S>(call.a, sums);
+  });
 }
 
 }  // namespace sigma::cpu

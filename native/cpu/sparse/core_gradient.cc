@@ -1,4 +1,6 @@
 // Gradients of M's values and of the gate, from the samples of the core's gradient.
+#include <algorithm>
+
 #include "cpu/ops.h"
 #include "cpu/runtime/dispatch.h"
 #include "cpu/runtime/simd.h"
@@ -26,6 +28,8 @@ void pull_back(const sigma_core& core, const T* samples, T* dvalues, T* dgate) {
 
 void core_gradient(const sigma_core_gradient& call) {
   for_real(call.real, [&]<class T>() {
+    if (call.fresh_values != 0) std::fill_n(static_cast<T*>(call.dvalues), call.core->pattern->entries, T{0});
+    if (call.fresh_gate != 0) *static_cast<T*>(call.dgate) = 0;
     pull_back<T>(*call.core, static_cast<const T*>(call.samples), static_cast<T*>(call.dvalues),
                  static_cast<T*>(call.dgate));
   });

@@ -39,6 +39,7 @@ void add_row_dots(const sigma_matrix& a, const sigma_matrix& b, const T* mask, c
 void row_dots(const sigma_row_dots& call) {
   for_types(call.real, {call.a.dtype, call.b.dtype}, [&]<class S>() {
     using T = Real<S>;
+    if (call.fresh != 0) std::fill_n(static_cast<T*>(call.sums), call.a.rows, T{0});
     add_row_dots<S>(call.a, call.b, static_cast<const T*>(call.mask), static_cast<const T*>(call.offset),
                     static_cast<T*>(call.sums));
   });

@@ -116,8 +116,7 @@ void sample(const sigma_pattern& pattern, const sigma_matrix& a, const sigma_mat
   } else if (pattern.entries > pattern.size) {
     sddmm_band<S>(pattern, a, b, samples);
   } else {  // a band of one entry per row is the diagonal
-    std::fill(samples, samples + pattern.entries, T{0});
-    row_dots({real_of(a.dtype), a, b, nullptr, nullptr, samples});
+    row_dots({real_of(a.dtype), a, b, /* mask = */ nullptr, /* offset = */ nullptr, samples, /* fresh = */ 1});
   }
 }
 

@@ -13,11 +13,14 @@ namespace sigma::cuda {
 // Small launches take the small one, because the parameters of a kernel are copied for each launch.
 constexpr int kFewTensors = 16, kManyTensors = 512;
 
-// `kernel` is called with the constants and the tensors of `calls` (count), from `tensor_of`.
-template <class T, int most, class Constants, class Call, class TensorOf>
-void launch_steps(sigma_context& context, const char* operation, void (*kernel)(Constants, const StepTensors<T, most>),
-                  const Constants& constants, const Call* calls, int64_t count, const TensorOf& tensor_of) {
-  StepTensors<T, most> tensors = {};
+template <class T>
+int64_t blocks_of(int64_t count) {
+  return divided_up(count, int64_t{kStepThreads} * kPerVector<T>);
+}
+
+// Fills `tensors` with the tensors of `calls` (count), from `tensor_of`. Returns the number of blocks.
+template <class T, int most, class Call, class TensorOf>
+int64_t gather_tensors(StepTensors<T, most>& tensors, const Call* calls, int64_t count, const TensorOf& tensor_of) {
   int64_t blocks = 0;
   for (int64_t i = 0; i < count; ++i) {
     StepTensor<T> tensor = tensor_of(calls[i]);
@@ -26,9 +29,18 @@ void launch_steps(sigma_context& context, const char* operation, void (*kernel)(
     // Null counts as aligned.
     tensor.aligned = starts_aligned(tensor.parameter) && starts_aligned(tensor.gradient) && starts_aligned(tensor.m) &&
                      starts_aligned(tensor.v);
-    blocks += divided_up(tensor.count, int64_t{kStepThreads} * kPerVector<T>);
+    blocks += blocks_of<T>(tensor.count);
     tensors.all[tensors.count++] = tensor;
   }
+  return blocks;
+}
+
+// `kernel` is called with the constants and the tensors of `calls` (count).
+template <class T, int most, class Constants, class Call, class TensorOf>
+void launch_steps(sigma_context& context, const char* operation, void (*kernel)(Constants, const StepTensors<T, most>),
+                  const Constants& constants, const Call* calls, int64_t count, const TensorOf& tensor_of) {
+  StepTensors<T, most> tensors = {};
+  const int64_t blocks = gather_tensors(tensors, calls, count, tensor_of);
   if (blocks == 0) return;
   launch(context, operation, kernel, dim3(grid_side(blocks)), dim3(kStepThreads), 0, constants, tensors);
 }

@@ -68,7 +68,7 @@ sigma_context::State::State(int device_index)
 sigma_context::State::~State() {
   // Work must finish before memory and handles are freed. No one is left to receive errors.
   static_cast<void>(cudaSetDevice(device.index));
-  static_cast<void>(cudaStreamSynchronize(stream.get()));
+  static_cast<void>(wait_for(stream.get()));
 }
 
 sigma_context::sigma_context(int device) : state_(std::make_unique<State>(device)) {}
@@ -84,6 +84,18 @@ void sigma_context::activate() const { check(cudaSetDevice(device().index), "the
 void* sigma_context::reserve(size_t bytes) { return state_->reserved.at_least(device(), stream(), bytes); }
 
 void* sigma_context::scratch(size_t bytes) { return state_->scratch.at_least(device(), stream(), bytes); }
+
+unsigned* sigma_context::tickets(int64_t count) {
+  constexpr size_t kStep = 4096;
+  const size_t bytes = (static_cast<size_t>(count) * sizeof(unsigned) + kStep - 1) / kStep * kStep;
+  if (bytes > state_->ticket_bytes) {
+    state_->ticket_bytes = 0;
+    void* const memory = state_->tickets.at_least(device(), stream(), bytes);
+    check(cudaMemsetAsync(memory, 0, bytes, stream()), "counters");
+    state_->ticket_bytes = bytes;
+  }
+  return static_cast<unsigned*>(state_->tickets.at_least(device(), stream(), bytes));
+}
 
 void sigma_context::queued(const char* operation) { state_->names.add(operation); }
 

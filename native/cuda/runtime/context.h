@@ -26,6 +26,8 @@ struct sigma_context {
   void* reserve(size_t bytes);
   // Scratch memory for one operation, separate from `reserve`, valid until the next call.
   void* scratch(size_t bytes);
+  // Counters that are 0, and that the next operation leaves at 0, valid until the next call.
+  unsigned* tickets(int64_t count);
   // Records a queued operation for error messages. The text must be static.
   void queued(const char* operation);
 

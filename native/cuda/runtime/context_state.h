@@ -42,7 +42,8 @@ struct sigma_context::State {
   sigma::cuda::Device device;
   sigma::cuda::Stream stream;
   sigma::cuda::BlockCache blocks;
-  sigma::cuda::GrowingMemory reserved, scratch;
+  sigma::cuda::GrowingMemory reserved, scratch, tickets;
+  size_t ticket_bytes = 0;  // that have been zeroed
   sigma::cuda::Uploader uploader;
   sigma::cuda::Downloader downloader;
   sigma::cuda::QueuedNames names;

@@ -92,6 +92,7 @@ void resolve_blas(Symbols s, Libraries& l) {
   s.require("cublasSetMathMode", l.cublasSetMathMode);
   s.require("cublasGemmEx_64", l.cublasGemmEx_64);
   s.require("cublasGemmStridedBatchedEx_64", l.cublasGemmStridedBatchedEx_64);
+  s.require("cublasDtrsm_v2_64", l.cublasDtrsm_v2_64);
 }
 
 void resolve_solver(Symbols s, Libraries& l) {
@@ -117,6 +118,8 @@ void resolve_solver(Symbols s, Libraries& l) {
   s.require("cusolverDnXgesvd", l.cusolverDnXgesvd);
   s.require("cusolverDnXsyevd_bufferSize", l.cusolverDnXsyevd_bufferSize);
   s.require("cusolverDnXsyevd", l.cusolverDnXsyevd);
+  s.require("cusolverDnDpotrf_bufferSize", l.cusolverDnDpotrf_bufferSize);
+  s.require("cusolverDnDpotrf", l.cusolverDnDpotrf);
   s.require("cusolverDnDgeqrf_bufferSize", l.cusolverDnDgeqrf_bufferSize);
   s.require("cusolverDnDgeqrf", l.cusolverDnDgeqrf);
   s.require("cusolverDnDorgqr_bufferSize", l.cusolverDnDorgqr_bufferSize);

@@ -36,6 +36,7 @@ struct Libraries {
   decltype(&::cublasSetMathMode) cublasSetMathMode;
   decltype(&::cublasGemmEx_64) cublasGemmEx_64;
   decltype(&::cublasGemmStridedBatchedEx_64) cublasGemmStridedBatchedEx_64;
+  decltype(&::cublasDtrsm_v2_64) cublasDtrsm_v2_64;
 
   decltype(&::cusolverGetProperty) cusolverGetProperty;
   decltype(&::cusolverDnCreate) cusolverDnCreate;
@@ -59,6 +60,8 @@ struct Libraries {
   decltype(&::cusolverDnXgesvd) cusolverDnXgesvd;
   decltype(&::cusolverDnXsyevd_bufferSize) cusolverDnXsyevd_bufferSize;
   decltype(&::cusolverDnXsyevd) cusolverDnXsyevd;
+  decltype(&::cusolverDnDpotrf_bufferSize) cusolverDnDpotrf_bufferSize;
+  decltype(&::cusolverDnDpotrf) cusolverDnDpotrf;
   decltype(&::cusolverDnDgeqrf_bufferSize) cusolverDnDgeqrf_bufferSize;
   decltype(&::cusolverDnDgeqrf) cusolverDnDgeqrf;
   decltype(&::cusolverDnDorgqr_bufferSize) cusolverDnDorgqr_bufferSize;

@@ -35,7 +35,7 @@ Sampling<T> sampling_of(const sigma_pattern& pattern, const sigma_matrix& a, con
 template <class V>
 void sum_partials(sigma_context& context, int64_t entries, int64_t splits, const V* partials, V* samples) {
   launch(context, kSampling, sum_partials_kernel<V>, flat_grid(entries), dim3(256), 0, entries,
-         static_cast<int>(splits), partials, Mask<V>{}, false, samples);
+         static_cast<int>(splits), partials, samples);
 }
 
 // One warp per `rows_of_warp` rows and split of the tokens.

@@ -60,7 +60,8 @@ void launch_tiles(sigma_context& context, void (*kernel)(Product<T>), int64_t ro
 template <class T>
 void launch_slab(sigma_context& context, void (*kernel)(Product<T>), int vectors, const Product<T>& p) {
   const int64_t items = p.rows * vectors;
-  const auto threads = static_cast<unsigned>(std::min<int64_t>(divided_up(items, kWarpSize) * kWarpSize, kSlabThreads));
+  const int64_t warps = divided_up(items * kSlabEntries, kWarpSize);
+  const auto threads = static_cast<unsigned>(std::min<int64_t>(warps * kWarpSize, kSlabThreads));
   launch(context, kOperation, kernel, dim3(grid_side(divided_up(p.tokens, vectors * kPerVector<T>))), dim3(threads),
          static_cast<size_t>(items * kVectorBytes), p);
 }

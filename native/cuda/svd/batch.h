@@ -58,7 +58,9 @@ std::vector<SvdSums> svd_sums(const SvdBatch& batch);
 
 // Reverses the order of the columns of V (columns, columns).
 void svd_reverse_columns(const SvdBatch& batch, double* v);
-// values (columns) = the diagonal of C (rows, columns).
-void svd_diagonal(const SvdBatch& batch, const double* c, double* values);
+// values (columns) = the diagonal of C (rows, columns), or times it if `multiplies`.
+void svd_diagonal(const SvdBatch& batch, const double* c, int64_t rows, double* values, bool multiplies = false);
+// |G - I| in the Frobenius norm, of each problem's G (columns, columns).
+std::vector<double> svd_deviations(const SvdBatch& batch, const double* g);
 
 }  // namespace sigma::cuda

@@ -1,5 +1,6 @@
 // For the tall A (rows, columns) in float64: G = AᵀA = V diag(λ) Vᵀ, then A V = Q R. With λ in descending order R is
-// nearly diagonal. s is |diag(R)|, and U is Q with the signs of diag(R).
+// nearly diagonal. s is |diag(R)|, and U is Q with the signs of diag(R). The QR is CholeskyQR2, or Householder's if a
+// matrix of the batch has columns of A V that are close to dependent.
 #include <algorithm>
 #include <cstddef>
 
@@ -76,7 +77,7 @@ void eigenvectors_batched(const SvdBatch& batch, double* g, double* values, int*
   }
 }
 
-// Overwrites C = Q R with Q; `values` receives the diagonal of R.
+// Overwrites C = Q R with Q, by Householder reflections; `values` receives the diagonal of R.
 void orthonormalise(const SvdBatch& batch, double* c, double* values, int* info) {
   const Libraries& l = libraries();
   const SvdLane& lane = batch.lane;
@@ -93,7 +94,7 @@ void orthonormalise(const SvdBatch& batch, double* c, double* values, int* info)
                              static_cast<double*>(work.data()), factor_length, info + 2 * i),
           "gram64");
   }
-  svd_diagonal(batch, c, values);
+  svd_diagonal(batch, c, batch.shape.rows(), values);
   for (int64_t i = 0; i < batch.count; ++i) {
     const Memory work = lane.workspace(bytes(form_length));
     check(l.cusolverDnDorgqr(lane.solver(), m, n, n, item(i), /* lda = */ m, tau.data() + i * n,
@@ -102,7 +103,18 @@ void orthonormalise(const SvdBatch& batch, double* c, double* values, int* info)
   }
 }
 
+// C = A V
+void project(const SvdBatch& batch, const double* a, const double* v, double* c) {
+  const int64_t m = batch.shape.rows(), n = batch.shape.columns();
+  multiply(batch, {CUBLAS_OP_N, m, n, n, a, m, m * n, v, n, n * n, c});
+}
+
 }  // namespace
+
+void svd_gram(const SvdBatch& batch, const double* c, double* g) {
+  const int64_t m = batch.shape.rows(), n = batch.shape.columns();
+  multiply(batch, {CUBLAS_OP_T, n, n, m, c, m, m * n, c, m, m * n, g});
+}
 
 std::vector<bool> svd_gram64(const SvdBatch& batch) {
   svd_int(batch.shape.size(), "gram64");
@@ -115,14 +127,19 @@ std::vector<bool> svd_gram64(const SvdBatch& batch) {
   {
     const SvdNumbers<double> a(lane, batch.count * m * n);
     svd_load<float>(batch, a.data());
-    multiply(batch, {CUBLAS_OP_T, n, n, m, a.data(), m, m * n, a.data(), m, m * n, v.data()});
+    svd_gram(batch, a.data(), v.data());
     const bool batched = batch.count > 1 && libraries().cusolverDnXsyevBatched != nullptr &&
                          libraries().cusolverDnXsyevBatched_bufferSize != nullptr;
     (batched ? eigenvectors_batched : eigenvectors_looped)(batch, v.data(), values.data(), eigen_info.data());
     svd_reverse_columns(batch, v.data());
-    multiply(batch, {CUBLAS_OP_N, m, n, n, a.data(), m, m * n, v.data(), n, n * n, c.data()});
+    project(batch, a.data(), v.data(), c.data());
   }
-  orthonormalise(batch, c.data(), values.data(), factor_info.data());
+  if (!svd_cholesky_qr(batch, c.data(), values.data())) {
+    const SvdNumbers<double> a(lane, batch.count * m * n);
+    svd_load<float>(batch, a.data());
+    project(batch, a.data(), v.data(), c.data());
+    orthonormalise(batch, c.data(), values.data(), factor_info.data());
+  }
   svd_store<float, double>(batch, values.data(), {c.data(), m * n, 1, m, values.data()},
                            {v.data(), n * n, 1, n, nullptr});
   std::vector<bool> solved = svd_solved(eigen_info);

@@ -72,7 +72,7 @@ void SvdLanes::grow(size_t wanted) {
 SvdLanes::~SvdLanes() {
   for (auto& lane : lanes_) {
     // The answers to zero matrices may still be queued; after a failure, so may anything.
-    static_cast<void>(cudaStreamSynchronize(lane->stream()));
+    static_cast<void>(wait_for(lane->stream()));
     const int device = lane->device().index;
     const std::lock_guard lock(idle().mutex);
     idle().lanes[device].push_back(std::move(lane));

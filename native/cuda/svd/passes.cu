@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 #include "cuda/runtime/launch.h"
 #include "cuda/svd/batch.h"
@@ -152,9 +154,22 @@ void svd_reverse_columns(const SvdBatch& batch, double* v) {
   launch_over(batch, svd_reverse_columns_kernel<double>, n * (n / 2), false, v, n);
 }
 
-void svd_diagonal(const SvdBatch& batch, const double* c, double* values) {
-  launch_over(batch, svd_diagonal_kernel<double>, batch.shape.columns(), true, c, batch.shape.rows(),
-              batch.shape.columns(), values);
+void svd_diagonal(const SvdBatch& batch, const double* c, int64_t rows, double* values, bool multiplies) {
+  launch_over(batch, svd_diagonal_kernel<double>, batch.shape.columns(), true, c, rows, batch.shape.columns(),
+              multiplies, values);
+}
+
+std::vector<double> svd_deviations(const SvdBatch& batch, const double* g) {
+  const int64_t n = batch.shape.columns();
+  const SvdNumbers<double> squares(batch.lane, batch.count * n);
+  launch_pass(batch, svd_deviation_kernel<double>, static_cast<unsigned>(n), dim3(kThreads), kThreads * sizeof(double),
+              g, n, squares.data());
+  const std::vector<double> columns = squares.read();
+  std::vector<double> deviations;
+  for (auto column = columns.begin(); column != columns.end(); column += n) {
+    deviations.push_back(std::sqrt(std::accumulate(column, column + n, 0.0)));
+  }
+  return deviations;
 }
 
 template std::vector<SvdRange> svd_ranges<float>(const SvdBatch&);

@@ -31,6 +31,12 @@ std::vector<bool> svd_gram64(const SvdBatch& batch);
 inline bool fits_batched_jacobi(const SvdShape& shape) { return shape.rows() <= 32; }
 inline bool fits_batched_gram(const SvdShape& shape) { return shape.columns() <= 512; }
 
+// Parts of the Gram route. G (columns, columns) = CᵀC for C (rows, columns), column-major, of each problem.
+void svd_gram(const SvdBatch& batch, const double* c, double* g);
+// Overwrites C = Q R with Q, and `values` (columns) with the diagonal of R. False if the columns of a C are too close to
+// dependent: C is then lost.
+bool svd_cholesky_qr(const SvdBatch& batch, double* c, double* values);
+
 // Shared by the routes, in routes.cc: one flag per problem from `info` (count), and a checked 32-bit size.
 std::vector<bool> svd_solved(const SvdNumbers<int>& info);
 int svd_int(int64_t size, const char* routine);

@@ -2,9 +2,11 @@
 // requested size, filled with NaN.
 #include "cuda/runtime/context.h"
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "cuda/svd/lane.h"
 #include "harness.h"
@@ -13,10 +15,11 @@
 struct sigma_context::State {
   sigma::cuda::Device device;
   std::unique_ptr<unsigned char[]> scratch;
+  std::vector<unsigned> tickets;
 };
 
 sigma_context::sigma_context(int) : state_(std::make_unique<State>()) {}
-sigma_context::~sigma_context() = default;
+sigma_context::~sigma_context() { static_cast<void>(tickets(0)); }
 
 const sigma::cuda::Device& sigma_context::device() const { return check::device(); }
 cudaStream_t sigma_context::stream() const { return nullptr; }
@@ -26,6 +29,13 @@ void* sigma_context::scratch(size_t bytes) {
   state_->scratch = std::make_unique<unsigned char[]>(bytes);
   std::memset(state_->scratch.get(), 0xFF, bytes);
   return state_->scratch.get();
+}
+void sigma_context::download(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+unsigned* sigma_context::tickets(int64_t count) {
+  const bool clean = std::all_of(state_->tickets.begin(), state_->tickets.end(), [](unsigned n) { return n == 0; });
+  check::expect(clean, "an operation leaves its counters at 0");
+  state_->tickets.assign(static_cast<size_t>(count), 0);
+  return state_->tickets.data();
 }
 void sigma_context::queued(const char*) {}
 

@@ -12,8 +12,10 @@ void slab_samples();
 void core_gradients();
 void row_dots();
 void column_sums();
+void layer_gradients();
 void biases();
 void casts();
 void optimisers();
+void norms();
 
 }  // namespace check

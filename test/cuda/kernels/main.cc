@@ -73,11 +73,13 @@ constexpr Family kFamilies[] = {
     {"samples", samples},
     {"slab samples", slab_samples, true},
     {"core gradient", core_gradients, true},
-    {"row dots", row_dots},
+    {"row dots", row_dots, true},
     {"column sums", column_sums, true},
+    {"layer gradients", layer_gradients, true},
     {"biases", biases},
     {"casts", casts},
     {"optimisers", optimisers},
+    {"norms", norms, true},
 };
 
 int check_all() {

@@ -79,11 +79,11 @@ void slab_samples_of() {
 // ── core_gradient ────────────────────────────────────────────────────────────────────────────────────────
 
 template <class T>
-void check_core_gradient(int64_t entries, bool with_gate, bool with_values, bool with_dgate) {
+void check_core_gradient(int64_t entries, bool with_gate, bool with_values, bool with_dgate, bool fresh = false) {
   using V = Number<T>;
   const std::string what = std::string(kName<T>) + ", " + std::to_string(entries) + " entries" +
                            (with_gate ? ", gate" : "") + (with_values ? ", values" : "") +
-                           (with_dgate ? ", dgate" : "");
+                           (with_dgate ? ", dgate" : "") + (fresh ? ", fresh" : "");
   sigma_pattern pattern = {};
   pattern.size = 1;
   pattern.entries = entries;
@@ -101,19 +101,20 @@ void check_core_gradient(int64_t entries, bool with_gate, bool with_values, bool
   // dvalues, followed by dgate.
   const std::vector<V> got = repeatable(what, [&] {
     sigma_context context(0);
-    std::vector<V> dvalues = start;
-    const auto dgate = std::make_unique<V>(V(2));
+    const V kNan = static_cast<V>(kNaN);
+    std::vector<V> dvalues = fresh ? std::vector<V>(start.size(), kNan) : start;
+    const auto dgate = std::make_unique<V>(fresh ? kNan : V(2));
     sigma::cuda::core_gradient(context, {kReal<T>, &core, samples.data(), with_values ? dvalues.data() : nullptr,
-                                         with_dgate ? dgate.get() : nullptr});
+                                         with_dgate ? dgate.get() : nullptr, fresh, fresh});
     dvalues.push_back(*dgate);
     return dvalues;
   });
   int wrong = 0;
   Sum dgate;
-  dgate.add(2);
+  if (!fresh) dgate.add(2);
   for (size_t p = 0; p < start.size(); ++p) {
     Sum want;
-    want.add(number(start[p]));
+    if (!fresh) want.add(number(start[p]));
     if (with_values) want.add(g * number(samples[p]));
     wrong += !close<V>(number(got[p]), want);
     if (with_dgate) dgate.add(g * (1 - g) * number(values[p]) * number(samples[p]));
@@ -127,6 +128,7 @@ void core_gradients_of() {
   for (const int64_t entries : {1, 31, 256, 1000, 5000, 70001}) {
     for (const bool with_gate : {false, true}) {
       check_core_gradient<T>(entries, with_gate, true, true);
+      check_core_gradient<T>(entries, with_gate, true, true, true);
       check_core_gradient<T>(entries, with_gate, true, false);
       check_core_gradient<T>(entries, with_gate, false, true);
     }

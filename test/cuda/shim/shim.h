@@ -86,6 +86,14 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
 inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) == mask; }
 
+// Blocks run one after another, so each sees what the others wrote.
+inline void __threadfence() {}
+inline unsigned atomicInc(unsigned* to, unsigned most) {
+  const unsigned before = *to;
+  *to = before >= most ? 0 : before + 1;
+  return before;
+}
+
 inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 

@@ -215,6 +215,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   properties->totalGlobalMem = memory_size();
   properties->major = static_cast<int>(capability / 10);
   properties->minor = static_cast<int>(capability % 10);
+  for (int i = 0; i < 16; ++i) properties->uuid.bytes[i] = static_cast<char>(i);
   return cudaSuccess;
 }
 
@@ -257,7 +258,9 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   return cudaSuccess;
 }
 
+// SIGMA_SIMULATED_EVENTS=0: there is no memory for an event.
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned int) {
+  if (setting("SIGMA_SIMULATED_EVENTS", 1) == 0) return cudaErrorMemoryAllocation;
   *event = alive<cudaEvent_t>().make(current_device);
   return cudaSuccess;
 }

@@ -6,11 +6,12 @@
 
 namespace sigma::cuda {
 
-// Reduces kSums sums (a power of 2, at most 32) over all lanes together; each step halves the sums per lane. Lane l
-// gets sum l / (32 / kSums).
-template <int kSums, class V>
+// Reduces kSums sums (a power of 2, at most kLanes) over groups of kLanes lanes that are kStride apart; each step halves
+// the sums per lane. Lane l of a group gets sum l / (kLanes / kSums).
+template <int kLanes = kWarpSize, int kStride = 1, int kSums, class V>
 __device__ __forceinline__ V reduce_lanes(V (&sums)[kSums]) {
-  int distance = kWarpSize / 2;
+  static_assert(kSums <= kLanes && kLanes * kStride <= kWarpSize);
+  int distance = kStride * kLanes / 2;
   SIGMA_UNROLL
   for (int half = kSums / 2; half > 0; half /= 2) {
     const bool upper = (static_cast<int>(threadIdx.x) & distance) != 0;
@@ -25,7 +26,9 @@ __device__ __forceinline__ V reduce_lanes(V (&sums)[kSums]) {
     distance /= 2;
   }
   SIGMA_UNROLL
-  for (int rest = kWarpSize / kSums / 2; rest > 0; rest /= 2) sums[0] += __shfl_xor_sync(kAllLanes, sums[0], rest);
+  for (int rest = kStride * kLanes / kSums / 2; rest >= kStride; rest /= 2) {
+    sums[0] += __shfl_xor_sync(kAllLanes, sums[0], rest);
+  }
   return sums[0];
 }
 
@@ -44,29 +47,15 @@ __device__ __forceinline__ V reduce_block(V value, V* memory) {
   return total;
 }
 
-// Selects the outputs with numbers[i] [+ offset[i]] > 0, or all if `numbers` is null.
+// to[i] = Σ_s partials[s, i]; partials (splits, count).
 template <class V>
-struct Mask {
-  const V* numbers;  // (count), or null
-  const V* offset;   // (count), or null
-};
-
-template <class V>
-__device__ __forceinline__ bool is_wanted(const Mask<V>& mask, int64_t i) {
-  if (mask.numbers == nullptr) return true;
-  return (mask.offset == nullptr ? mask.numbers[i] : mask.numbers[i] + mask.offset[i]) > 0;
-}
-
-// to[i] = Σ_s partials[s, i], or += if `adds`; partials (splits, count). Masked outputs keep their value.
-template <class V>
-__global__ void __launch_bounds__(256)
-    sum_partials_kernel(int64_t count, int splits, const V* partials, Mask<V> mask, bool adds, V* to) {
+__global__ void __launch_bounds__(256) sum_partials_kernel(int64_t count, int splits, const V* partials, V* to) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= count || !is_wanted(mask, i)) return;
+  if (i >= count) return;
   V sum = 0;
   SIGMA_UNROLL_BY(8)
   for (int s = 0; s < splits; ++s) sum += partials[s * count + i];
-  to[i] = adds ? to[i] + sum : sum;
+  to[i] = sum;
 }
 
 }  // namespace sigma::cuda

@@ -2,14 +2,20 @@
 // Overwrites.
 //
 // A block copies a slab, kSlab vectors of 16 bytes of all r rows, to shared memory (r · kSlab · 16 bytes) and gathers
-// there. `dense` is read once, and the entries once per slab. A thread takes one vector of a row at a time.
+// there. `dense` is read once, and the entries once per slab.
+//
+// A warp takes 4 / kSlab rows: its lanes are (rows, 8 entries, kSlab vectors). So it reads neighbouring entries at once:
+// 2 lines of the L1 cache per row and 8 entries, where a lane for each vector of a row would read 2 for each entry.
 #pragma once
 
+#include "cuda/runtime/kernels/reduce.cuh"
 #include "cuda/sparse/kernels/product.cuh"
 
 namespace sigma::cuda {
 
 constexpr int kSlabThreads = 1024;
+// Entries of a row that a warp takes at a time.
+constexpr int kSlabEntries = 8;
 
 // Loads `count` tokens of all rows, starting at `token`; the rest of the slab is zero.
 template <int kSlab, class T>
@@ -40,30 +46,35 @@ __global__ void __launch_bounds__(kSlabThreads, 1) slab_kernel(Product<T> p) {
   const Number<T> g = gate_factor(p.gate);
   __syncthreads();
 
-  for (int item = static_cast<int>(threadIdx.x); item < rows * kSlab; item += static_cast<int>(blockDim.x)) {
-    const int i = item / kSlab;
-    const int v = item % kSlab;
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int v = lane % kSlab;
+  const int e = lane / kSlab % kSlabEntries;
+  constexpr int kRows = kWarpSize / (kSlabEntries * kSlab);
+  // After the reduction over the entries, kSharers lanes have the sum of token k.
+  constexpr int kSharers = kSlabEntries / kPerVector<T>;
+  const int k = e / kSharers;
+  const int64_t column = v * kPerVector<T> + k;
+  const auto* const numbers = reinterpret_cast<const T*>(slab);
+  const int step = static_cast<int>(blockDim.x) / kWarpSize * kRows;
+  for (int first = static_cast<int>(threadIdx.x) / kWarpSize * kRows; first < rows; first += step) {
+    const int i = first + lane / (kSlabEntries * kSlab);
+    const bool exists = i < rows;
+    const int32_t end = exists ? p.pointers[i + 1] : 0;
     Number<T> sums[kPerVector<T>] = {};
-    const int32_t end = p.pointers[i + 1];
-    SIGMA_UNROLL_BY(4)
-    for (int32_t q = p.pointers[i]; q < end; ++q) {
+    SIGMA_UNROLL_BY(2)
+    for (int32_t q = exists ? p.pointers[i] + e : 0; q < end; q += kSlabEntries) {
       const Number<T> value = p.values[q];
       Number<T> x[kPerVector<T>];
       unpack<T>(slab[p.indices[q] * kSlab + v], x);
       SIGMA_UNROLL
       for (int l = 0; l < kPerVector<T>; ++l) sums[l] += value * x[l];
     }
-    Number<T> result[kPerVector<T>];
+    Number<T> result = g * reduce_lanes<kSlabEntries, kSlab>(sums);
+    if (!exists || e % kSharers != 0 || column >= count) continue;
     if (p.diagonal != nullptr) {
-      const Number<T> d = diagonal_at(p, i);
-      unpack<T>(slab[item], result);
-      SIGMA_UNROLL
-      for (int l = 0; l < kPerVector<T>; ++l) result[l] = d * result[l] + g * sums[l];
-    } else {
-      SIGMA_UNROLL
-      for (int l = 0; l < kPerVector<T>; ++l) result[l] = g * sums[l];
+      result += diagonal_at(p, i) * widened(numbers[i * kSlab * kPerVector<T> + column]);
     }
-    store_vector(p.out + i * p.out_stride + token + v * kPerVector<T>, count - v * kPerVector<T>, p.aligned, result);
+    p.out[i * p.out_stride + token + column] = narrowed<T>(result);
   }
 }
 

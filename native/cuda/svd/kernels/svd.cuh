@@ -239,11 +239,34 @@ __global__ void svd_reverse_columns_kernel(W* v, int64_t n) {
   }
 }
 
-// values[j] = R[j, j], where R is in the upper triangle of C (rows, columns).
+// values[j] = R[j, j], where R is in the upper triangle of C (rows, columns), or *= if `multiplies`.
 template <class W>
-__global__ void svd_diagonal_kernel(const W* c, int64_t rows, int64_t columns, W* values) {
+__global__ void svd_diagonal_kernel(const W* c, int64_t rows, int64_t columns, bool multiplies, W* values) {
   const int64_t j = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (j < columns) values[blockIdx.y * columns + j] = c[blockIdx.y * rows * columns + j * rows + j];
+  if (j >= columns) return;
+  const W number = c[blockIdx.y * rows * columns + j * rows + j];
+  W& value = values[blockIdx.y * columns + j];
+  value = multiplies ? value * number : number;
+}
+
+// squares[j] = Σ_i (G[i, j] - I[i, j])²; G (n, n). A block takes a column. Shared memory: a number per thread, whose count
+// is a power of 2.
+template <class W>
+__global__ void svd_deviation_kernel(const W* g, int64_t n, W* squares) {
+  auto* const shared = shared_memory<W>();
+  const int64_t j = blockIdx.x;
+  const W* const column = g + (blockIdx.y * n + j) * n;
+  W sum = 0;
+  for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
+    const W deviation = column[i] - static_cast<W>(i == j ? 1 : 0);
+    sum += deviation * deviation;
+  }
+  shared[threadIdx.x] = sum;
+  for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (threadIdx.x < half) shared[threadIdx.x] += shared[threadIdx.x + half];
+  }
+  if (threadIdx.x == 0) squares[blockIdx.y * n + j] = shared[0];
 }
 
 // ── the SVD of zero ──────────────────────────────────────────────────────────────────────────────────────

@@ -92,8 +92,8 @@ void check_sums_without_scratch() {
   const sigma_matrix wide = dense_matrix(SIGMA_FLOAT32, numbers.data(), kShort, kLong);
   {
     const Setting limit("SIGMA_SIMULATED_MEMORY", "1");
-    expect_ok(run(context, backend->column_sums, {SIGMA_REAL32, tall, sums.data()}), "column_sums without scratch");
-    expect_ok(run(context, backend->row_dots, {SIGMA_REAL32, wide, wide, nullptr, nullptr, sums.data()}),
+    expect_ok(run(context, backend->column_sums, {SIGMA_REAL32, tall, sums.data(), 0}), "column_sums without scratch");
+    expect_ok(run(context, backend->row_dots, {SIGMA_REAL32, wide, wide, nullptr, nullptr, sums.data(), 0}),
               "row_dots without scratch");
   }
   expect(sums.values<float>(kShort) == std::vector<float>(kShort, 2 * kLong + 1), "sums without scratch");
@@ -162,6 +162,7 @@ void check_failures() {
                  "a device that does not exist");
   sigma_device info = {};
   expect_ok(backend->device_info(0, &info), "device_info");
+  expect(std::string(info.uuid) == "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f", "the device's UUID");
   expect(std::string(info.name) == "simulated device" && info.memory_bytes > 0, "device_info");
 }
 

@@ -120,7 +120,8 @@ void check_chain(sigma_context* context) {
   const std::vector<Matrix> some = {random_matrix({60, 40}, 11), random_matrix({12, 9}, 12),
                                     random_matrix({60, 40}, 13), deficient({60, 40}, 14), deficient({12, 9}, 15)};
   for (const char* const fail :
-       {"syevd", "syevd:status", "syevd:wrong", "orgqr:wrong", "geqrf:status", "gesvdj", "gesvdj:wrong",
+       {"syevd", "syevd:status", "syevd:wrong", "orgqr:wrong", "geqrf:status", "potrf", "potrf,geqrf:status",
+        "potrf:status", "trsm:wrong", "trsm:status", "gesvdj", "gesvdj:wrong",
         "gesvdj:status", "syevd,gesvdp", "syevd:wrong,gesvdj:wrong,gesvdp:wrong", "gesvdp:status,syevd",
         "gesvdj:swapped", "gesvdj:skewed", "gesvdj:nan", "syevd,gesvdp:swapped", "syevd,gesvdp:skewed",
         "syevd,gesvdp:nan"}) {
@@ -152,6 +153,25 @@ void check_chain(sigma_context* context) {
                    SIGMA_OUT_OF_MEMORY, "gesvdp: cuSOLVER ran out of memory", "a routine without memory");
   }
   check_stack<float>(context, SIGMA_SVD_AUTO, some, "after failures");
+}
+
+// The Gram route takes CholeskyQR2, and Householder's QR only for what that cannot do.
+void check_gram_qr(sigma_context* context) {
+  const std::vector<Matrix> whole = {random_matrix({60, 40}, 21), random_matrix({40, 60}, 22),
+                                     with_values({50, 40}, geometric(40, 1e3), 23)};
+  {
+    const Setting planted("SIGMA_SIMULATED_FAIL", "geqrf:status");
+    check_stack<float>(context, SIGMA_SVD_GRAM64, whole, "without Householder's QR");
+    const Problem<float> p(context, deficient({60, 40}, 24));
+    const sigma_svd_problem problem = p.described();
+    int64_t failed = -1;
+    expect_failure(run(context, backend->svd, {SIGMA_REAL32, SIGMA_SVD_GRAM64, &problem, 1, &failed}), SIGMA_NATIVE,
+                   "gram64: cuSOLVER failed with status 7", "a rank-deficient matrix without Householder's QR");
+  }
+  for (const char* const fail : {"potrf", "trsm:wrong,potrf"}) {
+    const Setting planted("SIGMA_SIMULATED_FAIL", fail);
+    check_stack<float>(context, SIGMA_SVD_GRAM64, whole, std::string("with a failing ") + fail);
+  }
 }
 
 // First enough memory for one problem at a time but not for four, then not even for one.
@@ -190,6 +210,7 @@ void check_svd() {
   check_too_large<float>(context, 3e38, "the range of float32, got a matrix of norm 6e+38, which is too large");
   check_too_large<double>(context, 1.5e308, "the range of float64, got a matrix of norm 3e+308, which is too large");
   check_chain(context);
+  check_gram_qr(context);
   check_memory_limits(context);
 }
 

@@ -57,6 +57,19 @@ void check_two_contexts() {
   expect(found == numbers, "what another context wrote before an empty download");
 }
 
+void check_without_events() {
+  const Context writer, reader;
+  const std::vector<float> numbers(1000, 5.0f);
+  const DeviceBuffer shared(writer, numbers);
+  {
+    const Setting none("SIGMA_SIMULATED_EVENTS", "0");
+    expect_ok(backend->synchronize(writer), "synchronize without an event");
+  }
+  std::vector<float> found(numbers.size());
+  expect_ok(backend->download(reader, found.data(), shared.data(), numbers.size() * sizeof(float)), "download");
+  expect(found == numbers, "what another context wrote before a wait without an event");
+}
+
 void check_timer() {
   const Context context;
   const DeviceBuffer buffer(context, size_t{1} << 20);
@@ -108,6 +121,7 @@ void check_waits() {
   check_uploads();
   check_destruction();
   check_two_contexts();
+  check_without_events();
   check_timer();
   check_released_elsewhere();
   check_drivers<float>(SIGMA_REAL32, {SIGMA_SVD_GRAM64, SIGMA_SVD_GESVDJ, SIGMA_SVD_GESVDP, SIGMA_SVD_GESVD});

@@ -113,5 +113,25 @@ cublasStatus_t cublasGemmStridedBatchedEx_64(cublasHandle_t handle, cublasOperat
   return CUBLAS_STATUS_SUCCESS;
 }
 
+cublasStatus_t cublasDtrsm_v2_64(cublasHandle_t handle, cublasSideMode_t side, cublasFillMode_t uplo,
+                                 cublasOperation_t trans, cublasDiagType_t diag, int64_t m, int64_t n,
+                                 const double* alpha, const double* A, int64_t lda, double* B, int64_t ldb) {
+  const char* const call = "cublasDtrsm";
+  const Planted failure = planted("trsm");
+  if (failure == Planted::status || device_failed()) return CUBLAS_STATUS_EXECUTION_FAILED;
+  require(side == CUBLAS_SIDE_RIGHT && uplo == CUBLAS_FILL_MODE_UPPER && trans == CUBLAS_OP_N &&
+              diag == CUBLAS_DIAG_NON_UNIT && *alpha == 1,
+          call, "expected B R⁻¹ with an upper R");
+  require_matrix(A, n, n, lda, sizeof(double), call);
+  require_matrix(B, m, n, ldb, sizeof(double), call);
+  enqueue(handle->stream, [=] {
+    const HostBlas blas;
+    cblas_dtrsm(CblasColMajor, CblasRight, CblasUpper, CblasNoTrans, CblasNonUnit, static_cast<int>(m),
+                static_cast<int>(n), 1.0, A, static_cast<int>(lda), B, static_cast<int>(ldb));
+    if (failure == Planted::wrong) B[0] += 0.01;
+  });
+  return CUBLAS_STATUS_SUCCESS;
+}
+
 }  // extern "C"
 #pragma GCC visibility pop

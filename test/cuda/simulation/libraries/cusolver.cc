@@ -2,7 +2,7 @@
 // library: gesvd rejects wide matrices; gesvdjBatched rejects more than 32 rows or columns; gesvdj and gesvdp return V,
 // gesvd returns Vᵀ; the input is destroyed; a workspace must have the requested size and be zeroed.
 //
-// SIGMA_SIMULATED_FAIL injects failures into gesvdj, gesvdp, gesvd, syevd, geqrf and orgqr: see operands.h.
+// SIGMA_SIMULATED_FAIL injects failures into gesvdj, gesvdp, gesvd, syevd, potrf, geqrf and orgqr: see operands.h.
 #include <cblas.h>
 #include <cusolverDn.h>
 
@@ -200,6 +200,34 @@ cusolverStatus_t cusolverDnXsyevBatched(cusolverDnHandle_t handle, cusolverDnPar
   if (batch > 16384 || host_bytes < 128) return CUSOLVER_STATUS_INVALID_VALUE;
   return queue_eigenvectors(handle, n, static_cast<double*>(A), lda, static_cast<double*>(W), device, device_bytes,
                             {host, host_bytes}, info, batch);
+}
+
+cusolverStatus_t cusolverDnDpotrf_bufferSize(cusolverDnHandle_t, cublasFillMode_t, int n, double* A, int lda,
+                                             int* lwork) {
+  require_matrix(A, n, n, lda, sizeof(double), "potrf");
+  *lwork = 16 * n;
+  return CUSOLVER_STATUS_SUCCESS;
+}
+
+// Leaves NaN in the other triangle, which callers may not read.
+cusolverStatus_t cusolverDnDpotrf(cusolverDnHandle_t handle, cublasFillMode_t uplo, int n, double* A, int lda,
+                                  double* Workspace, int Lwork, int* info) {
+  require(uplo == CUBLAS_FILL_MODE_UPPER, "potrf", "expected the upper triangle");
+  require_matrix(A, n, n, lda, sizeof(double), "potrf");
+  const size_t bytes = static_cast<size_t>(Lwork) * sizeof(double);
+  check_workspace(Workspace, bytes, 16 * static_cast<size_t>(n) * sizeof(double), "potrf");
+  require_operand(info, sizeof(int), "potrf");
+  const Planted failure = planted("potrf");
+  const cusolverStatus_t status = status_of(failure);
+  if (status != CUSOLVER_STATUS_SUCCESS) return status;
+  enqueue(stream_of(handle), [=] {
+    use_workspace(Workspace, bytes, "potrf");
+    const sigma::simulation::HostBlas blas;
+    LAPACK_dpotrf("U", &n, A, &lda, info);
+    for (int j = 0; j < n; ++j) std::fill(A + j * lda + j + 1, A + j * lda + n, std::nan(""));
+    if (failure == Planted::unconverged) *info = n;
+  });
+  return CUSOLVER_STATUS_SUCCESS;
 }
 
 cusolverStatus_t cusolverDnDgeqrf_bufferSize(cusolverDnHandle_t, int m, int n, double* A, int lda, int* lwork) {
