@@ -12,15 +12,25 @@ const noteBytes = 480;
 
 /**
  * Returns when all ranks make the same call with the same agenda. Otherwise throws RANK_MISMATCH on every rank, with the first
- * rank that differs from rank 0, and where. One exchange of 28 bytes if the ranks agree.
+ * rank that differs from rank 0, and where. One exchange of 29 bytes if the ranks agree.
+ *
+ * @param note a byte that may differ
+ * @returns the notes of all ranks
  */
-export async function agree(op: string, transport: Transport, agenda: Agenda, seconds: number): Promise<void> {
-  if (transport.size === 1) return;
+export async function agree(
+  op: string,
+  transport: Transport,
+  agenda: Agenda,
+  seconds: number,
+  note = 0,
+): Promise<readonly number[]> {
+  if (transport.size === 1) return [note];
   const text = Buffer.from(agenda.join('\n'));
   const card = cardOf(op, text);
-  const cards = (await transport.gather(op, card, seconds)).map((bytes) => Buffer.from(bytes));
+  const all = await transport.gather(op, Buffer.concat([card, Buffer.of(note)]), seconds);
+  const cards = all.map((bytes) => Buffer.from(bytes).subarray(0, card.length));
   const first = cards[0] as Buffer;
-  if (cards.every((each) => each.equals(first))) return;
+  if (cards.every((each) => each.equals(first))) return all.map((bytes) => bytes.at(-1) as number);
   // Every rank goes on with the same exchanges, whatever it has called.
   const length = Math.max(...cards.map((each) => each.readUInt32LE(4)));
   const ofFirst = Buffer.alloc(length);

@@ -67,8 +67,18 @@ void World::run(sigma_mpi_call& call) {
     case SIGMA_MPI_BROADCAST: return broadcast(call);
     case SIGMA_MPI_RESET: counter_ = 0; return;
     case SIGMA_MPI_CLAIM: call.value = claim(call.amount, call.seconds); return;
+    case SIGMA_MPI_RUN: return call.work(&call, keep_going, this);
     case SIGMA_MPI_FINISH: return finish(call);
     default: throw MpiError("unknown call");
+  }
+}
+
+void World::keep_going(void* world) {
+  auto& self = *static_cast<World*>(world);
+  try {
+    self.progress();
+    self.interruption_();
+  } catch (...) {  // NOLINT: a later call of this rank says what is wrong with MPI
   }
 }
 

@@ -33,6 +33,8 @@ class World {
  private:
   using Bytes = std::vector<std::byte>;
 
+  // `progress` for work that waits by itself.
+  static void keep_going(void* world);
   void start();
   Bytes gathered(const sigma_mpi_call& call);
   template <class Real>

@@ -127,6 +127,15 @@ for (const mpi of mpis) {
     }
   });
 
+  t.test(`${mpi.name}: two ranks are one process that adds the gradients of two halves, to the bit`, async (t) => {
+    const [alone] = told<{ rank: number; values: number[][] }>(await runScript('ranks.mjs', 'halves'));
+    const outcome = await mpirun(mpi, 2, { script: ['ranks.mjs', 'halves'] });
+    const ranks = told<{ rank: number; values: number[][] }>(outcome);
+    t.equal(ranks.length, 2, outcome.err);
+    t.ok(alone?.values.flat().some((value) => value !== 0));
+    for (const { values } of ranks) t.same(values, alone?.values);
+  });
+
   t.test(`${mpi.name}: MPI leaves the signals of V8 and the environment alone`, async (t) => {
     const outcome = await mpirun(mpi, 2, { script: ['ranks.mjs', 'wasm'] });
     t.equal(outcome.code, 0, outcome.err);

@@ -61,11 +61,14 @@ export async function installed(): Promise<{ readonly mpis: readonly Mpi[]; read
       missing.push(`${each.name}: no ${each.mpicc} and ${each.mpirun}`);
       continue;
     }
-    const out = `build-${each.mpicc.replace('mpicc.', 'mpi-')}`;
+    // Set by npm run test:mpi -- sanitized.
+    const sanitize = process.env['SIGMATUNE_MPI_SANITIZE'] ?? '';
+    const out = `build-${each.mpicc.replace('mpicc.', 'mpi-')}${sanitize && '-sanitized'}`;
     const { code, err } = await output(process.execPath, [
       join(root, 'scripts', 'build-mpi.mjs'),
       `--mpicc=${each.mpicc}`,
       `--out=${out}`,
+      `--sanitize=${sanitize}`,
     ]);
     if (code !== 0) throw new Error(`the library for ${each.name} could not be built:\n${err}`);
     mpis.push({ ...each, library: join(root, out, 'libsigmatune_mpi.so') });

@@ -15,5 +15,6 @@ void column_sums();
 void biases();
 void casts();
 void optimisers();
+void means();
 
 }  // namespace check

@@ -78,6 +78,7 @@ constexpr Family kFamilies[] = {
     {"biases", biases},
     {"casts", casts},
     {"optimisers", optimisers},
+    {"means", means},
 };
 
 int check_all() {

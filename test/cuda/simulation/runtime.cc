@@ -215,6 +215,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   properties->totalGlobalMem = memory_size();
   properties->major = static_cast<int>(capability / 10);
   properties->minor = static_cast<int>(capability % 10);
+  properties->uuid.bytes[0] = static_cast<char>(setting("SIGMA_SIMULATED_UUID", 0));
   return cudaSuccess;
 }
 
