@@ -26,7 +26,8 @@ std::vector<Joined>& joined() {
 }
 
 const sigma_collective& collective_of(const sigma_backend* backend) {
-  if (backend == nullptr || backend->collective == nullptr) throw ArgumentError("NCCL: expected an open device backend");
+  if (backend == nullptr || backend->collective == nullptr)
+    throw ArgumentError("NCCL: expected an open device backend");
   return *backend->collective;
 }
 
@@ -77,14 +78,15 @@ Napi::Value nccl_join(Args& args) {
   }
   const uint8_t* const first = given.As<Napi::Uint8Array>().Data();
   std::vector<uint8_t> id(first, first + SIGMA_COLLECTIVE_ID_BYTES);
-  auto call = std::make_unique<MpiCall>([place = std::move(place), id = std::move(id)](MpiCall& self, sigma_wait& wait) {
-    const sigma_mpi& mpi = mpi_library();
-    const Engine engine = place->engine();
-    joined().push_back({place, nullptr});
-    engine.check(place->backend->collective->join(place->context, id.data(), mpi.rank(), mpi.size(), &wait,
-                                                  &joined().back().ranks));
-    self.give_number(static_cast<int64_t>(joined().size()) - 1);
-  });
+  auto call =
+      std::make_unique<MpiCall>([place = std::move(place), id = std::move(id)](MpiCall& self, sigma_wait& wait) {
+        const sigma_mpi& mpi = mpi_library();
+        const Engine engine = place->engine();
+        joined().push_back({place, nullptr});
+        engine.check(place->backend->collective->join(place->context, id.data(), mpi.rank(), mpi.size(), &wait,
+                                                      &joined().back().ranks));
+        self.give_number(static_cast<int64_t>(joined().size()) - 1);
+      });
   call->call().seconds = seconds_of(args, 2);
   return MpiCall::start(args, "ncclJoin", std::move(call));
 }

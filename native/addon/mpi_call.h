@@ -1,5 +1,5 @@
-// One call on the thread of the library for MPI, as a promise. A thread of libuv would have to wait for the other ranks,
-// and a process that exits would wait for that thread.
+// One call on the thread of the library for MPI, as a promise. A thread of libuv would have to wait for the other
+// ranks, and a process that exits would wait for that thread.
 #pragma once
 
 #include <napi.h>

@@ -157,7 +157,7 @@ constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
                                   SIGMA_OPERATIONS(SIGMA_FILL)
 #undef SIGMA_FILL
                                       .run_each = run_each,
-                                      .collective = nullptr};
+                                  .collective = nullptr};
 
 }  // namespace
 

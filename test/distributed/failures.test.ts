@@ -36,10 +36,9 @@ for (const mpi of mpis) {
   });
 
   t.test(`${mpi.name}: an exit of one rank is an exit of the job`, async (t) => {
-    const exits = await run('exits');
+    const [exits, leaves] = await Promise.all([run('exits'), run('leaves')]);
     t.equal(exits.code, 3);
     t.match(exits.err, /rank 1 of 3 .* has ended with code 3/);
-    const leaves = await run('leaves');
     t.match(leaves.err, /rank 1 of 3 .* has ended without finalize\(\), and the other ranks have not/);
     for (const outcome of [exits, leaves]) endsSoon(t, outcome);
   });
@@ -49,14 +48,13 @@ for (const mpi of mpis) {
   });
 
   t.test(`${mpi.name}: a rank that stays away is a time-out of the others`, async (t) => {
-    const late = await run('late');
+    const [late, absent] = await Promise.all([run('late'), run('absent')]);
     t.not(late.code, 0);
     for (const { error, next } of told<{ rank: number; error: string; next: string }>(late)) {
       t.match(error, /^TIMED_OUT Communicator.barrier: ranks: expected all 3 to take part within 8 s/);
       t.match(next, /^NATIVE .*an earlier call failed/);
     }
     t.equal(late.signal, null);
-    const absent = await run('absent');
     t.not(absent.code, 0);
     t.match(absent.err, /TIMED_OUT|expected all to call init within 8 s/);
     t.equal(absent.signal, null);

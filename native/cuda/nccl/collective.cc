@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "contract/engine.h"
 #include "cuda/nccl/library.h"
 #include "cuda/nccl/mean.h"
 #include "cuda/nccl/waiting.h"
@@ -37,7 +38,7 @@ struct sigma_ranks {
   void settle(nccl::Result result, const char* what, Waiting& waiting);
   // Waits for the stream.
   void finish(const char* what, Waiting& waiting);
-  // Part k of rank i's memory goes to part i of rank k's; parts of `bytes` bytes.
+  // Part k of rank i's numbers becomes part i of rank k's; a part has `count` numbers.
   void exchange(const std::byte* from, std::byte* to, int64_t count, sigma_real real, Waiting& waiting);
 
   int rank_, size_;
@@ -48,7 +49,8 @@ struct sigma_ranks {
 };
 
 sigma_ranks::sigma_ranks(sigma_context& own_context, int rank, int size)
-    : context(own_context), rank_(rank), size_(size), stream_(make_stream()), ready_(make_event()), done_(make_event()) {}
+    : context(own_context), rank_(rank), size_(size), stream_(make_stream()), ready_(make_event()),
+      done_(make_event()) {}
 
 sigma_ranks::~sigma_ranks() { abort(); }
 

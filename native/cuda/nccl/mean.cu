@@ -1,6 +1,5 @@
-#include "cuda/nccl/mean.h"
-
 #include "cuda/nccl/kernels/mean.cuh"
+#include "cuda/nccl/mean.h"
 #include "cuda/runtime/dispatch.h"
 
 namespace sigma::cuda {

@@ -20,7 +20,9 @@ inline std::string locate(const Installation& installation, const char* name) {
   return "";
 }
 
-inline void* open(const std::string& path) { return path.empty() ? nullptr : dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL); }
+inline void* open(const std::string& path) {
+  return path.empty() ? nullptr : dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+}
 
 inline std::string loader_error() {
   const char* const text = dlerror();

@@ -95,8 +95,9 @@ struct Comm {
   // Queues the messages, as NCCL does once the ranks are connected.
   void queue() {
     const std::string turn = std::to_string(groups++) + "-";
-    const auto name = [this, turn](int from, int to) {
-      return folder / (turn + std::to_string(from) + "-" + std::to_string(to));
+    // The messages may run after the communicator has been aborted.
+    const auto name = [where = folder, turn](int from, int to) {
+      return where / (turn + std::to_string(from) + "-" + std::to_string(to));
     };
     const auto queued = std::exchange(messages, {});
     in_order(stream, [queued, name, own = rank] {
