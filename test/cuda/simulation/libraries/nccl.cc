@@ -26,21 +26,6 @@ namespace {
 constexpr Result kSystemError = static_cast<Result>(2);
 constexpr Result kInvalidUsage = static_cast<Result>(5);
 
-// Runs `work` in the order of the stream: at once on a simulation without queues.
-void in_order(cudaStream_t stream, std::function<void()> work) {
-  using Enqueue = void (*)(void*, void (*)(void*), void*);
-  static const Enqueue enqueue = [] {
-    void* const library = dlopen("libsigmatune_cuda_simulated.so", RTLD_NOW | RTLD_NOLOAD);
-    return library == nullptr ? nullptr : reinterpret_cast<Enqueue>(dlsym(library, "sigma_simulated_enqueue"));
-  }();
-  if (enqueue == nullptr) return work();
-  const auto run = [](void* argument) {
-    const std::unique_ptr<std::function<void()>> owned(static_cast<std::function<void()>*>(argument));
-    (*owned)();
-  };
-  enqueue(stream, run, new std::function<void()>(std::move(work)));
-}
-
 void write_file(const files::path& path, const void* data, size_t bytes) {
   // Whoever sees the name sees all of the file.
   const files::path part = path.string() + ".part";
@@ -100,12 +85,12 @@ struct Comm {
       return where / (turn + std::to_string(from) + "-" + std::to_string(to));
     };
     const auto queued = std::exchange(messages, {});
-    in_order(stream, [queued, name, own = rank] {
+    enqueue(stream, [queued, name, own = rank] {
       for (const Message& m : queued) {
         if (m.is_sent) write_file(name(own, m.peer), m.data, m.bytes);
       }
     });
-    in_order(stream, [queued, name, own = rank] {
+    enqueue(stream, [queued, name, own = rank] {
       for (const Message& m : queued) {
         if (!m.is_sent) read_file(name(m.peer, own), m.data, m.bytes);
       }
