@@ -104,7 +104,7 @@ for (const mpi of mpis) {
     const start = await ofSteps(1, 0);
     // The quickstart's network: SVFT with d=2, and all weights and biases.
     for (const [what, count, steps] of [
-      ['SVFT, d=2', 5_155, 40],
+      ['SVFT, d=2', 5_148, 40],
       ['full fine-tuning', 669_706, 10],
     ] as const) {
       const each = ((await ofSteps(count, steps)) - start) / steps / 2;
