@@ -13,7 +13,7 @@ void check_means(int64_t ranks, int64_t count) {
   std::vector<T> vectors = random_vector<T>(ranks * count, 51);
   // Sums that cancel, so that another order gives other bits.
   for (size_t i = 0; i < vectors.size(); i += 3) vectors[i] *= static_cast<T>(i % 2 == 0 ? 1e12 : -1e12);
-  const Guarded<T> given(vectors, 1);
+  Guarded<T> given(vectors, 1);
   Guarded<T> means(std::vector<T>(static_cast<size_t>(count), T(7)), 1);
   sigma::cuda::mean_of(nullptr, kReal<T>, given.data(), ranks, count, means.data());
   int wrong = 0;
@@ -21,7 +21,7 @@ void check_means(int64_t ranks, int64_t count) {
     double sum = 0;
     for (int64_t k = 0; k < ranks; ++k) sum += number(vectors[static_cast<size_t>(k * count + i)]);
     const double mean = sum / static_cast<double>(ranks);
-    wrong += number(means[static_cast<size_t>(i)]) != number(static_cast<T>(mean));
+    wrong += means[static_cast<size_t>(i)] != number(static_cast<T>(mean));
   }
   expect(wrong == 0, what + ": " + std::to_string(wrong) + " means");
   expect(means.guards_untouched(), what + ": wrote outside");
