@@ -8,6 +8,8 @@ import type { Transport } from './transport.js';
 export type Agenda = readonly string[];
 
 const digestBytes = 20;
+/** Of a card without its note. */
+const comparedBytes = 8 + digestBytes;
 const noteBytes = 480;
 
 /**
@@ -26,9 +28,9 @@ export async function agree(
 ): Promise<readonly number[]> {
   if (transport.size === 1) return [note];
   const text = Buffer.from(agenda.join('\n'));
-  const card = cardOf(op, text);
-  const all = await transport.gather(op, Buffer.concat([card, Buffer.of(note)]), seconds);
-  const cards = all.map((bytes) => Buffer.from(bytes).subarray(0, card.length));
+  const card = cardOf(op, text, note);
+  const all = await transport.gather(op, card, seconds);
+  const cards = all.map((bytes) => Buffer.from(bytes).subarray(0, comparedBytes));
   const first = cards[0] as Buffer;
   if (cards.every((each) => each.equals(first))) return all.map((bytes) => bytes.at(-1) as number);
   // Every rank goes on with the same exchanges, whatever it has called.
@@ -56,9 +58,12 @@ export async function agree(
   );
 }
 
-/** What all ranks have to have in common: the call, and a digest of its agenda. */
-export function cardOf(op: string, text: Buffer = Buffer.alloc(0)): Buffer {
-  return Buffer.concat([hash(op).subarray(0, 4), number(text.length), hash(text)]);
+/**
+ * What a rank shows of a call: what has to be the same on all ranks (the call, and a digest of its agenda), and its note. All
+ * cards have one length, so that ranks that make different calls can still compare them.
+ */
+export function cardOf(op: string, text: Buffer = Buffer.alloc(0), note = 0): Buffer {
+  return Buffer.concat([hash(op).subarray(0, 4), number(text.length), hash(text), Buffer.of(note)]);
 }
 
 /** A text of each rank, cut to a few hundred bytes. */

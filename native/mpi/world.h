@@ -42,7 +42,7 @@ class World {
   void broadcast(sigma_mpi_call& call);
   int64_t claim(int64_t amount, double seconds);
   void finish(const sigma_mpi_call& call);
-  void linger();
+  void part();
 
   // Waits for requests that read and write `buffers`. After a time-out MPI may still use them, so they are never freed.
   void wait(std::vector<MPI_Request> requests, double seconds, std::vector<Bytes*> buffers);
