@@ -75,17 +75,20 @@ for (const mpi of mpis) {
     });
   }
 
-  t.test(`${mpi.name}: a rank that is busy leaves the rest to the others, which take the costliest first`, async (t) => {
-    const outcome = await run(2, 'busy', cacheOf('busy'));
-    t.equal(outcome.code, 0, outcome.err);
-    const ranks = told<Told>(outcome);
-    for (const { rows, own } of ranks) {
-      t.same(rows, expected);
-      t.match(own[0], /up_proj/);
-    }
-    t.ok((ranks[1]?.own.length ?? 0) >= 8, `${ranks.map(({ own }) => own.length)}`);
-    t.match(ranks[1]?.own.at(-1), /q_proj/);
-  });
+  t.test(
+    `${mpi.name}: a rank that is busy leaves the rest to the others, which take the costliest first`,
+    async (t) => {
+      const outcome = await run(2, 'busy', cacheOf('busy'));
+      t.equal(outcome.code, 0, outcome.err);
+      const ranks = told<Told>(outcome);
+      for (const { rows, own } of ranks) {
+        t.same(rows, expected);
+        t.match(own[0], /up_proj/);
+      }
+      t.ok((ranks[1]?.own.length ?? 0) >= 8, `${ranks.map(({ own }) => own.length)}`);
+      t.match(ranks[1]?.own.at(-1), /q_proj/);
+    },
+  );
 
   t.test(`${mpi.name}: adaptModelSharded makes the same layers on all ranks, and as one process does`, async (t) => {
     const outcome = await run(2, 'adapt', cacheOf('adapt'));
