@@ -26,7 +26,7 @@ for (const mpi of mpis) {
       endsSoon(t, outcome);
       t.match(
         outcome.err,
-        /sigmatune: rank 1 of 3 \(process \d+ on \S+\) failed: the data are gone\. The job is aborted/,
+        /sigmatune: rank 1 of 3 \(process \d+ on \S+\) failed: the data are gone\. The job is aborted\nError: the data are gone\n +at .*ranks\.mjs:/,
       );
     });
   }
