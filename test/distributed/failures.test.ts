@@ -41,10 +41,10 @@ for (const mpi of mpis) {
     t.match(exits.err, /rank 1 of 3 .* has ended with code 3/);
     for (const { err } of leaves)
       t.match(err, /rank 1 of 3 .* has ended without finalize\(\), and the other ranks have not/);
-    for (const outcome of [exits, ...leaves]) {
-      endsSoon(t, outcome);
-      t.match(outcome.err, /MPI_Abort/i, 'MPI ends the job, not the launcher that misses a process');
-    }
+    for (const outcome of [exits, ...leaves]) endsSoon(t, outcome);
+    // Otherwise the process would leave after 5 s, and its launcher would end the others.
+    const [, busy] = leaves;
+    t.ok((busy?.seconds ?? 0) < exits.seconds + 4, 'MPI interrupts a call for the abort');
   });
 
   t.test(`${mpi.name}: ranks that end together need no finalize()`, async (t) => {
