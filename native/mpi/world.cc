@@ -27,8 +27,8 @@ constexpr int kAnswer = 2;
 constexpr auto kSpin = std::chrono::microseconds(100);
 constexpr auto kLongestSleep = std::chrono::microseconds(250);
 
-// Before MPI_Finalize: how long ranks still answer, and how long they then do not. The silence must be longer than the time
-// between the first and the last rank that see the end of a collective call.
+// Before MPI_Finalize: how long ranks still answer, and how long they then do not. The silence must be longer than the
+// time between the first and the last rank that see the end of a collective call.
 constexpr auto kHandshakes = std::chrono::milliseconds(100);
 constexpr auto kSilence = std::chrono::milliseconds(250);
 
@@ -205,8 +205,9 @@ void World::progress() {
 }
 
 // In MPICH before 4.2 over UCX and TCP, MPI_Finalize closes the connection to each rank, then waits in the launcher's
-// barrier. A close waits for the other rank's answer, and a rank in the barrier answers none. So no rank may answer before
-// it has begun its own closes: all ranks end their handshakes, then all are silent until the last has stopped to answer.
+// barrier. A close waits for the other rank's answer, and a rank in the barrier answers none. So no rank may answer
+// before it has begun its own closes: all ranks end their handshakes, then all are silent until the last has stopped to
+// answer.
 void World::part() {
   for (const auto end = Clock::now() + kHandshakes; Clock::now() < end; std::this_thread::sleep_for(kLongestSleep))
     progress();
