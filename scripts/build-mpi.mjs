@@ -5,6 +5,6 @@ import { buildMpiLibrary } from './setup/mpi-library.mjs';
 import { main } from './setup/steps.mjs';
 
 main(() => {
-  const { values } = parseArgs({ options: { mpicc: { type: 'string' }, out: { type: 'string' } } });
+  const { values } = parseArgs({ options: { mpicc: { type: 'string' }, out: { type: 'string' }, sanitize: { type: 'string' } } });
   console.log(buildMpiLibrary(values));
 });

@@ -65,7 +65,7 @@ function checkKernels() {
 /** The backend without Node, on the simulation: all of it, and its threads, each under the sanitizers for them. */
 function checkBackend() {
   // Each in the latest order, and in one that is chosen at random.
-  const turns = { 'address,undefined': [], thread: ['memory', 'waits', 'threads'] };
+  const turns = { 'address,undefined': [], thread: ['memory', 'waits', 'threads', 'ranks'] };
   for (const [sanitizer, checks] of Object.entries(turns)) {
     const { folder, library, libraries } = buildSimulation(sanitizer, 'simulation_check');
     for (const order of ['0', '1']) {

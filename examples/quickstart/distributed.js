@@ -2,7 +2,8 @@
 // The quickstart's task in data-parallel form: each rank has its share of every batch.
 //   node examples/quickstart/distributed.js                one process
 //   mpirun -n 2 node examples/quickstart/distributed.js    two ranks: the same training, to rounding
-// --rows N: rows of a batch for each rank, by default a share of 64; --threads N: threads of each rank.
+// --rows N: rows of a batch for each rank, by default a share of 64; --threads N: threads of each rank; --epochs N: of both
+// trainings, for a look at the time of a step.
 import { parseArgs } from 'node:util';
 import { AdamW, linearSchedule, setThreads, svd, svft, Tensor, tidy } from 'sigmatune';
 import { init, mpiStatus } from 'sigmatune/distributed';
@@ -14,7 +15,10 @@ import { settings } from './settings.js';
 import { loadTask } from './task.js';
 import { accuracy, train } from './train.js';
 
-const { values } = parseArgs({ options: { rows: { type: 'string' }, threads: { type: 'string' } } });
+const { values } = parseArgs({
+  options: { rows: { type: 'string' }, threads: { type: 'string' }, epochs: { type: 'string' } },
+});
+const ofBoth = values.epochs === undefined ? {} : { epochs: Number(values.epochs) };
 if (values.threads !== undefined) setThreads(Number(values.threads));
 const comm = await init();
 const isFirst = comm.rank === 0;
@@ -27,7 +31,7 @@ const base = new Network(dense);
 // One rank trains the base, and all get its weights: a program without a checkpoint has to. The others wait meanwhile.
 if (isFirst) {
   say('training the base on upright digits …');
-  train(base, { ...settings.base, data: task.upright.train, seed: settings.seed });
+  train(base, { ...settings.base, ...ofBoth, data: task.upright.train, seed: settings.seed });
 }
 await comm.broadcast(base.parameters);
 say(`before: ${percent(accuracy(base, task.rotated.test))} of the turned digits`);
@@ -40,7 +44,7 @@ for (const [i, { weight, bias }] of dense.entries()) {
 }
 const network = new Network(layers);
 
-const { epochs, weightDecay, warmup } = settings.adapt;
+const { epochs, weightDecay, warmup } = { ...settings.adapt, ...ofBoth };
 const data = task.rotated.train;
 const rows = Number(values.rows ?? Math.floor(settings.adapt.batchSize / comm.size)); // of each rank
 const batchSize = rows * comm.size;

@@ -8,19 +8,31 @@ import type { Transport } from './transport.js';
 export type Agenda = readonly string[];
 
 const digestBytes = 20;
+/** Of a card without its note. */
+const comparedBytes = 8 + digestBytes;
 const noteBytes = 480;
 
 /**
  * Returns when all ranks make the same call with the same agenda. Otherwise throws RANK_MISMATCH on every rank, with the first
- * rank that differs from rank 0, and where. One exchange of 28 bytes if the ranks agree.
+ * rank that differs from rank 0, and where. One exchange of 29 bytes if the ranks agree.
+ *
+ * @param note a byte that may differ
+ * @returns the notes of all ranks
  */
-export async function agree(op: string, transport: Transport, agenda: Agenda, seconds: number): Promise<void> {
-  if (transport.size === 1) return;
+export async function agree(
+  op: string,
+  transport: Transport,
+  agenda: Agenda,
+  seconds: number,
+  note = 0,
+): Promise<readonly number[]> {
+  if (transport.size === 1) return [note];
   const text = Buffer.from(agenda.join('\n'));
-  const card = cardOf(op, text);
-  const cards = (await transport.gather(op, card, seconds)).map((bytes) => Buffer.from(bytes));
+  const card = cardOf(op, text, note);
+  const all = await transport.gather(op, card, seconds);
+  const cards = all.map((bytes) => Buffer.from(bytes).subarray(0, comparedBytes));
   const first = cards[0] as Buffer;
-  if (cards.every((each) => each.equals(first))) return;
+  if (cards.every((each) => each.equals(first))) return all.map((bytes) => bytes.at(-1) as number);
   // Every rank goes on with the same exchanges, whatever it has called.
   const length = Math.max(...cards.map((each) => each.readUInt32LE(4)));
   const ofFirst = Buffer.alloc(length);
@@ -46,9 +58,12 @@ export async function agree(op: string, transport: Transport, agenda: Agenda, se
   );
 }
 
-/** What all ranks have to have in common: the call, and a digest of its agenda. */
-export function cardOf(op: string, text: Buffer = Buffer.alloc(0)): Buffer {
-  return Buffer.concat([hash(op).subarray(0, 4), number(text.length), hash(text)]);
+/**
+ * What a rank shows of a call: what has to be the same on all ranks (the call, and a digest of its agenda), and its note. All
+ * cards have one length, so that ranks that make different calls can still compare them.
+ */
+export function cardOf(op: string, text: Buffer = Buffer.alloc(0), note = 0): Buffer {
+  return Buffer.concat([hash(op).subarray(0, 4), number(text.length), hash(text), Buffer.of(note)]);
 }
 
 /** A text of each rank, cut to a few hundred bytes. */

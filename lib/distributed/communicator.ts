@@ -4,6 +4,7 @@ import { SigmaError } from '../runtime/errors.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import type { ParameterLike } from '../tensor/parameter.js';
 import { agree, cardOf } from './agreement.js';
+import { DeviceMeans, type GradientRoute } from './device-means.js';
 import { averageGradients } from './gradients.js';
 import { inTime } from './in-time.js';
 import type { Transport } from './transport.js';
@@ -40,6 +41,8 @@ export class Communicator {
   /** The last call that was made. */
   #last: Promise<unknown> = Promise.resolve();
   #isFinalized = false;
+  readonly #deviceMeans = new DeviceMeans();
+  #route: GradientRoute | undefined;
 
   private constructor(transport: Transport, seconds: number) {
     this.rank = transport.rank;
@@ -63,6 +66,8 @@ export class Communicator {
    * rank. Sums are float64, in the order of the ranks: every rank gets the same bits, and a run repeats to the bit for the
    * same number of ranks. Frozen parameters are skipped, and those that have no gradient on any rank.
    *
+   * Gradients on CUDA devices go over NCCL if every rank has it and a device of its own, with the same bits as through the host.
+   *
    * Await the call before the next `backward` or `step`. The ranks must have equal shares of a batch for the mean to be the
    * whole batch's.
    *
@@ -76,7 +81,14 @@ export class Communicator {
   async allReduceGradients(parameters: readonly ParameterLike[]): Promise<void> {
     const op = 'Communicator.allReduceGradients';
     const seen = readParameters(op, 'parameters', parameters);
-    await this.together(op, (transport, seconds) => averageGradients(op, transport, seen, seconds));
+    await this.together(op, async (transport, seconds) => {
+      this.#route = await averageGradients(op, transport, seen, seconds, this.#deviceMeans);
+    });
+  }
+
+  /** How the last `allReduceGradients` went: over NCCL, or through the host's memory. Undefined before the first. */
+  get gradientRoute(): GradientRoute | undefined {
+    return this.#route;
   }
 
   /**
@@ -129,6 +141,7 @@ export class Communicator {
     await this.together(op, async (transport, seconds) => {
       if (this.#isFinalized) return;
       await agree(op, transport, [], seconds);
+      await this.#deviceMeans.leave(op, Math.min(seconds, finalizeSeconds));
       // All ranks are here: what is left is MPI's own.
       const late = `MPI: expected the end of MPI_Finalize within ${finalizeSeconds} s, got none; end this process`;
       await inTime(op, transport.finish(op, cardOf(op), seconds), finalizeSeconds, late);

@@ -37,8 +37,10 @@ export function watchExit(joined: () => Communicator | undefined): void {
         : code === 0
           ? 'has ended without finalize(), and the other ranks have not'
           : `has ended with code ${code}`;
+    // Node would print the stack after this handler, in which the process ends.
+    const stack = failure instanceof Error && failure.stack !== undefined ? `${failure.stack}\n` : '';
     process.stderr.write(
-      `sigmatune: ${name} (process ${process.pid} on ${hostname()}) ${reason}. The job is aborted\n`,
+      `sigmatune: ${name} (process ${process.pid} on ${hostname()}) ${reason}. The job is aborted\n${stack}`,
     );
     process.exitCode = code === 0 ? 1 : code;
     native.mpiAbandon(op, code === 0 ? 1 : code, abandonSeconds);

@@ -1,12 +1,14 @@
-// The mean of the gradients over the ranks: all gradients of one type in one buffer.
+// The mean of the gradients over the ranks: all gradients of one type in one buffer, on the device or on the host.
 import { checkGrad, type Seen, sharedMemory } from '../optim/groups.js';
+import { deviceIndex } from '../runtime/device.js';
 import { SigmaError } from '../runtime/errors.js';
-import type { RealArray } from '../runtime/native.js';
+import { type DeviceMemory, native, type RealArray } from '../runtime/native.js';
 import type { Real } from '../tensor/dtype.js';
 import { memoryOf } from '../tensor/operand.js';
 import { isHost } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { agree } from './agreement.js';
+import type { DeviceMeans, GradientRoute } from './device-means.js';
 import type { Transport } from './transport.js';
 import { describeParameter } from './values.js';
 
@@ -21,7 +23,8 @@ export async function averageGradients(
   transport: Transport,
   seen: readonly Seen[],
   seconds: number,
-): Promise<void> {
+  deviceMeans: DeviceMeans,
+): Promise<GradientRoute> {
   const gradients: Named[] = [];
   const agenda = seen.map((each) => {
     const grad = each.trainable ? each.parameter.grad : null;
@@ -32,13 +35,37 @@ export async function averageGradients(
     return `${describeParameter(each)}, ${state}`;
   });
   refuseShared(op, gradients);
-  await agree(op, transport, agenda, seconds);
-  for (const dtype of ['float32', 'float64'] as const) {
-    const ofType = gradients.filter(({ grad }) => grad.dtype === dtype);
-    if (ofType.length === 0) continue;
+  const devices = await agree(op, transport, agenda, seconds, commonDevice(gradients));
+  if (transport.size === 1 || gradients.length === 0) return { via: 'host' };
+  const byType = (['float32', 'float64'] as const)
+    .map((dtype) => ({ dtype, ofType: gradients.filter(({ grad }) => grad.dtype === dtype) }))
+    .filter(({ ofType }) => ofType.length > 0);
+  const memories = (some: readonly Named[]) =>
+    some.map(({ name, grad }) => memoryOf(op, `${name}.grad`, grad) as DeviceMemory);
+  let reason: string | undefined;
+  if (devices.every((device) => device > 0)) {
+    const joined = await deviceMeans.on(op, transport, devices, memories(gradients)[0] as DeviceMemory, seconds);
+    if ('ranks' in joined) {
+      for (const { ofType } of byType) {
+        await native.ncclMean(op, joined.ranks, memories(ofType), seconds);
+        for (const { grad } of ofType) grad.written();
+      }
+      return { via: 'nccl' };
+    }
+    ({ reason } = joined);
+  }
+  for (const { dtype, ofType } of byType) {
     const mean = await transport.mean(op, await packed(dtype, ofType), seconds);
     unpack(mean, ofType);
   }
+  return reason === undefined ? { via: 'host' } : { via: 'host', reason };
+}
+
+/** 1 + the number of the CUDA device that has all gradients; 0 if there is none. */
+function commonDevice(gradients: readonly Named[]): number {
+  const devices = new Set(gradients.map(({ grad }) => 1 + deviceIndex(grad.device)));
+  const [device = 0] = devices;
+  return devices.size === 1 && device < 256 ? device : 0;
 }
 
 /** Gradients on the same memory would be averaged twice. */

@@ -248,6 +248,16 @@ interface Addon {
   mpiFinish(bytes: Uint8Array, seconds: number): Promise<void>;
   mpiLeave(bytes: Uint8Array, seconds: number): boolean;
   mpiAbandon(code: number, seconds: number): void;
+
+  /** The calls of native/contract/collective.h, on the thread of the library for MPI. */
+  ncclOpen(): { readonly available: boolean; readonly detail: string; readonly searched: string };
+  /** 16 bytes that no other device has; zeros if the device has no such number. */
+  ncclIdentify(memory: DeviceMemory): Uint8Array;
+  ncclMakeId(): Promise<Uint8Array>;
+  /** A number for the joined ranks. */
+  ncclJoin(memory: DeviceMemory, id: Uint8Array, seconds: number): Promise<number>;
+  ncclMean(ranks: number, memories: readonly DeviceMemory[], seconds: number): Promise<void>;
+  ncclLeave(ranks: number, seconds: number): Promise<void>;
 }
 
 /** Each function of the addon first takes the name of the public function that calls it, for errors. */

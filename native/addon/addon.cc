@@ -22,6 +22,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     sigma::bind_each(exports);
     sigma::bind_optim(exports);
     sigma::bind_mpi(exports);
+    sigma::bind_nccl(exports);
     return exports;
   } catch (const Napi::Error&) {
     throw;

@@ -14,5 +14,6 @@ void bind_adapter(Napi::Object exports);
 void bind_each(Napi::Object exports);
 void bind_optim(Napi::Object exports);
 void bind_mpi(Napi::Object exports);
+void bind_nccl(Napi::Object exports);
 
 }  // namespace sigma

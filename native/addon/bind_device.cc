@@ -17,8 +17,7 @@
 namespace sigma {
 namespace {
 
-// The device backend of this process: the first that was opened.
-std::atomic<const sigma_backend*> device_backend = nullptr;
+std::atomic<const sigma_backend*> opened = nullptr;
 
 Napi::Array devices_of(Napi::Env env, const sigma_backend& backend) {
   Napi::Array list = Napi::Array::New(env);
@@ -51,7 +50,7 @@ Napi::Value device_open(Args& args) {
   const sigma_backend* const backend = plugin.probe.backend;
   if (backend == nullptr) return status;
   const sigma_backend* none = nullptr;
-  if (!device_backend.compare_exchange_strong(none, backend) && none != backend) {
+  if (!opened.compare_exchange_strong(none, backend) && none != backend) {
     status.Set("loadError", "another backend is already open in this process");
     return status;
   }
@@ -64,7 +63,7 @@ Napi::Value device_open(Args& args) {
 
 // The place of a device in this environment, created on first use.
 const std::shared_ptr<Place>& place_of(Args& args, int64_t device) {
-  const sigma_backend* const backend = device_backend.load();
+  const sigma_backend* const backend = device_backend();
   if (backend == nullptr || device >= backend->device_count()) {
     throw ArgumentError("device: expected a device of an open backend, got " + std::to_string(device));
   }
@@ -298,6 +297,8 @@ Napi::Value cast(Args& args) {
 }
 
 }  // namespace
+
+const sigma_backend* device_backend() { return opened.load(); }
 
 void bind_device(Napi::Object exports) {
   export_function<device_open>(exports, "deviceOpen");

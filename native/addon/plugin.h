@@ -15,4 +15,7 @@ struct Plugin {
 // Opens the library at an absolute path. Later calls with the same path return the same result.
 const Plugin& open_plugin(const std::string& path);
 
+// The device backend of this process, the first that was opened; null before.
+const sigma_backend* device_backend();
+
 }  // namespace sigma

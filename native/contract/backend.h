@@ -339,6 +339,9 @@ typedef struct sigma_backend {
    * another. For many small calls: the CPU runs them in parallel. If it fails, some of them may have run.
    */
   sigma_status (*run_each)(sigma_context* context, sigma_operation operation, const void* calls, int64_t count);
+
+  /* Means over the ranks of a job (contract/collective.h); null if this backend has none. */
+  const struct sigma_collective* collective;
 } sigma_backend;
 
 /* The backend that is part of the addon. */

@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define SIGMA_MPI_VERSION 1
+#define SIGMA_MPI_VERSION 2
 
 typedef enum sigma_mpi_kind {
   /* MPI_Init. Comes first. Cannot time out: MPI waits in it until all processes of the job have called it. */
@@ -30,6 +30,8 @@ typedef enum sigma_mpi_kind {
   SIGMA_MPI_RESET,
   /* Adds `amount` to the counter; `value` is what it was before. */
   SIGMA_MPI_CLAIM,
+  /* Runs `work`, which may wait for other ranks by other means than MPI. */
+  SIGMA_MPI_RUN,
   /* Compares `length` bytes of `input` over all ranks, then MPI_Finalize. Fails if they differ. Comes last. */
   SIGMA_MPI_FINISH
 } sigma_mpi_kind;
@@ -52,6 +54,11 @@ typedef struct sigma_mpi_call {
   const void* input;
   void* output; /* written only by a call that is done */
   void* owner;  /* of the caller */
+  /*
+   * Of SIGMA_MPI_RUN: sets `outcome`, and `message` if it failed. Throws nothing. While it waits it calls
+   * progress(world) about every millisecond, so that this rank answers others, and can be ended.
+   */
+  void (*work)(struct sigma_mpi_call* call, void (*progress)(void* world), void* world);
   /* Runs on the library's thread, as the last of a call. */
   void (*done)(struct sigma_mpi_call* call);
 

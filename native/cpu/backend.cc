@@ -158,7 +158,8 @@ constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
 #define SIGMA_FILL(operation) .operation = entry<sigma_##operation, operation>,
                                   SIGMA_OPERATIONS(SIGMA_FILL)
 #undef SIGMA_FILL
-                                      .run_each = run_each};
+                                      .run_each = run_each,
+                                  .collective = nullptr};
 
 }  // namespace
 

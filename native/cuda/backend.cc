@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "contract/failure.h"
+#include "cuda/nccl/collective.h"
 #include "cuda/ops.h"
 #include "cuda/runtime/context_state.h"
 #include "cuda/runtime/driver.h"
@@ -212,7 +213,8 @@ constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
 #define SIGMA_FILL(operation) .operation = entry<sigma_##operation, operation>,
                                   SIGMA_OPERATIONS(SIGMA_FILL)
 #undef SIGMA_FILL
-                                      .run_each = run_each};
+                                      .run_each = run_each,
+                                  .collective = &kCollective};
 
 }  // namespace
 

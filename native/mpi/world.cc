@@ -25,8 +25,12 @@ constexpr int kAnswer = 2;
 // How long a wait spins before it sleeps, and the longest sleep between two looks. Ranks that arrive together lose no
 // time, and one that waits for a straggler leaves the processor to others.
 constexpr auto kSpin = std::chrono::microseconds(100);
-constexpr auto kLinger = std::chrono::milliseconds(200);
 constexpr auto kLongestSleep = std::chrono::microseconds(250);
+
+// Before MPI_Finalize: how long ranks still answer, and how long they then do not. The silence must be longer than the
+// time between the first and the last rank that see the end of a collective call.
+constexpr auto kHandshakes = std::chrono::milliseconds(100);
+constexpr auto kSilence = std::chrono::milliseconds(250);
 
 // Makes the symbols of MPI visible to the modules that it opens itself. Some builds of Open MPI do not link them to
 // their library, and Node opens addons with private symbols.
@@ -67,8 +71,18 @@ void World::run(sigma_mpi_call& call) {
     case SIGMA_MPI_BROADCAST: return broadcast(call);
     case SIGMA_MPI_RESET: counter_ = 0; return;
     case SIGMA_MPI_CLAIM: call.value = claim(call.amount, call.seconds); return;
+    case SIGMA_MPI_RUN: return call.work(&call, keep_going, this);
     case SIGMA_MPI_FINISH: return finish(call);
     default: throw MpiError("unknown call");
+  }
+}
+
+void World::keep_going(void* world) {
+  auto& self = *static_cast<World*>(world);
+  try {
+    self.progress();
+    self.interruption_();
+  } catch (...) {  // NOLINT: a later call of this rank says what is wrong with MPI
   }
 }
 
@@ -190,11 +204,14 @@ void World::progress() {
   if (is_there != 0) answer_claims();
 }
 
-// Below MPICH, UCX connects two ranks lazily. MPI_Finalize waits for handshakes that are under way, while ranks without
-// any stand in the launcher's barrier and answer none: so all ranks answer for a while first.
-void World::linger() {
-  for (const auto end = Clock::now() + kLinger; Clock::now() < end; std::this_thread::sleep_for(kLongestSleep))
+// In MPICH before 4.2 over UCX and TCP, MPI_Finalize closes the connection to each rank, then waits in the launcher's
+// barrier. A close waits for the other rank's answer, and a rank in the barrier answers none. So no rank may answer
+// before it has begun its own closes: all ranks end their handshakes, then all are silent until the last has stopped to
+// answer.
+void World::part() {
+  for (const auto end = Clock::now() + kHandshakes; Clock::now() < end; std::this_thread::sleep_for(kLongestSleep))
     progress();
+  std::this_thread::sleep_for(kSilence);
 }
 
 void World::finish(const sigma_mpi_call& call) {
@@ -203,7 +220,7 @@ void World::finish(const sigma_mpi_call& call) {
   for (size_t at = 0; at < all.size(); at += length) {
     if (std::memcmp(all.data() + at, call.input, length) != 0) throw MpiError("the other ranks have not finished");
   }
-  linger();
+  part();
   check(MPI_Comm_free(&communicator_), "MPI_Comm_free");
   communicator_ = MPI_COMM_NULL;
   check(MPI_Finalize(), "MPI_Finalize");

@@ -33,6 +33,8 @@ class World {
  private:
   using Bytes = std::vector<std::byte>;
 
+  // `progress` for work that waits by itself.
+  static void keep_going(void* world);
   void start();
   Bytes gathered(const sigma_mpi_call& call);
   template <class Real>
@@ -40,7 +42,7 @@ class World {
   void broadcast(sigma_mpi_call& call);
   int64_t claim(int64_t amount, double seconds);
   void finish(const sigma_mpi_call& call);
-  void linger();
+  void part();
 
   // Waits for requests that read and write `buffers`. After a time-out MPI may still use them, so they are never freed.
   void wait(std::vector<MPI_Request> requests, double seconds, std::vector<Bytes*> buffers);

@@ -8,9 +8,13 @@ import { ensureSystem } from './system.mjs';
 
 /**
  * Brings the library up to date and returns its path. `mpicc` is the compiler of the MPI, by default the one on the path;
- * `out` is the folder of the build.
+ * `out` is the folder of the build, `sanitize` a list of sanitizers to compile in.
  */
-export function buildMpiLibrary({ mpicc = process.env.SIGMATUNE_MPICC || 'mpicc', out = 'build-mpi' } = {}) {
+export function buildMpiLibrary({
+  mpicc = process.env.SIGMATUNE_MPICC || 'mpicc',
+  out = 'build-mpi',
+  sanitize = '',
+} = {}) {
   ensureSystem(['g++', 'make', 'cmake', 'binutils']);
   const compiler = isAbsolute(mpicc) && existsSync(mpicc) ? mpicc : which(mpicc);
   if (compiler === undefined) {
@@ -23,7 +27,12 @@ export function buildMpiLibrary({ mpicc = process.env.SIGMATUNE_MPICC || 'mpicc'
   const library = join(folder, 'libsigmatune_mpi.so');
   alone(() => {
     step(`building the MPI part with ${compiler}`, () => {
-      const settings = { SIGMATUNE_NATIVE_CHECK: 'OFF', SIGMATUNE_MPI: 'ON', MPI_C_COMPILER: compiler };
+      const settings = {
+        SIGMATUNE_NATIVE_CHECK: 'OFF',
+        SIGMATUNE_MPI: 'ON',
+        MPI_C_COMPILER: compiler,
+        SANITIZE: sanitize,
+      };
       const definitions = Object.entries(settings).map(([name, value]) => `-D${name}=${value}`);
       // CMake keeps what it found of an MPI, so another compiler needs a fresh start.
       const known = existsSync(join(folder, 'CMakeCache.txt'))

@@ -99,7 +99,7 @@ for (const mpi of mpis) {
     for (const each of told<{ rank: number; after?: string }>(outcome)) {
       if (each.after === undefined) {
         t.match(each, { order: ['barrier', 'gradients', 'broadcast'], turned: true, again: true });
-        t.match(each, { printed: `Communicator: rank ${each.rank} of 2` });
+        t.match(each, { printed: `Communicator: rank ${each.rank} of 2`, inWorker: /^UNSUPPORTED .*main thread/ });
       } else t.match(each.after, /^INVALID_ARGUMENT .*before finalize\(\), got a finalized one/);
     }
   });
@@ -125,6 +125,15 @@ for (const mpi of mpis) {
       t.comment(`${size} ranks: largest difference of a parameter ${worst.toExponential(1)}`);
       t.ok(worst < 1e-6, `${size} ranks: ${worst}`);
     }
+  });
+
+  t.test(`${mpi.name}: two ranks are one process that adds the gradients of two halves, to the bit`, async (t) => {
+    const [alone] = told<{ rank: number; values: number[][] }>(await runScript('ranks.mjs', 'halves'));
+    const outcome = await mpirun(mpi, 2, { script: ['ranks.mjs', 'halves'] });
+    const ranks = told<{ rank: number; values: number[][] }>(outcome);
+    t.equal(ranks.length, 2, outcome.err);
+    t.ok(alone?.values.flat().some((value) => value !== 0));
+    for (const { values } of ranks) t.same(values, alone?.values);
   });
 
   t.test(`${mpi.name}: MPI leaves the signals of V8 and the environment alone`, async (t) => {

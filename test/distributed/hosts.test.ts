@@ -94,6 +94,26 @@ for (const mpi of mpis) {
     t.equal(code, 0, err);
   });
 
+  t.test(`${mpi.name}, two hosts: bytes on the wire a step`, { skip }, async (t) => {
+    const ofSteps = async (count: number, steps: number) => {
+      const before = await carried();
+      const { code, err } = await onHosts(mpi, ['ranks.mjs', 'wire', `${count}`, `${steps}`]);
+      t.equal(code, 0, err);
+      return (await carried()) - before;
+    };
+    const start = await ofSteps(1, 0);
+    // The quickstart's network: SVFT with d=2, and all weights and biases.
+    for (const [what, count, steps] of [
+      ['SVFT, d=2', 5_148, 40],
+      ['full fine-tuning', 669_706, 10],
+    ] as const) {
+      const each = ((await ofSteps(count, steps)) - start) / steps / 2;
+      const numbers = 4 * count; // 2 (K - 1) / K of the gradients from each of 2 ranks
+      t.comment(`${mpi.name}, ${what}: ${Math.round(each)} bytes a step and rank, of which ${numbers} are numbers`);
+      t.ok(each >= numbers && each < 1.1 * numbers + 4096, `${what}: ${each}`);
+    }
+  });
+
   t.test(`${mpi.name}, two hosts: a rank that is killed ends the rank on the other host`, { skip }, async (t) => {
     for (const what of ['killed', 'throws']) {
       const { code, signal, err, seconds } = await onHosts(mpi, ['ranks.mjs', what]);

@@ -75,6 +75,21 @@ for (const mpi of mpis) {
     });
   }
 
+  t.test(
+    `${mpi.name}: a rank that is busy leaves the rest to the others, which take the costliest first`,
+    async (t) => {
+      const outcome = await run(2, 'busy', cacheOf('busy'));
+      t.equal(outcome.code, 0, outcome.err);
+      const ranks = told<Told>(outcome);
+      for (const { rows, own } of ranks) {
+        t.same(rows, expected);
+        t.match(own[0], /up_proj/);
+      }
+      t.ok((ranks[1]?.own.length ?? 0) >= 8, `${ranks.map(({ own }) => own.length)}`);
+      t.match(ranks[1]?.own.at(-1), /q_proj/);
+    },
+  );
+
   t.test(`${mpi.name}: adaptModelSharded makes the same layers on all ranks, and as one process does`, async (t) => {
     const outcome = await run(2, 'adapt', cacheOf('adapt'));
     t.equal(outcome.code, 0, outcome.err);
@@ -122,9 +137,11 @@ for (const mpi of mpis) {
   t.test(`${mpi.name}: other modules, a folder that is not shared and a callback that throws are told`, async (t) => {
     const outcome = await run(2, 'refusals', cacheOf('refused'));
     t.equal(outcome.code, 0, outcome.err);
-    const ranks = told<{ rank: number; found: Record<string, string> }>(outcome);
+    const ranks = told<Told & { found: Record<string, string>; left: number }>(outcome);
     t.equal(ranks.length, 2);
-    for (const { found } of ranks) {
+    for (const { found, left, rows } of ranks) {
+      t.ok(left < names.length, `a rank that fails stops the others: ${left} done`);
+      t.same(uncached(rows), uncached(expected), 'the ranks go on');
       t.match(found['targets'], /^RANK_MISMATCH .*rank 1 differs from rank 0: /);
       t.match(
         found['folder'],

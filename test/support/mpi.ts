@@ -61,12 +61,13 @@ export async function installed(): Promise<{ readonly mpis: readonly Mpi[]; read
       missing.push(`${each.name}: no ${each.mpicc} and ${each.mpirun}`);
       continue;
     }
-    const out = `build-${each.mpicc.replace('mpicc.', 'mpi-')}`;
-    const { code, err } = await output(process.execPath, [
-      join(root, 'scripts', 'build-mpi.mjs'),
-      `--mpicc=${each.mpicc}`,
-      `--out=${out}`,
-    ]);
+    // Set by npm run test:mpi -- sanitized.
+    const sanitize = process.env['SIGMATUNE_MPI_SANITIZE'] ?? '';
+    const out = `build-${each.mpicc.replace('mpicc.', 'mpi-')}${sanitize && '-sanitized'}`;
+    const build = [`--mpicc=${each.mpicc}`, `--out=${out}`, `--sanitize=${sanitize}`];
+    // A compiler is no program to watch.
+    const env = { LD_PRELOAD: '' };
+    const { code, err } = await output(process.execPath, [join(root, 'scripts', 'build-mpi.mjs'), ...build], { env });
     if (code !== 0) throw new Error(`the library for ${each.name} could not be built:\n${err}`);
     mpis.push({ ...each, library: join(root, out, 'libsigmatune_mpi.so') });
   }

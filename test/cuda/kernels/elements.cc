@@ -8,28 +8,6 @@
 namespace check {
 namespace {
 
-// Numbers between NaN guards, `offset` numbers off 16-byte alignment.
-template <class T>
-class Guarded {
- public:
-  Guarded(const std::vector<T>& numbers, int64_t offset) : offset_(static_cast<size_t>(offset)) {
-    memory_.assign(offset_, rounded<T>(kNaN));
-    memory_.insert(memory_.end(), numbers.begin(), numbers.end());
-    memory_.push_back(rounded<T>(kNaN));
-  }
-  T* data() { return memory_.data() + offset_; }
-  double operator[](size_t i) const { return number(memory_[offset_ + i]); }
-  bool guards_untouched() const {
-    bool untouched = std::isnan(number(memory_.back()));
-    for (size_t i = 0; i < offset_; ++i) untouched = untouched && std::isnan(number(memory_[i]));
-    return untouched;
-  }
-
- private:
-  size_t offset_;
-  std::vector<T> memory_;
-};
-
 std::string describe(const char* type, int64_t count, int64_t offset) {
   return std::string(type) + ", " + std::to_string(count) + " numbers, offset " + std::to_string(offset);
 }

@@ -17,5 +17,6 @@ void biases();
 void casts();
 void optimisers();
 void norms();
+void means();
 
 }  // namespace check

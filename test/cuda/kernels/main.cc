@@ -80,6 +80,7 @@ constexpr Family kFamilies[] = {
     {"casts", casts},
     {"optimisers", optimisers},
     {"norms", norms, true},
+    {"means", means},
 };
 
 int check_all() {

@@ -215,7 +215,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   properties->totalGlobalMem = memory_size();
   properties->major = static_cast<int>(capability / 10);
   properties->minor = static_cast<int>(capability % 10);
-  for (int i = 0; i < 16; ++i) properties->uuid.bytes[i] = static_cast<char>(i);
+  properties->uuid.bytes[0] = static_cast<char>(setting("SIGMA_SIMULATED_UUID", 0));
+  for (int i = 1; i < 16; ++i) properties->uuid.bytes[i] = static_cast<char>(i);
   return cudaSuccess;
 }
 

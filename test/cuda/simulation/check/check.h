@@ -111,5 +111,8 @@ void check_svd();
 void check_threads();
 void check_waits();
 void check_libraries();
+void check_ranks(const char* program, const char* library);
+// A rank of check_ranks, in a process of its own.
+void run_rank(const char* rank, const char* id);
 
 }  // namespace sigma::check

@@ -24,6 +24,10 @@ int main(int count, char** arguments) {
     return 3 + static_cast<int>(probe.reason);
   }
   backend = probe.backend;
+  if (count == 5 && std::strcmp(arguments[2], "rank") == 0) {
+    run_rank(arguments[3], arguments[4]);
+    return failures == 0 ? 0 : 1;
+  }
   std::printf("%s: %s\n", backend->name, probe.detail);
   struct Part {
     const char* name;
@@ -37,6 +41,12 @@ int main(int count, char** arguments) {
     const int before = failures;
     part.run();
     std::printf("%s: %s\n", part.name, failures == before ? "passed" : "FAILED");
+  }
+  const auto ranks = [](const char* argument) { return std::strcmp(argument, "ranks") == 0; };
+  if (count == 2 || std::any_of(arguments + 2, arguments + count, ranks)) {
+    const int before = failures;
+    check_ranks(arguments[0], arguments[1]);
+    std::printf("ranks: %s\n", failures == before ? "passed" : "FAILED");
   }
   return failures == 0 ? 0 : 1;
 }
