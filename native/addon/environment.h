@@ -20,6 +20,9 @@ struct Environment {
   std::map<int32_t, std::shared_ptr<Place>> devices;  // created on first use
   FreeBuffers buffers;
   std::shared_ptr<Handles> handles = std::make_shared<Handles>();  // patterns, layers, device memory
+  bool used = false;     // since the last look at whether this environment is idle
+  bool watched = false;  // whether JavaScript calls trimIdle at intervals
+  std::shared_ptr<int> tasks = std::make_shared<int>(0);  // asynchronous calls in progress
 
   Environment() : cpu(std::make_shared<Place>(sigma_cpu_backend(), 0)) {}
   Environment(const Environment&) = delete;

@@ -85,6 +85,17 @@ void* sigma_context::reserve(size_t bytes) { return state_->reserved.at_least(de
 
 void* sigma_context::scratch(size_t bytes) { return state_->scratch.at_least(device(), stream(), bytes); }
 
+size_t sigma_context::kept_bytes() const {
+  return state_->reserved.bytes() + state_->scratch.bytes() + state_->blocks.unused_bytes();
+}
+
+void sigma_context::trim() noexcept {
+  state_->reserved.free();
+  state_->scratch.free();
+  state_->blocks.flush();
+  trim_pool(device());
+}
+
 void sigma_context::queued(const char* operation) { state_->names.add(operation); }
 
 void sigma_context::upload(void* to, const void* from, size_t bytes) {

@@ -26,6 +26,10 @@ struct sigma_context {
   void* reserve(size_t bytes);
   // Scratch memory for one operation, separate from `reserve`, valid until the next call.
   void* scratch(size_t bytes);
+  // Bytes of scratch memory and unused blocks.
+  size_t kept_bytes() const;
+  // Frees them after the work queued so far.
+  void trim() noexcept;
   // Records a queued operation for error messages. The text must be static.
   void queued(const char* operation);
 
