@@ -165,7 +165,10 @@ bool start_watch(napi_env env, napi_value receiver) noexcept {
   napi_valuetype type = napi_undefined;
   const bool known = napi_get_named_property(env, receiver, "watchIdle", &watch) == napi_ok &&
                      napi_typeof(env, watch, &type) == napi_ok && type == napi_function;
-  return known && napi_call_function(env, receiver, watch, 0, nullptr, &result) == napi_ok;
+  if (known && napi_call_function(env, receiver, watch, 0, nullptr, &result) == napi_ok) return true;
+  // Such as too deep a recursion, which the call itself may survive.
+  napi_get_and_clear_last_exception(env, &result);
+  return false;
 }
 
 Caller caller_of(const Napi::CallbackInfo& info, const char* name) {
