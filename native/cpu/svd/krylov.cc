@@ -30,10 +30,11 @@ class Projected {
       : size_(static_cast<size_t>(most)), vectors_(numbers<T>(size_ * size_)), values_(numbers<T>(size_)),
         work_(numbers<T>(1 + 6 * size_ + 2 * size_ * size_)), iwork_(numbers<int>(3 + 5 * size_)) {}
 
-  // `h` holds H in the upper triangle of its leading corner.
+  // `h` holds H in its leading corner. Large eigenvalues come first in H: only a reduction from the top, which reads the
+  // lower triangle, keeps the vectors of small ones apart from them.
   bool solve(const Columns<T>& h, int d) {
     d_ = d;
-    for (int j = 0; j < d; ++j) std::copy_n(h.column(j), j + 1, vectors_.get() + static_cast<size_t>(j) * d);
+    for (int j = 0; j < d; ++j) std::copy_n(h.at(j, j), d - j, vector(j) + j);
     const int info = Lapack<T>::syevd(d, vectors_.get(), values_.get(), work_.get(),
                                       /* lwork = */ 1 + 6 * d + 2 * d * d, iwork_.get(), /* liwork = */ 3 + 5 * d);
     // LAPACK's order is rising.

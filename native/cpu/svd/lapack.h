@@ -45,7 +45,7 @@ struct Lapack;
     static int syevd(int n, T* a, T* values, T* work, int lwork, int* iwork, int liwork) {                       \
       int info = 0;                                                                                              \
       const BlasCall call;                                                                                       \
-      letter##syevd_("V", "U", &n, a, &n, values, work, &lwork, iwork, &liwork, &info, 1, 1);                    \
+      letter##syevd_("V", "L", &n, a, &n, values, work, &lwork, iwork, &liwork, &info, 1, 1);                    \
       return info;                                                                                               \
     }                                                                                                            \
     static int geqrf(int m, int n, T* a, int lda, T* tau, T* work, int lwork) {                                  \
