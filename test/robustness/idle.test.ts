@@ -119,7 +119,7 @@ t.test('no growth over 1,000 steps', { skip }, async (t) => {
   const before = memory();
   for (let i = 0; i < 1000; i++) step();
   t.same(memory(), before, 'tensors and bytes');
-  // The collector may free memory of disposed tensors.
-  t.ok(kept() <= (before.scratch['cpu'] as number), 'and what is kept');
+  // A result of each step would be 6 MiB. Another thread may have taken its first block, and the collector frees some.
+  t.ok(kept() < (before.scratch['cpu'] as number) + 2 ** 20, 'and what is kept');
   disposeAll(layer, weight, x, dy);
 });

@@ -6,6 +6,7 @@
 
 #include "cpu/svd/basis.h"
 #include "cpu/svd/lapack.h"
+#include "cpu/svd/routes.h"
 
 namespace sigma::cpu {
 namespace {
@@ -42,6 +43,14 @@ class Projected {
     for (int j = 0; 2 * j + 1 < d; ++j) std::swap_ranges(vector(j), vector(j) + d, vector(d - 1 - j));
     return info == 0;
   }
+  // The same from an SVD, which takes longer but finds vectors of small eigenvalues next to large ones more exactly.
+  bool refine(const Columns<T>& h) {
+    const auto room = static_cast<size_t>(d_) * static_cast<size_t>(d_);
+    const auto memory = numbers<T>(2 * room);
+    T *const copy = memory.get(), *const right = copy + room;
+    for (int j = 0; j < d_; ++j) std::copy_n(h.column(j), d_, copy + static_cast<size_t>(j) * static_cast<size_t>(d_));
+    return svd_divide_and_conquer(SvdProblem<T>(d_, d_, copy, right, values_.get(), vectors_.get()));
+  }
   double value(int j) const { return static_cast<double>(values_[static_cast<size_t>(j)]); }
   // The vectors, by columns.
   Columns<T> vectors() const { return {vectors_.get(), d_, d_, d_}; }
@@ -57,6 +66,8 @@ class Projected {
 
 // Beyond this the workspace of syevd, 2 d² numbers, exceeds 32 bits.
 constexpr int kMostProjected = 32000;
+// From this ratio of the eigenvalues on their vectors are refined.
+constexpr double kRefined = 32 * 32;
 // Rounding of G hides eigenvalues that are smaller than the largest one by more than this.
 constexpr double kSteepest = 64 * 64;
 
@@ -105,6 +116,7 @@ bool largest_eigenvectors(const Columns<T>& g, int k, double tolerance, const Co
     const double error = std::sqrt(errors / squares);
     if (!std::isfinite(error)) return false;
     if (error <= tolerance) {
+      if (found.value(0) > kRefined * found.value(k - 1) && !found.refine(h)) return false;
       const Columns<T> span{basis.all().data, r, size, basis.all().stride};
       multiply(T{1}, span, Columns<T>{x.data, size, v.columns, size}, T{0}, v);
       return true;
