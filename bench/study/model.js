@@ -60,13 +60,14 @@ const x = tensor(random.gaussian(tokens * size), [tokens, size], { dtype: 'bfloa
 for (let step = 1; step <= steps; step++) {
   tidy(() => {
     const passes = [];
+    /** @type {import('sigmatune').Tensor<any>} */
     let y = x;
     for (const layer of chain) {
       const pass = layer.forward(y);
       passes.push(pass);
       y = pass.y;
     }
-    for (const pass of passes.reverse()) y = /** @type {typeof x} */ (pass.backward(y));
+    for (const pass of passes.reverse()) y = pass.backward(y);
     optimizer.step();
     optimizer.zeroGrad();
   });

@@ -81,7 +81,9 @@ for (const dtype of ['bfloat16', 'float16'] as const) {
     for (const name of ['square', 'tall', 'wide']) {
       const group = (groups.get(name) ?? []).filter(({ strategy }) => strategy !== 'merged');
       using on = await bench(item(group, 0).shape, dtype, 2);
-      const [weight, bias, x] = [on.weight, on.bias, on.x].map((tensor) => tensor.cast('float64')) as Tensor<'float64'>[];
+      const [weight, bias, x] = [on.weight, on.bias, on.x].map((tensor) =>
+        tensor.cast('float64'),
+      ) as Tensor<'float64'>[];
       const factors = await svd(weight as Tensor<'float64'>);
       const exact = { ...on, dtype: 'float64', weight, bias, x, factors } as unknown as Bench<'float64'>;
       const dy = snapshot(on.dy);
@@ -101,7 +103,8 @@ for (const dtype of ['bfloat16', 'float16'] as const) {
           const given = tolerances[dtype];
           const size = name === 'gate' ? Math.max(1, terms / Math.abs(at(expected, 0))) : 1;
           assertClose(t, grad ?? [], expected, { ...given, atol: size * given.atol }, `${label}: ${name}`);
-          if (name === 'm') terms = expected.reduce((sum, slope, j) => sum + Math.abs(slope * at(snapshot(value), j)), 0);
+          if (name === 'm')
+            terms = expected.reduce((sum, slope, j) => sum + Math.abs(slope * at(snapshot(value), j)), 0);
         }
         disposeAll(pass.y, pass, dx);
         disposeLayer(layer);

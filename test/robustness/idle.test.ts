@@ -1,18 +1,7 @@
 /** Memory that is kept for later calls: memory().scratch counts it, idle time frees it, and training does not let it grow. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import {
-  AdamW,
-  type DType,
-  matmul,
-  memory,
-  SparsityPattern,
-  spmm,
-  svd,
-  svft,
-  type Tensor,
-  tidy,
-} from 'sigmatune';
+import { AdamW, type DType, matmul, memory, SparsityPattern, spmm, svd, svft, type Tensor, tidy } from 'sigmatune';
 import t from 'tap';
 import { assertSameBits, cpuOnly, disposeAll, disposeSvd, gaussian, seeded, snapshot } from '../support/helpers.js';
 

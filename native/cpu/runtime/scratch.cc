@@ -17,9 +17,7 @@ struct alignas(kCacheLine) Block {
   void* memory;
   size_t bytes;
 
-  bool take() {
-    return !held.load(std::memory_order_relaxed) && !held.exchange(true, std::memory_order_acquire);
-  }
+  bool take() { return !held.load(std::memory_order_relaxed) && !held.exchange(true, std::memory_order_acquire); }
   void give_back() { held.store(false, std::memory_order_release); }
 
   void free() {

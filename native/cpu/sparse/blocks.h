@@ -10,8 +10,8 @@
 #include "contract/engine.h"
 #include "cpu/runtime/columns.h"
 #include "cpu/runtime/pool.h"
-#include "cpu/runtime/simd.h"
 #include "cpu/runtime/scratch.h"
+#include "cpu/runtime/simd.h"
 
 namespace sigma::cpu {
 

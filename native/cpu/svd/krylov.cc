@@ -31,8 +31,8 @@ class Projected {
       : size_(static_cast<size_t>(most)), vectors_(numbers<T>(size_ * size_)), values_(numbers<T>(size_)),
         work_(numbers<T>(1 + 6 * size_ + 2 * size_ * size_)), iwork_(numbers<int>(3 + 5 * size_)) {}
 
-  // `h` holds H in its leading corner. Large eigenvalues come first in H: only a reduction from the top, which reads the
-  // lower triangle, keeps the vectors of small ones apart from them.
+  // `h` holds H in its leading corner. Large eigenvalues come first in H: only a reduction from the top, which reads
+  // the lower triangle, keeps the vectors of small ones apart from them.
   bool solve(const Columns<T>& h, int d) {
     d_ = d;
     for (int j = 0; j < d; ++j) std::copy_n(h.at(j, j), d - j, vector(j) + j);
