@@ -4,7 +4,7 @@ import { whereWords } from './case.js';
 import { families, patterns } from './families.js';
 import { knownWeight } from './known.js';
 import { layerError } from './layer.js';
-import { disposeAll, numbersOf, Operands, Shared, width } from './operands.js';
+import { disposeAll, isHalf, numbersOf, Operands, Shared, width } from './operands.js';
 
 /** @typedef {import('./case.js').Case} Case */
 /** @typedef {import('./case.js').Library} Library */
@@ -64,7 +64,7 @@ export function floorOf({ family, shape: [out, inFeatures], tokens, dtype }) {
   const k = rank(Math.min(out, inFeatures));
   if (onBase) return 2 + (2 * k * (out + inFeatures)) / (out * inFeatures);
   const factored = 2 + (2 * k) / Math.max(out, inFeatures);
-  return dtype === 'bfloat16' ? factored : Math.min(factored, 3 + (2 * k) / tokens);
+  return isHalf(dtype) ? factored : Math.min(factored, 3 + (2 * k) / tokens);
 }
 
 /** A weight with its factors and a batch, for all layers that are made of them. @param {Library} library @param {Adapter & import('./operands.js').Where} adapter */
@@ -198,7 +198,7 @@ export function adapterCase(adapter) {
     flops: adapter.strategy ? flopsOf(planned) : floorOf(adapter) * 2 * tokens * shape[0] * shape[1],
     bytes: bytesOf(planned, width(dtype)),
     // A card's sums are longer, since its shapes are larger; TF32 would be off by 3e-4.
-    bound: dtype === 'bfloat16' ? 2e-2 : device === 'cpu' ? 5e-6 : 2e-5,
+    bound: isHalf(dtype) ? 2e-2 : device === 'cpu' ? 5e-6 : 2e-5,
     prepare: (library, group) => prepare(library, adapter, group),
   };
 }
@@ -227,7 +227,7 @@ const shapes = [
 const shortOnes = ['svft band 8, factored', 'svft band 8, merged', 'siva, lowrank', 'vectorfit, factored'];
 
 /** @type {readonly Case[]} */
-export const cases = Object.entries(suite).flatMap(([family, strategies]) =>
+const wide = Object.entries(suite).flatMap(([family, strategies]) =>
   strategies.flatMap((strategy) =>
     shapes.flatMap((shape) =>
       [64, 512].flatMap((tokens) =>
@@ -243,3 +243,15 @@ export const cases = Object.entries(suite).flatMap(([family, strategies]) =>
     ),
   ),
 );
+
+/** Steps in 16 bits, which have kernels of their own. @type {readonly Case[]} */
+const narrow = /** @type {const} */ (['bfloat16', 'float16']).flatMap((dtype) =>
+  Object.entries(suite).flatMap(([family, [strategy]]) =>
+    [256, 768].map((size) => ({
+      ...adapterCase({ family, shape: [size, size], tokens: size === 256 ? 64 : 512, strategy, what: 'step', dtype }),
+      short: size === 256 && dtype === 'bfloat16' && shortOnes.includes(`${family}, ${strategy}`),
+    })),
+  ),
+);
+
+export const cases = [...wide, ...narrow];

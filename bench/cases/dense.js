@@ -8,7 +8,7 @@ import { disposeAll, numbersOf, Operands, width } from './operands.js';
 /** @typedef {import('./operands.js').Where} Where */
 
 /** TF32 would be off by 3e-4. */
-const bounds = { float32: 1e-5, float64: 1e-12, bfloat16: 1e-2 };
+const bounds = { float32: 1e-5, float64: 1e-12, bfloat16: 1e-2, float16: 2e-3 };
 
 /**
  * y = x Wᵀ into memory that stands; with `both` dx = dy W, too. matmul has float32 and float64; in bfloat16 it is a layer

@@ -5,17 +5,20 @@ import { numbers } from './numbers.js';
 
 /** @typedef {import('./case.js').Library} Library */
 /** @typedef {import('sigmatune').Tensor} Tensor */
-/** @typedef {'float32' | 'float64' | 'bfloat16'} DType */
+/** @typedef {'float32' | 'float64' | 'bfloat16' | 'float16'} DType */
 
 /**
  * @typedef {object} Where what a case computes on
  * @property {'cpu' | 'cuda'} [device]
- * @property {DType} [dtype] of its matrices; vectors that go with bfloat16 are float32
+ * @property {DType} [dtype] of its matrices; vectors that go with 16 bits are float32
  * @property {boolean} [cold] operands come from the device's memory, not from its caches
  */
 
 /** Bytes of one number. @param {DType} dtype */
-export const width = (dtype) => ({ float64: 8, float32: 4, bfloat16: 2 })[dtype];
+export const width = (dtype) => ({ float64: 8, float32: 4, bfloat16: 2, float16: 2 })[dtype];
+
+/** @param {string | undefined} dtype */
+export const isHalf = (dtype) => dtype === 'bfloat16' || dtype === 'float16';
 
 /** More than any cache holds. */
 const beyondCaches = 2 ** 28;
@@ -34,7 +37,7 @@ export class Operands {
 
   /** The type of vectors. */
   get real() {
-    return this.dtype === 'bfloat16' ? 'float32' : this.dtype;
+    return isHalf(this.dtype) ? 'float32' : this.dtype;
   }
 
   /** @param {Float32Array} given @param {readonly number[]} shape @param {DType} [dtype] @returns {Tensor} */
@@ -77,7 +80,7 @@ const sizeOf = (shape) => shape.reduce((product, length) => product * length, 1)
 
 /** What a tensor holds, on the host. @param {Tensor} tensor @returns {Float32Array | Float64Array} */
 export function numbersOf(tensor) {
-  if (tensor.dtype !== 'bfloat16' && /** @type {string} */ (tensor.dtype) !== 'int8')
+  if (!isHalf(tensor.dtype) && /** @type {string} */ (tensor.dtype) !== 'int8')
     return /** @type {Float32Array} */ (tensor.dataSync());
   const wide = tensor.cast('float32');
   const made = /** @type {Float32Array} */ (wide.dataSync());

@@ -93,7 +93,7 @@ const sizes = /** @type {const} */ ([
 ]);
 
 /** @type {readonly Case[]} */
-export const cases = ['diagonal', 'band 2', 'band 8', 'random 17'].flatMap((pattern) =>
+const wide = ['diagonal', 'band 2', 'band 8', 'random 17'].flatMap((pattern) =>
   sizes.flatMap(([r, columns]) =>
     directions.map((direction) => ({
       ...sparseCase({ direction, pattern, r, columns }),
@@ -101,3 +101,13 @@ export const cases = ['diagonal', 'band 2', 'band 8', 'random 17'].flatMap((patt
     })),
   ),
 );
+
+/** Of 16 bits, whose kernels widen. @type {readonly Case[]} */
+const narrow = ['band 8', 'random 17'].flatMap((pattern) =>
+  directions.map((direction) => ({
+    ...sparseCase({ direction, pattern, r: 256, columns: 512, dtype: 'bfloat16' }),
+    short: direction !== 'spmm transposed',
+  })),
+);
+
+export const cases = [...wide, ...narrow];

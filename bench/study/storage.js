@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 // @ts-check
-// A training step with bfloat16 matrices, and with int8 factors next to float32 and bfloat16 activations, against the same step in
+// A training step with bfloat16 and with float16 matrices, and with int8 factors next to float32 and bfloat16 activations, against the same step in
 // float32, with the errors of each and the bytes of U and Vᵀ, by family and shape:
-//   node bench/study/storage.js [threads]
+//   node bench/study/storage.js [threads] [family, such as 'svft plain']
 // The sides take turns. A ratio is of processor time, which other programs disturb less than the clock.
 import * as library from 'sigmatune';
 import { adapterCase } from '../cases/adapters.js';
@@ -29,6 +29,7 @@ const cases = [
 const sides = /** @type {const} */ ([
   { dtype: 'float32' },
   { dtype: 'bfloat16' },
+  { dtype: 'float16' },
   { dtype: 'float32', storage: 'int8' },
   { dtype: 'bfloat16', storage: 'int8' },
 ]);
@@ -36,6 +37,7 @@ const names = sides.map((side) => ('storage' in side ? `int8 next to ${side.dtyp
 
 console.log(`${library.systemInfo().simd}, ${library.threads()} threads`);
 for (const [family, shape, tokens] of cases) {
+  if (!family.startsWith(process.argv[3] ?? '')) continue;
   /** @type {import('../cases/families.js').Strategy} */
   const strategy = family === 'siva' || family.startsWith('loraxs') ? 'lowrank' : 'factored';
   const given = {

@@ -183,6 +183,7 @@ function* design(site: Site, options: SvftOptions): Work<Blueprint> {
   const keeps = chosen.residual === 'keep';
   const found = yield* site.decompose(chosen.rank, !keeps);
   const truncated = found.factors.s.size < site.thin;
+  if (options.residual === 'keep' && !truncated) requireRest(site);
   const factors =
     truncated && chosen.residual === 'orthonormal'
       ? yield* completed(site, found.factors, random(chosen.seed, 2), chosen.parity)
@@ -199,6 +200,13 @@ function* design(site: Site, options: SvftOptions): Work<Blueprint> {
   const { bias, before, owned } = biasOfLayer(site, chosen.bias);
   const made = blueprint(site, factors, core, before, tail, spectrum);
   return { ...made, bias, owned: [...made.owned, ...owned] };
+}
+
+/** Refuses a strategy that leaves out what int8 factors round off W0, which the caller wants to keep. */
+function requireRest({ op, isRounded, strategy }: Site): void {
+  if (!isRounded || strategy === 'lowrank' || strategy === 'auto') return;
+  const wanted = `'lowrank' with int8 factors and residual: 'keep', because it alone carries W0 − U diag(σ) Vᵀ`;
+  fail('UNSUPPORTED', op, 'options.strategy', `${wanted} (or leave out residual)`, `'${strategy}'`);
 }
 
 /** The trainable M and γ, with their initial values. */

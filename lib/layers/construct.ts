@@ -189,14 +189,16 @@ export function onWholeBase(
 /** The strategies for the planner: all that the layer has, or the one requested; UNSUPPORTED if the layer lacks it. */
 export function chooseFrom(site: Site, available: readonly Strategy[], refusal: string): readonly Strategy[] {
   const { op, strategy } = site;
-  // In 16 bits the gradient of W', accumulated over a step, would lose too much precision.
+  // In 16 bits W' would round small changes of W0 away, and its gradient, summed over a step, would lose precision.
   const half = isHalf(site.dtype);
   const offered = half ? available.filter((each) => each !== 'merged') : available;
   if (strategy === 'auto') return offered;
   if (!offered.includes(strategy)) {
     const names = offered.map((each) => `'${each}'`).join(', ');
     const why =
-      half && strategy === 'merged' ? `the gradient of a ${site.dtype} weight would lose too much precision` : refusal;
+      half && strategy === 'merged'
+        ? `W' in ${site.dtype} would round small changes of the weight away; mergedWeight() makes one for inference`
+        : refusal;
     throw new SigmaError('UNSUPPORTED', op, `options.strategy: expected one of ${names}, got '${strategy}' (${why})`);
   }
   return [strategy];

@@ -29,8 +29,14 @@ export function deviceIndex(device: Device): number {
   return device === 'cpu' ? -1 : Number(device.slice('cuda:'.length));
 }
 
+/** The device of this number, in its shortest form: 'cuda' for 'cuda:0'. */
+export function deviceNamed(index: number): Device {
+  if (index < 0) return 'cpu';
+  return index === 0 ? 'cuda' : `cuda:${index}`;
+}
+
 /**
- * The device that an option names, in its shortest form ('cuda' for 'cuda:0'), or `otherwise` for undefined. Throws
+ * The device that an option names, in its shortest form, or `otherwise` for undefined. Throws
  * DEVICE_UNAVAILABLE, with the status as detail, if the device cannot be used.
  */
 export function resolveDevice(op: string, device: unknown, otherwise: Device = 'cpu'): Device {
@@ -51,7 +57,7 @@ export function resolveDevice(op: string, device: unknown, otherwise: Device = '
     const message = `device: expected an available device, got '${device}' (${refusal})`;
     throw new SigmaError('DEVICE_UNAVAILABLE', op, message, found);
   }
-  return index === 0 ? 'cuda' : `cuda:${index}`;
+  return deviceNamed(index);
 }
 
 /**

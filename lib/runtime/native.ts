@@ -1,3 +1,4 @@
+import { clearInterval, setInterval } from 'node:timers';
 import { loadAddon } from './addon.js';
 import { SigmaError } from './errors.js';
 
@@ -112,6 +113,13 @@ interface Addon {
   parkBuffer(buffer: ArrayBuffer): void;
   /** Takes a buffer of this length out of the reuse cache. */
   takeBuffer(byteLength: number): ArrayBuffer | undefined;
+  /** Bytes that are kept for later calls, by device; -1 is the CPU. */
+  keptBytes(): Readonly<Record<string, number>>;
+  /**
+   * Whether this thread is in use: whether it has called the addon since the last `trimIdle`, or waits for a call. If not,
+   * frees what is kept.
+   */
+  trimIdle(): boolean;
   /** Whether two operands have bytes in common. */
   overlap(a: Operand, b: Operand): boolean;
 
@@ -268,5 +276,19 @@ export type Native = { readonly [name in keyof Addon]: Called<Addon[name]> } & {
   readonly SigmaError: typeof SigmaError;
 };
 
+/** Time without a call, in ms, after which the addon frees what it keeps for later calls. */
+const idleTime = 1000;
+
+/** The addon calls it at the first call after an idle time. */
+function watchIdle(): void {
+  const timer = setInterval(() => {
+    if (!native.trimIdle('memory')) clearInterval(timer);
+  }, idleTime);
+  timer.unref();
+}
+
 /** Two copies of this package may share one addon, so each calls it on an object with its own class. */
-export const native: Native = Object.create(loadAddon(), { SigmaError: { value: SigmaError } });
+export const native: Native = Object.create(loadAddon(), {
+  SigmaError: { value: SigmaError },
+  watchIdle: { value: watchIdle },
+});

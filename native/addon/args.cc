@@ -160,6 +160,17 @@ View Args::view(size_t index, const char* name) const { return real_view(value(i
 
 Caller Args::caller(const char* name) const { return caller_of(info_, name); }
 
+bool start_watch(napi_env env, napi_value receiver) noexcept {
+  napi_value watch = nullptr, result = nullptr;
+  napi_valuetype type = napi_undefined;
+  const bool known = napi_get_named_property(env, receiver, "watchIdle", &watch) == napi_ok &&
+                     napi_typeof(env, watch, &type) == napi_ok && type == napi_function;
+  if (known && napi_call_function(env, receiver, watch, 0, nullptr, &result) == napi_ok) return true;
+  // Such as too deep a recursion, which the call itself may survive.
+  napi_get_and_clear_last_exception(env, &result);
+  return false;
+}
+
 Caller caller_of(const Napi::CallbackInfo& info, const char* name) {
   const bool named = info[size_t{0}].IsString();
   return {info.This(), named ? info[size_t{0}].As<Napi::String>().Utf8Value() : std::string(name)};

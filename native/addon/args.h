@@ -124,23 +124,36 @@ class Args {
 // a · b for sizes; throws if the product is not an exact integer.
 int64_t product(int64_t a, int64_t b);
 
+// Calls receiver.watchIdle(); false if there is none, or if it fails.
+bool start_watch(napi_env env, napi_value receiver) noexcept;
+
 // The calling public function, from the first argument; `name` if that is not a string.
 Caller caller_of(const Napi::CallbackInfo& info, const char* name);
 
+// Whether a call counts as use of the environment.
+enum class Use { kCounted, kIgnored };
+
+// Notes a call. The first one after an idle time has JavaScript call `trimIdle` at intervals.
+inline void note_use(Environment& environment, const Napi::CallbackInfo& info) {
+  environment.used = true;
+  if (!environment.watched) environment.watched = start_watch(info.Env(), info.This());
+}
+
 // A function as an exported method. Every exception becomes an error of the calling public function.
-template <Napi::Value (*body)(Args&)>
+template <Napi::Value (*body)(Args&), Use use>
 Napi::Value exported(const Napi::CallbackInfo& info) {
   try {
     Args args(info);
+    if constexpr (use == Use::kCounted) note_use(args.environment(), info);
     return body(args);
   } catch (...) {
     throw current_error(info.Env(), caller_of(info, static_cast<const char*>(info.Data())));
   }
 }
 
-template <Napi::Value (*body)(Args&)>
+template <Napi::Value (*body)(Args&), Use use = Use::kCounted>
 void export_function(Napi::Object exports, const char* name) {
-  exports.Set(name, Napi::Function::New<exported<body>>(exports.Env(), name, const_cast<char*>(name)));
+  exports.Set(name, Napi::Function::New<exported<body, use>>(exports.Env(), name, const_cast<char*>(name)));
 }
 
 }  // namespace sigma

@@ -1,4 +1,4 @@
-// Addresses of buffers, reuse of free buffers, and whether operands overlap.
+// Addresses of buffers, memory that is kept for reuse, and whether operands overlap.
 #include <cstdint>
 
 #include "args.h"
@@ -34,6 +34,33 @@ Napi::Value take_buffer(Args& args) {
   return buffer == nullptr ? args.env().Undefined() : Napi::Value(args.env(), buffer);
 }
 
+// keptBytes(): { [device]: bytes } of the memory that is kept for later calls; device -1 is the CPU
+Napi::Value kept_bytes(Args& args) {
+  const Environment& environment = args.environment();
+  const Napi::Object kept = Napi::Object::New(args.env());
+  const auto add = [&](int32_t device, const Place& place, size_t more) {
+    kept.Set(std::to_string(device), static_cast<double>(place.backend->kept_bytes(place.context) + more));
+  };
+  add(-1, *environment.cpu, environment.buffers.bytes(args.env()));
+  for (const auto& [device, place] : environment.devices) add(device, *place, 0);
+  return kept;
+}
+
+// trimIdle(): whether the environment is in use: whether it has made a call since the last trimIdle, or waits for one.
+// If not, frees what is kept.
+Napi::Value trim_idle(Args& args) {
+  Environment& environment = args.environment();
+  const bool in_use = environment.used || *environment.tasks > 0;
+  environment.used = false;
+  environment.watched = in_use;
+  if (!in_use) {
+    environment.buffers.trim(args.env());
+    environment.cpu->backend->trim(environment.cpu->context);
+    for (const auto& [device, place] : environment.devices) place->backend->trim(place->context);
+  }
+  return Napi::Boolean::New(args.env(), in_use);
+}
+
 // overlap(a, b): whether two operands share bytes; compares addresses, because two ArrayBuffers may share memory
 Napi::Value overlap(Args& args) {
   const View a = args.view(0, "a");
@@ -51,6 +78,8 @@ void bind_buffers(Napi::Object exports) {
   export_function<buffer_padding>(exports, "bufferPadding");
   export_function<park_buffer>(exports, "parkBuffer");
   export_function<take_buffer>(exports, "takeBuffer");
+  export_function<kept_bytes, Use::kIgnored>(exports, "keptBytes");
+  export_function<trim_idle, Use::kIgnored>(exports, "trimIdle");
   export_function<overlap>(exports, "overlap");
 }
 

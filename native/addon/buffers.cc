@@ -24,6 +24,21 @@ napi_value FreeBuffers::take(napi_env env, size_t bytes) noexcept {
   return nullptr;
 }
 
+size_t FreeBuffers::bytes(napi_env env) const noexcept {
+  size_t sum = 0;
+  for (const Entry& entry : entries_) sum += alive(env, entry) != nullptr ? entry.bytes : 0;
+  return sum;
+}
+
+void FreeBuffers::trim(napi_env env) noexcept {
+  for (const Entry& entry : entries_) {
+    const napi_value buffer = alive(env, entry);
+    if (buffer != nullptr) napi_detach_arraybuffer(env, buffer);
+    napi_delete_reference(env, entry.buffer);
+  }
+  entries_.clear();
+}
+
 // Null if the buffer was collected, detached or resized meanwhile.
 napi_value FreeBuffers::alive(napi_env env, const Entry& entry) noexcept {
   napi_value buffer = nullptr;

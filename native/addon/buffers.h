@@ -18,6 +18,10 @@ class FreeBuffers {
   void park(napi_env env, napi_value buffer) noexcept;
   // The most recent buffer of this length, which may still be in cache; null if there is none.
   napi_value take(napi_env env, size_t bytes) noexcept;
+  // Bytes of the buffers that are not collected yet.
+  size_t bytes(napi_env env) const noexcept;
+  // Frees the memory of all buffers, by detaching them: no one else has seen them.
+  void trim(napi_env env) noexcept;
 
  private:
   // As many as one step of many layers may free. A full pool drops its older half.

@@ -20,6 +20,10 @@ struct Environment {
   std::map<int32_t, std::shared_ptr<Place>> devices;  // created on first use
   FreeBuffers buffers;
   std::shared_ptr<Handles> handles = std::make_shared<Handles>();  // patterns, layers, device memory
+  // Whether there was a call since the last trimIdle, and whether JavaScript calls trimIdle at intervals.
+  bool used = false, watched = false;
+  // Asynchronous calls in progress.
+  std::shared_ptr<int> tasks = std::make_shared<int>(0);
 
   Environment() : cpu(std::make_shared<Place>(sigma_cpu_backend(), 0)) {}
   Environment(const Environment&) = delete;

@@ -16,6 +16,7 @@ Napi::Value Task::start(Napi::Env env, const Caller& caller, std::unique_ptr<Tas
   napi_value name = nullptr;
   napi_value promise = nullptr;
   task->op_ = caller.op;
+  task->counted_.emplace(env.GetInstanceData<Environment>()->tasks);
   require(napi_create_string_utf8(env, caller.op.c_str(), NAPI_AUTO_LENGTH, &name));
   const auto execute = [](napi_env, void* data) { static_cast<Task*>(data)->execute(); };
   const auto complete = [](napi_env settled_env, napi_status, void* data) {

@@ -7,7 +7,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "environment.h"
 
@@ -40,7 +42,20 @@ class Task {
   void execute() noexcept;
   void settle(napi_env env) noexcept;
 
+  // Counts a task of an environment. Both ends are on its thread.
+  class Counted {
+   public:
+    explicit Counted(std::shared_ptr<int> count) : count_(std::move(count)) { ++*count_; }
+    ~Counted() { --*count_; }
+    Counted(const Counted&) = delete;
+    Counted& operator=(const Counted&) = delete;
+
+   private:
+    std::shared_ptr<int> count_;
+  };
+
   std::string op_;
+  std::optional<Counted> counted_;
   napi_deferred deferred_ = nullptr;
   napi_ref self_ = nullptr;
   napi_ref alive_ = nullptr;

@@ -296,6 +296,13 @@ typedef struct sigma_backend {
 
   /* Scratch memory, aligned to 64 bytes, valid until the next reserve on this context. */
   sigma_status (*reserve)(sigma_context* context, size_t bytes, void** memory);
+  /*
+   * Bytes of memory that is kept for later calls: scratch memory and unused blocks, of this context or shared by all.
+   * Only the context's own thread may call these two, between its other calls. Neither fails.
+   */
+  size_t (*kept_bytes)(sigma_context* context);
+  /* Frees what is kept and not in use. */
+  void (*trim)(sigma_context* context);
 
   /* Device memory, aligned to 256 bytes. The CPU has no such entry (null): its operands are JavaScript memory. */
   sigma_status (*allocate)(sigma_context* context, size_t bytes, void** memory);

@@ -13,15 +13,22 @@
 #include "cpu/runtime/dispatch.h"
 #include "cpu/runtime/memory.h"
 #include "cpu/runtime/pool.h"
+#include "cpu/runtime/scratch.h"
 #include "cpu/runtime/simd.h"
 
-// Scratch memory, which only grows, and the start of the timer.
+// Scratch memory, which grows until it is freed, and the start of the timer.
 struct sigma_context {
   void* memory = nullptr;
   size_t bytes = 0;
   std::chrono::steady_clock::time_point started;
 
-  ~sigma_context() { sigma::cpu::release(memory); }
+  ~sigma_context() { free(); }
+  void free() {
+    sigma::cpu::release(memory);
+    sigma::cpu::count_scratch(-static_cast<std::ptrdiff_t>(bytes));
+    memory = nullptr;
+    bytes = 0;
+  }
 };
 
 namespace sigma::cpu {
@@ -46,8 +53,6 @@ sigma_status create_context(int32_t, sigma_context** context) {
   return guarded([&] { *context = new sigma_context; });
 }
 
-void destroy_context(sigma_context* context) { delete context; }
-
 sigma_status set_thread_count(int32_t count) {
   return guarded([&] {
     if (count < 1) throw Failure(SIGMA_INVALID_ARGUMENT, "threads: expected at least 1, got " + std::to_string(count));
@@ -58,14 +63,27 @@ sigma_status set_thread_count(int32_t count) {
 sigma_status reserve(sigma_context* context, size_t bytes, void** memory) {
   return guarded([&] {
     if (bytes > context->bytes) {
-      release(context->memory);
-      context->bytes = 0;
+      context->free();
       context->memory = allocate_aligned(bytes);
       if (context->memory == nullptr) throw std::bad_alloc();
       context->bytes = bytes;
+      count_scratch(static_cast<std::ptrdiff_t>(bytes));
     }
     *memory = context->memory;
   });
+}
+
+size_t kept_bytes(sigma_context*) { return scratch_bytes() + blas_buffer_bytes(); }
+
+void trim(sigma_context* context) {
+  context->free();
+  trim_scratch();
+  trim_blas_buffers();
+}
+
+void destroy_context(sigma_context* context) {
+  trim(context);
+  delete context;
 }
 
 sigma_status copy(sigma_context*, void* to, const void* from, size_t bytes) {
@@ -143,6 +161,8 @@ constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
                                   .set_threads = set_thread_count,
                                   .threads = threads,
                                   .reserve = reserve,
+                                  .kept_bytes = kept_bytes,
+                                  .trim = trim,
                                   .allocate = nullptr,
                                   .release = nullptr,
                                   .upload = nullptr,

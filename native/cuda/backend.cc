@@ -81,6 +81,12 @@ sigma_status reserve(sigma_context* context, size_t bytes, void** memory) {
   return on(context, [&] { *memory = context->reserve(bytes); });
 }
 
+size_t kept_bytes(sigma_context* context) { return context->kept_bytes(); }
+
+void trim(sigma_context* context) {
+  on(context, [&] { context->trim(); });
+}
+
 sigma_status table_allocate(sigma_context* context, size_t bytes, void** memory) {
   return on(context, [&] { *memory = context->state().blocks.allocate(bytes); });
 }
@@ -198,6 +204,8 @@ constexpr sigma_backend kTable = {.abi_version = SIGMA_ABI_VERSION,
                                   .set_threads = nullptr,
                                   .threads = nullptr,
                                   .reserve = reserve,
+                                  .kept_bytes = kept_bytes,
+                                  .trim = trim,
                                   .allocate = table_allocate,
                                   .release = table_release,
                                   .upload = upload,

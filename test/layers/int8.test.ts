@@ -163,6 +163,23 @@ t.test('int8 factors', { skip: cpuOnly, timeout: 110_000 }, async (t) => {
     }
   });
 
+  t.test('only lowrank carries the residual, and the others say so', async (t) => {
+    using on = await bench({ name: 'groups', out: 70, in: 131, tokens: 9 }, 'float32');
+    const factors = codesOf(on.factors);
+    const make = (strategy: Strategy) => svft(on.weight as Tensor<'float32'>, { factors, residual: 'keep', strategy });
+    for (const strategy of ['factored', 'merged'] as const) {
+      await rejectsSigma(
+        t,
+        () => make(strategy),
+        'UNSUPPORTED',
+        strategy,
+        /options\.strategy: expected 'lowrank' with int8 factors .* leave out residual.*, got '/,
+      );
+    }
+    for (const strategy of ['lowrank', 'auto'] as const) disposeLayer(await make(strategy));
+    disposeAll(factors.u, factors.vt);
+  });
+
   t.test('the same bits for any number of threads', async (t) => {
     const before = threads();
     for (const dtype of types) {

@@ -125,6 +125,13 @@ t.test('a strategy that a layer cannot use is UNSUPPORTED', async (t) => {
       }
     }
   });
+  // W' in 16 bits would not see a small step of the optimiser.
+  using narrow = await bench(square, 'bfloat16');
+  for (const family of families.filter((each) => each.strategies.includes('merged'))) {
+    const make = () => makeLayer(family, narrow, 'merged');
+    const parts = [/expected one of '(factored|lowrank)'/, "got 'merged'", 'round small changes', 'mergedWeight()'];
+    await rejectsSigma(t, make, 'UNSUPPORTED', `${family.name} in bfloat16`, ...parts);
+  }
   const unknown = { strategy: 'fast' } as unknown as { strategy: 'auto' };
   await rejectsSigma(
     t,

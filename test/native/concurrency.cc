@@ -51,7 +51,18 @@ void concurrency() {
       got[i] = compute();
     });
   }
+  // Meanwhile an idle environment frees what is kept.
+  sigma_context* idle = nullptr;
+  backend.create_context(0, &idle);
+  for (int i = 0; i < 200; ++i) {
+    backend.trim(idle);
+    backend.kept_bytes(idle);
+    std::this_thread::yield();
+  }
   for (std::thread& caller : callers) caller.join();
+  backend.trim(idle);
+  expect(backend.kept_bytes(idle) == 0, "nothing is kept after a trim");
+  backend.destroy_context(idle);
   for (const Results& each : got) {
     expect(each.product == want.product, "spmm gives the same bits from any thread");
     expect(each.samples == want.samples, "sddmm gives the same bits from any thread");

@@ -1,11 +1,13 @@
 /** Every gradient of every family, pattern and strategy against central differences, in float64. */
-import type { AdaptedLinear, Tensor } from 'sigmatune';
+import { type AdaptedLinear, svd, type Tensor } from 'sigmatune';
 import t from 'tap';
-import { type AdapterCase, adapterCases } from '../support/cases.js';
+import { type AdapterCase, adapterCases, tolerances } from '../support/cases.js';
 import {
   assertClose,
   at,
+  cpuOnly,
   disposeAll,
+  disposeSvd,
   item,
   put,
   rewrite,
@@ -13,7 +15,7 @@ import {
   type Tolerance,
   write,
 } from '../support/helpers.js';
-import { bench, disposeLayer, makeLayer, perturb } from '../support/layer.js';
+import { type Bench, bench, disposeLayer, makeLayer, perturb } from '../support/layer.js';
 
 const step = 1e-4;
 /** Rounding of a loss of about 100, divided by the step. */
@@ -66,6 +68,50 @@ for (const [name, group] of groups) {
       }
       disposeAll(pass.y, pass, dx);
       disposeLayer(layer);
+    }
+  });
+}
+
+/**
+ * A layer of 16 bits against central differences of the float64 layer of the same weight, as it was rounded. U, V, P and Q
+ * are rounded too, so the tolerance is that of the type.
+ */
+for (const dtype of ['bfloat16', 'float16'] as const) {
+  t.test(`${dtype} layers`, { skip: dtype === 'float16' && cpuOnly }, async (t) => {
+    for (const name of ['square', 'tall', 'wide']) {
+      const group = (groups.get(name) ?? []).filter(({ strategy }) => strategy !== 'merged');
+      using on = await bench(item(group, 0).shape, dtype, 2);
+      const [weight, bias, x] = [on.weight, on.bias, on.x].map((tensor) =>
+        tensor.cast('float64'),
+      ) as Tensor<'float64'>[];
+      const factors = await svd(weight as Tensor<'float64'>);
+      const exact = { ...on, dtype: 'float64', weight, bias, x, factors } as unknown as Bench<'float64'>;
+      const dy = snapshot(on.dy);
+      for (const { family, strategy } of group) {
+        const label = `${family.name}, ${name}, ${strategy}`;
+        const layer = await makeLayer(family, on, strategy);
+        const reference = await makeLayer(family, exact, strategy);
+        for (const one of [layer, reference]) perturb(one);
+        const pass = layer.forward(on.x);
+        const dx = pass.backward(on.dy);
+        const evaluate = (): number => loss(reference, x as Tensor, dy);
+        assertClose(t, dx, differences(x as Tensor, evaluate), tolerances[dtype], `${label}: dx`);
+        let terms = 0; // Σ |m ∂L/∂m|, whose terms cancel in the gate's gradient
+        for (const [i, { name, grad }] of layer.parameters.entries()) {
+          const { value } = item(reference.parameters, i);
+          const expected = differences(value, evaluate);
+          const given = tolerances[dtype];
+          const size = name === 'gate' ? Math.max(1, terms / Math.abs(at(expected, 0))) : 1;
+          assertClose(t, grad ?? [], expected, { ...given, atol: size * given.atol }, `${label}: ${name}`);
+          if (name === 'm')
+            terms = expected.reduce((sum, slope, j) => sum + Math.abs(slope * at(snapshot(value), j)), 0);
+        }
+        disposeAll(pass.y, pass, dx);
+        disposeLayer(layer);
+        disposeLayer(reference);
+      }
+      disposeAll(weight, bias, x);
+      disposeSvd(factors);
     }
   });
 }

@@ -137,6 +137,11 @@ t.test('float16', { skip: cpuOnly }, async (t) => {
       views.push({ data: new Half(buffer, byteOffset, length), shape: [3, 4] } as never);
       using made = tensor(new Half(buffer, byteOffset, length), [3, 4]);
       t.same([made.dtype, made.dataSync()], ['float16', x.dataSync()] as never, 'a Float16Array');
+      using wide = tensor(new Half(buffer, byteOffset, length), [3, 4], { dtype: 'float32' });
+      assertSameBits(t, wide, x.cast('float32'), 'its numbers in another type');
+      using wrapped = Tensor.wrap(new Half(buffer, byteOffset, length) as never, [3, 4]) as Tensor;
+      t.same([wrapped.dtype, wrapped.dataSync()], ['float16', x.dataSync()] as never, 'its own memory');
+      t.equal(wrapped.dataSync().buffer, buffer, 'without a copy');
     }
     for (const view of views) assertSameBits(t, layer.apply(view), y, 'a view');
     class Like {

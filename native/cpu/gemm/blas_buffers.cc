@@ -3,9 +3,12 @@
 #if defined(SIGMA_WRAP_OPENBLAS)
 
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <new>
@@ -22,6 +25,8 @@ enum State : uint32_t { kFree, kHeld };
 
 struct alignas(kCacheLine) Buffer {
   std::atomic<uint32_t> state;
+  std::atomic<bool> touched;  // since the pages were last counted
+  std::atomic<size_t> bytes;  // of its pages, when they were last counted
   void* memory;
 
   // Sequentially consistent, like the store in give_back, which explains why.
@@ -90,12 +95,48 @@ void give_back(int index) {
   given_back.notify_one();
 }
 
+// Bytes of the pages of a buffer that take memory.
+size_t resident_bytes(void* memory) noexcept {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  constexpr size_t kPages = 4096;
+  unsigned char resident[kPages];
+  size_t count = 0;
+  for (size_t begin = 0; begin < kBlasBufferBytes; begin += kPages * page) {
+    const size_t bytes = std::min(kPages * page, kBlasBufferBytes - begin);
+    if (mincore(static_cast<std::byte*>(memory) + begin, bytes, resident) != 0) return count * page;
+    for (size_t i = 0; i < bytes / page; ++i) count += resident[i] & 1u;
+  }
+  return count * page;
+}
+
 }  // namespace
 
 void reserve_blas_buffer() {
   if (mapped.load(std::memory_order_relaxed) > 0) return;
   const std::lock_guard lock(mutex);
   if (mapped.load() == 0 && !map_another()) throw std::bad_alloc();
+}
+
+size_t blas_buffer_bytes() noexcept {
+  size_t sum = 0;
+  for (int i = 0; i < mapped.load(std::memory_order_acquire); ++i) {
+    Buffer& buffer = buffers[i];
+    if (buffer.touched.exchange(false)) buffer.bytes.store(resident_bytes(buffer.memory));
+    sum += buffer.bytes.load();
+  }
+  return sum;
+}
+
+void trim_blas_buffers() noexcept {
+  for (int i = 0; i < mapped.load(std::memory_order_acquire); ++i) {
+    Buffer& buffer = buffers[i];
+    if (!buffer.take()) continue;
+    if (madvise(buffer.memory, kBlasBufferBytes, MADV_DONTNEED) == 0) {
+      buffer.touched.store(false);
+      buffer.bytes.store(0);
+    }
+    give_back(i);
+  }
 }
 
 BlasCall::BlasCall() {
@@ -106,6 +147,7 @@ BlasCall::BlasCall() {
 
 BlasCall::~BlasCall() {
   holding.memory = nullptr;
+  buffers[holding.index].touched.store(true, std::memory_order_relaxed);
   give_back(holding.index);
 }
 

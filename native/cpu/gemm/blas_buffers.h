@@ -16,6 +16,11 @@ constexpr size_t kBlasBufferBytes = size_t{128} << 20;
 // successful call, no BlasCall throws.
 void reserve_blas_buffer();
 
+// Bytes of memory that the buffers take.
+size_t blas_buffer_bytes() noexcept;
+// Frees the pages of the buffers that no call holds. Any thread may call it at any time.
+void trim_blas_buffers() noexcept;
+
 // RAII: holds a buffer during one call of BLAS or LAPACK. The constructor waits if all buffers are held and no further
 // buffer can be mapped. To avoid deadlock, a thread that holds one must not wait or create a second BlasCall.
 class BlasCall {
@@ -29,6 +34,8 @@ class BlasCall {
 #else
 
 inline void reserve_blas_buffer() {}
+inline size_t blas_buffer_bytes() noexcept { return 0; }
+inline void trim_blas_buffers() noexcept {}
 
 class BlasCall {
  public:

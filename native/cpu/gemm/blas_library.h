@@ -36,6 +36,9 @@ enum CBLAS_SIDE : int { CblasRight = 142 };
   void p##bdsdc_(const char* uplo, const char* compq, const int* n, T* d, T* e, T* u, const int* ldu, T* vt,          \
                  const int* ldvt, T* q, int* iq, T* work, int* iwork, int* info, size_t, size_t)                      \
       SIGMA_BLAS_NAME(p##bdsdc);                                                                                      \
+  void p##syevd_(const char* jobz, const char* uplo, const int* n, T* a, const int* lda, T* w, T* work,               \
+                 const int* lwork, int* iwork, const int* liwork, int* info, size_t, size_t)                          \
+      SIGMA_BLAS_NAME(p##syevd);                                                                                      \
   void p##trtri_(const char* uplo, const char* diag, const int* n, T* a, const int* lda, int* info, size_t, size_t)   \
       SIGMA_BLAS_NAME(p##trtri);                                                                                      \
   void p##geqrf_(const int* m, const int* n, T* a, const int* lda, T* tau, T* work, const int* lwork, int* info)      \

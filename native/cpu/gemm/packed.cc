@@ -8,7 +8,7 @@
 
 #include "cpu/gemm/panels.h"
 #include "cpu/runtime/pool.h"
-#include "cpu/runtime/thread_scratch.h"
+#include "cpu/runtime/scratch.h"
 
 namespace sigma::cpu {
 namespace {
@@ -79,7 +79,8 @@ class Product {
     const size_t sums = whole_lines((whole ? 1 : row_panels * column_panels) * tile * int64_t{sizeof(float)});
     const size_t left = whole_lines(steps * kernels_.rows * kStepBytes + kSlack);
     const size_t right = whole_lines(steps * column_panels * kernels_.columns * kStepBytes + kSlack);
-    if (auto* const memory = static_cast<std::byte*>(thread_scratch(sums + left + right)); memory != nullptr) {
+    const Scratch scratch(sums + left + right);
+    if (auto* const memory = static_cast<std::byte*>(scratch.data()); memory != nullptr) {
       multiply(block, {steps, reinterpret_cast<float*>(memory), memory + sums, memory + sums + left});
       return;
     }

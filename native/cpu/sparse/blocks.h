@@ -4,13 +4,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <type_traits>
 
 #include "contract/engine.h"
 #include "cpu/runtime/columns.h"
 #include "cpu/runtime/pool.h"
+#include "cpu/runtime/scratch.h"
 #include "cpu/runtime/simd.h"
-#include "cpu/runtime/thread_scratch.h"
 
 namespace sigma::cpu {
 
@@ -63,21 +64,32 @@ sigma_matrix columns_of(const sigma_matrix& matrix, int64_t first, int64_t colum
   return {static_cast<S*>(matrix.data) + first, matrix.rows, columns, matrix.stride, matrix.dtype, nullptr};
 }
 
-// Packs columns into this thread's scratch memory, valid until its next call, and widens narrow numbers. The packed
-// rows take few pages, start on cache lines and do not compete for cache sets. Returns a view if there is no memory:
-// slower, but the same bits.
+// Some columns of a matrix, packed into scratch memory and widened from narrow numbers. The packed rows take few pages,
+// start on cache lines and do not compete for cache sets. A view if they are not to be packed, or if there is no
+// memory: slower, but the same bits.
 template <class S>
-sigma_matrix packed_columns(const sigma_matrix& matrix, int64_t first, int64_t columns) {
-  using T = Real<S>;
-  const int64_t stride = blocks(columns, kLine<T>) * kLine<T>;
-  T* const slab = static_cast<T*>(thread_scratch(static_cast<size_t>(matrix.rows * stride) * sizeof(T)));
-  if (slab == nullptr) return columns_of<S>(matrix, first, columns);
-  const S* const from = static_cast<const S*>(matrix.data) + first;
-  for (int64_t i = 0; i < matrix.rows; ++i) {
-    row_kernels<S>().widen(columns, from + i * matrix.stride, slab + i * stride);
+class Slab {
+ public:
+  Slab(const sigma_matrix& matrix, int64_t first, int64_t columns, bool packed)
+      : stride_(blocks(columns, kLine<Real<S>>) * kLine<Real<S>>), view_(columns_of<S>(matrix, first, columns)) {
+    if (!packed) return;
+    scratch_.emplace(static_cast<size_t>(matrix.rows * stride_) * sizeof(Real<S>));
+    auto* const rows = static_cast<Real<S>*>(scratch_->data());
+    if (rows == nullptr) return;
+    const S* const from = static_cast<const S*>(view_.data);
+    for (int64_t i = 0; i < matrix.rows; ++i) {
+      row_kernels<S>().widen(columns, from + i * matrix.stride, rows + i * stride_);
+    }
+    view_ = {rows, matrix.rows, columns, stride_, dtype_of(real_of(matrix.dtype)), nullptr};
   }
-  return {slab, matrix.rows, columns, stride, dtype_of(real_of(matrix.dtype)), nullptr};
-}
+
+  const sigma_matrix& view() const { return view_; }
+
+ private:
+  int64_t stride_;
+  std::optional<Scratch> scratch_;
+  sigma_matrix view_;
+};
 
 // Whether the matrix, of numbers S or a packed one, is still narrow.
 template <class S>

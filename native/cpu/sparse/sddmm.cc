@@ -85,7 +85,8 @@ void sddmm_gather(const sigma_pattern& pattern, const sigma_matrix& a, const sig
     for (int64_t block = range * tiling.token_blocks / ranges; block < last; ++block) {
       const int64_t t = block * tiling.tokens;
       const int64_t tokens = std::min(tiling.tokens, a.columns - t);
-      const sigma_matrix right = packed ? packed_columns<S>(b, t, tokens) : columns_of<S>(b, t, tokens);
+      const Slab<S> slab(b, t, tokens, packed);
+      const sigma_matrix& right = slab.view();
       for (int64_t i = begin; i < end; ++i) {
         const S* const left = static_cast<const S*>(a.data) + i * a.stride + t;
         if (packed && i + 1 < end) prefetch(left + a.stride, tokens);

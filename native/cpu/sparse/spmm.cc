@@ -70,7 +70,8 @@ void multiply(const sigma_core& core, bool transpose, const sigma_matrix& dense,
     const int64_t end = std::min((task % tiling.row_blocks + 1) * tiling.rows, core.size);
     const int64_t first = task / tiling.row_blocks * tiling.tokens;
     const int64_t tokens = std::min(tiling.tokens, dense.columns - first);
-    const sigma_matrix operand = packed ? packed_columns<S>(dense, first, tokens) : columns_of<S>(dense, first, tokens);
+    const Slab<S> slab(dense, first, tokens, packed);
+    const sigma_matrix& operand = slab.view();
     const S* const from = static_cast<const S*>(dense.data) + first;
     S* const to = static_cast<S*>(out.data) + first;
     const auto row = [&](int64_t i) {

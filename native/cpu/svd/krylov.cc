@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cpu/svd/basis.h"
+#include "cpu/svd/lapack.h"
 #include "cpu/svd/routes.h"
 
 namespace sigma::cpu {
@@ -22,21 +23,51 @@ void fill_signs(const Columns<T>& c) {
   }
 }
 
-// The SVD H = X diag(s) Yᵀ of a projected matrix (d, d). X by columns, Y by rows.
+// The eigenpairs of a projected matrix H (d, d), by falling eigenvalue.
 template <class T>
-struct Projected {
+class Projected {
+ public:
   explicit Projected(int most)
-      : room(static_cast<size_t>(most) * static_cast<size_t>(most)), h(numbers<T>(room)), x(numbers<T>(room)),
-        y(numbers<T>(room)), s(numbers<T>(static_cast<size_t>(most))) {}
-  // `from` holds H in its leading corner.
-  bool solve(const Columns<T>& from, int d) {
-    for (int j = 0; j < d; ++j) std::copy_n(from.column(j), d, h.get() + static_cast<size_t>(j) * d);
-    return svd_divide_and_conquer(SvdProblem<T>(d, d, h.get(), y.get(), s.get(), x.get()));
+      : size_(static_cast<size_t>(most)), vectors_(numbers<T>(size_ * size_)), values_(numbers<T>(size_)),
+        work_(numbers<T>(1 + 6 * size_ + 2 * size_ * size_)), iwork_(numbers<int>(3 + 5 * size_)) {}
+
+  // `h` holds H in its leading corner. Large eigenvalues come first in H: only a reduction from the top, which reads
+  // the lower triangle, keeps the vectors of small ones apart from them.
+  bool solve(const Columns<T>& h, int d) {
+    d_ = d;
+    for (int j = 0; j < d; ++j) std::copy_n(h.at(j, j), d - j, vector(j) + j);
+    const int info = Lapack<T>::syevd(d, vectors_.get(), values_.get(), work_.get(),
+                                      /* lwork = */ 1 + 6 * d + 2 * d * d, iwork_.get(), /* liwork = */ 3 + 5 * d);
+    // LAPACK's order is rising.
+    std::reverse(values_.get(), values_.get() + d);
+    for (int j = 0; 2 * j + 1 < d; ++j) std::swap_ranges(vector(j), vector(j) + d, vector(d - 1 - j));
+    return info == 0;
   }
-  size_t room;
-  Numbers<T> h, x, y, s;
+  // The same from an SVD, which takes longer but finds vectors of small eigenvalues next to large ones more exactly.
+  bool refine(const Columns<T>& h) {
+    const auto room = static_cast<size_t>(d_) * static_cast<size_t>(d_);
+    const auto memory = numbers<T>(2 * room);
+    T *const copy = memory.get(), *const right = copy + room;
+    for (int j = 0; j < d_; ++j) std::copy_n(h.column(j), d_, copy + static_cast<size_t>(j) * static_cast<size_t>(d_));
+    return svd_divide_and_conquer(SvdProblem<T>(d_, d_, copy, right, values_.get(), vectors_.get()));
+  }
+  double value(int j) const { return static_cast<double>(values_[static_cast<size_t>(j)]); }
+  // The vectors, by columns.
+  Columns<T> vectors() const { return {vectors_.get(), d_, d_, d_}; }
+
+ private:
+  T* vector(int j) const { return vectors_.get() + static_cast<size_t>(j) * static_cast<size_t>(d_); }
+
+  int d_ = 0;
+  size_t size_;
+  Numbers<T> vectors_, values_, work_;
+  Numbers<int> iwork_;
 };
 
+// Beyond this the workspace of syevd, 2 d² numbers, exceeds 32 bits.
+constexpr int kMostProjected = 32000;
+// From this ratio of the eigenvalues on their vectors are refined.
+constexpr double kRefined = 32 * 32;
 // Rounding of G hides eigenvalues that are smaller than the largest one by more than this.
 constexpr double kSteepest = 64 * 64;
 
@@ -48,7 +79,7 @@ bool largest_eigenvectors(const Columns<T>& g, int k, double tolerance, const Co
   // More starting vectors make faster products, fewer make better use of each dimension.
   constexpr int width = 16;
   // Beyond three quarters of r a decomposition is cheaper.
-  const int most = 3 * r / 4 / width * width;
+  const int most = std::min(3 * r / 4, kMostProjected) / width * width;
   if (most < k + 2 * width) return false;
   Basis<T> basis(r, most + width);
   const auto memory = numbers<T>(static_cast<size_t>(most + width) * static_cast<size_t>(most));
@@ -70,28 +101,29 @@ bool largest_eigenvectors(const Columns<T>& g, int k, double tolerance, const Co
 
     if (!found.solve(h, size)) return false;
     // |G v - λ v| of a pair v = Q x is |S xₗ| with xₗ the last `width` numbers of x.
-    const Columns<T> x{found.x.get(), size, size, size};
+    const Columns<T> x = found.vectors();
     multiply(T{1}, Columns<T>{column.at(size, 0), width, width, column.stride},
              Columns<T>{x.at(size - width, 0), width, k, x.stride}, T{0}, off);
     double errors = 0, squares = 0;
     for (int j = 0; j < k; ++j) {
-      const double value = static_cast<double>(found.s[j]);
+      const double value = found.value(j);
       double own = 0;
       for (int i = 0; i < width; ++i)
         own += static_cast<double>(off.column(j)[i]) * static_cast<double>(off.column(j)[i]);
-      errors += own / std::fmax(value, static_cast<double>(found.s[0]) / kSteepest);
+      errors += own / std::fmax(value, found.value(0) / kSteepest);
       squares += value;
     }
     const double error = std::sqrt(errors / squares);
     if (!std::isfinite(error)) return false;
     if (error <= tolerance) {
+      if (found.value(0) > kRefined * found.value(k - 1) && !found.refine(h)) return false;
       const Columns<T> span{basis.all().data, r, size, basis.all().stride};
       multiply(T{1}, span, Columns<T>{x.data, size, v.columns, size}, T{0}, v);
       return true;
     }
     // A step of `width` dimensions multiplies the error by exp(-2 √gap), with the gap to the eigenvalue that a block
     // can no longer hold (Musco and Musco 2015).
-    double gap = static_cast<double>(found.s[k - 1]) / static_cast<double>(found.s[k - 1 + width]) - 1;
+    double gap = found.value(k - 1) / std::fmax(found.value(k - 1 + width), 1e-30) - 1;
     // Of a flat spectrum the smaller value is not found yet, and the gap is smaller than it seems.
     if (error > 0.05) gap /= 3;
     const double steps = std::log(error / tolerance) / (2 * std::sqrt(std::fmax(gap, 1e-9)));

@@ -42,6 +42,12 @@ struct Lapack;
       letter##bdsdc_(uplo, "I", &n, d, e, u, &ldu, vt, &ldvt, &q, &iq, work, iwork, &info, 1, 1);                \
       return info;                                                                                               \
     }                                                                                                            \
+    static int syevd(int n, T* a, T* values, T* work, int lwork, int* iwork, int liwork) {                       \
+      int info = 0;                                                                                              \
+      const BlasCall call;                                                                                       \
+      letter##syevd_("V", "L", &n, a, &n, values, work, &lwork, iwork, &liwork, &info, 1, 1);                    \
+      return info;                                                                                               \
+    }                                                                                                            \
     static int geqrf(int m, int n, T* a, int lda, T* tau, T* work, int lwork) {                                  \
       int info = 0;                                                                                              \
       const BlasCall call;                                                                                       \

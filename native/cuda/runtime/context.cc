@@ -97,6 +97,20 @@ unsigned* sigma_context::tickets(int64_t count) {
   return static_cast<unsigned*>(state_->tickets.at_least(device(), stream(), bytes));
 }
 
+size_t sigma_context::kept_bytes() const {
+  return state_->reserved.bytes() + state_->scratch.bytes() + state_->tickets.bytes() +
+         state_->blocks.unused_bytes();
+}
+
+void sigma_context::trim() noexcept {
+  state_->reserved.free();
+  state_->scratch.free();
+  state_->tickets.free();
+  state_->ticket_bytes = 0;
+  state_->blocks.flush();
+  trim_pool(device());
+}
+
 void sigma_context::queued(const char* operation) { state_->names.add(operation); }
 
 void sigma_context::upload(void* to, const void* from, size_t bytes) {

@@ -28,6 +28,10 @@ struct sigma_context {
   void* scratch(size_t bytes);
   // Counters that are 0, and that the next operation leaves at 0, valid until the next call.
   unsigned* tickets(int64_t count);
+  // Bytes of scratch memory and unused blocks.
+  size_t kept_bytes() const;
+  // Frees them after the work queued so far.
+  void trim() noexcept;
   // Records a queued operation for error messages. The text must be static.
   void queued(const char* operation);
 

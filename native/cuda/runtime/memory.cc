@@ -154,6 +154,22 @@ void BlockCache::flush() noexcept {
   unused_count_ = 0;
 }
 
+size_t BlockCache::unused_bytes() noexcept {
+  const std::lock_guard lock(mutex_);
+  size_t sum = 0;
+  for (const auto& [bytes, blocks] : unused_) sum += bytes * blocks.size();
+  return sum;
+}
+
+void trim_pool(const Device& device) noexcept {
+  try {
+    const cudaMemPool_t pool = pool_of(device.index);
+    if (pool != nullptr && cudaMemPoolTrimTo(pool, 0) != cudaSuccess) static_cast<void>(cudaGetLastError());
+  } catch (const std::exception&) {
+    // The pool stays as it is.
+  }
+}
+
 void trim_memory(const Device& device) {
   {
     const std::lock_guard lock(caches().mutex);
@@ -193,8 +209,7 @@ void release(const Device& device, cudaStream_t stream, void* memory) noexcept {
 void* GrowingMemory::at_least(const Device& device, cudaStream_t stream, size_t bytes) {
   if (bytes > bytes_ || memory_.data() == nullptr) {
     // Frees the old memory first, so that old and new need not fit together. Queued work still uses it safely.
-    memory_.free();
-    bytes_ = 0;
+    free();
     constexpr size_t kStep = size_t{1} << 20;
     const size_t rounded = (std::max<size_t>(bytes, 1) + kStep - 1) / kStep * kStep;
     memory_ = Memory(device, stream, rounded);

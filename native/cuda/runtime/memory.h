@@ -31,6 +31,8 @@ class BlockCache {
   void release(void* memory) noexcept;
   // Gives all unused blocks back. May be called from any thread.
   void flush() noexcept;
+  // Bytes of the unused blocks.
+  size_t unused_bytes() noexcept;
   const Device& device() const { return device_; }
 
  private:
@@ -45,6 +47,8 @@ class BlockCache {
 // Flushes the caches, waits for the device and returns the pool's unused memory to the system, for others that
 // allocate.
 void trim_memory(const Device& device);
+// Returns the pool's unused memory to the system, without a wait.
+void trim_pool(const Device& device) noexcept;
 
 // RAII owner of a block of device memory.
 class Memory {
@@ -78,10 +82,16 @@ class Memory {
   void* data_ = nullptr;
 };
 
-// A block that only grows. Growing loses the contents.
+// A block that grows until it is freed. Growing loses the contents.
 class GrowingMemory {
  public:
   void* at_least(const Device& device, cudaStream_t stream, size_t bytes);
+  size_t bytes() const { return bytes_; }
+  // Takes effect after the work queued so far.
+  void free() noexcept {
+    memory_.free();
+    bytes_ = 0;
+  }
 
  private:
   Memory memory_;
