@@ -36,6 +36,7 @@ namespace {
 
 // Maps the first BLAS buffer early; if there is no memory for it, the calls that need a buffer report that.
 const sigma_backend* initialised(const sigma_backend* table) {
+  use_fast_kernels();
   use_one_blas_thread();
   static_cast<void>(guarded(reserve_blas_buffer));
   return table;

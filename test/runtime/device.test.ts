@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import {
   cudaStatus,
   type Device,
@@ -175,4 +176,11 @@ t.test('timed', async (t) => {
   throwsSigma(t, () => timed('cpu', 5 as never), 'INVALID_ARGUMENT', 'no function', 'body');
   throwsSigma(t, () => timed('cpu', async () => {}), 'INVALID_ARGUMENT', 'a promise', 'body', 'synchronous');
   throwsSigma(t, () => timed('gpu' as Device, wait), 'INVALID_ARGUMENT', 'no device', 'device');
+});
+
+const flags = process.platform === 'linux' && process.arch === 'x64' ? readFileSync('/proc/cpuinfo', 'utf8') : '';
+const noAvx2 = !/^flags.* avx2 /m.test(flags) && 'about x86-64 Linux with AVX2';
+
+t.test('OpenBLAS uses the instructions of a processor that it does not know', { skip: noAvx2 }, async (t) => {
+  t.notMatch(systemInfo()['blas'], /prescott/i);
 });

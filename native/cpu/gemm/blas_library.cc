@@ -14,13 +14,24 @@ void use_one_blas_thread() {
   if (found != nullptr) reinterpret_cast<int (*)(int)>(found)(1);
 }
 
+void use_fast_kernels() {}
+
 }  // namespace sigma::cpu
 
 #else
 
+#include <cstdlib>
+#include <cstring>
+
 extern "C" {
 char* openblas_get_config(void);
 void openblas_set_num_threads(int count);
+#if defined(__linux__) && defined(__x86_64__)
+char* openblas_get_corename(void);
+// Null in a library for one processor.
+__attribute__((weak)) void gotoblas_dynamic_init(void);
+__attribute__((weak)) void gotoblas_dynamic_quit(void);
+#endif
 }
 
 namespace sigma::cpu {
@@ -28,6 +39,29 @@ namespace sigma::cpu {
 const char* blas_text() { return openblas_get_config(); }
 
 void use_one_blas_thread() { openblas_set_num_threads(1); }
+
+#if defined(__linux__) && defined(__x86_64__)
+
+// OpenBLAS takes a processor that is newer than itself for one with SSE3 only, and is then five times as slow.
+void use_fast_kernels() {
+  constexpr const char* kVariable = "OPENBLAS_CORETYPE";
+  const bool unknown = std::strcmp(openblas_get_corename(), "Prescott") == 0 && std::getenv(kVariable) == nullptr;
+  if (!unknown || gotoblas_dynamic_init == nullptr || gotoblas_dynamic_quit == nullptr) return;
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (!avx512 && !avx2) return;
+  setenv(kVariable, avx512 ? "SkylakeX" : "Haswell", /* overwrite = */ 1);
+  gotoblas_dynamic_quit();
+  gotoblas_dynamic_init();
+  unsetenv(kVariable);
+}
+
+#else
+
+void use_fast_kernels() {}
+
+#endif
 
 }  // namespace sigma::cpu
 

@@ -61,4 +61,7 @@ const char* blas_text();
 // Keeps the library from starting threads of its own, which would compete with the pool's.
 void use_one_blas_thread();
 
+// Has the library use the processor's instructions also if it does not know the processor. Call it before any routine.
+void use_fast_kernels();
+
 }  // namespace sigma::cpu
