@@ -23,12 +23,19 @@ void use_fast_kernels() {}
 #include <cstdlib>
 #include <cstring>
 
+#include "cpu/runtime/simd.h"
+
+// Only in an archive that nobody else shares may the kernels be exchanged.
+#if defined(SIGMA_WRAP_OPENBLAS) && defined(__x86_64__)
+#define SIGMA_CHOOSES_KERNELS
+#endif
+
 extern "C" {
 char* openblas_get_config(void);
 void openblas_set_num_threads(int count);
-#if defined(__linux__) && defined(__x86_64__)
+#ifdef SIGMA_CHOOSES_KERNELS
 char* openblas_get_corename(void);
-// Null in a library for one processor.
+// Null in an archive for one processor.
 __attribute__((weak)) void gotoblas_dynamic_init(void);
 __attribute__((weak)) void gotoblas_dynamic_quit(void);
 #endif
@@ -40,18 +47,15 @@ const char* blas_text() { return openblas_get_config(); }
 
 void use_one_blas_thread() { openblas_set_num_threads(1); }
 
-#if defined(__linux__) && defined(__x86_64__)
+#ifdef SIGMA_CHOOSES_KERNELS
 
 // OpenBLAS takes a processor that is newer than itself for one with SSE3 only, and is then five times as slow.
 void use_fast_kernels() {
   constexpr const char* kVariable = "OPENBLAS_CORETYPE";
   const bool unknown = std::strcmp(openblas_get_corename(), "Prescott") == 0 && std::getenv(kVariable) == nullptr;
   if (!unknown || gotoblas_dynamic_init == nullptr || gotoblas_dynamic_quit == nullptr) return;
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (!avx512 && !avx2) return;
-  setenv(kVariable, avx512 ? "SkylakeX" : "Haswell", /* overwrite = */ 1);
+  if (level() < Level::avx2) return;
+  setenv(kVariable, level() >= Level::avx512 ? "SkylakeX" : "Haswell", /* overwrite = */ 1);
   gotoblas_dynamic_quit();
   gotoblas_dynamic_init();
   unsetenv(kVariable);
