@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 
 #include "svd_answer.h"
@@ -162,11 +163,14 @@ void check_gram_qr(sigma_context* context) {
   {
     const Setting planted("SIGMA_SIMULATED_FAIL", "geqrf:status");
     check_stack<float>(context, SIGMA_SVD_GRAM64, whole, "without Householder's QR");
-    const Problem<float> p(context, deficient({60, 40}, 24));
+    // All columns of A V but one are rounding errors, which are parallel.
+    Matrix ones = random_matrix({60, 40}, 24);
+    std::fill(ones.numbers.begin(), ones.numbers.end(), 1.0);
+    const Problem<float> p(context, ones);
     const sigma_svd_problem problem = p.described();
     int64_t failed = -1;
     expect_failure(run(context, backend->svd, {SIGMA_REAL32, SIGMA_SVD_GRAM64, &problem, 1, &failed}), SIGMA_NATIVE,
-                   "gram64: cuSOLVER failed with status 7", "a rank-deficient matrix without Householder's QR");
+                   "gram64: cuSOLVER failed with status 7", "a matrix of rank one without Householder's QR");
   }
   for (const char* const fail : {"potrf", "trsm:wrong,potrf"}) {
     const Setting planted("SIGMA_SIMULATED_FAIL", fail);
