@@ -190,9 +190,9 @@ typedef struct sigma_column_sums {
 } sigma_column_sums;
 
 /*
- * All gradients of one layer's vectors: these four calls, in this order. Skips `samples` and `core` if samples.samples is
- * null, and a sum whose `sums` are null. The samples are scratch memory: a device may leave them unwritten. Runs out of
- * memory only before it adds anything.
+ * All gradients of one layer's vectors: these four calls, in this order. Skips `samples` and `core` if samples.samples
+ * is null, and a sum whose `sums` are null. The samples are scratch memory: a device may leave them unwritten. Runs out
+ * of memory only before it adds anything.
  */
 typedef struct sigma_layer_gradients {
   sigma_sddmm samples;
@@ -323,10 +323,12 @@ typedef struct sigma_backend {
   sigma_status (*zero)(sigma_context* context, void* memory, size_t bytes);
 
   /*
-   * The Euclidean norm of all numbers of `count` vectors, whose squares neither overflow nor underflow. NaN or Infinity if
-   * a number is. Waits for the work queued so far. `vectors` and `norm` are on the host. The CPU has no such entry (null).
+   * The Euclidean norm of all numbers of `count` vectors, whose squares neither overflow nor underflow. NaN or Infinity
+   * if a number is. Waits for the work queued so far. `vectors` and `norm` are on the host. The CPU has no such entry
+   * (null).
    */
-  sigma_status (*norm)(sigma_context* context, sigma_real real, const sigma_vector* vectors, int64_t count, double* norm);
+  sigma_status (*norm)(sigma_context* context, sigma_real real, const sigma_vector* vectors, int64_t count,
+                       double* norm);
   /* Multiplies all numbers of the vectors by `factor`, rounding each product once. The CPU has no such entry (null). */
   sigma_status (*scale)(sigma_context* context, sigma_real real, const sigma_vector* vectors, int64_t count,
                         double factor);

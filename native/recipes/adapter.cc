@@ -233,7 +233,8 @@ void weight_backward(const Engine& e, const WeightPullBack& call) {
     gemm(e, real, kTransposed, left, kPlain, right, call.accumulate, nullptr,
          dense_matrix(call.weight.dtype, call.g, call.weight.rows, call.weight.columns));
   }
-  if (call.dbias != nullptr) e.run(&sigma_backend::column_sums, sigma_column_sums{real, dy, call.dbias, /* fresh = */ 0});
+  if (call.dbias != nullptr)
+    e.run(&sigma_backend::column_sums, sigma_column_sums{real, dy, call.dbias, /* fresh = */ 0});
 }
 
 void adapter_project(const Engine& e, const AdapterLayer& layer, const sigma_matrix& g,

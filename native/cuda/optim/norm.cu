@@ -1,5 +1,3 @@
-#include "cuda/optim/kernels/norm.cuh"
-
 #include <algorithm>
 #include <cmath>
 #include <iterator>
@@ -7,6 +5,7 @@
 #include <vector>
 
 #include "cuda/ops.h"
+#include "cuda/optim/kernels/norm.cuh"
 #include "cuda/optim/steps.h"
 
 namespace sigma::cuda {
@@ -59,7 +58,8 @@ double norm_of(sigma_context& context, const sigma_vector* vectors, int64_t coun
   const auto vector_count = static_cast<int64_t>(all.size());
   const int64_t runs = divided_up(vector_count, kManyTensors);
   // The sums of each run, and then of each block.
-  auto* const totals = static_cast<SquareSums*>(context.scratch(static_cast<size_t>(runs + blocks) * sizeof(SquareSums)));
+  auto* const totals =
+      static_cast<SquareSums*>(context.scratch(static_cast<size_t>(runs + blocks) * sizeof(SquareSums)));
   unsigned* const counter = context.tickets(1);
   for_each_run(vector_count, [&](auto most, int64_t first, int64_t size) {
     StepTensors<T, most()> tensors = {};

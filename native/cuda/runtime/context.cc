@@ -98,8 +98,7 @@ unsigned* sigma_context::tickets(int64_t count) {
 }
 
 size_t sigma_context::kept_bytes() const {
-  return state_->reserved.bytes() + state_->scratch.bytes() + state_->tickets.bytes() +
-         state_->blocks.unused_bytes();
+  return state_->reserved.bytes() + state_->scratch.bytes() + state_->tickets.bytes() + state_->blocks.unused_bytes();
 }
 
 void sigma_context::trim() noexcept {

@@ -48,8 +48,8 @@ inline Event make_event() {
   return Event(event);
 }
 
-// Waits for the work queued on a stream so far, in the same way; without memory for an event it spins. May be called from
-// any thread.
+// Waits for the work queued on a stream so far, in the same way; without memory for an event it spins. May be called
+// from any thread.
 inline cudaError_t wait_for(cudaStream_t stream) {
   cudaEvent_t made = nullptr;
   cudaError_t error = cudaEventCreateWithFlags(&made, cudaEventDisableTiming | cudaEventBlockingSync);

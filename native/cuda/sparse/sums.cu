@@ -1,6 +1,5 @@
-#include "cuda/sparse/sums.h"
-
 #include "cuda/ops.h"
+#include "cuda/sparse/sums.h"
 
 namespace sigma::cuda {
 

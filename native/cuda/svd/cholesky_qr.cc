@@ -1,6 +1,7 @@
-// CholeskyQR2 (Yamamoto, Nakatsukasa, Yanagisawa, Fukaya 2015) of C (rows, columns): twice G = CᵀC = RᵀR, C = C R⁻¹. All
-// of it is products and triangular solves, which a GPU does many times faster than Householder reflections. It needs columns
-// that are far from dependent after scaling: those of A V are orthogonal but for the smallest singular values.
+// CholeskyQR2 (Yamamoto, Nakatsukasa, Yanagisawa, Fukaya 2015) of C (rows, columns): twice G = CᵀC = RᵀR, C = C R⁻¹.
+// All of it is products and triangular solves, which a GPU does many times faster than Householder reflections. It
+// needs columns that are far from dependent after scaling: those of A V are orthogonal but for the smallest singular
+// values.
 #include <algorithm>
 #include <cmath>
 

@@ -33,8 +33,8 @@ inline bool fits_batched_gram(const SvdShape& shape) { return shape.columns() <=
 
 // Parts of the Gram route. G (columns, columns) = CᵀC for C (rows, columns), column-major, of each problem.
 void svd_gram(const SvdBatch& batch, const double* c, double* g);
-// Overwrites C = Q R with Q, and `values` (columns) with the diagonal of R. False if the columns of a C are too close to
-// dependent: C is then lost.
+// Overwrites C = Q R with Q, and `values` (columns) with the diagonal of R. False if the columns of a C are too close
+// to dependent: C is then lost.
 bool svd_cholesky_qr(const SvdBatch& batch, double* c, double* values);
 
 // Shared by the routes, in routes.cc: one flag per problem from `info` (count), and a checked 32-bit size.

@@ -95,7 +95,8 @@ struct Wanted {
 
 // All gradients of a layer in one call, and in one launch if M is diagonal.
 template <class T>
-void check_layer_gradients(int64_t r, int64_t tokens, int64_t columns, const Wanted& wanted, Masking masking, bool fresh) {
+void check_layer_gradients(int64_t r, int64_t tokens, int64_t columns, const Wanted& wanted, Masking masking,
+                           bool fresh) {
   using V = Number<T>;
   Matrix<T> a = Matrix<T>::random(r, tokens, kLayouts[0], 51);
   Matrix<T> b = Matrix<T>::random(r, tokens, kLayouts[0], 52);
@@ -126,12 +127,18 @@ void check_layer_gradients(int64_t r, int64_t tokens, int64_t columns, const Wan
     sigma_layer_gradients call = {};
     if (wanted.values || wanted.gate) {
       call.samples = {kReal<T>, &pattern, a.view(), b.view(), samples.data()};
-      call.core = {kReal<T>, &core, samples.data(), wanted.values ? dvalues : nullptr,
-                   wanted.gate ? dbias + columns : nullptr, fresh, fresh};
+      call.core = {
+          kReal<T>, &core, samples.data(), wanted.values ? dvalues : nullptr, wanted.gate ? dbias + columns : nullptr,
+          fresh,    fresh};
     }
     if (wanted.diagonal) {
-      call.diagonal = {kReal<T>, a.view(), b.view(), masking == kAll ? nullptr : mask.data(),
-                       masking == kShifted ? offset.data() : nullptr, gradients.data(), fresh};
+      call.diagonal = {kReal<T>,
+                       a.view(),
+                       b.view(),
+                       masking == kAll ? nullptr : mask.data(),
+                       masking == kShifted ? offset.data() : nullptr,
+                       gradients.data(),
+                       fresh};
     }
     if (wanted.bias) call.bias = {kReal<T>, dy.view(), dbias, fresh};
     sigma::cuda::layer_gradients(context, call);

@@ -33,12 +33,11 @@ __device__ __forceinline__ SquareSums reduce_block(const SquareSums& sums, doubl
           reduce_block(sums.small, memory + 2 * kWarps)};
 }
 
-// Overwrites *total; parts (blocks). A block takes 256 vectors of 16 bytes of one tensor's `gradient`. Shared memory: 16
-// bytes for a ticket, and 3 kWarps numbers.
+// Overwrites *total; parts (blocks). A block takes 256 vectors of 16 bytes of one tensor's `gradient`. Shared memory:
+// 16 bytes for a ticket, and 3 kWarps numbers.
 template <class T, int most>
-__global__ void __launch_bounds__(kStepThreads)
-    norm_kernel(const SIGMA_IN_PLACE StepTensors<T, most> tensors, SquareSums* parts, unsigned* counter,
-                SquareSums* total) {
+__global__ void __launch_bounds__(kStepThreads) norm_kernel(const SIGMA_IN_PLACE StepTensors<T, most> tensors,
+                                                            SquareSums* parts, unsigned* counter, SquareSums* total) {
   auto* const memory = shared_memory<unsigned char>();
   auto* const ticket = reinterpret_cast<unsigned*>(memory);
   auto* const numbers = reinterpret_cast<double*>(memory + 16);

@@ -6,8 +6,8 @@
 
 namespace sigma::cuda {
 
-// Reduces kSums sums (a power of 2, at most kLanes) over groups of kLanes lanes that are kStride apart; each step halves
-// the sums per lane. Lane l of a group gets sum l / (kLanes / kSums).
+// Reduces kSums sums (a power of 2, at most kLanes) over groups of kLanes lanes that are kStride apart; each step
+// halves the sums per lane. Lane l of a group gets sum l / (kLanes / kSums).
 template <int kLanes = kWarpSize, int kStride = 1, int kSums, class V>
 __device__ __forceinline__ V reduce_lanes(V (&sums)[kSums]) {
   static_assert(kSums <= kLanes && kLanes * kStride <= kWarpSize);

@@ -5,8 +5,8 @@
 
 namespace sigma::cuda {
 
-// Whether all `blocks` that share `counter` have called this. The caller then sees what each of them wrote before. Every
-// thread of the block must call it. The counter is 0 before the launch, and again after it. `memory` is shared.
+// Whether all `blocks` that share `counter` have called this. The caller then sees what each of them wrote before.
+// Every thread of the block must call it. The counter is 0 before the launch, and again after it. `memory` is shared.
 __device__ __forceinline__ bool is_last_block(unsigned* counter, unsigned blocks, unsigned* memory) {
   __syncthreads();
   if (threadIdx.x == 0 && threadIdx.y == 0) {

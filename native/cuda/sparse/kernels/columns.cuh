@@ -20,8 +20,8 @@ struct ColumnSums {
   unsigned groups;  // of kColumnsOfBlock columns
   const T* a;
   int64_t stride;
-  bool aligned;         // whether every row is aligned to 16 bytes
-  Number<T>* sums;      // (n), or null
+  bool aligned;     // whether every row is aligned to 16 bytes
+  Number<T>* sums;  // (n), or null
   bool adds;
   Number<T>* partials;  // (splits, n), if there are several splits
   unsigned* tickets;    // (groups), likewise

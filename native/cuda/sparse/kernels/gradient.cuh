@@ -1,5 +1,5 @@
-// Gradients of M's values and of the gate, g = sigmoid(gate), from the samples (z) of K: dvalues[p] (+)= g samples[p] and
-// dgate (+)= g (1 - g) Σ_p values[p] samples[p], as one part per block and then their sum.
+// Gradients of M's values and of the gate, g = sigmoid(gate), from the samples (z) of K: dvalues[p] (+)= g samples[p]
+// and dgate (+)= g (1 - g) Σ_p values[p] samples[p], as one part per block and then their sum.
 #pragma once
 
 #include "cuda/runtime/kernels/reduce.cuh"
@@ -16,8 +16,8 @@ __device__ __forceinline__ void add_value_gradient(V g, V sample, bool adds, V& 
 // What the gradient of the gate is summed from.
 template <class V>
 struct GateSum {
-  const V* values;   // (z)
-  V* gradient;       // (1); null if it is not wanted
+  const V* values;  // (z)
+  V* gradient;      // (1); null if it is not wanted
   bool adds;
   V* parts;          // (blocks)
   unsigned* ticket;  // (1)

@@ -1,5 +1,5 @@
-// Sums over the tokens of rows: dot_i = Σ_t a[i, t] b[i, t]; a and b (r, N). A dot adds to the gradient of a diagonal, and
-// if M is diagonal to those of M's values and of the gate.
+// Sums over the tokens of rows: dot_i = Σ_t a[i, t] b[i, t]; a and b (r, N). A dot adds to the gradient of a diagonal,
+// and if M is diagonal to those of M's values and of the gate.
 //
 // A warp takes a split of a row. If there are several, the last block of a group of rows adds the splits up.
 #pragma once
@@ -42,13 +42,13 @@ struct RowDots {
   Mask<V> mask;
   bool adds;
   // The gradients of a diagonal M, which has as many entries as rows.
-  const V* gate;           // (1), or null
-  V* values_gradient;      // (r), or null
+  const V* gate;       // (1), or null
+  V* values_gradient;  // (r), or null
   bool adds_values;
   GateSum<V> gate_sum;
 
-  V* partials;             // (splits, r), if there are several splits
-  unsigned* tickets;       // (groups), likewise
+  V* partials;        // (splits, r), if there are several splits
+  unsigned* tickets;  // (groups), likewise
 };
 
 template <bool kWhole, class T>

@@ -4,8 +4,9 @@
 // A block copies a slab, kSlab vectors of 16 bytes of all r rows, to shared memory (r · kSlab · 16 bytes) and gathers
 // there. `dense` is read once, and the entries once per slab.
 //
-// A warp takes 4 / kSlab rows: its lanes are (rows, 8 entries, kSlab vectors). So it reads neighbouring entries at once:
-// 2 lines of the L1 cache per row and 8 entries, where a lane for each vector of a row would read 2 for each entry.
+// A warp takes 4 / kSlab rows: its lanes are (rows, 8 entries, kSlab vectors). So it reads neighbouring entries at
+// once: 2 lines of the L1 cache per row and 8 entries, where a lane for each vector of a row would read 2 for each
+// entry.
 #pragma once
 
 #include "cuda/runtime/kernels/reduce.cuh"

@@ -249,8 +249,8 @@ __global__ void svd_diagonal_kernel(const W* c, int64_t rows, int64_t columns, b
   value = multiplies ? value * number : number;
 }
 
-// squares[j] = Σ_i (G[i, j] - I[i, j])²; G (n, n). A block takes a column. Shared memory: a number per thread, whose count
-// is a power of 2.
+// squares[j] = Σ_i (G[i, j] - I[i, j])²; G (n, n). A block takes a column. Shared memory: a number per thread, whose
+// count is a power of 2.
 template <class W>
 __global__ void svd_deviation_kernel(const W* g, int64_t n, W* squares) {
   auto* const shared = shared_memory<W>();

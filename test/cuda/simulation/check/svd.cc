@@ -120,12 +120,28 @@ void check_too_large(sigma_context* context, double number, const char* text) {
 void check_chain(sigma_context* context) {
   const std::vector<Matrix> some = {random_matrix({60, 40}, 11), random_matrix({12, 9}, 12),
                                     random_matrix({60, 40}, 13), deficient({60, 40}, 14), deficient({12, 9}, 15)};
-  for (const char* const fail :
-       {"syevd", "syevd:status", "syevd:wrong", "orgqr:wrong", "geqrf:status", "potrf", "potrf,geqrf:status",
-        "potrf:status", "trsm:wrong", "trsm:status", "gesvdj", "gesvdj:wrong",
-        "gesvdj:status", "syevd,gesvdp", "syevd:wrong,gesvdj:wrong,gesvdp:wrong", "gesvdp:status,syevd",
-        "gesvdj:swapped", "gesvdj:skewed", "gesvdj:nan", "syevd,gesvdp:swapped", "syevd,gesvdp:skewed",
-        "syevd,gesvdp:nan"}) {
+  for (const char* const fail : {"syevd",
+                                 "syevd:status",
+                                 "syevd:wrong",
+                                 "orgqr:wrong",
+                                 "geqrf:status",
+                                 "potrf",
+                                 "potrf,geqrf:status",
+                                 "potrf:status",
+                                 "trsm:wrong",
+                                 "trsm:status",
+                                 "gesvdj",
+                                 "gesvdj:wrong",
+                                 "gesvdj:status",
+                                 "syevd,gesvdp",
+                                 "syevd:wrong,gesvdj:wrong,gesvdp:wrong",
+                                 "gesvdp:status,syevd",
+                                 "gesvdj:swapped",
+                                 "gesvdj:skewed",
+                                 "gesvdj:nan",
+                                 "syevd,gesvdp:swapped",
+                                 "syevd,gesvdp:skewed",
+                                 "syevd,gesvdp:nan"}) {
     const Setting planted("SIGMA_SIMULATED_FAIL", fail);
     check_stack<float>(context, SIGMA_SVD_AUTO, some, std::string("with a failing ") + fail);
   }

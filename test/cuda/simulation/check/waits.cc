@@ -1,5 +1,6 @@
 // Work that is right only if the backend waits where it must, on the streams of the device and on the host. The
 // simulation runs everything as late as the waits allow; scripts/cuda-mutants.mjs removes each wait in turn.
+#include <array>
 #include <numeric>
 
 #include "svd_answer.h"
@@ -94,9 +95,10 @@ void check_released_elsewhere() {
 
 template <class T>
 void check_drivers(sigma_real real, const std::vector<sigma_svd_driver>& drivers) {
-  const std::vector<Matrix> matrices = {random_matrix({60, 40}, 1),          random_matrix({40, 60}, 2),
-                                        random_matrix({12, 9}, 3),           random_matrix({60, 40}, 4),
-                                        scaled(random_matrix({9, 5}, 5), 0), scaled(random_matrix({50, 41}, 6), 0)};
+  const std::vector<Matrix> matrices = {
+      random_matrix({60, 40}, 1), random_matrix({40, 60}, 2),          random_matrix({12, 9}, 3),
+      random_matrix({60, 40}, 4), scaled(random_matrix({9, 5}, 5), 0), scaled(random_matrix({50, 41}, 6), 0),
+      random_matrix({12, 9}, 7)};
   for (const sigma_svd_driver driver : drivers) {
     const Context context;
     std::vector<Problem<T>> problems;
@@ -105,12 +107,13 @@ void check_drivers(sigma_real real, const std::vector<sigma_svd_driver>& drivers
       problems.emplace_back(context, a);
       described.push_back(problems.back().described());
     }
-    // Only zero matrices, and all of them.
-    for (const size_t from : {size_t{4}, size_t{0}}) {
+    // Only zero matrices, and all.
+    constexpr std::array<std::array<size_t, 2>, 2> kRanges = {{{4, 6}, {0, 7}}};
+    for (const auto& [begin, end] : kRanges) {
       int64_t failed = -1;
-      const auto count = static_cast<int64_t>(described.size() - from);
-      expect_ok(run(context, backend->svd, {real, driver, described.data() + from, count, &failed}), "svd");
-      for (size_t i = from; i < problems.size(); ++i) check_answer(problems[i], "an SVD right after its upload");
+      const auto count = static_cast<int64_t>(end - begin);
+      expect_ok(run(context, backend->svd, {real, driver, described.data() + begin, count, &failed}), "svd");
+      for (size_t i = begin; i < end; ++i) check_answer(problems[i], "an SVD right after its upload");
     }
   }
 }

@@ -146,21 +146,24 @@ cusolverStatus_t cusolverDnXgesvd_bufferSize(cusolverDnHandle_t, cusolverDnParam
                                              const void*, cudaDataType, const void*, int64_t, cudaDataType, const void*,
                                              int64_t, cudaDataType, size_t* device, size_t* host) {
   *device = svd_workspace(m, n) * sizeof(double);
-  *host = 0;
+  *host = 96;
   return m < n ? CUSOLVER_STATUS_INVALID_VALUE : CUSOLVER_STATUS_SUCCESS;
 }
 
 cusolverStatus_t cusolverDnXgesvd(cusolverDnHandle_t handle, cusolverDnParams_t, signed char jobu, signed char jobvt,
                                   int64_t m, int64_t n, cudaDataType typeA, void* A, int64_t lda, cudaDataType typeS,
                                   void* S, cudaDataType typeU, void* U, int64_t ldu, cudaDataType typeVT, void* VT,
-                                  int64_t ldvt, cudaDataType computeType, void* device, size_t device_bytes, void*,
-                                  size_t, int* info) {
+                                  int64_t ldvt, cudaDataType computeType, void* device, size_t device_bytes, void* host,
+                                  size_t host_bytes, int* info) {
   if (m < n || jobu != 'S' || jobvt != 'S' || typeA != typeS || typeA != typeU || typeA != typeVT ||
       typeA != computeType) {
     return CUSOLVER_STATUS_INVALID_VALUE;
   }
-  return typeA == CUDA_R_64F ? gesvd<double>(handle, m, n, A, lda, S, U, ldu, VT, ldvt, device, device_bytes, info)
-                             : gesvd<float>(handle, m, n, A, lda, S, U, ldu, VT, ldvt, device, device_bytes, info);
+  require(host_bytes >= 96 && host != nullptr, "gesvd", "expected a larger host workspace");
+  const HostWork host_work = {host, host_bytes};
+  return typeA == CUDA_R_64F
+             ? gesvd<double>(handle, m, n, A, lda, S, U, ldu, VT, ldvt, device, device_bytes, host_work, info)
+             : gesvd<float>(handle, m, n, A, lda, S, U, ldu, VT, ldvt, device, device_bytes, host_work, info);
 }
 
 cusolverStatus_t cusolverDnXsyevd_bufferSize(cusolverDnHandle_t, cusolverDnParams_t, cusolverEigMode_t,

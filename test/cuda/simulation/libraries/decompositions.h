@@ -221,11 +221,11 @@ cusolverStatus_t gesvdp(cusolverDnHandle_t handle, int econ, int64_t m, int64_t 
 
 template <class T>
 cusolverStatus_t gesvd(cusolverDnHandle_t handle, int64_t m, int64_t n, void* a, int64_t lda, void* s, void* u,
-                       int64_t ldu, void* vt, int64_t ldvt, void* work, size_t bytes, int* info) {
+                       int64_t ldu, void* vt, int64_t ldvt, void* work, size_t bytes, HostWork host, int* info) {
   return queue_svd<T>(handle,
                       {{"gesvd", m, n, static_cast<T*>(a), lda, static_cast<T*>(s), static_cast<T*>(u), ldu,
                         static_cast<T*>(vt), ldvt, false, true, 1, info}},
-                      work, bytes, svd_workspace(m, n) * sizeof(double));
+                      work, bytes, svd_workspace(m, n) * sizeof(double), host.data, host.bytes);
 }
 
 // Overwrites A with eigenvectors in ascending order. Reads the upper triangle only.
