@@ -28,10 +28,11 @@ void pull_back(const sigma_core& core, const T* samples, T* dvalues, T* dgate) {
 
 void core_gradient(const sigma_core_gradient& call) {
   for_real(call.real, [&]<class T>() {
-    if (call.fresh_values != 0) std::fill_n(static_cast<T*>(call.dvalues), call.core->pattern->entries, T{0});
-    if (call.fresh_gate != 0) *static_cast<T*>(call.dgate) = 0;
-    pull_back<T>(*call.core, static_cast<const T*>(call.samples), static_cast<T*>(call.dvalues),
-                 static_cast<T*>(call.dgate));
+    T* const dvalues = static_cast<T*>(call.dvalues);
+    T* const dgate = static_cast<T*>(call.dgate);
+    if (dvalues != nullptr && call.fresh_values != 0) std::fill_n(dvalues, call.core->pattern->entries, T{0});
+    if (dgate != nullptr && call.fresh_gate != 0) *dgate = 0;
+    pull_back<T>(*call.core, static_cast<const T*>(call.samples), dvalues, dgate);
   });
 }
 
