@@ -165,7 +165,7 @@ typedef struct sigma_core_gradient {
   const void* samples;              /* (z) */
   void* dvalues;                    /* (z) */
   void* dgate;                      /* (1) */
-  int32_t fresh_values, fresh_gate; /* flags: the memory is uninitialised, and counts as zeros */
+  int32_t fresh_values, fresh_gate; /* flags: the memory is uninitialised, and counts as zeros; for what is not null */
 } sigma_core_gradient;
 
 /*
