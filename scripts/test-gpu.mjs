@@ -29,7 +29,10 @@ main(() => {
 /** For this card alone, which takes a fraction of the time. One that the environment names is used as it is. */
 function buildBackend() {
   if (process.env.SIGMATUNE_CUDA_LIBRARY) return;
-  const { log } = run('nvidia-smi', ['--query-gpu=compute_cap', '--format=csv,noheader']);
+  // nvidia-smi sees all cards; the tests see those of the variable, which are numbers or UUIDs.
+  const visible = process.env.CUDA_VISIBLE_DEVICES;
+  const chosen = visible ? [`--id=${visible}`] : [];
+  const { log } = run('nvidia-smi', [...chosen, '--query-gpu=compute_cap', '--format=csv,noheader']);
   const found = [...log.matchAll(/^(\d+)\.(\d+)$/gm)].map(([, major, minor]) => `${major}${minor}-real`);
   // Without either there is no card to build for: what runs next says what is missing.
   if (found.length === 0 && !existsSync('/dev/nvidiactl')) return;
