@@ -41,7 +41,7 @@ struct AdapterGradients {
   void* bias = nullptr;      // (out)
   struct {
     int32_t diagonal = 0, values = 0, gate = 0, bias = 0;
-  } fresh;
+  } fresh = {};
 
   bool wants_samples() const { return values != nullptr || gate != nullptr; }
   bool wants_core() const { return diagonal != nullptr || wants_samples(); }

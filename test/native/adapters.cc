@@ -90,7 +90,7 @@ void adapter(int64_t out, int64_t in, int64_t rank, int64_t tokens, bool with_ba
   for (const Way way : {Way::from_saved, Way::from_input, Way::through_merged}) {
     std::vector<T> dx(static_cast<size_t>(tokens * in)), ddiagonal(static_cast<size_t>(rank));
     std::vector<T> dvalues(static_cast<size_t>(entries)), dgate(1), dbias(static_cast<size_t>(out));
-    sigma::AdapterGradients gradients{ddiagonal.data(), dvalues.data(), dgate.data(), dbias.data(), {}};
+    sigma::AdapterGradients gradients{ddiagonal.data(), dvalues.data(), dgate.data(), dbias.data()};
     if (is_dense) gradients.diagonal = gradients.gate = nullptr;
     if (way == Way::through_merged) {
       std::vector<T> gathered(static_cast<size_t>(out * in));
