@@ -243,7 +243,7 @@ t.test('adapters', async (t) => {
   throwsSigma(t, backward(single(saved), single(20), single(14), none), 'INVALID_ARGUMENT', 'dx', 'dx', '15', '14');
   throwsSigma(t, backward(null, single(20), null, none, single(14)), 'INVALID_ARGUMENT', 'x', 'x', '15', '14');
   const project = (g: unknown, gradients: unknown[]) => () =>
-    call('adapterProject', layer({}), ...absent, g, ...gradients);
+    call('adapterProject', layer({}), ...absent, g, ...gradients.slice(0, 3));
   project(single(12), none)();
   throwsSigma(t, project(single(11), none), 'INVALID_ARGUMENT', 'g', 'g', '12', '11');
   for (const gradients of [
@@ -273,6 +273,7 @@ t.test('adapters', async (t) => {
   for (const [i, name] of ['ddiagonal', 'dvalues', 'dgate', 'dbias'].entries()) {
     const wrong = none.map((_, j) => (i === j ? single(9) : null));
     throwsSigma(t, backward(single(saved), single(20), null, wrong), 'INVALID_ARGUMENT', name, name);
+    if (name === 'dbias') continue; // a projection has none
     throwsSigma(t, project(single(12), wrong), 'INVALID_ARGUMENT', `project, ${name}`, name);
   }
 });
