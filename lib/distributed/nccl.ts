@@ -1,5 +1,6 @@
 import { cudaStatus } from '../runtime/device.js';
 import { native } from '../runtime/native.js';
+import { switchedOff } from '../runtime/switch.js';
 
 /** Whether NCCL can be used; if not, why, and which paths were tried. */
 export interface NcclStatus {
@@ -28,10 +29,8 @@ export function ncclStatus(): NcclStatus {
 }
 
 function openNccl(): NcclStatus {
-  const wish = process.env['SIGMATUNE_NCCL'];
-  if (wish === 'off' || wish === '0') {
-    return unavailable('DISABLED', `SIGMATUNE_NCCL=${wish} in the environment switches NCCL off`);
-  }
+  const off = switchedOff('SIGMATUNE_NCCL', 'NCCL');
+  if (off !== undefined) return unavailable('DISABLED', off);
   const cuda = cudaStatus();
   if (!cuda.available) return unavailable('NO_CUDA', `${cuda.code}: ${cuda.detail}`);
   try {

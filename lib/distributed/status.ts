@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import { native } from '../runtime/native.js';
 import { packageRoot } from '../runtime/package-root.js';
+import { switchedOff } from '../runtime/switch.js';
 import { settle } from './environment.js';
 
 /** Whether MPI can be used; if not, why, and which paths were tried. */
@@ -33,10 +34,8 @@ export function mpiStatus(): MpiStatus {
 }
 
 function openMpi(): MpiStatus {
-  const wish = process.env['SIGMATUNE_MPI'];
-  if (wish === 'off' || wish === '0') {
-    return unavailable('DISABLED', `SIGMATUNE_MPI=${wish} in the environment switches MPI off`, []);
-  }
+  const off = switchedOff('SIGMATUNE_MPI', 'MPI');
+  if (off !== undefined) return unavailable('DISABLED', off, []);
   const named = process.env['SIGMATUNE_MPI_LIBRARY'];
   // The working directory may contain another user's library.
   if (named && !isAbsolute(named)) {

@@ -3,6 +3,7 @@ import { isAbsolute, join } from 'node:path';
 import { native, type OpenedBackend } from './native.js';
 import { packageRoot } from './package-root.js';
 import platforms from './platforms.cjs';
+import { switchedOff } from './switch.js';
 import { version } from './version.js';
 
 /** Whether CUDA can be used; if not, why, and which paths were tried. */
@@ -89,10 +90,8 @@ export function openCuda(): DeviceStatus {
 
 /** Appends to `tried` the paths that it looks at. */
 function open(tried: string[]): DeviceStatus {
-  const wish = process.env['SIGMATUNE_CUDA'];
-  if (wish === 'off' || wish === '0') {
-    return unavailable('DISABLED', `SIGMATUNE_CUDA=${wish} in the environment switches CUDA off`, []);
-  }
+  const off = switchedOff('SIGMATUNE_CUDA', 'CUDA');
+  if (off !== undefined) return unavailable('DISABLED', off, []);
   const relative = relativePath();
   if (relative !== undefined) {
     return unavailable('LOAD_FAILED', `${relative}: expected an absolute path, got '${process.env[relative]}'`, []);
