@@ -1,11 +1,10 @@
 // The only symbol that this library exports. It checks whether the backend can be used, and prints nothing.
 #include <cuda_runtime_api.h>
 
-#include <cstdio>
-
 #include "contract/backend.h"
 #include "cuda/runtime/driver.h"
 #include "cuda/runtime/libraries.h"
+#include "cuda/runtime/text.h"
 #include "cuda/table.h"
 
 namespace sigma::cuda {
@@ -45,11 +44,6 @@ Finding find(Searched& searched) {
   return {SIGMA_AVAILABLE, libraries_text()};
 }
 
-template <size_t size>
-void write(char (&to)[size], const std::string& text) {
-  std::snprintf(to, size, "%s", text.c_str());
-}
-
 }  // namespace
 }  // namespace sigma::cuda
 
@@ -65,13 +59,13 @@ extern "C" __attribute__((visibility("default"))) void sigma_open_backend(uint32
   try {
     Searched searched;
     const Finding finding = find(searched);
-    write(probe->detail, finding.detail);
-    write(probe->searched, searched.text);
+    write_text(probe->detail, finding.detail);
+    write_text(probe->searched, searched.text);
     probe->backend = finding.reason == SIGMA_AVAILABLE ? table() : nullptr;
     probe->reason = finding.reason;
   } catch (const std::exception& error) {
-    write(probe->detail, std::string("looking for CUDA failed: ") + error.what());
+    write_text(probe->detail, std::string("looking for CUDA failed: ") + error.what());
   } catch (...) {
-    write(probe->detail, "looking for CUDA failed");
+    write_text(probe->detail, "looking for CUDA failed");
   }
 }

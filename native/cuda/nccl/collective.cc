@@ -2,7 +2,6 @@
 // the network and the version, and these do not.
 #include "cuda/nccl/collective.h"
 
-#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -15,6 +14,7 @@
 #include "cuda/runtime/handles.h"
 #include "cuda/runtime/memory.h"
 #include "cuda/runtime/plan.h"
+#include "cuda/runtime/text.h"
 
 using namespace sigma::cuda;
 
@@ -170,20 +170,15 @@ void sigma_ranks::leave(Waiting& waiting) {
 namespace sigma::cuda {
 namespace {
 
-template <size_t size>
-void write(char (&to)[size], const std::string& text) {
-  std::snprintf(to, size, "%s", text.c_str());
-}
-
 void open(sigma_collective_probe* probe) {
   *probe = {};
   const sigma_status status = guarded([&] {
     const nccl::Library& library = nccl::library();
-    write(probe->detail, library.detail);
-    write(probe->searched, library.searched.text);
+    write_text(probe->detail, library.detail);
+    write_text(probe->searched, library.searched.text);
     probe->available = library.is_open ? 1 : 0;
   });
-  if (status != SIGMA_OK) write(probe->detail, std::string("looking for NCCL failed: ") + last_error());
+  if (status != SIGMA_OK) write_text(probe->detail, std::string("looking for NCCL failed: ") + last_error());
 }
 
 sigma_status identify(sigma_context* context, unsigned char* uuid) {

@@ -5,6 +5,7 @@
 
 #include "cuda/runtime/installations.h"
 #include "cuda/runtime/shared_library.h"
+#include "cuda/runtime/text.h"
 
 namespace sigma::cuda::nccl {
 namespace {
@@ -38,8 +39,7 @@ std::string resolve(void* handle) {
 std::string version_text() {
   int version = 0;
   if (resolved.get_version(&version) != kSuccess) return "NCCL";
-  return "NCCL " + std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
-         std::to_string(version % 100);
+  return "NCCL " + library_version(static_cast<size_t>(version));
 }
 
 bool open_at(const std::string& path, const std::string& place, Searched& searched, std::string& detail) {

@@ -5,6 +5,7 @@
 
 #include "cuda/runtime/installations.h"
 #include "cuda/runtime/shared_library.h"
+#include "cuda/runtime/text.h"
 
 namespace sigma::cuda {
 namespace {
@@ -94,14 +95,13 @@ Libraries opened = {};
 std::string opened_text;
 
 std::string version_text(const Libraries& l, const std::string& location) {
-  const size_t lt = l.cublasLtGetVersion();
   int solver[3] = {};
   l.cusolverGetProperty(MAJOR_VERSION, &solver[0]);
   l.cusolverGetProperty(MINOR_VERSION, &solver[1]);
   l.cusolverGetProperty(PATCH_LEVEL, &solver[2]);
   const auto number = [](auto part) { return std::to_string(part); };
-  return "cuBLASLt " + number(lt / 10000) + "." + number(lt / 100 % 100) + "." + number(lt % 100) + ", cuSOLVER " +
-         number(solver[0]) + "." + number(solver[1]) + "." + number(solver[2]) + " from " + location;
+  return "cuBLASLt " + library_version(l.cublasLtGetVersion()) + ", cuSOLVER " + number(solver[0]) + "." +
+         number(solver[1]) + "." + number(solver[2]) + " from " + location;
 }
 
 // Only some versions of cuSOLVER need these and cannot find them.
