@@ -217,20 +217,11 @@ cusolverStatus_t cusolverDnDpotrf(cusolverDnHandle_t handle, cublasFillMode_t up
                                   double* Workspace, int Lwork, int* info) {
   require(uplo == CUBLAS_FILL_MODE_UPPER, "potrf", "expected the upper triangle");
   require_matrix(A, n, n, lda, sizeof(double), "potrf");
-  const size_t bytes = static_cast<size_t>(Lwork) * sizeof(double);
-  check_workspace(Workspace, bytes, 16 * static_cast<size_t>(n) * sizeof(double), "potrf");
-  require_operand(info, sizeof(int), "potrf");
-  const Planted failure = planted("potrf");
-  const cusolverStatus_t status = status_of(failure);
-  if (status != CUSOLVER_STATUS_SUCCESS) return status;
-  enqueue(stream_of(handle), [=] {
-    use_workspace(Workspace, bytes, "potrf");
-    const sigma::simulation::HostBlas blas;
+  return queue_factorisation(handle, "potrf", {Workspace, Lwork, 16 * n}, info, [=](Planted failure) {
     LAPACK_dpotrf("U", &n, A, &lda, info);
     for (int j = 0; j < n; ++j) std::fill(A + j * lda + j + 1, A + j * lda + n, std::nan(""));
     if (failure == Planted::unconverged) *info = n;
   });
-  return CUSOLVER_STATUS_SUCCESS;
 }
 
 cusolverStatus_t cusolverDnDgeqrf_bufferSize(cusolverDnHandle_t, int m, int n, double* A, int lda, int* lwork) {
@@ -243,17 +234,8 @@ cusolverStatus_t cusolverDnDgeqrf(cusolverDnHandle_t handle, int m, int n, doubl
                                   double* Workspace, int Lwork, int* info) {
   require_matrix(A, m, n, lda, sizeof(double), "geqrf");
   require_operand(TAU, static_cast<size_t>(std::min(m, n)) * sizeof(double), "geqrf");
-  const size_t bytes = static_cast<size_t>(Lwork) * sizeof(double);
-  check_workspace(Workspace, bytes, 32 * static_cast<size_t>(n) * sizeof(double), "geqrf");
-  require_operand(info, sizeof(int), "geqrf");
-  const cusolverStatus_t status = status_of(planted("geqrf"));
-  if (status != CUSOLVER_STATUS_SUCCESS) return status;
-  enqueue(stream_of(handle), [=] {
-    use_workspace(Workspace, bytes, "geqrf");
-    const sigma::simulation::HostBlas blas;
-    LAPACK_dgeqrf(&m, &n, A, &lda, TAU, Workspace, &Lwork, info);
-  });
-  return CUSOLVER_STATUS_SUCCESS;
+  return queue_factorisation(handle, "geqrf", {Workspace, Lwork, 32 * n}, info,
+                             [=](Planted) { LAPACK_dgeqrf(&m, &n, A, &lda, TAU, Workspace, &Lwork, info); });
 }
 
 cusolverStatus_t cusolverDnDorgqr_bufferSize(cusolverDnHandle_t, int m, int n, int, const double* A, int lda,
@@ -267,19 +249,10 @@ cusolverStatus_t cusolverDnDorgqr(cusolverDnHandle_t handle, int m, int n, int k
                                   double* work, int lwork, int* info) {
   require_matrix(A, m, n, lda, sizeof(double), "orgqr");
   require_operand(tau, static_cast<size_t>(k) * sizeof(double), "orgqr");
-  const size_t bytes = static_cast<size_t>(lwork) * sizeof(double);
-  check_workspace(work, bytes, 32 * static_cast<size_t>(n) * sizeof(double), "orgqr");
-  require_operand(info, sizeof(int), "orgqr");
-  const Planted failure = planted("orgqr");
-  const cusolverStatus_t status = status_of(failure);
-  if (status != CUSOLVER_STATUS_SUCCESS) return status;
-  enqueue(stream_of(handle), [=] {
-    use_workspace(work, bytes, "orgqr");
-    const sigma::simulation::HostBlas blas;
+  return queue_factorisation(handle, "orgqr", {work, lwork, 32 * n}, info, [=](Planted failure) {
     LAPACK_dorgqr(&m, &n, &k, A, &lda, tau, work, &lwork, info);
     if (failure == Planted::wrong) A[0] += 0.01;
   });
-  return CUSOLVER_STATUS_SUCCESS;
 }
 
 }  // extern "C"

@@ -228,6 +228,29 @@ cusolverStatus_t gesvd(cusolverDnHandle_t handle, int64_t m, int64_t n, void* a,
                       work, bytes, svd_workspace(m, n) * sizeof(double), host.data, host.bytes);
 }
 
+// A workspace as it was given, and how much of it the routine asks for; in float64 numbers.
+struct Work64 {
+  double* data;
+  int given, needed;
+};
+
+// Queues a factorisation in float64; `body` gets the planted failure.
+template <class Body>
+cusolverStatus_t queue_factorisation(cusolverDnHandle_t handle, const char* call, Work64 work, int* info, Body body) {
+  const auto bytes_of = [](int count) { return static_cast<size_t>(count) * sizeof(double); };
+  check_workspace(work.data, bytes_of(work.given), bytes_of(work.needed), call);
+  require_operand(info, sizeof(int), call);
+  const Planted failure = planted(call);
+  const cusolverStatus_t status = status_of(failure);
+  if (status != CUSOLVER_STATUS_SUCCESS) return status;
+  enqueue(stream_of(handle), [=] {
+    use_workspace(work.data, bytes_of(work.given), call);
+    const HostBlas blas;
+    body(failure);
+  });
+  return CUSOLVER_STATUS_SUCCESS;
+}
+
 // Overwrites A with eigenvectors in ascending order. Reads the upper triangle only.
 inline int eigenvectors(int64_t n, double* a, int64_t lda, double* w, Planted failure) {
   for (int64_t j = 0; j < n; ++j) {
