@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // @ts-check
-// A training step with bfloat16 and with float16 matrices, and with int8 factors next to float32 and bfloat16 activations, against the same step in
-// float32, with the errors of each and the bytes of U and Vᵀ, by family and shape:
+// A training step with bfloat16 and with float16 matrices, and with int8 factors next to float32 and bfloat16
+// activations, against the same step in float32, with the errors of each and the bytes of U and Vᵀ, by family and shape:
 //   node bench/study/storage.js [threads] [family, such as 'svft plain']
 // The sides take turns. A ratio is of processor time, which other programs disturb less than the clock.
 import * as library from 'sigmatune';

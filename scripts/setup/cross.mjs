@@ -103,7 +103,7 @@ const linkers = {
     const node = importLibrary('node', `NAME NODE.EXE\nEXPORTS\n${names.join('\n')}\n`);
     const routines = [...blasRoutines(), 'openblas_get_config', 'openblas_set_num_threads'];
     const openblas = importLibrary('openblas', `NAME libopenblas.dll\nEXPORTS\n${routines.join('\n')}\n`);
-    // Without a name of its own, the import library of the addon, which nobody links, would lie next to it.
+    // The import library of the addon has no use. By default the linker writes it next to the addon.
     shared(...objects, node, openblas, '-Wl,--out-implib=sigmatune.lib');
     const given = process.env.OPENBLAS;
     const dll = given && join(given, 'bin', 'libopenblas.dll');

@@ -6,7 +6,7 @@ const { patiently } = (await import(new URL('../../dist/files/patience.js', impo
   patiently<T>(attempt: () => Promise<T>, platform?: string): Promise<T>;
 };
 
-/** An attempt that fails so many times, and how often it was called. */
+/** An attempt whose first `times` calls fail, and the number of its calls. */
 function failing(times: number, code: string) {
   const counter = { calls: 0 };
   const attempt = async () => {

@@ -25,7 +25,7 @@ void use_fast_kernels() {}
 
 #include "cpu/runtime/simd.h"
 
-// Only in an archive that nobody else shares may the kernels be exchanged.
+// The kernels are exchanged only in an archive, which belongs to this addon alone.
 #if defined(SIGMA_WRAP_OPENBLAS) && defined(__x86_64__)
 #define SIGMA_CHOOSES_KERNELS
 #endif
