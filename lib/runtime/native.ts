@@ -107,8 +107,8 @@ interface Addon {
   threads(): number;
   nativeInfo(): { backend: string; abi: number; blas: string; simd: string };
 
-  /** Bytes from the start of a buffer to its first cache line. */
-  bufferPadding(buffer: ArrayBuffer): number;
+  /** Bytes from the start of a new buffer to its first cache line. Asks for huge pages. */
+  prepareBuffer(buffer: ArrayBuffer): number;
   /** Puts a free buffer into the reuse cache, which holds it weakly. Its contents stay. */
   parkBuffer(buffer: ArrayBuffer): void;
   /** Takes a buffer of this length out of the reuse cache. */

@@ -9,7 +9,7 @@ const paddings = new WeakMap<ArrayBuffer, number>();
 function paddingOf(op: string, buffer: ArrayBuffer): number {
   const known = paddings.get(buffer);
   if (known !== undefined) return known;
-  const padding = native.bufferPadding(op, buffer);
+  const padding = native.prepareBuffer(op, buffer);
   paddings.set(buffer, padding);
   return padding;
 }

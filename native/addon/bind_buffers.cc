@@ -3,6 +3,7 @@
 
 #include "args.h"
 #include "bind.h"
+#include "contract/huge_pages.h"
 
 namespace sigma {
 namespace {
@@ -13,10 +14,12 @@ void require_buffer(Napi::Value value) {
   if (!value.IsArrayBuffer()) throw ArgumentError("buffer: expected an ArrayBuffer");
 }
 
-// bufferPadding(buffer): bytes from its beginning to the next cache line
-Napi::Value buffer_padding(Args& args) {
+// prepareBuffer(buffer): bytes from the beginning of a new buffer to the next cache line; asks for huge pages
+Napi::Value prepare_buffer(Args& args) {
   require_buffer(args.value(0));
-  const auto address = reinterpret_cast<uintptr_t>(args.value(0).As<Napi::ArrayBuffer>().Data());
+  Napi::ArrayBuffer buffer = args.value(0).As<Napi::ArrayBuffer>();
+  const auto address = reinterpret_cast<uintptr_t>(buffer.Data());
+  prefer_huge_pages(buffer.Data(), buffer.ByteLength());
   return Napi::Number::New(args.env(), static_cast<double>((kLine - address % kLine) % kLine));
 }
 
@@ -75,7 +78,7 @@ Napi::Value overlap(Args& args) {
 }  // namespace
 
 void bind_buffers(Napi::Object exports) {
-  export_function<buffer_padding>(exports, "bufferPadding");
+  export_function<prepare_buffer>(exports, "prepareBuffer");
   export_function<park_buffer>(exports, "parkBuffer");
   export_function<take_buffer>(exports, "takeBuffer");
   export_function<kept_bytes, Use::kIgnored>(exports, "keptBytes");

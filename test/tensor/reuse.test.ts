@@ -2,6 +2,7 @@
  * Large results are aligned to a cache line. The memory of disposed results is reused, unless other code may still see
  * it. The tests inspect the reuse cache through the addon.
  */
+import { existsSync, readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -69,7 +70,7 @@ function detach(buffer: ArrayBufferLike): void {
 
 /** Whether an array is aligned to a cache line. */
 function onLine({ buffer, byteOffset }: Float32Array | Float64Array | Int32Array | Uint16Array): boolean {
-  return ((call('bufferPadding', buffer) as number) - byteOffset) % line === 0;
+  return ((call('prepareBuffer', buffer) as number) - byteOffset) % line === 0;
 }
 
 t.test('large arrays are aligned to a cache line', { skip: cpuOnly }, async (t) => {
@@ -275,6 +276,23 @@ t.test('a detached buffer is not reused', { skip: cpuOnly }, async (t) => {
   t.equal(free(0 - line), undefined, 'nor as an empty one');
 });
 
+/** Bytes of this process's memory for which huge pages were asked. */
+function hugeBytes(): number {
+  const areas = readFileSync('/proc/self/smaps', 'utf8').matchAll(/^Size: +(\d+) kB\n(?:.*\n)*?VmFlags:(.*)$/gm);
+  return [...areas].reduce((sum, [, size, flags]) => sum + (/\bhg\b/.test(flags ?? '') ? 1024 * Number(size) : 0), 0);
+}
+
+const noHugePages = !existsSync('/sys/kernel/mm/transparent_hugepage') && 'about systems with huge pages';
+
+t.test('huge pages are asked for under large arrays', { skip: cpuOnly || noHugePages }, async (t) => {
+  const large = 64 << 20;
+  const before = hugeBytes();
+  const one = zeros([large / 4]);
+  const two = zeros([large / 4]);
+  t.ok(hugeBytes() - before >= 2 * (large - (4 << 20)), `${hugeBytes() - before} of ${2 * large} bytes`);
+  disposeAll(one, two);
+});
+
 t.test('the cache is bounded', { skip: cpuOnly }, async (t) => {
   const buffers = Array.from({ length: 3000 }, (_, i) => new ArrayBuffer(10 + i));
   for (const buffer of buffers) call('parkBuffer', buffer);
@@ -283,7 +301,7 @@ t.test('the cache is bounded', { skip: cpuOnly }, async (t) => {
   t.equal(found.at(-1), buffers.at(-1), 'the latest among them');
   for (const bad of [undefined, null, 5, new Float32Array(2), new SharedArrayBuffer(8)]) {
     throwsSigma(t, () => call('parkBuffer', bad), 'INVALID_ARGUMENT', 'no buffer', 'buffer');
-    throwsSigma(t, () => call('bufferPadding', bad), 'INVALID_ARGUMENT', 'no buffer', 'buffer');
+    throwsSigma(t, () => call('prepareBuffer', bad), 'INVALID_ARGUMENT', 'no buffer', 'buffer');
   }
   for (const bad of [-1, 1.5, Number.NaN, '8', undefined]) {
     throwsSigma(t, () => call('takeBuffer', bad), 'INVALID_ARGUMENT', `${bad}`, 'byteLength');

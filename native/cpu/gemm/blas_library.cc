@@ -55,7 +55,10 @@ void use_fast_kernels() {
   const bool unknown = std::strcmp(openblas_get_corename(), "Prescott") == 0 && std::getenv(kVariable) == nullptr;
   if (!unknown || gotoblas_dynamic_init == nullptr || gotoblas_dynamic_quit == nullptr) return;
   if (level() < Level::avx2) return;
-  setenv(kVariable, level() >= Level::avx512 ? "SkylakeX" : "Haswell", /* overwrite = */ 1);
+  const char* const name = level() >= Level::avx512bf16 ? "Cooperlake"
+                           : level() >= Level::avx512   ? "SkylakeX"
+                                                        : "Haswell";
+  setenv(kVariable, name, /* overwrite = */ 1);
   gotoblas_dynamic_quit();
   gotoblas_dynamic_init();
   unsetenv(kVariable);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "contract/huge_pages.h"
+
 #if defined(_WIN32)
 #include <malloc.h>
 #endif
@@ -15,7 +17,9 @@ void* allocate_aligned(size_t bytes) noexcept {
 #if defined(_WIN32)
   return _aligned_malloc(rounded, kCacheLine);
 #else
-  return std::aligned_alloc(kCacheLine, rounded);
+  void* const memory = std::aligned_alloc(kCacheLine, rounded);
+  prefer_huge_pages(memory, rounded);
+  return memory;
 #endif
 }
 

@@ -58,15 +58,22 @@ bool bidiagonal_svd(const PaddedColumns<T>& padded, T* s, const Columns<T>& u, c
   return true;
 }
 
-// to = scale aᵀ, in blocks that fit the L1 cache.
+// to = scale aᵀ, by way of blocks that fit the L1 cache: rows whose stride is a power of two share a few of its lines.
 template <class From, class T>
 void transpose(const Columns<From>& a, const Columns<T>& to, T scale = 1) {
   constexpr int kSide = 32;
-  parallel_for(blocks(a.columns, kSide), [&](int64_t task) {
-    const int left = static_cast<int>(task) * kSide;
-    for (int top = 0; top < a.rows; top += kSide) {
-      for (int j = left; j < std::min(left + kSide, a.columns); ++j) {
-        for (int i = top; i < std::min(top + kSide, a.rows); ++i) *to.at(j, i) = *a.at(i, j) * scale;
+  const bool tall = a.rows > a.columns;
+  parallel_for(blocks(tall ? a.rows : a.columns, kSide), [&](int64_t task) {
+    T block[kSide][kSide + 1];
+    const int begin = static_cast<int>(task) * kSide;
+    for (int next = 0; next < (tall ? a.columns : a.rows); next += kSide) {
+      const int top = tall ? begin : next, left = tall ? next : begin;
+      const int height = std::min(kSide, a.rows - top), width = std::min(kSide, a.columns - left);
+      for (int j = 0; j < width; ++j) {
+        for (int i = 0; i < height; ++i) block[j][i] = *a.at(top + i, left + j) * scale;
+      }
+      for (int i = 0; i < height; ++i) {
+        for (int j = 0; j < width; ++j) *to.at(left + j, top + i) = block[j][i];
       }
     }
   });
