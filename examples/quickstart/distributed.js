@@ -57,6 +57,7 @@ const images = new Float32Array(rows * PIXELS);
 const labels = new Uint8Array(rows);
 const x = Tensor.wrap(images, [rows, PIXELS]);
 const gradient = Tensor.wrap(new Float32Array(rows * CLASSES), [rows, CLASSES]);
+await comm.barrier(); // no rank's first step waits for the training of another's base
 const start = performance.now();
 let communication = 0;
 let step = 0;

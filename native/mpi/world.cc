@@ -22,9 +22,10 @@ using Clock = std::chrono::steady_clock;
 constexpr int kClaim = 1;
 constexpr int kAnswer = 2;
 
-// How long a wait spins before it sleeps, and the longest sleep between two looks. Ranks that arrive together lose no
-// time, and one that waits for a straggler leaves the processor to others.
-constexpr auto kSpin = std::chrono::microseconds(100);
+// How long a wait spins before it sleeps, and the longest sleep between two looks. Ranks that arrive within a few
+// milliseconds of each other are not held up by sleeps, and one that waits for a straggler leaves the processor to
+// others.
+constexpr auto kSpin = std::chrono::milliseconds(2);
 constexpr auto kLongestSleep = std::chrono::microseconds(250);
 
 // Before MPI_Finalize: how long ranks still answer, and how long they then do not. The silence must be longer than the
