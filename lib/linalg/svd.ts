@@ -14,7 +14,7 @@ import { threads } from '../runtime/device.js';
 import { reasonOf, SigmaError } from '../runtime/errors.js';
 import { native, type Operand, type RealArray, type SvdProblem } from '../runtime/native.js';
 import { step, type Work } from '../runtime/slices.js';
-import { allocateAny, type FactorDType, type MatrixDType, type Real, vectorType } from '../tensor/dtype.js';
+import { allocateAny, type FactorDType, type MatrixDType, type Real, recycle, vectorType } from '../tensor/dtype.js';
 import { anything, checkMatrix, memoryOf, type Output, output, type Place, widened } from '../tensor/operand.js';
 import { keep, type Scoped } from '../tensor/scope.js';
 import { isHost } from '../tensor/storage.js';
@@ -378,6 +378,8 @@ async function decompose(op: string, driver: number, group: readonly Job[]): Pro
     await native.svd(op, driver, problems);
   } catch (error) {
     throw named(error, op, driver, group);
+  } finally {
+    for (const { a, owned } of problems) if (owned) recycle(op, a as RealArray);
   }
   for (const [i, job] of group.entries()) job.batch.finish(job, problems[i] as SvdProblem);
 }

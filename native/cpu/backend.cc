@@ -80,6 +80,7 @@ void trim(sigma_context* context) {
   context->free();
   trim_scratch();
   trim_blas_buffers();
+  trim_heap();
 }
 
 void destroy_context(sigma_context* context) {

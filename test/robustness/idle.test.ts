@@ -49,6 +49,18 @@ t.test('each kind of memory that is kept is counted, and freed when no call come
   disposeAll(layer, values, narrow, a);
 });
 
+t.test('the copy of a large matrix is kept for the next svd, and freed', { skip }, async (t) => {
+  const a = matrix(1100, 1000, 5, 'float32');
+  t.ok(await freed(), 'nothing is kept at first');
+  disposeSvd(await svd(a, { rank: 8 }));
+  const size = kept();
+  t.ok(size >= 4 * 1100 * 1000, `${size} bytes are kept`);
+  disposeSvd(await svd(a, { rank: 8 }));
+  t.equal(kept(), size, 'and used again');
+  t.ok(await freed(), 'freed');
+  a.dispose();
+});
+
 t.test('calls keep it, and reading memory() does not', { skip }, async (t) => {
   const a = matrix(200, 200, 4, 'float32');
   matmul(a, a).dispose();

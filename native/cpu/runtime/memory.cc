@@ -5,7 +5,7 @@
 
 #include "contract/huge_pages.h"
 
-#if defined(_WIN32)
+#if defined(_WIN32) || defined(__GLIBC__)
 #include <malloc.h>
 #endif
 
@@ -36,6 +36,12 @@ void release(void* memory) noexcept {
   _aligned_free(memory);
 #else
   std::free(memory);
+#endif
+}
+
+void trim_heap() noexcept {
+#if defined(__GLIBC__)
+  malloc_trim(/* pad = */ 0);
 #endif
 }
 

@@ -14,5 +14,8 @@ void* allocate(size_t bytes) noexcept;
 void* allocate_aligned(size_t bytes) noexcept;
 // Frees what either of them returned; null is a no-op.
 void release(void* memory) noexcept;
+// Gives the pages of released memory back to the system. glibc keeps them otherwise: hundreds of megabytes after large
+// decompositions.
+void trim_heap() noexcept;
 
 }  // namespace sigma::cpu

@@ -62,10 +62,15 @@ template <class T>
 void mirror(const Columns<T>& g) {
   constexpr int kSide = 32;  // fits the first-level cache
   parallel_for(blocks(g.rows, kSide), [&](int64_t task) {
-    const int top = static_cast<int>(task) * kSide, bottom = std::min(top + kSide, g.rows);
+    T block[kSide][kSide + 1];
+    const int top = static_cast<int>(task) * kSide, height = std::min(kSide, g.rows - top);
     for (int left = 0; left <= top; left += kSide) {
-      for (int j = left; j < std::min(left + kSide, bottom); ++j) {
-        for (int i = std::max(top, j + 1); i < bottom; ++i) *g.at(j, i) = *g.at(i, j);
+      const int width = std::min(kSide, g.rows - left);
+      for (int j = 0; j < width; ++j) {
+        for (int i = 0; i < height; ++i) block[i][j] = *g.at(top + i, left + j);
+      }
+      for (int i = 0; i < height; ++i) {
+        for (int j = 0; j < std::min(width, top + i - left); ++j) *g.at(left + j, top + i) = block[i][j];
       }
     }
   });
