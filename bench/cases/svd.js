@@ -211,23 +211,30 @@ function answerOf(list, results, i, [m, n], stacked) {
   };
 }
 
-/** σ_j of a weight: a power law over a flat tail. @param {number} j */
-const decay = (j) => (1 + j) ** -0.6 + 0.02;
+/** σ_j by the kind of matrix: a weight's is a power law over a flat tail, a Gaussian matrix's falls to 0 in a straight line. */
+const spectra = {
+  decaying: (/** @type {number} */ j) => (1 + j) ** -0.6 + 0.02,
+  '1 / j': (/** @type {number} */ j) => 1 / (1 + j),
+  flat: (/** @type {number} */ j, /** @type {number} */ r) => 1 - j / r,
+};
+
+/** @typedef {keyof typeof spectra} Spectrum */
 
 /**
- * The `rank` largest triples, or all, of a matrix whose singular values decay as those of weights do.
- * @param {readonly [number, number]} shape @param {number} [rank] @param {{ short?: boolean }} [given] @returns {Case}
+ * The `rank` largest triples, or all, of a matrix with one of these spectra.
+ * @param {readonly [number, number]} shape @param {number} [rank]
+ * @param {{ short?: boolean, spectrum?: Spectrum }} [given] @returns {Case}
  */
-export function rankCase([m, n], rank, { short = false } = {}) {
+export function rankCase([m, n], rank, { short = false, spectrum = 'decaying' } = {}) {
   const r = Math.min(m, n);
   const k = rank ?? r;
   return {
     name: `svd rank ${k} of ${m} × ${n} auto`,
     suite: 'svd',
     panel: 'SVD, by rows of a matrix',
-    series: rank === undefined ? 'decaying auto' : 'rank auto',
+    series: rank === undefined ? `${spectrum} auto` : 'rank auto',
     size: m,
-    parameters: { kind: `decaying ${m} × ${n}`, rank: k },
+    parameters: { kind: `${spectrum} ${m} × ${n}`, rank: k },
     flops: rank === undefined ? flopsOf(m, n) : 16 * m * n * k,
     bytes: 4 * (m * n + k * (m + n + 1)),
     bound,
@@ -235,7 +242,13 @@ export function rankCase([m, n], rank, { short = false } = {}) {
     waits: true,
     prepare: (library) => {
       const random = numbers(3);
-      const { data } = withSingularValues(m, n, decay, (count) => random.gaussian(count));
+      const sigma = (/** @type {number} */ j) => spectra[spectrum](j, r);
+      const { data } = withSingularValues(
+        m,
+        n,
+        (j) => spectra[spectrum](j, r),
+        (count) => random.gaussian(count),
+      );
       const a = new Operands(library, 1).tensor(Float32Array.from(data), [m, n]);
       const input = /** @type {import('sigmatune').Tensor<'float32'>} */ (a);
       const decompose = () => library.svd(input, rank === undefined ? {} : { rank });
@@ -246,7 +259,7 @@ export function rankCase([m, n], rank, { short = false } = {}) {
         },
         error: async () => {
           const { u, s, vt } = await decompose();
-          const found = leading(view(m, n, data), {
+          const found = leading(view(m, n, data), sigma, {
             u: view(m, k, numbersOf(u)),
             s: /** @type {Float32Array} */ (numbersOf(s)),
             vt: view(k, n, numbersOf(vt)),
@@ -264,8 +277,11 @@ export function rankCase([m, n], rank, { short = false } = {}) {
   };
 }
 
-/** A V w from U diag(s) w, Aᵀ U w from V diag(s) w, and s from the largest σ. @param {View} a @param {Omit<Answer, 'a'>} answer */
-function leading(a, { u, s, vt }) {
+/**
+ * A V w from U diag(s) w, Aᵀ U w from V diag(s) w, and s from the largest σ.
+ * @param {View} a @param {(j: number) => number} sigma @param {Omit<Answer, 'a'>} answer
+ */
+function leading(a, sigma, { u, s, vt }) {
   const w = numbers(7).signs(s.length);
   const weighted = w.map((sign, j) => sign * s[j]);
   return Math.max(
@@ -273,7 +289,7 @@ function leading(a, { u, s, vt }) {
     distance(timesTransposed(a, times(u, w)), timesTransposed(vt, weighted)),
     distance(
       s,
-      Float64Array.from({ length: s.length }, (_, j) => decay(j)),
+      Float64Array.from({ length: s.length }, (_, j) => sigma(j)),
     ),
   );
 }
