@@ -136,6 +136,19 @@ export function* jobs(context) {
       }
     }
   }
+  // A LoRA on a frozen base computes two products where a factored square layer computes four.
+  for (const shape of onCpu ? shapes : []) {
+    for (const family of ['svft plain', 'siva 64']) {
+      yield compared(context, {
+        size: `${shape.join(' × ')}, N = ${tokens}`,
+        dtype: 'bfloat16',
+        name: `${family} compared with lora`,
+        ours: adapterCase({ family, shape, tokens, what: 'pass', ...where, dtype: 'bfloat16' }),
+        theirs: ['lora', ...shape, tokens, 'bfloat16'],
+        goal: shape[0] === shape[1] ? 0.65 : 1,
+      });
+    }
+  }
   const [r, columns] = onCpu ? [768, 2048] : [4096, 4096];
   for (const row of onCpu ? [33] : [16, 33]) {
     yield compared(context, {
