@@ -27,20 +27,17 @@ export async function agree(
   note = 0,
 ): Promise<readonly number[]> {
   if (transport.size === 1) return [note];
-  const text = Buffer.from(agenda.join('\n'));
+  const text = Buffer.from(JSON.stringify(agenda));
   const card = cardOf(op, text, note);
   const all = await transport.gather(op, card, seconds);
   const cards = all.map((bytes) => Buffer.from(bytes).subarray(0, comparedBytes));
   const first = cards[0] as Buffer;
   if (cards.every((each) => each.equals(first))) return all.map((bytes) => bytes.at(-1) as number);
   // Every rank goes on with the same exchanges, whatever it has called.
-  const length = Math.max(...cards.map((each) => each.readUInt32LE(4)));
-  const ofFirst = Buffer.alloc(length);
+  const ofFirst = Buffer.alloc(first.readUInt32LE(4));
   text.copy(ofFirst);
-  const shown = Buffer.from(await transport.broadcast(op, ofFirst, 0, seconds)).subarray(0, first.readUInt32LE(4));
-  const isSameCall = card.subarray(0, 4).equals(first.subarray(0, 4));
-  const difference = isSameCall ? differenceOf(shown.toString().split('\n'), agenda) : undefined;
-  const notes = await gatherTexts(op, transport, [op, difference ?? ''].join('\n'), seconds);
+  const shown = Buffer.from(await transport.broadcast(op, ofFirst, 0, seconds)).toString();
+  const notes = await gatherTexts(op, transport, `${op}\n${differenceOf(JSON.parse(shown), agenda)}`, seconds);
   const calls = notes.map((note) => note.split('\n', 1)[0] as string);
   const other = calls.findIndex((call) => call !== calls[0]);
   if (other > 0) {
@@ -80,11 +77,12 @@ export async function gatherTexts(
   return all.map((each) => Buffer.from(each).toString('utf8').replace(/\0+$/, ''));
 }
 
-function differenceOf(expected: readonly string[], got: readonly string[]): string | undefined {
+/** Empty if there is none. */
+function differenceOf(expected: readonly string[], got: readonly string[]): string {
   if (expected.length !== got.length)
     return `expected ${expected.length} parameters, got ${got.length}${firstOdd(expected, got)}`;
   const at = got.findIndex((line, i) => line !== expected[i]);
-  return at < 0 ? undefined : `parameters[${at}]: expected ${expected[at]}, got ${got[at]}`;
+  return at < 0 ? '' : `parameters[${at}]: expected ${expected[at]}, got ${got[at]}`;
 }
 
 /** Names the first line that only one of the lists has. */

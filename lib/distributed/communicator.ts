@@ -38,7 +38,7 @@ export class Communicator {
   readonly size: number;
   readonly #transport: Transport;
   readonly #seconds: number;
-  /** The last call that was made. */
+  /** The end of the last call that was made; never rejects. */
   #last: Promise<unknown> = Promise.resolve();
   #isFinalized = false;
   readonly #deviceMeans = new DeviceMeans();
@@ -137,7 +137,6 @@ export class Communicator {
    */
   async finalize(): Promise<void> {
     const op = 'Communicator.finalize';
-    if (this.#isFinalized) return;
     await this.together(op, async (transport, seconds) => {
       if (this.#isFinalized) return;
       await agree(op, transport, [], seconds);
@@ -170,7 +169,7 @@ export class Communicator {
         throw explained(error, op, this.size, this.#seconds);
       }
     };
-    const turn = this.#last.then(run, run);
+    const turn = this.#last.then(run);
     this.#last = turn.catch(() => undefined);
     return turn;
   }

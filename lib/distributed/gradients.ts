@@ -36,7 +36,7 @@ export async function averageGradients(
   });
   refuseShared(op, gradients);
   const devices = await agree(op, transport, agenda, seconds, commonDevice(gradients));
-  if (transport.size === 1 || gradients.length === 0) return { via: 'host' };
+  if (transport.size === 1) return { via: 'host' };
   const byType = (['float32', 'float64'] as const)
     .map((dtype) => ({ dtype, ofType: gradients.filter(({ grad }) => grad.dtype === dtype) }))
     .filter(({ ofType }) => ofType.length > 0);

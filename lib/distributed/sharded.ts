@@ -112,8 +112,10 @@ async function ownShare(op: string, transport: Transport, plan: Decompositions, 
   try {
     return { rows: await decomposeShare(op, plan, claims()), failure: '' };
   } catch (error) {
-    // The other ranks find nothing left.
-    await transport.claim(op, order.length, seconds);
+    // The other ranks find nothing left. They cannot be told if the claims have failed.
+    await transport.claim(op, order.length, seconds).catch(() => {
+      throw error;
+    });
     const known = error instanceof SigmaError;
     const reason = known ? reasonOf(error) : error instanceof Error ? error.message : String(error);
     return { rows: new Map<number, DecomposedRow>(), failure: `${known ? error.code : 'NATIVE'}\n${reason}` };
@@ -126,8 +128,8 @@ function failureOf(op: string, { size }: Transport, rank: number, text: string):
   return new SigmaError(code as ErrorCode, op, `${where}${reason.join('\n')}`);
 }
 
-/** A shared file system may show a new file only after some seconds. */
-const visibleAfter = 10_000;
+/** In seconds: a shared file system may show a new file only after some of them. */
+const visibleAfter = 10;
 
 /** Refuses a folder that is another one on another host. */
 async function checkFolder(op: string, transport: Transport, folder: string, seconds: number): Promise<void> {
@@ -147,7 +149,7 @@ async function checkFolder(op: string, transport: Transport, folder: string, sec
       op,
       transport,
       isSeen ? '' : `rank ${transport.rank} on ${hostname()} does not see it`,
-      seconds,
+      seconds + visibleAfter,
     );
     const blind = seen.find((text) => text !== '');
     if (blind !== undefined) {
@@ -163,7 +165,7 @@ async function checkFolder(op: string, transport: Transport, folder: string, sec
 }
 
 async function appears(path: string): Promise<boolean> {
-  for (const end = Date.now() + visibleAfter; Date.now() < end; await pause(100)) {
+  for (const end = Date.now() + 1000 * visibleAfter; Date.now() < end; await pause(100)) {
     if (await stat(path).then(Boolean, () => false)) return true;
   }
   return false;

@@ -20,7 +20,8 @@ export async function broadcastValues(
   root: number,
   seconds: number,
 ): Promise<void> {
-  await agree(op, transport, [`from rank ${root}`, ...seen.map(describeParameter)], seconds);
+  const agenda = seen.map((each) => `${describeParameter(each)}, from rank ${root}`);
+  await agree(op, transport, agenda, seconds);
   if (transport.size === 1 || seen.length === 0) return;
   const parts = await Promise.all(seen.map((each) => bytesOf(op, each)));
   const mine = new Uint8Array(Buffer.concat(parts));

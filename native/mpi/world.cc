@@ -65,7 +65,7 @@ void World::run(sigma_mpi_call& call) {
   switch (call.kind) {
     case SIGMA_MPI_GATHER: {
       const Bytes all = gathered(call);
-      std::memcpy(call.output, all.data(), all.size());
+      std::copy(all.begin(), all.end(), static_cast<std::byte*>(call.output));
       return;
     }
     case SIGMA_MPI_MEAN: return call.real == SIGMA_REAL64 ? mean<double>(call) : mean<float>(call);
@@ -103,7 +103,6 @@ void World::start() {
   check(MPI_Comm_rank(MPI_COMM_WORLD, &rank), "MPI_Comm_rank");
   check(MPI_Comm_size(MPI_COMM_WORLD, &size), "MPI_Comm_size");
   check(MPI_Comm_dup(MPI_COMM_WORLD, &communicator), "MPI_Comm_dup");
-  check(MPI_Comm_set_errhandler(communicator, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   if (rank == 0) answers_.resize(static_cast<size_t>(size));
   rank_ = rank;
   size_ = size;
@@ -163,7 +162,7 @@ void World::broadcast(sigma_mpi_call& call) {
   check(MPI_Ibcast(bytes.data(), count_of(call.length, "broadcast"), MPI_BYTE, call.root, communicator_, &request),
         "MPI_Ibcast");
   wait({request}, call.seconds, {&bytes});
-  std::memcpy(call.output, bytes.data(), bytes.size());
+  std::copy(bytes.begin(), bytes.end(), static_cast<std::byte*>(call.output));
 }
 
 int64_t World::claim(int64_t amount, double seconds) {
@@ -223,7 +222,6 @@ void World::finish(const sigma_mpi_call& call) {
   }
   part();
   check(MPI_Comm_free(&communicator_), "MPI_Comm_free");
-  communicator_ = MPI_COMM_NULL;
   check(MPI_Finalize(), "MPI_Finalize");
 }
 

@@ -1,11 +1,11 @@
 /** What the ranks of a job do together, under each MPI that is installed. */
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { AdamW } from 'sigmatune';
 import { init, mpiStatus } from 'sigmatune/distributed';
-import t from 'tap';
-import { installed, mpirun, told } from '../support/mpi.js';
+import t, { type Test as Tap } from 'tap';
+import { installed, mpirun, output, told } from '../support/mpi.js';
 import { runScript } from '../support/process.js';
 
 t.setTimeout(600_000);
@@ -25,138 +25,175 @@ function expectedSums(size: number): (number[] | string | null)[] {
   return [digest(new Float32Array(mean)), digest(mean), null, null, [(size + 1) / 2]];
 }
 
+interface Trained {
+  readonly rank: number;
+  readonly values: readonly number[][];
+  readonly again: readonly number[][];
+}
+
+/** What one process with the whole batch trains. */
+let alone: ReturnType<typeof runScript> | undefined;
+const trainedAlone = async (name: string) => {
+  alone ??= runScript('ranks.mjs', 'training,halves');
+  return told<Trained>(await alone, name)[0]?.values ?? [];
+};
+/** What the ranks of the first MPI have trained, by their number. */
+const trained = new Map<number, readonly number[][]>();
+
 for (const mpi of mpis) {
   for (const size of [2, 4]) {
-    const run = (name: string, ...parameters: string[]) =>
-      mpirun(mpi, size, { script: ['ranks.mjs', name, ...parameters] });
+    const names = ['sums', 'values', 'mismatches', 'training'];
+    if (size === 2) names.push('halves', 'wasm', 'leak', 'queue');
+    /** One job for all cases, because a job takes longer to start than to run. */
+    let job: ReturnType<typeof mpirun> | undefined;
+    const test = <T extends { readonly rank: number }>(
+      name: string,
+      title: string,
+      body: (t: Tap, ranks: readonly T[]) => unknown,
+    ) =>
+      t.test(`${mpi.name}, ${size} ranks: ${title}`, async (t) => {
+        job ??= mpirun(mpi, size, { script: ['ranks.mjs', names.join()], env: { UCX_MEM_EVENTS: 'n' } });
+        const outcome = await job;
+        t.equal(outcome.code, 0, outcome.err);
+        const ranks = told<T>(outcome, name);
+        t.equal(ranks.length, size);
+        await body(t, ranks);
+      });
 
-    t.test(`${mpi.name}, ${size} ranks: means are sums in order of the ranks, the same bits on all`, async (t) => {
-      const outcome = await run('sums');
-      t.equal(outcome.code, 0, outcome.err);
-      const ranks = told<{ rank: number; sums: (number[] | string | null)[] }>(outcome);
-      t.equal(ranks.length, size);
-      for (const { rank, sums } of ranks) {
-        const expected = expectedSums(size);
-        expected[2] = [rank, rank, rank];
-        t.same(sums, expected, `rank ${rank}`);
+    test<{ rank: number; sums: (number[] | string | null)[]; route: unknown }>(
+      'sums',
+      'means are sums in order of the ranks, the same bits on all',
+      (t, ranks) => {
+        for (const { rank, sums, route } of ranks) {
+          const expected = expectedSums(size);
+          expected[2] = [rank, rank, rank];
+          t.same(sums, expected, `rank ${rank}`);
+          t.same(route, { via: 'host' });
+        }
+      },
+    );
+
+    test<{ rank: number; before: string; signs: string; values: number[][]; status: unknown }>(
+      'values',
+      'values are broadcast and compared to the bit',
+      (t, ranks) => {
+        for (const { rank, before, signs, values, status } of ranks) {
+          t.match(
+            before,
+            /^RANK_MISMATCH .*parameters\[0\], 'a': expected the same bits on all ranks, got others on rank 1/,
+          );
+          t.match(
+            signs,
+            new RegExp(`^RANK_MISMATCH .*'b': expected the same bits on all ranks, got others on rank ${size - 1}`),
+          );
+          t.same(values, [[size - 1, 1, 2], [size - 0.5]], `rank ${rank}`);
+          t.match(status, { available: true, library: new RegExp(`^${mpi.name}[^\\t\\n]*$`) });
+        }
+      },
+    );
+
+    test<{ rank: number; found: Record<string, string>; mean: number[] }>(
+      'mismatches',
+      'what differs is found before data move, and named',
+      (t, ranks) => {
+        for (const { found, mean, rank } of ranks) {
+          const differs = /^RANK_MISMATCH Communicator.\w+: rank 1 differs from rank 0: /;
+          for (const what of ['name', 'size', 'dtype', 'count', 'none', 'lines', 'gradient', 'frozen', 'root'])
+            t.match(found[what], differs);
+          t.match(found['name'], /parameters\[1\]: expected 'b' .*, got 'c'/);
+          t.match(found['size'], /expected 'b' float32 \[1\], with a gradient, got 'b' float32 \[2\], with a gradient/);
+          t.match(found['dtype'], /expected 'b' float32 .*, got 'b' float64/);
+          t.match(
+            found['count'],
+            /expected 2 parameters, got 1; .* parameters\[1\], 'b' float32 \[1\], with a gradient on rank 0 and none here/,
+          );
+          t.match(
+            found['none'],
+            /expected 0 parameters, got 1; .*none on rank 0 and 'a' float32 \[2\], with a gradient here/,
+          );
+          t.match(
+            found['lines'],
+            /parameters\[1\]: expected 'two\nlines' float32 \[1\], .*got 'two\nlines' float32 \[2\]/,
+          );
+          t.match(found['root'], /parameters\[0\]: expected 'a' float32 \[2\], from rank 0, got .* from rank 1/);
+          t.match(found['gradient'], /got 'b' float32 \[1\], without a gradient/);
+          t.match(found['frozen'], /got 'b' float32 \[1\], frozen/);
+          for (const [what, call] of Object.entries({ call: 'broadcast', finalize: 'finalize' })) {
+            const calls = `Communicator.${call} on rank 0 and Communicator.barrier on rank 1`;
+            t.match(found[what], new RegExp(`^RANK_MISMATCH .*expected the same call on all of them, got ${calls}`));
+          }
+          t.same(found['unchanged'], [rank + 1, 2 * (rank + 1)], 'a refused call writes nothing');
+          t.same(mean, [(size + 1) / 2, size + 1], 'the ranks go on');
+        }
+      },
+    );
+
+    test<Trained>(
+      'training',
+      'with a part of the batch each, they are one process with the whole batch',
+      async (t, ranks) => {
+        const whole = await trainedAlone('training');
+        const [first] = ranks;
+        for (const { values, again } of ranks) {
+          t.same(values, first?.values, 'the same bits on every rank');
+          t.same(again, values, 'the same bits in every run');
+        }
+        t.same(first?.values, trained.get(size) ?? first?.values, 'the same bits under every MPI');
+        trained.set(size, first?.values ?? []);
+        const worst = Math.max(
+          ...whole.flatMap((numbers, p) =>
+            numbers.map((value, i) => Math.abs(value - (first?.values[p]?.[i] ?? Number.NaN))),
+          ),
+        );
+        t.comment(`${size} ranks: largest difference of a parameter ${worst.toExponential(1)}`);
+        t.ok(worst < 1e-6, `${size} ranks: ${worst}`);
+      },
+    );
+
+    if (size > 2) continue;
+
+    test<Trained>(
+      'halves',
+      'they are one process that adds the gradients of two halves, to the bit',
+      async (t, ranks) => {
+        const whole = await trainedAlone('halves');
+        t.ok(whole.flat().some((value) => value !== 0));
+        for (const { values } of ranks) t.same(values, whole);
+      },
+    );
+
+    test<{ rank: number; caught: string; left: unknown }>(
+      'wasm',
+      'MPI leaves the signals of V8 and the environment alone',
+      (t, ranks) => {
+        for (const { caught, left } of ranks) {
+          t.equal(caught, 'RuntimeError: memory access out of bounds');
+          t.same(left, [['UCX_MEM_EVENTS', 'n']], 'what the user has set');
+        }
+      },
+    );
+
+    test<{ rank: number; same: boolean; grown: number }>('leak', 'nothing is left of a call', (t, ranks) => {
+      for (const { same, grown } of ranks) {
+        t.ok(same);
+        // A sanitizer keeps freed memory.
+        if (!process.env['SIGMATUNE_MPI_SANITIZE']) t.ok(grown < 60, `${grown} MiB`);
       }
     });
 
-    t.test(`${mpi.name}, ${size} ranks: values are broadcast and compared to the bit`, async (t) => {
-      const outcome = await run('values');
-      t.equal(outcome.code, 0, outcome.err);
-      for (const { rank, before, signs, values, status } of told<{
-        rank: number;
-        before: string;
-        signs: string;
-        values: number[][];
-        status: unknown;
-      }>(outcome)) {
-        t.match(
-          before,
-          /^RANK_MISMATCH .*parameters\[0\], 'a': expected the same bits on all ranks, got others on rank 1/,
-        );
-        t.match(
-          signs,
-          new RegExp(`^RANK_MISMATCH .*'b': expected the same bits on all ranks, got others on rank ${size - 1}`),
-        );
-        t.same(values[0], [size - 1, 1, 2], `rank ${rank}`);
-        t.match(status, { available: true, library: mpi.name });
-      }
-    });
-
-    t.test(`${mpi.name}, ${size} ranks: what differs is found before data move, and named`, async (t) => {
-      const outcome = await run('mismatches');
-      t.equal(outcome.code, 0, outcome.err);
-      const ranks = told<{ found: Record<string, string>; mean: number[]; rank: number }>(outcome);
-      t.equal(ranks.length, size);
-      for (const { found, mean, rank } of ranks) {
-        const differs = /^RANK_MISMATCH Communicator.\w+: rank 1 differs from rank 0: /;
-        for (const what of ['name', 'size', 'dtype', 'count', 'gradient', 'frozen', 'root'])
-          t.match(found[what], differs);
-        t.match(found['name'], /parameters\[1\]: expected 'b' .*, got 'c'/);
-        t.match(found['size'], /expected 'b' float32 \[1\], with a gradient, got 'b' float32 \[2\], with a gradient/);
-        t.match(found['dtype'], /expected 'b' float32 .*, got 'b' float64/);
-        t.match(
-          found['count'],
-          /expected 2 parameters, got 1; .* 'b' float32 \[1\], with a gradient on rank 0 and none here/,
-        );
-        t.match(found['gradient'], /got 'b' float32 \[1\], without a gradient/);
-        t.match(found['frozen'], /got 'b' float32 \[1\], frozen/);
-        t.match(
-          found['call'],
-          /expected the same call on all of them, got Communicator.broadcast on rank 0 and Communicator.barrier on rank 1/,
-        );
-        t.same(found['unchanged'], [rank + 1, 2 * (rank + 1)], 'a refused call writes nothing');
-        t.same(mean, [(size + 1) / 2, size + 1], 'the ranks go on');
+    test('queue', 'calls run in their order, off the event loop, until the end', (t, ranks) => {
+      for (const each of ranks) {
+        t.match(each, { order: ['barrier', 'gradients', 'broadcast'], turned: true, again: true });
+        t.match(each, { printed: `Communicator: rank ${each.rank} of 2`, inWorker: /^UNSUPPORTED .*main thread/ });
+        t.match(each, { after: /^INVALID_ARGUMENT .*before finalize\(\), got a finalized one/ });
       }
     });
   }
-
-  t.test(`${mpi.name}: calls run in their order, off the event loop`, async (t) => {
-    const outcome = await mpirun(mpi, 2, { script: ['ranks.mjs', 'queue'] });
-    t.equal(outcome.code, 0, outcome.err);
-    for (const each of told<{ rank: number; after?: string }>(outcome)) {
-      if (each.after === undefined) {
-        t.match(each, { order: ['barrier', 'gradients', 'broadcast'], turned: true, again: true });
-        t.match(each, { printed: `Communicator: rank ${each.rank} of 2`, inWorker: /^UNSUPPORTED .*main thread/ });
-      } else t.match(each.after, /^INVALID_ARGUMENT .*before finalize\(\), got a finalized one/);
-    }
-  });
-
-  t.test(`${mpi.name}: K ranks with a K-th of the batch are one process with the whole batch`, async (t) => {
-    const whole = await runScript('ranks.mjs', 'training');
-    const [alone] = told<{ rank: number; values: number[][] }>(whole);
-    t.equal(whole.code, 0, whole.err);
-    for (const size of [2, 4]) {
-      const [first, second] = await Promise.all(
-        [1, 2].map(() => mpirun(mpi, size, { script: ['ranks.mjs', 'training'] })),
-      );
-      t.equal(first?.code, 0, first?.err ?? '');
-      const ranks = told<{ rank: number; values: number[][] }>(first ?? whole);
-      t.equal(ranks.length, size);
-      for (const { values } of ranks) t.same(values, ranks[0]?.values, 'the same bits on every rank');
-      t.same(told(second ?? whole), ranks, 'the same bits in every run');
-      const worst = Math.max(
-        ...(alone?.values ?? []).flatMap((numbers, p) =>
-          numbers.map((value, i) => Math.abs(value - (ranks[0]?.values[p]?.[i] ?? Number.NaN))),
-        ),
-      );
-      t.comment(`${size} ranks: largest difference of a parameter ${worst.toExponential(1)}`);
-      t.ok(worst < 1e-6, `${size} ranks: ${worst}`);
-    }
-  });
-
-  t.test(`${mpi.name}: two ranks are one process that adds the gradients of two halves, to the bit`, async (t) => {
-    const [alone] = told<{ rank: number; values: number[][] }>(await runScript('ranks.mjs', 'halves'));
-    const outcome = await mpirun(mpi, 2, { script: ['ranks.mjs', 'halves'] });
-    const ranks = told<{ rank: number; values: number[][] }>(outcome);
-    t.equal(ranks.length, 2, outcome.err);
-    t.ok(alone?.values.flat().some((value) => value !== 0));
-    for (const { values } of ranks) t.same(values, alone?.values);
-  });
-
-  t.test(`${mpi.name}: MPI leaves the signals of V8 and the environment alone`, async (t) => {
-    const outcome = await mpirun(mpi, 2, { script: ['ranks.mjs', 'wasm'] });
-    t.equal(outcome.code, 0, outcome.err);
-    for (const { caught, left } of told<{ rank: number; caught: string; left: string[] }>(outcome)) {
-      t.equal(caught, 'RuntimeError: memory access out of bounds');
-      t.same(left, []);
-    }
-  });
-
-  t.test(`${mpi.name}: nothing is left of a call`, async (t) => {
-    for (const { same } of told<{ rank: number; same: boolean }>(
-      await mpirun(mpi, 2, { script: ['ranks.mjs', 'leak'] }),
-    )) {
-      t.ok(same);
-    }
-  });
 }
 
 t.test('a process alone is a world of one', async (t) => {
   const comm = await init();
-  t.same([comm.rank, comm.size], [0, 1]);
+  t.same([comm.rank, comm.size, comm.gradientRoute], [0, 1, undefined]);
   const { tensor } = await import('sigmatune');
   const parameter = { name: 'w', value: tensor([1, 2]), grad: tensor([3, 4]), trainable: true };
   await comm.broadcast([parameter]);
@@ -164,6 +201,7 @@ t.test('a process alone is a world of one', async (t) => {
   await comm.checkSynchronized([parameter]);
   new AdamW([parameter]).step();
   t.same([...parameter.grad.dataSync()], [3, 4]);
+  t.same(comm.gradientRoute, { via: 'host' });
   await t.rejects(comm.allReduceGradients([{}] as never), {
     code: 'INVALID_ARGUMENT',
     op: 'Communicator.allReduceGradients',
@@ -172,32 +210,71 @@ t.test('a process alone is a world of one', async (t) => {
   const { grad } = parameter;
   const twin = { name: 'twin', value: tensor([1, 2]), grad, trainable: true };
   await t.rejects(comm.allReduceGradients([parameter, twin]), { message: /share no memory/ });
+  const misshapen = { ...parameter, grad: tensor([3]) };
+  await t.rejects(comm.allReduceGradients([misshapen]), { code: 'SHAPE_MISMATCH', message: /w\.grad/ });
   await t.rejects(init({ timeoutSeconds: 0 }), { code: 'INVALID_ARGUMENT' });
   t.throws(() => structuredClone(comm), /Communicator/);
   await comm.finalize();
   t.type(mpiStatus().available, 'boolean');
 });
 
+/** Environments, and what a process knows of MPI in each: its status, and the rank and size or the refusal of `init`. */
+type Statuses = [environment: Record<string, string>, expected: object][];
+
+async function checkStatuses(t: Tap, cases: Statuses) {
+  const { out, err } = await runScript('mpi-status.mjs', JSON.stringify(cases.map(([environment]) => environment)));
+  t.match(out, /^\[/, err);
+  const statuses = JSON.parse(out);
+  for (const [i, [environment, expected]] of cases.entries())
+    t.match(statuses[i], expected, JSON.stringify(environment));
+}
+
 t.test('what is missing or wrong is told', async (t) => {
-  const status = (env: Record<string, string>) => {
-    const script = `import('sigmatune/distributed').then(({ mpiStatus }) => console.log(JSON.stringify(mpiStatus())))`;
-    const { stdout } = spawnSync(process.execPath, ['-e', script], {
-      env: { ...process.env, NODE_OPTIONS: '', ...env },
-      encoding: 'utf8',
-    });
-    return JSON.parse(stdout);
-  };
-  const absent = join(t.testdir({ 'empty.so': '' }), 'no.so');
-  t.match(status({ SIGMATUNE_MPI_LIBRARY: absent }), {
-    available: false,
-    code: 'NOT_BUILT',
-    searched: [absent],
-    detail: /build:mpi/,
-  });
-  t.match(status({ SIGMATUNE_MPI_LIBRARY: absent.replace('no', 'empty') }), { available: false, code: 'LOAD_FAILED' });
-  t.match(status({ SIGMATUNE_MPI_LIBRARY: 'no.so' }), {
-    code: 'LOAD_FAILED',
-    detail: /expected an absolute path, got 'no.so'/,
-  });
-  t.match(status({ SIGMATUNE_MPI: 'off' }), { code: 'DISABLED', searched: [] });
+  const stub = `#include "contract/mpi.h"
+const sigma_mpi* sigma_open_mpi(uint32_t version) {
+  static sigma_mpi table = {.struct_size = sizeof(sigma_mpi)};
+  table.version = version;
+  CHANGE;
+  return &table;
+}`;
+  const folder = t.testdir({ 'empty.so': '', 'stub.c': stub });
+  const absent = join(folder, 'no.so');
+  const cases: Statuses = [
+    [
+      { SIGMATUNE_MPI_LIBRARY: absent },
+      { available: false, code: 'NOT_BUILT', searched: [absent], detail: /build:mpi/, isSame: true },
+    ],
+    [{ SIGMATUNE_MPI_LIBRARY: join(folder, 'empty.so') }, { available: false, code: 'LOAD_FAILED' }],
+    [{ SIGMATUNE_MPI_LIBRARY: 'no.so' }, { code: 'LOAD_FAILED', detail: /expected an absolute path, got 'no.so'/ }],
+    [{ SIGMATUNE_MPI: 'off' }, { code: 'DISABLED', searched: [] }],
+  ];
+  // Libraries of other versions of the package.
+  const changes = mpis.length === 0 ? [] : ['return 0', '++table.version', '--table.struct_size'];
+  for (const [i, change] of changes.entries()) {
+    const library = join(folder, `${i}.so`);
+    const native = fileURLToPath(new URL('../../native', import.meta.url));
+    const options = ['-shared', '-fPIC', `-I${native}`, `-DCHANGE=${change}`, '-o', library];
+    const { code, err } = await output(mpis[0]?.mpicc ?? '', [...options, join(folder, 'stub.c')]);
+    t.equal(code, 0, err);
+    cases.push([{ SIGMATUNE_MPI_LIBRARY: library }, { code: 'ABI_MISMATCH', searched: [library] }]);
+  }
+  await checkStatuses(t, cases);
+});
+
+t.test('a launcher of one process, or of an unknown number, needs no library; one of several does', async (t) => {
+  const refused = (ranks: string) => ['UNSUPPORTED', new RegExp(`for the ${ranks} started, got NOT_BUILT`)];
+  const cases: [Record<string, string>, unknown[]][] = [
+    [{}, [0, 1]],
+    [{ OMPI_COMM_WORLD_RANK: '0', OMPI_COMM_WORLD_SIZE: '1' }, [0, 1]],
+    [{ OMPI_COMM_WORLD_RANK: '1', OMPI_COMM_WORLD_SIZE: '2' }, refused("2 ranks that Open MPI's mpirun")],
+    [{ PMI_RANK: '0', PMI_SIZE: '3' }, refused("3 ranks that MPICH's mpirun.*")],
+    [{ PMI_RANK: '0', PMI_SIZE: 'three' }, [0, 1]],
+    [{ PMIX_RANK: '0' }, [0, 1]],
+    [{ SIGMATUNE_MPI: 'on' }, [0, 1]],
+  ];
+  const library = { SIGMATUNE_MPI_LIBRARY: '/nowhere.so' };
+  await checkStatuses(
+    t,
+    cases.map(([launcher, joined]) => [{ ...library, ...launcher }, { joined }]),
+  );
 });

@@ -11,7 +11,7 @@ const { mpis, missing } = await installed();
 for (const each of missing) t.test(each, { skip: `${each} on this machine` }, async () => {});
 
 for (const mpi of mpis) {
-  const run = (name: string) => mpirun(mpi, 3, { script: ['ranks.mjs', name] });
+  const run = (name: string, ...parameters: string[]) => mpirun(mpi, 3, { script: ['ranks.mjs', name, ...parameters] });
   /** The job failed by itself, before the time-out of its calls. */
   function endsSoon(t: Tap, { code, signal, err, seconds }: Awaited<ReturnType<typeof run>>) {
     t.not(code, 0);
@@ -36,29 +36,60 @@ for (const mpi of mpis) {
   });
 
   t.test(`${mpi.name}: an exit of one rank is an exit of the job`, async (t) => {
-    const [exits, ...leaves] = await Promise.all([run('exits'), run('leaves'), run('leavesBusy')]);
-    t.equal(exits.code, 3);
-    t.match(exits.err, /rank 1 of 3 .* has ended with code 3/);
-    for (const { err } of leaves)
-      t.match(err, /rank 1 of 3 .* has ended without finalize\(\), and the other ranks have not/);
-    for (const outcome of [exits, ...leaves]) endsSoon(t, outcome);
-    // Otherwise the process would leave after 5 s, and its launcher would end the others.
-    const [, busy] = leaves;
-    t.ok((busy?.seconds ?? 0) < exits.seconds + 4, 'MPI interrupts a call for the abort');
+    const reasons = {
+      exits: 'has ended with code 3',
+      exitsByCode: 'has ended with code 3',
+      leaves: 'has ended without finalize\\(\\), and the other ranks have not',
+      leavesBusy: 'has ended without finalize\\(\\), and the other ranks have not',
+      returns: 'failed: Communicator.finalize: ranks: expected the same call on all of them',
+    };
+    const ends = await run('ends');
+    for (const [name, reason] of Object.entries(reasons)) {
+      const outcome = await run(name);
+      endsSoon(t, outcome);
+      if (name.startsWith('exits')) t.equal(outcome.code, 3, name);
+      t.match(outcome.err, new RegExp(`sigmatune: rank 1 of 3 .* ${reason}`), name);
+      t.notMatch(outcome.err, /MPI has not ended the job/, name);
+      t.ok(outcome.seconds < ends.seconds + 8, `${name}: a refused end does not wait for 10 s`);
+    }
+  });
+
+  t.test(`${mpi.name}: an exit after finalize() is that of a process`, async (t) => {
+    const { code, err } = await run('exitsAfterFinalize');
+    t.equal(code, 3);
+    t.notMatch(err, /sigmatune/);
   });
 
   t.test(`${mpi.name}: ranks that end together need no finalize()`, async (t) => {
-    for (const name of ['ends', 'leavesTogether']) t.match(await run(name), { code: 0, err: '' }, name);
+    for (const name of ['ends', 'leavesTogether']) {
+      const { seconds, ...outcome } = await run(name);
+      t.match(outcome, { code: 0, err: '' }, name);
+      t.ok(seconds < 30, 'no timer of a time-out delays the end');
+    }
   });
 
   t.test(`${mpi.name}: a rank that stays away is a time-out of the others`, async (t) => {
-    const [late, absent] = await Promise.all([run('late'), run('absent')]);
-    t.not(late.code, 0);
-    for (const { error, next } of told<{ rank: number; error: string; next: string }>(late)) {
-      t.match(error, /^TIMED_OUT Communicator.barrier: ranks: expected all 3 to take part within 8 s/);
-      t.match(next, /^NATIVE .*an earlier call failed/);
+    const calls = {
+      late: 'Communicator.barrier',
+      lateMean: 'Communicator.allReduceGradients',
+      lateBroadcast: 'Communicator.broadcast',
+      stops: 'decomposeModelSharded',
+    };
+    const cache = t.testdir({});
+    // No more at a time: all ranks of a job have to start within 8 s.
+    const away = run('absent');
+    for (const [name, call] of Object.entries(calls)) {
+      const outcome = await run(name, cache);
+      t.not(outcome.code, 0);
+      t.equal(outcome.signal, null);
+      const ranks = told<{ rank: number; error: string; next: string }>(outcome);
+      t.equal(ranks.length, 2, `${name}: ${outcome.err}`);
+      for (const { error, next } of ranks) {
+        t.match(error, new RegExp(`^TIMED_OUT ${call}: ranks: expected all 3 to take part within 8 s`));
+        t.match(next, /^NATIVE .*an earlier call failed/);
+      }
     }
-    t.equal(late.signal, null);
+    const absent = await away;
     t.not(absent.code, 0);
     t.match(absent.err, /TIMED_OUT|expected all to call init within 8 s/);
     t.equal(absent.signal, null);

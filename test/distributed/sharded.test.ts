@@ -2,10 +2,11 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DecomposedRow, decomposeModel, openSafetensors, type Tensor, writeSafetensors } from 'sigmatune';
+import { adaptModelSharded, decomposeModelSharded, init } from 'sigmatune/distributed';
 import t from 'tap';
 import { program } from '../support/cli.js';
 import { disposeAll, gaussian, seeded } from '../support/helpers.js';
-import { installed, mpirun, told } from '../support/mpi.js';
+import { installed, type Mpi, mpirun, told } from '../support/mpi.js';
 import { runScript } from '../support/process.js';
 
 t.setTimeout(600_000);
@@ -39,10 +40,19 @@ await writeModel('broken.safetensors', (weights) => {
   bad.assign(numbers);
 });
 
-interface Told {
-  readonly rank: number;
+interface Shares {
   readonly rows: readonly DecomposedRow[];
   readonly own: readonly string[];
+}
+interface Told extends Shares {
+  readonly rank: number;
+  readonly again: Shares;
+}
+interface Adapted extends Shares {
+  readonly rank: number;
+  readonly digest: string;
+  readonly layers: readonly string[];
+  readonly calls: number;
 }
 
 const file = await openSafetensors(path('model.safetensors'));
@@ -50,37 +60,35 @@ const expected = await decomposeModel(file, { targets: 'all', cache: path('alone
 await file.close();
 const uncached = (rows: readonly DecomposedRow[]) => rows.map(({ cached: _, ...row }) => row);
 const entries = (cache: string) => readdirSync(path(cache)).sort();
+const cacheOf = (mpi: Mpi, what: string) => `${mpi.name.replace(' ', '')}-${what}`;
+const run = (mpi: Mpi, size: number, what: string, cache: string) =>
+  mpirun(mpi, size, { script: ['shards.mjs', what, path('model.safetensors'), path(cacheOf(mpi, cache))] });
 
-for (const mpi of mpis) {
-  const cacheOf = (what: string) => `${mpi.name.replace(' ', '')}-${what}`;
-  const run = (size: number, what: string, cache: string, model = 'model.safetensors') =>
-    mpirun(mpi, size, { script: ['shards.mjs', what, path(model), path(cache)] });
+/** The jobs of the cases that mostly wait: of all MPIs at the same time, started by the first test that asks. */
+let waiting: ReturnType<typeof run>[] | undefined;
+function waitingJob(mpi: Mpi, what: 'busy' | 'refusals') {
+  waiting ??= mpis.flatMap((each) => [run(each, 2, 'busy', 'busy'), run(each, 2, 'refusals', 'refusals')]);
+  return waiting[2 * mpis.indexOf(mpi) + Number(what === 'refusals')] as ReturnType<typeof run>;
+}
 
-  for (const size of [2, 4]) {
-    t.test(`${mpi.name}, ${size} ranks: each matrix is decomposed once, and all ranks get all rows`, async (t) => {
-      const cache = cacheOf(`${size}`);
-      const outcome = await run(size, 'decompose', cache);
-      t.equal(outcome.code, 0, outcome.err);
-      const ranks = told<Told>(outcome);
-      t.equal(ranks.length, size);
-      for (const { rows } of ranks) t.same(rows, expected, 'the rows of one process');
-      t.same(ranks.flatMap(({ own }) => own).sort(), names, 'every matrix by one rank');
-      t.comment(`shares: ${ranks.map(({ own }) => own.length).join(', ')}`);
-      t.same(entries(cache), entries('alone'), 'the same files, and nothing else');
-      const again = told<Told>(await run(size, 'decompose', cache));
-      for (const { rows, own } of again) {
-        t.same(own, []);
-        t.ok(rows.every(({ cached }) => cached));
-      }
-    });
-  }
+/** The layers that one process makes. */
+let adaptedAlone: ReturnType<typeof runScript> | undefined;
+
+for (const [number, mpi] of mpis.entries()) {
+  /** The cases of one job, because a job takes longer to start than to run. */
+  let pair: ReturnType<typeof run> | undefined;
+  const ofPair = () => {
+    pair ??= run(mpi, 2, 'decompose,adapt,broken', '2');
+    return pair;
+  };
 
   t.test(
     `${mpi.name}: a rank that is busy leaves the rest to the others, which take the costliest first`,
     async (t) => {
-      const outcome = await run(2, 'busy', cacheOf('busy'));
+      const outcome = await waitingJob(mpi, 'busy');
       t.equal(outcome.code, 0, outcome.err);
       const ranks = told<Told>(outcome);
+      t.equal(ranks.length, 2);
       for (const { rows, own } of ranks) {
         t.same(rows, expected);
         t.match(own[0], /up_proj/);
@@ -90,24 +98,89 @@ for (const mpi of mpis) {
     },
   );
 
-  t.test(`${mpi.name}: adaptModelSharded makes the same layers on all ranks, and as one process does`, async (t) => {
-    const outcome = await run(2, 'adapt', cacheOf('adapt'));
+  t.test(`${mpi.name}: other modules, a folder that is not shared and a callback that throws are told`, async (t) => {
+    const outcome = await waitingJob(mpi, 'refusals');
     t.equal(outcome.code, 0, outcome.err);
-    const [alone] = told<Told & { digest: string; layers: string[] }>(
-      await runScript('shards.mjs', 'adapt', path('model.safetensors'), path(`alone-${mpi.mpicc}`)),
-    );
-    const ranks = told<Told & { digest: string; layers: string[] }>(outcome);
+    type Found = { targets: string; folder: string; callbacks: { error: string; left: number }[] };
+    const ranks = told<Told & { found: Found }>(outcome);
     t.equal(ranks.length, 2);
-    t.equal(alone?.layers.length, 6);
-    for (const { digest, layers } of ranks) t.same([digest, layers], [alone?.digest, alone?.layers]);
-    t.same(ranks.flatMap(({ own }) => own).sort(), [...(alone?.own ?? [])].sort());
+    for (const { found, rows } of ranks) {
+      t.same(uncached(rows), uncached(expected), 'the ranks go on');
+      t.match(found.targets, /^RANK_MISMATCH .*rank 1 differs from rank 0: /);
+      t.match(found.folder, /^INVALID_ARGUMENT .*a folder that all ranks share, got .* rank 1 on \S+ does not see it/);
+      for (const [rank, { error, left }] of found.callbacks.entries()) {
+        t.match(error, new RegExp(`^\\w+ .*rank ${rank}: .*the terminal is gone`));
+        t.ok(left <= names.length - 3, `a rank that fails stops the others: ${left} done`);
+      }
+    }
+  });
+
+  for (const size of [2, 4]) {
+    t.test(`${mpi.name}, ${size} ranks: each matrix is decomposed once, and all ranks get all rows`, async (t) => {
+      const outcome = await (size === 2 ? ofPair() : run(mpi, size, 'decompose', `${size}`));
+      t.equal(outcome.code, 0, outcome.err);
+      const ranks = told<Told>(outcome, 'decompose');
+      t.equal(ranks.length, size);
+      for (const { rows, again } of ranks) {
+        t.same(rows, expected, 'the rows of one process');
+        t.same(again.own, [], 'a second call finds all in the cache');
+        t.ok(again.rows.every(({ cached }) => cached));
+      }
+      t.same(ranks.flatMap(({ own }) => own).sort(), names, 'every matrix by one rank');
+      t.comment(`shares: ${ranks.map(({ own }) => own.length).join(', ')}`);
+      t.same(entries(cacheOf(mpi, `${size}`)), entries('alone'), 'the same files, and nothing else');
+    });
+  }
+
+  t.test(`${mpi.name}: adaptModelSharded makes the same layers on all ranks, and as one process does`, async (t) => {
+    const outcome = await ofPair();
+    adaptedAlone ??= runScript('shards.mjs', 'adapt', path('model.safetensors'), path('alone'));
+    const [one] = told<Adapted>(await adaptedAlone);
+    const ranks = told<Adapted>(outcome, 'adapt');
+    t.equal(ranks.length, 2, outcome.err);
+    t.equal(one?.layers.length, 6);
+    for (const { digest, layers } of ranks) t.same([digest, layers], [one?.digest, one?.layers]);
+    t.same(ranks.flatMap(({ own }) => own).sort(), [...(one?.own ?? [])].sort());
+    t.equal(
+      ranks.reduce((sum, { calls }) => sum + calls, 0),
+      6,
+      'progress is told once for each matrix',
+    );
+  });
+
+  t.test(`${mpi.name}: a failure of one rank is told on all, with its rank and module`, async (t) => {
+    const outcome = await ofPair();
+    const errors = told<{ rank: number; error: string }>(outcome, 'broken').map(({ error }) => error);
+    t.equal(errors.length, 2, outcome.err);
+    t.match(errors[0], /^\w+ decomposeModelSharded: rank [01]: .*layers\.3\.q_proj\.weight.*NaN/);
+    t.equal(errors[1], errors[0]);
+  });
+
+  const args = ['decompose', path('model.safetensors'), '--targets', 'all', '--cache', cacheOf(mpi, 'cli')];
+  const command = (words: readonly string[]) => mpirun(mpi, 2, { script: [program, ...words], cwd: folder });
+  t.test(`${mpi.name}: sigmatune decompose under mpirun`, async (t) => {
+    const { code, out, err } = await command([...args, '--json', '--quiet']);
+    t.equal(code, 0, err);
+    t.same(JSON.parse(out), { cache: cacheOf(mpi, 'cli'), modules: expected }, 'one answer, from rank 0');
+    t.equal(err, '');
+  });
+
+  // What follows is the same under each MPI.
+  if (number > 0) continue;
+
+  t.test(`${mpi.name}: sigmatune decompose finds what is there, and tells a mistake`, async (t) => {
+    const again = await command(args);
+    t.match(again.out, /12 modules, .*: 0 computed, 12 found in /);
+    t.equal(again.out.match(/12 modules/g)?.length, 1);
+    const wrong = await command(['decompose', path('absent.safetensors'), '--targets', 'all', '--cache', 'x']);
+    t.not(wrong.code, 0);
+    t.match(wrong.err, /absent\.safetensors/);
   });
 
   t.test(`${mpi.name}: a job that was killed goes on where it was`, async (t) => {
-    const cache = cacheOf('killed');
-    const killed = await run(2, 'dies', cache);
+    const killed = await run(mpi, 2, 'dies', 'killed');
     t.not(killed.code, 0);
-    const outcome = await run(2, 'decompose', cache);
+    const outcome = await run(mpi, 2, 'decompose', 'killed');
     t.equal(outcome.code, 0, outcome.err);
     for (const { rows } of told<Told>(outcome)) {
       t.same(uncached(rows), uncached(expected));
@@ -116,56 +189,31 @@ for (const mpi of mpis) {
   });
 
   t.test(`${mpi.name}: two jobs share a cache`, async (t) => {
-    const cache = cacheOf('two');
-    const outcomes = await Promise.all([run(2, 'decompose', cache), run(2, 'decompose', cache)]);
+    const outcomes = await Promise.all([1, 2].map(() => run(mpi, 2, 'decompose', 'two')));
     for (const outcome of outcomes) {
       t.equal(outcome.code, 0, outcome.err);
       for (const { rows } of told<Told>(outcome)) t.same(uncached(rows), uncached(expected));
     }
-    t.same(entries(cache), entries('alone'));
-  });
-
-  t.test(`${mpi.name}: a failure of one rank is told on all, with its rank and module`, async (t) => {
-    const outcome = await run(2, 'broken', cacheOf('broken'), 'broken.safetensors');
-    t.equal(outcome.code, 0, outcome.err);
-    const errors = told<{ rank: number; error: string }>(outcome).map(({ error }) => error);
-    t.equal(errors.length, 2);
-    t.match(errors[0], /^\w+ decomposeModelSharded: rank [01]: .*layers\.3\.q_proj\.weight.*NaN/);
-    t.equal(errors[1], errors[0]);
-  });
-
-  t.test(`${mpi.name}: other modules, a folder that is not shared and a callback that throws are told`, async (t) => {
-    const outcome = await run(2, 'refusals', cacheOf('refused'));
-    t.equal(outcome.code, 0, outcome.err);
-    const ranks = told<Told & { found: Record<string, string>; left: number }>(outcome);
-    t.equal(ranks.length, 2);
-    for (const { found, left, rows } of ranks) {
-      t.ok(left <= names.length - 3, `a rank that fails stops the others: ${left} done`);
-      t.same(uncached(rows), uncached(expected), 'the ranks go on');
-      t.match(found['targets'], /^RANK_MISMATCH .*rank 1 differs from rank 0: /);
-      t.match(
-        found['folder'],
-        /^INVALID_ARGUMENT .*a folder that all ranks share, got .* rank 1 on \S+ does not see it/,
-      );
-      t.match(found['callback'], /^\w+ .*rank 1: .*the terminal is gone/);
-    }
-  });
-
-  t.test(`${mpi.name}: sigmatune decompose under mpirun`, async (t) => {
-    const args = ['decompose', path('model.safetensors'), '--targets', 'all', '--cache', cacheOf('cli')];
-    const command = (more: string[]) => mpirun(mpi, 2, { script: [program, ...args, ...more], cwd: folder });
-    const first = await command(['--json', '--quiet']);
-    t.equal(first.code, 0, first.err);
-    t.same(JSON.parse(first.out), { cache: cacheOf('cli'), modules: expected }, 'one answer, from rank 0');
-    t.equal(first.err, '');
-    const again = await command([]);
-    t.match(again.out, /12 modules, .*: 0 computed, 12 found in /);
-    t.equal(again.out.match(/12 modules/g)?.length, 1);
-    const wrong = await mpirun(mpi, 2, {
-      script: [program, 'decompose', path('absent.safetensors'), '--targets', 'all', '--cache', 'x'],
-      cwd: folder,
-    });
-    t.not(wrong.code, 0);
-    t.match(wrong.err, /absent\.safetensors/);
+    t.same(entries(cacheOf(mpi, 'two')), entries('alone'));
   });
 }
+
+t.test('a process alone decomposes all', async (t) => {
+  const comm = await init();
+  for (const wrong of [undefined, null, {}, 'comm']) {
+    const [model, options] = [{}, { targets: 'all', cache: path('solo') } as const];
+    const refusal = { code: 'INVALID_ARGUMENT', message: /comm: expected a Communicator, which init\(\) gives/ };
+    await t.rejects(decomposeModelSharded(wrong as never, model, options), refusal);
+    await t.rejects(adaptModelSharded(wrong as never, model, { ...options, family: 'svft' }), refusal);
+  }
+  const model = await openSafetensors(path('model.safetensors'));
+  t.same(await decomposeModelSharded(comm, model, { targets: 'all', cache: path('solo') }), expected);
+  await model.close();
+  const broken = await openSafetensors(path('broken.safetensors'));
+  await t.rejects(decomposeModelSharded(comm, broken, { targets: 'all', cache: path('solo-broken') }), {
+    code: 'NON_FINITE',
+    message: /^decomposeModelSharded: .*layers\.3\.q_proj\.weight/,
+  });
+  await broken.close();
+  t.same(entries('solo'), entries('alone'));
+});

@@ -94,8 +94,12 @@ export async function output(
   return { ...outcome, seconds: (performance.now() - started) / 1000 };
 }
 
-/** What the ranks have said, one JSON a line, in the order of the ranks. */
-export function told<T extends { readonly rank: number }>({ out }: { readonly out: string }): T[] {
-  const lines = out.split('\n').filter((line) => line.startsWith('{'));
-  return lines.map((line) => JSON.parse(line) as T).sort((a, b) => a.rank - b.rank);
+/** What the ranks have said in a case, or in all: one JSON a line, in the order of the ranks. */
+export function told<T extends { readonly rank: number }>({ out }: { readonly out: string }, name?: string): T[] {
+  return out
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line) as T & { case: string })
+    .filter((line) => name === undefined || line.case === name)
+    .sort((a, b) => a.rank - b.rank);
 }
