@@ -246,7 +246,7 @@ const wide = Object.entries(suite).flatMap(([family, strategies]) =>
 
 /** Steps in 16 bits, which have kernels of their own. @type {readonly Case[]} */
 const narrow = /** @type {const} */ (['bfloat16', 'float16']).flatMap((dtype) =>
-  Object.entries(suite).flatMap(([family, [strategy]]) =>
+  [...Object.entries(suite), /** @type {const} */ (['svft band 8', ['merged']])].flatMap(([family, [strategy]]) =>
     [256, 768].map((size) => ({
       ...adapterCase({ family, shape: [size, size], tokens: size === 256 ? 64 : 512, strategy, what: 'step', dtype }),
       short: size === 256 && dtype === 'bfloat16' && shortOnes.includes(`${family}, ${strategy}`),

@@ -53,8 +53,7 @@ async function peaksOf({ dry, say, device }, { n, m, tokens, dtype, ...rest }) {
   };
   const least = child(idle).peak;
   if (least === null && !dry) say('skipped: nvidia-smi, which tells the memory in use, is not there');
-  const own = Object.keys(layers).filter((name) => dtype === 'float32' || layers[name].strategy !== 'merged');
-  const found = [...own, ...(device === 'cpu' ? [lora] : [])].map((name) => {
+  const found = [...Object.keys(layers), ...(device === 'cpu' ? [lora] : [])].map((name) => {
     const { peak, detail } = child(name);
     return { name, value: peak === null || least === null ? null : peak - least, detail };
   });

@@ -11,7 +11,7 @@ import { quantile } from '../stats/quantile.js';
 const rounds = 9;
 library.setThreads(Number(process.argv[2] ?? 1));
 
-/** @type {readonly [string, readonly [number, number], number][]} */
+/** @type {readonly [string, readonly [number, number], number, 'merged'?][]} */
 const cases = [
   ['svft plain', [768, 768], 512],
   ['svft band 8', [768, 768], 512],
@@ -21,6 +21,8 @@ const cases = [
   ['loraxs 16', [768, 768], 512],
   ['svft band 8', [3072, 768], 512],
   ['svft band 8', [3072, 768], 2048],
+  ['svft band 8', [768, 768], 4096],
+  ['svft band 8', [768, 768], 4096, 'merged'],
   ['vectorfit', [768, 3072], 512],
   ['vectorfit', [4096, 4096], 512],
 ];
@@ -36,10 +38,10 @@ const sides = /** @type {const} */ ([
 const names = sides.map((side) => ('storage' in side ? `int8 next to ${side.dtype}` : side.dtype));
 
 console.log(`${library.systemInfo().simd}, ${library.threads()} threads`);
-for (const [family, shape, tokens] of cases) {
+for (const [family, shape, tokens, asked] of cases) {
   if (!family.startsWith(process.argv[3] ?? '')) continue;
   /** @type {import('../cases/families.js').Strategy} */
-  const strategy = family === 'siva' || family.startsWith('loraxs') ? 'lowrank' : 'factored';
+  const strategy = asked ?? (family === 'siva' || family.startsWith('loraxs') ? 'lowrank' : 'factored');
   const given = {
     family,
     shape,
@@ -59,7 +61,7 @@ for (const [family, shape, tokens] of cases) {
   };
   for (const { call } of made) time(call);
   const times = Array.from({ length: rounds }, () => made.map(({ call }) => time(call)));
-  console.log(`${family}, ${shape.join(' × ')}, ${tokens} tokens`);
+  console.log(`${family}, ${shape.join(' × ')}, ${tokens} tokens, ${strategy}`);
   for (const [i, side] of made.entries()) {
     const middle = quantile(
       times.map((each) => each[i]),

@@ -22,7 +22,7 @@ import { publish, uncloneable } from '../runtime/public-class.js';
 import { atOnce } from '../runtime/slices.js';
 import type { SparsityPattern } from '../sparse/pattern.js';
 import type { Origin } from '../tensor/derived.js';
-import { bytesPerElement, type FactorDType, type MatrixDType } from '../tensor/dtype.js';
+import { bytesPerElement, type FactorDType, isHalf, type MatrixDType } from '../tensor/dtype.js';
 import { checkBatch, copyOf, output, outputInto, type Place } from '../tensor/operand.js';
 import { LayerParameter } from '../tensor/parameter.js';
 import { keep, type Scoped } from '../tensor/scope.js';
@@ -124,7 +124,10 @@ export class Adapter implements AdaptedLinear {
     this.parameters = Object.freeze(bias instanceof LayerParameter ? [...core, bias] : core);
     this.parameterCount = this.parameters.reduce((sum, { value }) => sum + value.size, 0);
     this.#blueprint = blueprint;
-    this.#merged = new MergedRoute(blueprint.merge, bias);
+    // In 16 bits W0 + U (C − diag σ) Vᵀ rounds to W0 until the change has grown: each entry of W0 is in the middle between
+    // two rounding boundaries. The entries of U C Vᵀ lie anywhere, so small changes survive on average.
+    const merge = factored !== undefined && isHalf(factored.dtype) ? () => factored : blueprint.merge;
+    this.#merged = new MergedRoute(merge, bias);
     const routes = {
       factored: factored && new FactoredRoute(factored, bias),
       lowrank: lowrank && new FactoredRoute(lowrank, bias),

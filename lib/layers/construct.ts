@@ -186,20 +186,18 @@ export function onWholeBase(
   return { weight, base, factored: undefined, lowrank, merge: () => lowrank };
 }
 
-/** The strategies for the planner: all that the layer has, or the one requested; UNSUPPORTED if the layer lacks it. */
+/** The strategies for the planner: those of 'auto', or the one requested; UNSUPPORTED if the layer lacks it. */
 export function chooseFrom(site: Site, available: readonly Strategy[], refusal: string): readonly Strategy[] {
-  const { op, strategy } = site;
-  // In 16 bits W' would round small changes of W0 away, and its gradient, summed over a step, would lose precision.
-  const half = isHalf(site.dtype);
-  const offered = half ? available.filter((each) => each !== 'merged') : available;
-  if (strategy === 'auto') return offered;
-  if (!offered.includes(strategy)) {
-    const names = offered.map((each) => `'${each}'`).join(', ');
-    const why =
-      half && strategy === 'merged'
-        ? `W' in ${site.dtype} would round small changes of the weight away; mergedWeight() makes one for inference`
-        : refusal;
-    throw new SigmaError('UNSUPPORTED', op, `options.strategy: expected one of ${names}, got '${strategy}' (${why})`);
+  const { op, dtype, strategy } = site;
+  // W' in 16 bits rounds small changes of the parameters coarsely, so 'auto' does not trade them for time.
+  if (strategy === 'auto') return isHalf(dtype) ? available.filter((each) => each !== 'merged') : available;
+  if (!available.includes(strategy)) {
+    const names = available.map((each) => `'${each}'`).join(', ');
+    throw new SigmaError(
+      'UNSUPPORTED',
+      op,
+      `options.strategy: expected one of ${names}, got '${strategy}' (${refusal})`,
+    );
   }
   return [strategy];
 }

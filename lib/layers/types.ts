@@ -182,7 +182,8 @@ export interface AdapterOptions {
   layout?: 'out-in' | 'in-out';
   /**
    * How the layer is computed. Results do not depend on it, to rounding. UNSUPPORTED if the layer cannot use it.
-   * Default 'auto'.
+   * Default 'auto', which takes the cheapest. In 16 bits it never takes 'merged', because W' then rounds small changes of the
+   * parameters: docs/models.md has the figures.
    */
   strategy?: StrategyOption;
   /**

@@ -1,5 +1,6 @@
 import { native, type Operand } from '../runtime/native.js';
-import { memoryOf, output } from '../tensor/operand.js';
+import { type Real, vectorType } from '../tensor/dtype.js';
+import { memoryOf, type Output, output } from '../tensor/operand.js';
 import type { LayerParameter } from '../tensor/parameter.js';
 import { keep } from '../tensor/scope.js';
 import type { Matrix, MatrixShape } from '../tensor/tensor.js';
@@ -70,7 +71,7 @@ export class MergedRoute implements Route {
         native.weightBackward(op, w, null, given, dx, bias?.memory ?? null, null, false, ...sizes);
       } else if (sink !== intoGrad) {
         const gradients = gradientTargets(op, built.operator.terms, undefined, ofCore, sink);
-        const g = output(op, weight, weight.shape as MatrixShape);
+        const g = gradientOf(op, weight);
         native.weightBackward(
           op,
           w,
@@ -110,7 +111,7 @@ export class MergedRoute implements Route {
   #gather(op: string, built: Built, wanted: readonly LayerParameter[]): [Operand, boolean] {
     const before = this.#gathered;
     if (before !== null && !(before.built === built && sameMembers(before.wanted, wanted))) this.#project();
-    this.#g ??= keep(output(op, built.weight, built.weight.shape as MatrixShape).tensor());
+    this.#g ??= keep(gradientOf(op, built.weight).tensor());
     return [memoryOf(op, 'gradient', this.#g), this.#gathered !== null];
   }
 
@@ -125,6 +126,11 @@ export class MergedRoute implements Route {
     gradients.commit();
     this.#gathered = null;
   }
+}
+
+/** Uninitialised memory for G (out, in), in the vectors' type: float32 next to 16 bits, because G is a sum. */
+function gradientOf(op: string, { device, dtype, shape }: Matrix): Output<Real, MatrixShape> {
+  return output(op, { device, dtype: vectorType(dtype) }, shape as MatrixShape);
 }
 
 function sameMembers<T>(a: readonly T[], b: readonly T[]): boolean {

@@ -88,7 +88,8 @@ Napi::Value adapter_merge(Args& args) {
 Napi::Value adapter_project(Args& args) {
   AdapterLayer layer = layer_at(args, 0);
   use_snapshot_at(args, layer, 1);
-  const sigma_matrix g = args.matrix(1 + kSnapshot, "g", layer.u.rows, layer.vt.columns);
+  const sigma_matrix g =
+      args.operands().matrix(args.value(1 + kSnapshot), "g", layer.u.rows, layer.vt.columns, dtype_of(args.real()));
   constexpr size_t kFirst = 2 + kSnapshot;
   FreshGradients fresh;
   const GradientTargets targets{args.value(kFirst), args.value(kFirst + 1), args.value(kFirst + 2), args.env().Null()};
@@ -130,7 +131,7 @@ Napi::Value weight_backward(Args& args) {
                             .x = args.optional_matrix_of(dy.dtype, 1, "x", tokens, in),
                             .dx = args.optional_matrix_of(dy.dtype, 3, "dx", tokens, in),
                             .dbias = args.optional_vector(4, "dbias", out),
-                            .g = args.optional_matrix_of(weight.dtype, 5, "g", weight.rows, weight.columns),
+                            .g = args.optional_matrix_of(dtype_of(args.real()), 5, "g", weight.rows, weight.columns),
                             .accumulate = args.flag(6)};
   if (call.x == nullptr && call.g != nullptr)
     throw ArgumentError("x: expected the input of forward because g is given, got null");

@@ -133,7 +133,10 @@ typedef struct sigma_cast {
   sigma_matrix from, to;
 } sigma_cast;
 
-/* c (m, n) = op(a) op(b) [+ c if accumulate] [+ bias (n) on every row]. a and b have c's type, or are int8. */
+/*
+ * c (m, n) = op(a) op(b) [+ c if accumulate] [+ bias (n) on every row]. a and b have c's type, or are int8. Or both
+ * have one type of 16 bits, and c is float32.
+ */
 typedef struct sigma_gemm {
   sigma_real real;
   int32_t transpose_a, transpose_b, accumulate;

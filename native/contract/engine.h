@@ -55,6 +55,9 @@ constexpr size_t element_size(sigma_dtype dtype) {
 }
 constexpr size_t element_size(sigma_real real) { return real == SIGMA_REAL64 ? 8 : 4; }
 
+// Types of 16 bits. Their vectors and sums are float32.
+constexpr bool is_half(sigma_dtype dtype) { return dtype == SIGMA_BFLOAT16 || dtype == SIGMA_FLOAT16; }
+
 // The type of the vectors that go with matrices of this type.
 constexpr sigma_real real_of(sigma_dtype dtype) { return dtype == SIGMA_FLOAT64 ? SIGMA_REAL64 : SIGMA_REAL32; }
 // The matrix type with the same element type.

@@ -149,6 +149,7 @@ int32_t supports(sigma_operation operation, sigma_real real, const sigma_dtype* 
     const auto casts = [](sigma_dtype dtype) { return dtype != SIGMA_INT8 && dtype != SIGMA_FLOAT16; };
     return count == 2 && casts(dtypes[0]) && casts(dtypes[1]) ? 1 : 0;
   }
+  if (operation == SIGMA_OPERATION_gemm) return multiplies(real, dtypes, static_cast<size_t>(count)) ? 1 : 0;
   return computes(real, dtypes, static_cast<size_t>(count)) ? 1 : 0;
 }
 

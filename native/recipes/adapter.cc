@@ -56,8 +56,8 @@ void pull_back(const Engine& e, const AdapterLayer& layer, sigma_matrix a, sigma
   e.run(&sigma_backend::layer_gradients, call);
 }
 
-// The columns of vt as operations on rows read them. Those of an int8 vt are widened tile by tile, so that no whole
-// matrix of wide numbers exists; another vt is one tile.
+// The columns of vt in type `dtype`, as operations on rows read them. Those of an int8 vt are widened tile by tile, so
+// that no whole matrix of wide numbers exists; another vt is one tile.
 class ColumnTiles {
  public:
   ColumnTiles(const AdapterLayer& layer, sigma_dtype dtype)
@@ -69,11 +69,12 @@ class ColumnTiles {
   bool is_one() const { return step_ == vt_.columns; }
   // Elements of an intermediate for one tile, and of a widened tile.
   int64_t length() const { return adapter_saved_length(vt_.rows, step_); }
-  int64_t wide_length() const { return vt_.dtype == SIGMA_INT8 ? length() : 0; }
+  int64_t wide_length() const { return vt_.dtype == dtype_ ? 0 : length(); }
 
   // The tile that begins at column `first`. `wide` has wide_length elements.
   sigma_matrix at(const Engine& e, int64_t first, void* wide) const {
-    if (vt_.dtype != SIGMA_INT8) return vt_;
+    if (vt_.dtype == dtype_) return vt_;
+    if (vt_.dtype != SIGMA_INT8) return dense_cast(e, vt_, dtype_, wide);
     const int64_t count = std::min(step_, vt_.columns - first);
     sigma_matrix codes = columns_of(vt_, first, count);
     codes.scales = vt_.scales + first / SIGMA_SCALE_GROUP;
@@ -142,6 +143,27 @@ class TileSums {
   std::array<int64_t, 3> sizes_;
   bool one_;
 };
+
+// Rows of a u of 16 bits that are widened at a time.
+constexpr int64_t kWideRows = 512;
+
+// Elements of the widened rows of u that uᵀ G needs, with G of type `dtype`.
+int64_t wide_rows_length(const AdapterLayer& layer, sigma_dtype dtype) {
+  return is_half(layer.u.dtype) && layer.u.dtype != dtype ? std::min(kWideRows, layer.u.rows) * layer.rank() : 0;
+}
+
+// H = uᵀ G. Widens a u of fewer bits, because no backend multiplies 16 bits by float32. `wide` has wide_rows_length
+// elements.
+void project_rows(const Engine& e, const AdapterLayer& layer, const sigma_matrix& g, const sigma_matrix& h,
+                  void* wide) {
+  if (wide_rows_length(layer, g.dtype) == 0)
+    return gemm(e, layer.real, kTransposed, layer.u, kPlain, g, kOverwrite, nullptr, h);
+  for (int64_t first = 0; first < g.rows; first += kWideRows) {
+    const int64_t count = std::min(kWideRows, g.rows - first);
+    const sigma_matrix u = dense_cast(e, rows_of(layer.u, first, count), g.dtype, wide);
+    gemm(e, layer.real, kTransposed, u, kPlain, rows_of(g, first, count), /* accumulate = */ first > 0, nullptr, h);
+  }
+}
 
 // P = Vᵀ Xᵀ
 void project_input(const Engine& e, const AdapterLayer& layer, const sigma_matrix& x, const sigma_matrix& p) {
@@ -231,7 +253,7 @@ void weight_backward(const Engine& e, const WeightPullBack& call) {
     const sigma_matrix x = dense_matrix(dy.dtype, call.x, dy.rows, in);
     const auto& [left, right] = call.transposed ? std::tie(x, dy) : std::tie(dy, x);
     gemm(e, real, kTransposed, left, kPlain, right, call.accumulate, nullptr,
-         dense_matrix(call.weight.dtype, call.g, call.weight.rows, call.weight.columns));
+         dense_matrix(dtype_of(real), call.g, call.weight.rows, call.weight.columns));
   }
   if (call.dbias != nullptr)
     e.run(&sigma_backend::column_sums, sigma_column_sums{real, dy, call.dbias, /* fresh = */ 0});
@@ -243,14 +265,16 @@ void adapter_project(const Engine& e, const AdapterLayer& layer, const sigma_mat
   const int64_t stride = intermediate(g.dtype, nullptr, layer.rank(), tiles.step()).stride;
   const int64_t numbers = pull_back_length(layer, g.dtype, stride, gradients);
   TileSums sums(layer, gradients, tiles.is_one());
-  Workspace workspace(e, g.dtype, tiles.length() + tiles.wide_length(), numbers + sums.length());
+  const int64_t wide_rows = wide_rows_length(layer, g.dtype);
+  Workspace workspace(e, g.dtype, tiles.length() + tiles.wide_length() + wide_rows, numbers + sums.length());
   void* const h_data = workspace.take(tiles.length());
   void* const wide = workspace.take(tiles.wide_length());
+  void* const rows = workspace.take(wide_rows);
   sums.take(workspace);
   for (int64_t first = 0; first < tiles.columns(); first += tiles.step()) {
     const sigma_matrix vt = tiles.at(e, first, wide);
     const sigma_matrix h = intermediate(g.dtype, h_data, layer.rank(), vt.columns);
-    gemm(e, layer.real, kTransposed, layer.u, kPlain, columns_of(g, first, vt.columns), kOverwrite, nullptr, h);
+    project_rows(e, layer, columns_of(g, first, vt.columns), h, rows);
     // K = (uᵀ G) vtᵀ, or its transpose.
     const auto& [a, b] = layer.transposed ? std::tie(vt, h) : std::tie(h, vt);
     Workspace samples = workspace;  // each tile takes the same memory

@@ -70,8 +70,9 @@ void adapter_backward(const Engine& engine, const AdapterLayer& layer, const Ada
 void adapter_merge(const Engine& engine, const AdapterLayer& layer, const sigma_matrix& merged);
 
 // The pull-back of Y = X Wᵀ + b through a weight (out, in), stored as (in, out) if `transposed`; G is stored alike.
-// Overwrites dX = dY W, adds Σ_t dY[t] to dbias, and overwrites G = dYᵀ X (out, in), or adds to it if `accumulate`. dx,
-// dbias and g may be null; x may be null if g is.
+// Overwrites dX = dY W, adds Σ_t dY[t] to dbias, and overwrites G = dYᵀ X (out, in), or adds to it if `accumulate`. G
+// has the vectors' precision, because it is a sum over tokens and batches. dx, dbias and g may be null; x may be null
+// if g is.
 struct WeightPullBack {
   sigma_matrix weight;
   bool transposed;

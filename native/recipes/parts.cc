@@ -65,17 +65,20 @@ sigma_gemm dense_core_product(const Engine& e, const AdapterLayer& layer, bool t
   const int64_t r = layer.rank();
   sigma_matrix c = dense_matrix(dtype_of(layer.real), layer.dense, r, r);
   if (is_narrow(layer, x.dtype)) {
-    const sigma_matrix narrow = dense_matrix(x.dtype, scratch, r, r);
-    e.run(&sigma_backend::cast, sigma_cast{c, narrow});
-    c = narrow;
+    c = dense_cast(e, c, x.dtype, scratch);
   }
   return {layer.real, transpose, kPlain, kOverwrite, c, x, out, nullptr};
 }
 
+sigma_matrix dense_cast(const Engine& e, const sigma_matrix& from, sigma_dtype dtype, void* memory) {
+  const sigma_matrix to = dense_matrix(dtype, memory, from.rows, from.columns);
+  e.run(&sigma_backend::cast, sigma_cast{from, to});
+  return to;
+}
+
 sigma_matrix widened(const Engine& e, sigma_real real, const sigma_matrix& from, void* memory) {
   const sigma_dtype dtype = dtype_of(real);
-  e.run(&sigma_backend::cast, sigma_cast{dense_matrix(from.dtype, from.data, from.rows, from.stride),
-                                         dense_matrix(dtype, memory, from.rows, from.stride)});
+  dense_cast(e, dense_matrix(from.dtype, from.data, from.rows, from.stride), dtype, memory);
   return {memory, from.rows, from.columns, from.stride, dtype, nullptr};
 }
 

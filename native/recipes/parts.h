@@ -19,7 +19,7 @@ sigma_matrix intermediate(sigma_dtype dtype, const void* data, int64_t rank, int
 // A view of `count` columns of a matrix that has no scales.
 sigma_matrix columns_of(const sigma_matrix& matrix, int64_t first, int64_t count);
 
-// A view of `count` rows of a dense matrix.
+// A view of `count` rows of a matrix that has no scales.
 sigma_matrix rows_of(const sigma_matrix& matrix, int64_t first, int64_t count);
 
 // Workspace of one call: `elements` of the intermediates' type, followed by `numbers` of the vectors' type.
@@ -69,6 +69,9 @@ sigma_gemm dense_core_product(const Engine& e, const AdapterLayer& layer, bool t
 inline int64_t samples_length(const AdapterLayer& layer, const AdapterGradients& gradients) {
   return gradients.wants_samples() ? layer.core_values() : 0;
 }
+
+// Copies a matrix without padding to `memory` as type `dtype`.
+sigma_matrix dense_cast(const Engine& e, const sigma_matrix& from, sigma_dtype dtype, void* memory);
 
 // Copies an intermediate, with its padding, to `memory` in the vectors' precision.
 sigma_matrix widened(const Engine& e, sigma_real real, const sigma_matrix& from, void* memory);

@@ -84,7 +84,6 @@ t.test('int8 factors', { skip: cpuOnly, timeout: 110_000 }, async (t) => {
             const carries = family.family === 'svdiff' || family.family === 'vectorfit';
             const offered: readonly Strategy[] = carries ? [...family.strategies, 'lowrank'] : family.strategies;
             for (const strategy of offered.filter((each) => each !== 'auto')) {
-              if (strategy === 'merged' && dtype === 'bfloat16') continue;
               const findings = new Findings();
               const layer = await makeLayer(family, on, strategy, { factors });
               perturb(layer);

@@ -4,17 +4,20 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
+  type AdaptedLinear,
   type AdaptedModel,
   adaptModel,
   type DecomposeModelOptions,
   decompose,
   decomposeModel,
   exportMerged,
+  loadAdapters,
   type ModelOptions,
   openFactorCache,
   openSafetensors,
   type Progress,
   planModel,
+  saveAdapters,
   type Tensor,
   writeSafetensors,
   zeros,
@@ -226,6 +229,33 @@ t.test('bfloat16 layers of float32 weights', async (t) => {
     const layer = item([...model.layers.values()], 0);
     t.same([layer.factors.u.dtype, layer.factors.s.dtype], ['bfloat16', 'float32']);
     disposeAll(...Object.values(weights));
+  });
+});
+
+t.test("bfloat16 layers through W' come back from a folder", async (t) => {
+  await expectNoLeak(t, 'merged', async () => {
+    const weights = weightsOf({ a: [12, 9], b: [9, 12] });
+    const options = { strategy: 'merged', pattern: 'banded' } as const;
+    using model = await adaptModel(weights, { targets: 'all', family: 'svft', storage: 'bfloat16', options });
+    for (const layer of model.layers.values()) perturb(layer);
+    const folder = t.testdir({});
+    await saveAdapters(folder, model.layers);
+    const narrow = Object.fromEntries(Object.entries(weights).map(([name, each]) => [name, each.cast('bfloat16')]));
+    const factors = Object.fromEntries([...model.layers].map(([name, layer]) => [name, layer.factors]));
+    const loaded = await loadAdapters(folder, narrow, { factors });
+    for (const [name, layer] of model.layers) {
+      using x = gaussian(seeded(9), [3, layer.inFeatures], 'bfloat16');
+      const again = loaded[name] as AdaptedLinear;
+      t.same(
+        [layer, again].map((each) => each.explain(3).strategy),
+        ['merged', 'merged'],
+        name,
+      );
+      using y = layer.apply(x);
+      using z = again.apply(x);
+      assertSameBits(t, z, y, name);
+    }
+    disposeAll(...Object.values(loaded), ...Object.values(narrow), ...Object.values(weights));
   });
 });
 

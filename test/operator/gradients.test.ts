@@ -79,7 +79,7 @@ for (const [name, group] of groups) {
 for (const dtype of ['bfloat16', 'float16'] as const) {
   t.test(`${dtype} layers`, { skip: dtype === 'float16' && cpuOnly }, async (t) => {
     for (const name of ['square', 'tall', 'wide']) {
-      const group = (groups.get(name) ?? []).filter(({ strategy }) => strategy !== 'merged');
+      const group = groups.get(name) ?? [];
       using on = await bench(item(group, 0).shape, dtype, 2);
       const [weight, bias, x] = [on.weight, on.bias, on.x].map((tensor) =>
         tensor.cast('float64'),

@@ -1,11 +1,19 @@
 /** Weights stored [in, out]: the layer of a transposed weight is that of the weight itself. */
-import { type AdaptedLinear, type Svd, svft, type Tensor } from 'sigmatune';
+import { type AdaptedLinear, type MatrixDType, type MatrixShape, type Svd, svft, type Tensor, tensor } from 'sigmatune';
 import t from 'tap';
-import { dtypes, type FamilyCase, families, type LayerShape, oneOfEach, tolerances } from '../support/cases.js';
+import {
+  dtypes,
+  type FamilyCase,
+  families,
+  isHalf,
+  type LayerShape,
+  matrixDTypes,
+  oneOfEach,
+  tolerances,
+} from '../support/cases.js';
 import {
   assertClose,
   assertSameBits,
-  at,
   bytes,
   cpuOnly,
   disposeAll,
@@ -17,7 +25,7 @@ import {
   snapshot,
   values,
 } from '../support/helpers.js';
-import { type Bench, bench, dense, disposeLayer, gradientsOf, perturb } from '../support/layer.js';
+import { type Bench, bench, dense, disposeLayer, gradientsOf, perturb, termsOf } from '../support/layer.js';
 import { transpose } from '../support/reference.js';
 
 const shapes: LayerShape[] = [
@@ -26,17 +34,17 @@ const shapes: LayerShape[] = [
   { name: 'wide', out: 9, in: 14, tokens: 3 },
 ];
 
-const turned = (tensor: Tensor, { dtype }: Bench) => {
-  const { rows, columns, data } = transpose(dense(tensor));
-  return real(data, [rows, columns], dtype);
+const turned = <D extends MatrixDType>(given: Tensor<D>): Tensor<D> => {
+  const { rows, columns, data } = transpose(dense(given));
+  return tensor<D, MatrixShape>(data, [rows, columns], { dtype: given.dtype });
 };
 
 /** The weight as it would be stored [in, out], with the same singular vectors. */
-function storedOf(on: Bench): { weight: Tensor; factors: Svd } {
+function storedOf(on: Bench<MatrixDType>): { weight: Tensor; factors: Svd } {
   const { u, s, vt } = on.factors;
   return {
-    weight: turned(on.weight, on),
-    factors: { u: turned(vt, on), s: real(snapshot(s), [s.size], on.dtype), vt: turned(u, on) },
+    weight: turned(on.weight as Tensor<MatrixDType>),
+    factors: { u: turned(vt), s: real(snapshot(s), [s.size], s.dtype), vt: turned(u) },
   };
 }
 
@@ -66,14 +74,6 @@ async function pairs(
       disposeSvd(factors);
     }
   }
-}
-
-/** The gate's gradient is a sum of terms M dM that nearly cancel: its rounding error is relative to their size. */
-function termsOf({ parameters }: AdaptedLinear, gradients: readonly Float64Array[], i: number): number {
-  if (!parameters[i]?.name.endsWith('gate')) return 0;
-  const m = parameters.findIndex(({ name }) => name.endsWith('m'));
-  const numbers = snapshot(item(parameters, m).value);
-  return numbers.reduce((sum, value, p) => sum + Math.abs(value * at(item(gradients, m), p)), 0);
 }
 
 t.test('results, gradients and merged weights are those of the plain layer', async (t) => {
@@ -124,6 +124,39 @@ t.test('results, gradients and merged weights are those of the plain layer', asy
       disposeAll(...spectra, ...changes);
     }),
   );
+});
+
+t.test("in 16 bits by way of W'", async (t) => {
+  await expectNoLeak(t, '16 bits', async () => {
+    for (const dtype of matrixDTypes.filter(isHalf)) {
+      using on = await bench(item(shapes, 1), dtype);
+      const { weight, factors } = storedOf(on);
+      for (const family of families.filter((each) => !skips(each, on.shape) && each.strategies.includes('merged'))) {
+        const common = { strategy: 'merged', bias: on.bias } as const;
+        const plain = await family.make(on.weight, { ...common, factors: on.factors });
+        const stored = await family.make(weight, { ...common, factors, layout: 'in-out' });
+        const [one, two] = [plain, stored].map((layer) => {
+          perturb(layer);
+          const pass = layer.forward(on.x);
+          return [pass.y, pass.backward(on.dy)];
+        }) as [Tensor[], Tensor[]];
+        for (const [i, what] of ['y', 'dx'].entries()) {
+          const label = `${family.name}, ${dtype}: ${what}`;
+          assertClose(t, item(two, i), values(item(one, i)), tolerances[dtype], label);
+        }
+        const wanted = gradientsOf(plain);
+        for (const [i, gradient] of gradientsOf(stored).entries()) {
+          const label = `${family.name}, ${dtype}: gradient ${i}`;
+          assertClose(t, gradient, item(wanted, i), tolerances.float32, label, termsOf(plain, wanted, i));
+        }
+        disposeAll(...one, ...two);
+        disposeLayer(plain);
+        disposeLayer(stored);
+      }
+      weight.dispose();
+      disposeSvd(factors);
+    }
+  });
 });
 
 t.test('switched off it is the weight as it was', async (t) => {

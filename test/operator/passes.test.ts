@@ -1,6 +1,6 @@
 /** Forward passes and their pull-backs: gradients, memory, lifetime. */
 import t from 'tap';
-import { layerShapes, oneOfEach, tolerances } from '../support/cases.js';
+import { layerShapes, matrixDTypes, oneOfEach, tolerances, vectorsOf } from '../support/cases.js';
 import {
   assertClose,
   assertSameBits,
@@ -22,46 +22,49 @@ const tall = item(layerShapes, 1);
 
 t.test('gradients add up until they are cleared', async (t) => {
   await expectNoLeak(t, 'accumulation', async () => {
-    using on = await bench(tall, 'float64');
-    for (const family of oneOfEach) {
-      for (const strategy of family.strategies) {
-        const label = `${family.name}, ${strategy}`;
-        const layer = await makeLayer(family, on, strategy);
-        perturb(layer);
-        const once = layer.forward(on.x);
-        disposeAll(once.backward(on.dy), once.y, once);
-        const single = gradientsOf(layer);
-        const [first, second] = [layer.forward(on.x), layer.forward(on.x)];
-        disposeAll(second.backward(on.dy), first.backward(on.dy), first.y, second.y, first, second);
-        layer.parameters.forEach(({ name, grad }, i) => {
-          assertClose(
-            t,
-            grad ?? [],
-            (single[i] ?? new Float64Array()).map((value) => 3 * value),
-            tolerances.float64,
-            `${label}: ${name} thrice`,
-          );
-        });
+    for (const dtype of matrixDTypes) {
+      using on = await bench(tall, dtype);
+      const [vectors, tolerance] = [vectorsOf(dtype), tolerances[vectorsOf(dtype)]];
+      for (const family of oneOfEach) {
+        for (const strategy of family.strategies) {
+          const label = `${family.name}, ${strategy}, ${dtype}`;
+          const layer = await makeLayer(family, on, strategy);
+          perturb(layer);
+          const once = layer.forward(on.x);
+          disposeAll(once.backward(on.dy), once.y, once);
+          const single = gradientsOf(layer);
+          const [first, second] = [layer.forward(on.x), layer.forward(on.x)];
+          disposeAll(second.backward(on.dy), first.backward(on.dy), first.y, second.y, first, second);
+          layer.parameters.forEach(({ name, grad }, i) => {
+            assertClose(
+              t,
+              grad ?? [],
+              (single[i] ?? new Float64Array()).map((value) => 3 * value),
+              tolerance,
+              `${label}: ${name} thrice`,
+            );
+          });
 
-        for (const entry of layer.parameters) {
-          entry.grad?.dispose();
-          entry.grad = gaussian(on.random, entry.value.shape, 'float64');
+          for (const entry of layer.parameters) {
+            entry.grad?.dispose();
+            entry.grad = gaussian(on.random, entry.value.shape, vectors);
+          }
+          const assigned = layer.parameters.map(({ grad }) => grad);
+          const before = assigned.map((grad) => (grad ? snapshot(grad) : new Float64Array()));
+          const third = layer.forward(on.x);
+          disposeAll(third.backward(on.dy), third.y, third);
+          layer.parameters.forEach(({ name, grad }, i) => {
+            const given = before[i] ?? new Float64Array();
+            const sum = given.map((value, j) => value + at(single[i] ?? [], j));
+            assertClose(t, grad ?? [], sum, tolerance, `${label}: ${name} adds to what a framework assigned`);
+            const own = assigned[i];
+            if (own && !own.disposed) {
+              assertSameBits(t, own, given, `${label}: and does not write into it`);
+              if (own !== grad) own.dispose();
+            } else t.fail(`${label}: a framework's gradient of ${name} is not disposed from under it`);
+          });
+          disposeLayer(layer);
         }
-        const assigned = layer.parameters.map(({ grad }) => grad);
-        const before = assigned.map((grad) => (grad ? snapshot(grad) : new Float64Array()));
-        const third = layer.forward(on.x);
-        disposeAll(third.backward(on.dy), third.y, third);
-        layer.parameters.forEach(({ name, grad }, i) => {
-          const given = before[i] ?? new Float64Array();
-          const sum = given.map((value, j) => value + at(single[i] ?? [], j));
-          assertClose(t, grad ?? [], sum, tolerances.float64, `${label}: ${name} adds to what a framework assigned`);
-          const own = assigned[i];
-          if (own && !own.disposed) {
-            assertSameBits(t, own, given, `${label}: and does not write into it`);
-            if (own !== grad) own.dispose();
-          } else t.fail(`${label}: a framework's gradient of ${name} is not disposed from under it`);
-        });
-        disposeLayer(layer);
       }
     }
   });

@@ -1,7 +1,7 @@
 /** Inputs of any number of axes, results in memory of the caller's, and the pull-back as a function. */
-import { AdamW, type AdaptedLinear, type Pass, type Tensor, tidy, vectorFit, zeros } from 'sigmatune';
+import { AdamW, type AdaptedLinear, type MatrixDType, type Pass, type Tensor, tidy, vectorFit, zeros } from 'sigmatune';
 import t from 'tap';
-import { families, type LayerShape, oneOfEach, type Strategy } from '../support/cases.js';
+import { families, isHalf, type LayerShape, matrixDTypes, oneOfEach, type Strategy } from '../support/cases.js';
 import {
   assertSameBits,
   disposeAll,
@@ -18,17 +18,19 @@ import { type Bench, bench, clearGradients, disposeLayer, gradientsOf, makeLayer
 const shape: LayerShape = { name: 'square', out: 12, in: 12, tokens: 12 };
 const leading = [[12], [3, 4], [2, 1, 6], [1, 12], [12, 1]];
 
-type Use = (layer: AdaptedLinear, on: Bench, label: string, strategy: Strategy) => void | Promise<void>;
+type Use = (layer: AdaptedLinear, on: Bench<MatrixDType>, label: string, strategy: Strategy) => void | Promise<void>;
 
 /** Every family with every strategy it has. */
 async function eachLayer(use: Use): Promise<void> {
-  using on = await bench(shape, 'float32');
-  for (const family of families) {
-    for (const strategy of family.strategies) {
-      const layer = await makeLayer(family, on, strategy);
-      perturb(layer);
-      await use(layer, on, `${family.name}, ${strategy}`, strategy);
-      disposeLayer(layer);
+  for (const dtype of ['float32', ...matrixDTypes.filter(isHalf)] as const) {
+    using on = await bench(shape, dtype);
+    for (const family of families) {
+      for (const strategy of family.strategies) {
+        const layer = await makeLayer(family, on, strategy);
+        perturb(layer);
+        await use(layer, on, `${family.name}, ${strategy}, ${dtype}`, strategy);
+        disposeLayer(layer);
+      }
     }
   }
 }
@@ -78,10 +80,11 @@ t.test('one vector [in]', async (t) => {
 
 t.test('results in memory of the caller', async (t) => {
   await expectNoLeak(t, 'out', () =>
-    eachLayer((layer, { x, dy }, label) => {
+    eachLayer((layer, { x, dy, dtype }, label) => {
       const pass = layer.forward(x);
       const dx = pass.backward(dy);
-      const [y2, y3, dx2] = [zeros([12, 12]), zeros([12, 12]), zeros([12, 12])];
+      const place = () => zeros([12, 12], { dtype });
+      const [y2, y3, dx2] = [place(), place(), place()];
       for (const each of [y2, y3, dx2]) fill(each, Number.NaN);
       t.equal(layer.apply(x, { out: y2 }), y2, 'apply returns it');
       const second = layer.forward(x, { out: y3 });
@@ -210,7 +213,7 @@ t.test('pullBack between backwards of one step', async (t) => {
 
 t.test('pullBack: frozen parameters, no dx, tidy, and a layer that is gone', async (t) => {
   await expectNoLeak(t, 'cases', () =>
-    eachLayer((layer, { x, dy }, label) => {
+    eachLayer((layer, { x, dy, dtype }, label) => {
       const [first, ...rest] = layer.parameters;
       if (first === undefined) return;
       const pass = layer.forward(x);
@@ -231,7 +234,7 @@ t.test('pullBack: frozen parameters, no dx, tidy, and a layer that is gone', asy
       throwsSigma(t, () => none.pullBack(dy), 'DISPOSED', label, 'pullBack');
       none.y.dispose();
       const last = layer.forward(x);
-      const short = gaussian(seeded(1), [11, 12], 'float32');
+      const short = gaussian(seeded(1), [11, 12], dtype);
       throwsSigma(t, () => last.pullBack(short), 'SHAPE_MISMATCH', label, 'dy');
       short.dispose();
       disposeLayer(layer);

@@ -4,13 +4,14 @@ import {
   type AdaptedLinear,
   clipGradNorm,
   cosineSchedule,
+  type MatrixDType,
   type Optimizer,
   Sgd,
   type Tensor,
   tidy,
 } from 'sigmatune';
 import t from 'tap';
-import { dtypes, type FamilyCase, layerShapes, oneOfEach, type Strategy } from '../support/cases.js';
+import { type FamilyCase, isHalf, layerShapes, matrixDTypes, oneOfEach, type Strategy } from '../support/cases.js';
 import { assertClose, at, disposeAll, expectNoLeak, gaussian, item, snapshot, write } from '../support/helpers.js';
 import { type Bench, bench, disposeLayer, makeLayer, perturb } from '../support/layer.js';
 
@@ -55,7 +56,7 @@ function gaussianLike(like: Tensor, numbers: ArrayLike<number>): Tensor {
 }
 
 /** The layer's output with other parameters: a target that it can reach. */
-async function reachable(family: FamilyCase, on: Bench, x: Tensor): Promise<Float64Array> {
+async function reachable(family: FamilyCase, on: Bench<MatrixDType>, x: Tensor): Promise<Float64Array> {
   const teacher = await makeLayer(family, on, 'auto');
   perturb(teacher, 77);
   const y = teacher.apply(x);
@@ -65,7 +66,7 @@ async function reachable(family: FamilyCase, on: Bench, x: Tensor): Promise<Floa
   return target;
 }
 
-for (const dtype of dtypes) {
+for (const dtype of matrixDTypes) {
   t.test(`a layer learns a target that it can represent, ${dtype}`, async (t) => {
     await expectNoLeak(t, 'training', async () => {
       using on = await bench(square, dtype);
@@ -77,7 +78,8 @@ for (const dtype of dtypes) {
           const layer = await makeLayer(family, on, strategy);
           const losses = train(layer, new AdamW(layer.parameters, { lr: 0.05, weightDecay: 0 }), x, target, 200);
           const [first, last] = [at(losses, 0), at(losses, losses.length - 1)];
-          t.ok(last < first / 1000, `${family.name}, ${strategy}: loss ${first} to ${last}`);
+          // In 16 bits y itself has an error.
+          t.ok(last < first / (isHalf(dtype) ? 100 : 1000), `${family.name}, ${strategy}: loss ${first} to ${last}`);
           ends.set(
             strategy,
             layer.parameters.map(({ value }) => snapshot(value)),
@@ -87,7 +89,7 @@ for (const dtype of dtypes) {
         const [one, ...others] = [...ends.values()];
         for (const other of others) {
           // Rounding differs between strategies, and AdamW magnifies it if a gradient is near 0.
-          const tolerance = { atol: dtype === 'float32' ? 1e-2 : 1e-6, rtol: 0 };
+          const tolerance = { atol: isHalf(dtype) ? 0.1 : dtype === 'float32' ? 1e-2 : 1e-6, rtol: 0 };
           other.forEach((values, i) => {
             assertClose(t, values, one?.[i] ?? [], tolerance, `${family.name}: every strategy ends at the same place`);
           });

@@ -95,11 +95,20 @@ t.test('supports', async (t) => {
   t.equal(supports('gemm', 'float64', 'float32'), false, 'matrices that do not go with the vectors');
   t.equal(supports('gemm', 'float32', 'float32', 'float64', 'float32'), false, 'mixed matrices');
   t.equal(supports('gemm', 'float32', 'bfloat16', 'bfloat16', 'bfloat16'), true);
+  t.equal(
+    supports('gemm', 'float32', 'bfloat16', 'bfloat16', 'float32'),
+    true,
+    'a sum in the precision of the vectors',
+  );
+  t.equal(supports('gemm', 'float32', 'bfloat16', 'float32', 'float32'), false, 'factors of two types');
+  t.equal(supports('gemm', 'float32', 'bfloat16', 'float16', 'float32'), false, 'two types of 16 bits');
+  t.equal(supports('gemm', 'float32', 'float32', 'float32', 'bfloat16'), false, 'a result of fewer bits');
   t.equal(supports('gemm', 'float64', 'bfloat16'), false, 'narrow matrices next to float64 vectors');
   t.equal(supports('gemm', 'float32', 'int8'), false);
   t.equal(supports('adamw', 'float32'), true, 'an operation on vectors alone');
   throwsSigma(t, () => supports('gemv', 'float32'), 'INVALID_ARGUMENT', 'no such operation', 'operation', 'gemv');
   t.equal(supports('gemm', 'float32', 'float16', 'float16', 'float16'), true);
+  t.equal(supports('gemm', 'float32', 'float16', 'float16', 'float32'), true);
   t.equal(supports('gemm', 'float32', 'float16', 'bfloat16', 'float16'), false, 'two types of 16 bits');
   throwsSigma(t, () => supports('gemm', 'float8'), 'INVALID_ARGUMENT', 'no such type', 'real', 'float8');
   throwsSigma(t, () => call('supports', -1, 'gemm', 'float32', 'float32'), 'INVALID_ARGUMENT', 'no list', 'dtypes');

@@ -131,6 +131,7 @@ t.test('every SIMD level of this machine gives the same answers', { timeout: 110
     numbers: number[];
     narrow: { sums: number[]; rounded: number[]; halves: number[] };
     scaled: { float32: number[]; bfloat16: number[] };
+    merged: Record<'bfloat16' | 'float16', { results: number[]; gradients: number[] }>;
     halves: string;
   };
   const run = async (level: string): Promise<Answers> => {
@@ -144,7 +145,7 @@ t.test('every SIMD level of this machine gives the same answers', { timeout: 110
   const best = levels.indexOf(String(systemInfo()['simd']));
   const baseline = await run('baseline');
   for (const [i, level] of levels.entries()) {
-    const { simd, numbers, narrow, scaled, halves } = await run(level);
+    const { simd, numbers, narrow, scaled, merged, halves } = await run(level);
     t.equal(simd, levels[Math.min(i, best)], `${level} is what it says, or all that there is`);
     assertClose(t, numbers, baseline.numbers, tolerances.float32, `${level}: as the baseline, to rounding`);
     const { sums, rounded } = baseline.narrow;
@@ -162,6 +163,11 @@ t.test('every SIMD level of this machine gives the same answers', { timeout: 110
     );
     assertClose(t, scaled.float32, baseline.scaled.float32, tolerances.float32, `${level}: int8 factors`);
     assertClose(t, scaled.bfloat16, baseline.scaled.bfloat16, tolerances.bfloat16, `${level}: int8 factors, bfloat16`);
+    for (const dtype of ['bfloat16', 'float16'] as const) {
+      const [found, wanted] = [merged[dtype], baseline.merged[dtype]];
+      assertClose(t, found.results, wanted.results, tolerances[dtype], `${level}: through W', ${dtype}`);
+      assertClose(t, found.gradients, wanted.gradients, tolerances.float32, `${level}: gradients through W', ${dtype}`);
+    }
   }
 });
 

@@ -2,10 +2,12 @@
 import { type AdaptedLinear, type MatrixDType, type Parameter, type Real, type Svd, svd, type Tensor } from 'sigmatune';
 import { type FamilyCase, type LayerOptions, type LayerShape, type Strategy, vectorsOf } from './cases.js';
 import {
+  at,
   disposeAll,
   disposeSvd,
   fill,
   gaussian,
+  item,
   type Random,
   real,
   rewrite,
@@ -114,6 +116,14 @@ export function clearGradients(layer: AdaptedLinear): void {
 /** A copy of every gradient, in parameter order; empty for null. */
 export function gradientsOf(layer: AdaptedLinear): Float64Array[] {
   return layer.parameters.map(({ grad }) => (grad ? snapshot(grad) : new Float64Array()));
+}
+
+/** The gate's gradient is a sum of terms M dM that nearly cancel: its rounding error is relative to their size. */
+export function termsOf({ parameters }: AdaptedLinear, gradients: readonly Float64Array[], i: number): number {
+  if (!parameters[i]?.name.endsWith('gate')) return 0;
+  const m = parameters.findIndex(({ name }) => name.endsWith('m'));
+  const numbers = snapshot(item(parameters, m).value);
+  return numbers.reduce((sum, value, p) => sum + Math.abs(value * at(item(gradients, m), p)), 0);
 }
 
 /** The reference's gradient of one parameter. */

@@ -1,7 +1,7 @@
 /**
  * Shared by the tests of whole steps: layers with their saving options, batches of several sizes, and their gradients.
  */
-import type { AdaptedLinear, AdapterOptions, Parameter, Pass, Real, Tensor } from 'sigmatune';
+import type { AdaptedLinear, AdapterOptions, MatrixDType, Parameter, Pass, Real, Tensor } from 'sigmatune';
 import { type FamilyCase, familyCase, type LayerOptions, oneOfEach, type Strategy, tolerances } from './cases.js';
 import { assertClose, bytes, type Check, disposeAll, gaussian, put, snapshot } from './helpers.js';
 import { type Bench, dense, expectedGradient, makeLayer, perturb } from './layer.js';
@@ -11,7 +11,7 @@ export type Saving = Pick<AdapterOptions, 'microBatches' | 'borrowInputs' | 'pas
 
 export function layerWith(
   family: FamilyCase,
-  on: Bench,
+  on: Bench<MatrixDType>,
   strategy: Strategy,
   saving: Saving = {},
 ): Promise<AdaptedLinear> {
@@ -50,12 +50,12 @@ export function move(layer: AdaptedLinear, seed = 5): void {
   if (diagonal && diagonal.size > 1) put(diagonal, diagonal.size - 1, -0.5);
 }
 
-export interface Batch extends Disposable {
-  readonly x: Tensor<Real>;
-  readonly dy: Tensor<Real>;
+export interface Batch<D extends MatrixDType = Real> extends Disposable {
+  readonly x: Tensor<D>;
+  readonly dy: Tensor<D>;
 }
 
-export function batchOf(on: Bench, tokens: number): Batch {
+export function batchOf<D extends MatrixDType>(on: Bench<D>, tokens: number): Batch<D> {
   const x = gaussian(on.random, [tokens, on.shape.in], on.dtype);
   const dy = gaussian(on.random, [tokens, on.shape.out], on.dtype);
   return { x, dy, [Symbol.dispose]: () => disposeAll(x, dy) };
@@ -115,7 +115,7 @@ export function pullBack(pass: Pass, dy: Tensor): void {
   disposeAll(pass.y, pass);
 }
 
-export function once(layer: AdaptedLinear, { x, dy }: Pick<Batch, 'x' | 'dy'>): void {
+export function once(layer: AdaptedLinear, { x, dy }: Pick<Batch<MatrixDType>, 'x' | 'dy'>): void {
   pullBack(layer.forward(x), dy);
 }
 

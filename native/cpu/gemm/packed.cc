@@ -143,8 +143,9 @@ class Product {
 }  // namespace
 
 void multiply_packed(const sigma_gemm& call) {
-  // Codes of an int8 operand are widened to the type of the others.
-  Product(call, panels(call.c.dtype == SIGMA_BFLOAT16)).run();
+  // Codes of an int8 operand are widened to the type of the result.
+  const bool pairs = call.a.dtype == SIGMA_BFLOAT16 || call.c.dtype == SIGMA_BFLOAT16;
+  Product(call, panels(pairs)).run();
 }
 
 }  // namespace sigma::cpu

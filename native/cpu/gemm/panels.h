@@ -34,7 +34,7 @@ struct Panels {
                  const sigma_matrix& to, int64_t row, int64_t column);
 };
 
-// For products into bfloat16, of bfloat16 and int8 matrices, or into any type.
+// For products of bfloat16 and int8 matrices (`pairs`), or of any types.
 const Panels& panels(bool pairs);
 
 }  // namespace sigma::cpu

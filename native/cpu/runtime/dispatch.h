@@ -13,13 +13,14 @@ namespace sigma::cpu {
 // Whether there are kernels for these matrices: all have one type, which goes with the vectors'.
 inline bool computes(sigma_real real, const sigma_dtype* dtypes, size_t count) {
   return std::all_of(dtypes, dtypes + count, [&](sigma_dtype dtype) {
-    const bool narrow = dtype == SIGMA_BFLOAT16 || dtype == SIGMA_FLOAT16;
-    return dtype == dtypes[0] && (dtype == dtype_of(real) || (narrow && real == SIGMA_REAL32));
+    return dtype == dtypes[0] && (dtype == dtype_of(real) || (is_half(dtype) && real == SIGMA_REAL32));
   });
 }
 
-// Whether there is a product of these matrices, a, b and c: a and b have the type of c, or are int8.
+// Whether there is a product of these matrices, a, b and c: a and b have the type of c, or are int8; or they have one
+// type of 16 bits, and c is float32.
 inline bool multiplies(sigma_real real, const sigma_dtype* dtypes, size_t count) {
+  if (count == 3 && is_half(dtypes[0]) && dtypes[2] == SIGMA_FLOAT32) return computes(real, dtypes, 2);
   const auto fits = [&](sigma_dtype dtype) { return dtype == dtypes[count - 1] || dtype == SIGMA_INT8; };
   return count > 0 && computes(real, dtypes + count - 1, 1) && std::all_of(dtypes, dtypes + count, fits) &&
          (real == SIGMA_REAL32 || computes(real, dtypes, count));

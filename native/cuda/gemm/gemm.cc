@@ -81,11 +81,11 @@ bool ask_lt(const GemmPlans& plans, const GemmShape& shape, GemmPlan& plan) {
   set(description, CUBLASLT_MATMUL_DESC_TRANSB, shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
   if (shape.bias) {
     set(description, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-    set(description, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(shape.type));
+    set(description, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(shape.result));
   }
   plan.a = make_layout(shape.type, shape.transpose_a, shape.rows, shape.inner, shape.stride_a);
   plan.b = make_layout(shape.type, shape.transpose_b, shape.inner, shape.columns, shape.stride_b);
-  plan.d = make_layout(shape.type, false, shape.rows, shape.columns, shape.stride_d);
+  plan.d = make_layout(shape.result, false, shape.rows, shape.columns, shape.stride_d);
 
   const auto preference = create_handle<LtPreference>("gemm", l.cublasLtMatmulPreferenceCreate);
   set(preference.get(), CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(plans.workspace_bytes));
@@ -173,7 +173,7 @@ void by_blas(sigma_context& context, GemmPlans& plans, const GemmShape& shape, c
   check(l.cublasGemmEx_64(plans.blas.get(), shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N,
                           shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, shape.rows, shape.columns, shape.inner,
                           factor(true), operands.a, shape.type, shape.stride_a, operands.b, shape.type, shape.stride_b,
-                          factor(shape.accumulate), operands.d, shape.type, shape.stride_d, compute_type(shape.type),
+                          factor(shape.accumulate), operands.d, shape.result, shape.stride_d, compute_type(shape.type),
                           CUBLAS_GEMM_DEFAULT),
         "gemm");
 }
@@ -183,14 +183,15 @@ void by_blas(sigma_context& context, GemmPlans& plans, const GemmShape& shape, c
 void gemm(sigma_context& context, const sigma_gemm& call) {
   const auto& [real, transpose_a, transpose_b, accumulate, a, b, c, bias] = call;
   const std::array dtypes = {a.dtype, b.dtype, c.dtype};
-  if (!computes(real, dtypes.data(), dtypes.size())) refuse_types(real, {a.dtype, b.dtype, c.dtype});
+  if (!multiplies(real, dtypes.data(), dtypes.size())) refuse_types(real, {a.dtype, b.dtype, c.dtype});
   context.queued("gemm");
   GemmPlans& plans = plans_of(context);
   prepare(context, plans);
   // cuBLASLt adds a bias only in the matrices' type. Of a trained bias, bfloat16 would lose the small updates.
   const bool bias_inside = bias != nullptr && c.dtype == dtype_of(real);
   const GemmShape shape = {
-      .type = data_type(c.dtype),
+      .type = data_type(a.dtype),
+      .result = data_type(c.dtype),
       .transpose_a = transpose_b != 0,
       .transpose_b = transpose_a != 0,
       .rows = c.columns,

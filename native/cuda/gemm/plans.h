@@ -15,7 +15,8 @@ namespace sigma::cuda {
 
 // D (rows, columns) = op(A) op(B) [+ D] [+ bias], column-major.
 struct GemmShape {
-  cudaDataType_t type;
+  cudaDataType_t type;    // of A and B
+  cudaDataType_t result;  // of D
   bool transpose_a, transpose_b;
   int64_t rows, columns, inner;
   int64_t stride_a, stride_b, stride_d;

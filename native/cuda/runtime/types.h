@@ -17,6 +17,13 @@ inline bool computes(sigma_real real, const sigma_dtype* dtypes, size_t count) {
   });
 }
 
+// Whether there is a product of these matrices, a, b and c: all have one type, or a and b are bfloat16 and c is
+// float32.
+inline bool multiplies(sigma_real real, const sigma_dtype* dtypes, size_t count) {
+  if (count == 3 && dtypes[0] == SIGMA_BFLOAT16 && dtypes[2] == SIGMA_FLOAT32) return computes(real, dtypes, 2);
+  return computes(real, dtypes, count);
+}
+
 // Calls body(std::type_identity<T>()), where T is the type of the vectors.
 template <class Body>
 void for_real(sigma_real real, const Body& body) {

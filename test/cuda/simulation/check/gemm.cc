@@ -1,4 +1,5 @@
 #include <cstring>
+#include <utility>
 
 #include "check.h"
 
@@ -6,7 +7,7 @@ namespace sigma::check {
 namespace {
 
 struct Case {
-  sigma_dtype dtype;
+  sigma_dtype dtype, result;  // of A and B, and of C
   bool transpose_a, transpose_b, accumulate, bias;
   int64_t m, n, k;
   int64_t padding;  // columns between the rows of each matrix
@@ -67,15 +68,15 @@ std::vector<double> widened(sigma_dtype dtype, const std::vector<char>& bytes) {
 
 // A matrix on the device with memory around it.
 struct Operand {
-  Operand(sigma_context* context, const Case& c, int64_t rows_, int64_t columns_, unsigned seed)
+  Operand(sigma_context* context, const Case& c, sigma_dtype dtype, int64_t rows_, int64_t columns_, unsigned seed)
       : rows(rows_), columns(columns_), stride(columns_ + c.padding), offset(c.offset),
-        numbers(c.dtype, gaussian(static_cast<size_t>(rows_ * stride + offset), seed)), buffer(context, numbers.bytes),
-        before(widened(c.dtype, numbers.bytes)) {
-    matrix = {static_cast<char*>(buffer.data()) + static_cast<size_t>(offset) * element_size(c.dtype),
+        numbers(dtype, gaussian(static_cast<size_t>(rows_ * stride + offset), seed)), buffer(context, numbers.bytes),
+        before(widened(dtype, numbers.bytes)) {
+    matrix = {static_cast<char*>(buffer.data()) + static_cast<size_t>(offset) * element_size(dtype),
               rows,
               columns,
               stride,
-              c.dtype,
+              dtype,
               nullptr};
   }
   double at(int64_t i, int64_t j) const { return before[static_cast<size_t>(offset + i * stride + j)]; }
@@ -89,15 +90,16 @@ struct Operand {
 
 std::string told(const Case& c) {
   const auto flag = [](bool value) { return value ? "1" : "0"; };
-  return "gemm type " + std::to_string(c.dtype) + " ta " + flag(c.transpose_a) + " tb " + flag(c.transpose_b) +
-         " accumulate " + flag(c.accumulate) + " bias " + flag(c.bias) + " " + std::to_string(c.m) + "x" +
-         std::to_string(c.n) + "x" + std::to_string(c.k) + " padding " + std::to_string(c.padding);
+  return "gemm type " + std::to_string(c.dtype) + " into " + std::to_string(c.result) + " ta " + flag(c.transpose_a) +
+         " tb " + flag(c.transpose_b) + " accumulate " + flag(c.accumulate) + " bias " + flag(c.bias) + " " +
+         std::to_string(c.m) + "x" + std::to_string(c.n) + "x" + std::to_string(c.k) + " padding " +
+         std::to_string(c.padding);
 }
 
 void check_case(sigma_context* context, const Case& c) {
-  const Operand a(context, c, c.transpose_a ? c.k : c.m, c.transpose_a ? c.m : c.k, 1);
-  const Operand b(context, c, c.transpose_b ? c.n : c.k, c.transpose_b ? c.k : c.n, 2);
-  const Operand d(context, c, c.m, c.n, 3);
+  const Operand a(context, c, c.dtype, c.transpose_a ? c.k : c.m, c.transpose_a ? c.m : c.k, 1);
+  const Operand b(context, c, c.dtype, c.transpose_b ? c.n : c.k, c.transpose_b ? c.k : c.n, 2);
+  const Operand d(context, c, c.result, c.m, c.n, 3);
   const sigma_dtype vectors = dtype_of(real_of(c.dtype));
   const Numbers bias(vectors, gaussian(static_cast<size_t>(c.n), 4));
   const std::vector<double> addend = widened(vectors, bias.bytes);
@@ -105,7 +107,7 @@ void check_case(sigma_context* context, const Case& c) {
   const sigma_gemm call{real_of(c.dtype), c.transpose_a, c.transpose_b, c.accumulate,
                         a.matrix,         b.matrix,      d.matrix,      c.bias ? bias_piece.data() : nullptr};
   expect_ok(run(context, backend->gemm, call), told(c));
-  const std::vector<double> found = widened(c.dtype, d.buffer.values<char>(d.numbers.bytes.size()));
+  const std::vector<double> found = widened(c.result, d.buffer.values<char>(d.numbers.bytes.size()));
   double worst = 0;
   for (int64_t i = 0; i < c.m; ++i) {
     for (int64_t j = 0; j < d.stride; ++j) {
@@ -123,19 +125,24 @@ void check_case(sigma_context* context, const Case& c) {
     }
   }
   // bfloat16 has 8 bits of precision. A separate pass for the bias rounds the result twice.
-  const double limit = c.dtype == SIGMA_FLOAT64 ? 1e-13 : c.dtype == SIGMA_FLOAT32 ? 2e-5 : 0.02;
+  const double limit = c.result == SIGMA_FLOAT64 ? 1e-13 : c.result == SIGMA_FLOAT32 ? 2e-5 : 0.02;
   expect(worst <= limit, told(c) + ": error " + std::to_string(worst));
 }
 
 void check_all(sigma_context* context) {
-  for (const sigma_dtype dtype : {SIGMA_FLOAT32, SIGMA_FLOAT64, SIGMA_BFLOAT16}) {
+  const std::pair<sigma_dtype, sigma_dtype> types[] = {{SIGMA_FLOAT32, SIGMA_FLOAT32},
+                                                       {SIGMA_FLOAT64, SIGMA_FLOAT64},
+                                                       {SIGMA_BFLOAT16, SIGMA_BFLOAT16},
+                                                       {SIGMA_BFLOAT16, SIGMA_FLOAT32}};
+  for (const auto& [dtype, result] : types) {
     for (int flags = 0; flags < 16; ++flags) {
-      Case c = {dtype, (flags & 1) != 0, (flags & 2) != 0, (flags & 4) != 0, (flags & 8) != 0, 33, 17, 29, 0, 0};
+      Case c = {dtype, result, (flags & 1) != 0, (flags & 2) != 0, (flags & 4) != 0, (flags & 8) != 0, 33, 17, 29,
+                0,     0};
       check_case(context, c);
       c.padding = 3;
       c.offset = 1;
       check_case(context, c);
-      check_case(context, {dtype, c.transpose_a, c.transpose_b, c.accumulate, c.bias, 1, 70, 1, 0, 4});
+      check_case(context, {dtype, result, c.transpose_a, c.transpose_b, c.accumulate, c.bias, 1, 70, 1, 0, 4});
     }
   }
 }

@@ -81,7 +81,7 @@ cublasStatus_t cublasGemmStridedBatchedEx_64(cublasHandle_t handle, cublasOperat
                                              int64_t batchCount, cublasComputeType_t computeType, cublasGemmAlgo_t) {
   const char* const call = "cublasGemm";
   if (planted("gemm") == Planted::status || device_failed()) return CUBLAS_STATUS_EXECUTION_FAILED;
-  require(Atype == Btype && Atype == Ctype, call, "expected operands of one type");
+  require(Atype == Btype, call, "expected operands of one type");
   require(Atype != CUDA_R_16BF || (handle->math & CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION) != 0, call,
           "expected a math mode that keeps partial sums in float32");
   require_compute_type(Atype, computeType, call);
@@ -91,19 +91,19 @@ cublasStatus_t cublasGemmStridedBatchedEx_64(cublasHandle_t handle, cublasOperat
     enqueue(handle->stream, [memory = handle->workspace, bytes = handle->bytes] { fill_rubbish(memory, bytes); });
   }
   const bool ta = transposed(transa), tb = transposed(transb);
-  const auto size = static_cast<long long int>(type_size(Atype));
   for (int64_t i = 0; i < batchCount; ++i) {
-    const auto at = [&](const void* data, long long int stride) {
-      return static_cast<const char*>(data) + i * stride * size;
+    const auto at = [&](const void* data, long long int stride, cudaDataType type) {
+      return static_cast<const char*>(data) + i * stride * static_cast<long long int>(type_size(type));
     };
     const Product product = {
         Atype,
+        Ctype,
         m,
         n,
         k,
-        {at(A, strideA), ta ? k : m, ta ? m : k, lda, ta},
-        {at(B, strideB), tb ? n : k, tb ? k : n, ldb, tb},
-        const_cast<char*>(at(C, strideC)),
+        {at(A, strideA, Atype), ta ? k : m, ta ? m : k, lda, ta},
+        {at(B, strideB, Btype), tb ? n : k, tb ? k : n, ldb, tb},
+        const_cast<char*>(at(C, strideC, Ctype)),
         ldc,
         is_one(beta, computeType, call),
     };

@@ -226,7 +226,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
           call, "expected the alignment that the algorithm was chosen for");
   require(workspace_bytes >= algorithm.workspace, call, "expected the workspace that the algorithm needs");
   require_operand(workspace, workspace_bytes, call);
-  require(la.type == lb.type && la.type == ld.type && C == D, call, "expected operands of one type");
+  require(la.type == lb.type && C == D, call, "expected operands of one type");
   require(desc.compute == (la.type == CUDA_R_64F ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F), call,
           "expected the precision of the matrices");
   require(scale_is_one(alpha, desc.scale), call, "expected alpha = 1");
@@ -238,6 +238,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
     return CUBLAS_STATUS_INVALID_VALUE;
   }
   const Product product = {la.type,
+                           ld.type,
                            ld.rows,
                            ld.columns,
                            inner,

@@ -38,7 +38,7 @@ struct Operand {
 };
 
 struct Product {
-  cudaDataType type;
+  cudaDataType type, result;  // of A and B, and of D
   int64_t rows, columns, inner;
   Operand a, b;
   void* d;
@@ -70,9 +70,11 @@ inline void multiply_float(const Product& p, const float* a, int64_t lda, const 
 inline void check(const Product& p, const char* call) {
   const size_t size = type_size(p.type);
   require(size != 0, call, "expected float64, float32 or bfloat16");
+  require(p.result == p.type || (p.type == CUDA_R_16BF && p.result == CUDA_R_32F), call,
+          "expected a result of the operands' type, or a float32 one of bfloat16 operands");
   require_matrix(p.a.data, p.a.rows, p.a.columns, p.a.stride, size, call);
   require_matrix(p.b.data, p.b.rows, p.b.columns, p.b.stride, size, call);
-  require_matrix(p.d, p.rows, p.columns, p.stride_d, size, call);
+  require_matrix(p.d, p.rows, p.columns, p.stride_d, type_size(p.result), call);
   static const auto count = of_backend<void (*)()>("sigma_simulated_count_product");
   if (count != nullptr) count();
 }
@@ -99,17 +101,21 @@ inline void multiply(const Product& p, const std::vector<double>& bias) {
       for (int64_t i = 0; i < p.rows; ++i) d[j * p.stride_d + i] += static_cast<float>(addend(i));
     }
   } else {
-    auto* const d = static_cast<uint16_t*>(p.d);
     const std::vector<float> a = widened(p.a), b = widened(p.b);
     std::vector<float> wide(static_cast<size_t>(p.rows * p.columns));
     multiply_float(p, a.data(), p.a.rows, b.data(), p.b.rows, 0.0f, wide.data(), p.rows);
-    for (int64_t j = 0; j < p.columns; ++j) {
-      for (int64_t i = 0; i < p.rows; ++i) {
-        uint16_t& entry = d[j * p.stride_d + i];
-        const float before = p.accumulate ? from_bfloat16(entry) : 0.0f;
-        entry = to_bfloat16(wide[static_cast<size_t>(j * p.rows + i)] + before + static_cast<float>(addend(i)));
+    const auto add_to = [&](auto* d, const auto& read, const auto& round) {
+      for (int64_t j = 0; j < p.columns; ++j) {
+        for (int64_t i = 0; i < p.rows; ++i) {
+          auto& entry = d[j * p.stride_d + i];
+          const float before = p.accumulate ? read(entry) : 0.0f;
+          entry = round(wide[static_cast<size_t>(j * p.rows + i)] + before + static_cast<float>(addend(i)));
+        }
       }
-    }
+    };
+    const auto same = [](float value) { return value; };
+    if (p.result == CUDA_R_32F) return add_to(static_cast<float*>(p.d), same, same);
+    add_to(static_cast<uint16_t*>(p.d), from_bfloat16, to_bfloat16);
   }
 }
 
