@@ -23,7 +23,7 @@ export function plainEnvironment(): NodeJS.ProcessEnv {
 export async function runProgram(
   program: string,
   args: readonly string[],
-  { env = {}, cwd, timeout = 30_000 }: { env?: Readonly<Record<string, string>>; cwd?: string; timeout?: number } = {},
+  { env = {}, cwd, timeout = 90_000 }: { env?: Readonly<Record<string, string>>; cwd?: string; timeout?: number } = {},
 ): Promise<Outcome> {
   const child = spawn(program, args, {
     env: { ...plainEnvironment(), ...env },

@@ -157,13 +157,6 @@ t.test('float16', { skip: cpuOnly }, async (t) => {
     const named = () => layer.apply({ ...bare, dtype: 'bfloat16' });
     throwsSigma(t, named, 'DTYPE_MISMATCH', 'bits of another type', 'float16', 'bfloat16');
     throwsSigma(t, () => matmul(x, weight.cast('bfloat16') as never), 'DTYPE_MISMATCH', 'mixed', 'b', 'float16');
-    await rejectsSigma(
-      t,
-      () => svft(weight as Tensor<'float16'>, { strategy: 'merged' }),
-      'UNSUPPORTED',
-      'merged',
-      'float16',
-    );
     disposeAll(layer, y, x, weight);
   });
 
