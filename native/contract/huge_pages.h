@@ -10,8 +10,8 @@
 
 namespace sigma {
 
-// Asks for huge pages where a block that nobody has written to covers some. A page fault takes longer than writing a
-// page of 4 KB, most of all in a virtual machine. Linux only; memory next to the block is not changed.
+// Asks for huge pages where a block, which must not have been written to, covers some. A page fault takes longer than
+// writing a page of 4 KB, most of all in a virtual machine. Linux only; memory next to the block is not changed.
 inline void prefer_huge_pages([[maybe_unused]] void* memory, [[maybe_unused]] size_t bytes) noexcept {
 #if defined(__linux__)
   constexpr uintptr_t kHugePage = uintptr_t{2} << 20;

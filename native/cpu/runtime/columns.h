@@ -35,4 +35,20 @@ struct Columns {
   T* at(int i, int j) const { return column(j) + i; }
 };
 
+// Rows and columns that are transposed at a time: both copies fit the first-level cache.
+constexpr int kTurned = 32;
+
+// to = scale aᵀ for at most kTurned rows and columns, by way of a copy: columns whose stride is a power of two share a
+// few lines of that cache.
+template <class From, class T>
+void transpose_block(const Columns<From>& a, const Columns<T>& to, T scale = 1) {
+  T copy[kTurned][kTurned + 1];
+  for (int j = 0; j < a.columns; ++j) {
+    for (int i = 0; i < a.rows; ++i) copy[j][i] = *a.at(i, j) * scale;
+  }
+  for (int i = 0; i < a.rows; ++i) {
+    for (int j = 0; j < a.columns; ++j) *to.at(j, i) = copy[j][i];
+  }
+}
+
 }  // namespace sigma::cpu

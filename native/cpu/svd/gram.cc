@@ -60,18 +60,14 @@ void gram(const Columns<T>& e, const Columns<T>& g) {
 
 template <class T>
 void mirror(const Columns<T>& g) {
-  constexpr int kSide = 32;  // fits the first-level cache
-  parallel_for(blocks(g.rows, kSide), [&](int64_t task) {
-    T block[kSide][kSide + 1];
-    const int top = static_cast<int>(task) * kSide, height = std::min(kSide, g.rows - top);
-    for (int left = 0; left <= top; left += kSide) {
-      const int width = std::min(kSide, g.rows - left);
-      for (int j = 0; j < width; ++j) {
-        for (int i = 0; i < height; ++i) block[i][j] = *g.at(top + i, left + j);
-      }
-      for (int i = 0; i < height; ++i) {
-        for (int j = 0; j < std::min(width, top + i - left); ++j) *g.at(left + j, top + i) = block[i][j];
-      }
+  parallel_for(blocks(g.rows, kTurned), [&](int64_t task) {
+    const int top = static_cast<int>(task) * kTurned, height = std::min(kTurned, g.rows - top);
+    for (int left = 0; left < top; left += kTurned) {
+      transpose_block(Columns<T>{g.at(top, left), height, kTurned, g.stride},
+                      Columns<T>{g.at(left, top), kTurned, height, g.stride});
+    }
+    for (int j = top; j < top + height; ++j) {
+      for (int i = j + 1; i < top + height; ++i) *g.at(j, i) = *g.at(i, j);
     }
   });
 }

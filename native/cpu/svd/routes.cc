@@ -58,23 +58,17 @@ bool bidiagonal_svd(const PaddedColumns<T>& padded, T* s, const Columns<T>& u, c
   return true;
 }
 
-// to = scale aᵀ, by way of blocks that fit the L1 cache: rows whose stride is a power of two share a few of its lines.
+// to = scale aᵀ. A task takes all blocks across the longer side, so that it writes or reads whole rows.
 template <class From, class T>
 void transpose(const Columns<From>& a, const Columns<T>& to, T scale = 1) {
-  constexpr int kSide = 32;
   const bool tall = a.rows > a.columns;
-  parallel_for(blocks(tall ? a.rows : a.columns, kSide), [&](int64_t task) {
-    T block[kSide][kSide + 1];
-    const int begin = static_cast<int>(task) * kSide;
-    for (int next = 0; next < (tall ? a.columns : a.rows); next += kSide) {
+  parallel_for(blocks(tall ? a.rows : a.columns, kTurned), [&](int64_t task) {
+    const int begin = static_cast<int>(task) * kTurned;
+    for (int next = 0; next < (tall ? a.columns : a.rows); next += kTurned) {
       const int top = tall ? begin : next, left = tall ? next : begin;
-      const int height = std::min(kSide, a.rows - top), width = std::min(kSide, a.columns - left);
-      for (int j = 0; j < width; ++j) {
-        for (int i = 0; i < height; ++i) block[j][i] = *a.at(top + i, left + j) * scale;
-      }
-      for (int i = 0; i < height; ++i) {
-        for (int j = 0; j < width; ++j) *to.at(left + j, top + i) = block[j][i];
-      }
+      const int height = std::min(kTurned, a.rows - top), width = std::min(kTurned, a.columns - left);
+      transpose_block(Columns<From>{a.at(top, left), height, width, a.stride},
+                      Columns<T>{to.at(left, top), width, height, to.stride}, scale);
     }
   });
 }
