@@ -243,12 +243,7 @@ export function rankCase([m, n], rank, { short = false, spectrum = 'decaying' } 
     prepare: (library) => {
       const random = numbers(3);
       const sigma = (/** @type {number} */ j) => spectra[spectrum](j, r);
-      const { data } = withSingularValues(
-        m,
-        n,
-        (j) => spectra[spectrum](j, r),
-        (count) => random.gaussian(count),
-      );
+      const { data } = withSingularValues(m, n, sigma, (count) => random.gaussian(count));
       const a = new Operands(library, 1).tensor(Float32Array.from(data), [m, n]);
       const input = /** @type {import('sigmatune').Tensor<'float32'>} */ (a);
       const decompose = () => library.svd(input, rank === undefined ? {} : { rank });
