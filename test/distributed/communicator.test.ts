@@ -230,14 +230,14 @@ async function checkStatuses(t: Tap, cases: Statuses) {
 }
 
 t.test('what is missing or wrong is told', async (t) => {
-  const stub = `#include "contract/mpi.h"
+  const source = `#include "contract/mpi.h"
 const sigma_mpi* sigma_open_mpi(uint32_t version) {
   static sigma_mpi table = {.struct_size = sizeof(sigma_mpi)};
   table.version = version;
   CHANGE;
   return &table;
 }`;
-  const folder = t.testdir({ 'empty.so': '', 'stub.c': stub });
+  const folder = t.testdir({ 'empty.so': '', 'other.c': source });
   const absent = join(folder, 'no.so');
   const cases: Statuses = [
     [
@@ -254,7 +254,7 @@ const sigma_mpi* sigma_open_mpi(uint32_t version) {
     const library = join(folder, `${i}.so`);
     const native = fileURLToPath(new URL('../../native', import.meta.url));
     const options = ['-shared', '-fPIC', `-I${native}`, `-DCHANGE=${change}`, '-o', library];
-    const { code, err } = await output(mpis[0]?.mpicc ?? '', [...options, join(folder, 'stub.c')]);
+    const { code, err } = await output(mpis[0]?.mpicc ?? '', [...options, join(folder, 'other.c')]);
     t.equal(code, 0, err);
     cases.push([{ SIGMATUNE_MPI_LIBRARY: library }, { code: 'ABI_MISMATCH', searched: [library] }]);
   }
