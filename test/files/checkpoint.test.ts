@@ -7,6 +7,7 @@ import {
   type AdaptedLinear,
   AdaptiveVectorFreezing,
   loadCheckpoint,
+  type MatrixDType,
   type Optimizer,
   openSafetensors,
   readSafetensors,
@@ -22,7 +23,7 @@ import {
   writeSafetensors,
 } from 'sigmatune';
 import t from 'tap';
-import { type FamilyCase, families } from '../support/cases.js';
+import { type FamilyCase, families, isHalf, matrixDTypes, type Strategy } from '../support/cases.js';
 import {
   assertSameBits,
   disposeAll,
@@ -68,9 +69,15 @@ class Run {
     this.freezing = new AdaptiveVectorFreezing(parameters, { start: 2, every: 3, count: 3, freeze: 1 });
   }
 
-  static async start(family: FamilyCase, kind: string, weights: readonly Tensor[], x: Tensor): Promise<Run> {
-    const first = await family.make(item(weights, 0), { name: 'first' });
-    const second = await family.make(item(weights, 1), { name: 'second' });
+  static async start(
+    family: FamilyCase,
+    kind: string,
+    weights: readonly Tensor[],
+    x: Tensor,
+    strategy: Strategy = 'auto',
+  ): Promise<Run> {
+    const first = await family.make(item(weights, 0), { name: 'first', strategy });
+    const second = await family.make(item(weights, 1), { name: 'second', strategy });
     const layers = { first, second };
     return new Run(layers, (optimizers[kind] as (typeof optimizers)[string])(Object.values(layers)), x);
   }
@@ -99,36 +106,56 @@ class Run {
   }
 }
 
+/** Trains a run, and one that is saved after step 4 and continued by a new one: `findings` has what differs after step 9. */
+async function compareResumed(
+  findings: Findings,
+  family: FamilyCase,
+  kind: string,
+  dtype: MatrixDType = 'float32',
+  strategy?: Strategy,
+): Promise<void> {
+  const random = seeded(3);
+  const weights = [gaussian(random, [9, 9], dtype, 0.3), gaussian(random, [9, 9], dtype, 0.3)];
+  using x = gaussian(random, [4, 9], dtype);
+  const start = () => Run.start(family, kind, weights, x, strategy);
+  const unbroken = await start();
+  unbroken.train(1, 9);
+  const before = await start();
+  before.train(1, 4);
+  await saveCheckpoint(folder, { ...before, extra: { step: 4 } });
+  before.train(5, 6);
+  before.dispose();
+  const after = await start();
+  findings.same(await loadCheckpoint(folder, after), { step: 4 }, 'extra');
+  after.train(5, 9);
+  findings.same(after.freezing.state(), unbroken.freezing.state(), 'freezing');
+  findings.same(after.optimizer.state(), unbroken.optimizer.state(), 'the optimiser');
+  for (const [i, { name, value, trainable }] of after.parameters.entries()) {
+    const wanted = item(unbroken.parameters, i);
+    assertSameBits(findings, value, wanted.value, name);
+    findings.equal(trainable, wanted.trainable, `${name}: frozen`);
+  }
+  after.dispose();
+  unbroken.dispose();
+  disposeAll(...weights);
+}
+
 t.test('a resumed run equals an unbroken one', { timeout: 120_000 }, async (t) => {
   for (const family of families) {
     for (const kind of Object.keys(optimizers)) {
       const findings = new Findings();
-      await expectNoLeak(findings, 'a run', async () => {
-        const random = seeded(3);
-        const weights = [gaussian(random, [9, 9], 'float32', 0.3), gaussian(random, [9, 9], 'float32', 0.3)];
-        using x = gaussian(random, [4, 9], 'float32');
-        const unbroken = await Run.start(family, kind, weights, x);
-        unbroken.train(1, 9);
-        const before = await Run.start(family, kind, weights, x);
-        before.train(1, 4);
-        await saveCheckpoint(folder, { ...before, extra: { step: 4 } });
-        before.train(5, 6);
-        before.dispose();
-        const after = await Run.start(family, kind, weights, x);
-        findings.same(await loadCheckpoint(folder, after), { step: 4 }, 'extra');
-        after.train(5, 9);
-        findings.same(after.freezing.state(), unbroken.freezing.state(), 'freezing');
-        findings.same(after.optimizer.state(), unbroken.optimizer.state(), 'the optimiser');
-        for (const [i, { name, value, trainable }] of after.parameters.entries()) {
-          const wanted = item(unbroken.parameters, i);
-          assertSameBits(findings, value, wanted.value, name);
-          findings.equal(trainable, wanted.trainable, `${name}: frozen`);
-        }
-        after.dispose();
-        unbroken.dispose();
-        disposeAll(...weights);
-      });
+      await expectNoLeak(findings, 'a run', () => compareResumed(findings, family, kind));
       t.same(findings.failures, [], `${family.name}, ${kind}`);
+    }
+  }
+});
+
+t.test("so does one whose layers keep W' in 16 bits", async (t) => {
+  for (const family of families.filter(({ strategies }) => strategies.includes('merged'))) {
+    for (const dtype of matrixDTypes.filter(isHalf)) {
+      const findings = new Findings();
+      await expectNoLeak(findings, 'a run', () => compareResumed(findings, family, 'AdamW', dtype, 'merged'));
+      t.same(findings.failures, [], `${family.name}, ${dtype}`);
     }
   }
 });

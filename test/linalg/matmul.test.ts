@@ -1,9 +1,10 @@
 import { effectiveRank, matmul, type Real, type Tensor, tensor } from 'sigmatune';
 import t from 'tap';
-import { matmulCases } from '../support/cases.js';
+import { matmulCases, roundedTo } from '../support/cases.js';
 import {
   assertClose,
   assertSameBits,
+  cpuOnly,
   disposeAll,
   expectNoLeak,
   gaussian,
@@ -12,6 +13,7 @@ import {
   snapshot,
   throwsSigma,
 } from '../support/helpers.js';
+import { dense } from '../support/layer.js';
 import * as reference from '../support/reference.js';
 
 t.test('against the reference', async (t) => {
@@ -37,6 +39,30 @@ t.test('against the reference', async (t) => {
       disposeAll(a, b, result);
     }
   });
+});
+
+// A is packed in parts of 8 MB, which tasks share by rows, and k in parts of 512 or 1024.
+t.test('in 16 bits a row depends neither on the other rows nor on their number', { skip: cpuOnly }, async (t) => {
+  for (const dtype of ['bfloat16', 'float16'] as const) {
+    for (const [m, k, n] of [
+      [70_000, 64, 5],
+      [1100, 1300, 70],
+    ] as const) {
+      const random = seeded(m);
+      using a = gaussian(random, [m, k], dtype);
+      using b = gaussian(random, [k, n], dtype);
+      using all = matmul(a, b);
+      const [rows, expected] = [snapshot(a), snapshot(all)];
+      for (const first of [0, Math.floor(m / 2), m - 20]) {
+        const label = `${dtype}, ${m} rows, from ${first} on`;
+        using some = tensor(rows.slice(first * k, (first + 20) * k), [20, k], { dtype });
+        using product = matmul(some, b);
+        assertSameBits(t, product, expected.slice(first * n, (first + 20) * n), label);
+        const right = reference.matmul(dense(some), dense(b));
+        assertClose(t, product, right.data, roundedTo(dtype), label);
+      }
+    }
+  }
 });
 
 t.test('a matrix with itself', async (t) => {

@@ -96,6 +96,11 @@ t.test('if the system refuses memory', async (t) => {
     });
   }
 
+  t.test('a product in 16 bits needs no memory of its own', { skip }, async (t) => {
+    const { code, signal, out, err } = runMode(bounded, 'packed', String(limit));
+    t.same([code, signal, out, err], [0, null, 'done true\n', '']);
+  });
+
   for (const [family, strategy] of [
     ['vectorFit', 'factored'],
     ['vectorFit', 'merged'],

@@ -55,7 +55,7 @@ export const tolerances: Readonly<Record<MatrixDType, Tolerance>> = {
 };
 
 /** For products of numbers of 16 bits, whose sums are float32, and whose result is rounded to nearest. */
-const roundedTo = (dtype: MatrixDType): Tolerance => ({
+export const roundedTo = (dtype: MatrixDType): Tolerance => ({
   atol: order * 3e-5,
   rtol: dtype === 'float16' ? 2 ** -11 : 2 ** -8,
 });

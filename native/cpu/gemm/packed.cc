@@ -1,5 +1,6 @@
-// The loops around the kernels of panels.h, after Goto and van de Geijn 2008. A task computes a block of C. It packs a
-// block of B, which stays in the L2 cache, and multiplies it with one panel of A after another.
+// The loops around the kernels of panels.h, after Goto and van de Geijn 2008. All of A is packed first, or as many of its
+// rows as fit in a few megabytes. A task computes a block of C: it packs a block of B, which stays in the L2 cache, and
+// multiplies it with one panel of A after another.
 #include "cpu/gemm/packed.h"
 
 #include <algorithm>
@@ -27,14 +28,22 @@ struct Block {
   int64_t row, rows, column, columns;
 };
 
-// Memory for the panels of a block, of `steps` steps of k at a time. A pack routine may write kSlack bytes too far.
+// A step of a line takes kStepBytes in a panel. A pack routine may write kSlack bytes too far.
+constexpr int64_t kStepBytes = 4, kSlack = 64;
+
+// Panels of rows of A, from `row` on, for all k: each `stride` bytes after the one before.
+struct Left {
+  const std::byte* data;  // null: not packed
+  int64_t row, stride;
+};
+
+// Memory for a block, of `steps` steps of k at a time.
 struct Room {
   int64_t steps;
   float* sums;       // one tile, or all of the block if k takes several rounds
-  std::byte* left;   // one panel
-  std::byte* right;  // all panels of the block
+  std::byte* right;  // all panels of B
+  std::byte* left;   // one panel of A, if it is not packed
 };
-constexpr int64_t kStepBytes = 4, kSlack = 64;
 
 constexpr size_t whole_lines(int64_t bytes) { return static_cast<size_t>((bytes + 63) / 64 * 64); }
 
@@ -46,42 +55,62 @@ class Product {
         accumulate_(call.accumulate != 0), kernels_(kernels) {}
 
   void run() const {
-    const int64_t m = c_.rows, n = c_.columns;
-    const bool split = m * n * k_ >= kParallelFrom;
-    const int64_t rows = split ? part(m, kRows, kernels_.rows) : m;
-    const int64_t columns = split ? part(n, kColumns, kernels_.columns) : std::min<int64_t>(n, kColumns);
-    const int64_t across = blocks(n, columns);
-    const auto task = [&](int64_t index) {
-      const int64_t row = index / across * rows, column = index % across * columns;
-      compute({row, std::min(rows, m - row), column, std::min(columns, n - column)});
-    };
-    const int64_t tasks = blocks(m, rows) * across;
-    if (split) return parallel_for(tasks, task);
-    for (int64_t i = 0; i < tasks; ++i) task(i);
+    const int64_t m = c_.rows;
+    const int64_t stride = blocks(k_, kernels_.depth) * kernels_.rows * kStepBytes + kSlack;
+    const int64_t rows = part(m, std::max<int64_t>(1, kLeftBytes / stride) * kernels_.rows, kernels_.rows);
+    for (int64_t row = 0; row < m; row += rows) multiply_rows(row, std::min(rows, m - row), stride);
   }
 
  private:
-  // Most rows and columns of a block, and most steps that are packed at a time: the block of B takes 512 KB at most.
-  static constexpr int64_t kRows = 252, kColumns = 256, kSteps = 512;
+  // Most bytes of packed rows of A; most rows and columns of a block, and most steps that are packed at a time: the
+  // block of B takes 512 KB at most.
+  static constexpr int64_t kLeftBytes = int64_t{8} << 20, kRows = 1008, kColumns = 256, kSteps = 512;
 
-  // The length of the parts of `length`: a multiple of a panel's, nearly equal, and an even number of them.
+  // The length of the parts of `length`: a multiple of a panel's, at most `most`, and nearly equal.
   static int64_t part(int64_t length, int64_t most, int64_t panel) {
-    const int64_t pairs = std::max<int64_t>(1, (length + most) / (2 * most));
-    return blocks(blocks(length, 2 * pairs), panel) * panel;
+    return blocks(blocks(length, blocks(length, most)), panel) * panel;
   }
 
-  void compute(const Block& block) const {
+  void multiply_rows(int64_t first, int64_t count, int64_t stride) const {
+    const int64_t panels = blocks(count, kernels_.rows);
+    const Scratch scratch(static_cast<size_t>(panels * stride));
+    auto* const memory = static_cast<std::byte*>(scratch.data());
+    const auto pack_panel = [&](int64_t index) {
+      const int64_t row = index * kernels_.rows;
+      const int height = static_cast<int>(std::min<int64_t>(kernels_.rows, count - row));
+      pack(a_, first + row, height, height, 0, k_, memory + index * stride);
+    };
+    const int64_t n = c_.columns;
+    const bool split = count * n * k_ >= kParallelFrom;
+    // Two blocks a thread, so that the load balances. A block of B is packed once for each block of rows.
+    const int64_t columns = part(n, kColumns, kernels_.columns), across = blocks(n, columns);
+    const int64_t down = split ? std::min(panels, blocks(2 * threads(), across)) : 1;
+    const int64_t rows = part(count, std::min(kRows, blocks(count, down)), kernels_.rows);
+    const auto compute_block = [&](int64_t index) {
+      const int64_t row = index / across * rows, column = index % across * columns;
+      compute({first + row, std::min(rows, count - row), column, std::min(columns, n - column)},
+              {memory, first, stride});
+    };
+    const auto each = [split](int64_t tasks, const auto& task) {
+      if (split) return parallel_for(tasks, task);
+      for (int64_t i = 0; i < tasks; ++i) task(i);
+    };
+    if (memory != nullptr) each(panels, pack_panel);
+    each(blocks(count, rows) * across, compute_block);
+  }
+
+  void compute(const Block& block, const Left& left) const {
     const int64_t row_panels = blocks(block.rows, kernels_.rows),
                   column_panels = blocks(block.columns, kernels_.columns);
     const int64_t steps = std::min(blocks(k_, kernels_.depth), kSteps);
     const bool whole = steps * kernels_.depth >= k_;
     const int64_t tile = int64_t{kernels_.rows} * kernels_.columns;
     const size_t sums = whole_lines((whole ? 1 : row_panels * column_panels) * tile * int64_t{sizeof(float)});
-    const size_t left = whole_lines(steps * kernels_.rows * kStepBytes + kSlack);
     const size_t right = whole_lines(steps * column_panels * kernels_.columns * kStepBytes + kSlack);
-    const Scratch scratch(sums + left + right);
-    if (auto* const memory = static_cast<std::byte*>(scratch.data()); memory != nullptr) {
-      multiply(block, {steps, reinterpret_cast<float*>(memory), memory + sums, memory + sums + left});
+    const Scratch scratch(sums + right);
+    auto* const memory = static_cast<std::byte*>(scratch.data());
+    if (left.data != nullptr && memory != nullptr) {
+      multiply(block, left, {steps, reinterpret_cast<float*>(memory), memory + sums, nullptr});
       return;
     }
     // Without memory, tile by tile: slower, but the same bits.
@@ -93,12 +122,12 @@ class Product {
       for (int64_t j = 0; j < block.columns; j += kernels_.columns) {
         multiply({block.row + i, std::min<int64_t>(kernels_.rows, block.rows - i), block.column + j,
                   std::min<int64_t>(kernels_.columns, block.columns - j)},
-                 {kFew, one, a, b});
+                 {}, {kFew, one, b, a});
       }
     }
   }
 
-  void multiply(const Block& block, const Room& room) const {
+  void multiply(const Block& block, const Left& left, const Room& room) const {
     const int64_t depth = room.steps * kernels_.depth;
     const int64_t tile = int64_t{kernels_.rows} * kernels_.columns;
     for (int64_t k = 0; k < k_; k += depth) {
@@ -113,10 +142,16 @@ class Product {
       float* sums = room.sums;
       for (int64_t i = 0; i < block.rows; i += kernels_.rows) {
         const int height = static_cast<int>(std::min<int64_t>(kernels_.rows, block.rows - i));
-        pack(a_, block.row + i, height, height, k, count, room.left);
+        const std::byte* panel = room.left;
+        if (left.data != nullptr) {
+          const int64_t index = (block.row + i - left.row) / kernels_.rows;
+          panel = left.data + index * left.stride + k / kernels_.depth * height * kStepBytes;
+        } else {
+          pack(a_, block.row + i, height, height, k, count, room.left);
+        }
         for (int64_t j = 0, p = 0; j < block.columns; j += kernels_.columns, ++p) {
           if (first) std::memset(sums, 0, static_cast<size_t>(height * kernels_.columns) * sizeof(float));
-          kernels_.multiply[height - 1](steps, room.left, room.right + p * panel_bytes, sums);
+          kernels_.multiply[height - 1](steps, panel, room.right + p * panel_bytes, sums);
           if (last) {
             kernels_.finish(sums, height, std::min<int64_t>(kernels_.columns, block.columns - j), bias_, accumulate_,
                             c_, block.row + i, block.column + j);

@@ -63,6 +63,8 @@ Scratch::~Scratch() {
   if (block_ < 0) {
     release(memory_);
   } else {
+    // The first of several that one thread holds is given back last, and the next call's first should have it.
+    previous = block_;
     all[block_].give_back();
   }
 }
