@@ -1,6 +1,6 @@
-// The loops around the kernels of panels.h, after Goto and van de Geijn 2008. All of A is packed first, or as many of its
-// rows as fit in a few megabytes. A task computes a block of C: it packs a block of B, which stays in the L2 cache, and
-// multiplies it with one panel of A after another.
+// The loops around the kernels of panels.h, after Goto and van de Geijn 2008. All of A is packed first, or as many of
+// its rows as fit in a few megabytes. A task computes a block of C: it packs a block of B, which stays in the L2 cache,
+// and multiplies it with one panel of A after another.
 #include "cpu/gemm/packed.h"
 
 #include <algorithm>

@@ -47,14 +47,21 @@ void gram(const Columns<T>& e, const Columns<T>& g) {
   const bool by_rows = e.rows <= e.columns;  // E Eᵀ
   const int length = by_rows ? e.columns : e.rows;
   const Tiles<T> tiles(g);
-  tiles.for_lower(0, [&](int i, int j) {
+  // Rows `top` to `bottom` of a tile, up to column `right`.
+  const auto compute = [&](int i, int j, int top, int bottom, int right) {
     for (int begin = 0; begin < length; begin += kPart) {
-      const auto part = [&](int tile) { return by_rows ? e.at(tile * kTile, begin) : e.at(begin, tile * kTile); };
-      gemm_by_columns(by_rows ? CblasNoTrans : CblasTrans, by_rows ? CblasTrans : CblasNoTrans, tiles.size(i),
-                      tiles.size(j), std::min(kPart, length - begin), /* alpha = */ T{1}, part(i),
-                      /* lda = */ e.stride, part(j), /* ldb = */ e.stride, /* beta = */ begin == 0 ? T{0} : T{1},
-                      tiles.at(i, j), /* ldc = */ g.stride);
+      const auto part = [&](int first) { return by_rows ? e.at(first, begin) : e.at(begin, first); };
+      gemm_by_columns(by_rows ? CblasNoTrans : CblasTrans, by_rows ? CblasTrans : CblasNoTrans, bottom - top, right,
+                      std::min(kPart, length - begin), /* alpha = */ T{1}, part(i * kTile + top), /* lda = */ e.stride,
+                      part(j * kTile), /* ldb = */ e.stride, /* beta = */ begin == 0 ? T{0} : T{1},
+                      tiles.at(i, j) + top, /* ldc = */ g.stride);
     }
+  };
+  tiles.for_lower(0, [&](int i, int j) {
+    const int size = tiles.size(i), half = i == j ? size / 2 : 0;
+    // The upper quarter of a tile on the diagonal is not needed.
+    if (half > 0) compute(i, j, 0, half, half);
+    compute(i, j, half, size, tiles.size(j));
   });
 }
 
