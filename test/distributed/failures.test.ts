@@ -44,6 +44,7 @@ for (const mpi of mpis) {
       leavesBusy: 'has ended without finalize\\(\\), and the other ranks have not',
       returns: 'failed: Communicator.finalize: ranks: expected the same call on all of them',
     };
+    const alone = run('leavesAlone');
     const ends = await run('ends');
     for (const [name, reason] of Object.entries(reasons)) {
       const outcome = await run(name);
@@ -53,6 +54,10 @@ for (const mpi of mpis) {
       t.notMatch(outcome.err, /MPI has not ended the job/, name);
       t.ok(outcome.seconds < ends.seconds + 8, `${name}: a refused end does not wait for 10 s`);
     }
+    const outcome = await alone;
+    endsSoon(t, outcome);
+    t.match(outcome.err, new RegExp(`sigmatune: rank 1 of 3 .* ${reasons.leaves}`));
+    t.ok(outcome.seconds < 30, 'it waits for 10 s');
   });
 
   t.test(`${mpi.name}: an exit after finalize() is that of a process`, async (t) => {
@@ -92,7 +97,8 @@ for (const mpi of mpis) {
     }
     const absent = await away;
     t.not(absent.code, 0);
-    t.match(absent.err, /TIMED_OUT|expected all to call init within 8 s/);
+    t.match(absent.err, /TIMED_OUT init: ranks: expected all to call init within 8 s/);
+    t.match(absent.err, /sigmatune: a rank \(process/);
     t.equal(absent.signal, null);
   });
 
