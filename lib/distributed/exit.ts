@@ -19,7 +19,7 @@ export function watchExit(joined: () => Communicator | undefined): void {
   });
   process.on('beforeExit', (code) => {
     const comm = joined();
-    if (comm === undefined || comm.isFinalized || code !== 0) return;
+    if (comm === undefined || code !== 0) return;
     comm.finalize().catch((error) => {
       failure = error;
       process.exit(1);
