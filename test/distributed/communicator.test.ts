@@ -179,13 +179,14 @@ for (const mpi of mpis) {
       },
     );
 
-    test<{ rank: number; caught: string; patched: number; left: unknown }>(
+    test<{ rank: number; caught: string; patched: number; signals: boolean; left: unknown }>(
       'wasm',
       "MPI leaves the signals of V8, libc's code and the environment alone",
       (t, ranks) => {
-        for (const { caught, patched, left } of ranks) {
+        for (const { caught, patched, signals, left } of ranks) {
           t.equal(caught, 'RuntimeError: memory access out of bounds');
           t.equal(patched, 0);
+          t.ok(signals, 'no handler was added');
           t.same(left, [set], 'what the user has set');
         }
       },
@@ -275,7 +276,7 @@ t.test('what is missing or wrong is told', async (t) => {
   const cases: Statuses = [
     [
       { SIGMATUNE_MPI_LIBRARY: absent },
-      { available: false, code: 'NOT_BUILT', searched: [absent], detail: /build:mpi/, isSame: true },
+      { available: false, code: 'NOT_BUILT', searched: [absent], detail: /build:mpi/, isSame: true, isFrozen: true },
     ],
     [{ SIGMATUNE_MPI_LIBRARY: join(folder, 'empty.so') }, { available: false, code: 'LOAD_FAILED' }],
     [{ SIGMATUNE_MPI_LIBRARY: 'no.so' }, { code: 'LOAD_FAILED', detail: /expected an absolute path, got 'no.so'/ }],
