@@ -4,8 +4,16 @@ import { createHash } from 'node:crypto';
 import { SigmaError } from '../runtime/errors.js';
 import type { Transport } from './transport.js';
 
-/** What a rank brings to a call: one line for each parameter, or whatever else has to be the same on all ranks. */
+/** What a rank brings to a call, and has to be the same on all ranks: a line for each parameter or module. */
 export type Agenda = readonly string[];
+
+/** How `agree` compares agendas. */
+interface AgreeOptions {
+  /** A byte that may differ. */
+  readonly note?: number;
+  /** What the lines of the agenda stand for, in messages. */
+  readonly items?: 'parameters' | 'modules';
+}
 
 const digestBytes = 20;
 /** Of a card without its note. */
@@ -16,7 +24,6 @@ const noteBytes = 480;
  * Returns when all ranks make the same call with the same agenda. Otherwise throws RANK_MISMATCH on every rank, with the first
  * rank that differs from rank 0, and where. One exchange of 29 bytes if the ranks agree.
  *
- * @param note a byte that may differ
  * @returns the notes of all ranks
  */
 export async function agree(
@@ -24,7 +31,7 @@ export async function agree(
   transport: Transport,
   agenda: Agenda,
   seconds: number,
-  note = 0,
+  { note = 0, items = 'parameters' }: AgreeOptions = {},
 ): Promise<readonly number[]> {
   if (transport.size === 1) return [note];
   const text = Buffer.from(JSON.stringify(agenda));
@@ -37,8 +44,9 @@ export async function agree(
   const ofFirst = Buffer.alloc(first.readUInt32LE(4));
   text.copy(ofFirst);
   const shown = Buffer.from(await transport.broadcast(op, ofFirst, 0, seconds)).toString();
-  const notes = await gatherTexts(op, transport, `${op}\n${differenceOf(JSON.parse(shown), agenda)}`, seconds);
-  const calls = notes.map((note) => note.split('\n', 1)[0] as string);
+  const difference = differenceOf(items, JSON.parse(shown), agenda);
+  const texts = await gatherTexts(op, transport, `${op}\n${difference}`, seconds);
+  const calls = texts.map((text) => text.split('\n', 1)[0] as string);
   const other = calls.findIndex((call) => call !== calls[0]);
   if (other > 0) {
     throw new SigmaError(
@@ -47,11 +55,11 @@ export async function agree(
       `ranks: expected the same call on all of them, got ${calls[0]} on rank 0 and ${calls[other]} on rank ${other}`,
     );
   }
-  const rank = notes.findIndex((note) => note.length > (calls[0] as string).length + 1);
+  const rank = texts.findIndex((text) => text.length > (calls[0] as string).length + 1);
   throw new SigmaError(
     'RANK_MISMATCH',
     op,
-    `rank ${rank} differs from rank 0: ${notes[rank]?.slice((calls[0] as string).length + 1)}`,
+    `rank ${rank} differs from rank 0: ${texts[rank]?.slice((calls[0] as string).length + 1)}`,
   );
 }
 
@@ -78,17 +86,13 @@ export async function gatherTexts(
 }
 
 /** Empty if there is none. */
-function differenceOf(expected: readonly string[], got: readonly string[]): string {
-  if (expected.length !== got.length)
-    return `expected ${expected.length} parameters, got ${got.length}${firstOdd(expected, got)}`;
-  const at = got.findIndex((line, i) => line !== expected[i]);
-  return at < 0 ? '' : `parameters[${at}]: expected ${expected[at]}, got ${got[at]}`;
-}
-
-/** Names the first line that only one of the lists has. */
-function firstOdd(expected: readonly string[], got: readonly string[]): string {
-  const at = Array.from({ length: Math.max(expected.length, got.length) }).findIndex((_, i) => expected[i] !== got[i]);
-  return `; the first difference is parameters[${at}], ${expected[at] ?? 'none'} on rank 0 and ${got[at] ?? 'none'} here`;
+function differenceOf(items: string, expected: Agenda, got: Agenda): string {
+  const longer = expected.length > got.length ? expected : got;
+  const at = longer.findIndex((_, i) => expected[i] !== got[i]);
+  if (at < 0) return '';
+  if (expected.length === got.length) return `${items}[${at}]: expected ${expected[at]}, got ${got[at]}`;
+  const first = `${items}[${at}], ${expected[at] ?? 'none'} on rank 0 and ${got[at] ?? 'none'} here`;
+  return `expected ${expected.length} ${items}, got ${got.length}; the first difference is ${first}`;
 }
 
 function hash(content: string | Buffer): Buffer {

@@ -3,7 +3,7 @@ import { checkInteger, checkOptions } from '../runtime/check.js';
 import { SigmaError } from '../runtime/errors.js';
 import { publish, uncloneable } from '../runtime/public-class.js';
 import type { ParameterLike } from '../tensor/parameter.js';
-import { agree, cardOf } from './agreement.js';
+import { agree } from './agreement.js';
 import { DeviceMeans, type GradientRoute } from './device-means.js';
 import { averageGradients } from './gradients.js';
 import { inTime } from './in-time.js';
@@ -143,7 +143,7 @@ export class Communicator {
       await this.#deviceMeans.leave(op, Math.min(seconds, finalizeSeconds));
       // All ranks are here: what is left is MPI's own.
       const late = `MPI: expected the end of MPI_Finalize within ${finalizeSeconds} s, got none; end this process`;
-      await inTime(op, transport.finish(op, cardOf(op), seconds), finalizeSeconds, late);
+      await inTime(op, transport.finish(op, seconds), finalizeSeconds, late);
       this.#isFinalized = true;
     });
   }

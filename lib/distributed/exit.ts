@@ -19,7 +19,7 @@ export function watchExit(joined: () => Communicator | undefined): void {
   });
   process.on('beforeExit', (code) => {
     const comm = joined();
-    if (comm === undefined || comm.isFinalized || code !== 0) return;
+    if (comm === undefined || code !== 0) return;
     comm.finalize().catch((error) => {
       failure = error;
       process.exit(1);
@@ -42,8 +42,10 @@ export function watchExit(joined: () => Communicator | undefined): void {
     process.stderr.write(
       `sigmatune: ${name} (process ${process.pid} on ${hostname()}) ${reason}. The job is aborted\n${stack}`,
     );
-    process.exitCode = code === 0 ? 1 : code;
-    native.mpiAbandon(op, code === 0 ? 1 : code, abandonSeconds);
+    // What the system keeps of the code: of 256 that is 0, and of -1 it is 255.
+    const kept = code & 0xff || 1;
+    process.exitCode = kept;
+    native.mpiAbandon(op, kept, abandonSeconds);
   });
 }
 

@@ -35,7 +35,7 @@ export async function averageGradients(
     return `${describeParameter(each)}, ${state}`;
   });
   refuseShared(op, gradients);
-  const devices = await agree(op, transport, agenda, seconds, commonDevice(gradients));
+  const devices = await agree(op, transport, agenda, seconds, { note: commonDevice(gradients) });
   if (transport.size === 1) return { via: 'host' };
   const byType = (['float32', 'float64'] as const)
     .map((dtype) => ({ dtype, ofType: gradients.filter(({ grad }) => grad.dtype === dtype) }))

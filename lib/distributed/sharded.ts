@@ -8,6 +8,7 @@ import type { SafetensorsFile } from '../files/safetensors.js';
 import { adaptModel } from '../model/adapt.js';
 import type { AdaptedModel } from '../model/adapted.js';
 import { type DecomposeModelOptions, readDecompositions } from '../model/decompose-model.js';
+import type { Job } from '../model/jobs.js';
 import { type ModelOptions, modelOptions } from '../model/plan.js';
 import { costOf, type DecomposedRow, type Decompositions, decomposeShare, decompositionsOf } from '../model/share.js';
 import { type ByName, checkOptions, rejectInstance } from '../runtime/check.js';
@@ -79,7 +80,7 @@ function together(op: string, comm: Communicator, plan: Decompositions): Promise
   return comm.together(op, async (transport, seconds) => {
     await transport.reset(op);
     // Also the barrier between the reset and the claims.
-    await agree(op, transport, plan.jobs.map(describeJob), seconds);
+    await agree(op, transport, plan.jobs.map(describeJob), seconds, { items: 'modules' });
     await checkFolder(op, transport, plan.cache.folder, seconds);
     const { rows, failure } = await ownShare(op, transport, plan, seconds);
     // The last matrices of the others may take hours.
@@ -100,7 +101,7 @@ function describeJob({ chosen, storage, weight }: Decompositions['jobs'][number]
 /** Takes matrices, longest first, until none is left. `failure` is the code and reason of an error, or empty. */
 async function ownShare(op: string, transport: Transport, plan: Decompositions, seconds: number) {
   const { jobs } = plan;
-  const order = [...jobs.keys()].sort((a, b) => costOf(jobs[b] as never) - costOf(jobs[a] as never) || a - b);
+  const order = [...jobs.keys()].sort((a, b) => costOf(jobs[b] as Job) - costOf(jobs[a] as Job));
   async function* claims(): AsyncGenerator<number> {
     for (;;) {
       const place = await transport.claim(op, 1, seconds);

@@ -14,8 +14,8 @@ export interface Transport {
   reset(op: string): Promise<void>;
   /** Adds to the counter, and returns what it was. Not a call of all ranks. */
   claim(op: string, amount: number, seconds: number): Promise<number>;
-  /** Ends the world; rejects if the bytes are not the same on all ranks. */
-  finish(op: string, bytes: Uint8Array, seconds: number): Promise<void>;
+  /** Ends the world. */
+  finish(op: string, seconds: number): Promise<void>;
 }
 
 /** The ranks of the job that this process belongs to. */
@@ -34,7 +34,7 @@ export async function mpiTransport(op: string): Promise<Transport> {
     broadcast: (caller, bytes, root, seconds) => native.mpiBroadcast(caller, bytes, root, seconds),
     reset: (caller) => native.mpiReset(caller),
     claim: (caller, amount, seconds) => native.mpiClaim(caller, amount, seconds),
-    finish: (caller, bytes, seconds) => native.mpiFinish(caller, bytes, seconds),
+    finish: (caller, seconds) => native.mpiFinish(caller, seconds),
   };
 }
 

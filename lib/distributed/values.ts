@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { Seen } from '../optim/groups.js';
 import { SigmaError } from '../runtime/errors.js';
 import type { RealArray } from '../runtime/native.js';
+import { bytesPerElement } from '../tensor/dtype.js';
 import { memoryOf } from '../tensor/operand.js';
 import { isHost } from '../tensor/storage.js';
 import { agree } from './agreement.js';
@@ -23,17 +24,28 @@ export async function broadcastValues(
   const agenda = seen.map((each) => `${describeParameter(each)}, from rank ${root}`);
   await agree(op, transport, agenda, seconds);
   if (transport.size === 1 || seen.length === 0) return;
-  const parts = await Promise.all(seen.map((each) => bytesOf(op, each)));
-  const mine = new Uint8Array(Buffer.concat(parts));
-  const all = await transport.broadcast(op, mine, root, seconds);
-  // Each value is written by itself, because a part may begin at any byte.
-  let at = 0;
-  for (const { value } of seen) {
-    const numbers = value.dtype === 'float64' ? new Float64Array(value.size) : new Float32Array(value.size);
-    new Uint8Array(numbers.buffer).set(all.subarray(at, at + numbers.byteLength));
-    at += numbers.byteLength;
-    value.assign(numbers);
+  const { places, length } = placesOf(seen);
+  const mine = new Uint8Array(length);
+  if (transport.rank === root) {
+    await Promise.all(seen.map((each, i) => withBytes(op, each, (bytes) => mine.set(bytes, places[i]))));
   }
+  const all = await transport.broadcast(op, mine, root, seconds);
+  if (transport.rank === root) return;
+  for (const [i, { value }] of seen.entries()) {
+    const Numbers = value.dtype === 'float64' ? Float64Array : Float32Array;
+    value.assign(new Numbers(all.buffer as ArrayBuffer, all.byteOffset + (places[i] as number), value.size));
+  }
+}
+
+/** Where the bytes of each value begin in one buffer of `length` bytes: at places that an array of any type may begin at. */
+function placesOf(seen: readonly Seen[]): { readonly places: readonly number[]; readonly length: number } {
+  let length = 0;
+  const places = seen.map(({ value }) => {
+    const place = length;
+    length += 8 * Math.ceil((value.size * bytesPerElement(value.dtype)) / 8);
+    return place;
+  });
+  return { places, length };
 }
 
 const digestBytes = 16;
@@ -46,7 +58,7 @@ export async function compareValues(
 ): Promise<void> {
   await agree(op, transport, seen.map(describeParameter), seconds);
   if (transport.size === 1 || seen.length === 0) return;
-  const digests = await Promise.all(seen.map(async (each) => digestOf(await bytesOf(op, each))));
+  const digests = await Promise.all(seen.map((each) => withBytes(op, each, digestOf)));
   const all = (await transport.gather(op, new Uint8Array(Buffer.concat(digests)), seconds)).map((each) =>
     Buffer.from(each),
   );
@@ -67,9 +79,9 @@ function digestOf(bytes: Uint8Array): Buffer {
   return createHash('sha256').update(bytes).digest().subarray(0, digestBytes);
 }
 
-/** A copy of a value's bytes. */
-async function bytesOf(op: string, { name, value }: Seen): Promise<Uint8Array> {
+/** Hands a value's bytes to `use`. They are valid only until it returns. */
+async function withBytes<T>(op: string, { name, value }: Seen, use: (bytes: Uint8Array) => T): Promise<T> {
   const memory = memoryOf(op, `${name}.value`, value);
   const numbers = (isHost(memory) ? memory : await value.data()) as RealArray;
-  return new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength).slice();
+  return use(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength));
 }

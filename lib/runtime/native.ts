@@ -252,8 +252,9 @@ interface Addon {
   mpiReset(): Promise<void>;
   /** The counter before the addition. */
   mpiClaim(amount: number, seconds: number): Promise<number>;
-  /** Rejects if the bytes are not the same on all ranks. */
-  mpiFinish(bytes: Uint8Array, seconds: number): Promise<void>;
+  /** After all ranks have agreed on it. */
+  mpiFinish(seconds: number): Promise<void>;
+  /** Whether all ranks leave with the same bytes. */
   mpiLeave(bytes: Uint8Array, seconds: number): boolean;
   mpiAbandon(code: number, seconds: number): void;
 

@@ -108,11 +108,10 @@ Napi::Value mpi_claim(Args& args) {
   return MpiCall::start(args, "mpiClaim", std::move(call));
 }
 
-// mpiFinish(bytes, seconds): Promise<void>
+// mpiFinish(seconds): Promise<void>
 Napi::Value mpi_finish(Args& args) {
   auto call = std::make_unique<MpiCall>(SIGMA_MPI_FINISH);
-  call->carry(array_of(args, 0), 0);
-  call->call().seconds = seconds_of(args, 1);
+  call->call().seconds = seconds_of(args, 0);
   return MpiCall::start(args, "mpiFinish", std::move(call));
 }
 
@@ -126,7 +125,7 @@ Napi::Value mpi_leave(Args& args) {
 
 // mpiAbandon(code, seconds): ends the job; waits
 Napi::Value mpi_abandon(Args& args) {
-  mpi_library().abandon(static_cast<int32_t>(args.integer(0, "code") & 0xff), seconds_of(args, 1));
+  mpi_library().abandon(static_cast<int32_t>(args.integer(0, "code")), seconds_of(args, 1));
   return args.env().Undefined();
 }
 

@@ -24,7 +24,6 @@ double seconds_of(Args& args, size_t index) {
 MpiCall::MpiCall(sigma_mpi_kind kind) {
   call_.kind = kind;
   has_number_ = kind == SIGMA_MPI_CLAIM;
-  call_.seconds = INFINITY;
 }
 
 MpiCall::MpiCall(Work work) : MpiCall(SIGMA_MPI_RUN) {
@@ -52,7 +51,7 @@ void MpiCall::carry(Napi::TypedArray array, size_t copies) {
   // A detached or empty buffer has no address.
   if (first != nullptr && length > 0) input_.assign(first + array.ByteOffset(), first + array.ByteOffset() + length);
   output_.resize(input_.size() * copies);
-  has_array_ = copies > 0;
+  has_array_ = true;
   call_.length = static_cast<int64_t>(input_.size());
   call_.input = input_.data();
   call_.output = output_.data();

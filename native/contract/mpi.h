@@ -32,7 +32,8 @@ typedef enum sigma_mpi_kind {
   SIGMA_MPI_CLAIM,
   /* Runs `work`, which may wait for other ranks by other means than MPI. */
   SIGMA_MPI_RUN,
-  /* Compares `length` bytes of `input` over all ranks, then MPI_Finalize. Fails if they differ. Comes last. */
+  /* Compares `length` bytes of `input`, which may be 0, over all ranks, then MPI_Finalize. Fails if they differ. Comes
+     last. */
   SIGMA_MPI_FINISH
 } sigma_mpi_kind;
 

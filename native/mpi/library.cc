@@ -1,5 +1,8 @@
 // The library's thread and its queue, and the table that the addon calls.
 #include <mpi.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <condition_variable>
@@ -20,8 +23,12 @@
 namespace sigma::mpi {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 // An idle world looks for messages this often.
 constexpr auto kIdle = std::chrono::milliseconds(1);
+// How long an abort waits for a launcher to read.
+constexpr auto kDrain = std::chrono::seconds(1);
 
 class Library {
  public:
@@ -72,6 +79,7 @@ class Library {
   }
 
   void abandon(int32_t code, double seconds) {
+    drain_errors();
     std::unique_lock lock(mutex_);
     if (!has_thread_ || is_finished_) return;
     abandoned_ = code;
@@ -81,6 +89,16 @@ class Library {
 
  private:
   static std::chrono::duration<double> duration(double seconds) { return std::chrono::duration<double>(seconds); }
+
+  // Waits until the launcher has read what this process wrote to stderr: at MPI_Abort, MPICH's may drop the rest.
+  static void drain_errors() {
+    struct stat status {};
+    if (fstat(STDERR_FILENO, &status) != 0 || !S_ISFIFO(status.st_mode)) return;
+    for (const auto end = Clock::now() + kDrain; Clock::now() < end; std::this_thread::sleep_for(kIdle)) {
+      int unread = 0;
+      if (ioctl(STDERR_FILENO, FIONREAD, &unread) != 0 || unread == 0) return;
+    }
+  }
 
   static void tell(sigma_mpi_call& call, sigma_mpi_outcome outcome, const char* message) {
     call.outcome = outcome;

@@ -101,15 +101,22 @@ for (const [number, mpi] of mpis.entries()) {
   t.test(`${mpi.name}: other modules, a folder that is not shared and a callback that throws are told`, async (t) => {
     const outcome = await waitingJob(mpi, 'refusals');
     t.equal(outcome.code, 0, outcome.err);
-    type Found = { targets: string; folder: string; callbacks: { error: string; left: number }[] };
+    type Found = { targets: string; storage: string; folder: string; callbacks: { error: string; left: number }[] };
     const ranks = told<Told & { found: Found }>(outcome);
     t.equal(ranks.length, 2);
     for (const { found, rows } of ranks) {
       t.same(uncached(rows), uncached(expected), 'the ranks go on');
-      t.match(found.targets, /^RANK_MISMATCH .*rank 1 differs from rank 0: /);
+      const differs = 'RANK_MISMATCH decomposeModelSharded: rank 1 differs from rank 0: ';
+      const shape = "'layers.0.q_proj.weight' [96, 96] float32";
+      t.equal(
+        found.targets,
+        `${differs}expected 12 modules, got 6; the first difference is modules[1], 'layers.0.up_proj.weight' [192, 128] ` +
+          "float32 to float32 on rank 0 and 'layers.1.q_proj.weight' [112, 96] float32 to float32 here",
+      );
+      t.equal(found.storage, `${differs}modules[0]: expected ${shape} to float32, got ${shape} to bfloat16`);
       t.match(found.folder, /^INVALID_ARGUMENT .*a folder that all ranks share, got .* rank 1 on \S+ does not see it/);
       for (const [rank, { error, left }] of found.callbacks.entries()) {
-        t.match(error, new RegExp(`^\\w+ .*rank ${rank}: .*the terminal is gone`));
+        t.match(error, new RegExp(`^NATIVE .*rank ${rank}: .*the terminal\nis gone`));
         t.ok(left <= names.length - 3, `a rank that fails stops the others: ${left} done`);
       }
     }
@@ -152,7 +159,7 @@ for (const [number, mpi] of mpis.entries()) {
     const outcome = await ofPair();
     const errors = told<{ rank: number; error: string }>(outcome, 'broken').map(({ error }) => error);
     t.equal(errors.length, 2, outcome.err);
-    t.match(errors[0], /^\w+ decomposeModelSharded: rank [01]: .*layers\.3\.q_proj\.weight.*NaN/);
+    t.match(errors[0], /^NON_FINITE decomposeModelSharded: rank [01]: (?!decompose).*layers\.3\.q_proj\.weight.*NaN/);
     t.equal(errors[1], errors[0]);
   });
 
@@ -212,7 +219,7 @@ t.test('a process alone decomposes all', async (t) => {
   const broken = await openSafetensors(path('broken.safetensors'));
   await t.rejects(decomposeModelSharded(comm, broken, { targets: 'all', cache: path('solo-broken') }), {
     code: 'NON_FINITE',
-    message: /^decomposeModelSharded: .*layers\.3\.q_proj\.weight/,
+    message: /^decomposeModelSharded: (?!rank|decompose).*layers\.3\.q_proj\.weight/,
   });
   await broken.close();
   t.same(entries('solo'), entries('alone'));
