@@ -106,6 +106,8 @@ function runSuite(tapArguments) {
     process.execPath,
     [
       join(root, 'node_modules', '.bin', 'tap'),
+      // The first is .taprc's, which the command line replaces.
+      '--node-arg=--require=./test/typescript/register.cjs',
       '--node-arg=--import=./test/on-device/register.mjs',
       ...Object.values(elsewhere)
         .flat()
