@@ -11,13 +11,13 @@ import { alone } from './setup/lock.mjs';
 import { must, mustBeside, root, SetupError, step, stepBeside } from './setup/run.mjs';
 import { runSanitized } from './setup/sanitized.mjs';
 import { main, setup } from './setup/steps.mjs';
-import { bytesOfFiles, tools } from './setup/suite.mjs';
+import { bytesOfFiles, plans, tools } from './setup/suite.mjs';
 import { ensureSystem, forSimulation } from './setup/system.mjs';
 
 /** Tests that the run on the CPU has made already, and why a device adds nothing. */
 const elsewhere = {
   'about something else, or on the host': tools,
-  'a plan is a function of shapes': ['test/operator/planner.test.ts', 'test/model/plan.test.ts'],
+  'a plan is a function of shapes': plans,
   'a device computes all triples': ['test/linalg/svd-rank.test.ts'],
   'tensors of other frameworks are on the host': ['test/integrations/**'],
   'the bytes of files, and writers that are killed': [
