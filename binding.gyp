@@ -51,7 +51,7 @@
           ['strict==1', { 'cflags_cc': ['-Werror'] }],
           ['portable==1', { 'ldflags': ['-static-libstdc++', '-static-libgcc'] }],
           ['sanitize!=""', {
-            'cflags_cc': ['-fsanitize=<(sanitize)', '-fno-omit-frame-pointer', '-g', '-O1'],
+            'cflags_cc': ['-fsanitize=<(sanitize)', '-fno-omit-frame-pointer', '-g1', '-O1'],
             'ldflags': ['-fsanitize=<(sanitize)'],
           }],
         ],

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // Every check that reads the sources without running them. All run, whichever fail; the last line counts them.
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { must, root, SetupError, step } from './setup/run.mjs';
+import { mustBeside, root, SetupError, stepBeside } from './setup/run.mjs';
 import { nativeSources } from './setup/sources.mjs';
 import { main, setup } from './setup/steps.mjs';
 import { ensureSystem } from './setup/system.mjs';
@@ -28,20 +29,26 @@ const checks = {
   'types as users resolve them': [bin('attw'), '--pack', '.'],
 };
 
-main(() => {
+main(async () => {
   setup();
   ensureSystem(['clang-format']);
   if (!findZig())
     console.error('check: native code of other platforms is skipped: zig is missing (npm run prebuilds gets it)');
-  const failures = Object.entries(checks).flatMap(([title, [command, ...args]]) => {
-    try {
-      step(title, () => must(command, args));
-      return [];
-    } catch (error) {
-      if (!(error instanceof SetupError)) throw error;
-      return [`\n── ${title} ──\n${error.message}`];
+  const waiting = Object.entries(checks);
+  const failures = [];
+  // Most of them keep one core busy.
+  const work = async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const [title, [command, ...args]] = next;
+      try {
+        await stepBeside(title, () => mustBeside(command, args));
+      } catch (error) {
+        if (!(error instanceof SetupError)) throw error;
+        failures.push(`\n── ${title} ──\n${error.message}`);
+      }
     }
-  });
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, work));
   for (const failure of failures) console.error(failure);
   console.log(`${Object.keys(checks).length - failures.length} passed, ${failures.length} failed`);
   if (failures.length > 0) process.exitCode = 1;

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { root } from './setup/run.mjs';
 import { sanitizedAddon } from './setup/sanitized.mjs';
 import { main, setup } from './setup/steps.mjs';
-import { bytesOfFiles, tools } from './setup/suite.mjs';
+import { bytesOfFiles, plans, tools } from './setup/suite.mjs';
 
 /** These run no native code, or not this addon's, or only what others run too, or time it. */
-const elsewhere = [...tools, ...bytesOfFiles];
+const elsewhere = [...tools, ...plans, ...bytesOfFiles];
 
 main(() => {
   setup();

@@ -8,16 +8,16 @@ import { join } from 'node:path';
 import { checkMutants } from './cuda-mutants.mjs';
 import { ensureToolkit } from './setup/cuda.mjs';
 import { alone } from './setup/lock.mjs';
-import { must, root, SetupError, step } from './setup/run.mjs';
+import { must, mustBeside, root, SetupError, step, stepBeside } from './setup/run.mjs';
 import { runSanitized } from './setup/sanitized.mjs';
 import { main, setup } from './setup/steps.mjs';
-import { bytesOfFiles, tools } from './setup/suite.mjs';
+import { bytesOfFiles, plans, tools } from './setup/suite.mjs';
 import { ensureSystem, forSimulation } from './setup/system.mjs';
 
 /** Tests that the run on the CPU has made already, and why a device adds nothing. */
 const elsewhere = {
   'about something else, or on the host': tools,
-  'a plan is a function of shapes': ['test/operator/planner.test.ts', 'test/model/plan.test.ts'],
+  'a plan is a function of shapes': plans,
   'a device computes all triples': ['test/linalg/svd-rank.test.ts'],
   'tensors of other frameworks are on the host': ['test/integrations/**'],
   'the bytes of files, and writers that are killed': [
@@ -44,37 +44,41 @@ const parts = {
   },
 };
 
-main(() => {
+main(async () => {
   const [part, ...tapArguments] = process.argv.slice(2);
   if (part !== undefined && parts[part] === undefined) {
     throw new SetupError(`there is no part ${part}, only ${Object.keys(parts).join(', ')}`);
   }
   ensureSystem([...forSimulation, 'cmake']);
   const chosen = part === undefined ? [checkKernels, checkBackend, runSuite] : [parts[part]];
-  for (const work of chosen) work(tapArguments);
+  for (const work of chosen) await work(tapArguments);
 });
 
 /** Every kernel's source, compiled by g++ and run thread by thread, against float64. */
-function checkKernels() {
+async function checkKernels() {
   const folder = buildIn(folderOf('address,undefined'), 'kernel_check', 'address,undefined');
-  console.log(step('running kernel_check', () => must(join(folder, 'kernel_check'), [])));
-  // What passes without a single __syncthreads() has not checked any of them.
-  step('seeing it fail without barriers', () => must(join(folder, 'kernel_check'), ['--without-barriers']));
+  const check = (...args) => mustBeside(join(folder, 'kernel_check'), args);
+  const [log] = await Promise.all([
+    stepBeside('running kernel_check', () => check()),
+    // What passes without a single __syncthreads() has not checked any of them.
+    stepBeside('seeing it fail without barriers', () => check('--without-barriers')),
+  ]);
+  console.log(log);
 }
 
 /** The backend without Node, on the simulation: all of it, and its threads, each under the sanitizers for them. */
-function checkBackend() {
+async function checkBackend() {
   // Each in the latest order, and in one that is chosen at random.
   const turns = { 'address,undefined': [], thread: ['memory', 'waits', 'threads', 'ranks'] };
   for (const [sanitizer, checks] of Object.entries(turns)) {
     const { folder, library, libraries } = buildSimulation(sanitizer, 'simulation_check');
-    for (const order of ['0', '1']) {
+    const check = (order) => {
       const env = { ...process.env, SIGMATUNE_CUDA_PATH: libraries, SIGMA_SIMULATED_ORDER: order };
-      const text = step(`checking the backend with ${sanitizer}, order ${order}`, () =>
+      return stepBeside(`checking the backend with ${sanitizer}, order ${order}`, () =>
         runSanitized(join(folder, 'simulation_check'), [library, ...checks], { env }),
       );
-      console.log(text);
-    }
+    };
+    for (const text of await Promise.all(['0', '1'].map(check))) console.log(text);
   }
 }
 
@@ -102,6 +106,8 @@ function runSuite(tapArguments) {
     process.execPath,
     [
       join(root, 'node_modules', '.bin', 'tap'),
+      // The first is .taprc's, which the command line replaces.
+      '--node-arg=--require=./test/typescript/register.cjs',
       '--node-arg=--import=./test/on-device/register.mjs',
       ...Object.values(elsewhere)
         .flat()

@@ -1,7 +1,17 @@
 // @ts-check
 // The two builds that a gate compares: folders, or git revisions, which are built in a worktree that is removed again.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+} from 'node:fs';
 import os from 'node:os';
 import { join, resolve } from 'node:path';
 import { most } from '../record/checks.js';
@@ -73,6 +83,7 @@ function build(repository, commit, folder) {
   const added = run('git', ['worktree', 'add', '--detach', '--quiet', folder, commit], repository);
   if (!added.ok) throw new UsageError(`git could not check ${commit} out:\n${added.log.trim()}`);
   lendModules(repository, folder);
+  lendObjects(repository, folder);
   const setup = join('scripts', 'setup.mjs');
   if (!existsSync(join(folder, setup))) {
     throw new UsageError(`${commit.slice(0, 10)} has no ${setup}: only sigmatune's own revisions can be built`);
@@ -92,4 +103,22 @@ function lendModules(repository, folder) {
   const modules = join(repository, 'node_modules');
   const same = lock(folder) !== undefined && lock(folder) === lock(repository);
   if (same && existsSync(join(modules, '.package-lock.json'))) symlinkSync(modules, join(folder, 'node_modules'));
+}
+
+/**
+ * The repository's object files serve a revision with the same sources, so that make compiles only the others: a file that is
+ * the same in both gets the repository's date, which is before that of its objects.
+ * @param {string} repository @param {string} folder
+ */
+function lendObjects(repository, folder) {
+  const sources = join(folder, 'native');
+  const objects = join(repository, 'build');
+  if (!existsSync(sources) || !existsSync(objects)) return;
+  cpSync(objects, join(folder, 'build'), { recursive: true, preserveTimestamps: true });
+  for (const name of readdirSync(sources, { recursive: true, encoding: 'utf8' })) {
+    const [mine, theirs] = [join(sources, name), join(repository, 'native', name)];
+    if (!existsSync(theirs) || statSync(mine).isDirectory() || !readFileSync(mine).equals(readFileSync(theirs))) continue;
+    const { atime, mtime } = statSync(theirs);
+    utimesSync(mine, atime, mtime);
+  }
 }

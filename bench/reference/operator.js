@@ -41,11 +41,13 @@ export function mergedWeight(operator) {
 
 /** C · v, or Cᵀ · v. @param {Operator} operator @param {Vector} v @param {boolean} transposed */
 function timesCore(operator, v, transposed) {
-  const out = Float64Array.from(v, (value, i) => value * operator.sigma[i]);
+  const out = new Float64Array(v.length);
+  for (let i = 0; i < out.length; i++) out[i] = v[i] * operator.sigma[i];
   if (!operator.m) return out;
   const g = strength(operator);
   const more = timesSparse(operator.m.pattern, operator.m.values, v, transposed);
-  return out.map((value, i) => value + g * more[i]);
+  for (let i = 0; i < out.length; i++) out[i] += g * more[i];
+  return out;
 }
 
 /** W' · v, or W'ᵀ · v, without W': as many products as W' has numbers. @param {Operator} operator @param {Vector} v @param {boolean} [transposed] */
@@ -56,7 +58,8 @@ export function timesWeight(operator, v, transposed = false) {
     : times(u, timesCore(operator, times(vt, v), false));
   if (!base) return out;
   const more = transposed ? timesTransposed(base, v) : times(base, v);
-  return out.map((value, i) => value + more[i]);
+  for (let i = 0; i < out.length; i++) out[i] += more[i];
+  return out;
 }
 
 /** x · Wᵀ + b @param {View} x @param {View} weight @param {Vector} [bias] */
@@ -68,8 +71,10 @@ export function linear(x, weight, bias) {
 /** Each row of a matrix, turned into another. @param {View} a @param {number} columns @param {(row: Float64Array) => Vector} change */
 function rowByRow({ rows, columns: from, data }, columns, change) {
   const out = new Float64Array(rows * columns);
+  const row = new Float64Array(from);
   for (let t = 0; t < rows; t++) {
-    out.set(change(Float64Array.from({ length: from }, (_, i) => data[t * from + i])), t * columns);
+    for (let i = 0; i < from; i++) row[i] = data[t * from + i];
+    out.set(change(row), t * columns);
   }
   return { rows, columns, data: out };
 }

@@ -191,7 +191,7 @@ function readModule(fields: Fields): SavedModule {
     // Patterns take memory by it.
     rank: fields.natural('rank', Math.min(outFeatures, inFeatures)),
     dtype: fields.choice('dtype', ['float32', 'float64', 'bfloat16', 'float16']),
-    parameters: fields.list('parameters').map((each) => String(each)),
+    parameters: fields.texts('parameters'),
     weight: fields.optionalText('weight'),
     bias: fields.optionalText('bias'),
     options: fields.record('options'),
@@ -262,6 +262,12 @@ class Fields {
 
   list(key: string): unknown[] {
     return this.#checked(key, 'an array', isArray);
+  }
+
+  texts(key: string): string[] {
+    const areTexts = (value: unknown): value is string[] =>
+      isArray(value) && value.every((each) => typeof each === 'string');
+    return this.#checked(key, 'an array of strings', areTexts);
   }
 
   record(key: string): Record<string, unknown> {

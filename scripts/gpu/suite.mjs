@@ -1,17 +1,15 @@
 // The package's test suite with its default device changed: every file a process of its own, so that one that crashes or
 // hangs takes no other along. The files are run by Node alone; tap's library in them counts.
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ending, runLogged } from './process.mjs';
 
-/** How tap itself runs TypeScript; what a bundle holds is JavaScript already. */
+/** What a bundle holds is JavaScript already. */
 function loaders(root) {
-  const require = createRequire(join(root, 'package.json'));
-  const folder = (name) => join(require.resolve(`${name}/package.json`), '..', 'dist', 'esm', 'import.mjs');
-  const hooks = existsSync(join(root, 'lib')) ? ['@tapjs/typescript', '@tapjs/mock'].map(folder) : [];
-  return [...hooks, join(root, 'test', 'on-device', 'register.mjs')].map((path) => `--import=${pathToFileURL(path)}`);
+  const typescript = join(root, 'test', 'typescript', 'register.cjs');
+  const device = pathToFileURL(join(root, 'test', 'on-device', 'register.mjs'));
+  return [...(existsSync(typescript) ? [`--require=${typescript}`] : []), `--import=${device}`];
 }
 
 /** The benchmarks' tests name the CPU's drivers and spoil numbers in its memory: they are not about a device. */

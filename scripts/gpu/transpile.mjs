@@ -3,6 +3,7 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'nod
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { root } from '../setup/run.mjs';
+import { transpile } from '../setup/tests.mjs';
 
 /** Tests that a bundle does not have, and why. */
 const leftOut = { 'package/': 'it is about the repository', 'bench/': 'it is about the CPU' };
@@ -20,7 +21,7 @@ export function transpileTests(folder) {
   for (const name of all.filter((name) => !whyLeftOut(name))) {
     mkdirSync(join(folder, dirname(name)), { recursive: true });
     const source = readFileSync(join(from, name), 'utf8');
-    const { outputText } = typescript.transpileModule(source, { fileName: name, compilerOptions: options(typescript) });
+    const outputText = transpile(source, name);
     writeFileSync(join(folder, name.replace(/\.ts$/, '.js')), outputText);
     for (const { fileName } of typescript.preProcessFile(outputText, true, true).importedFiles) {
       if (/^[^./]/.test(fileName) && !fileName.startsWith('node:') && fileName !== 'sigmatune') packages.add(fileName);
@@ -33,11 +34,3 @@ export function transpileTests(folder) {
   writeFileSync(join(folder, 'left-out.json'), `${JSON.stringify(list, null, 1)}\n`);
   return [...packages];
 }
-
-const options = (typescript) => ({
-  target: typescript.ScriptTarget.ES2022,
-  module: typescript.ModuleKind.ESNext,
-  verbatimModuleSyntax: true,
-  inlineSourceMap: true,
-  inlineSources: false,
-});

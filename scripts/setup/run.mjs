@@ -1,5 +1,5 @@
 // Running other programs: quietly when all is well, with their whole output when it is not.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -43,13 +43,31 @@ export function run(command, args, { cwd = root, env = process.env } = {}) {
   return { ok: status === 0, log: `${stdout ?? ''}${stderr ?? ''}${error ? `${error.message}\n` : ''}` };
 }
 
+/** The same without waiting, for programs that run side by side. */
+export function runBeside(command, args, { cwd = root, env = process.env } = {}) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    let log = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text) => {
+        log += text;
+      });
+    }
+    child.on('error', (error) => resolve({ ok: false, log: `${log}${error.message}\n` }));
+    child.on('close', (status) => resolve({ ok: status === 0, log }));
+  });
+}
+
+const program = basename(process.argv[1] ?? '', '.mjs');
+const since = (start) => `${((performance.now() - start) / 1000).toFixed(1)} s`;
+
 /** One line on stderr for one piece of work: what it is, then the seconds it took. stdout stays free for results. */
 export function step(title, work) {
   const start = performance.now();
-  process.stderr.write(`${basename(process.argv[1], '.mjs')}: ${title} ... `);
+  process.stderr.write(`${program}: ${title} ... `);
   try {
     const result = work();
-    process.stderr.write(`${((performance.now() - start) / 1000).toFixed(1)} s\n`);
+    process.stderr.write(`${since(start)}\n`);
     return result;
   } catch (error) {
     process.stderr.write('failed\n');
@@ -57,9 +75,30 @@ export function step(title, work) {
   }
 }
 
+/** The same for work that other work runs beside: the line comes when it has ended. */
+export async function stepBeside(title, work) {
+  const start = performance.now();
+  let outcome = 'failed';
+  try {
+    const result = await work();
+    outcome = since(start);
+    return result;
+  } finally {
+    process.stderr.write(`${program}: ${title} ... ${outcome}\n`);
+  }
+}
+
 /** `run`, for a program that has to succeed. */
 export function must(command, args, options) {
-  const { ok, log } = run(command, args, options);
+  return succeeded(command, args, run(command, args, options));
+}
+
+/** `runBeside`, for a program that has to succeed. */
+export async function mustBeside(command, args, options) {
+  return succeeded(command, args, await runBeside(command, args, options));
+}
+
+function succeeded(command, args, { ok, log }) {
   if (!ok) throw new SetupError(`${log}\n${command} ${args.join(' ')} failed; its output stands above.`);
   return log;
 }

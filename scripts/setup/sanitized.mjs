@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { addonFile, buildAddon, variant } from './addon.mjs';
-import { must, run, SetupError } from './run.mjs';
+import { mustBeside, runBeside, SetupError } from './run.mjs';
 import { libraryPath } from './system.mjs';
 
 const sanitize = 'address,undefined';
@@ -40,12 +40,12 @@ export function sanitizedAddon(reportsName = 'reports') {
 }
 
 /** Runs a program that was built with a sanitizer; what that finds wrong, it ends the program for. */
-export function runSanitized(program, args = [], options = {}) {
-  const { ok, log } = run(program, args, options);
+export async function runSanitized(program, args = [], options = {}) {
+  const { ok, log } = await runBeside(program, args, options);
   if (ok) return log;
   // Some kernels place memory where the thread sanitizer of older compilers cannot follow, unless told not to.
   if (log.includes('unexpected memory mapping')) {
-    return must('setarch', ['--addr-no-randomize', program, ...args], options);
+    return mustBeside('setarch', ['--addr-no-randomize', program, ...args], options);
   }
   throw new SetupError(log);
 }

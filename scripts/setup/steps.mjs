@@ -20,9 +20,9 @@ export function setup() {
 }
 
 /** Runs a script's work; a failure the user can act on is told without a stack. */
-export function main(work) {
+export async function main(work) {
   try {
-    work();
+    await work();
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
     process.stderr.write(`\n${error.message}\n`);

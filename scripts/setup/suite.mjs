@@ -10,3 +10,6 @@ export const bytesOfFiles = [
   'test/files/header-properties.test.ts',
   'test/files/mutations.test.ts',
 ];
+
+/** A plan is a function of shapes. */
+export const plans = ['test/operator/planner.test.ts', 'test/model/plan.test.ts'];

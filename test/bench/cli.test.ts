@@ -300,7 +300,7 @@ t.test('gate: a case that only the base has is named, and leaves the gate undeci
   const program = `console.log('calls matmul 8 × 8\\ncalls matmul 9 × 9');`;
   mkdirSync(join(base, 'bench'));
   writeFileSync(join(base, 'bench', 'cli.js'), program);
-  const { code, out, err } = sigmatune('bench', 'gate', '--base', base, '--head', root, small, '--rounds', '2');
+  const { code, out, err } = sigmatune('bench', 'gate', '--base', base, '--head', root, small, '--seconds', '1');
   t.equal(code, 2, out + err);
   t.match(out, /The base has cases that this gate did not measure: calls matmul 9 × 9\./);
   t.match(out, /\| calls matmul 9 × 9 +\| dropped/);

@@ -235,6 +235,13 @@ t.test('malformed folders', async (t) => {
       'modules[0].rank',
       'at most 4',
     ],
+    [
+      'parameters that are no strings',
+      'CORRUPT_FILE',
+      (_, module) => Object.assign(module, { parameters: ['m', { toString: false }] }),
+      'modules[0].parameters',
+      'an array of strings',
+    ],
     ['other parameters', 'CORRUPT_FILE', (_, module) => Object.assign(module, { parameters: ['m'] }), 'svft.gate'],
     [
       'a parameter more',

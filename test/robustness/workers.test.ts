@@ -6,6 +6,8 @@ import t from 'tap';
 import { disposeAll, disposeSvd, gaussian, seeded } from '../support/helpers.js';
 import { quiet, runScript } from '../support/process.js';
 
+t.setTimeout(600_000); // a loaded machine takes ten times as long to start a process
+
 const script = new URL('../fixtures/worker.mjs', import.meta.url);
 
 function start(seed: number, rounds: number): Worker {

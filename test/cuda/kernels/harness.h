@@ -24,6 +24,8 @@ using sigma::cuda::Number;
 // Counts expectations per family, and prints the first few failures of each family.
 void begin_family(const char* name);
 void expect(bool condition, const std::string& what);
+// Ends a family that has failed, if all that matters is that it fails.
+void end_if_failed();
 
 // The device of the fake context.
 sigma::cuda::Device& device();
@@ -155,6 +157,7 @@ class Guarded {
 // Runs body() with blocks and threads in order, and again shuffled. Expects the same bits; returns the first result.
 template <class Body>
 auto repeatable(const std::string& what, const Body& body) {
+  end_if_failed();
   sigma::cuda::shim::options.shuffle = 0;
   const auto first = body();
   sigma::cuda::shim::options.shuffle = 1;
