@@ -30,6 +30,7 @@ import {
   cpuOnly,
   disposeAll,
   expectNoLeak,
+  fill,
   gaussian,
   item,
   refuses,
@@ -142,6 +143,36 @@ t.test('decomposeModel fills the cache, and keeps nothing', async (t) => {
     disposeAll(...Object.values(weights));
   });
 });
+
+t.test(
+  'decomposeModel lists weights with two names once, by the first, and tells no progress after a failure',
+  async (t) => {
+    await expectNoLeak(t, 'decompositions', async () => {
+      const weights = weightsOf({ 'h.0.q': [200, 150], 'h.1.q': [6, 5], 'h.2.q': [5, 6] });
+      const [first, second, third] = Object.values(weights) as [Tensor, Tensor, Tensor];
+      const cache = join(t.testdir({}), 'factors');
+      const tied = { 'h.0.q': second, 'h.1.q': third, 'h.2.q': second, 'h.3.q': first };
+      const rows = await decomposeModel(tied, { targets: 'all', cache });
+      t.same(
+        rows.map(({ name, out }) => [name, out]),
+        [
+          ['h.0.q', 6],
+          ['h.1.q', 5],
+          ['h.3.q', 200],
+        ],
+      );
+      fill(second, Number.NaN);
+      fill(first, 2);
+      let told = 0;
+      // The second fails while the first, which is larger, is decomposed.
+      const options: DecomposeModelOptions = { targets: 'all', cache, onProgress: () => told++ };
+      const failure = { code: 'NON_FINITE', message: /h\.1\.q/ };
+      await t.rejects(decomposeModel({ 'h.0.q': first, 'h.1.q': second }, options), failure);
+      t.equal(told, 0);
+      disposeAll(first, second, third);
+    });
+  },
+);
 
 t.test('what was decomposed before an abort stays in the cache', async (t) => {
   await expectNoLeak(t, 'abort', async () => {
