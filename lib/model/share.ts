@@ -1,7 +1,7 @@
 // The decompositions of a model's matrices into a cache, all of them or a share.
 import type { FactorCache } from '../files/factor-cache.js';
 import type { SafetensorsFile } from '../files/safetensors.js';
-import { type ByName, checkSignal, reject } from '../runtime/check.js';
+import { type ByName, reject } from '../runtime/check.js';
 import type { Matrix } from '../tensor/tensor.js';
 import type { TensorLike } from '../tensor/view.js';
 import { type Job, prepared } from './jobs.js';
@@ -72,7 +72,6 @@ export async function decomposeShare(
     await inLanes(numbers, async (number, hasFailed) => {
       const job = jobs[number] as Job;
       if (!isKnown) loans.announce(job.weight);
-      checkSignal(op, signal);
       const { name, out, in: inFeatures } = job.chosen.module;
       const row = await decomposedRow(op, job, loans, cache, signal).catch((error) => {
         throw naming(op, name, error);

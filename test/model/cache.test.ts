@@ -178,17 +178,23 @@ t.test('what was decomposed before an abort stays in the cache', async (t) => {
   await expectNoLeak(t, 'abort', async () => {
     const weights = weightsOf(Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`h.${i}.q`, [60, 50]])));
     const cache = join(t.testdir({}), 'factors');
-    const controller = new AbortController();
     let done = 0;
-    const onProgress = () => {
-      done += 1;
-      if (done === 3) controller.abort();
+    const abort = async () => {
+      const controller = new AbortController();
+      done = 0;
+      const onProgress = () => {
+        done += 1;
+        if (done === 3) controller.abort();
+      };
+      const options: DecomposeModelOptions = { targets: 'all', cache, signal: controller.signal, onProgress };
+      await rejectsSigma(t, () => decomposeModel(weights, options), 'ABORTED', 'aborted', 'decomposeModel');
     };
-    const options: DecomposeModelOptions = { targets: 'all', cache, signal: controller.signal, onProgress };
-    await rejectsSigma(t, () => decomposeModel(weights, options), 'ABORTED', 'aborted', 'decomposeModel');
+    await abort();
     const rows = await decomposeModel(weights, { targets: 'all', cache });
     const read = rows.filter(({ cached }) => cached).length;
     t.ok(read >= done && read < 12, `${read} of 12 were read, ${done} were done`);
+    await abort();
+    t.ok(done < 12, 'where all of them are in the cache too');
     disposeAll(...Object.values(weights));
   });
 });
