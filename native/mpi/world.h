@@ -4,7 +4,6 @@
 #include <mpi.h>
 
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -53,7 +52,6 @@ class World {
   MPI_Comm communicator_ = MPI_COMM_NULL;
   std::atomic<int> rank_ = 0;
   std::atomic<int> size_ = 1;
-  std::chrono::microseconds spin_{};
   int64_t counter_ = 0;           // on rank 0
   std::vector<int64_t> answers_;  // on rank 0: the last answer to each rank
 };
