@@ -24,8 +24,7 @@ constexpr int kAnswer = 2;
 
 // How long a wait spins before it sleeps, and the longest sleep between two looks. Ranks that arrive within a few
 // milliseconds of each other are not held up by sleeps, and one that waits for a straggler leaves the processor to
-// others. With four ranks on two idle processors too: a small sum under MPICH took 1 ms, and 3 ms with a spin of 0.1
-// ms.
+// others. Four ranks on two idle processors under MPICH took 1 ms for a small sum, and 3 ms with a spin of 0.1 ms.
 constexpr auto kSpin = std::chrono::milliseconds(2);
 constexpr auto kLongestSleep = std::chrono::microseconds(250);
 

@@ -75,7 +75,7 @@ export function step(title, work) {
   }
 }
 
-/** The same for work that other work runs beside: the line comes when it has ended. */
+/** The same for several pieces of work at a time: the line of each comes when it has ended. */
 export async function stepBeside(title, work) {
   const start = performance.now();
   let outcome = 'failed';
