@@ -5,11 +5,9 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
-  rmdirSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -18,6 +16,7 @@ import os from 'node:os';
 import { join } from 'node:path';
 import { openSafetensors, readSafetensors, Tensor, tensor, writeSafetensors } from 'sigmatune';
 import t from 'tap';
+import { smallDisk } from '../support/disk.js';
 import { type Check, cpuOnly, disposeAll, expectNoLeak, rejectsSigma } from '../support/helpers.js';
 import { killAll, killRounds, plainEnvironment, scriptPath, startScripts } from '../support/process.js';
 
@@ -97,20 +96,14 @@ t.test('a limit on the size of files', { skip: !works(...limit, 'true') && 'no p
   t.same(names(folder), ['model.safetensors'], 'nothing is left behind');
 });
 
-const mount = mkdtempSync(join(os.tmpdir(), 'sigmatune-'));
-const mounted = process.platform === 'linux' && works('mount', '-t', 'tmpfs', '-o', 'size=1m', 'none', mount);
+const disk = smallDisk(t, '1m');
 
-t.test('a full disk', { skip: !mounted && 'no right to mount a file system' }, async (t) => {
-  const path = join(mount, 'model.safetensors');
+t.test('a full disk', { skip: disk.skip }, async (t) => {
+  const path = join(disk.folder, 'model.safetensors');
   writeFileSync(path, 'old');
   t.same(writeTooMuch(path), ['NATIVE writeSafetensors ENOSPC\n', '']);
   t.equal(readFileSync(path, 'utf8'), 'old');
-  t.same(names(mount), ['model.safetensors'], 'nothing is left behind');
-});
-t.teardown(() => {
-  // Here, because a test that ran out of time has not come to its end.
-  if (mounted) spawnSync('umount', [mount]);
-  rmdirSync(mount);
+  t.same(names(disk.folder), ['model.safetensors'], 'nothing is left behind');
 });
 
 t.test('what stops a write in this process', async (t) => {

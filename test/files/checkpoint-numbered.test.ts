@@ -1,18 +1,6 @@
-/** Numbered checkpoints: which one counts, what a damaged one does, and what is removed when. */
-import { spawnSync } from 'node:child_process';
-import {
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmdirSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import fsPromises from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
-import os from 'node:os';
 import { join } from 'node:path';
 import {
   AdamW,
@@ -27,6 +15,7 @@ import {
   writeSafetensors,
 } from 'sigmatune';
 import t from 'tap';
+import { smallDisk } from '../support/disk.js';
 import { cpuOnly, fill, gaussian, item, rejectsSigma, seeded, snapshot } from '../support/helpers.js';
 import { killAll, killRounds, startScripts } from '../support/process.js';
 
@@ -313,12 +302,10 @@ t.test('a reader while another process rotates', async (t) => {
   t.ok(seen.size > 3, `${seen.size} checkpoints were read, none of them half`);
 });
 
-const mount = mkdtempSync(join(os.tmpdir(), 'sigmatune-'));
-const works = (command: string, ...args: string[]) => spawnSync(command, args).status === 0;
-const mounted = process.platform === 'linux' && works('mount', '-t', 'tmpfs', '-o', 'size=64k', 'none', mount);
+const disk = smallDisk(t, '64k');
 
-t.test('a full disk', { skip: !mounted && 'no right to mount a file system' }, async (t) => {
-  const folder = join(mount, 'run');
+t.test('a full disk', { skip: disk.skip }, async (t) => {
+  const folder = join(disk.folder, 'run');
   mkdirSync(folder);
   let step = 0;
   const failed = async () => {
@@ -336,11 +323,6 @@ t.test('a full disk', { skip: !mounted && 'no right to mount a file system' }, a
     'all of them stay, and nothing else',
   );
   t.equal(await loadCheckpoint(folder, run), step - 1);
-});
-t.teardown(() => {
-  // Here, because a test that ran out of time has not come to its end.
-  if (mounted) spawnSync('umount', [mount]);
-  rmdirSync(mount);
 });
 
 t.test('a base weight is hashed once for each layer', { skip: cpuOnly }, async (t) => {
