@@ -33,9 +33,9 @@ enum CBLAS_SIDE : int { CblasRight = 142 };
   void p##gesvd_(const char* jobu, const char* jobvt, const int* m, const int* n, T* a, const int* lda, T* s, T* u,   \
                  const int* ldu, T* vt, const int* ldvt, T* work, const int* lwork, int* info, size_t, size_t)        \
       SIGMA_BLAS_NAME(p##gesvd);                                                                                      \
-  void p##bdsdc_(const char* uplo, const char* compq, const int* n, T* d, T* e, T* u, const int* ldu, T* vt,          \
-                 const int* ldvt, T* q, int* iq, T* work, int* iwork, int* info, size_t, size_t)                      \
-      SIGMA_BLAS_NAME(p##bdsdc);                                                                                      \
+  void p##bdsqr_(const char* uplo, const int* n, const int* ncvt, const int* nru, const int* ncc, T* d, T* e, T* vt,  \
+                 const int* ldvt, T* u, const int* ldu, T* c, const int* ldc, T* work, int* info, size_t)             \
+      SIGMA_BLAS_NAME(p##bdsqr);                                                                                      \
   void p##syevd_(const char* jobz, const char* uplo, const int* n, T* a, const int* lda, T* w, T* work,               \
                  const int* lwork, int* iwork, const int* liwork, int* info, size_t, size_t)                          \
       SIGMA_BLAS_NAME(p##syevd);                                                                                      \

@@ -89,6 +89,15 @@ struct Kernels {
   void (*probe_add)(int64_t count, const T* a, const double* factors, double* y, int64_t stride);
   void (*adamw)(int64_t count, const sigma_adamw* options, T* parameter, const T* gradient, T* m, T* v);
   void (*sgd)(int64_t count, const sigma_sgd* options, T* parameter, const T* gradient, T* momentum_buffer);
+  // The secular equation, at σ = pole + offset; rounding is relative to dⱼ - pole - offset. sums[0] = Σ squaresⱼ / (dⱼ²
+  // - σ²), and sums[1] is its derivative by σ².
+  void (*secular_sums)(int64_t count, const T* d, const T* squares, T pole, T offset, T* sums);
+  // products[j] = dⱼ² - σ²
+  void (*secular_products)(int64_t count, const T* d, T pole, T offset, T* products);
+  // z[j] *= products[j] / (dⱼ² - pole²)
+  void (*secular_ratios)(int64_t count, const T* d, T pole, const T* products, T* z);
+  // vector[j] = unit z[j] / products[j]; returns the sum of squares.
+  T (*secular_vector)(int64_t count, const T* z, T unit, const T* products, T* vector);
 };
 
 template <class T>

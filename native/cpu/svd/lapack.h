@@ -34,12 +34,12 @@ struct Lapack;
       letter##trtri_(uplo, diag, &n, a, &lda, &info, 1, 1);                                                      \
       return info;                                                                                               \
     }                                                                                                            \
-    static int bdsdc(const char* uplo, int n, T* d, T* e, T* u, int ldu, T* vt, int ldvt, T* work, int* iwork) { \
+    static int bdsqr(const char* uplo, int n, int ncvt, int nru, T* d, T* e, T* vt, int ldvt, T* u, int ldu,     \
+                     T* work) {                                                                                  \
+      const int none = 0, one = 1;                                                                               \
       int info = 0;                                                                                              \
-      T q = 0;                                                                                                   \
-      int iq = 0;                                                                                                \
       const BlasCall call;                                                                                       \
-      letter##bdsdc_(uplo, "I", &n, d, e, u, &ldu, vt, &ldvt, &q, &iq, work, iwork, &info, 1, 1);                \
+      letter##bdsqr_(uplo, &n, &ncvt, &nru, &none, d, e, vt, &ldvt, u, &ldu, nullptr, &one, work, &info, 1);     \
       return info;                                                                                               \
     }                                                                                                            \
     static int syevd(int n, T* a, T* values, T* work, int lwork, int* iwork, int liwork) {                       \

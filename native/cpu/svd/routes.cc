@@ -6,9 +6,12 @@
 
 #include "cpu/runtime/pool.h"
 #include "cpu/svd/bidiagonal.h"
+#include "cpu/svd/divide.h"
 #include "cpu/svd/lapack.h"
 #include "cpu/svd/long_qr.h"
 #include "cpu/svd/reflectors.h"
+#include "cpu/svd/transpose.h"
+#include "cpu/svd/triangle.h"
 
 namespace sigma::cpu {
 namespace {
@@ -36,15 +39,9 @@ bool bidiagonal_svd(const PaddedColumns<T>& padded, T* s, const Columns<T>& u, c
   const auto count = static_cast<size_t>(n);
   const auto e = numbers<T>(count), tauq = numbers<T>(count), taup = numbers<T>(count);
   bidiagonalise(padded, Bidiagonal<T>{s, e.get(), tauq.get(), taup.get()});
-  // bdsdc fills the leading square of u; the rows below must be zero.
-  if (u.rows > n) fill_zero(u);
-  {
-    const auto work = numbers<T>(3 * count * count + 4 * count);
-    const auto iwork = numbers<int>(8 * count);
-    const int info = Lapack<T>::bdsdc(/* uplo = */ "U", n, s, e.get(), u.data, /* ldu = */ u.stride, vt.data,
-                                      /* ldvt = */ vt.stride, work.get(), iwork.get());
-    if (info != 0) return false;
-  }
+  // The leading square of u is filled; the rows below must be zero.
+  if (!divide_and_conquer(s, e.get(), Columns<T>{u.data, n, n, u.stride}, vt)) return false;
+  if (u.rows > n) fill_zero(Columns<T>{u.at(n, 0), u.rows - n, n, u.stride});
   const int64_t tiles = blocks(n, kTile);
   parallel_for(2 * tiles, [&](int64_t task) {
     const int begin = static_cast<int>(task / 2) * kTile;
@@ -55,66 +52,6 @@ bool bidiagonal_svd(const PaddedColumns<T>& padded, T* s, const Columns<T>& u, c
       apply_rows(a, 1, taup.get(), {vt.at(begin, 0), length, n, vt.stride});
     }
   });
-  return true;
-}
-
-// to = scale aᵀ. A task takes all blocks across the longer side, so that it writes or reads whole rows.
-template <class From, class T>
-void transpose(const Columns<From>& a, const Columns<T>& to, T scale = 1) {
-  const bool tall = a.rows > a.columns;
-  parallel_for(blocks(tall ? a.rows : a.columns, kTurned), [&](int64_t task) {
-    const int begin = static_cast<int>(task) * kTurned;
-    for (int next = 0; next < (tall ? a.columns : a.rows); next += kTurned) {
-      const int top = tall ? begin : next, left = tall ? next : begin;
-      const int height = std::min(kTurned, a.rows - top), width = std::min(kTurned, a.columns - left);
-      transpose_block(Columns<From>{a.at(top, left), height, width, a.stride},
-                      Columns<T>{to.at(left, top), width, height, to.stride}, scale);
-    }
-  });
-}
-
-template <class From, class T>
-void copy(const Columns<From>& a, const Columns<T>& to, T scale = 1) {
-  parallel_for(a.columns, [&](int64_t task) {
-    const int j = static_cast<int>(task);
-    for (int i = 0; i < a.rows; ++i) to.column(j)[i] = a.column(j)[i] * scale;
-  });
-}
-
-// A tall A = Q R, or Aᵀ of a wide one; then `route` decomposes R. Columns are long whatever the layout of A.
-template <class T>
-bool through_triangle(const SvdProblem<T>& p, SvdRoute<T> route) {
-  const bool tall = p.m > p.n;
-  const int length = std::max(p.m, p.n), r = p.r;
-  const T scale = svd_scale(p.largest);
-  const PaddedColumns<T> a(length, r);
-  // By columns, A is (n, m).
-  const Columns<const T> given{p.a, p.n, p.m, p.n};
-  if (tall) {
-    transpose(given, a.view(), scale);
-  } else {
-    copy(given, a.view(), scale);
-  }
-  const LongQr<T> qr(a.view());
-  const auto square = static_cast<size_t>(r) * static_cast<size_t>(r);
-  const auto triangle = numbers<T>(square), other = numbers<T>(square);
-  // By rows, the triangle is Rᵀ = U' S V'ᵀ; so R's left vectors are V', by columns.
-  qr.copy_triangle({triangle.get(), r, r, r});
-  if (tall) {
-    const auto left = numbers<T>(square);
-    if (!route(SvdProblem<T>(r, r, triangle.get(), other.get(), p.s, left.get()))) return false;
-    const PaddedColumns<T> u(length, r);
-    copy(Columns<T>{left.get(), r, r, r}, u.view());
-    qr.apply(u.view());
-    transpose(u.view(), Columns<T>{p.u, r, length, r});
-    transpose(Columns<T>{other.get(), r, r, r}, Columns<T>{p.vt, r, r, r});
-  } else {
-    if (!route(SvdProblem<T>(r, r, triangle.get(), p.u, p.s, other.get()))) return false;
-    const Columns<T> v{p.vt, length, r, length};
-    copy(Columns<T>{other.get(), r, r, r}, v);
-    qr.apply(v);
-  }
-  svd_unscale(p, scale);
   return true;
 }
 
@@ -176,7 +113,6 @@ bool svd_gesvd(const SvdProblem<T>& p) {
 template <class T>
 bool svd_divide_and_conquer(const SvdProblem<T>& p) {
   if (p.size() < kTiny) return lapack_gesdd(p);
-  if (!can_divide(p.r)) return false;
   if (much_longer(p.m, p.n)) return through_triangle(p, svd_divide_and_conquer<T>);
   const ScaledCopy<T> copy(p);
   // LAPACK sees Aᵀ: column-major (n, m).

@@ -1,0 +1,171 @@
+// divide_and_conquer: B = U diag(s) Vᵀ with orthonormal U and V, and s in descending order.
+#include "cpu/svd/divide.h"
+
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "cpu/runtime/pool.h"
+#include "harness.h"
+
+namespace check {
+namespace {
+
+using sigma::cpu::Columns;
+
+template <class T>
+struct Solved {
+  Solved(std::vector<T> d, std::vector<T> e) : n(static_cast<int>(d.size())), u(d.size() * d.size()), vt(u.size()) {
+    e.resize(d.size());
+    solved = sigma::cpu::divide_and_conquer(d.data(), e.data(), Columns<T>{u.data(), n, n, n},
+                                            Columns<T>{vt.data(), n, n, n});
+    s = std::move(d);
+  }
+  int n;
+  bool solved;
+  std::vector<T> s, u, vt;
+};
+
+// Keeps a NaN.
+void keep_worse(double& worst, double off) { worst = std::abs(off) <= worst ? worst : std::abs(off); }
+
+// The largest row sum of AᵀA - 1 or A Aᵀ - 1, a bound of its norm.
+template <class T>
+double from_orthonormal(const std::vector<T>& a, int n, bool by_rows) {
+  const std::vector<double> gram = product(a, !by_rows, a, by_rows, n, n, n);
+  double worst = 0;
+  for (int i = 0; i < n; ++i) {
+    double sum = 0;
+    for (int j = 0; j < n; ++j)
+      sum += std::abs(gram[static_cast<size_t>(i) * static_cast<size_t>(n) + static_cast<size_t>(j)] - (i == j));
+    keep_worse(worst, sum);
+  }
+  return worst;
+}
+
+template <class T>
+void solves(const std::vector<T>& d, const std::vector<T>& e, const char* what) {
+  const Solved<T> got(d, e);
+  expect(got.solved, what);
+  const auto n = static_cast<size_t>(got.n);
+  const double epsilon = static_cast<double>(std::numeric_limits<T>::epsilon());
+  // By columns, so u[j n + i] is U (i, j).
+  double largest = 0, off = 0;
+  for (size_t j = 0; j < n; ++j) {
+    keep_worse(largest, static_cast<double>(d[j]));
+    if (j > 0) keep_worse(largest, static_cast<double>(e[j - 1]));
+    expect(got.s[j] >= 0 && (j == 0 || got.s[j] <= got.s[j - 1]), what);
+  }
+  for (size_t i = 0; i < n; ++i) {
+    double norm = 0;
+    for (size_t j = 0; j < n; ++j) {
+      double sum = j == i ? -static_cast<double>(d[i]) : j == i + 1 ? -static_cast<double>(e[i]) : 0;
+      for (size_t k = 0; k < n; ++k) {
+        sum += static_cast<double>(got.u[k * n + i]) * static_cast<double>(got.s[k]) *
+               static_cast<double>(got.vt[j * n + k]);
+      }
+      norm = std::hypot(norm, sum);
+    }
+    keep_worse(off, norm);
+  }
+  const double bound = 16 * std::sqrt(static_cast<double>(n)) * epsilon;
+  if (!(off <= bound * largest) || !(from_orthonormal(got.u, got.n, false) <= 4 * bound) ||
+      !(from_orthonormal(got.vt, got.n, true) <= 4 * bound)) {
+    std::fprintf(stderr, "%s n=%d: residual %.3g orth %.3g %.3g of bound\n", what, got.n, off / largest / bound,
+                 from_orthonormal(got.u, got.n, false) / bound / 4, from_orthonormal(got.vt, got.n, true) / bound / 4);
+  }
+  expect(off <= bound * largest, what);
+  expect(from_orthonormal(got.u, got.n, false) <= 4 * bound, what);
+  expect(from_orthonormal(got.vt, got.n, true) <= 4 * bound, what);
+}
+
+template <class T>
+void families(int n) {
+  const auto size = static_cast<size_t>(n);
+  const auto d = random_numbers<T>(n, 5), e = random_numbers<T>(n, 6);
+  solves(d, e, "random");
+  // The bidiagonal of a Gaussian matrix.
+  auto falling = d, small = e;
+  for (size_t i = 0; i < size; ++i) {
+    falling[i] = static_cast<T>(std::sqrt(static_cast<double>(size - i)));
+    small[i] = static_cast<T>(std::sqrt(static_cast<double>(size - i - 1)));
+  }
+  solves(falling, small, "as of a Gaussian matrix");
+  auto graded = d, graded_e = e;
+  for (size_t i = 0; i < size; ++i) {
+    graded[i] = static_cast<T>(std::ldexp(static_cast<double>(d[i]), -static_cast<int>(i) / 2));
+    graded_e[i] = static_cast<T>(std::ldexp(static_cast<double>(e[i]), -static_cast<int>(i) / 2));
+  }
+  solves(graded, graded_e, "graded");
+  std::reverse(graded.begin(), graded.end());
+  std::reverse(graded_e.begin(), graded_e.end());
+  solves(graded, graded_e, "graded upwards");
+  const std::vector<T> ones(size, 1), zeros(size), tiny(size, static_cast<T>(1e-9));
+  solves(ones, zeros, "the identity");
+  solves(ones, ones, "ones");
+  solves(ones, tiny, "nearly the identity");
+  solves(zeros, zeros, "zeros");
+  solves(zeros, ones, "a zero diagonal");
+  solves(zeros, e, "a zero diagonal, random above");
+  auto holes = d, holes_e = e;
+  for (size_t i = 0; i < size; i += 3) holes[i] = 0;
+  for (size_t i = 0; i < size; i += 7) holes_e[i] = 0;
+  solves(holes, holes_e, "zeros in both diagonals");
+  auto close = ones;
+  for (size_t i = 0; i < size; ++i) close[i] += static_cast<T>(i) * std::numeric_limits<T>::epsilon();
+  solves(close, tiny, "neighbouring numbers");
+  auto weak = e;
+  for (T& x : weak) x *= static_cast<T>(1e-4);
+  solves(d, weak, "weakly coupled");
+  auto low = d, low_e = e;
+  for (size_t i = size / 4; i < size; ++i) low[i] = low_e[i] = 0;
+  solves(low, low_e, "a low rank");
+  auto minute = d, minute_e = e;
+  for (T& x : minute) x *= static_cast<T>(sizeof(T) == 4 ? 1e-30 : 1e-290);
+  for (T& x : minute_e) x *= static_cast<T>(sizeof(T) == 4 ? 1e-30 : 1e-290);
+  solves(minute, minute_e, "tiny numbers");
+  auto huge = d, huge_e = e;
+  for (T& x : huge) x *= static_cast<T>(sizeof(T) == 4 ? 1e36 : 1e300);
+  for (T& x : huge_e) x *= static_cast<T>(sizeof(T) == 4 ? 1e36 : 1e300);
+  solves(huge, huge_e, "huge numbers");
+}
+
+// The same bits for 1 and 3 threads.
+template <class T>
+void repeats(int n) {
+  const auto d = random_numbers<T>(n, 1), e = random_numbers<T>(n, 2);
+  const int threads = sigma::cpu::threads();
+  sigma::cpu::set_threads(1);
+  const Solved<T> one(d, e);
+  sigma::cpu::set_threads(3);
+  const Solved<T> three(d, e);
+  sigma::cpu::set_threads(threads);
+  expect(one.s == three.s && one.u == three.u && one.vt == three.vt, "the same bits for any number of threads");
+}
+
+template <class T>
+void refuses() {
+  std::vector<T> d(60, 1), e(60, 1);
+  d[31] = std::numeric_limits<T>::quiet_NaN();
+  expect(!Solved<T>(d, e).solved, "a NaN does not converge");
+  d[31] = 1;
+  e[5] = std::numeric_limits<T>::infinity();
+  expect(!Solved<T>(d, e).solved, "an infinity does not converge");
+}
+
+template <class T>
+void all() {
+  for (const int n : {1, 2, 11, 12, 13, 14, 25, 26, 27, 50, 75, 200, 257}) families<T>(n);
+  repeats<T>(60);
+  repeats<T>(700);
+  refuses<T>();
+}
+
+}  // namespace
+
+void divide() {
+  all<float>();
+  all<double>();
+}
+
+}  // namespace check
