@@ -65,6 +65,8 @@ class Product {
   // Most bytes of packed rows of A; most rows and columns of a block, and most steps that are packed at a time: the
   // block of B takes 512 KB at most.
   static constexpr int64_t kLeftBytes = int64_t{8} << 20, kRows = 1008, kColumns = 256, kSteps = 512;
+  // Panels of A that a task packs, so that it reads whole cache lines where k numbers the rows.
+  static constexpr int64_t kTogether = 8;
 
   // The length of the parts of `length`: a multiple of a panel's, at most `most`, and nearly equal.
   static int64_t part(int64_t length, int64_t most, int64_t panel) {
@@ -75,10 +77,15 @@ class Product {
     const int64_t panels = blocks(count, kernels_.rows);
     const Scratch scratch(static_cast<size_t>(panels * stride));
     auto* const memory = static_cast<std::byte*>(scratch.data());
-    const auto pack_panel = [&](int64_t index) {
-      const int64_t row = index * kernels_.rows;
-      const int height = static_cast<int>(std::min<int64_t>(kernels_.rows, count - row));
-      pack(a_, first + row, height, height, 0, k_, memory + index * stride);
+    const auto pack_panels = [&](int64_t task) {
+      const int64_t row = task * kTogether * kernels_.rows;
+      const int64_t some = std::min(kTogether * kernels_.rows, count - row), rest = some % kernels_.rows;
+      std::byte* const to = memory + task * kTogether * stride;
+      pack(a_, first + row, some - rest, kernels_.rows, 0, k_, to, stride);
+      // The last panel is as narrow as what is left.
+      if (rest > 0) {
+        pack(a_, first + row + some - rest, rest, static_cast<int>(rest), 0, k_, to + some / kernels_.rows * stride, 0);
+      }
     };
     const int64_t n = c_.columns;
     const bool split = count * n * k_ >= kParallelFrom;
@@ -95,7 +102,7 @@ class Product {
       if (split) return parallel_for(tasks, task);
       for (int64_t i = 0; i < tasks; ++i) task(i);
     };
-    if (memory != nullptr) each(panels, pack_panel);
+    if (memory != nullptr) each(blocks(panels, kTogether), pack_panels);
     each(blocks(count, rows) * across, compute_block);
   }
 
@@ -135,10 +142,7 @@ class Product {
       const int64_t steps = blocks(count, kernels_.depth);
       const bool first = k == 0, last = k + depth >= k_;
       const int64_t panel_bytes = steps * kernels_.columns * kStepBytes;
-      for (int64_t j = 0, p = 0; j < block.columns; j += kernels_.columns, ++p) {
-        pack(b_, block.column + j, std::min<int64_t>(kernels_.columns, block.columns - j), kernels_.columns, k, count,
-             room.right + p * panel_bytes);
-      }
+      pack(b_, block.column, block.columns, kernels_.columns, k, count, room.right, panel_bytes);
       float* sums = room.sums;
       for (int64_t i = 0; i < block.rows; i += kernels_.rows) {
         const int height = static_cast<int>(std::min<int64_t>(kernels_.rows, block.rows - i));
@@ -147,7 +151,7 @@ class Product {
           const int64_t index = (block.row + i - left.row) / kernels_.rows;
           panel = left.data + index * left.stride + k / kernels_.depth * height * kStepBytes;
         } else {
-          pack(a_, block.row + i, height, height, k, count, room.left);
+          pack(a_, block.row + i, height, height, k, count, room.left, 0);
         }
         for (int64_t j = 0, p = 0; j < block.columns; j += kernels_.columns, ++p) {
           if (first) std::memset(sums, 0, static_cast<size_t>(height * kernels_.columns) * sizeof(float));
@@ -162,9 +166,10 @@ class Product {
     }
   }
 
-  void pack(const Side& side, int64_t line, int64_t width, int padded, int64_t k, int64_t count, void* to) const {
-    (side.across ? kernels_.pack_across : kernels_.pack_lines)(side.matrix, line, static_cast<int>(width), padded, k,
-                                                               count, to);
+  void pack(const Side& side, int64_t line, int64_t lines, int padded, int64_t k, int64_t count, void* to,
+            int64_t stride) const {
+    (side.across ? kernels_.pack_across : kernels_.pack_lines)({side.matrix, line, lines, k, count}, padded, to,
+                                                               stride);
   }
 
   const sigma_matrix& c_;

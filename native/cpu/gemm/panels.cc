@@ -8,10 +8,6 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #define SIGMA_X86 1
 #endif
-// clang has no push_options, so it cannot compile AVX512-BF16's intrinsics for one namespace.
-#if defined(SIGMA_X86) && !defined(__clang__)
-#define SIGMA_PAIRS 1
-#endif
 
 namespace sigma::cpu {
 namespace {
@@ -46,10 +42,8 @@ namespace avx512 {
 }  // namespace avx512
 #undef SIGMA_VECTOR_BYTES
 SIGMA_END_TARGET
-#endif
 
-#ifdef SIGMA_PAIRS
-SIGMA_TARGET("avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,fma,f16c,prefer-vector-width=512")
+SIGMA_TARGET(SIGMA_AVX512BF16)
 #define SIGMA_VECTOR_BYTES 64
 namespace avx512bf16 {
 #include "cpu/runtime/vectors.inc"
@@ -65,10 +59,8 @@ SIGMA_END_TARGET
 }  // namespace
 
 const Panels& panels([[maybe_unused]] bool bfloat16_only) {
-#ifdef SIGMA_PAIRS
-  if (bfloat16_only && level() >= Level::avx512bf16) return avx512bf16::pairs;
-#endif
 #ifdef SIGMA_X86
+  if (bfloat16_only && level() >= Level::avx512bf16) return avx512bf16::pairs;
   if (level() >= Level::avx512) return avx512::table;
   if (level() >= Level::avx2) return avx2::table;
 #endif

@@ -8,12 +8,20 @@
   SIGMA_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
 #define SIGMA_END_TARGET _Pragma("clang attribute pop")
 #define SIGMA_AVX2 "avx2,fma,f16c"
+// From clang 18 to 21, registers of 512 bits are a feature of their own, which zig leaves out unless it is asked for.
+#if __clang_major__ >= 18 && __clang_major__ < 22 && !defined(__apple_build_version__)
+#define SIGMA_AVX512 "avx512f,avx512vl,avx512dq,avx512bw,evex512,fma,f16c"
+#define SIGMA_AVX512BF16 "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,evex512,fma,f16c"
+#else
 #define SIGMA_AVX512 "avx512f,avx512vl,avx512dq,avx512bw,fma,f16c"
+#define SIGMA_AVX512BF16 "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,fma,f16c"
+#endif
 #else
 #define SIGMA_TARGET(features) _Pragma("GCC push_options") SIGMA_PRAGMA(GCC target(features))
 #define SIGMA_END_TARGET _Pragma("GCC pop_options")
 #define SIGMA_AVX2 "avx2,fma,f16c"
 #define SIGMA_AVX512 "avx512f,avx512vl,avx512dq,avx512bw,fma,f16c,prefer-vector-width=512"
+#define SIGMA_AVX512BF16 "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,fma,f16c,prefer-vector-width=512"
 #endif
 
 #if defined(__clang__)
@@ -21,9 +29,10 @@
 #pragma clang diagnostic ignored "-Wpsabi"
 #endif
 
-// Intrinsics, for what the compiler's vector types do not have. clang compiles them only for the file's instruction
-// sets.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+// Intrinsics, for what the compiler's vector types do not have.
+#if defined(__x86_64__) && defined(__clang__)
+#include <immintrin.h>
+#elif defined(__x86_64__) && defined(__GNUC__)
 // GCC 12 warns of the undefined operands that its own intrinsics use on purpose.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
