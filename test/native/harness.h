@@ -118,6 +118,7 @@ sigma_core sparse_core(const Pattern& pattern, const std::vector<T>& values, con
 
 void operations();
 void bidiagonal();
+void divide();
 void svd_chain();
 void svd_partial();
 void adapters();

@@ -62,6 +62,7 @@ void Pattern::fill(int64_t size, const std::multimap<std::pair<int32_t, int32_t>
 int main() {
   check::operations();
   check::bidiagonal();
+  check::divide();
   check::svd_chain();
   check::svd_partial();
   check::adapters();

@@ -257,7 +257,6 @@ class Division<T>::Merge {
   void rotate(int i, int j) {
     const T norm = std::hypot(z_[at(i)], z_[at(j)]);
     const T c = z_[at(j)] / norm, s = z_[at(i)] / norm;
-    z_[at(i)] = 0;
     z_[at(j)] = norm;
     half_[at(i)] = half_[at(j)] = half_[at(i)] | half_[at(j)];
     for (const Columns<T>& columns : {u_, v_}) {

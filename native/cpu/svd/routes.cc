@@ -58,9 +58,6 @@ bool bidiagonal_svd(const PaddedColumns<T>& padded, T* s, const Columns<T>& u, c
 // Below this many numbers, calls cost more than arithmetic; LAPACK's gesdd makes the fewest calls.
 constexpr size_t kTiny = 24 * 24;
 
-// LAPACK's divide and conquer needs a workspace of 3 r² + 7 r numbers and does not detect overflow of this 32-bit size.
-bool can_divide(int64_t r) { return 3 * r * r + 7 * r <= std::numeric_limits<int>::max(); }
-
 // Above this aspect ratio QR first is cheaper.
 bool much_longer(int64_t m, int64_t n) { return 6 * std::max(m, n) >= 11 * std::min(m, n); }
 
@@ -98,7 +95,8 @@ bool lapack_gesvd(const SvdProblem<T>& p) {
 
 template <class T>
 bool svd_gesdd(const SvdProblem<T>& p) {
-  if (!can_divide(p.r)) {
+  // It needs a workspace of 3 r² + 7 r numbers and does not detect overflow of this 32-bit size.
+  if (3 * int64_t{p.r} * p.r + 7 * int64_t{p.r} > std::numeric_limits<int>::max()) {
     throw Failure(SIGMA_UNSUPPORTED,
                   "the shorter side, " + std::to_string(p.r) + ", exceeds the 32-bit workspace of LAPACK's gesdd");
   }

@@ -8,13 +8,13 @@ namespace sigma::cpu {
 template <class T>
 using SvdRoute = bool (*)(const SvdProblem<T>&);
 
-// LAPACK's routines. A long matrix is first reduced to its triangle by long_qr.h.
+// LAPACK's routines. A long matrix goes through_triangle first.
 template <class T>
 bool svd_gesdd(const SvdProblem<T>& p);
 template <class T>
 bool svd_gesvd(const SvdProblem<T>& p);
 
-// The algorithm of gesdd on the pool: QR or LQ first if one side is much longer, our bidiagonalisation, LAPACK's divide
+// The algorithm of gesdd on the pool: its triangle first if one side is much longer, our bidiagonalisation and divide
 // and conquer, and back-transformation of U and VT in parallel. The same bits for any number of threads.
 template <class T>
 bool svd_divide_and_conquer(const SvdProblem<T>& p);
