@@ -48,18 +48,22 @@ void times_triangle(const Columns<T>& v, const T* tau, T* triangle, const Column
                   /* ldb = */ k, /* beta = */ T{0}, to.data, /* ldc = */ to.stride);
 }
 
-// Reflectors per block.
-constexpr int kBlock = 32;
+// Reflectors per block. Wide blocks pass over the memory of a large matrix less often, narrow ones cost fewer flops.
+constexpr int kBlock = 64, kNarrowBlock = 32;
+constexpr int kWideFrom = 768;  // length of the reflectors
+
+int block_size(int length) { return length >= kWideFrom ? kBlock : kNarrowBlock; }
 
 // Calls body(first, V, V T) for each block of the `count` reflectors, last block first. Element t > i of reflector i is
 // *tail(t, i).
 template <class T, class Tail, class Body>
 void for_blocks(int count, int length, const T* tau, const Tail& tail, const Body& body) {
-  const auto room = static_cast<size_t>(length) * kBlock;
+  const int size = block_size(length);
+  const auto room = static_cast<size_t>(length) * static_cast<size_t>(size);
   const auto v_memory = numbers<T>(room), vt_memory = numbers<T>(room), triangle = numbers<T>(kBlock * kBlock);
-  for (int64_t block = blocks(count, kBlock); block-- > 0;) {
-    const int first = static_cast<int>(block) * kBlock;
-    const int k = std::min(kBlock, count - first);
+  for (int64_t block = blocks(count, size); block-- > 0;) {
+    const int first = static_cast<int>(block) * size;
+    const int k = std::min(size, count - first);
     const int rows = length - first;
     const Columns<T> v{v_memory.get(), rows, k, rows}, vt{vt_memory.get(), rows, k, rows};
     unit_trapezoid(v, tau + first, [&](int t, int j) { return tail(first + t, first + j); });
