@@ -45,9 +45,6 @@ struct Reduced {
   std::vector<T> d, e, tauq, taup;
 };
 
-// Keeps a NaN.
-inline void keep_worse(double& worst, double off) { worst = std::abs(off) <= worst ? worst : std::abs(off); }
-
 template <class T>
 void reduces(const Reduced<T>& got, const std::vector<T>& numbers) {
   // Reflectors mix a whole column, so its errors are relative to its norm, not to its entries (Higham 2002,

@@ -43,13 +43,18 @@ std::vector<T> random_numbers(int64_t count, unsigned seed) {
   return numbers;
 }
 
+// worst = max(worst, |off|). Keeps a NaN.
+inline void keep_worse(double& worst, double off) {
+  if (!(std::abs(off) <= worst) && !std::isnan(worst)) worst = std::abs(off);
+}
+
 // Compares each number, with tolerance relative to `size` + |want|.
 template <class T>
 void expect_close(const std::vector<T>& got, const std::vector<double>& want, const char* what, double size = 1) {
   double worst = got.size() == want.size() ? 0 : 1e300;
   for (size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
     const double difference = std::abs(static_cast<double>(got[i]) - want[i]) / (size + std::abs(want[i]));
-    worst = difference <= worst ? worst : difference;  // keeps a NaN
+    keep_worse(worst, difference);
   }
   expect(worst <= tolerance<T>, what);
 }

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "cpu/runtime/pool.h"
 #include "cpu/svd/bidiagonal.h"
 #include "cpu/svd/lapack.h"
 #include "cpu/svd/merge.h"
+#include "cpu/svd/problem.h"
 
 namespace sigma::cpu {
 namespace {
@@ -96,7 +98,10 @@ class Division {
     if (part.extra != 0) {
       for (int i = 0; i < n; ++i) {
         const T norm = std::hypot(d[i], e[i]);
-        const T c = norm == 0 ? 1 : d[i] / norm, s = norm == 0 ? 0 : e[i] / norm;
+        // Next to the largest number of the matrix, which is near 1, a subnormal one is 0; it has too few bits for c
+        // and s.
+        const bool none = norm < std::numeric_limits<T>::min();
+        const T c = none ? 1 : d[i] / norm, s = none ? 0 : e[i] / norm;
         d[i] = norm;
         for (int j = 0; j < columns; ++j) {
           const T x = *vt.at(i, j), y = *vt.at(i + 1, j);
@@ -129,7 +134,7 @@ class Division {
     const auto [first, size, extra, upper] = part;
     const bool solved = merge(Halves<T>{upper, size, extra, d_ + first, d_[first + upper], e_[first + upper],
                                         order_.data() + first, block(u_, part, size), block(v_, part, size + extra),
-                                        block(u2_, part, size), block(v2_, part, size), block(p_, part, size)});
+                                        block(u2_, part, size), block(v2_, part, size + extra), block(p_, part, size)});
     if (solved) sort(part);
     return solved;
   }
@@ -145,17 +150,31 @@ class Division {
   std::vector<std::vector<Part>> levels_;
 };
 
+// Scales d (n) and e (n - 1) by a power of two that brings the largest magnitude near 1, and returns it.
+template <class T>
+T scale_to_one(int n, T* d, T* e) {
+  using Range = std::numeric_limits<T>;
+  const T largest =
+      std::max(largest_magnitude(d, static_cast<size_t>(n)), largest_magnitude(e, static_cast<size_t>(n - 1)));
+  if (!(largest > 0 && std::isfinite(largest))) return 1;
+  const T scale = std::ldexp(T{1}, std::clamp(-std::ilogb(largest), Range::min_exponent, Range::max_exponent - 2));
+  for (int j = 0; j < n; ++j) d[j] *= scale;
+  for (int j = 0; j + 1 < n; ++j) e[j] *= scale;
+  return scale;
+}
+
 }  // namespace
 
 template <class T>
 bool divide_and_conquer(T* d, T* e, const Columns<T>& u, const Columns<T>& vt) {
   const int n = u.columns;
+  const T scale = scale_to_one(n, d, e);
   Division<T> division(n, d, e, u, vt);
   if (!division.run()) return false;
   const std::vector<int>& order = division.order();
   const std::vector<T> values(d, d + n);
   const auto place = [&](int j) { return order[static_cast<size_t>(n - 1 - j)]; };
-  for (int j = 0; j < n; ++j) d[j] = values[static_cast<size_t>(place(j))];
+  for (int j = 0; j < n; ++j) d[j] = values[static_cast<size_t>(place(j))] / scale;
   parallel_for(blocks(n, kTurned), [&](int64_t task) {
     const int begin = static_cast<int>(task) * kTurned, end = std::min(begin + kTurned, n);
     for (int j = begin; j < end; ++j) std::copy_n(division.u().column(place(j)), n, u.column(j));

@@ -42,7 +42,8 @@ class Merge {
   }
 
   bool run() {
-    if (tolerance_ == 0) {  // all zeros
+    if (tolerance_ == 0) {
+      std::fill_n(d_, size_, T{0});
       *u_.at(upper_, upper_) = 1;
       return true;
     }
@@ -57,13 +58,13 @@ class Merge {
   }
 
  private:
-  // A power of two, so that it changes no bits.
+  // A power of two, which does not round. Below the normal numbers everything counts as 0, which the tolerance says:
+  // the largest number of the whole matrix is near 1.
   void set_scale(T largest) {
     using Range = std::numeric_limits<T>;
-    if (largest > 0) {
-      scale_ = std::ldexp(T{1}, std::clamp(-std::ilogb(largest), Range::min_exponent, Range::max_exponent - 2));
-    }
-    tolerance_ = 4 * Range::epsilon() * largest * scale_;
+    if (largest < Range::min()) return;
+    if (std::isfinite(largest)) scale_ = std::ldexp(T{1}, std::max(-std::ilogb(largest), Range::min_exponent));
+    tolerance_ = 4 * Range::epsilon() * (largest * scale_);
     for (int j = 0; j < size_; ++j) d_[j] *= scale_;
   }
 
@@ -101,12 +102,14 @@ class Merge {
         kept_.push_back(j);
       }
     }
+    double total = 0;
     for (const int j : kept_) {
       kept_d_.push_back(d_[j]);
       kept_z_.push_back(z_[at(j)]);
       squares_.push_back(kept_z_.back() * kept_z_.back());
-      total_ += squares_.back();
+      total += static_cast<double>(squares_.back());
     }
+    total_ = static_cast<T>(total);
     if (kept_d_.size() > 1) kept_d_[1] = std::max(kept_d_[1], tolerance_ / 2);
   }
 

@@ -25,8 +25,7 @@ class Root {
  public:
   Root(const SecularEquation<T>& equation, int i)
       : e_(equation), last_(i + 1 == e_.count), left_(last_ ? i - 1 : i), pole_(e_.d[i]),
-        far_(last_ ? e_.total / (pole_ + std::sqrt(pole_ * pole_ + e_.total)) : e_.d[i + 1] - pole_), offset_(far_ / 2),
-        terms_(evaluate()) {
+        far_(last_ ? beyond_all() : e_.d[i + 1] - pole_), offset_(far_ / 2), terms_(evaluate()) {
     if (last_) return;
     const bool in_left_half = terms_.value() >= 0;
     far_ /= 2;
@@ -58,6 +57,12 @@ class Root {
   T offset() const { return offset_; }
 
  private:
+  // σ² of the last root is at most d² + Σ zⱼ², which rounding may have made a little smaller.
+  T beyond_all() const {
+    const T distance = e_.total / (pole_ + std::sqrt(pole_ * pole_ + e_.total));
+    return (1 + 16 * std::numeric_limits<T>::epsilon()) * distance;
+  }
+
   Terms<T> evaluate() const {
     T sums[4];
     const int begin = left_ + 1;
