@@ -1,8 +1,8 @@
 // Ways to a thin SVD of a float32 matrix on one thread, in turn: time beside LAPACK's gesdd, and accuracy, for a Gaussian
 // matrix and for one whose singular values fall to 1e-6. From the repository's root:
 //   g++ -std=c++20 -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -Inative bench/study/svd-routes.cc \
-//     native/cpu/*.cc native/cpu/*/*.cc -lopenblas -lpthread -o build/svd-routes && build/svd-routes 768
-#include <cblas.h>
+//     -DSIGMA_WRAP_OPENBLAS=1 native/cpu/*.cc native/cpu/*/*.cc -l:openblas-serial/libopenblas.a -lpthread -ldl
+//     -Wl,--wrap=blas_memory_alloc,--wrap=blas_memory_free -o build/svd-routes && build/svd-routes 768
 #include <lapack.h>
 
 #include <algorithm>
@@ -16,6 +16,14 @@
 
 #include "cpu/runtime/pool.h"
 #include "cpu/svd/routes.h"
+
+// CBLAS's own header conflicts with blas_library.h.
+constexpr auto CblasUpper = static_cast<CBLAS_UPLO>(121);
+extern "C" {
+void cblas_dsyrk(CBLAS_ORDER order, CBLAS_UPLO uplo, CBLAS_TRANSPOSE trans, int n, int k, double alpha, const double* a,
+                 int lda, double beta, double* c, int ldc);
+double cblas_dnrm2(int n, const double* x, int incx);
+}
 
 namespace {
 
@@ -153,7 +161,7 @@ double median(std::vector<double> values) {
 
 int main(int count, char** arguments) {
   const int n = count > 1 ? std::stoi(arguments[1]) : 768;
-  openblas_set_num_threads(1);
+  sigma::cpu::use_fast_kernels();
   sigma::cpu::set_threads(1);
   const std::vector<std::pair<const char*, Route>> routes = {{"gesdd", gesdd},   {"auto's", divide_and_conquer},
                                                              {"gesvd", gesvd},   {"gejsv", gejsv},
