@@ -124,6 +124,7 @@ sigma_core sparse_core(const Pattern& pattern, const std::vector<T>& values, con
 void operations();
 void bidiagonal();
 void divide();
+void triangle();
 void svd_chain();
 void svd_partial();
 void adapters();

@@ -63,6 +63,7 @@ int main() {
   check::operations();
   check::bidiagonal();
   check::divide();
+  check::triangle();
   check::svd_chain();
   check::svd_partial();
   check::adapters();

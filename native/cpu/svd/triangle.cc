@@ -19,9 +19,10 @@ void copy(const Columns<From>& a, const Columns<T>& to, T scale = 1) {
   });
 }
 
-// A v / σ is a left vector u. Its rounding is relative to σ₁, so that of u grows as σ₁ / σ: up to this ratio it is
-// about that of Q's reflectors, which cost twice as much.
-constexpr int kSteep = 16;
+// A v / σ is a left vector u. Its rounding is relative to σ₁, so that of u grows as σ₁ / σ. Q's reflectors round less,
+// but cost twice as much. With many values at σ₁ and at this ratio, u keeps half of the limits of
+// contract/svd_limits.h.
+constexpr int kSteep = 8;
 
 // How many vectors of the longer side are products with A.
 template <class T>
