@@ -22,7 +22,7 @@ void copy(const Columns<From>& a, const Columns<T>& to, T scale = 1) {
 // A v / σ is a left vector u. Its rounding is relative to σ₁, so that of u grows as σ₁ / σ. Q's reflectors round less,
 // but cost twice as much. With many values at σ₁ and at this ratio, u keeps half of the limits of
 // contract/svd_limits.h.
-constexpr int kSteep = 8;
+constexpr int kSteep = 5;
 
 // How many vectors of the longer side are products with A.
 template <class T>
