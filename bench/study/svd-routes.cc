@@ -1,7 +1,7 @@
 // Ways to a thin SVD of a float32 matrix on one thread, in turn: time beside LAPACK's gesdd, and accuracy, for a Gaussian
 // matrix and for one whose singular values fall to 1e-6. From the repository's root:
 //   g++ -std=c++20 -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -Inative bench/study/svd-routes.cc \
-//     -DSIGMA_WRAP_OPENBLAS=1 native/cpu/*.cc native/cpu/*/*.cc -l:openblas-serial/libopenblas.a -lpthread -ldl
+//     -DSIGMA_WRAP_OPENBLAS=1 native/cpu/*.cc native/cpu/*/*.cc -l:openblas-serial/libopenblas.a -lpthread -ldl \
 //     -Wl,--wrap=blas_memory_alloc,--wrap=blas_memory_free -o build/svd-routes && build/svd-routes 768
 #include <lapack.h>
 

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <limits>
 
-#include "cpu/runtime/pool.h"
 #include "cpu/svd/reflectors.h"
 #include "harness.h"
 
@@ -67,9 +66,8 @@ template <class T>
 void is_orthonormal(const Reduced<T>& got) {
   const Columns<T> v = got.a.view();
   const std::vector<T> q = got.between(std::vector<T>(got.d.size(), 1), std::vector<T>(got.d.size()), false);
-  const std::vector<double> gram = product(q, false, q, true, v.columns, v.columns, v.rows);
   double off = 0;
-  for (size_t i = 0; i < gram.size(); ++i) keep_worse(off, gram[i] - (i % (got.d.size() + 1) == 0 ? 1 : 0));
+  for (const double each : from_identity(q, v.columns, v.rows, true)) keep_worse(off, each);
   expect(off <= got.rounding(), "QᵀQ = 1");
 }
 
@@ -83,12 +81,8 @@ void reduces(const std::vector<T>& numbers, int rows, int columns) {
 // The same bits for 1 and 3 threads.
 template <class T>
 void repeats(const std::vector<T>& numbers, int rows, int columns) {
-  const int threads = sigma::cpu::threads();
-  sigma::cpu::set_threads(1);
-  const Reduced<T> one(numbers, rows, columns);
-  sigma::cpu::set_threads(3);
-  const Reduced<T> three(numbers, rows, columns);
-  sigma::cpu::set_threads(threads);
+  const auto reduce = [&] { return Reduced<T>(numbers, rows, columns); };
+  const Reduced<T> one = with_threads(1, reduce), three = with_threads(3, reduce);
   const auto bytes = static_cast<size_t>(one.a.view().stride) * static_cast<size_t>(columns) * sizeof(T);
   expect(std::memcmp(one.a.view().data, three.a.view().data, bytes) == 0, "the same bits for any number of threads");
   reduces(one, numbers);

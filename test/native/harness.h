@@ -6,11 +6,13 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <random>
 #include <vector>
 
 #include "contract/engine.h"
+#include "cpu/runtime/pool.h"
 
 namespace check {
 
@@ -80,6 +82,53 @@ std::vector<double> product(const std::vector<T>& a, bool ta, const std::vector<
     }
   }
   return c;
+}
+
+// H_u diag(s) H_v with reflections H.
+template <class T>
+std::vector<T> with_spectrum(int rows, int columns, const std::function<double(int)>& s) {
+  std::vector<double> a(static_cast<size_t>(rows) * static_cast<size_t>(columns));
+  for (int i = 0; i < std::min(rows, columns); ++i) a[static_cast<size_t>(i) * columns + i] = s(i);
+  for (unsigned seed = 1; seed <= 3; ++seed) {
+    const auto u = random_numbers<double>(rows, seed), v = random_numbers<double>(columns, seed + 10);
+    double uu = 0, vv = 0;
+    for (const double x : u) uu += x * x;
+    for (const double x : v) vv += x * x;
+    std::vector<double> ua(static_cast<size_t>(columns));
+    for (int i = 0; i < rows; ++i) {
+      double* const row = a.data() + static_cast<size_t>(i) * columns;
+      double dot = 0;
+      for (int j = 0; j < columns; ++j) dot += row[j] * v[static_cast<size_t>(j)];
+      for (int j = 0; j < columns; ++j) {
+        row[j] -= 2 / vv * dot * v[static_cast<size_t>(j)];
+        ua[static_cast<size_t>(j)] += u[static_cast<size_t>(i)] * row[j];
+      }
+    }
+    for (int i = 0; i < rows; ++i) {
+      for (int j = 0; j < columns; ++j) {
+        a[static_cast<size_t>(i) * columns + j] -= 2 / uu * u[static_cast<size_t>(i)] * ua[static_cast<size_t>(j)];
+      }
+    }
+  }
+  return {a.begin(), a.end()};
+}
+
+// aᵀa - 1 (count, count), or a aᵀ - 1 with `by_rows`.
+template <class T>
+std::vector<double> from_identity(const std::vector<T>& a, int64_t count, int64_t length, bool by_rows) {
+  std::vector<double> gram = product(a, !by_rows, a, by_rows, count, count, length);
+  for (int64_t i = 0; i < count; ++i) gram[static_cast<size_t>(i * (count + 1))] -= 1;
+  return gram;
+}
+
+// What `body` returns with this many threads.
+template <class Body>
+auto with_threads(int count, const Body& body) {
+  const int before = sigma::cpu::threads();
+  sigma::cpu::set_threads(count);
+  auto result = body();
+  sigma::cpu::set_threads(before);
+  return result;
 }
 
 // A CSR structure and its transpose: random with duplicates and empty rows, or a band.

@@ -50,35 +50,6 @@ void long_qr() {
   }
 }
 
-// H_u diag(s) H_v with reflections H.
-template <class T>
-std::vector<T> with_spectrum(int rows, int columns, const std::function<double(int)>& s) {
-  std::vector<double> a(static_cast<size_t>(rows) * static_cast<size_t>(columns));
-  for (int i = 0; i < std::min(rows, columns); ++i) a[static_cast<size_t>(i) * columns + i] = s(i);
-  for (unsigned seed = 1; seed <= 3; ++seed) {
-    const auto u = random_numbers<double>(rows, seed), v = random_numbers<double>(columns, seed + 10);
-    double uu = 0, vv = 0;
-    for (const double x : u) uu += x * x;
-    for (const double x : v) vv += x * x;
-    std::vector<double> ua(static_cast<size_t>(columns));
-    for (int i = 0; i < rows; ++i) {
-      double* const row = a.data() + static_cast<size_t>(i) * columns;
-      double dot = 0;
-      for (int j = 0; j < columns; ++j) dot += row[j] * v[static_cast<size_t>(j)];
-      for (int j = 0; j < columns; ++j) {
-        row[j] -= 2 / vv * dot * v[static_cast<size_t>(j)];
-        ua[static_cast<size_t>(j)] += u[static_cast<size_t>(i)] * row[j];
-      }
-    }
-    for (int i = 0; i < rows; ++i) {
-      for (int j = 0; j < columns; ++j) {
-        a[static_cast<size_t>(i) * columns + j] -= 2 / uu * u[static_cast<size_t>(i)] * ua[static_cast<size_t>(j)];
-      }
-    }
-  }
-  return {a.begin(), a.end()};
-}
-
 template <class T>
 struct Leading {
   Leading(int rows, int columns, int k, const std::function<double(int)>& spectrum)

@@ -2,7 +2,6 @@
 #include <array>
 #include <limits>
 
-#include "cpu/runtime/pool.h"
 #include "cpu/svd/routes.h"
 #include "harness.h"
 
@@ -23,24 +22,16 @@ struct Triples {
   std::vector<T> u, s, vt;
 };
 
-// U diag(s) Vᵀ with the vectors of a random matrix.
 template <class T>
 std::vector<T> with_values(int m, int n, const std::vector<double>& s) {
-  const Triples<double> random(random_numbers<double>(int64_t{m} * n, 9), m, n);
-  std::vector<double> scaled = random.u;
-  for (size_t i = 0; i < scaled.size(); ++i) scaled[i] *= s[i % s.size()];
-  const std::vector<double> a = product(scaled, false, random.vt, false, m, n, random.r);
-  return std::vector<T>(a.begin(), a.end());
+  return with_spectrum<T>(m, n, [&](int j) { return s[static_cast<size_t>(j)]; });
 }
 
 // What the library's limits are for: ‖aᵀa - 1‖ / √count (by columns), or of a aᵀ (by rows).
 template <class T>
 double from_orthonormal(const std::vector<T>& a, int length, int count, bool by_rows) {
-  const std::vector<double> gram = product(a, !by_rows, a, by_rows, count, count, length);
   double norm = 0;
-  for (size_t i = 0; i < gram.size(); ++i) {
-    norm = std::hypot(norm, gram[i] - (i % (static_cast<size_t>(count) + 1) == 0));
-  }
+  for (const double off : from_identity(a, count, length, by_rows)) norm = std::hypot(norm, off);
   return norm / std::sqrt(static_cast<double>(count));
 }
 
@@ -98,12 +89,8 @@ void repeats(int m, int n) {
   std::vector<double> falling(static_cast<size_t>(std::min(m, n)));
   for (size_t j = 0; j < falling.size(); ++j) falling[j] = std::pow(0.9, static_cast<double>(j));
   const auto a = with_values<T>(m, n, falling);
-  const int threads = sigma::cpu::threads();
-  sigma::cpu::set_threads(1);
-  const Triples<T> first(a, m, n);
-  sigma::cpu::set_threads(3);
-  const Triples<T> second(a, m, n);
-  sigma::cpu::set_threads(threads);
+  const auto solve = [&] { return Triples<T>(a, m, n); };
+  const Triples<T> first = with_threads(1, solve), second = with_threads(3, solve);
   expect(first.u == second.u && first.s == second.s && first.vt == second.vt,
          "the same bits for any number of threads");
 }

@@ -19,11 +19,7 @@ namespace {
 constexpr int64_t kParallelFrom = int64_t{1} << 19;
 
 // Rows (or columns) of a tile: a multiple of 16, which suits BLAS's kernels, near 256, where BLAS reaches full speed.
-// The number of tiles is even, so that the load balances.
-int64_t tile_of(int64_t length) {
-  const int64_t pairs = std::max<int64_t>(1, (length + 256) / 512);
-  return blocks(blocks(length, 2 * pairs), 16) * 16;
-}
+int64_t tile_of(int64_t length) { return blocks(even_tiles(length, 256), 16) * 16; }
 
 template <class T>
 void multiply(const sigma_gemm& call) {

@@ -98,12 +98,8 @@ class Product {
       compute({first + row, std::min(rows, count - row), column, std::min(columns, n - column)},
               {memory, first, stride});
     };
-    const auto each = [split](int64_t tasks, const auto& task) {
-      if (split) return parallel_for(tasks, task);
-      for (int64_t i = 0; i < tasks; ++i) task(i);
-    };
-    if (memory != nullptr) each(blocks(panels, kTogether), pack_panels);
-    each(blocks(count, rows) * across, compute_block);
+    if (memory != nullptr) parallel_if(split, blocks(panels, kTogether), pack_panels);
+    parallel_if(split, blocks(count, rows) * across, compute_block);
   }
 
   void compute(const Block& block, const Left& left) const {

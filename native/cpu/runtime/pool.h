@@ -22,6 +22,12 @@ class AtWork {
 // length / size, rounded up.
 constexpr int64_t blocks(int64_t length, int64_t size) { return (length + size - 1) / size; }
 
+// The size of the tiles of `length` that are nearly `about` long and even in number, so that the load balances.
+constexpr int64_t even_tiles(int64_t length, int64_t about) {
+  const int64_t pairs = (length + about) / (2 * about);
+  return blocks(length, 2 * (pairs > 1 ? pairs : 1));
+}
+
 // A non-owning reference to a callable.
 class TaskRef {
  public:
@@ -39,5 +45,12 @@ class TaskRef {
 // exception. Tasks must be independent. A nested call runs serially. Allocates no memory: if there are no pool threads,
 // the caller runs every task.
 void parallel_for(int64_t count, TaskRef task);
+
+// The same, or all tasks on the caller, in order, from which a nested call is parallel.
+template <class Task>
+void parallel_if(bool parallel, int64_t count, const Task& task) {
+  if (parallel) return parallel_for(count, task);
+  for (int64_t index = 0; index < count; ++index) task(index);
+}
 
 }  // namespace sigma::cpu

@@ -68,7 +68,7 @@ class Division {
     const auto solve = [&](int64_t index) {
       solved[static_cast<size_t>(index)] = body(parts[static_cast<size_t>(index)]);
     };
-    share(parts.front().size <= kAlone, static_cast<int64_t>(parts.size()), solve);
+    parallel_if(parts.front().size <= kAlone, static_cast<int64_t>(parts.size()), solve);
     return std::all_of(solved.begin(), solved.end(), [](char is) { return is != 0; });
   }
 
@@ -98,8 +98,7 @@ class Division {
     if (part.extra != 0) {
       for (int i = 0; i < n; ++i) {
         const T norm = std::hypot(d[i], e[i]);
-        // Next to the largest number of the matrix, which is near 1, a subnormal one is 0; it has too few bits for c
-        // and s.
+        // Next to the largest number of the matrix a subnormal one is 0; it has too few bits for c and s.
         const bool none = norm < std::numeric_limits<T>::min();
         const T c = none ? 1 : d[i] / norm, s = none ? 0 : e[i] / norm;
         d[i] = norm;
@@ -150,14 +149,13 @@ class Division {
   std::vector<std::vector<Part>> levels_;
 };
 
-// Scales d (n) and e (n - 1) by a power of two that brings the largest magnitude near 1, and returns it.
+// Scales d (n) and e (n - 1) and returns the scale, so that a subnormal number is nothing next to the largest one.
 template <class T>
-T scale_to_one(int n, T* d, T* e) {
-  using Range = std::numeric_limits<T>;
+T scale_up(int n, T* d, T* e) {
   const T largest =
       std::max(largest_magnitude(d, static_cast<size_t>(n)), largest_magnitude(e, static_cast<size_t>(n - 1)));
-  if (!(largest > 0 && std::isfinite(largest))) return 1;
-  const T scale = std::ldexp(T{1}, std::clamp(-std::ilogb(largest), Range::min_exponent, Range::max_exponent - 2));
+  const T scale = std::isfinite(largest) ? svd_scale(largest) : T{1};
+  if (scale == 1) return scale;
   for (int j = 0; j < n; ++j) d[j] *= scale;
   for (int j = 0; j + 1 < n; ++j) e[j] *= scale;
   return scale;
@@ -168,7 +166,7 @@ T scale_to_one(int n, T* d, T* e) {
 template <class T>
 bool divide_and_conquer(T* d, T* e, const Columns<T>& u, const Columns<T>& vt) {
   const int n = u.columns;
-  const T scale = scale_to_one(n, d, e);
+  const T scale = scale_up(n, d, e);
   Division<T> division(n, d, e, u, vt);
   if (!division.run()) return false;
   const std::vector<int>& order = division.order();

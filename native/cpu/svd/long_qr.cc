@@ -32,8 +32,7 @@ bool is_long(int64_t longer, int64_t shorter) { return parts_of(longer, shorter)
 template <class T>
 template <class Body>
 void LongQr<T>::for_parts(const Body& body) const {
-  if (count_ >= kShared || a_.columns <= kQrPanel) return parallel_for(count_, body);
-  for (int64_t index = 0; index < count_; ++index) body(index);
+  parallel_if(count_ >= kShared || a_.columns <= kQrPanel, count_, body);
 }
 
 template <class T>

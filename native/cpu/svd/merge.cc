@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cpu/gemm/blas.h"
+#include "cpu/runtime/pool.h"
 #include "cpu/runtime/simd.h"
 #include "cpu/svd/secular.h"
 
@@ -30,8 +31,7 @@ class Merge {
       : upper_(halves.upper), size_(halves.size), extra_(halves.extra), d_(halves.d), u_(halves.u), v_(halves.v),
         u2_(halves.u2), v2_(halves.v2), p_(halves.p), half_(at(size_)), z_(at(size_)) {
     const int* const order = halves.order;
-    sorted_.reserve(half_.size());
-    std::transform(order, order + upper_, std::back_inserter(sorted_), [](int j) { return j; });
+    sorted_.assign(order, order + upper_);
     std::transform(order + upper_ + 1, order + size_, std::back_inserter(sorted_),
                    [&](int j) { return upper_ + 1 + j; });
     std::inplace_merge(sorted_.begin(), sorted_.begin() + upper_, sorted_.end(),
@@ -59,7 +59,7 @@ class Merge {
 
  private:
   // A power of two, which does not round. Below the normal numbers everything counts as 0, which the tolerance says:
-  // the largest number of the whole matrix is near 1.
+  // the whole matrix is scaled.
   void set_scale(T largest) {
     using Range = std::numeric_limits<T>;
     if (largest < Range::min()) return;
@@ -149,7 +149,7 @@ class Merge {
   }
 
   void gather() {
-    share(size_ > kAlone, blocks(size_, kFew), [&](int64_t task) {
+    parallel_if(size_ > kAlone, blocks(size_, kFew), [&](int64_t task) {
       const int begin = static_cast<int>(task) * kFew;
       for (int to = begin; to < std::min(begin + kFew, size_); ++to) {
         const int j = columns_[at(to)];
@@ -189,7 +189,7 @@ class Merge {
   bool solve(T* exact) {
     const SecularEquation<T> equation{kept(), kept_d_.data(), kept_z_.data(), squares_.data(), total_};
     std::vector<T> values(half_.size());
-    share(size_ > kAlone, blocks(kept(), kFew), [&](int64_t task) {
+    parallel_if(size_ > kAlone, blocks(kept(), kFew), [&](int64_t task) {
       const int begin = static_cast<int>(task) * kFew;
       for (int i = begin; i < std::min(begin + kFew, kept()); ++i) {
         values[at(i)] = secular_root(equation, i, p_.column(i));
@@ -201,7 +201,7 @@ class Merge {
       if (!std::isfinite(d_[j])) return false;
     }
     constexpr int kRows = 128;
-    share(size_ > kAlone, blocks(kept(), kRows), [&](int64_t task) {
+    parallel_if(size_ > kAlone, blocks(kept(), kRows), [&](int64_t task) {
       const int begin = static_cast<int>(task) * kRows;
       exact_row(equation, p_, begin, std::min(begin + kRows, kept()), exact);
     });
@@ -211,10 +211,9 @@ class Merge {
   // Replaces u and v. Column i of the SVD of diag(d) with the row z has vⱼ = zⱼ / (dⱼ² - σᵢ²), uⱼ = dⱼ vⱼ and, in the
   // row of z, u = -1.
   void multiply(const T* exact, const T* exact_d) {
-    const int pairs = std::max(1, (kept() + 256) / 512);
-    const int width = static_cast<int>(blocks(kept(), int64_t{2} * pairs));
+    const int width = static_cast<int>(even_tiles(kept(), 256));
     const int64_t tiles = blocks(kept(), width);
-    share(size_ > kAlone, 2 * tiles, [&](int64_t task) {
+    parallel_if(size_ > kAlone, 2 * tiles, [&](int64_t task) {
       const int begin = static_cast<int>(task / 2) * width;
       const int count = std::min(width, kept() - begin);
       const auto memory = numbers<T>(static_cast<size_t>(kept()) * static_cast<size_t>(count + 1));
@@ -242,7 +241,7 @@ class Merge {
       }
     });
     const int left = size_ - kept();
-    share(size_ > kAlone, blocks(left, kFew), [&](int64_t task) {
+    parallel_if(size_ > kAlone, blocks(left, kFew), [&](int64_t task) {
       const int begin = kept() + static_cast<int>(task) * kFew;
       for (int j = begin; j < std::min(begin + kFew, size_); ++j) {
         std::copy_n(u2_.column(j), u_.rows, u_.column(j));

@@ -2,18 +2,11 @@
 #pragma once
 
 #include "cpu/runtime/columns.h"
-#include "cpu/runtime/pool.h"
 
 namespace sigma::cpu {
 
 // Threads share the parts of a level up to this size, and the work on each larger part.
 constexpr int kAlone = 256;
-
-template <class Task>
-void share(bool shared, int64_t count, const Task& task) {
-  if (shared) return parallel_for(count, task);
-  for (int64_t index = 0; index < count; ++index) task(index);
-}
 
 // `size` rows of B, and as many columns and `extra`: an upper part with one column more than rows, a row with `alpha`
 // in that column and `beta` in the next one, and a lower part.

@@ -23,11 +23,6 @@ int workspace_size(T query) {
   return blas_int(static_cast<int64_t>(size));
 }
 
-template <class T>
-void fill_zero(const Columns<T>& c) {
-  for (int j = 0; j < c.columns; ++j) std::fill_n(c.column(j), c.rows, T{0});
-}
-
 // Vectors of U or VT per task.
 constexpr int kTile = 1024;
 
@@ -41,7 +36,7 @@ bool bidiagonal_svd(const PaddedColumns<T>& padded, T* s, const Columns<T>& u, c
   bidiagonalise(padded, Bidiagonal<T>{s, e.get(), tauq.get(), taup.get()});
   // The leading square of u is filled; the rows below must be zero.
   if (!divide_and_conquer(s, e.get(), Columns<T>{u.data, n, n, u.stride}, vt)) return false;
-  if (u.rows > n) fill_zero(Columns<T>{u.at(n, 0), u.rows - n, n, u.stride});
+  for (int j = 0; j < n; ++j) std::fill(u.at(n, j), u.column(j) + u.rows, T{0});
   const int64_t tiles = blocks(n, kTile);
   parallel_for(2 * tiles, [&](int64_t task) {
     const int begin = static_cast<int>(task / 2) * kTile;

@@ -35,8 +35,7 @@ int products_of(const SvdProblem<T>& p, T scale) {
 // Calls body(begin, count) for tiles of the longer side.
 template <class Body>
 void for_tiles(int length, const Body& body) {
-  const int64_t pairs = std::max(1, (length + 512) / 1024);
-  const int size = std::max(1, static_cast<int>(blocks(length, 2 * pairs)));
+  const int size = std::max(1, static_cast<int>(even_tiles(length, 512)));
   parallel_for(blocks(length, size), [&](int64_t task) {
     const int begin = static_cast<int>(task) * size;
     body(begin, std::min(size, length - begin));
