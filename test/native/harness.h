@@ -174,6 +174,7 @@ void operations();
 void bidiagonal();
 void divide();
 void triangle();
+void block_vectors();
 void svd_chain();
 void svd_partial();
 void adapters();

@@ -64,6 +64,7 @@ int main() {
   check::bidiagonal();
   check::divide();
   check::triangle();
+  check::block_vectors();
   check::svd_chain();
   check::svd_partial();
   check::adapters();

@@ -27,6 +27,8 @@ enum CBLAS_SIDE : int { CblasRight = 142 };
                        int incx, T beta, T* y, int incy) SIGMA_BLAS_NAME(cblas_##p##gemv);                            \
   void cblas_##p##trsm(CBLAS_ORDER order, CBLAS_SIDE side, CBLAS_UPLO uplo, CBLAS_TRANSPOSE ta, CBLAS_DIAG diag,      \
                        int m, int n, T alpha, const T* a, int lda, T* b, int ldb) SIGMA_BLAS_NAME(cblas_##p##trsm);   \
+  void cblas_##p##syrk(CBLAS_ORDER order, CBLAS_UPLO uplo, CBLAS_TRANSPOSE trans, int n, int k, T alpha, const T* a,  \
+                       int lda, T beta, T* c, int ldc) SIGMA_BLAS_NAME(cblas_##p##syrk);                              \
   void p##gesdd_(const char* jobz, const int* m, const int* n, T* a, const int* lda, T* s, T* u, const int* ldu,      \
                  T* vt, const int* ldvt, T* work, const int* lwork, int* iwork, int* info, size_t)                    \
       SIGMA_BLAS_NAME(p##gesdd);                                                                                      \

@@ -49,6 +49,9 @@ constexpr int kBandRows = 4;
 // Number of random vectors in the SVD accuracy check.
 constexpr int kProbes = 4;
 
+// Columns of a block: (rows, kBlockWidth) by rows. Each row of float32 numbers is a cache line.
+constexpr int kBlockWidth = 16;
+
 // Kernels on rows of stored numbers. Strides are in elements. Every row has `count` numbers. The `wide` kernels read
 // `dense` as it was widened.
 template <class S>
@@ -82,11 +85,20 @@ template <class T>
 struct Kernels {
   // w[t] += Σ_k x[k] · a[k · stride + t] and sums[k] = Σ_t v[t] · b[k · stride + t] for k = 0 … 3; a may equal b.
   void (*sweep)(int64_t count, int64_t stride, const T* a, const T* x, T* w, const T* b, const T* v, T* sums);
-  // With b = unit · a, in float64: sums[v] = Σ_t b[t] · x[v · stride + t] for kProbes vectors x, and sums[kProbes] =
-  // Σ_t b[t]².
-  void (*probe_dots)(int64_t count, const T* a, double unit, const double* x, int64_t stride, double* sums);
-  // y[v · stride + t] += factors[v] · a[t] for kProbes vectors y, in float64.
-  void (*probe_add)(int64_t count, const T* a, const double* factors, double* y, int64_t stride);
+  // The largest |a[t]|; NaN if any number is not finite.
+  T (*largest_magnitude)(int64_t count, const T* a);
+  // With b = unit · a for a (rows, count), in float64: sums[i][v] += Σ_t b[i][t] · x[v][t] for kProbes vectors x, and
+  // sums[i][kProbes] += Σ_t b[i][t]².
+  void (*probe_dots)(int64_t rows, int64_t count, const T* a, int64_t stride, double unit, const double* x,
+                     int64_t x_stride, double (*sums)[kProbes + 1]);
+  // y[v][t] += Σ_i factors[i][v] · a[i][t] for kProbes vectors y, in float64.
+  void (*probe_add)(int64_t rows, int64_t count, const T* a, int64_t stride, const double (*factors)[kProbes],
+                    double* y, int64_t y_stride);
+  // sums (kBlockWidth, kBlockWidth) += aᵀ x, for blocks a and x of `count` rows.
+  void (*block_inner)(int64_t count, const T* a, const T* x, T* sums);
+  // to = alpha a c [+ to if accumulate], for blocks a and to of `count` rows, a multiple of kBlockWidth, and c
+  // (kBlockWidth, kBlockWidth); `to` may be a.
+  void (*block_multiply)(int64_t count, const T* a, const T* c, T alpha, bool accumulate, T* to);
   void (*adamw)(int64_t count, const sigma_adamw* options, T* parameter, const T* gradient, T* m, T* v);
   void (*sgd)(int64_t count, const sigma_sgd* options, T* parameter, const T* gradient, T* momentum_buffer);
   // The secular equation, at σ = pole + offset; rounding is relative to dⱼ - pole - offset. sums[0] = Σ squaresⱼ / (dⱼ²

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "cpu/gemm/blas.h"
 #include "cpu/runtime/pool.h"
@@ -10,35 +11,51 @@
 namespace sigma::cpu {
 namespace {
 
-// Rows and columns of a tile.
-constexpr int kTile = 256;
+// Rows and columns of a tile. Products of larger ones are faster, where there are enough of them for many threads.
+constexpr int kTile = 256, kLargeTile = 512, kLargeFrom = 2048;
 // Longer sums are split, which limits rounding.
 constexpr int kPart = 512;
 
-// A square matrix as tiles of its lower triangle.
-template <class T>
-class Tiles {
- public:
-  explicit Tiles(const Columns<T>& c) : c_(c) {}
-  int64_t count() const { return blocks(c_.rows, kTile); }
-  int stride() const { return c_.stride; }
-  int size(int tile) const { return std::min(kTile, c_.rows - tile * kTile); }
-  T* at(int i, int j) const { return c_.at(i * kTile, j * kTile); }
-  T* diagonal(int tile, int t) const { return c_.at(tile * kTile + t, tile * kTile + t); }
-  // body(i, j) for the tiles i ≥ j of the lower triangle from tile `first` on.
-  template <class Body>
-  void for_lower(int64_t first, const Body& body) const {
-    const int64_t side = count() - first;
-    parallel_for(side * (side + 1) / 2, [&](int64_t task) {
-      int64_t i = 0;
-      for (; task > i; ++i) task -= i + 1;
-      body(static_cast<int>(first + i), static_cast<int>(first + task));
-    });
-  }
-
- private:
-  Columns<T> c_;
+// A tile of the lower triangle; one on the diagonal is square.
+struct Tile {
+  int top, left, height, width;
+  bool on_diagonal() const { return top == left; }
 };
+
+// The tiles of the rows and columns from `first` on, (height, width) or smaller, but (height, height) on the diagonal.
+std::vector<Tile> lower_tiles(int first, int size, int height, int width) {
+  std::vector<Tile> tiles;
+  for (int top = first; top < size; top += height) {
+    const int rows = std::min(height, size - top);
+    tiles.push_back({top, top, rows, rows});
+    for (int left = first; left < top; left += width) tiles.push_back({top, left, rows, std::min(width, top - left)});
+  }
+  return tiles;
+}
+
+template <class Body>
+void for_tiles(const std::vector<Tile>& tiles, const Body& body) {
+  parallel_for(static_cast<int64_t>(tiles.size()), [&](int64_t task) { body(tiles[static_cast<size_t>(task)]); });
+}
+
+// The tile of g = alpha e eᵀ + beta g for e (·, count) by columns, or alpha eᵀ e + beta g for e (count, ·). Of a tile
+// on the diagonal, the lower triangle.
+template <class T>
+void multiply_tile(const Tile& tile, bool transposed, int count, T alpha, const T* e, int stride, T beta,
+                   const Columns<T>& g) {
+  const auto from = [&](int line) {
+    return e + static_cast<size_t>(line) * static_cast<size_t>(transposed ? stride : 1);
+  };
+  T* const to = g.at(tile.top, tile.left);
+  if (tile.on_diagonal()) {
+    syrk_by_columns(transposed ? CblasTrans : CblasNoTrans, tile.height, count, alpha, from(tile.top),
+                    /* lda = */ stride, beta, to, /* ldc = */ g.stride);
+  } else {
+    gemm_by_columns(transposed ? CblasTrans : CblasNoTrans, transposed ? CblasNoTrans : CblasTrans, tile.height,
+                    tile.width, count, alpha, from(tile.top), /* lda = */ stride, from(tile.left),
+                    /* ldb = */ stride, beta, to, /* ldc = */ g.stride);
+  }
+}
 
 }  // namespace
 
@@ -46,35 +63,10 @@ template <class T>
 void gram(const Columns<T>& e, const Columns<T>& g) {
   const bool by_rows = e.rows <= e.columns;  // E Eᵀ
   const int length = by_rows ? e.columns : e.rows;
-  const Tiles<T> tiles(g);
-  // Rows `top` to `bottom` of a tile, up to column `right`.
-  const auto compute = [&](int i, int j, int top, int bottom, int right) {
+  for_tiles(lower_tiles(0, g.rows, g.rows < kLargeFrom ? kTile : kLargeTile, kTile), [&](const Tile& tile) {
     for (int begin = 0; begin < length; begin += kPart) {
-      const auto part = [&](int first) { return by_rows ? e.at(first, begin) : e.at(begin, first); };
-      gemm_by_columns(by_rows ? CblasNoTrans : CblasTrans, by_rows ? CblasTrans : CblasNoTrans, bottom - top, right,
-                      std::min(kPart, length - begin), /* alpha = */ T{1}, part(i * kTile + top), /* lda = */ e.stride,
-                      part(j * kTile), /* ldb = */ e.stride, /* beta = */ begin == 0 ? T{0} : T{1},
-                      tiles.at(i, j) + top, /* ldc = */ g.stride);
-    }
-  };
-  tiles.for_lower(0, [&](int i, int j) {
-    const int size = tiles.size(i), half = i == j ? size / 2 : 0;
-    // The upper quarter of a tile on the diagonal is not needed.
-    if (half > 0) compute(i, j, 0, half, half);
-    compute(i, j, half, size, tiles.size(j));
-  });
-}
-
-template <class T>
-void mirror(const Columns<T>& g) {
-  parallel_for(blocks(g.rows, kTurned), [&](int64_t task) {
-    const int top = static_cast<int>(task) * kTurned, height = std::min(kTurned, g.rows - top);
-    for (int left = 0; left < top; left += kTurned) {
-      transpose_block(Columns<T>{g.at(top, left), height, kTurned, g.stride},
-                      Columns<T>{g.at(left, top), kTurned, height, g.stride});
-    }
-    for (int j = top; j < top + height; ++j) {
-      for (int i = j + 1; i < top + height; ++i) *g.at(j, i) = *g.at(i, j);
+      multiply_tile(tile, /* transposed = */ !by_rows, std::min(kPart, length - begin), /* alpha = */ T{1},
+                    by_rows ? e.at(0, begin) : e.at(begin, 0), e.stride, /* beta = */ begin == 0 ? T{0} : T{1}, g);
     }
   });
 }
@@ -86,45 +78,46 @@ void subtract_squares(const Columns<T>& v, const T* s, const Columns<T>& g) {
   for (int j = 0; j < v.columns; ++j) {
     for (int i = 0; i < v.rows; ++i) *scaled.at(i, j) = s[j] * *v.at(i, j);
   }
-  const Tiles<T> tiles(g);
-  tiles.for_lower(0, [&](int i, int j) {
-    gemm_by_columns(CblasNoTrans, CblasTrans, tiles.size(i), tiles.size(j), v.columns, /* alpha = */ T{-1},
-                    scaled.at(i * kTile, 0), /* lda = */ scaled.stride, scaled.at(j * kTile, 0),
-                    /* ldb = */ scaled.stride, /* beta = */ T{1}, tiles.at(i, j), /* ldc = */ g.stride);
+  for_tiles(lower_tiles(0, g.rows, kTile, kTile), [&](const Tile& tile) {
+    multiply_tile(tile, /* transposed = */ false, v.columns, /* alpha = */ T{-1}, scaled.data, scaled.stride,
+                  /* beta = */ T{1}, g);
   });
 }
 
 template <class T>
 bool is_below(const Columns<T>& g, T bound) {
-  const Tiles<T> tiles(g);
-  const int64_t count = tiles.count();
-  tiles.for_lower(0, [&](int i, int j) {
-    for (int column = 0; column < tiles.size(j); ++column) {
-      T* const c = tiles.at(i, j) + static_cast<size_t>(column) * static_cast<size_t>(g.stride);
-      for (int row = 0; row < tiles.size(i); ++row) c[row] = -c[row];
-    }
-    if (i == j) {
-      for (int t = 0; t < tiles.size(i); ++t) *tiles.diagonal(i, t) += bound * bound;
+  const int size = g.rows;
+  for_tiles(lower_tiles(0, size, kTile, kTile), [&](const Tile& tile) {
+    for (int j = tile.left; j < tile.left + tile.width; ++j) {
+      for (int i = tile.top; i < tile.top + tile.height; ++i) *g.at(i, j) = -*g.at(i, j);
+      if (tile.on_diagonal()) *g.at(j, j) += bound * bound;
     }
   });
-  for (int j = 0; j < count; ++j) {
-    if (Lapack<T>::potrf("L", tiles.size(j), tiles.at(j, j), /* lda = */ g.stride) != 0) return false;
+  // The tile on the diagonal at `begin`.
+  const auto factorises = [&](int begin) {
+    const int end = std::min(begin + kTile, size);
+    if (Lapack<T>::potrf("L", end - begin, g.at(begin, begin), /* lda = */ g.stride) != 0) return false;
     // OpenBLAS does not see a NaN.
-    for (int t = 0; t < tiles.size(j); ++t) {
-      if (!std::isfinite(*tiles.diagonal(j, t))) return false;
+    for (int t = begin; t < end; ++t) {
+      if (!std::isfinite(*g.at(t, t))) return false;
     }
-    parallel_for(count - j - 1, [&](int64_t task) {
-      const int i = j + 1 + static_cast<int>(task);
-      solve_by_transposed_lower(tiles.size(i), tiles.size(j), tiles.at(j, j), /* lda = */ g.stride, tiles.at(i, j),
-                                /* ldb = */ g.stride);
+    return true;
+  };
+  bool definite = factorises(0);
+  for (int begin = 0, next = kTile; definite && next < size; begin = next, next += kTile) {
+    parallel_for(blocks(size - next, kTile), [&](int64_t task) {
+      const int top = next + static_cast<int>(task) * kTile;
+      solve_by_transposed_lower(std::min(kTile, size - top), kTile, g.at(begin, begin), /* lda = */ g.stride,
+                                g.at(top, begin), /* ldb = */ g.stride);
     });
-    tiles.for_lower(j + 1, [&](int i, int l) {
-      gemm_by_columns(CblasNoTrans, CblasTrans, tiles.size(i), tiles.size(l), tiles.size(j), /* alpha = */ T{-1},
-                      tiles.at(i, j), /* lda = */ g.stride, tiles.at(l, j), /* ldb = */ g.stride, /* beta = */ T{1},
-                      tiles.at(i, l), /* ldc = */ g.stride);
+    // One task goes on to factorise the next tile on the diagonal, while the others update theirs.
+    for_tiles(lower_tiles(next, size, kTile, kTile), [&](const Tile& tile) {
+      multiply_tile(tile, /* transposed = */ false, kTile, /* alpha = */ T{-1}, g.column(begin), g.stride,
+                    /* beta = */ T{1}, g);
+      if (tile.top == next) definite = factorises(next);
     });
   }
-  return true;
+  return definite;
 }
 
 template <class T>
@@ -138,7 +131,6 @@ bool norm_is_below(const Columns<T>& e, T bound) {
 
 #define SIGMA_INSTANTIATE(T)                                                         \
   template void gram<T>(const Columns<T>&, const Columns<T>&);                       \
-  template void mirror<T>(const Columns<T>&);                                        \
   template void subtract_squares<T>(const Columns<T>&, const T*, const Columns<T>&); \
   template bool is_below<T>(const Columns<T>&, T);                                   \
   template bool norm_is_below<T>(const Columns<T>&, T);

@@ -10,10 +10,6 @@ namespace sigma::cpu {
 template <class T>
 void gram(const Columns<T>& e, const Columns<T>& g);
 
-// Copies the lower triangle of g to the upper one.
-template <class T>
-void mirror(const Columns<T>& g);
-
 // g -= V diag(s)² Vᵀ in the lower triangle, for v (r, k).
 template <class T>
 void subtract_squares(const Columns<T>& v, const T* s, const Columns<T>& g);

@@ -3,24 +3,24 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 
-#include "cpu/svd/basis.h"
 #include "cpu/svd/lapack.h"
 #include "cpu/svd/routes.h"
+#include "cpu/svd/tall.h"
 
 namespace sigma::cpu {
 namespace {
 
-// Signs from a fixed seed, so that the result is a function of G.
+// A block of signs from a fixed seed, so that the result is a function of G.
 template <class T>
-void fill_signs(const Columns<T>& c) {
+void fill_signs(int length, int rows, T* block) {
   uint64_t state = 0x853c49e6748fea9b;
-  for (int j = 0; j < c.columns; ++j) {
-    for (int i = 0; i < c.rows; ++i) {
-      state = state * 6364136223846793005 + 1442695040888963407;
-      c.column(j)[i] = state >> 63 != 0 ? T{-1} : T{1};
-    }
+  for (int i = 0; i < length * kBlockWidth; ++i) {
+    state = state * 6364136223846793005 + 1442695040888963407;
+    block[i] = state >> 63 != 0 ? T{-1} : T{1};
   }
+  std::fill(block + length * kBlockWidth, block + rows * kBlockWidth, T{0});
 }
 
 // The eigenpairs of a projected matrix H (d, d), by falling eigenvalue.
@@ -54,6 +54,7 @@ class Projected {
   double value(int j) const { return static_cast<double>(values_[static_cast<size_t>(j)]); }
   // The vectors, by columns.
   Columns<T> vectors() const { return {vectors_.get(), d_, d_, d_}; }
+  Numbers<T> release_vectors() { return std::move(vectors_); }
 
  private:
   T* vector(int j) const { return vectors_.get() + static_cast<size_t>(j) * static_cast<size_t>(d_); }
@@ -74,32 +75,45 @@ constexpr double kSteepest = 64 * 64;
 }  // namespace
 
 template <class T>
-bool largest_eigenvectors(const Columns<T>& g, int k, double tolerance, const Columns<T>& v) {
-  const int r = g.rows;
+void RitzVectors<T>::write(const Columns<T>& v) const {
+  const Blocks<T> all = basis.all(), space{all.data, all.rows, dimensions / kBlockWidth};
+  const BlockVectors<T> in_space(dimensions, v.columns), image(v.rows, v.columns);
+  to_blocks(Columns<T>{mixture.get(), dimensions, v.columns, dimensions}, in_space.view());
+  for (int b = 0; b < image.view().count; ++b) {
+    multiply(T{1}, space, in_space.view().block(b), /* accumulate = */ false, image.view().block(b));
+  }
+  from_blocks(image.view(), v);
+}
+
+template <class T>
+std::optional<RitzVectors<T>> largest_eigenvectors(const Blocks<T>& g, int length, int k, double tolerance) {
   // More starting vectors make faster products, fewer make better use of each dimension.
-  constexpr int width = 16;
-  // Beyond three quarters of r a decomposition is cheaper.
-  const int most = std::min(3 * r / 4, kMostProjected) / width * width;
-  if (most < k + 2 * width) return false;
-  Basis<T> basis(r, most + width);
+  constexpr int width = kBlockWidth;
+  // Beyond three quarters of its length a decomposition is cheaper.
+  const int most = std::min(3 * length / 4, kMostProjected) / width * width;
+  if (most < k + 2 * width) return std::nullopt;
+  Basis<T> basis(length, most / width + 1);
   const auto memory = numbers<T>(static_cast<size_t>(most + width) * static_cast<size_t>(most));
-  const auto spare = numbers<T>(static_cast<size_t>(width) * static_cast<size_t>(width + k));
   const Columns<T> h{memory.get(), most + width, most, most + width};
-  const Columns<T> start{spare.get(), width, width, width}, off{start.column(width), width, k, width};
+  const auto spare = numbers<T>(static_cast<size_t>(width) * static_cast<size_t>(k));
+  const Columns<T> off{spare.get(), width, k, width};
+  const BlockVectors<T> coefficients(most + width, width);
   Projected<T> found(most);
 
-  fill_signs(basis.next(width));
-  basis.add(width, /* near = */ 0, start);
-  for (int next_check = std::max(5 * k / 2, 4 * width); basis.size() <= most;) {
+  fill_signs(length, g.rows, basis.next());
+  basis.add(/* near = */ 0, coefficients.view().data);
+  // What spectra like those of weights need.
+  for (int next_check = std::min(5 * k / 2 + 7 * width, most); basis.size() * width <= most;) {
     // G Q = Q H + Q' S Eᵀ, where E has the last `width` columns of the identity.
-    const int size = basis.size();
+    const int size = basis.size() * width;
     const Columns<T> column{h.column(size - width), h.rows, width, h.stride};
-    for (int j = 0; j < width; ++j) std::fill_n(column.column(j), column.rows, T{0});
-    multiply_transposed(g, basis.last(width), basis.next(width));
-    basis.add(width, /* near = */ 2 * width, column);
+    multiply_symmetric(g, basis.last(), basis.next());
+    basis.add(/* near = */ 2, coefficients.view().data);
+    from_blocks(coefficients.view(), {column.data, size + width, width, column.stride});
+    for (int j = 0; j < width; ++j) std::fill(column.at(size + width, j), column.column(j) + column.rows, T{0});
     if (size < next_check && size + width <= most) continue;
 
-    if (!found.solve(h, size)) return false;
+    if (!found.solve(h, size)) return std::nullopt;
     // |G v - λ v| of a pair v = Q x is |S xₗ| with xₗ the last `width` numbers of x.
     const Columns<T> x = found.vectors();
     multiply(T{1}, Columns<T>{column.at(size, 0), width, width, column.stride},
@@ -114,12 +128,10 @@ bool largest_eigenvectors(const Columns<T>& g, int k, double tolerance, const Co
       squares += value;
     }
     const double error = std::sqrt(errors / squares);
-    if (!std::isfinite(error)) return false;
+    if (!std::isfinite(error)) return std::nullopt;
     if (error <= tolerance) {
-      if (found.value(0) > kRefined * found.value(k - 1) && !found.refine(h)) return false;
-      const Columns<T> span{basis.all().data, r, size, basis.all().stride};
-      multiply(T{1}, span, Columns<T>{x.data, size, v.columns, size}, T{0}, v);
-      return true;
+      if (found.value(0) > kRefined * found.value(k - 1) && !found.refine(h)) return std::nullopt;
+      return RitzVectors<T>{std::move(basis), found.release_vectors(), size};
     }
     // A step of `width` dimensions multiplies the error by exp(-2 √gap), with the gap to the eigenvalue that a block
     // can no longer hold (Musco and Musco 2015).
@@ -129,13 +141,17 @@ bool largest_eigenvectors(const Columns<T>& g, int k, double tolerance, const Co
     const double steps = std::log(error / tolerance) / (2 * std::sqrt(std::fmax(gap, 1e-9)));
     // Errors fall faster from step to step.
     const double need = width * std::ceil(0.8 * steps);
-    if (size + need > most + width) return false;
+    if (size + need > most + width) return std::nullopt;
     next_check = size + static_cast<int>(std::clamp<double>(need, width, most));
   }
-  return false;
+  return std::nullopt;
 }
 
-template bool largest_eigenvectors<float>(const Columns<float>&, int, double, const Columns<float>&);
-template bool largest_eigenvectors<double>(const Columns<double>&, int, double, const Columns<double>&);
+#define SIGMA_INSTANTIATE(T)      \
+  template struct RitzVectors<T>; \
+  template std::optional<RitzVectors<T>> largest_eigenvectors<T>(const Blocks<T>&, int, int, double);
+SIGMA_INSTANTIATE(float)
+SIGMA_INSTANTIATE(double)
+#undef SIGMA_INSTANTIATE
 
 }  // namespace sigma::cpu

@@ -2,15 +2,28 @@
 // 1977; Musco and Musco 2015, "Randomized block Krylov methods", for the block size and the random start).
 #pragma once
 
-#include "cpu/runtime/columns.h"
+#include <optional>
+
+#include "cpu/svd/basis.h"
 
 namespace sigma::cpu {
 
-// v (r, k) ← eigenvectors of the k largest eigenvalues of g (r, r), both triangles of which are given. Returns false if
-// they have not converged within the dimensions that are cheaper than a decomposition, to Σ |G v - λ v|² / λ ≤
-// tolerance² Σ λ, in which λ counts as at least λ₁ / 4096. May miss copies of a multiple eigenvalue. The same bits for
-// any number of threads.
+// Approximations of the eigenvectors of a matrix in a subspace, by falling eigenvalue.
 template <class T>
-bool largest_eigenvectors(const Columns<T>& g, int k, double tolerance, const Columns<T>& v);
+struct RitzVectors {
+  Basis<T> basis;
+  Numbers<T> mixture;  // (dimensions, dimensions) by columns: a vector in terms of the leading vectors of the basis
+  int dimensions;
+
+  // v (length, ·) ← the leading vectors.
+  void write(const Columns<T>& v) const;
+};
+
+// The Ritz vectors of G (length, length) in a space in which those of the k largest eigenvalues have converged to
+// Σ |G v - λ v|² / λ ≤ tolerance² Σ λ, where λ counts as at least λ₁ / 4096. None if they do not within the dimensions
+// that are cheaper than a decomposition. May miss copies of a multiple eigenvalue. The same bits for any number of
+// threads.
+template <class T>
+std::optional<RitzVectors<T>> largest_eigenvectors(const Blocks<T>& g, int length, int k, double tolerance);
 
 }  // namespace sigma::cpu

@@ -6,11 +6,12 @@
 
 #include "cpu/gemm/blas.h"
 #include "cpu/runtime/pool.h"
-#include "cpu/svd/basis.h"
+#include "cpu/svd/bidiagonal.h"
 #include "cpu/svd/gram.h"
 #include "cpu/svd/krylov.h"
 #include "cpu/svd/probe.h"
 #include "cpu/svd/routes.h"
+#include "cpu/svd/tall.h"
 
 namespace sigma::cpu {
 namespace {
@@ -165,12 +166,14 @@ bool svd_partial(const SvdProblem<T>& p) {
   const auto memory = numbers<T>(static_cast<size_t>(p.r) * static_cast<size_t>(p.r));
   const Columns<T> g{memory.get(), p.r, p.r, p.r};
   gram(a, g);
-  mirror(g);
   Triples<T> triples(p, a);
-  // Twice as many as wanted, for the case below.
-  const PaddedColumns<T> vectors(p.r, 2 * p.k);
-  const Columns<T> all = vectors.view(), wanted{all.data, all.rows, p.k, all.stride};
-  if (!largest_eigenvectors(g, p.k, 0.5 * SvdLimits<T>::residual, all)) return false;
+  std::optional<RitzVectors<T>> vectors;
+  {
+    const BlockVectors<T> whole(p.r, p.r);
+    symmetric_to_blocks(g, whole.view());
+    vectors = largest_eigenvectors(whole.view(), p.r, p.k, 0.5 * SvdLimits<T>::residual);
+  }
+  if (!vectors) return false;
   SvdMeasures found{};
   bool solved = true;
   const auto misses = [&](bool restricted) {
@@ -180,9 +183,14 @@ bool svd_partial(const SvdProblem<T>& p) {
     found = svd_partial_measures(p);
     return svd_excess<T>(p.m, p.n, p.k, found) > 1;
   };
+  const auto misses_with = [&](int count) {
+    const PaddedColumns<T> basis(p.r, count);
+    vectors->write(basis.view());
+    return misses(triples.restrict(basis.view()));
+  };
   // Rounding of G and of its projection is relative to the largest eigenvalue, so that triples of small singular values
   // may miss the limits: they are mixed with their neighbours, and with all others.
-  bool missed = misses(triples.restrict(wanted)) && misses(triples.restrict(all));
+  bool missed = misses_with(p.k) && misses_with(2 * p.k);
   const double rounding = rounding_of(p, found, triples.s());
   for (int round = 0; missed && round < kImprovements; ++round) missed = misses(triples.improve());
   return solved && !missed && is_complete(p, triples, g, rounding);

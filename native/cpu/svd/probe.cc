@@ -2,11 +2,19 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 
+#include "cpu/runtime/pool.h"
 #include "cpu/runtime/simd.h"
 
 namespace sigma::cpu {
 namespace {
+
+// Columns of a product, so that the vectors stay in the first-level cache. Sums are split there too, which limits
+// rounding.
+constexpr int64_t kPart = 2048;
+// Rows per task, whose sums are added in the order of the tasks.
+constexpr int kTaskRows = 256;
 
 // kProbes contiguous vectors.
 class Vectors {
@@ -20,17 +28,14 @@ class Vectors {
   double longest() const {
     double squares[kProbes] = {};
     for (int v = 0; v < kProbes; ++v) {
-      for (int64_t begin = 0; begin < length_; begin += kBlock) {
+      for (int64_t begin = 0; begin < length_; begin += kPart) {
         double part = 0;
-        for (int64_t i = begin; i < std::min(length_, begin + kBlock); ++i) part += at(v, i) * at(v, i);
+        for (int64_t i = begin; i < std::min(length_, begin + kPart); ++i) part += at(v, i) * at(v, i);
         squares[v] += part;
       }
     }
     return svd_longest(squares, kProbes);
   }
-
-  // Longer sums are split into blocks, which limits rounding.
-  static constexpr int64_t kBlock = 1024;
 
  private:
   int64_t length_;
@@ -54,158 +59,214 @@ Vectors random_signs(int length) {
   return signs;
 }
 
-// Dot products of `unit` times a row with each vector of x, and the sum of squares of the scaled row.
+// A matrix by rows.
 template <class T>
-struct RowDots {
-  RowDots(const T* row, const Vectors& x, double unit = 1) {
-    for (int64_t begin = 0; begin < x.length(); begin += Vectors::kBlock) {
-      const int64_t count = std::min(Vectors::kBlock, x.length() - begin);
-      double part[kProbes + 1];
-      kernels<T>().probe_dots(count, row + begin, unit, x.data() + begin, x.length(), part);
-      for (int v = 0; v <= kProbes; ++v) sums[v] += part[v];
-    }
-  }
-  double sums[kProbes + 1] = {};
+struct Rows {
+  const T* data;
+  int rows, columns;
+  const T* at(int i, int64_t j) const { return data + static_cast<int64_t>(i) * columns + j; }
 };
 
-// y += Σ factor · row, summed in blocks of rows.
+// The rows of one task.
+struct Part {
+  int64_t task;
+  int begin, end;
+};
+
+// Calls body(part) for the tasks of `rows` rows.
+template <class Body>
+void for_parts(int rows, const Body& body) {
+  parallel_for(blocks(rows, kTaskRows), [&](int64_t task) {
+    const int begin = static_cast<int>(task) * kTaskRows;
+    body(Part{task, begin, std::min(begin + kTaskRows, rows)});
+  });
+}
+
+// Dot products of `unit` times the rows of a part with each vector of x, and the sum of squares of each scaled row.
 template <class T>
-class RowSums {
+class RowDots {
  public:
-  explicit RowSums(const Vectors& y) : y_(y), block_(static_cast<int>(y.length())) {}
-  void add(const T* row, const double* factors) {
-    kernels<T>().probe_add(y_.length(), row, factors, block_.data(), y_.length());
-    if (++rows_ % kRows == 0) finish();
+  RowDots(const Rows<T>& a, const Part& part, const Vectors& x, double unit = 1) : begin_(part.begin) {
+    for (int64_t column = 0; column < a.columns; column += kPart) {
+      kernels<T>().probe_dots(part.end - part.begin, std::min(kPart, a.columns - column), a.at(part.begin, column),
+                              a.columns, unit, x.data() + column, x.length(), sums_);
+    }
   }
-  void finish() {
-    for (int64_t i = 0; i < y_.length() * kProbes; ++i) {
-      y_.data()[i] += block_.data()[i];
-      block_.data()[i] = 0;
+  const double* of(int row) const { return sums_[row - begin_]; }
+  void write(const Part& part, const Vectors& to) const {
+    for (int i = part.begin; i < part.end; ++i) {
+      for (int v = 0; v < kProbes; ++v) to.at(v, i) = of(i)[v];
     }
   }
 
  private:
-  static constexpr int64_t kRows = 256;
-  const Vectors& y_;
-  Vectors block_;
-  int64_t rows_ = 0;
+  int begin_;
+  double sums_[kTaskRows][kProbes + 1] = {};
 };
+
+// Factors of the rows of a part.
+struct Factors {
+  double numbers[kTaskRows][kProbes];
+};
+
+// y += Σ factor · row over the rows of a matrix, each task into sums of its own.
+class RowSums {
+ public:
+  RowSums(int rows, int length)
+      : length_(length), tasks_(blocks(rows, kTaskRows)), sums_(numbers<double>(static_cast<size_t>(tasks_) * size())) {
+  }
+  template <class T>
+  void add(const Rows<T>& a, const Part& part, const Factors& factors) const {
+    double* const y = of(part.task);
+    std::fill_n(y, size(), 0.0);
+    for (int64_t column = 0; column < a.columns; column += kPart) {
+      kernels<T>().probe_add(part.end - part.begin, std::min(kPart, a.columns - column), a.at(part.begin, column),
+                             a.columns, factors.numbers, y + column, length_);
+    }
+  }
+  void finish(const Vectors& y) const {
+    for (int64_t task = 0; task < tasks_; ++task) {
+      for (size_t i = 0; i < size(); ++i) y.data()[i] += of(task)[i];
+    }
+  }
+
+ private:
+  size_t size() const { return static_cast<size_t>(length_) * kProbes; }
+  double* of(int64_t task) const { return sums_.get() + static_cast<size_t>(task) * size(); }
+
+  int64_t length_, tasks_;
+  Numbers<double> sums_;
+};
+
+// Factors of row i: factor · w[v][i].
+void take(const Vectors& w, const Part& part, double factor, Factors& to) {
+  for (int i = part.begin; i < part.end; ++i) {
+    for (int v = 0; v < kProbes; ++v) to.numbers[i - part.begin][v] = factor * w.at(v, i);
+  }
+}
+
+// to = diag(s) x, with the scaled singular values.
+template <class T>
+void weigh(const SvdProblem<T>& p, double unit, const Vectors& x, const Vectors& to) {
+  for (int j = 0; j < p.k; ++j) {
+    for (int v = 0; v < kProbes; ++v) to.at(v, j) = static_cast<double>(p.s[j]) * unit * x.at(v, j);
+  }
+}
+
+// to -= from
+void subtract(const Vectors& from, const Vectors& to) {
+  for (int64_t i = 0; i < to.length() * kProbes; ++i) to.data()[i] -= from.data()[i];
+}
+
+// ‖s‖, and whether s is finite, not negative and not rising.
+template <class T>
+double size_of_values(const SvdProblem<T>& p, double unit, bool& in_order) {
+  double squares = 0;
+  in_order = true;
+  for (int j = 0; j < p.k; ++j) {
+    const double s = static_cast<double>(p.s[j]) * unit;
+    in_order = in_order && s >= 0 && std::isfinite(s) && (j == 0 || p.s[j] <= p.s[j - 1]);
+    squares += s * s;
+  }
+  return std::sqrt(squares);
+}
 
 }  // namespace
 
 template <class T>
 SvdMeasures svd_measures(const SvdProblem<T>& p) {
-  const auto rows_of = [](const T* matrix, int columns) {
-    return [=](int i) { return matrix + static_cast<size_t>(i) * static_cast<size_t>(columns); };
-  };
-  const auto a = rows_of(p.a, p.n), u = rows_of(p.u, p.r), vt = rows_of(p.vt, p.n);
+  const Rows<T> a{p.a, p.m, p.n}, u{p.u, p.m, p.r}, vt{p.vt, p.r, p.n};
   const double unit = svd_unit(static_cast<double>(p.largest));
   const Vectors z = random_signs(p.n), w = random_signs(p.r);
 
   // inner = diag(s) Vt z; image = Vtᵀ w.
   const Vectors inner(p.r), image(p.n);
-  RowSums<T> of_vt(image);
-  bool in_order = true;
-  double values = 0;
-  for (int k = 0; k < p.r; ++k) {
-    const double s = static_cast<double>(p.s[k]) * unit;
-    in_order = in_order && s >= 0 && std::isfinite(s) && (k == 0 || p.s[k] <= p.s[k - 1]);
-    values += s * s;
-    const RowDots<T> dots(vt(k), z);
-    double signs[kProbes];
-    for (int v = 0; v < kProbes; ++v) {
-      inner.at(v, k) = s * dots.sums[v];
-      signs[v] = w.at(v, k);
-    }
-    of_vt.add(vt(k), signs);
-  }
-  of_vt.finish();
+  const RowSums of_vt(p.r, p.n);
+  for_parts(p.r, [&](const Part& part) {
+    const RowDots<T> dots(vt, part, z);
+    dots.write(part, inner);
+    Factors signs;
+    take(w, part, 1, signs);
+    of_vt.add(vt, part, signs);
+  });
+  weigh(p, unit, inner, inner);
+  of_vt.finish(image);
 
   // A z − U diag(s) Vt z, and Uᵀ U w.
-  const Vectors off(p.m), back_u(p.r), back_vt(p.r);
-  RowSums<T> of_u(back_u);
-  double squares = 0, part = 0;
-  for (int i = 0; i < p.m; ++i) {
-    const RowDots<T> wanted(a(i), z, unit), found(u(i), inner), turned(u(i), w);
-    for (int v = 0; v < kProbes; ++v) off.at(v, i) = wanted.sums[v] - found.sums[v];
-    part += wanted.sums[kProbes];
-    if ((i + 1) % Vectors::kBlock == 0 || i + 1 == p.m) {
-      squares += part;
-      part = 0;
+  const Vectors off(p.m), back_u(p.r);
+  const RowSums of_u(p.m, p.r);
+  const auto squares = numbers<double>(static_cast<size_t>(blocks(p.m, kTaskRows)));
+  for_parts(p.m, [&](const Part& part) {
+    const RowDots<T> wanted(a, part, z, unit), found(u, part, inner), turned(u, part, w);
+    Factors factors;
+    double sum = 0;
+    for (int i = part.begin; i < part.end; ++i) {
+      sum += wanted.of(i)[kProbes];
+      for (int v = 0; v < kProbes; ++v) {
+        off.at(v, i) = wanted.of(i)[v] - found.of(i)[v];
+        factors.numbers[i - part.begin][v] = turned.of(i)[v];
+      }
     }
-    of_u.add(u(i), turned.sums);
-  }
-  of_u.finish();
+    squares[static_cast<size_t>(part.task)] = sum;
+    of_u.add(u, part, factors);
+  });
+  of_u.finish(back_u);
+  const double size = std::sqrt(std::accumulate(squares.get(), squares.get() + blocks(p.m, kTaskRows), 0.0));
 
-  for (int k = 0; k < p.r; ++k) {
-    const RowDots<T> dots(vt(k), image);
-    for (int v = 0; v < kProbes; ++v) {
-      back_vt.at(v, k) = dots.sums[v] - w.at(v, k);
-      back_u.at(v, k) -= w.at(v, k);
-    }
-  }
-  return {unit, off.longest(), std::sqrt(squares), std::sqrt(values), back_u.longest(), back_vt.longest(), in_order};
+  const Vectors back_vt(p.r);
+  for_parts(p.r, [&](const Part& part) { RowDots<T>(vt, part, image).write(part, back_vt); });
+  subtract(w, back_u);
+  subtract(w, back_vt);
+  bool in_order = false;
+  const double values = size_of_values(p, unit, in_order);
+  return {unit, off.longest(), size, values, back_u.longest(), back_vt.longest(), in_order};
 }
 
 template <class T>
 SvdMeasures svd_partial_measures(const SvdProblem<T>& p) {
-  const auto row_of = [](const T* matrix, int columns, int i) {
-    return matrix + static_cast<size_t>(i) * static_cast<size_t>(columns);
-  };
+  const Rows<T> a{p.a, p.m, p.n}, u{p.u, p.m, p.k}, vt{p.vt, p.k, p.n};
   const double unit = svd_unit(static_cast<double>(p.largest));
   const Vectors w = random_signs(p.k), weighted(p.k);
-  bool in_order = true;
-  double squares = 0;
-  for (int j = 0; j < p.k; ++j) {
-    const double s = static_cast<double>(p.s[j]) * unit;
-    in_order = in_order && s >= 0 && std::isfinite(s) && (j == 0 || p.s[j] <= p.s[j - 1]);
-    squares += s * s;
-    for (int v = 0; v < kProbes; ++v) weighted.at(v, j) = s * w.at(v, j);
-  }
+  weigh(p, unit, w, weighted);
 
   // V w, and V diag(s) w with the opposite sign.
   const Vectors inputs(p.n), off_v(p.n);
-  {
-    RowSums<T> of_w(inputs), of_weighted(off_v);
-    for (int j = 0; j < p.k; ++j) {
-      double plain[kProbes], minus[kProbes];
-      for (int v = 0; v < kProbes; ++v) {
-        plain[v] = w.at(v, j);
-        minus[v] = -weighted.at(v, j);
-      }
-      of_w.add(row_of(p.vt, p.n, j), plain);
-      of_weighted.add(row_of(p.vt, p.n, j), minus);
-    }
-    of_w.finish();
-    of_weighted.finish();
-  }
+  const RowSums of_w(p.k, p.n), of_weighted(p.k, p.n);
+  for_parts(p.k, [&](const Part& part) {
+    Factors factors;
+    take(w, part, 1, factors);
+    of_w.add(vt, part, factors);
+    take(weighted, part, -1, factors);
+    of_weighted.add(vt, part, factors);
+  });
+  of_w.finish(inputs);
+  of_weighted.finish(off_v);
 
-  const Vectors off_u(p.m), back_u(p.k), back_vt(p.k);
-  {
-    RowSums<T> of_a(off_v), of_u(back_u);
-    for (int i = 0; i < p.m; ++i) {
-      const T* const u = row_of(p.u, p.k, i);
-      const T* const a = row_of(p.a, p.n, i);
-      const RowDots<T> image(a, inputs, unit), found(u, weighted), outputs(u, w);
-      double scaled[kProbes];
+  // A V w − U diag(s) w, Aᵀ U w − V diag(s) w, and Uᵀ U w.
+  const Vectors off_u(p.m), back_u(p.k);
+  const RowSums of_a(p.m, p.n), of_u(p.m, p.k);
+  for_parts(p.m, [&](const Part& part) {
+    const RowDots<T> image(a, part, inputs, unit), found(u, part, weighted), outputs(u, part, w);
+    Factors plain, scaled;
+    for (int i = part.begin; i < part.end; ++i) {
       for (int v = 0; v < kProbes; ++v) {
-        off_u.at(v, i) = image.sums[v] - found.sums[v];
-        scaled[v] = unit * outputs.sums[v];
+        off_u.at(v, i) = image.of(i)[v] - found.of(i)[v];
+        plain.numbers[i - part.begin][v] = outputs.of(i)[v];
+        scaled.numbers[i - part.begin][v] = unit * outputs.of(i)[v];
       }
-      of_a.add(a, scaled);
-      of_u.add(u, outputs.sums);
     }
-    of_a.finish();
-    of_u.finish();
-  }
-  for (int j = 0; j < p.k; ++j) {
-    const RowDots<T> dots(row_of(p.vt, p.n, j), inputs);
-    for (int v = 0; v < kProbes; ++v) {
-      back_vt.at(v, j) = dots.sums[v] - w.at(v, j);
-      back_u.at(v, j) -= w.at(v, j);
-    }
-  }
-  const double size = std::sqrt(squares), residual = std::max(off_u.longest(), off_v.longest());
+    of_a.add(a, part, scaled);
+    of_u.add(u, part, plain);
+  });
+  of_a.finish(off_v);
+  of_u.finish(back_u);
+
+  const Vectors back_vt(p.k);
+  for_parts(p.k, [&](const Part& part) { RowDots<T>(vt, part, inputs).write(part, back_vt); });
+  subtract(w, back_u);
+  subtract(w, back_vt);
+  bool in_order = false;
+  const double size = size_of_values(p, unit, in_order), residual = std::max(off_u.longest(), off_v.longest());
   return {unit, residual, size, size, back_u.longest(), back_vt.longest(), in_order};
 }
 

@@ -11,6 +11,8 @@
 #include "contract/backend.h"
 #include "cpu/gemm/blas.h"
 #include "cpu/runtime/columns.h"
+#include "cpu/runtime/pool.h"
+#include "cpu/runtime/simd.h"
 #include "recipes/svd.h"
 
 namespace sigma::cpu {
@@ -18,25 +20,15 @@ namespace sigma::cpu {
 // The largest magnitude; NaN if any number is not finite.
 template <class T>
 T largest_magnitude(const T* a, size_t count) {
-  constexpr size_t kLanes = 16;
-  T largest[kLanes] = {}, poison[kLanes] = {};
-  size_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane) {
-      const T size = std::abs(a[i + lane]);
-      largest[lane] = size > largest[lane] ? size : largest[lane];
-      poison[lane] += size * 0;
-    }
-  }
-  for (; i < count; ++i) {
-    largest[0] = std::max(largest[0], std::abs(a[i]));
-    poison[0] += a[i] * 0;
-  }
-  for (size_t lane = 1; lane < kLanes; ++lane) {
-    largest[0] = std::max(largest[0], largest[lane]);
-    poison[0] += poison[lane];
-  }
-  return largest[0] + poison[0];
+  constexpr int64_t kPart = 1 << 16;
+  const auto length = static_cast<int64_t>(count);
+  if (length <= kPart) return kernels<T>().largest_magnitude(length, a);
+  const auto largest = numbers<T>(static_cast<size_t>(blocks(length, kPart)));
+  parallel_for(blocks(length, kPart), [&](int64_t task) {
+    const int64_t begin = task * kPart;
+    largest[static_cast<size_t>(task)] = kernels<T>().largest_magnitude(std::min(kPart, length - begin), a + begin);
+  });
+  return kernels<T>().largest_magnitude(blocks(length, kPart), largest.get());
 }
 
 template <class T>

@@ -37,33 +37,35 @@ void require_finite(const SvdProblem<T>& p) {
   svd_refuse_non_finite(static_cast<double>(*bad), bad - p.a, p.n);
 }
 
-// Applies the sign rule of contract/svd_limits.h.
+// Applies the sign rule of contract/svd_limits.h, a strip of columns of U per task.
 template <class T>
 void fix_signs(const SvdProblem<T>& p) {
-  const auto r = static_cast<size_t>(p.k);
-  const auto row = [&](int i) { return p.u + static_cast<size_t>(i) * r; };
-  const auto least = numbers<T>(r), first = numbers<T>(r);
-  std::fill_n(least.get(), r, T{0});
-  for (int i = 0; i < p.m; ++i) {
-    const T* const u = row(i);
-    for (size_t j = 0; j < r; ++j) least[j] = std::abs(u[j]) > least[j] ? std::abs(u[j]) : least[j];
-  }
-  for (size_t j = 0; j < r; ++j) least[j] *= static_cast<T>(kSvdTie);
-  // Goes upwards, so that the first such row is stored last.
-  std::fill_n(first.get(), r, T{1});
-  for (int i = p.m; i-- > 0;) {
-    const T* const u = row(i);
-    for (size_t j = 0; j < r; ++j) first[j] = std::abs(u[j]) >= least[j] ? u[j] : first[j];
-  }
-  for (int i = 0; i < p.m; ++i) {
-    T* const u = row(i);
-    for (size_t j = 0; j < r; ++j) u[j] = first[j] < 0 ? -u[j] : u[j];
-  }
-  for (size_t j = 0; j < r; ++j) {
-    if (!(first[j] < 0)) continue;
-    T* const v = p.vt + j * static_cast<size_t>(p.n);
-    for (int i = 0; i < p.n; ++i) v[i] = -v[i];
-  }
+  constexpr int kStrip = 2 * kLine<T>;
+  parallel_for(blocks(p.k, kStrip), [&](int64_t task) {
+    const int begin = static_cast<int>(task) * kStrip, width = std::min(kStrip, p.k - begin);
+    const auto row = [&](int i) { return p.u + static_cast<size_t>(i) * static_cast<size_t>(p.k) + begin; };
+    T least[kStrip] = {}, first[kStrip];
+    for (int i = 0; i < p.m; ++i) {
+      const T* const u = row(i);
+      for (int j = 0; j < width; ++j) least[j] = std::abs(u[j]) > least[j] ? std::abs(u[j]) : least[j];
+    }
+    for (int j = 0; j < width; ++j) least[j] *= static_cast<T>(kSvdTie);
+    // Goes upwards, so that the first such row is stored last.
+    std::fill_n(first, width, T{1});
+    for (int i = p.m; i-- > 0;) {
+      const T* const u = row(i);
+      for (int j = 0; j < width; ++j) first[j] = std::abs(u[j]) >= least[j] ? u[j] : first[j];
+    }
+    for (int i = 0; i < p.m; ++i) {
+      T* const u = row(i);
+      for (int j = 0; j < width; ++j) u[j] = first[j] < 0 ? -u[j] : u[j];
+    }
+    for (int j = 0; j < width; ++j) {
+      if (!(first[j] < 0)) continue;
+      T* const v = p.vt + static_cast<size_t>(begin + j) * static_cast<size_t>(p.n);
+      for (int i = 0; i < p.n; ++i) v[i] = -v[i];
+    }
+  });
 }
 
 // Decomposes A and copies the p.k largest triples.

@@ -1,0 +1,146 @@
+#include "cpu/svd/block_vectors.h"
+
+#include <algorithm>
+
+#include "cpu/runtime/pool.h"
+
+namespace sigma::cpu {
+namespace {
+
+constexpr size_t kSquare = static_cast<size_t>(kBlockWidth) * kBlockWidth;
+// Blocks per task, and rows whose products are added at a time: those of x stay in the first-level cache.
+constexpr int kGroup = 4, kPart = 256;
+// Tasks of a product with a symmetric matrix, each with sums of its own.
+constexpr int kGroups = 8;
+// Rows per task of a product of blocks with small matrices.
+constexpr int kTile = 128;
+
+// The columns from `first` on of one block, or fewer; the rest is zero.
+template <class T>
+struct Square {
+  Square(const Columns<T>& c, int top, int left) {
+    const int height = std::min(kBlockWidth, c.rows - top), width = std::min(kBlockWidth, c.columns - left);
+    for (int j = 0; j < width; ++j) std::copy_n(c.at(top, left + j), height, by_columns[j]);
+  }
+  // Copies the lower triangle to the upper one.
+  void mirror() {
+    for (int j = 0; j < kBlockWidth; ++j) {
+      for (int i = j + 1; i < kBlockWidth; ++i) by_columns[i][j] = by_columns[j][i];
+    }
+  }
+  void write(T* rows) const {
+    for (int i = 0; i < kBlockWidth; ++i) {
+      for (int j = 0; j < kBlockWidth; ++j) rows[i * kBlockWidth + j] = by_columns[j][i];
+    }
+  }
+
+  T by_columns[kBlockWidth][kBlockWidth] = {};
+};
+
+}  // namespace
+
+template <class T>
+void to_blocks(const Columns<T>& c, const Blocks<T>& to) {
+  parallel_for(to.count, [&](int64_t b) {
+    const int left = static_cast<int>(b) * kBlockWidth;
+    for (int top = 0; top < to.rows; top += kBlockWidth) Square<T>(c, top, left).write(to.block(b, top));
+  });
+}
+
+template <class T>
+void symmetric_to_blocks(const Columns<T>& c, const Blocks<T>& to) {
+  parallel_for(to.count, [&](int64_t b) {
+    const int left = static_cast<int>(b) * kBlockWidth;
+    for (int top = left; top < to.rows; top += kBlockWidth) {
+      Square<T> square(c, top, left);
+      if (top == left) square.mirror();
+      square.write(to.block(b, top));
+    }
+  });
+}
+
+template <class T>
+void from_blocks(const Blocks<T>& from, const Columns<T>& c) {
+  parallel_for(block_count(c.columns), [&](int64_t b) {
+    const int left = static_cast<int>(b) * kBlockWidth, width = std::min(kBlockWidth, c.columns - left);
+    for (int top = 0; top < c.rows; top += kBlockWidth) {
+      const T* const rows = from.block(b, top);
+      const int height = std::min(kBlockWidth, c.rows - top);
+      for (int j = 0; j < width; ++j) {
+        for (int i = 0; i < height; ++i) *c.at(top + i, left + j) = rows[i * kBlockWidth + j];
+      }
+    }
+  });
+}
+
+template <class T>
+void multiply_transposed(const Blocks<T>& a, const T* x, T* y) {
+  parallel_for(blocks(a.count, kGroup), [&](int64_t task) {
+    const int64_t first = task * kGroup, end = std::min<int64_t>(first + kGroup, a.count);
+    std::fill(y + first * kSquare, y + end * kSquare, T{0});
+    for (int row = 0; row < a.rows; row += kPart) {
+      const int count = std::min(kPart, a.rows - row);
+      for (int64_t b = first; b < end; ++b) {
+        kernels<T>().block_inner(count, a.block(b, row), x + static_cast<size_t>(row) * kBlockWidth, y + b * kSquare);
+      }
+    }
+  });
+}
+
+// Each part of the lower triangle is read once, for both of its products.
+template <class T>
+void multiply_symmetric(const Blocks<T>& g, const T* x, T* y) {
+  const auto length = static_cast<size_t>(g.rows) * kBlockWidth;
+  const int groups = std::min(kGroups, g.count);
+  const auto sums = numbers<T>(length * static_cast<size_t>(groups));
+  parallel_for(groups, [&](int64_t group) {
+    T* const own = sums.get() + static_cast<size_t>(group) * length;
+    std::fill_n(own, length, T{0});
+    const auto at = [](int row) { return static_cast<size_t>(row) * kBlockWidth; };
+    // A part of x and of the sums stays in the first-level cache for all blocks.
+    for (int part = 0; part < g.rows; part += kPart) {
+      const int end = std::min(part + kPart, g.rows);
+      for (int64_t b = group; b < g.count; b += groups) {
+        const int diagonal = static_cast<int>(b) * kBlockWidth, below = diagonal + kBlockWidth;
+        if (diagonal >= end) break;
+        const int row = std::max(part, diagonal), under = std::max(part, below);
+        kernels<T>().block_inner(end - row, g.block(b, row), x + at(row), own + at(diagonal));
+        kernels<T>().block_multiply(end - under, g.block(b, under), x + at(diagonal), T{1}, /* accumulate = */ true,
+                                    own + at(under));
+      }
+    }
+  });
+  constexpr size_t kSums = 4096;
+  parallel_for(blocks(static_cast<int64_t>(length), kSums), [&](int64_t task) {
+    const size_t begin = static_cast<size_t>(task) * kSums, count = std::min(kSums, length - begin);
+    std::copy_n(sums.get() + begin, count, y + begin);
+    for (int group = 1; group < groups; ++group) {
+      const T* const own = sums.get() + static_cast<size_t>(group) * length + begin;
+      for (size_t i = 0; i < count; ++i) y[begin + i] += own[i];
+    }
+  });
+}
+
+template <class T>
+void multiply(T alpha, const Blocks<T>& a, const T* x, bool accumulate, T* y) {
+  parallel_for(blocks(a.rows, kTile), [&](int64_t task) {
+    const int row = static_cast<int>(task) * kTile, count = std::min(kTile, a.rows - row);
+    T* const to = y + static_cast<size_t>(row) * kBlockWidth;
+    for (int64_t b = 0; b < a.count; ++b) {
+      kernels<T>().block_multiply(count, a.block(b, row), x + b * kSquare, alpha, accumulate || b > 0, to);
+    }
+  });
+}
+
+#define SIGMA_INSTANTIATE(T)                                                 \
+  template void to_blocks<T>(const Columns<T>&, const Blocks<T>&);           \
+  template void symmetric_to_blocks<T>(const Columns<T>&, const Blocks<T>&); \
+  template void from_blocks<T>(const Blocks<T>&, const Columns<T>&);         \
+  template void multiply_transposed<T>(const Blocks<T>&, const T*, T*);      \
+  template void multiply_symmetric<T>(const Blocks<T>&, const T*, T*);       \
+  template void multiply<T>(T, const Blocks<T>&, const T*, bool, T*);
+SIGMA_INSTANTIATE(float)
+SIGMA_INSTANTIATE(double)
+#undef SIGMA_INSTANTIATE
+
+}  // namespace sigma::cpu

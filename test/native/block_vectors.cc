@@ -1,0 +1,153 @@
+// Matrices in blocks of columns, and the basis that a Krylov space grows in.
+#include <array>
+#include <limits>
+
+#include "cpu/svd/basis.h"
+#include "harness.h"
+
+namespace check {
+namespace {
+
+using sigma::cpu::Basis;
+using sigma::cpu::Blocks;
+using sigma::cpu::BlockVectors;
+using sigma::cpu::Columns;
+using sigma::cpu::kBlockWidth;
+using sigma::cpu::padded;
+
+template <class T>
+Columns<T> by_columns(std::vector<T>& a, int rows, int columns) {
+  return {a.data(), rows, columns, rows};
+}
+
+// The rows of one block, without padding.
+template <class T>
+std::vector<T> leading_rows(const T* block, int rows) {
+  return {block, block + static_cast<size_t>(rows) * kBlockWidth};
+}
+
+template <class T>
+void products(int rows, int columns) {
+  const auto given = random_numbers<T>(int64_t{rows} * columns, 1);
+  std::vector<T> a = given, again(a.size(), std::numeric_limits<T>::quiet_NaN());
+  const BlockVectors<T> memory(rows, columns);
+  const Blocks<T> blocks = memory.view();
+  std::fill_n(blocks.data, static_cast<size_t>(blocks.rows) * kBlockWidth * static_cast<size_t>(blocks.count),
+              std::numeric_limits<T>::quiet_NaN());
+  sigma::cpu::to_blocks(by_columns(a, rows, columns), blocks);
+  sigma::cpu::from_blocks(blocks, by_columns(again, rows, columns));
+  expect(again == given, "a matrix in blocks and back");
+
+  // x and y have rows of zeros as padding.
+  const auto block_of = [](int length, unsigned seed) {
+    std::vector<T> x = random_numbers<T>(int64_t{length} * kBlockWidth, seed);
+    x.resize(static_cast<size_t>(padded(length)) * kBlockWidth);
+    return x;
+  };
+  const std::vector<T> x = block_of(rows, 2), z = block_of(columns, 3);
+  std::vector<T> inner(static_cast<size_t>(padded(columns)) * kBlockWidth, std::numeric_limits<T>::quiet_NaN());
+  sigma::cpu::multiply_transposed(blocks, x.data(), inner.data());
+  // By columns a (rows, columns) is by rows its transpose.
+  expect_close(leading_rows(inner.data(), columns), product(given, false, x, false, columns, kBlockWidth, rows),
+               "aᵀ x by blocks", std::sqrt(rows));
+  expect(std::all_of(inner.begin() + int64_t{columns} * kBlockWidth, inner.end(), [](T number) { return number == 0; }),
+         "padding of aᵀ x is zero");
+
+  for (const bool accumulate : {false, true}) {
+    std::vector<T> y = block_of(rows, 4);
+    std::vector<double> want = product(given, true, z, false, rows, kBlockWidth, columns);
+    for (size_t i = 0; i < want.size(); ++i) want[i] = (accumulate ? static_cast<double>(y[i]) : 0) - 2 * want[i];
+    if (!accumulate) std::fill(y.begin(), y.end(), std::numeric_limits<T>::quiet_NaN());
+    sigma::cpu::multiply(T{-2}, blocks, z.data(), accumulate, y.data());
+    expect_close(leading_rows(y.data(), rows), want, "a x by blocks", std::sqrt(columns));
+  }
+}
+
+template <class T>
+void symmetric(int size) {
+  std::vector<T> g = random_numbers<T>(int64_t{size} * size, 5), whole = g;
+  for (int j = 0; j < size; ++j) {
+    for (int i = 0; i < j; ++i) {
+      g[static_cast<size_t>(j) * size + i] = std::numeric_limits<T>::quiet_NaN();
+      whole[static_cast<size_t>(j) * size + i] = whole[static_cast<size_t>(i) * size + j];
+    }
+  }
+  std::vector<T> x = random_numbers<T>(int64_t{size} * kBlockWidth, 6);
+  x.resize(static_cast<size_t>(padded(size)) * kBlockWidth);
+  const auto multiplied = [&] {
+    const BlockVectors<T> blocks(size, size);
+    sigma::cpu::symmetric_to_blocks(by_columns(g, size, size), blocks.view());
+    std::vector<T> y(x.size(), std::numeric_limits<T>::quiet_NaN());
+    sigma::cpu::multiply_symmetric(blocks.view(), x.data(), y.data());
+    return y;
+  };
+  const auto one = with_threads(1, multiplied);
+  expect(one == with_threads(3, multiplied), "a symmetric product has the same bits for any number of threads");
+  expect_close(leading_rows(one.data(), size), product(whole, false, x, false, size, kBlockWidth, size),
+               "a product with a symmetric matrix of which the lower triangle is known", std::sqrt(size));
+}
+
+// A basis of `count` blocks of vectors of this length. `fill` writes block b (length, kBlockWidth) by rows.
+template <class T, class Fill>
+void orthonormal(int length, int count, const Fill& fill, const char* what) {
+  Basis<T> basis(length, count);
+  std::vector<T> coefficients(static_cast<size_t>(count) * kBlockWidth * kBlockWidth);
+  std::vector<T> q(static_cast<size_t>(length) * static_cast<size_t>(count) * kBlockWidth);
+  double off = 0;
+  for (int b = 0; b < count; ++b) {
+    const auto block_size = static_cast<size_t>(padded(length)) * kBlockWidth;
+    std::fill_n(basis.next(), block_size, T{0});
+    fill(b, basis.next());
+    const std::vector<T> given(basis.next(), basis.next() + block_size);
+    basis.add(/* near = */ b, coefficients.data());
+    const Blocks<T> all = basis.all();
+    sigma::cpu::from_blocks(all, Columns<T>{q.data(), length, (b + 1) * kBlockWidth, length});
+    // W = Q C + W' R, in the rows of `coefficients`.
+    const int dimensions = (b + 1) * kBlockWidth;
+    const auto again = product(q, true, coefficients, false, length, kBlockWidth, dimensions);
+    double size = 0;
+    for (const T x : given) size = std::fmax(size, std::abs(static_cast<double>(x)));
+    for (size_t i = 0; i < again.size(); ++i) keep_worse(off, (again[i] - static_cast<double>(given[i])) / size);
+  }
+  for (const double x : from_identity(q, int64_t{count} * kBlockWidth, length, true)) keep_worse(off, x);
+  expect(off <= 50 * static_cast<double>(std::numeric_limits<T>::epsilon()), what);
+}
+
+template <class T>
+void all() {
+  for (const auto& [rows, columns] :
+       std::vector<std::array<int, 2>>{{1, 1}, {16, 16}, {17, 15}, {300, 40}, {1000, 100}, {129, 260}}) {
+    products<T>(rows, columns);
+  }
+  for (const int size : {1, 15, 16, 17, 255, 256, 300, 700}) symmetric<T>(size);
+  const auto random = [](int length, unsigned seed, T* to) {
+    const auto numbers = random_numbers<T>(int64_t{length} * kBlockWidth, seed);
+    std::copy(numbers.begin(), numbers.end(), to);
+  };
+  for (const int length : {80, 100, 1000}) {
+    orthonormal<T>(
+        length, 5, [&](int b, T* to) { random(length, static_cast<unsigned>(b), to); }, "a basis of random blocks");
+    orthonormal<T>(
+        length, 4, [&](int, T* to) { random(length, 7, to); }, "the same block again: its rank is zero");
+    orthonormal<T>(
+        length, 4,
+        [&](int b, T* to) {
+          random(length, 8, to);
+          // Equal vectors but for one, which lengthens by 1e6.
+          for (int i = 0; i < length; ++i) {
+            for (int j = 1; j < kBlockWidth - 1; ++j) to[i * kBlockWidth + j] = to[i * kBlockWidth];
+            to[i * kBlockWidth + kBlockWidth - 1] *= static_cast<T>(b == 2 ? 1e6 : 1);
+          }
+        },
+        "blocks of low rank, with vectors of very different length");
+  }
+}
+
+}  // namespace
+
+void block_vectors() {
+  all<float>();
+  all<double>();
+}
+
+}  // namespace check
