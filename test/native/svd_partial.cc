@@ -94,6 +94,13 @@ void leading() {
       expect(!found.accepted || (found.excess() <= 1 && found.off(spectrum) <= limit), "no copy is missed");
     }
   }
+  const auto ratio = [](const std::function<double(int)>& spectrum) {
+    const auto matrix = with_spectrum<T>(600, 400, spectrum);
+    return sigma::cpu::participation_ratio(SvdProblem<T>(600, 400, matrix.data(), nullptr, nullptr, nullptr));
+  };
+  expect(std::abs(ratio(same) / 400 - 1) < 0.1, "equal singular values all take part");
+  expect(std::abs(ratio([](int j) { return j < 40 ? 1e-30 : 0.0; }) / 40 - 1) < 0.5, "a tenth of them");
+  expect(ratio([](int j) { return j < 1 ? 1e30 : 1.0; }) < 6, "one of them");
   const auto flat = random_numbers<T>(400 * 400, 3);
   std::vector<T> u(400 * 50), s(50), vt(50 * 400);
   const sigma_svd_problem raw{flat.data(), u.data(), s.data(), vt.data(), 400, 400, 50};

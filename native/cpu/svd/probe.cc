@@ -270,6 +270,30 @@ SvdMeasures svd_partial_measures(const SvdProblem<T>& p) {
   return {unit, residual, size, size, back_u.longest(), back_vt.longest(), in_order};
 }
 
+template <class T>
+double participation_ratio(const SvdProblem<T>& p) {
+  const Rows<T> a{p.a, p.m, p.n};
+  const double unit = svd_unit(static_cast<double>(p.largest));
+  const Vectors z = random_signs(p.n), images(p.m), back(p.n);
+  const RowSums of_a(p.m, p.n);
+  for_parts(p.m, [&](const Part& part) {
+    RowDots<T>(a, part, z, unit).write(part, images);
+    Factors factors;
+    take(images, part, unit, factors);
+    of_a.add(a, part, factors);
+  });
+  of_a.finish(back);
+  // z is a vector of signs: E |A z|² = Σ σ², and E |Aᵀ A z|² = Σ σ⁴ (Hutchinson 1990).
+  double sum = 0, squares = 0;
+  for (int v = 0; v < kProbes; ++v) {
+    for (int i = 0; i < p.m; ++i) sum += images.at(v, i) * images.at(v, i);
+    for (int j = 0; j < p.n; ++j) squares += back.at(v, j) * back.at(v, j);
+  }
+  return sum / kProbes * sum / squares;
+}
+
+template double participation_ratio<float>(const SvdProblem<float>&);
+template double participation_ratio<double>(const SvdProblem<double>&);
 template SvdMeasures svd_partial_measures<float>(const SvdProblem<float>&);
 template SvdMeasures svd_partial_measures<double>(const SvdProblem<double>&);
 template SvdMeasures svd_measures<float>(const SvdProblem<float>&);

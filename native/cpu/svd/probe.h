@@ -15,4 +15,8 @@ SvdMeasures svd_measures(const SvdProblem<T>& p);
 template <class T>
 SvdMeasures svd_partial_measures(const SvdProblem<T>& p);
 
+// An estimate of (Σ σ²)² / Σ σ⁴ by one pass over A: r if all singular values are equal, 1 if all but one are zero.
+template <class T>
+double participation_ratio(const SvdProblem<T>& p);
+
 }  // namespace sigma::cpu

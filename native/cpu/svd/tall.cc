@@ -27,6 +27,17 @@ bool is_regular(const Columns<T>& r) {
   return std::isfinite(most) && least * 100 > most;
 }
 
+// Whether the columns of W = Q R were nearly orthogonal, whatever their lengths: then one pass has lost nothing.
+template <class T>
+bool is_nearly_diagonal(const Columns<T>& r) {
+  for (int j = 0; j < r.columns; ++j) {
+    T squares = 0;
+    for (int i = 0; i < j; ++i) squares += *r.at(i, j) * *r.at(i, j);
+    if (!(squares * 100 <= *r.at(j, j) * *r.at(j, j))) return false;
+  }
+  return true;
+}
+
 // One pass: by Cholesky of wᵀw if w is well-conditioned, else by reflectors.
 template <class T>
 void orthonormalise_once(const Columns<T>& w, const Columns<T>& r) {
@@ -88,9 +99,11 @@ bool invert_cholesky(const Columns<T>& r, const Columns<T>& inverse) {
 template <class T>
 void orthonormalise(const Columns<T>& w, const Columns<T>& r) {
   const int k = w.columns;
+  orthonormalise_once(w, r);
+  if (is_nearly_diagonal(r)) return;
   const auto memory = numbers<T>(2 * static_cast<size_t>(k) * static_cast<size_t>(k));
   const Columns<T> first{memory.get(), k, k, k}, second{first.column(k), k, k, k};
-  orthonormalise_once(w, first);
+  for (int j = 0; j < k; ++j) std::copy_n(r.column(j), k, first.column(j));
   orthonormalise_once(w, second);
   multiply(T{1}, second, first, T{0}, r);
 }
