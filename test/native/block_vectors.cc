@@ -75,10 +75,9 @@ void symmetric(int size) {
   std::vector<T> x = random_numbers<T>(int64_t{size} * kBlockWidth, 6);
   x.resize(static_cast<size_t>(padded(size)) * kBlockWidth);
   const auto multiplied = [&] {
-    const BlockVectors<T> blocks(size, size);
-    sigma::cpu::symmetric_to_blocks(by_columns(g, size, size), blocks.view());
+    const sigma::cpu::SymmetricBlocks<T> blocks(by_columns(g, size, size));
     std::vector<T> y(x.size(), std::numeric_limits<T>::quiet_NaN());
-    sigma::cpu::multiply_symmetric(blocks.view(), x.data(), y.data());
+    blocks.multiply(x.data(), y.data());
     return y;
   };
   const auto one = with_threads(1, multiplied);

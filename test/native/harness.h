@@ -175,6 +175,7 @@ void bidiagonal();
 void divide();
 void triangle();
 void block_vectors();
+void semidefinite();
 void svd_chain();
 void svd_partial();
 void adapters();

@@ -65,6 +65,7 @@ int main() {
   check::divide();
   check::triangle();
   check::block_vectors();
+  check::semidefinite();
   check::svd_chain();
   check::svd_partial();
   check::adapters();

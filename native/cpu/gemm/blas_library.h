@@ -38,9 +38,8 @@ enum CBLAS_SIDE : int { CblasRight = 142 };
   void p##bdsqr_(const char* uplo, const int* n, const int* ncvt, const int* nru, const int* ncc, T* d, T* e, T* vt,  \
                  const int* ldvt, T* u, const int* ldu, T* c, const int* ldc, T* work, int* info, size_t)             \
       SIGMA_BLAS_NAME(p##bdsqr);                                                                                      \
-  void p##syevd_(const char* jobz, const char* uplo, const int* n, T* a, const int* lda, T* w, T* work,               \
-                 const int* lwork, int* iwork, const int* liwork, int* info, size_t, size_t)                          \
-      SIGMA_BLAS_NAME(p##syevd);                                                                                      \
+  void p##sytrd_(const char* uplo, const int* n, T* a, const int* lda, T* d, T* e, T* tau, T* work, const int* lwork, \
+                 int* info, size_t) SIGMA_BLAS_NAME(p##sytrd);                                                        \
   void p##trtri_(const char* uplo, const char* diag, const int* n, T* a, const int* lda, int* info, size_t, size_t)   \
       SIGMA_BLAS_NAME(p##trtri);                                                                                      \
   void p##geqrf_(const int* m, const int* n, T* a, const int* lda, T* tau, T* work, const int* lwork, int* info)      \

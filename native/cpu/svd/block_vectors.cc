@@ -48,13 +48,14 @@ void to_blocks(const Columns<T>& c, const Blocks<T>& to) {
 }
 
 template <class T>
-void symmetric_to_blocks(const Columns<T>& c, const Blocks<T>& to) {
-  parallel_for(to.count, [&](int64_t b) {
+SymmetricBlocks<T>::SymmetricBlocks(const Columns<T>& g)
+    : size_(g.rows), memory_(numbers<T>(static_cast<size_t>(rows()) * static_cast<size_t>(rows() + kBlockWidth) / 2)) {
+  parallel_for(count(), [&](int64_t b) {
     const int left = static_cast<int>(b) * kBlockWidth;
-    for (int top = left; top < to.rows; top += kBlockWidth) {
-      Square<T> square(c, top, left);
+    for (int top = left; top < rows(); top += kBlockWidth) {
+      Square<T> square(g, top, left);
       if (top == left) square.mirror();
-      square.write(to.block(b, top));
+      square.write(at(b, top));
     }
   });
 }
@@ -89,24 +90,24 @@ void multiply_transposed(const Blocks<T>& a, const T* x, T* y) {
 
 // Each part of the lower triangle is read once, for both of its products.
 template <class T>
-void multiply_symmetric(const Blocks<T>& g, const T* x, T* y) {
-  const auto length = static_cast<size_t>(g.rows) * kBlockWidth;
-  const int groups = std::min(kGroups, g.count);
+void SymmetricBlocks<T>::multiply(const T* x, T* y) const {
+  const auto length = static_cast<size_t>(rows()) * kBlockWidth;
+  const int groups = std::min(kGroups, count());
   const auto sums = numbers<T>(length * static_cast<size_t>(groups));
   parallel_for(groups, [&](int64_t group) {
     T* const own = sums.get() + static_cast<size_t>(group) * length;
     std::fill_n(own, length, T{0});
-    const auto at = [](int row) { return static_cast<size_t>(row) * kBlockWidth; };
+    const auto number = [](int row) { return static_cast<size_t>(row) * kBlockWidth; };
     // A part of x and of the sums stays in the first-level cache for all blocks.
-    for (int part = 0; part < g.rows; part += kPart) {
-      const int end = std::min(part + kPart, g.rows);
-      for (int64_t b = group; b < g.count; b += groups) {
+    for (int part = 0; part < rows(); part += kPart) {
+      const int end = std::min(part + kPart, rows());
+      for (int64_t b = group; b < count(); b += groups) {
         const int diagonal = static_cast<int>(b) * kBlockWidth, below = diagonal + kBlockWidth;
         if (diagonal >= end) break;
         const int row = std::max(part, diagonal), under = std::max(part, below);
-        kernels<T>().block_inner(end - row, g.block(b, row), x + at(row), own + at(diagonal));
-        kernels<T>().block_multiply(end - under, g.block(b, under), x + at(diagonal), T{1}, /* accumulate = */ true,
-                                    own + at(under));
+        kernels<T>().block_inner(end - row, at(b, row), x + number(row), own + number(diagonal));
+        kernels<T>().block_multiply(end - under, at(b, under), x + number(diagonal), T{1}, /* accumulate = */ true,
+                                    own + number(under));
       }
     }
   });
@@ -132,12 +133,11 @@ void multiply(T alpha, const Blocks<T>& a, const T* x, bool accumulate, T* y) {
   });
 }
 
-#define SIGMA_INSTANTIATE(T)                                                 \
-  template void to_blocks<T>(const Columns<T>&, const Blocks<T>&);           \
-  template void symmetric_to_blocks<T>(const Columns<T>&, const Blocks<T>&); \
-  template void from_blocks<T>(const Blocks<T>&, const Columns<T>&);         \
-  template void multiply_transposed<T>(const Blocks<T>&, const T*, T*);      \
-  template void multiply_symmetric<T>(const Blocks<T>&, const T*, T*);       \
+#define SIGMA_INSTANTIATE(T)                                            \
+  template void to_blocks<T>(const Columns<T>&, const Blocks<T>&);      \
+  template class SymmetricBlocks<T>;                                    \
+  template void from_blocks<T>(const Blocks<T>&, const Columns<T>&);    \
+  template void multiply_transposed<T>(const Blocks<T>&, const T*, T*); \
   template void multiply<T>(T, const Blocks<T>&, const T*, bool, T*);
 SIGMA_INSTANTIATE(float)
 SIGMA_INSTANTIATE(double)

@@ -36,13 +36,32 @@ class BlockVectors {
   Blocks<T> view_;
 };
 
+// The lower triangle of a symmetric matrix G in blocks, which begin on the diagonal.
+template <class T>
+class SymmetricBlocks {
+ public:
+  // Copies the lower triangle of g.
+  explicit SymmetricBlocks(const Columns<T>& g);
+
+  int rows() const { return padded(size_); }
+  int count() const { return block_count(size_); }
+  // The block y = G x.
+  void multiply(const T* x, T* y) const;
+
+ private:
+  // Row `row` of block b, on the diagonal or below it.
+  T* at(int64_t b, int row) const {
+    const int64_t before = b * rows() - b * (b - 1) / 2 * kBlockWidth;
+    return memory_.get() + static_cast<size_t>(before + row - b * kBlockWidth) * kBlockWidth;
+  }
+
+  int size_;
+  Numbers<T> memory_;
+};
+
 // to = c; padding is zero.
 template <class T>
 void to_blocks(const Columns<T>& c, const Blocks<T>& to);
-
-// The lower triangle of a symmetric matrix; blocks on the diagonal are filled, those above it are not written.
-template <class T>
-void symmetric_to_blocks(const Columns<T>& c, const Blocks<T>& to);
 
 // c = from, without the padding.
 template <class T>
@@ -51,10 +70,6 @@ void from_blocks(const Blocks<T>& from, const Columns<T>& c);
 // The block y (kBlockWidth · a.count rows) = aᵀ x.
 template <class T>
 void multiply_transposed(const Blocks<T>& a, const T* x, T* y);
-
-// The block y = G x for a matrix G of symmetric_to_blocks.
-template <class T>
-void multiply_symmetric(const Blocks<T>& g, const T* x, T* y);
 
 // The block y (a.rows rows) = alpha a x [+ y].
 template <class T>

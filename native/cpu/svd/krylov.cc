@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <utility>
 
-#include "cpu/svd/lapack.h"
 #include "cpu/svd/routes.h"
+#include "cpu/svd/semidefinite.h"
 #include "cpu/svd/tall.h"
 
 namespace sigma::cpu {
@@ -23,33 +23,27 @@ void fill_signs(int length, int rows, T* block) {
   std::fill(block + length * kBlockWidth, block + rows * kBlockWidth, T{0});
 }
 
-// The eigenpairs of a projected matrix H (d, d), by falling eigenvalue.
+// The eigenpairs of a projected matrix H (d, d), by falling eigenvalue, and the vectors of at most `count`.
 template <class T>
 class Projected {
  public:
-  explicit Projected(int most)
-      : size_(static_cast<size_t>(most)), vectors_(numbers<T>(size_ * size_)), values_(numbers<T>(size_)),
-        work_(numbers<T>(1 + 6 * size_ + 2 * size_ * size_)), iwork_(numbers<int>(3 + 5 * size_)) {}
+  Projected(int most, int count)
+      : count_(count), vectors_(numbers<T>(square(most))), values_(numbers<T>(static_cast<size_t>(most))),
+        copy_(numbers<T>(square(most))) {}
 
   // `h` holds H in its leading corner. Large eigenvalues come first in H: only a reduction from the top, which reads
   // the lower triangle, keeps the vectors of small ones apart from them.
   bool solve(const Columns<T>& h, int d) {
     d_ = d;
-    for (int j = 0; j < d; ++j) std::copy_n(h.at(j, j), d - j, vector(j) + j);
-    const int info = Lapack<T>::syevd(d, vectors_.get(), values_.get(), work_.get(),
-                                      /* lwork = */ 1 + 6 * d + 2 * d * d, iwork_.get(), /* liwork = */ 3 + 5 * d);
-    // LAPACK's order is rising.
-    std::reverse(values_.get(), values_.get() + d);
-    for (int j = 0; 2 * j + 1 < d; ++j) std::swap_ranges(vector(j), vector(j) + d, vector(d - 1 - j));
-    return info == 0;
+    const Columns<T> copy{copy_.get(), d, d, d};
+    for (int j = 0; j < d; ++j) std::copy_n(h.at(j, j), d - j, copy.at(j, j));
+    return semidefinite_eigenvectors(copy, values_.get(), {vectors_.get(), d, std::min(count_, d), d});
   }
   // The same from an SVD, which takes longer but finds vectors of small eigenvalues next to large ones more exactly.
   bool refine(const Columns<T>& h) {
-    const auto room = static_cast<size_t>(d_) * static_cast<size_t>(d_);
-    const auto memory = numbers<T>(2 * room);
-    T *const copy = memory.get(), *const right = copy + room;
-    for (int j = 0; j < d_; ++j) std::copy_n(h.column(j), d_, copy + static_cast<size_t>(j) * static_cast<size_t>(d_));
-    return svd_divide_and_conquer(SvdProblem<T>(d_, d_, copy, right, values_.get(), vectors_.get()));
+    const auto right = numbers<T>(square(d_));
+    for (int j = 0; j < d_; ++j) std::copy_n(h.column(j), d_, copy_.get() + static_cast<size_t>(j) * d_);
+    return svd_divide_and_conquer(SvdProblem<T>(d_, d_, copy_.get(), right.get(), values_.get(), vectors_.get()));
   }
   double value(int j) const { return static_cast<double>(values_[static_cast<size_t>(j)]); }
   // The vectors, by columns.
@@ -57,16 +51,12 @@ class Projected {
   Numbers<T> release_vectors() { return std::move(vectors_); }
 
  private:
-  T* vector(int j) const { return vectors_.get() + static_cast<size_t>(j) * static_cast<size_t>(d_); }
+  static size_t square(int size) { return static_cast<size_t>(size) * static_cast<size_t>(size); }
 
-  int d_ = 0;
-  size_t size_;
-  Numbers<T> vectors_, values_, work_;
-  Numbers<int> iwork_;
+  int d_ = 0, count_;
+  Numbers<T> vectors_, values_, copy_;
 };
 
-// Beyond this the workspace of syevd, 2 d² numbers, exceeds 32 bits.
-constexpr int kMostProjected = 32000;
 // From this ratio of the eigenvalues on their vectors are refined.
 constexpr double kRefined = 32 * 32;
 // Rounding of G hides eigenvalues that are smaller than the largest one by more than this.
@@ -86,11 +76,11 @@ void RitzVectors<T>::write(const Columns<T>& v) const {
 }
 
 template <class T>
-std::optional<RitzVectors<T>> largest_eigenvectors(const Blocks<T>& g, int length, int k, double tolerance) {
+std::optional<RitzVectors<T>> largest_eigenvectors(const SymmetricBlocks<T>& g, int length, int k, double tolerance) {
   // More starting vectors make faster products, fewer make better use of each dimension.
   constexpr int width = kBlockWidth;
   // Beyond three quarters of its length a decomposition is cheaper.
-  const int most = std::min(3 * length / 4, kMostProjected) / width * width;
+  const int most = 3 * length / 4 / width * width;
   if (most < k + 2 * width) return std::nullopt;
   Basis<T> basis(length, most / width + 1);
   const auto memory = numbers<T>(static_cast<size_t>(most + width) * static_cast<size_t>(most));
@@ -98,16 +88,17 @@ std::optional<RitzVectors<T>> largest_eigenvectors(const Blocks<T>& g, int lengt
   const auto spare = numbers<T>(static_cast<size_t>(width) * static_cast<size_t>(k));
   const Columns<T> off{spare.get(), width, k, width};
   const BlockVectors<T> coefficients(most + width, width);
-  Projected<T> found(most);
+  // Twice as many vectors as wanted, for `RitzVectors::write`.
+  Projected<T> found(most, 2 * k);
 
-  fill_signs(length, g.rows, basis.next());
+  fill_signs(length, g.rows(), basis.next());
   basis.add(/* near = */ 0, coefficients.view().data);
   // What spectra like those of weights need.
   for (int next_check = std::min(5 * k / 2 + 7 * width, most); basis.size() * width <= most;) {
     // G Q = Q H + Q' S Eᵀ, where E has the last `width` columns of the identity.
     const int size = basis.size() * width;
     const Columns<T> column{h.column(size - width), h.rows, width, h.stride};
-    multiply_symmetric(g, basis.last(), basis.next());
+    g.multiply(basis.last(), basis.next());
     basis.add(/* near = */ 2, coefficients.view().data);
     from_blocks(coefficients.view(), {column.data, size + width, width, column.stride});
     for (int j = 0; j < width; ++j) std::fill(column.at(size + width, j), column.column(j) + column.rows, T{0});
@@ -149,7 +140,7 @@ std::optional<RitzVectors<T>> largest_eigenvectors(const Blocks<T>& g, int lengt
 
 #define SIGMA_INSTANTIATE(T)      \
   template struct RitzVectors<T>; \
-  template std::optional<RitzVectors<T>> largest_eigenvectors<T>(const Blocks<T>&, int, int, double);
+  template std::optional<RitzVectors<T>> largest_eigenvectors<T>(const SymmetricBlocks<T>&, int, int, double);
 SIGMA_INSTANTIATE(float)
 SIGMA_INSTANTIATE(double)
 #undef SIGMA_INSTANTIATE

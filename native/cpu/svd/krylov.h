@@ -12,10 +12,10 @@ namespace sigma::cpu {
 template <class T>
 struct RitzVectors {
   Basis<T> basis;
-  Numbers<T> mixture;  // (dimensions, dimensions) by columns: a vector in terms of the leading vectors of the basis
+  Numbers<T> mixture;  // (dimensions, 2 k) by columns: a vector in terms of the leading vectors of the basis
   int dimensions;
 
-  // v (length, ·) ← the leading vectors.
+  // v (length, up to 2 k) ← the leading vectors.
   void write(const Columns<T>& v) const;
 };
 
@@ -24,6 +24,6 @@ struct RitzVectors {
 // that are cheaper than a decomposition. May miss copies of a multiple eigenvalue. The same bits for any number of
 // threads.
 template <class T>
-std::optional<RitzVectors<T>> largest_eigenvectors(const Blocks<T>& g, int length, int k, double tolerance);
+std::optional<RitzVectors<T>> largest_eigenvectors(const SymmetricBlocks<T>& g, int length, int k, double tolerance);
 
 }  // namespace sigma::cpu

@@ -42,10 +42,10 @@ struct Lapack;
       letter##bdsqr_(uplo, &n, &ncvt, &nru, &none, d, e, vt, &ldvt, u, &ldu, nullptr, &one, work, &info, 1);     \
       return info;                                                                                               \
     }                                                                                                            \
-    static int syevd(int n, T* a, T* values, T* work, int lwork, int* iwork, int liwork) {                       \
+    static int sytrd(const char* uplo, int n, T* a, int lda, T* d, T* e, T* tau, T* work, int lwork) {           \
       int info = 0;                                                                                              \
       const BlasCall call;                                                                                       \
-      letter##syevd_("V", "L", &n, a, &n, values, work, &lwork, iwork, &liwork, &info, 1, 1);                    \
+      letter##sytrd_(uplo, &n, a, &lda, d, e, tau, work, &lwork, &info, 1);                                      \
       return info;                                                                                               \
     }                                                                                                            \
     static int geqrf(int m, int n, T* a, int lda, T* tau, T* work, int lwork) {                                  \

@@ -172,12 +172,7 @@ bool svd_partial(const SvdProblem<T>& p) {
   const Columns<T> g{memory.get(), p.r, p.r, p.r};
   gram(a, g);
   Triples<T> triples(p, a);
-  std::optional<RitzVectors<T>> vectors;
-  {
-    const BlockVectors<T> whole(p.r, p.r);
-    symmetric_to_blocks(g, whole.view());
-    vectors = largest_eigenvectors(whole.view(), p.r, p.k, 0.5 * SvdLimits<T>::residual);
-  }
+  const auto vectors = largest_eigenvectors(SymmetricBlocks<T>(g), p.r, p.k, 0.5 * SvdLimits<T>::residual);
   if (!vectors) return false;
   SvdMeasures found{};
   bool solved = true;
