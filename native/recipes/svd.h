@@ -62,12 +62,11 @@ std::vector<Route> svd_chain(sigma_svd_driver driver, const std::vector<SvdRouti
                                       std::to_string(element % columns));
 }
 
-// The power of two that scales a matrix before a routine runs: 1 if squares neither overflow nor underflow, otherwise
-// the power that brings the largest magnitude near 1.
+// The power of two that scales a matrix before a routine runs: 1 if the largest magnitude is between `small` and its
+// inverse, so that squares neither overflow nor underflow, otherwise the power that brings it near 1.
 template <class T>
-T svd_scale(T largest) {
+T svd_scale(T largest, T small = std::sqrt(std::numeric_limits<T>::min()) / std::numeric_limits<T>::epsilon()) {
   using Range = std::numeric_limits<T>;
-  const T small = std::sqrt(Range::min()) / Range::epsilon();
   if (largest == 0 || (largest >= small && largest <= 1 / small)) return T{1};
   return std::ldexp(T{1}, std::clamp(-std::ilogb(largest), Range::min_exponent - 1, Range::max_exponent - 1));
 }

@@ -67,7 +67,8 @@ void all() {
     finds<T>(
         n, [](int) { return 3.0; }, "equal eigenvalues");
   }
-  const std::vector<double> zeros(16), bad(16, std::numeric_limits<double>::quiet_NaN()), large(16, std::numeric_limits<double>::infinity());
+  const std::vector<double> zeros(16), bad(16, std::numeric_limits<double>::quiet_NaN()),
+      large(16, std::numeric_limits<double>::infinity());
   expect(!Eigenpairs<T>(zeros, 4, 2).solved, "zeros have no factor");
   expect(!Eigenpairs<T>(bad, 4, 2).solved && !Eigenpairs<T>(large, 4, 2).solved, "numbers that are not finite");
   std::vector<double> negative(16);

@@ -5,6 +5,7 @@
 #include "cpu/runtime/pool.h"
 #include "cpu/svd/bidiagonal.h"
 #include "cpu/svd/gram.h"
+#include "cpu/svd/krylov.h"
 #include "cpu/svd/long_qr.h"
 #include "cpu/svd/partial.h"
 #include "cpu/svd/probe.h"
@@ -87,6 +88,9 @@ void leading() {
       expect(found.excess() <= 1, "their residuals and orthogonality are within the limits");
       expect(found.off(spectrum) <= limit, "their singular values are right");
     }
+    const auto spikes = [k = k](int j) { return j < k ? 5.0 : 1.0; };
+    const Leading<T> found(rows, columns, k, spikes);
+    expect(found.accepted && found.excess() <= 1 && found.off(spikes) <= limit, "spikes above a flat spectrum");
     // More copies of a singular value than starting vectors: either all of them, or a refusal.
     for (const std::function<double(int)>& spectrum :
          {std::function<double(int)>(tied), std::function<double(int)>(same)}) {
@@ -94,6 +98,13 @@ void leading() {
       expect(!found.accepted || (found.excess() <= 1 && found.off(spectrum) <= limit), "no copy is missed");
     }
   }
+  // Fourth powers of these singular values overflow, or underflow.
+  for (const double size : sizeof(T) == 4 ? std::array{1e14, 1e-14} : std::array{1e120, 1e-120}) {
+    const auto sized = [&](int j) { return size * power(j); };
+    const Leading<T> found(520, 400, 12, sized);
+    expect(found.accepted && found.excess() <= 1 && found.off(sized) <= limit, "very large and very small numbers");
+  }
+
   const auto ratio = [](const std::function<double(int)>& spectrum) {
     const auto matrix = with_spectrum<T>(600, 400, spectrum);
     return sigma::cpu::participation_ratio(SvdProblem<T>(600, 400, matrix.data(), nullptr, nullptr, nullptr));
@@ -105,6 +116,11 @@ void leading() {
   std::vector<T> u(400 * 50), s(50), vt(50 * 400);
   const sigma_svd_problem raw{flat.data(), u.data(), s.data(), vt.data(), 400, 400, 50};
   expect(!sigma::cpu::svd_partial(SvdProblem<T>(raw)), "a flat spectrum is refused");
+  std::vector<T> squares(400 * 400);
+  const Columns<T> g{squares.data(), 400, 400, 400};
+  sigma::cpu::gram({const_cast<T*>(flat.data()), 400, 400, 400}, g);
+  expect(!sigma::cpu::largest_eigenvectors(sigma::cpu::SymmetricBlocks<T>(g), 400, 50, 1e-6),
+         "a flat spectrum would need too many dimensions");
   const std::vector<T> zeros(400 * 400);
   const sigma_svd_problem nothing{zeros.data(), u.data(), s.data(), vt.data(), 400, 400, 50};
   expect(!sigma::cpu::svd_partial(SvdProblem<T>(nothing)), "zeros are refused");

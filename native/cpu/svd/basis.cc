@@ -3,15 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cpu/runtime/pool.h"
 #include "cpu/svd/bidiagonal.h"
-#include "cpu/svd/lapack.h"
 #include "cpu/svd/tall.h"
 
 namespace sigma::cpu {
 namespace {
-
-constexpr size_t kSquare = static_cast<size_t>(kBlockWidth) * kBlockWidth;
 
 // A small matrix by columns.
 template <class T>

@@ -7,35 +7,34 @@
 namespace sigma::cpu {
 namespace {
 
-constexpr size_t kSquare = static_cast<size_t>(kBlockWidth) * kBlockWidth;
-// Blocks per task, and rows whose products are added at a time: those of x stay in the first-level cache.
-constexpr int kGroup = 4, kPart = 256;
+// Blocks per task.
+constexpr int kGroup = 4;
+// Rows whose products are added at a time: a part of x and one of the sums take 32 KB, and stay in the first-level
+// cache.
+template <class T>
+constexpr int kPart = 1024 / static_cast<int>(sizeof(T));
 // Tasks of a product with a symmetric matrix, each with sums of its own.
-constexpr int kGroups = 8;
+constexpr int kGroups = 16;
 // Rows per task of a product of blocks with small matrices.
 constexpr int kTile = 128;
 
-// The columns from `first` on of one block, or fewer; the rest is zero.
+// The square of c from (top, left) on, by rows; what is beyond c is zero.
 template <class T>
-struct Square {
-  Square(const Columns<T>& c, int top, int left) {
-    const int height = std::min(kBlockWidth, c.rows - top), width = std::min(kBlockWidth, c.columns - left);
-    for (int j = 0; j < width; ++j) std::copy_n(c.at(top, left + j), height, by_columns[j]);
-  }
-  // Copies the lower triangle to the upper one.
-  void mirror() {
-    for (int j = 0; j < kBlockWidth; ++j) {
-      for (int i = j + 1; i < kBlockWidth; ++i) by_columns[i][j] = by_columns[j][i];
-    }
-  }
-  void write(T* rows) const {
-    for (int i = 0; i < kBlockWidth; ++i) {
-      for (int j = 0; j < kBlockWidth; ++j) rows[i * kBlockWidth + j] = by_columns[j][i];
-    }
-  }
+void write_square(const Columns<T>& c, int top, int left, T* rows) {
+  const int height = std::min(kBlockWidth, c.rows - top), width = std::min(kBlockWidth, c.columns - left);
+  if (height < kBlockWidth || width < kBlockWidth) std::fill_n(rows, kSquare, T{0});
+  if (height <= 0) return;
+  transpose_block(Columns<T>{c.at(top, left), height, width, c.stride},
+                  Columns<T>{rows, kBlockWidth, kBlockWidth, kBlockWidth});
+}
 
-  T by_columns[kBlockWidth][kBlockWidth] = {};
-};
+// Copies the lower triangle of a square by rows to the upper one.
+template <class T>
+void mirror(T* rows) {
+  for (int i = 0; i < kBlockWidth; ++i) {
+    for (int j = i + 1; j < kBlockWidth; ++j) rows[i * kBlockWidth + j] = rows[j * kBlockWidth + i];
+  }
+}
 
 }  // namespace
 
@@ -43,7 +42,7 @@ template <class T>
 void to_blocks(const Columns<T>& c, const Blocks<T>& to) {
   parallel_for(to.count, [&](int64_t b) {
     const int left = static_cast<int>(b) * kBlockWidth;
-    for (int top = 0; top < to.rows; top += kBlockWidth) Square<T>(c, top, left).write(to.block(b, top));
+    for (int top = 0; top < to.rows; top += kBlockWidth) write_square(c, top, left, to.block(b, top));
   });
 }
 
@@ -53,10 +52,9 @@ SymmetricBlocks<T>::SymmetricBlocks(const Columns<T>& g)
   parallel_for(count(), [&](int64_t b) {
     const int left = static_cast<int>(b) * kBlockWidth;
     for (int top = left; top < rows(); top += kBlockWidth) {
-      Square<T> square(g, top, left);
-      if (top == left) square.mirror();
-      square.write(at(b, top));
+      write_square(g, top, left, at(b, top));
     }
+    mirror(at(b, left));
   });
 }
 
@@ -65,11 +63,9 @@ void from_blocks(const Blocks<T>& from, const Columns<T>& c) {
   parallel_for(block_count(c.columns), [&](int64_t b) {
     const int left = static_cast<int>(b) * kBlockWidth, width = std::min(kBlockWidth, c.columns - left);
     for (int top = 0; top < c.rows; top += kBlockWidth) {
-      const T* const rows = from.block(b, top);
       const int height = std::min(kBlockWidth, c.rows - top);
-      for (int j = 0; j < width; ++j) {
-        for (int i = 0; i < height; ++i) *c.at(top + i, left + j) = rows[i * kBlockWidth + j];
-      }
+      transpose_block(Columns<T>{from.block(b, top), width, height, kBlockWidth},
+                      Columns<T>{c.at(top, left), height, width, c.stride});
     }
   });
 }
@@ -79,8 +75,8 @@ void multiply_transposed(const Blocks<T>& a, const T* x, T* y) {
   parallel_for(blocks(a.count, kGroup), [&](int64_t task) {
     const int64_t first = task * kGroup, end = std::min<int64_t>(first + kGroup, a.count);
     std::fill(y + first * kSquare, y + end * kSquare, T{0});
-    for (int row = 0; row < a.rows; row += kPart) {
-      const int count = std::min(kPart, a.rows - row);
+    for (int row = 0; row < a.rows; row += kPart<T>) {
+      const int count = std::min(kPart<T>, a.rows - row);
       for (int64_t b = first; b < end; ++b) {
         kernels<T>().block_inner(count, a.block(b, row), x + static_cast<size_t>(row) * kBlockWidth, y + b * kSquare);
       }
@@ -98,9 +94,8 @@ void SymmetricBlocks<T>::multiply(const T* x, T* y) const {
     T* const own = sums.get() + static_cast<size_t>(group) * length;
     std::fill_n(own, length, T{0});
     const auto number = [](int row) { return static_cast<size_t>(row) * kBlockWidth; };
-    // A part of x and of the sums stays in the first-level cache for all blocks.
-    for (int part = 0; part < rows(); part += kPart) {
-      const int end = std::min(part + kPart, rows());
+    for (int part = 0; part < rows(); part += kPart<T>) {
+      const int end = std::min(part + kPart<T>, rows());
       for (int64_t b = group; b < count(); b += groups) {
         const int diagonal = static_cast<int>(b) * kBlockWidth, below = diagonal + kBlockWidth;
         if (diagonal >= end) break;

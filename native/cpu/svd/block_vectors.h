@@ -7,8 +7,11 @@
 
 namespace sigma::cpu {
 
+// The numbers of a block of kBlockWidth rows.
+constexpr size_t kSquare = static_cast<size_t>(kBlockWidth) * kBlockWidth;
+
 // The number of blocks of `columns` columns.
-constexpr int block_count(int columns) { return (columns + kBlockWidth - 1) / kBlockWidth; }
+constexpr int block_count(int columns) { return columns / kBlockWidth + (columns % kBlockWidth != 0 ? 1 : 0); }
 // Rows are padded to this number, and columns too.
 constexpr int padded(int length) { return block_count(length) * kBlockWidth; }
 
@@ -71,7 +74,7 @@ void from_blocks(const Blocks<T>& from, const Columns<T>& c);
 template <class T>
 void multiply_transposed(const Blocks<T>& a, const T* x, T* y);
 
-// The block y (a.rows rows) = alpha a x [+ y].
+// The block y (a.rows rows) = alpha a x [+ y]; without y it may be the only block of a. There is at least one block.
 template <class T>
 void multiply(T alpha, const Blocks<T>& a, const T* x, bool accumulate, T* y);
 

@@ -89,7 +89,7 @@ bool is_below(const Columns<T>& g, T bound) {
   const int size = g.rows;
   for_tiles(lower_tiles(0, size, kTile, kTile), [&](const Tile& tile) {
     for (int j = tile.left; j < tile.left + tile.width; ++j) {
-      for (int i = tile.top; i < tile.top + tile.height; ++i) *g.at(i, j) = -*g.at(i, j);
+      for (int i = tile.on_diagonal() ? j : tile.top; i < tile.top + tile.height; ++i) *g.at(i, j) = -*g.at(i, j);
       if (tile.on_diagonal()) *g.at(j, j) += bound * bound;
     }
   });

@@ -16,11 +16,12 @@ namespace {
 template <class T>
 void fill_signs(int length, int rows, T* block) {
   uint64_t state = 0x853c49e6748fea9b;
-  for (int i = 0; i < length * kBlockWidth; ++i) {
+  const auto count = static_cast<size_t>(length) * kBlockWidth;
+  for (size_t i = 0; i < count; ++i) {
     state = state * 6364136223846793005 + 1442695040888963407;
     block[i] = state >> 63 != 0 ? T{-1} : T{1};
   }
-  std::fill(block + length * kBlockWidth, block + rows * kBlockWidth, T{0});
+  std::fill(block + count, block + static_cast<size_t>(rows) * kBlockWidth, T{0});
 }
 
 // The eigenpairs of a projected matrix H (d, d), by falling eigenvalue, and the vectors of at most `count`.
@@ -47,7 +48,7 @@ class Projected {
   }
   double value(int j) const { return static_cast<double>(values_[static_cast<size_t>(j)]); }
   // The vectors, by columns.
-  Columns<T> vectors() const { return {vectors_.get(), d_, d_, d_}; }
+  Columns<T> vectors() const { return {vectors_.get(), d_, std::min(count_, d_), d_}; }
   Numbers<T> release_vectors() { return std::move(vectors_); }
 
  private:
@@ -80,7 +81,7 @@ std::optional<RitzVectors<T>> largest_eigenvectors(const SymmetricBlocks<T>& g, 
   // More starting vectors make faster products, fewer make better use of each dimension.
   constexpr int width = kBlockWidth;
   // Beyond three quarters of its length a decomposition is cheaper.
-  const int most = 3 * length / 4 / width * width;
+  const int most = (length - length / 4) / width * width;
   if (most < k + 2 * width) return std::nullopt;
   Basis<T> basis(length, most / width + 1);
   const auto memory = numbers<T>(static_cast<size_t>(most + width) * static_cast<size_t>(most));
@@ -126,7 +127,7 @@ std::optional<RitzVectors<T>> largest_eigenvectors(const SymmetricBlocks<T>& g, 
     }
     // A step of `width` dimensions multiplies the error by exp(-2 √gap), with the gap to the eigenvalue that a block
     // can no longer hold (Musco and Musco 2015).
-    double gap = found.value(k - 1) / std::fmax(found.value(k - 1 + width), 1e-30) - 1;
+    double gap = found.value(k - 1) / std::fmax(found.value(k - 1 + width), 1e-30 * found.value(0)) - 1;
     // Of a flat spectrum the smaller value is not found yet, and the gap is smaller than it seems.
     if (error > 0.05) gap /= 3;
     const double steps = std::log(error / tolerance) / (2 * std::sqrt(std::fmax(gap, 1e-9)));

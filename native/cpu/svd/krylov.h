@@ -21,8 +21,8 @@ struct RitzVectors {
 
 // The Ritz vectors of G (length, length) in a space in which those of the k largest eigenvalues have converged to
 // Σ |G v - λ v|² / λ ≤ tolerance² Σ λ, where λ counts as at least λ₁ / 4096. None if they do not within the dimensions
-// that are cheaper than a decomposition. May miss copies of a multiple eigenvalue. The same bits for any number of
-// threads.
+// that are cheaper than a decomposition. May miss
+// copies of a multiple eigenvalue. The same bits for any number of threads.
 template <class T>
 std::optional<RitzVectors<T>> largest_eigenvectors(const SymmetricBlocks<T>& g, int length, int k, double tolerance);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "cpu/gemm/blas.h"
@@ -21,9 +22,13 @@ constexpr int kImprovements = 2;
 // Beyond this ratio of σ₁ to σ_k the Gram matrix bounds nothing.
 constexpr double kSteepest = 256;
 
-// In float64, gaps beyond this participation ratio of r singular values are too small: those that fall in a straight
-// line have 0.56, those of a Gaussian matrix 0.5. In float32, half as many digits may still be worth an iteration.
-constexpr double kFlattest = 0.25;
+// Whether the gaps between singular values are so small that k of them hardly converge to the digits of float64. The
+// participation ratio of values that fall in a straight line is 0.56 r, of a Gaussian matrix 0.5 r. An attempt at few
+// of them costs little, and some may be far above the rest. Half of the digits may be worth an iteration.
+template <class T>
+bool is_too_flat(const SvdProblem<T>& p) {
+  return sizeof(T) == sizeof(double) && 32 * int64_t{p.k} >= p.r && 4 * participation_ratio(p) > p.r;
+}
 
 // Triples of A, whose shorter side has r numbers: A x = s y and Aᵀ y = s x, or the same with Aᵀ for a wide A.
 template <class T>
@@ -80,7 +85,7 @@ class Triples {
     parallel_for(blocks(p_.m, kRows), [&](int64_t task) {
       const int begin = static_cast<int>(task) * kRows;
       for (int j = 0; j < p_.k; ++j) {
-        for (int i = begin; i < std::min(begin + kRows, p_.m); ++i) *u.at(j, i) = *left.at(i, j);
+        for (int i = begin; i < begin + std::min(kRows, p_.m - begin); ++i) *u.at(j, i) = *left.at(i, j);
       }
     });
     std::copy_n(s(), p_.k, p_.s);
@@ -140,7 +145,7 @@ double rounding_of(const SvdProblem<T>& p, const SvdMeasures& found, const T* s)
 // first. A Krylov space alone can miss one: it holds as many copies of a multiple singular value as it has starting
 // vectors.
 template <class T>
-bool is_complete(const SvdProblem<T>& p, const Triples<T>& triples, const Columns<T>& g, double rounding) {
+bool is_complete(const SvdProblem<T>& p, T scale, const Triples<T>& triples, const Columns<T>& g, double rounding) {
   const T* const s = triples.s();
   const double first = static_cast<double>(s[0]), last = static_cast<double>(s[p.k - 1]);
   const double bound = last + 2 * SvdLimits<T>::residual * first;
@@ -152,7 +157,7 @@ bool is_complete(const SvdProblem<T>& p, const Triples<T>& triples, const Column
     return is_below(g, static_cast<T>(std::sqrt(bound * bound - allowed)));
   }
   // Rounding is relative to the rest, without the triples: A = U diag(s) Vᵀ + E, so none exceeds ‖E‖₂.
-  const ScaledCopy<T> copy(p);
+  const ScaledCopy<T> copy(p, scale);
   const Columns<T> rest{copy.data(), p.n, p.m, p.n};
   subtract_triples(p, s, rest);
   return norm_is_below(rest, static_cast<T>(bound));
@@ -162,10 +167,10 @@ bool is_complete(const SvdProblem<T>& p, const Triples<T>& triples, const Column
 
 template <class T>
 bool svd_partial(const SvdProblem<T>& p) {
-  if (p.largest == 0) return false;
-  if (sizeof(T) == sizeof(double) && participation_ratio(p) > kFlattest * p.r) return false;
-  const T scale = svd_scale(p.largest);
-  const std::optional<ScaledCopy<T>> copy = scale == 1 ? std::nullopt : std::make_optional<ScaledCopy<T>>(p);
+  if (p.largest == 0 || is_too_flat(p)) return false;
+  // The iteration has fourth powers of the singular values.
+  const T scale = svd_scale(p.largest, 1024 * std::sqrt(std::sqrt(std::numeric_limits<T>::min())));
+  const std::optional<ScaledCopy<T>> copy = scale == 1 ? std::nullopt : std::make_optional<ScaledCopy<T>>(p, scale);
   // Only read.
   const Columns<T> a{copy ? copy->data() : const_cast<T*>(p.a), p.n, p.m, p.n};
   const auto memory = numbers<T>(static_cast<size_t>(p.r) * static_cast<size_t>(p.r));
@@ -191,9 +196,10 @@ bool svd_partial(const SvdProblem<T>& p) {
   // Rounding of G and of its projection is relative to the largest eigenvalue, so that triples of small singular values
   // may miss the limits: they are mixed with their neighbours, and with all others.
   bool missed = misses_with(p.k) && misses_with(2 * p.k);
+  if (!solved) return false;
   const double rounding = rounding_of(p, found, triples.s());
   for (int round = 0; missed && round < kImprovements; ++round) missed = misses(triples.improve());
-  return solved && !missed && is_complete(p, triples, g, rounding);
+  return solved && !missed && is_complete(p, scale, triples, g, rounding);
 }
 
 template bool svd_partial<float>(const SvdProblem<float>&);

@@ -78,7 +78,7 @@ template <class Body>
 void for_parts(int rows, const Body& body) {
   parallel_for(blocks(rows, kTaskRows), [&](int64_t task) {
     const int begin = static_cast<int>(task) * kTaskRows;
-    body(Part{task, begin, std::min(begin + kTaskRows, rows)});
+    body(Part{task, begin, begin + std::min(kTaskRows, rows - begin)});
   });
 }
 
@@ -87,6 +87,7 @@ template <class T>
 class RowDots {
  public:
   RowDots(const Rows<T>& a, const Part& part, const Vectors& x, double unit = 1) : begin_(part.begin) {
+    std::fill_n(sums_[0], (part.end - part.begin) * (kProbes + 1), 0.0);
     for (int64_t column = 0; column < a.columns; column += kPart) {
       kernels<T>().probe_dots(part.end - part.begin, std::min(kPart, a.columns - column), a.at(part.begin, column),
                               a.columns, unit, x.data() + column, x.length(), sums_);
@@ -101,7 +102,7 @@ class RowDots {
 
  private:
   int begin_;
-  double sums_[kTaskRows][kProbes + 1] = {};
+  double sums_[kTaskRows][kProbes + 1];
 };
 
 // Factors of the rows of a part.

@@ -6,7 +6,7 @@
 
 namespace sigma::cpu {
 
-// Measures the answer in u, s and vt.
+// Measures the answer in u, s and vt; p.k is p.r.
 template <class T>
 SvdMeasures svd_measures(const SvdProblem<T>& p);
 

@@ -57,11 +57,12 @@ void svd_unscale(const SvdProblem<T>& p, T scale) {
   if (scale != 1) std::transform(p.s, p.s + p.k, p.s, [&](T x) { return x / scale; });
 }
 
-// A copy of svd_scale · A, which LAPACK may overwrite.
+// A copy of scale · A, which LAPACK may overwrite.
 template <class T>
 class ScaledCopy {
  public:
-  explicit ScaledCopy(const SvdProblem<T>& p) : numbers_(numbers<T>(p.size())), scale_(svd_scale(p.largest)) {
+  explicit ScaledCopy(const SvdProblem<T>& p) : ScaledCopy(p, svd_scale(p.largest)) {}
+  ScaledCopy(const SvdProblem<T>& p, T scale) : numbers_(numbers<T>(p.size())), scale_(scale) {
     if (scale_ == 1) {
       std::copy_n(p.a, p.size(), data());
     } else {

@@ -20,14 +20,16 @@ constexpr int kTile = 512;
 template <class T>
 bool is_regular(const Columns<T>& r) {
   T least = std::abs(*r.at(0, 0)), most = least;
-  for (int j = 1; j < r.columns; ++j) {
+  for (int j = 0; j < r.columns; ++j) {
+    // OpenBLAS's Cholesky factorisation does not see a NaN.
+    if (!std::isfinite(*r.at(j, j))) return false;
     least = std::min(least, std::abs(*r.at(j, j)));
     most = std::max(most, std::abs(*r.at(j, j)));
   }
-  return std::isfinite(most) && least * 100 > most;
+  return least * 100 > most;
 }
 
-// Whether the columns of W = Q R were nearly orthogonal, whatever their lengths: then one pass has lost nothing.
+// Whether the columns of W = Q R were nearly orthogonal, whatever their lengths: then one pass loses little.
 template <class T>
 bool is_nearly_diagonal(const Columns<T>& r) {
   for (int j = 0; j < r.columns; ++j) {
