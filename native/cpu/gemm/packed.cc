@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 
 #include "cpu/gemm/panels.h"
 #include "cpu/runtime/pool.h"
@@ -150,8 +149,7 @@ class Product {
           pack(a_, block.row + i, height, height, k, count, room.left, 0);
         }
         for (int64_t j = 0, p = 0; j < block.columns; j += kernels_.columns, ++p) {
-          if (first) std::memset(sums, 0, static_cast<size_t>(height * kernels_.columns) * sizeof(float));
-          kernels_.multiply[height - 1](steps, panel, room.right + p * panel_bytes, sums);
+          kernels_.multiply[height - 1](steps, panel, room.right + p * panel_bytes, /* accumulate = */ !first, sums);
           if (last) {
             kernels_.finish(sums, height, std::min<int64_t>(kernels_.columns, block.columns - j), bias_, accumulate_,
                             c_, block.row + i, block.column + j);

@@ -31,8 +31,8 @@ struct Panels {
   void (*pack_lines)(const PanelSource& from, int padded, void* to, int64_t stride);
   // The same where k numbers the lines, and the operand's rows lie along them.
   void (*pack_across)(const PanelSource& from, int padded, void* to, int64_t stride);
-  // tile (height, columns) += a (steps, height) · b (steps, columns); by height - 1.
-  void (*multiply[kMostPanelRows])(int64_t steps, const void* a, const void* b, float* tile);
+  // tile (height, columns) = a (steps, height) · b (steps, columns) [+ tile if accumulate]; by height - 1.
+  void (*multiply[kMostPanelRows])(int64_t steps, const void* a, const void* b, bool accumulate, float* tile);
   // to (rows, columns) = tile [+ bias on every row] [+ to if accumulate]; the tile's stride is `columns` of this table.
   void (*finish)(const float* tile, int64_t rows, int64_t columns, const float* bias, bool accumulate,
                  const sigma_matrix& to, int64_t row, int64_t column);
