@@ -10,8 +10,8 @@
 namespace sigma::cpu {
 namespace {
 
-// Columns of a product at a time: the four vectors take 64 KB, and rows are read in long runs. Sums are split there too,
-// which limits rounding.
+// Columns of a product at a time: the four vectors take 64 KB, and rows are read in long runs. Sums are split there
+// too, which limits rounding.
 constexpr int64_t kPart = 2048;
 // Rows per task, whose sums are added in the order of the tasks.
 constexpr int kTaskRows = 256;
