@@ -60,7 +60,7 @@ void products(int rows, int columns) {
     if (!accumulate) std::fill(y.begin(), y.end(), std::numeric_limits<T>::quiet_NaN());
     sigma::cpu::multiply(T{-2}, blocks, z.data(), accumulate, y.data());
     expect_close(leading_rows(y.data(), rows), want, "a x by blocks", std::sqrt(columns));
-    expect(std::all_of(y.begin() + int64_t{rows} * kBlockWidth, y.end(), [](T x) { return x == 0; }),
+    expect(std::all_of(y.begin() + int64_t{rows} * kBlockWidth, y.end(), [](T number) { return number == 0; }),
            "padding of a x is zero");
   }
 }

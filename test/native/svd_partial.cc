@@ -89,8 +89,8 @@ void leading() {
       expect(found.off(spectrum) <= limit, "their singular values are right");
     }
     const auto spikes = [k = k](int j) { return j < k ? 5.0 : 1.0; };
-    const Leading<T> found(rows, columns, k, spikes);
-    expect(found.accepted && found.excess() <= 1 && found.off(spikes) <= limit, "spikes above a flat spectrum");
+    const Leading<T> above(rows, columns, k, spikes);
+    expect(above.accepted && above.excess() <= 1 && above.off(spikes) <= limit, "spikes above a flat spectrum");
     // More copies of a singular value than starting vectors: either all of them, or a refusal.
     for (const std::function<double(int)>& spectrum :
          {std::function<double(int)>(tied), std::function<double(int)>(same)}) {
