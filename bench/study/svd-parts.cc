@@ -113,7 +113,8 @@ void largest(int m, int n, int k) {
   const auto times = medians({
       [&] { sigma::cpu::gram(e, g); },
       [&] { sigma::cpu::SymmetricBlocks<float>{g}; },
-      [&] { const auto vectors = sigma::cpu::largest_eigenvectors(sigma::cpu::SymmetricBlocks<float>(g), r, k, 2.5e-6);
+      [&] {
+        const auto vectors = sigma::cpu::largest_eigenvectors(sigma::cpu::SymmetricBlocks<float>(g), r, k, 2.5e-6);
         right &= vectors.has_value();
         if (vectors) vectors->write(found.view());
       },

@@ -26,6 +26,20 @@ std::vector<T> leading_rows(const T* block, int rows) {
   return {block, block + static_cast<size_t>(rows) * kBlockWidth};
 }
 
+// A block with rows of zeros as padding.
+template <class T>
+std::vector<T> random_block(int length, unsigned seed) {
+  std::vector<T> x = random_numbers<T>(int64_t{length} * kBlockWidth, seed);
+  x.resize(static_cast<size_t>(padded(length)) * kBlockWidth);
+  return x;
+}
+
+template <class T>
+bool padding_is_zero(const T* block, int length) {
+  return std::all_of(block + static_cast<size_t>(length) * kBlockWidth,
+                     block + static_cast<size_t>(padded(length)) * kBlockWidth, [](T x) { return x == 0; });
+}
+
 template <class T>
 void products(int rows, int columns) {
   const auto given = random_numbers<T>(int64_t{rows} * columns, 1);
@@ -38,30 +52,22 @@ void products(int rows, int columns) {
   sigma::cpu::from_blocks(blocks, by_columns(again, rows, columns));
   expect(again == given, "a matrix in blocks and back");
 
-  // x and y have rows of zeros as padding.
-  const auto block_of = [](int length, unsigned seed) {
-    std::vector<T> x = random_numbers<T>(int64_t{length} * kBlockWidth, seed);
-    x.resize(static_cast<size_t>(padded(length)) * kBlockWidth);
-    return x;
-  };
-  const std::vector<T> x = block_of(rows, 2), z = block_of(columns, 3);
+  const std::vector<T> x = random_block<T>(rows, 2), z = random_block<T>(columns, 3);
   std::vector<T> inner(static_cast<size_t>(padded(columns)) * kBlockWidth, std::numeric_limits<T>::quiet_NaN());
   sigma::cpu::multiply_transposed(blocks, x.data(), inner.data());
   // By columns a (rows, columns) is by rows its transpose.
   expect_close(leading_rows(inner.data(), columns), product(given, false, x, false, columns, kBlockWidth, rows),
                "aᵀ x by blocks", std::sqrt(rows));
-  expect(std::all_of(inner.begin() + int64_t{columns} * kBlockWidth, inner.end(), [](T number) { return number == 0; }),
-         "padding of aᵀ x is zero");
+  expect(padding_is_zero(inner.data(), columns), "padding of aᵀ x is zero");
 
   for (const bool accumulate : {false, true}) {
-    std::vector<T> y = block_of(rows, 4);
+    std::vector<T> y = random_block<T>(rows, 4);
     std::vector<double> want = product(given, true, z, false, rows, kBlockWidth, columns);
     for (size_t i = 0; i < want.size(); ++i) want[i] = (accumulate ? static_cast<double>(y[i]) : 0) - 2 * want[i];
     if (!accumulate) std::fill(y.begin(), y.end(), std::numeric_limits<T>::quiet_NaN());
     sigma::cpu::multiply(T{-2}, blocks, z.data(), accumulate, y.data());
     expect_close(leading_rows(y.data(), rows), want, "a x by blocks", std::sqrt(columns));
-    expect(std::all_of(y.begin() + int64_t{rows} * kBlockWidth, y.end(), [](T number) { return number == 0; }),
-           "padding of a x is zero");
+    expect(padding_is_zero(y.data(), rows), "padding of a x is zero");
   }
 }
 
@@ -74,8 +80,7 @@ void symmetric(int size) {
       whole[static_cast<size_t>(j) * size + i] = whole[static_cast<size_t>(i) * size + j];
     }
   }
-  std::vector<T> x = random_numbers<T>(int64_t{size} * kBlockWidth, 6);
-  x.resize(static_cast<size_t>(padded(size)) * kBlockWidth);
+  const std::vector<T> x = random_block<T>(size, 6);
   const auto multiplied = [&] {
     const sigma::cpu::SymmetricBlocks<T> blocks(by_columns(g, size, size));
     std::vector<T> y(x.size(), std::numeric_limits<T>::quiet_NaN());
@@ -86,8 +91,7 @@ void symmetric(int size) {
   expect(one == with_threads(3, multiplied), "a symmetric product has the same bits for any number of threads");
   expect_close(leading_rows(one.data(), size), product(whole, false, x, false, size, kBlockWidth, size),
                "a product with a symmetric matrix of which the lower triangle is known", std::sqrt(size));
-  expect(std::all_of(one.begin() + int64_t{size} * kBlockWidth, one.end(), [](T number) { return number == 0; }),
-         "padding of a symmetric product is zero");
+  expect(padding_is_zero(one.data(), size), "padding of a symmetric product is zero");
 }
 
 // A basis of `count` blocks of vectors of this length. `fill` writes the next block (length, kBlockWidth) by rows.
@@ -104,9 +108,7 @@ void orthonormal(int length, int count, int near, const Fill& fill, const char* 
     const int dimensions = (b + 1) * kBlockWidth;
     std::vector<T> coefficients(static_cast<size_t>(dimensions) * kBlockWidth, std::numeric_limits<T>::quiet_NaN());
     basis.add(near, coefficients.data());
-    expect(std::all_of(basis.last() + static_cast<size_t>(length) * kBlockWidth, basis.last() + block_size,
-                       [](T x) { return x == 0; }),
-           "padding of the basis is zero");
+    expect(padding_is_zero(basis.last(), length), "padding of the basis is zero");
     sigma::cpu::from_blocks(basis.all(), Columns<T>{q.data(), length, dimensions, length});
     // W = Q C + W' R, in the rows of `coefficients`.
     const auto again = product(q, true, coefficients, false, length, kBlockWidth, dimensions);

@@ -2,7 +2,6 @@
 #include <array>
 #include <functional>
 
-#include "cpu/runtime/pool.h"
 #include "cpu/svd/bidiagonal.h"
 #include "cpu/svd/gram.h"
 #include "cpu/svd/krylov.h"
@@ -88,6 +87,7 @@ void leading() {
       expect(found.excess() <= 1, "their residuals and orthogonality are within the limits");
       expect(found.off(spectrum) <= limit, "their singular values are right");
     }
+    // Far above a flat rest.
     const auto spikes = [k = k](int j) { return j < k ? 5.0 : 1.0; };
     const Leading<T> above(rows, columns, k, spikes);
     expect(above.accepted && above.excess() <= 1 && above.off(spikes) <= limit, "spikes above a flat spectrum");

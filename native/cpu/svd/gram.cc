@@ -1,7 +1,6 @@
 #include "cpu/svd/gram.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "cpu/gemm/blas.h"
@@ -95,13 +94,8 @@ bool is_below(const Columns<T>& g, T bound) {
   });
   // The tile on the diagonal at `begin`.
   const auto factorises = [&](int begin) {
-    const int end = std::min(begin + kTile, size);
-    if (Lapack<T>::potrf("L", end - begin, g.at(begin, begin), /* lda = */ g.stride) != 0) return false;
-    // OpenBLAS does not see a NaN.
-    for (int t = begin; t < end; ++t) {
-      if (!std::isfinite(*g.at(t, t))) return false;
-    }
-    return true;
+    const int rows = std::min(kTile, size - begin);
+    return cholesky(/* uplo = */ "L", Columns<T>{g.at(begin, begin), rows, rows, g.stride});
   };
   bool definite = factorises(0);
   for (int begin = 0, next = kTile; definite && next < size; begin = next, next += kTile) {

@@ -1,8 +1,11 @@
 // LAPACK routines for float and double under one name. Matrices are column-major. An int result is info.
 #pragma once
 
+#include <cmath>
+
 #include "cpu/gemm/blas_buffers.h"
 #include "cpu/gemm/blas_library.h"
+#include "cpu/runtime/columns.h"
 
 namespace sigma::cpu {
 
@@ -64,5 +67,16 @@ struct Lapack;
 SIGMA_LAPACK(float, s)
 SIGMA_LAPACK(double, d)
 #undef SIGMA_LAPACK
+
+// The Cholesky factor of a symmetric matrix, in the triangle of which `uplo` names the place. Returns false if the
+// matrix is not positive definite, or if the factor is not finite: OpenBLAS does not see a NaN.
+template <class T>
+bool cholesky(const char* uplo, const Columns<T>& a) {
+  if (Lapack<T>::potrf(uplo, a.columns, a.data, /* lda = */ a.stride) != 0) return false;
+  for (int j = 0; j < a.columns; ++j) {
+    if (!std::isfinite(*a.at(j, j))) return false;
+  }
+  return true;
+}
 
 }  // namespace sigma::cpu

@@ -20,9 +20,7 @@ constexpr int kTile = 512;
 template <class T>
 bool is_regular(const Columns<T>& r) {
   T least = std::abs(*r.at(0, 0)), most = least;
-  for (int j = 0; j < r.columns; ++j) {
-    // OpenBLAS's Cholesky factorisation does not see a NaN.
-    if (!std::isfinite(*r.at(j, j))) return false;
+  for (int j = 1; j < r.columns; ++j) {
     least = std::min(least, std::abs(*r.at(j, j)));
     most = std::max(most, std::abs(*r.at(j, j)));
   }
@@ -90,7 +88,7 @@ void multiply_transposed(const Columns<T>& a, const Columns<T>& x, const Columns
 template <class T>
 bool invert_cholesky(const Columns<T>& r, const Columns<T>& inverse) {
   const int k = r.columns;
-  if (Lapack<T>::potrf("U", k, r.data, /* lda = */ r.stride) != 0 || !is_regular(r)) return false;
+  if (!cholesky(/* uplo = */ "U", r) || !is_regular(r)) return false;
   for (int j = 0; j < k; ++j) {
     std::fill_n(r.at(j, j) + 1, k - j - 1, T{0});
     std::copy_n(r.column(j), k, inverse.column(j));
